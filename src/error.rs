@@ -1,0 +1,120 @@
+//! One error type: what an app can get wrong, and what a device or a disk can do to it.
+
+use std::path::PathBuf;
+
+/// `std::result::Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong. After an error nothing is changed: a trainer keeps its state, a
+/// file its contents.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option has a value that makes no sense.
+    #[error("{option} is {value}, but must be {expected}")]
+    Option {
+        /// The option's name, as the app writes it.
+        option: &'static str,
+        /// The value it was given.
+        value: String,
+        /// What would have been accepted.
+        expected: &'static str,
+    },
+
+    /// Layer sizes or tensors that make no network.
+    #[error("not a network: {0}")]
+    Architecture(String),
+
+    /// A slice, a buffer or a tensor of the wrong length.
+    #[error("{what} holds {found} values, but {needed} are needed ({why})")]
+    Length {
+        /// What was handed in.
+        what: &'static str,
+        /// How many values it holds.
+        found: u64,
+        /// How many it should hold.
+        needed: u64,
+        /// Where that number comes from, as a product or a sum.
+        why: String,
+    },
+
+    /// The targets are of another kind than the loss compares with.
+    #[error("{loss} needs {needed} as targets, but got {found}")]
+    Targets {
+        /// The loss.
+        loss: &'static str,
+        /// What it compares with.
+        needed: &'static str,
+        /// What it was given.
+        found: &'static str,
+    },
+
+    /// A class index that is no class.
+    #[error("the target of row {row} is class {class}, but there are {classes} classes, counted from 0")]
+    Class {
+        /// The row, counted from 0.
+        row: u64,
+        /// Its class.
+        class: u32,
+        /// How many classes there are.
+        classes: u32,
+    },
+
+    /// A value in a data set that is NaN or infinite.
+    #[error("{what}: the value in row {row}, column {column} is {value}, but must be finite")]
+    NotFinite {
+        /// Inputs or targets.
+        what: &'static str,
+        /// The row, counted from 0.
+        row: u64,
+        /// The column, counted from 0.
+        column: u64,
+        /// NaN or an infinity.
+        value: f32,
+    },
+
+    /// A batch that is too small: one row has no variance.
+    #[error("a batch of {rows} row(s) cannot be normalized: its variance needs at least 2 rows")]
+    BatchTooSmall {
+        /// Rows in the batch.
+        rows: u64,
+    },
+
+    /// More than the device can hold or bind.
+    #[error("{what} needs {needed} bytes, but the device's {limit} is {allowed}")]
+    TooLarge {
+        /// The matrix or buffer.
+        what: String,
+        /// Bytes it would take.
+        needed: u64,
+        /// The name of the limit in `wgpu::Limits`.
+        limit: &'static str,
+        /// The device's value of it.
+        allowed: u64,
+    },
+
+    /// A model file that is truncated, damaged, or not one of ours or PyTorch's.
+    #[error("not a model: {0}")]
+    Model(String),
+
+    /// Reading or writing a file failed.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+
+    /// The device has no memory left.
+    #[error("the device is out of memory: {0}")]
+    OutOfMemory(String),
+
+    /// wgpu refused what it was asked for, for example a buffer without the needed usage.
+    #[error("wgpu refused: {0}")]
+    Refused(String),
+
+    /// The device was lost; the parameters that were read or saved last can go on with a new one.
+    #[error("the device was lost: {0}")]
+    DeviceLost(String),
+}

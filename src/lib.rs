@@ -1,0 +1,6 @@
+//! Batch-normalized multilayer perceptrons on any GPU.
+
+pub mod data;
+pub mod error;
+pub mod options;
+pub mod parameters;
