@@ -1,21 +1,202 @@
 //! Data sets on the CPU: rows with their targets, split, shuffled and cut into mini-batches.
 
-use std::borrow::Cow;
+mod targets;
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
-/// What the outputs of a batch are compared with.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Targets<'a> {
-    /// One class index per row, counted from 0.
-    Classes(Cow<'a, [u32]>),
-    /// One value per row and output, row-major.
-    Values(Cow<'a, [f32]>),
-}
+use crate::error::{Error, Result};
+use crate::options::Remainder;
+use crate::random::{self, Purpose};
 
-/// Rows with their targets.
+pub use targets::Targets;
+
+/// Rows with their targets. There is at least one row and one feature, every row has its target,
+/// and all numbers are finite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     inputs: Array2<f32>,
     targets: Targets<'static>,
+}
+
+impl Dataset {
+    /// Rows of `inputs`, `[rows, features]`, with one class index each, or with the same number of
+    /// values each, row-major.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] without rows or features, or if the targets do not fit the rows;
+    /// [`Error::NotFinite`] with the first value that is not a number; [`Error::Option`] with more
+    /// than `u32::MAX` rows or features.
+    pub fn new(inputs: Array2<f32>, targets: impl Into<Targets<'static>>) -> Result<Self> {
+        let targets = targets.into();
+        let [rows, features] = inputs.dim().into();
+        if rows == 0 || features == 0 {
+            return Err(Error::Length {
+                what: "inputs",
+                found: 0,
+                needed: 1,
+                why: format!("{rows} rows × {features} features, and at least one of each"),
+            });
+        }
+        for (option, size) in [
+            ("the number of rows", rows),
+            ("the number of features", features),
+        ] {
+            if u32::try_from(size).is_err() {
+                let expected = "at most 4294967295";
+                return Err(Error::Option {
+                    option,
+                    value: size.to_string(),
+                    expected,
+                });
+            }
+        }
+        let columns = targets.columns(rows)?;
+        check_finite("inputs", features, inputs.iter())?;
+        if let Targets::Values(values) = &targets {
+            check_finite("targets", columns, values.iter())?;
+        }
+        // Row-major, whatever the caller's order was: so it goes to the GPU.
+        let inputs = inputs.as_standard_layout().into_owned();
+        Ok(Self { inputs, targets })
+    }
+
+    /// The number of rows, at least 1.
+    pub fn rows(&self) -> u32 {
+        self.inputs.nrows() as u32
+    }
+
+    /// The number of inputs in each row, at least 1.
+    pub fn features(&self) -> u32 {
+        self.inputs.ncols() as u32
+    }
+
+    /// `[rows, features]`, row-major in memory.
+    pub fn inputs(&self) -> &Array2<f32> {
+        &self.inputs
+    }
+
+    /// What the outputs for the rows are compared with.
+    pub fn targets(&self) -> &Targets<'static> {
+        &self.targets
+    }
+
+    /// The rows of these indices, in this order; an index may occur more than once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] without indices, [`Error::Option`] if an index is no row.
+    pub fn select(&self, rows: &[u32]) -> Result<Self> {
+        if rows.is_empty() {
+            let why = "a data set has at least one row".to_owned();
+            return Err(Error::Length {
+                what: "the selection",
+                found: 0,
+                needed: 1,
+                why,
+            });
+        }
+        if let Some(row) = rows.iter().find(|&&row| row >= self.rows()) {
+            return Err(Error::Option {
+                option: "a selected row",
+                value: format!("{row} of {}", self.rows()),
+                expected: "below the number of rows",
+            });
+        }
+        let indices: Vec<usize> = rows.iter().map(|&row| row as usize).collect();
+        let inputs = self.inputs.select(Axis(0), &indices);
+        Ok(Self {
+            inputs,
+            targets: self.targets.select(&indices, self.inputs.nrows()),
+        })
+    }
+
+    /// The data set without the held-out rows, and those: `held_out_fraction` of all rows, rounded.
+    /// Both keep the order that the rows had.
+    ///
+    /// Which rows are held out depends on the seed alone. Where the targets are classes, each class
+    /// gives the same share of its rows, as nearly as whole rows can.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] if one side would be empty.
+    pub fn split(&self, held_out_fraction: f64, seed: u64) -> Result<(Self, Self)> {
+        let rows = u64::from(self.rows());
+        // A fraction that is not a number gives 0 rows; a negative one too.
+        let held_out = (rows as f64 * held_out_fraction).round() as u64;
+        if held_out == 0 || held_out >= rows {
+            return Err(Error::Option {
+                option: "the held-out fraction",
+                value: format!("{held_out_fraction} of {rows} row(s)"),
+                expected: "such that at least one row is held out and at least one is not",
+            });
+        }
+        let mut generator = random::generator(Purpose::Split, seed, 0);
+        let mut order = random::permutation(&mut generator, self.rows());
+        if let Targets::Classes(classes) = &self.targets {
+            // The sort is stable: within its class the order stays random.
+            order.sort_by_key(|&row| classes[row as usize]);
+        }
+        // Holding out evenly spaced rows of this order takes its share from every stretch of it,
+        // and so from every class.
+        let held_out_before = |position: u64| (position * held_out + rows / 2) / rows;
+        let (mut held, mut kept) = (Vec::new(), Vec::new());
+        for (position, row) in (0..).zip(order) {
+            let holds = held_out_before(position + 1) > held_out_before(position);
+            if holds {
+                held.push(row);
+            } else {
+                kept.push(row);
+            }
+        }
+        held.sort_unstable();
+        kept.sort_unstable();
+        Ok((self.select(&kept)?, self.select(&held)?))
+    }
+
+    /// Whether every target is one of so many classes, counted from 0. Values always pass.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Class`] with the first row whose class is none.
+    pub fn check_classes(&self, classes: u32) -> Result<()> {
+        self.targets.check_classes(classes)
+    }
+}
+
+/// The order in which an epoch, counted from 0, visits the rows: a permutation of the numbers below
+/// `rows`. It follows from its arguments alone, so that a resumed run goes on as the first one would
+/// have, and is the same on every platform.
+pub fn shuffled_order(rows: u32, seed: u64, epoch: u64) -> Vec<u32> {
+    random::permutation(&mut random::generator(Purpose::Shuffle, seed, epoch), rows)
+}
+
+/// How many batches an epoch has. 0 if the batch size is.
+pub fn batches(rows: u32, batch_size: u32, remainder: Remainder) -> u32 {
+    match (batch_size, remainder) {
+        (0, _) => 0,
+        (_, Remainder::Drop) => rows / batch_size,
+        (_, Remainder::Keep) => rows.div_ceil(batch_size),
+    }
+}
+
+fn check_finite<'a>(
+    what: &'static str,
+    columns: usize,
+    mut values: impl Iterator<Item = &'a f32>,
+) -> Result<()> {
+    // `position` counts in the order of the rows, whatever the order in memory.
+    let mut value = 0.0;
+    let found = values.position(|&next| {
+        value = next;
+        !next.is_finite()
+    });
+    let Some(index) = found else { return Ok(()) };
+    let [row, column] = [index / columns, index % columns].map(|number| number as u64);
+    Err(Error::NotFinite {
+        what,
+        row,
+        column,
+        value,
+    })
 }

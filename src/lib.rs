@@ -4,3 +4,11 @@ pub mod data;
 pub mod error;
 pub mod options;
 pub mod parameters;
+mod random;
+
+pub use data::{Dataset, Targets};
+pub use error::{Error, Result};
+pub use options::{
+    Activation, Loss, Method, NetworkOptions, Optimizer, Remainder, Schedule, TrainerOptions,
+};
+pub use parameters::{BatchNorm, Layer, Parameters};

@@ -1,8 +1,14 @@
 //! What is learned, on the CPU: the hinge between GPU, file and reference.
 
-use ndarray::{Array1, Array2};
+#[cfg(not(target_arch = "wasm32"))]
+mod disk;
+mod file;
 
-use crate::options::Activation;
+use ndarray::{Array1, Array2, ArrayViewD};
+
+use crate::error::{Error, Result};
+use crate::options::{Activation, NetworkOptions};
+use crate::random::{self, Purpose};
 
 /// Everything that a network is: its layers, and what it computes between them.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +57,185 @@ pub struct BatchNorm {
     pub batches: u64,
 }
 
+impl Parameters {
+    /// The parameters that a network of these sizes starts with: the number of inputs first, the
+    /// number of outputs last.
+    ///
+    /// Weights are uniform between ± a bound: √(6 / inputs) before ReLU, leaky ReLU, GELU and SiLU
+    /// (He et al., arXiv 1502.01852, equation 10, whose variance 2 / inputs is that of this uniform
+    /// distribution), and √(6 / (inputs + outputs)) before tanh, sigmoid, identity and in the
+    /// output layer (Glorot and Bengio 2010, equation 16). Gamma and the running variances are 1;
+    /// beta, biases and the running means are 0.
+    ///
+    /// The same seed gives the same bits on every platform.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Architecture`] with fewer than two sizes, a size of 0, or more weights than memory;
+    /// [`Error::Option`] if an option makes no sense.
+    pub fn initialize(layer_sizes: &[u32], options: &NetworkOptions) -> Result<Self> {
+        options.check()?;
+        if layer_sizes.len() < 2 {
+            return Err(Error::Architecture(format!(
+                "{} layer size(s) {layer_sizes:?}, but at least 2 are needed: inputs and outputs",
+                layer_sizes.len()
+            )));
+        }
+        if layer_sizes.contains(&0) {
+            return Err(Error::Architecture(format!(
+                "a layer size is 0 in {layer_sizes:?}"
+            )));
+        }
+        let mut generator = random::generator(Purpose::Weights, options.seed, 0);
+        let last = layer_sizes.len() - 2;
+        let mut layers = Vec::with_capacity(layer_sizes.len() - 1);
+        for (index, sizes) in layer_sizes.windows(2).enumerate() {
+            let [inputs, outputs] = [sizes[0], sizes[1]];
+            let hidden = index < last;
+            let fan = if hidden && keeps_half(options.activation) {
+                f64::from(inputs)
+            } else {
+                f64::from(inputs) + f64::from(outputs)
+            };
+            // IEEE 754 rounds the root and the product the same way everywhere.
+            let bound = (6.0 / fan).sqrt() as f32;
+            let weights = new_weights([outputs, inputs], || {
+                bound * random::symmetric(&mut generator)
+            })?;
+            layers.push(if hidden && options.batch_norm {
+                Layer::Normalized {
+                    weights,
+                    batch_norm: BatchNorm::new(outputs),
+                }
+            } else {
+                Layer::Linear {
+                    weights,
+                    biases: Array1::zeros(outputs as usize),
+                }
+            });
+        }
+        let NetworkOptions {
+            activation,
+            epsilon,
+            momentum,
+            ..
+        } = *options;
+        Ok(Self {
+            activation,
+            epsilon,
+            momentum,
+            layers,
+        })
+    }
+
+    /// The number of inputs, of each hidden layer's outputs, and of the network's outputs: what
+    /// [`initialize`](Self::initialize) was given. Empty if there are no layers.
+    pub fn layer_sizes(&self) -> Vec<u32> {
+        let inputs = self.layers.first().map(|layer| layer.weights().ncols());
+        let outputs = self.layers.iter().map(|layer| layer.weights().nrows());
+        inputs
+            .into_iter()
+            .chain(outputs)
+            .map(|size| size as u32)
+            .collect()
+    }
+
+    /// Whether any layer is normalized over the batch.
+    pub fn has_batch_norm(&self) -> bool {
+        self.layers
+            .iter()
+            .any(|layer| matches!(layer, Layer::Normalized { .. }))
+    }
+
+    /// Whether this is a network: layers whose shapes fit each other, the last of them linear, and
+    /// finite numbers in all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Architecture`] names what does not fit, by the names that a file gives the tensors:
+    /// `1.running_var` is the running variance of the first layer. [`Error::Option`] if epsilon or
+    /// momentum make no sense.
+    pub fn check(&self) -> Result<()> {
+        let Self {
+            activation,
+            epsilon,
+            momentum,
+            ..
+        } = *self;
+        NetworkOptions {
+            activation,
+            epsilon,
+            momentum,
+            ..Default::default()
+        }
+        .check()?;
+        if !matches!(self.layers.last(), Some(Layer::Linear { .. })) {
+            return Err(Error::Architecture(format!(
+                "the last of the {} layer(s) must be linear with biases",
+                self.layers.len()
+            )));
+        }
+        self.check_shapes()?;
+        self.tensors().iter().try_for_each(check_values)
+    }
+
+    fn check_shapes(&self) -> Result<()> {
+        let mut inputs = None;
+        for (index, layer) in self.indexed_layers() {
+            let [rows, columns] = layer.weights().dim().into();
+            if [rows, columns]
+                .iter()
+                .any(|&size| size == 0 || u32::try_from(size).is_err())
+            {
+                return Err(Error::Architecture(format!(
+                    "{index}.weight is {rows} × {columns}, but both must lie between 1 and {}",
+                    u32::MAX
+                )));
+            }
+            if let Some((before, outputs)) = inputs.filter(|&(_, outputs)| outputs != columns) {
+                return Err(Error::Architecture(format!(
+                    "{index}.weight takes {columns} inputs, but {before}.weight has {outputs} outputs"
+                )));
+            }
+            inputs = Some((index, rows));
+            for (name, vector) in layer.vectors(index) {
+                if vector.len() != rows {
+                    return Err(Error::Architecture(format!(
+                        "{name} holds {} values, but {index}.weight has {rows} outputs",
+                        vector.len()
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Each layer with the index of its weights in `torch.nn.Sequential`, where normalizations and
+    /// activations are counted too.
+    fn indexed_layers(&self) -> impl Iterator<Item = (usize, &Layer)> {
+        self.layers.iter().scan(0, |next, layer| {
+            let index = *next;
+            *next += match layer {
+                Layer::Linear { .. } => 2,
+                Layer::Normalized { .. } => 3,
+            };
+            Some((index, layer))
+        })
+    }
+
+    /// Every tensor of floats under PyTorch's name.
+    fn tensors(&self) -> Vec<(String, ArrayViewD<'_, f32>)> {
+        let mut tensors = Vec::new();
+        for (index, layer) in self.indexed_layers() {
+            tensors.push((format!("{index}.weight"), layer.weights().view().into_dyn()));
+            for (name, vector) in layer.vectors(index) {
+                tensors.push((name, vector.view().into_dyn()));
+            }
+        }
+        tensors
+    }
+}
+
 impl Layer {
     /// `[outputs, inputs]`: a row is one neuron.
     pub fn weights(&self) -> &Array2<f32> {
@@ -58,4 +243,70 @@ impl Layer {
             Self::Linear { weights, .. } | Self::Normalized { weights, .. } => weights,
         }
     }
+
+    /// What there is one of per output, under PyTorch's names, where the weights have `index`.
+    fn vectors(&self, index: usize) -> Vec<(String, &Array1<f32>)> {
+        match self {
+            Self::Linear { biases, .. } => vec![(format!("{index}.bias"), biases)],
+            Self::Normalized { batch_norm, .. } => {
+                let index = index + 1;
+                vec![
+                    (format!("{index}.weight"), &batch_norm.gamma),
+                    (format!("{index}.bias"), &batch_norm.beta),
+                    (format!("{index}.running_mean"), &batch_norm.running_mean),
+                    (format!("{index}.running_var"), &batch_norm.running_var),
+                ]
+            }
+        }
+    }
+}
+
+impl BatchNorm {
+    fn new(features: u32) -> Self {
+        let features = features as usize;
+        Self {
+            gamma: Array1::ones(features),
+            beta: Array1::zeros(features),
+            running_mean: Array1::zeros(features),
+            running_var: Array1::ones(features),
+            batches: 0,
+        }
+    }
+}
+
+/// Whether the activation passes about half of what it is given, as ReLU does: then the weights
+/// need twice the variance.
+const fn keeps_half(activation: Activation) -> bool {
+    match activation {
+        Activation::Relu | Activation::LeakyRelu | Activation::Gelu | Activation::Silu => true,
+        Activation::Tanh | Activation::Sigmoid | Activation::Identity => false,
+    }
+}
+
+fn new_weights([outputs, inputs]: [u32; 2], value: impl FnMut() -> f32) -> Result<Array2<f32>> {
+    let too_many =
+        || Error::Architecture(format!("{outputs} × {inputs} weights exceed the memory"));
+    let shape = [outputs as usize, inputs as usize];
+    let count = shape[0].checked_mul(shape[1]).ok_or_else(too_many)?;
+    let mut weights = Vec::new();
+    weights.try_reserve_exact(count).map_err(|_| too_many())?;
+    weights.extend(std::iter::repeat_with(value).take(count));
+    Array2::from_shape_vec(shape, weights).map_err(|_| too_many())
+}
+
+fn check_values((name, values): &(String, ArrayViewD<'_, f32>)) -> Result<()> {
+    let variance = name.ends_with("running_var");
+    for (index, &value) in values.iter().enumerate() {
+        if !value.is_finite() || (variance && value < 0.0) {
+            let expected = if variance {
+                "finite and at least 0"
+            } else {
+                "finite"
+            };
+            return Err(Error::Architecture(format!(
+                "value {index} of {name} is {value}, but must be {expected}"
+            )));
+        }
+    }
+    Ok(())
 }

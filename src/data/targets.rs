@@ -1,0 +1,131 @@
+//! What the outputs are compared with: borrowed for a step, owned in a data set.
+
+use std::borrow::Cow;
+
+use crate::error::{Error, Result};
+
+/// What the outputs of a batch are compared with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets<'a> {
+    /// One class index per row, counted from 0.
+    Classes(Cow<'a, [u32]>),
+    /// One value per row and output, row-major.
+    Values(Cow<'a, [f32]>),
+}
+
+impl Targets<'_> {
+    /// How many class indices or values there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Classes(classes) => classes.len(),
+            Self::Values(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What they are, in the words of an error message.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Classes(_) => Self::CLASSES,
+            Self::Values(_) => Self::VALUES,
+        }
+    }
+
+    pub(crate) const CLASSES: &'static str = "one class index per row (u32)";
+    pub(crate) const VALUES: &'static str = "one value per row and output (f32)";
+
+    /// Whether every target is one of so many classes, counted from 0. Values always pass.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Class`] with the first row whose class is none.
+    pub fn check_classes(&self, classes: u32) -> Result<()> {
+        let Self::Classes(indices) = self else {
+            return Ok(());
+        };
+        match (0..)
+            .zip(indices.iter())
+            .find(|&(_, &class)| class >= classes)
+        {
+            Some((row, &class)) => Err(Error::Class {
+                row,
+                class,
+                classes,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// How many there are in each row: 1 for classes.
+    pub(super) fn columns(&self, rows: usize) -> Result<usize> {
+        let found = self.len();
+        let columns = match self {
+            Self::Classes(_) => 1,
+            Self::Values(_) => found.div_ceil(rows).max(1),
+        };
+        if found == rows * columns {
+            return Ok(columns);
+        }
+        Err(Error::Length {
+            what: "targets",
+            found: found as u64,
+            needed: (rows * columns) as u64,
+            why: format!("{rows} rows × {columns} in each"),
+        })
+    }
+
+    pub(super) fn select(&self, indices: &[usize], rows: usize) -> Targets<'static> {
+        match self {
+            Self::Classes(classes) => indices
+                .iter()
+                .map(|&row| classes[row])
+                .collect::<Vec<_>>()
+                .into(),
+            Self::Values(values) => {
+                let columns = values.len() / rows;
+                let row = |&row: &usize| &values[row * columns..][..columns];
+                indices
+                    .iter()
+                    .flat_map(row)
+                    .copied()
+                    .collect::<Vec<_>>()
+                    .into()
+            }
+        }
+    }
+}
+
+macro_rules! targets_from {
+    ($value:ty, $variant:ident) => {
+        impl<'a> From<&'a [$value]> for Targets<'a> {
+            fn from(targets: &'a [$value]) -> Self {
+                Self::$variant(Cow::Borrowed(targets))
+            }
+        }
+
+        impl<'a> From<&'a Vec<$value>> for Targets<'a> {
+            fn from(targets: &'a Vec<$value>) -> Self {
+                Self::$variant(Cow::Borrowed(targets))
+            }
+        }
+
+        impl<'a, const N: usize> From<&'a [$value; N]> for Targets<'a> {
+            fn from(targets: &'a [$value; N]) -> Self {
+                Self::$variant(Cow::Borrowed(targets))
+            }
+        }
+
+        impl From<Vec<$value>> for Targets<'_> {
+            fn from(targets: Vec<$value>) -> Self {
+                Self::$variant(Cow::Owned(targets))
+            }
+        }
+    };
+}
+
+targets_from!(u32, Classes);
+targets_from!(f32, Values);

@@ -1,0 +1,75 @@
+//! Model files on disk: never half of one.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::Parameters;
+use crate::error::{Error, Result};
+
+impl Parameters {
+    /// Writes [`to_bytes`](Self::to_bytes) to a file: beside it first, then renamed, so that there
+    /// is always the whole old file or the whole new one, even if the power fails.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`check`](Self::check); [`Error::File`] if the file cannot be written. An older
+    /// file is then left as it was.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let bytes = self.to_bytes()?;
+        replace(path, &bytes).map_err(|source| Error::File {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Reads a file as [`from_bytes`](Self::from_bytes) does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if the file cannot be read, and those of [`from_bytes`](Self::from_bytes).
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = fs::read(path).map_err(|source| Error::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::from_bytes(&bytes)
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Through a link to the file behind it, as writing to the link would.
+    let existing = fs::canonicalize(path).ok();
+    let path = existing.as_deref().unwrap_or(path);
+    let permissions = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
+        // Renaming would put a file in the place of /dev/null.
+        Ok(_) => return Err(io::Error::other("it exists, and is not a regular file")),
+        Err(_) => None,
+    };
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".ztilde-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // What any new file asks for; the user's umask takes from it.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(directory)?;
+    if let Some(permissions) = permissions {
+        file.as_file().set_permissions(permissions)?;
+    }
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    // The new name is in the directory, which has to reach the disk too.
+    #[cfg(unix)]
+    fs::File::open(directory)?.sync_all()?;
+    Ok(())
+}
