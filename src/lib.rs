@@ -4,3 +4,4 @@ pub mod data;
 pub mod error;
 pub mod options;
 pub mod parameters;
+pub mod reference;
