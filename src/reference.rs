@@ -1,6 +1,7 @@
 //! The same network on the CPU, in f64, with ndarray: what the kernels are checked against.
 //!
-//! Every kernel has a twin here of the same name, a pure function that reads like the formula.
+//! Every kernel has a twin here of the same name, a pure function that reads like the formula;
+//! [`Network`] and [`Trainer`] call them in order.
 //! Matrices are row-major; a row is a sample, a column is a feature. Nothing here is fast, and
 //! shapes that do not fit each other panic, as ndarray does.
 
@@ -19,12 +20,14 @@ mod gradient_norm;
 mod matmul;
 mod mean_squared_error;
 mod momentum;
+mod network;
 mod normalize;
 mod normalize_backward;
 mod normalize_gradients;
 mod record_step;
 mod rmsprop;
 mod softmax_cross_entropy;
+mod trainer;
 
 pub use activate::activate;
 pub use activate_backward::activate_backward;
@@ -39,12 +42,14 @@ pub use gradient_norm::{clip_scale, gradient_norm};
 pub use matmul::matmul;
 pub use mean_squared_error::mean_squared_error;
 pub use momentum::momentum;
+pub use network::{Gradients, Layer, LayerGradients, LayerPass, Network, Pass};
 pub use normalize::normalize;
 pub use normalize_backward::normalize_backward;
 pub use normalize_gradients::{NormalizeGradients, normalize_gradients};
 pub use record_step::record_step;
 pub use rmsprop::rmsprop;
 pub use softmax_cross_entropy::softmax_cross_entropy;
+pub use trainer::{Trainer, loss};
 
 /// What a loss makes of a batch.
 #[derive(Clone, Debug, PartialEq)]

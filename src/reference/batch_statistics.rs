@@ -27,7 +27,11 @@ pub fn batch_statistics(inputs: &Array2<f64>) -> Statistics {
 
 impl Statistics {
     /// `running = (1 − momentum) · running + momentum · batch`, where the batch's variance divides
-    /// by `rows − 1`: the convention of PyTorch's `BatchNorm1d`. It needs at least 2 rows.
+    /// by `rows − 1`: the convention of PyTorch's `BatchNorm1d`.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer than 2 rows: they have no such variance.
     pub fn move_running(
         &self,
         rows: usize,
@@ -35,6 +39,10 @@ impl Statistics {
         running_mean: &mut Array1<f64>,
         running_var: &mut Array1<f64>,
     ) {
+        assert!(
+            rows >= 2,
+            "the running statistics move by 2 rows or more, not by {rows}"
+        );
         let unbiased = &self.variance * (rows as f64 / (rows as f64 - 1.0));
         *running_mean = &*running_mean * (1.0 - momentum) + &self.mean * momentum;
         *running_var = &*running_var * (1.0 - momentum) + unbiased * momentum;
