@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(numbers, [0.20485032, 0.2293905, -0.9526366, 0.5036963]);
         assert_eq!(
             permutation(&mut generator(Purpose::Shuffle, 7, 3), 10),
-            [0; 10]
+            [3, 7, 1, 6, 4, 8, 2, 0, 9, 5]
         );
     }
 

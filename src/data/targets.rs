@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
+use crate::options::Loss;
 
 /// What the outputs of a batch are compared with.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +59,42 @@ impl Targets<'_> {
             }),
             None => Ok(()),
         }
+    }
+
+    /// Whether a loss can compare so many rows of so many outputs with these.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Targets`] if they are of another kind than the loss compares with;
+    /// [`Error::Length`] if they are too few or too many; [`Error::Class`] with a class that has no
+    /// output.
+    pub fn check(&self, loss: Loss, rows: u64, outputs: u64) -> Result<()> {
+        let classes = matches!(self, Self::Classes(_));
+        if classes != loss.has_class_targets() {
+            return Err(Error::Targets {
+                loss: loss.name(),
+                needed: if classes { Self::VALUES } else { Self::CLASSES },
+                found: self.kind(),
+            });
+        }
+        let (needed, why) = if classes {
+            (rows, format!("one class for each of {rows} rows"))
+        } else {
+            (
+                rows.saturating_mul(outputs),
+                format!("{rows} rows × {outputs} outputs"),
+            )
+        };
+        let found = self.len() as u64;
+        if found != needed {
+            return Err(Error::Length {
+                what: "targets",
+                found,
+                needed,
+                why,
+            });
+        }
+        self.check_classes(u32::try_from(outputs).unwrap_or(u32::MAX))
     }
 
     /// How many there are in each row: 1 for classes.

@@ -1,0 +1,63 @@
+//! The same network on the CPU, in f64, with ndarray: what the kernels are checked against.
+//!
+//! Every kernel has a twin here of the same name, a pure function that reads like the formula;
+//! [`Network`] and [`Trainer`] call them in order.
+//! Matrices are row-major; a row is a sample, a column is a feature. Nothing here is fast, and
+//! shapes that do not fit each other panic, as ndarray does.
+
+use ndarray::{Array1, Array2};
+
+mod activate;
+mod activate_backward;
+mod adam;
+mod add_biases;
+mod batch_statistics;
+mod binary_cross_entropy;
+mod column_sums;
+mod gather_rows;
+mod gradient_descent;
+mod gradient_norm;
+mod matmul;
+mod mean_squared_error;
+mod momentum;
+mod network;
+mod normalize;
+mod normalize_backward;
+mod normalize_gradients;
+mod record_step;
+mod rmsprop;
+mod softmax_cross_entropy;
+mod trainer;
+
+pub use activate::activate;
+pub use activate_backward::activate_backward;
+pub use adam::adam;
+pub use add_biases::add_biases;
+pub use batch_statistics::{Statistics, batch_statistics};
+pub use binary_cross_entropy::binary_cross_entropy;
+pub use column_sums::column_sums;
+pub use gather_rows::gather_rows;
+pub use gradient_descent::gradient_descent;
+pub use gradient_norm::{clip_scale, gradient_norm};
+pub use matmul::matmul;
+pub use mean_squared_error::mean_squared_error;
+pub use momentum::momentum;
+pub use network::{Gradients, Layer, LayerGradients, LayerPass, Network, Pass};
+pub use normalize::normalize;
+pub use normalize_backward::normalize_backward;
+pub use normalize_gradients::{NormalizeGradients, normalize_gradients};
+pub use record_step::record_step;
+pub use rmsprop::rmsprop;
+pub use softmax_cross_entropy::softmax_cross_entropy;
+pub use trainer::{Trainer, loss};
+
+/// What a loss makes of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LossGradient {
+    /// One loss per row, averaged over its outputs. The batch's loss is the mean of these.
+    pub row_losses: Array1<f64>,
+    /// One accuracy per row, between 0 and 1.
+    pub row_accuracies: Array1<f64>,
+    /// The gradient of the batch's loss by the outputs.
+    pub grad_outputs: Array2<f64>,
+}

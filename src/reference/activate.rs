@@ -1,0 +1,28 @@
+use ndarray::Array2;
+
+use crate::options::Activation;
+
+/// The activation of every value.
+pub fn activate(inputs: &Array2<f64>, activation: Activation) -> Array2<f64> {
+    inputs.mapv(|x| match activation {
+        Activation::Relu => x.max(0.0),
+        Activation::LeakyRelu if x > 0.0 => x,
+        Activation::LeakyRelu => f64::from(Activation::NEGATIVE_SLOPE) * x,
+        Activation::Tanh => x.tanh(),
+        Activation::Sigmoid => sigmoid(x),
+        Activation::Gelu => x * normal_distribution(x),
+        Activation::Silu => x * sigmoid(x),
+        Activation::Identity => x,
+    })
+}
+
+/// `1 / (1 + exp(−x))`.
+pub(super) fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// Φ: how much of the standard normal distribution lies below x.
+pub(super) fn normal_distribution(x: f64) -> f64 {
+    // As 1 + erf(x/√2) this would cancel where x is far below 0.
+    0.5 * libm::erfc(-x / std::f64::consts::SQRT_2)
+}

@@ -1,0 +1,12 @@
+use ndarray::Array1;
+
+/// The Euclidean norm of all gradients together.
+pub fn gradient_norm(gradients: &Array1<f64>) -> f64 {
+    gradients.dot(gradients).sqrt()
+}
+
+/// What the gradients are multiplied by so that their norm is at most `clip_norm`:
+/// `min(1, clip_norm / (norm + 1e-6))`, as in PyTorch's `clip_grad_norm_`.
+pub fn clip_scale(norm: f64, clip_norm: f64) -> f64 {
+    (clip_norm / (norm + 1e-6)).min(1.0)
+}

@@ -1,0 +1,372 @@
+//! The whole network: forward in training and in inference, and backward.
+
+use ndarray::{Array1, Array2};
+
+use super::{
+    NormalizeGradients, Statistics, activate, activate_backward, add_biases, batch_statistics,
+    column_sums, matmul, normalize, normalize_backward, normalize_gradients,
+};
+use crate::{
+    options::Activation,
+    parameters::{self, Parameters},
+};
+
+/// [`Parameters`] in f64, and what they compute.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// The function after each layer but the last.
+    pub activation: Activation,
+    /// Added to the variance, inside the root.
+    pub epsilon: f64,
+    /// The weight of the new value in the running statistics.
+    pub momentum: f64,
+    /// The hidden layers, then the output layer.
+    pub layers: Vec<Layer>,
+}
+
+/// One layer's parameters, as in [`parameters::Layer`].
+#[derive(Clone, Debug, PartialEq)]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the layers of Parameters"
+)]
+pub enum Layer {
+    /// `inputs · weightsᵀ + biases`.
+    Linear {
+        weights: Array2<f64>,
+        biases: Array1<f64>,
+    },
+    /// `inputs · weightsᵀ`, normalized over the batch, then scaled and shifted.
+    Normalized {
+        weights: Array2<f64>,
+        gamma: Array1<f64>,
+        beta: Array1<f64>,
+        running_mean: Array1<f64>,
+        running_var: Array1<f64>,
+        batches: u64,
+    },
+}
+
+/// What a training pass leaves behind for the way back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pass {
+    /// What each layer saw.
+    pub layers: Vec<LayerPass>,
+    /// What the network makes of the inputs.
+    pub outputs: Array2<f64>,
+}
+
+/// What one layer saw in a training pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerPass {
+    /// What came into the layer.
+    pub inputs: Array2<f64>,
+    /// `inputs · weightsᵀ`.
+    pub sums: Array2<f64>,
+    /// The sums' mean and variance over the batch, where the layer is normalized.
+    pub statistics: Option<Statistics>,
+    /// What goes into the activation: the sums with their biases, or normalized, scaled and
+    /// shifted.
+    pub ztilde: Array2<f64>,
+}
+
+/// The gradient of the loss by everything that one layer learns.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(
+    missing_docs,
+    reason = "each field is the gradient by what its name says"
+)]
+pub enum LayerGradients {
+    /// Those of a [`Layer::Linear`].
+    Linear {
+        grad_weights: Array2<f64>,
+        grad_biases: Array1<f64>,
+    },
+    /// Those of a [`Layer::Normalized`].
+    Normalized {
+        grad_weights: Array2<f64>,
+        grad_gamma: Array1<f64>,
+        grad_beta: Array1<f64>,
+    },
+}
+
+/// The gradient of the loss by everything that the network learns, and by its inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gradients {
+    /// One for each layer, inputs first.
+    pub layers: Vec<LayerGradients>,
+    /// The gradient by the network's inputs.
+    pub grad_inputs: Array2<f64>,
+}
+
+impl Network {
+    /// The outputs in inference: normalized with the running statistics, and linear at the end.
+    pub fn infer(&self, inputs: &Array2<f64>) -> Array2<f64> {
+        let mut outputs = inputs.clone();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let sums = matmul(outputs.view(), layer.weights().t());
+            let ztilde = match layer {
+                Layer::Linear { biases, .. } => add_biases(&sums, biases),
+                Layer::Normalized {
+                    gamma,
+                    beta,
+                    running_mean,
+                    running_var,
+                    ..
+                } => normalize(&sums, running_mean, running_var, gamma, beta, self.epsilon),
+            };
+            outputs = activate(&ztilde, self.activation_after(index));
+        }
+        outputs
+    }
+
+    /// A training pass: normalizes with the batch's own statistics, and moves the running ones.
+    ///
+    /// # Panics
+    ///
+    /// If a layer is normalized and the batch has fewer than 2 rows.
+    pub fn forward(&mut self, inputs: &Array2<f64>) -> Pass {
+        let pass = self.pass(inputs);
+        for (layer, seen) in self.layers.iter_mut().zip(&pass.layers) {
+            if let Layer::Normalized {
+                running_mean,
+                running_var,
+                batches,
+                ..
+            } = layer
+                && let Some(statistics) = &seen.statistics
+            {
+                statistics.move_running(inputs.nrows(), self.momentum, running_mean, running_var);
+                *batches += 1;
+            }
+        }
+        pass
+    }
+
+    /// A training pass that leaves the running statistics as they are.
+    pub fn pass(&self, inputs: &Array2<f64>) -> Pass {
+        let mut outputs = inputs.clone();
+        let mut layers = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let inputs = outputs;
+            let sums = matmul(inputs.view(), layer.weights().t());
+            let (statistics, ztilde) = match layer {
+                Layer::Linear { biases, .. } => (None, add_biases(&sums, biases)),
+                Layer::Normalized { gamma, beta, .. } => {
+                    let statistics = batch_statistics(&sums);
+                    let Statistics { mean, variance } = &statistics;
+                    let ztilde = normalize(&sums, mean, variance, gamma, beta, self.epsilon);
+                    (Some(statistics), ztilde)
+                }
+            };
+            outputs = activate(&ztilde, self.activation_after(index));
+            layers.push(LayerPass {
+                inputs,
+                sums,
+                statistics,
+                ztilde,
+            });
+        }
+        Pass { layers, outputs }
+    }
+
+    /// The way back of a training pass, from the gradient of the loss by its outputs.
+    pub fn backward(&self, pass: &Pass, grad_outputs: &Array2<f64>) -> Gradients {
+        let mut grad = grad_outputs.clone();
+        let mut layers = Vec::new();
+        for (index, (layer, seen)) in self.layers.iter().zip(&pass.layers).enumerate().rev() {
+            let grad_ztilde = activate_backward(&seen.ztilde, &grad, self.activation_after(index));
+            let (grad_sums, gradients) = self.layer_backward(layer, seen, grad_ztilde);
+            grad = matmul(grad_sums.view(), layer.weights().view());
+            layers.push(gradients);
+        }
+        layers.reverse();
+        Gradients {
+            layers,
+            grad_inputs: grad,
+        }
+    }
+
+    fn layer_backward(
+        &self,
+        layer: &Layer,
+        seen: &LayerPass,
+        grad_ztilde: Array2<f64>,
+    ) -> (Array2<f64>, LayerGradients) {
+        let LayerPass {
+            inputs,
+            sums,
+            statistics,
+            ..
+        } = seen;
+        match (layer, statistics) {
+            (Layer::Normalized { gamma, .. }, Some(Statistics { mean, variance })) => {
+                let gradients =
+                    normalize_gradients(sums, mean, variance, &grad_ztilde, self.epsilon);
+                let grad_sums = normalize_backward(
+                    sums,
+                    mean,
+                    variance,
+                    gamma,
+                    &gradients,
+                    &grad_ztilde,
+                    self.epsilon,
+                );
+                let grad_weights = matmul(grad_sums.t(), inputs.view());
+                let NormalizeGradients {
+                    grad_gamma,
+                    grad_beta,
+                } = gradients;
+                (
+                    grad_sums,
+                    LayerGradients::Normalized {
+                        grad_weights,
+                        grad_gamma,
+                        grad_beta,
+                    },
+                )
+            }
+            _ => {
+                let grad_weights = matmul(grad_ztilde.t(), inputs.view());
+                let grad_biases = column_sums(&grad_ztilde);
+                (
+                    grad_ztilde,
+                    LayerGradients::Linear {
+                        grad_weights,
+                        grad_biases,
+                    },
+                )
+            }
+        }
+    }
+
+    fn activation_after(&self, layer: usize) -> Activation {
+        if layer + 1 < self.layers.len() {
+            self.activation
+        } else {
+            Activation::Identity
+        }
+    }
+
+    /// Every number that is learned: layer by layer, the weights row by row, then the biases, or
+    /// gamma and then beta. With each, whether it is a weight: only those decay.
+    pub fn learned_mut(&mut self) -> Vec<(&mut f64, bool)> {
+        let mut learned = Vec::new();
+        for layer in &mut self.layers {
+            match layer {
+                Layer::Linear { weights, biases } => {
+                    learned.extend(weights.iter_mut().map(|weight| (weight, true)));
+                    learned.extend(biases.iter_mut().map(|bias| (bias, false)));
+                }
+                Layer::Normalized {
+                    weights,
+                    gamma,
+                    beta,
+                    ..
+                } => {
+                    learned.extend(weights.iter_mut().map(|weight| (weight, true)));
+                    learned.extend(gamma.iter_mut().chain(beta).map(|value| (value, false)));
+                }
+            }
+        }
+        learned
+    }
+}
+
+impl Layer {
+    /// `[outputs, inputs]`: a row is one neuron.
+    pub fn weights(&self) -> &Array2<f64> {
+        match self {
+            Self::Linear { weights, .. } | Self::Normalized { weights, .. } => weights,
+        }
+    }
+}
+
+impl Gradients {
+    /// The gradients by everything that is learned, in the order of [`Network::learned_mut`].
+    pub fn learned(&self) -> Array1<f64> {
+        let mut learned = Vec::new();
+        for layer in &self.layers {
+            match layer {
+                LayerGradients::Linear {
+                    grad_weights,
+                    grad_biases,
+                } => {
+                    learned.extend(grad_weights.iter().chain(grad_biases));
+                }
+                LayerGradients::Normalized {
+                    grad_weights,
+                    grad_gamma,
+                    grad_beta,
+                } => {
+                    learned.extend(grad_weights.iter().chain(grad_gamma).chain(grad_beta));
+                }
+            }
+        }
+        Array1::from(learned)
+    }
+}
+
+impl From<&Parameters> for Network {
+    fn from(parameters: &Parameters) -> Self {
+        let layer = |layer: &parameters::Layer| match layer {
+            parameters::Layer::Linear { weights, biases } => Layer::Linear {
+                weights: weights.mapv(f64::from),
+                biases: biases.mapv(f64::from),
+            },
+            parameters::Layer::Normalized {
+                weights,
+                batch_norm,
+            } => Layer::Normalized {
+                weights: weights.mapv(f64::from),
+                gamma: batch_norm.gamma.mapv(f64::from),
+                beta: batch_norm.beta.mapv(f64::from),
+                running_mean: batch_norm.running_mean.mapv(f64::from),
+                running_var: batch_norm.running_var.mapv(f64::from),
+                batches: batch_norm.batches,
+            },
+        };
+        Self {
+            activation: parameters.activation,
+            epsilon: parameters.epsilon.into(),
+            momentum: parameters.momentum.into(),
+            layers: parameters.layers.iter().map(layer).collect(),
+        }
+    }
+}
+
+impl From<&Network> for Parameters {
+    /// Rounds every number to f32.
+    fn from(network: &Network) -> Self {
+        let round = |x: f64| x as f32;
+        let layer = |layer: &Layer| match layer {
+            Layer::Linear { weights, biases } => parameters::Layer::Linear {
+                weights: weights.mapv(round),
+                biases: biases.mapv(round),
+            },
+            Layer::Normalized {
+                weights,
+                gamma,
+                beta,
+                running_mean,
+                running_var,
+                batches,
+            } => parameters::Layer::Normalized {
+                weights: weights.mapv(round),
+                batch_norm: parameters::BatchNorm {
+                    gamma: gamma.mapv(round),
+                    beta: beta.mapv(round),
+                    running_mean: running_mean.mapv(round),
+                    running_var: running_var.mapv(round),
+                    batches: *batches,
+                },
+            },
+        };
+        Self {
+            activation: network.activation,
+            epsilon: round(network.epsilon),
+            momentum: round(network.momentum),
+            layers: network.layers.iter().map(layer).collect(),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Training: a loss, its gradients, and the step that they make.
+
+use ndarray::Array2;
+
+use super::{
+    Gradients, LossGradient, Network, adam, binary_cross_entropy, clip_scale, gradient_descent,
+    gradient_norm, mean_squared_error, momentum, record_step, rmsprop, softmax_cross_entropy,
+};
+use crate::{
+    data::Targets,
+    options::{Loss, Method, TrainerOptions},
+};
+
+/// A network that learns, one batch at a time. It takes of its options the loss, the optimizer and
+/// the norm to clip to; the batches are the caller's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trainer {
+    network: Network,
+    options: TrainerOptions,
+    /// Steps done so far.
+    steps: u64,
+    /// One for each number that is learned.
+    moments: Vec<Moments>,
+}
+
+/// What an optimizer remembers of a parameter; what it does not need stays 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Moments {
+    /// Of the gradients; the velocity, where that is what the method calls it.
+    mean: f64,
+    mean_square: f64,
+}
+
+/// The loss of a batch, row by row, and its gradient.
+///
+/// # Panics
+///
+/// If the targets are not of the kind that the loss compares with, or of another shape than the
+/// outputs.
+pub fn loss(loss: Loss, outputs: &Array2<f64>, targets: &Targets<'_>) -> LossGradient {
+    let values = |values: &[f32]| {
+        let values = values.iter().map(|&value| value.into()).collect();
+        Array2::from_shape_vec(outputs.dim(), values).expect("one target per output")
+    };
+    match (loss, targets) {
+        (Loss::SoftmaxCrossEntropy, Targets::Classes(classes)) => {
+            softmax_cross_entropy(outputs, classes)
+        }
+        (Loss::MeanSquaredError, Targets::Values(targets)) => {
+            mean_squared_error(outputs, &values(targets))
+        }
+        (Loss::BinaryCrossEntropy, Targets::Values(targets)) => {
+            binary_cross_entropy(outputs, &values(targets))
+        }
+        (_, Targets::Classes(_)) => panic!("{} compares with values, not classes", loss.name()),
+        (_, Targets::Values(_)) => panic!("{} compares with classes, not values", loss.name()),
+    }
+}
+
+impl Trainer {
+    /// A trainer before its first step.
+    pub fn new(mut network: Network, options: &TrainerOptions) -> Self {
+        let moments = vec![Moments::default(); network.learned_mut().len()];
+        Self {
+            network,
+            options: options.clone(),
+            steps: 0,
+            moments,
+        }
+    }
+
+    /// The network as it is now.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The loss of a batch and its gradients, before clipping and weight decay; changes nothing.
+    ///
+    /// # Panics
+    ///
+    /// As [`loss`] does.
+    pub fn gradients(&self, inputs: &Array2<f64>, targets: &Targets<'_>) -> (f64, Gradients) {
+        let pass = self.network.pass(inputs);
+        let LossGradient {
+            row_losses,
+            row_accuracies,
+            grad_outputs,
+        } = loss(self.options.loss, &pass.outputs, targets);
+        let (loss, _accuracy) = record_step(&row_losses, &row_accuracies);
+        (loss, self.network.backward(&pass, &grad_outputs))
+    }
+
+    /// One step. Returns the loss and the accuracy of the batch before it.
+    ///
+    /// # Panics
+    ///
+    /// As [`loss`] and [`Network::forward`] do.
+    pub fn step(&mut self, inputs: &Array2<f64>, targets: &Targets<'_>) -> (f64, f64) {
+        let pass = self.network.forward(inputs);
+        let LossGradient {
+            row_losses,
+            row_accuracies,
+            grad_outputs,
+        } = loss(self.options.loss, &pass.outputs, targets);
+        let gradients = self.network.backward(&pass, &grad_outputs);
+        self.update(&gradients);
+        record_step(&row_losses, &row_accuracies)
+    }
+
+    fn update(&mut self, gradients: &Gradients) {
+        self.steps += 1;
+        let optimizer = &self.options.optimizer;
+        let learning_rate = optimizer.learning_rate_at(self.steps);
+        let mut gradients = gradients.learned();
+        if let Some(clip_norm) = self.options.clip_norm {
+            gradients *= clip_scale(gradient_norm(&gradients), clip_norm);
+        }
+        let learned = self.network.learned_mut().into_iter();
+        for ((parameter, is_weight), (gradient, moments)) in
+            learned.zip(gradients.into_iter().zip(&mut self.moments))
+        {
+            let weight_decay = if is_weight {
+                optimizer.weight_decay
+            } else {
+                0.0
+            };
+            let Moments { mean, mean_square } = moments;
+            let decayed = gradient + weight_decay * *parameter;
+            match optimizer.method {
+                Method::GradientDescent => gradient_descent(parameter, decayed, learning_rate),
+                Method::Momentum {
+                    momentum: kept,
+                    nesterov,
+                } => {
+                    momentum(parameter, decayed, mean, learning_rate, kept, nesterov);
+                }
+                Method::RmsProp { smoothing, epsilon } => {
+                    rmsprop(
+                        parameter,
+                        decayed,
+                        mean_square,
+                        learning_rate,
+                        smoothing,
+                        epsilon,
+                    );
+                }
+                Method::Adam {
+                    beta1,
+                    beta2,
+                    epsilon,
+                    decoupled,
+                } => {
+                    if decoupled {
+                        *parameter *= 1.0 - learning_rate * weight_decay;
+                    }
+                    let gradient = if decoupled { gradient } else { decayed };
+                    let step = self.steps;
+                    adam(
+                        parameter,
+                        gradient,
+                        mean,
+                        mean_square,
+                        learning_rate,
+                        beta1,
+                        beta2,
+                        epsilon,
+                        step,
+                    );
+                }
+            }
+        }
+    }
+}
