@@ -23,7 +23,9 @@ pub fn softmax_cross_entropy(outputs: &Array2<f64>, classes: &[u32]) -> LossGrad
             .indexed_iter()
             .fold(
                 (0, outputs[0]),
-                |best, (column, &x)| if x > best.1 { (column, x) } else { best },
+                |best, (column, &x)| {
+                    if x > best.1 { (column, x) } else { best }
+                },
             );
         // Without the largest output taken out, its exponential could overflow.
         let powers = outputs.mapv(|x| (x - largest).exp());
@@ -38,5 +40,19 @@ pub fn softmax_cross_entropy(outputs: &Array2<f64>, classes: &[u32]) -> LossGrad
         row_losses,
         row_accuracies,
         grad_outputs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{arr1, arr2};
+
+    use super::*;
+
+    #[test]
+    fn the_first_of_the_largest_outputs_counts() {
+        let outputs = arr2(&[[0.0, 7.0, 7.0], [0.0, 7.0, 7.0], [7.0, 0.0, 7.0]]);
+        let loss = softmax_cross_entropy(&outputs, &[1, 2, 0]);
+        assert_eq!(loss.row_accuracies, arr1(&[1.0, 0.0, 1.0]));
     }
 }
