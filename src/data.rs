@@ -38,17 +38,10 @@ impl Dataset {
                 why: format!("{rows} rows × {features} features, and at least one of each"),
             });
         }
-        for (option, size) in [
-            ("the number of rows", rows),
-            ("the number of features", features),
-        ] {
+        for (option, size) in [("the number of rows", rows), ("the number of features", features)] {
             if u32::try_from(size).is_err() {
                 let expected = "at most 4294967295";
-                return Err(Error::Option {
-                    option,
-                    value: size.to_string(),
-                    expected,
-                });
+                return Err(Error::Option { option, value: size.to_string(), expected });
             }
         }
         let columns = targets.columns(rows)?;
@@ -89,12 +82,7 @@ impl Dataset {
     pub fn select(&self, rows: &[u32]) -> Result<Self> {
         if rows.is_empty() {
             let why = "a data set has at least one row".to_owned();
-            return Err(Error::Length {
-                what: "the selection",
-                found: 0,
-                needed: 1,
-                why,
-            });
+            return Err(Error::Length { what: "the selection", found: 0, needed: 1, why });
         }
         if let Some(row) = rows.iter().find(|&&row| row >= self.rows()) {
             return Err(Error::Option {
@@ -105,10 +93,7 @@ impl Dataset {
         }
         let indices: Vec<usize> = rows.iter().map(|&row| row as usize).collect();
         let inputs = self.inputs.select(Axis(0), &indices);
-        Ok(Self {
-            inputs,
-            targets: self.targets.select(&indices, self.inputs.nrows()),
-        })
+        Ok(Self { inputs, targets: self.targets.select(&indices, self.inputs.nrows()) })
     }
 
     /// The data set without the held-out rows, and those: `held_out_fraction` of all rows, rounded.
@@ -193,10 +178,5 @@ fn check_finite<'a>(
     });
     let Some(index) = found else { return Ok(()) };
     let [row, column] = [index / columns, index % columns].map(|number| number as u64);
-    Err(Error::NotFinite {
-        what,
-        row,
-        column,
-        value,
-    })
+    Err(Error::NotFinite { what, row, column, value })
 }

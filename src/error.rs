@@ -63,7 +63,9 @@ pub enum Error {
     },
 
     /// A class index that is no class.
-    #[error("the target of row {row} is class {class}, but there are {classes} classes, counted from 0")]
+    #[error(
+        "the target of row {row} is class {class}, but there are {classes} classes, counted from 0"
+    )]
     Class {
         /// The row, counted from 0.
         row: u64,
@@ -92,6 +94,10 @@ pub enum Error {
         /// Rows in the batch.
         rows: u64,
     },
+
+    /// The training data was uploaded by another trainer, whose batches lie elsewhere.
+    #[error("the training data was uploaded by another trainer")]
+    OtherTrainer,
 
     /// More than the device can hold or bind.
     #[error("{what} needs {needed} bytes, but the device's {limit} is {allowed}")]

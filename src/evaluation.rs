@@ -37,23 +37,13 @@ pub fn evaluate(outputs: &Array2<f32>, targets: &Targets<'_>, loss: Loss) -> Res
     let [rows, columns] = outputs.dim().into();
     if outputs.is_empty() {
         let why = format!("{rows} rows × {columns} outputs, and at least one of each");
-        return Err(Error::Length {
-            what: "outputs",
-            found: 0,
-            needed: 1,
-            why,
-        });
+        return Err(Error::Length { what: "outputs", found: 0, needed: 1, why });
     }
     targets.check(loss, rows as u64, columns as u64)?;
     let outputs = outputs.mapv(f64::from);
     let rated = reference::loss(loss, &outputs, targets);
     let mean_loss = rated.row_losses.sum() / rows as f64;
-    let mut evaluation = Evaluation {
-        loss: mean_loss,
-        accuracy: None,
-        rmse: None,
-        r2: None,
-    };
+    let mut evaluation = Evaluation { loss: mean_loss, accuracy: None, rmse: None, r2: None };
     match (loss, targets) {
         (Loss::MeanSquaredError, Targets::Values(targets)) => {
             evaluation.rmse = Some(mean_loss.sqrt());
@@ -72,9 +62,7 @@ fn r2(outputs: &Array2<f64>, targets: &[f32]) -> Option<f64> {
         return None;
     }
     let error = (&targets - outputs).powi(2).sum_axis(Axis(0));
-    let spread = (&targets - &targets.mean_axis(Axis(0))?)
-        .powi(2)
-        .sum_axis(Axis(0));
+    let spread = (&targets - &targets.mean_axis(Axis(0))?).powi(2).sum_axis(Axis(0));
     let of_output = |&error: &f64, &spread: &f64| match spread {
         0.0 if error == 0.0 => 1.0,
         0.0 => 0.0,
@@ -97,11 +85,7 @@ mod tests {
         // log(1 + e⁻¹ + e⁻²), one more than that, and log(2 + e⁻¹).
         let expected = (0.407_605_964_4 + 1.407_605_964_4 + 0.861_994_804) / 3.0;
         assert_abs_diff_eq!(found.loss, expected, epsilon = 1e-9);
-        assert_eq!(
-            found.accuracy,
-            Some(2.0 / 3.0),
-            "the first of equal outputs counts"
-        );
+        assert_eq!(found.accuracy, Some(2.0 / 3.0), "the first of equal outputs counts");
         assert_eq!((found.rmse, found.r2), (None, None));
 
         let outputs = array![[1.0, -1.0], [-1.0, 0.0]];
@@ -136,11 +120,7 @@ mod tests {
 
         assert_eq!(evaluate(array![[1.0], [1.0]], &[1.0, 1.0]).r2, Some(1.0));
         assert_eq!(evaluate(array![[1.0], [2.0]], &[1.0, 1.0]).r2, Some(0.0));
-        assert_eq!(
-            evaluate(array![[1.0]], &[1.0]).r2,
-            None,
-            "one row has no spread"
-        );
+        assert_eq!(evaluate(array![[1.0]], &[1.0]).r2, None, "one row has no spread");
     }
 
     #[test]
@@ -150,29 +130,16 @@ mod tests {
         };
         let outputs = Array2::zeros([2, 3]);
         let found = message(outputs.clone(), (&[0, 3]).into(), Loss::SoftmaxCrossEntropy);
-        assert!(
-            found.contains("row 1 is class 3") && found.contains("3 classes"),
-            "{found}"
-        );
+        assert!(found.contains("row 1 is class 3") && found.contains("3 classes"), "{found}");
         let found = message(outputs.clone(), (&[0]).into(), Loss::SoftmaxCrossEntropy);
-        assert!(
-            found.contains("1 values") && found.contains("2 are needed"),
-            "{found}"
-        );
+        assert!(found.contains("1 values") && found.contains("2 are needed"), "{found}");
         let found = message(outputs.clone(), (&[0.0; 5]).into(), Loss::MeanSquaredError);
-        assert!(
-            found.contains("5 values") && found.contains("6 are needed"),
-            "{found}"
-        );
+        assert!(found.contains("5 values") && found.contains("6 are needed"), "{found}");
         let found = message(outputs.clone(), (&[0, 1]).into(), Loss::BinaryCrossEntropy);
         assert!(found.contains("got one class index"), "{found}");
         let found = message(outputs, (&[0.0; 6]).into(), Loss::SoftmaxCrossEntropy);
         assert!(found.contains("got one value"), "{found}");
-        let found = message(
-            Array2::zeros([0, 3]),
-            (&[0; 0]).into(),
-            Loss::SoftmaxCrossEntropy,
-        );
+        let found = message(Array2::zeros([0, 3]), (&[0; 0]).into(), Loss::SoftmaxCrossEntropy);
         assert!(found.contains("0 rows × 3"), "{found}");
     }
 }

@@ -16,12 +16,12 @@ use std::task::{Context, Poll, Waker};
 
 use wgpu::{Buffer, BufferUsages, CommandEncoder, CommandEncoderDescriptor, Device, Queue};
 
-pub(crate) use kernel::{Kernel, MAX_WORKGROUPS, workgroups};
 pub use kernel::Dispatch;
+pub(crate) use kernel::{Kernel, MAX_WORKGROUPS, workgroups};
 pub use matrix::Matrix;
-pub(crate) use read::read;
 #[cfg(not(target_arch = "wasm32"))]
 pub use read::block_on;
+pub(crate) use read::read;
 
 use crate::error::{Error, Result};
 
@@ -73,7 +73,11 @@ impl Gpu {
     }
 
     /// Records commands and submits them; does not wait.
-    pub(crate) fn submit(&self, label: &str, record: impl FnOnce(&mut CommandEncoder)) -> Result<()> {
+    pub(crate) fn submit(
+        &self,
+        label: &str,
+        record: impl FnOnce(&mut CommandEncoder),
+    ) -> Result<()> {
         guarded(&self.device, || {
             let label = Some(label);
             let mut encoder =

@@ -12,17 +12,15 @@ pub mod activate;
 pub mod activate_backward;
 pub mod add_biases;
 pub mod batch_statistics;
-pub mod binary_cross_entropy;
 pub mod column_sums;
 pub mod gather_rows;
 pub mod gradient_norm;
+pub mod loss;
 pub mod matmul;
-pub mod mean_squared_error;
 pub mod normalize;
 pub mod normalize_backward;
 pub mod normalize_gradients;
 pub mod record_step;
-pub mod softmax_cross_entropy;
 pub mod update;
 
 pub use crate::gpu::{Dispatch, Matrix};

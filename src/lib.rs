@@ -3,15 +3,28 @@
 pub mod data;
 pub mod error;
 pub mod evaluation;
+mod gpu;
+mod inference;
+pub mod kernels;
+mod layout;
+mod network;
 pub mod options;
 pub mod parameters;
 mod random;
 pub mod reference;
+mod trainer;
 
 pub use data::{Dataset, Targets};
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, evaluate};
+pub use inference::Inference;
+pub use network::{Network, required_limits};
 pub use options::{
     Activation, Loss, Method, NetworkOptions, Optimizer, Remainder, Schedule, TrainerOptions,
 };
 pub use parameters::{BatchNorm, Layer, Parameters};
+pub use trainer::{EpochMetrics, StepMetrics, Trainer, TrainingData};
+pub use wgpu;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use gpu::block_on;

@@ -82,9 +82,7 @@ impl Parameters {
             )));
         }
         if layer_sizes.contains(&0) {
-            return Err(Error::Architecture(format!(
-                "a layer size is 0 in {layer_sizes:?}"
-            )));
+            return Err(Error::Architecture(format!("a layer size is 0 in {layer_sizes:?}")));
         }
         let mut generator = random::generator(Purpose::Weights, options.seed, 0);
         let last = layer_sizes.len() - 2;
@@ -99,33 +97,16 @@ impl Parameters {
             };
             // IEEE 754 rounds the root and the product the same way everywhere.
             let bound = (6.0 / fan).sqrt() as f32;
-            let weights = new_weights([outputs, inputs], || {
-                bound * random::symmetric(&mut generator)
-            })?;
+            let weights =
+                new_weights([outputs, inputs], || bound * random::symmetric(&mut generator))?;
             layers.push(if hidden && options.batch_norm {
-                Layer::Normalized {
-                    weights,
-                    batch_norm: BatchNorm::new(outputs),
-                }
+                Layer::Normalized { weights, batch_norm: BatchNorm::new(outputs) }
             } else {
-                Layer::Linear {
-                    weights,
-                    biases: Array1::zeros(outputs as usize),
-                }
+                Layer::Linear { weights, biases: Array1::zeros(outputs as usize) }
             });
         }
-        let NetworkOptions {
-            activation,
-            epsilon,
-            momentum,
-            ..
-        } = *options;
-        Ok(Self {
-            activation,
-            epsilon,
-            momentum,
-            layers,
-        })
+        let NetworkOptions { activation, epsilon, momentum, .. } = *options;
+        Ok(Self { activation, epsilon, momentum, layers })
     }
 
     /// The number of inputs, of each hidden layer's outputs, and of the network's outputs: what
@@ -133,18 +114,12 @@ impl Parameters {
     pub fn layer_sizes(&self) -> Vec<u32> {
         let inputs = self.layers.first().map(|layer| layer.weights().ncols());
         let outputs = self.layers.iter().map(|layer| layer.weights().nrows());
-        inputs
-            .into_iter()
-            .chain(outputs)
-            .map(|size| size as u32)
-            .collect()
+        inputs.into_iter().chain(outputs).map(|size| size as u32).collect()
     }
 
     /// Whether any layer is normalized over the batch.
     pub fn has_batch_norm(&self) -> bool {
-        self.layers
-            .iter()
-            .any(|layer| matches!(layer, Layer::Normalized { .. }))
+        self.layers.iter().any(|layer| matches!(layer, Layer::Normalized { .. }))
     }
 
     /// Whether this is a network: layers whose shapes fit each other, the last of them linear, and
@@ -156,19 +131,8 @@ impl Parameters {
     /// `1.running_var` is the running variance of the first layer. [`Error::Option`] if epsilon or
     /// momentum make no sense.
     pub fn check(&self) -> Result<()> {
-        let Self {
-            activation,
-            epsilon,
-            momentum,
-            ..
-        } = *self;
-        NetworkOptions {
-            activation,
-            epsilon,
-            momentum,
-            ..Default::default()
-        }
-        .check()?;
+        let Self { activation, epsilon, momentum, .. } = *self;
+        NetworkOptions { activation, epsilon, momentum, ..Default::default() }.check()?;
         if !matches!(self.layers.last(), Some(Layer::Linear { .. })) {
             return Err(Error::Architecture(format!(
                 "the last of the {} layer(s) must be linear with biases",
@@ -183,10 +147,7 @@ impl Parameters {
         let mut inputs = None;
         for (index, layer) in self.indexed_layers() {
             let [rows, columns] = layer.weights().dim().into();
-            if [rows, columns]
-                .iter()
-                .any(|&size| size == 0 || u32::try_from(size).is_err())
-            {
+            if [rows, columns].iter().any(|&size| size == 0 || u32::try_from(size).is_err()) {
                 return Err(Error::Architecture(format!(
                     "{index}.weight is {rows} × {columns}, but both must lie between 1 and {}",
                     u32::MAX
@@ -298,11 +259,7 @@ fn check_values((name, values): &(String, ArrayViewD<'_, f32>)) -> Result<()> {
     let variance = name.ends_with("running_var");
     for (index, &value) in values.iter().enumerate() {
         if !value.is_finite() || (variance && value < 0.0) {
-            let expected = if variance {
-                "finite and at least 0"
-            } else {
-                "finite"
-            };
+            let expected = if variance { "finite and at least 0" } else { "finite" };
             return Err(Error::Architecture(format!(
                 "value {index} of {name} is {value}, but must be {expected}"
             )));

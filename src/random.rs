@@ -75,22 +75,11 @@ mod tests {
         let mut generator = generator(Purpose::Weights, 0, 0);
         let numbers: Vec<f32> = (0..100_000).map(|_| symmetric(&mut generator)).collect();
         let mean = numbers.iter().map(|&number| f64::from(number)).sum::<f64>() / 1e5;
-        let square = numbers
-            .iter()
-            .map(|&number| f64::from(number).powi(2))
-            .sum::<f64>()
-            / 1e5;
-        assert!(
-            numbers
-                .iter()
-                .all(|number| number.abs() < 1.0 && *number != 0.0)
-        );
+        let square = numbers.iter().map(|&number| f64::from(number).powi(2)).sum::<f64>() / 1e5;
+        assert!(numbers.iter().all(|number| number.abs() < 1.0 && *number != 0.0));
         // Four standard errors: √(1/3 / 10⁵) = 0.0018 and √(4/45 / 10⁵) = 0.00094.
         assert!(mean.abs() < 0.0073, "the mean is {mean}");
-        assert!(
-            (square - 1.0 / 3.0).abs() < 0.0038,
-            "the mean square is {square}"
-        );
+        assert!((square - 1.0 / 3.0).abs() < 0.0038, "the mean square is {square}");
     }
 
     #[test]
@@ -98,15 +87,10 @@ mod tests {
         let mut generator = generator(Purpose::Shuffle, 0, 0);
         let mut counts = std::collections::BTreeMap::new();
         for _ in 0..24_000 {
-            *counts
-                .entry(permutation(&mut generator, 4))
-                .or_insert(0_u32) += 1;
+            *counts.entry(permutation(&mut generator, 4)).or_insert(0_u32) += 1;
         }
         assert_eq!(counts.len(), 24);
         // 1,000 expected of each; the standard deviation is 31.
-        assert!(
-            counts.values().all(|count| (870..1130).contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.values().all(|count| (870..1130).contains(count)), "{counts:?}");
     }
 }

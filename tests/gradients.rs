@@ -30,15 +30,11 @@ const FROM_KINK: f64 = 1e-3;
 
 /// Numbers between −1 and 1 without a pattern that matters.
 fn numbers(count: usize, seed: u32) -> Array1<f64> {
-    (0..count)
-        .map(|index| (f64::from(seed) + 1.7 * index as f64 * index as f64).sin())
-        .collect()
+    (0..count).map(|index| (f64::from(seed) + 1.7 * index as f64 * index as f64).sin()).collect()
 }
 
 fn matrix(rows: usize, columns: usize, seed: u32) -> Array2<f64> {
-    numbers(rows * columns, seed)
-        .into_shape_with_order((rows, columns))
-        .unwrap()
+    numbers(rows * columns, seed).into_shape_with_order((rows, columns)).unwrap()
 }
 
 fn network(activation: Activation, batch_norm: bool) -> Network {
@@ -47,10 +43,7 @@ fn network(activation: Activation, batch_norm: bool) -> Network {
         let seed = 10 * index as u32;
         let weights = matrix(outputs, inputs, seed);
         if !batch_norm || index + 2 == LAYER_SIZES.len() {
-            return Layer::Linear {
-                weights,
-                biases: numbers(outputs, seed + 1),
-            };
+            return Layer::Linear { weights, biases: numbers(outputs, seed + 1) };
         }
         Layer::Normalized {
             weights,
@@ -62,12 +55,7 @@ fn network(activation: Activation, batch_norm: bool) -> Network {
         }
     };
     let layers = (0..LAYER_SIZES.len() - 1).map(layer).collect();
-    Network {
-        activation,
-        epsilon: 1e-5,
-        momentum: 0.1,
-        layers,
-    }
+    Network { activation, epsilon: 1e-5, momentum: 0.1, layers }
 }
 
 fn targets(loss: Loss) -> Targets<'static> {
@@ -100,32 +88,17 @@ fn every_gradient_is_how_the_loss_changes() {
 }
 
 fn check_network(activation: Activation, loss: Loss, batch_norm: bool) {
-    let what = format!(
-        "{}, {}, batch norm {batch_norm}",
-        activation.name(),
-        loss.name()
-    );
-    let options = TrainerOptions {
-        loss,
-        ..TrainerOptions::default()
-    };
+    let what = format!("{}, {}, batch norm {batch_norm}", activation.name(), loss.name());
+    let options = TrainerOptions { loss, ..TrainerOptions::default() };
     let targets = targets(loss);
     let loss_of = |network: &Network, inputs: &Array2<f64>| {
-        Trainer::new(network.clone(), &options)
-            .gradients(inputs, &targets)
-            .0
+        Trainer::new(network.clone(), &options).gradients(inputs, &targets).0
     };
     let inputs = matrix(ROWS, LAYER_SIZES[0], 41);
     let network = network(activation, batch_norm);
     for seen in network.pass(&inputs).layers.iter().rev().skip(1) {
-        let nearest = seen
-            .ztilde
-            .iter()
-            .fold(f64::INFINITY, |nearest, x| nearest.min(x.abs()));
-        assert!(
-            nearest > FROM_KINK,
-            "{what}: {nearest} is too near to a kink; take other numbers"
-        );
+        let nearest = seen.ztilde.iter().fold(f64::INFINITY, |nearest, x| nearest.min(x.abs()));
+        assert!(nearest > FROM_KINK, "{what}: {nearest} is too near to a kink; take other numbers");
     }
     let (_loss, gradients) = Trainer::new(network.clone(), &options).gradients(&inputs, &targets);
 
@@ -135,11 +108,7 @@ fn check_network(activation: Activation, loss: Loss, batch_norm: bool) {
             *moved.learned_mut()[index].0 += step;
             loss_of(&moved, &inputs)
         });
-        assert_close(
-            &format!("{what}, number {index}"),
-            gradient,
-            (up - down) / (2.0 * STEP),
-        );
+        assert_close(&format!("{what}, number {index}"), gradient, (up - down) / (2.0 * STEP));
     }
     for (index, &gradient) in gradients.grad_inputs.indexed_iter() {
         let [up, down] = [STEP, -STEP].map(|step| {
@@ -147,11 +116,7 @@ fn check_network(activation: Activation, loss: Loss, batch_norm: bool) {
             moved[index] += step;
             loss_of(&network, &moved)
         });
-        assert_close(
-            &format!("{what}, input {index:?}"),
-            gradient,
-            (up - down) / (2.0 * STEP),
-        );
+        assert_close(&format!("{what}, input {index:?}"), gradient, (up - down) / (2.0 * STEP));
     }
 }
 
@@ -185,15 +150,7 @@ impl Normalized {
         let grad_outputs = &self.grad_outputs;
         let gradients = normalize_gradients(inputs, &mean, &variance, grad_outputs, EPSILON);
         let gamma = &self.gamma;
-        normalize_backward(
-            inputs,
-            &mean,
-            &variance,
-            gamma,
-            &gradients,
-            grad_outputs,
-            EPSILON,
-        )
+        normalize_backward(inputs, &mean, &variance, gamma, &gradients, grad_outputs, EPSILON)
     }
 }
 
@@ -206,11 +163,7 @@ fn the_gradient_through_a_normalization_is_how_its_outputs_change() {
             moved[index] += step;
             (layer.outputs(&moved) * &layer.grad_outputs).sum()
         });
-        assert_close(
-            &format!("input {index:?}"),
-            gradient,
-            (up - down) / (2.0 * STEP),
-        );
+        assert_close(&format!("input {index:?}"), gradient, (up - down) / (2.0 * STEP));
     }
 }
 
@@ -228,13 +181,7 @@ fn a_bias_before_batch_normalization_changes_nothing() {
     let backward = largest(layer.grad_inputs(&biased) - &grad_inputs);
     assert!(backward < bound, "backward, a bias changes {backward:e}");
     let grad_biases = largest(column_sums(&grad_inputs).insert_axis(Axis(0)));
-    assert!(
-        grad_biases < 1e-15 * ROWS as f64,
-        "the gradient by the biases is {grad_biases:e}"
-    );
+    assert!(grad_biases < 1e-15 * ROWS as f64, "the gradient by the biases is {grad_biases:e}");
     let grad_column = largest(grad_inputs);
-    assert!(
-        grad_column > 0.1,
-        "the gradient itself is only {grad_column}"
-    );
+    assert!(grad_column > 0.1, "the gradient itself is only {grad_column}");
 }

@@ -231,9 +231,7 @@ fn numbers(seed: usize, count: usize) -> Array1<f64> {
 }
 
 fn matrix(seed: usize, rows: usize, columns: usize) -> Array2<f64> {
-    numbers(seed, rows * columns)
-        .into_shape_with_order((rows, columns))
-        .unwrap()
+    numbers(seed, rows * columns).into_shape_with_order((rows, columns)).unwrap()
 }
 
 #[test]
@@ -252,30 +250,16 @@ fn activations_and_their_derivatives() {
 fn losses_of_outputs_whose_exponentials_overflow() {
     let outputs = arr2(&[[800.0, -800.0], [-750.0, 0.5]]);
 
-    let LossGradient {
-        row_losses,
-        grad_outputs,
-        ..
-    } = reference::softmax_cross_entropy(&outputs, &[1, 1]);
+    let LossGradient { row_losses, grad_outputs, .. } =
+        reference::softmax_cross_entropy(&outputs, &[1, 1]);
     assert_close("cross-entropy", [&row_losses.mean().unwrap()], &[800.0]);
-    assert_close(
-        "cross-entropy, backward",
-        &grad_outputs,
-        &[0.5, -0.5, 0.0, 0.0],
-    );
+    assert_close("cross-entropy, backward", &grad_outputs, &[0.5, -0.5, 0.0, 0.0]);
 
     let targets = arr2(&[[1.0, 0.75], [0.25, 0.0]]);
-    let LossGradient {
-        row_losses,
-        grad_outputs,
-        ..
-    } = reference::binary_cross_entropy(&outputs, &targets);
+    let LossGradient { row_losses, grad_outputs, .. } =
+        reference::binary_cross_entropy(&outputs, &targets);
     assert_close("binary", [&row_losses.mean().unwrap()], &[197.118519246045]);
-    assert_close(
-        "binary, backward",
-        &grad_outputs,
-        &[0.0, -0.1875, -0.0625, 0.1556148328005],
-    );
+    assert_close("binary, backward", &grad_outputs, &[0.0, -0.1875, -0.0625, 0.1556148328005]);
 }
 
 #[test]
@@ -299,21 +283,10 @@ fn batch_normalization() {
 
     let grad_outputs = matrix(2, 5, 2);
     let gradients = normalize_gradients(&inputs, mean, variance, &grad_outputs, epsilon);
-    assert_close(
-        "grad_gamma",
-        &gradients.grad_gamma,
-        &[-1.3326965723282, -1.9427591563152],
-    );
+    assert_close("grad_gamma", &gradients.grad_gamma, &[-1.3326965723282, -1.9427591563152]);
     assert_close("grad_beta", &gradients.grad_beta, &[0.625, -0.84375]);
-    let grad_inputs = normalize_backward(
-        &inputs,
-        mean,
-        variance,
-        &gamma,
-        &gradients,
-        &grad_outputs,
-        epsilon,
-    );
+    let grad_inputs =
+        normalize_backward(&inputs, mean, variance, &gamma, &gradients, &grad_outputs, epsilon);
     let expected = arr2(&[
         [0.6169468962993, -0.0650774993897],
         [0.3279051844437, 0.0639705670706],
@@ -324,22 +297,9 @@ fn batch_normalization() {
     assert_close("grad_inputs", &grad_inputs, &expected);
 
     let [mut running_mean, mut running_var] = [Array1::zeros(2), Array1::ones(2)];
-    statistics.move_running(
-        5,
-        options.momentum.into(),
-        &mut running_mean,
-        &mut running_var,
-    );
-    assert_close(
-        "running_mean",
-        &running_mean,
-        &[9.9925001488999, 0.0275000004098],
-    );
-    assert_close(
-        "running_var",
-        &running_var,
-        &[1.3075000045821, 1.2839062542305],
-    );
+    statistics.move_running(5, options.momentum.into(), &mut running_mean, &mut running_var);
+    assert_close("running_mean", &running_mean, &[9.9925001488999, 0.0275000004098]);
+    assert_close("running_var", &running_var, &[1.3075000045821, 1.2839062542305]);
     let outputs = normalize(&inputs, &running_mean, &running_var, &gamma, &beta, epsilon);
     let expected = arr2(&[
         [118.1581679698962, 0.9641252269712],
@@ -368,22 +328,10 @@ fn parameters(activation: Activation, batch_norm: bool) -> Parameters {
             running_var: Array1::ones(outputs),
             batches: 0,
         };
-        Layer::Normalized {
-            weights,
-            batch_norm,
-        }
+        Layer::Normalized { weights, batch_norm }
     };
-    let layers = [[4, 5], [5, 3], [3, 2]]
-        .into_iter()
-        .enumerate()
-        .map(layer)
-        .collect();
-    Parameters {
-        activation,
-        epsilon: options.epsilon,
-        momentum: options.momentum,
-        layers,
-    }
+    let layers = [[4, 5], [5, 3], [3, 2]].into_iter().enumerate().map(layer).collect();
+    Parameters { activation, epsilon: options.epsilon, momentum: options.momentum, layers }
 }
 
 /// The program's optimizers, each with its decay, and one of the schedules.
@@ -393,43 +341,22 @@ fn parameters(activation: Activation, batch_norm: bool) -> Parameters {
 /// step, that is no longer within the tolerance.
 fn optimizer(method: usize, schedule: usize) -> Optimizer {
     let epsilon = 1.0 / 1024.0;
-    let adam = |decoupled| Method::Adam {
-        beta1: 0.875,
-        beta2: 0.96875,
-        epsilon,
-        decoupled,
-    };
+    let adam = |decoupled| Method::Adam { beta1: 0.875, beta2: 0.96875, epsilon, decoupled };
     let optimizers = [
         Optimizer::gradient_descent(0.25),
         Optimizer::momentum(0.125, 0.75),
         Optimizer::nesterov(0.125, 0.75),
-        Optimizer::new(
-            Method::RmsProp {
-                smoothing: 0.875,
-                epsilon,
-            },
-            0.03125,
-        ),
+        Optimizer::new(Method::RmsProp { smoothing: 0.875, epsilon }, 0.03125),
         Optimizer::new(adam(false), 0.0625),
         Optimizer::new(adam(true), 0.0625),
     ];
     let schedules = [
         Schedule::Constant,
-        Schedule::Step {
-            every: 2,
-            factor: 0.5,
-        },
-        Schedule::Cosine {
-            steps: 4,
-            last: 0.125,
-        },
+        Schedule::Step { every: 2, factor: 0.5 },
+        Schedule::Cosine { steps: 4, last: 0.125 },
     ];
     let weight_decay = if method == 5 { 0.25 } else { 0.0625 };
-    Optimizer {
-        weight_decay,
-        schedule: schedules[schedule],
-        ..optimizers[method]
-    }
+    Optimizer { weight_decay, schedule: schedules[schedule], ..optimizers[method] }
 }
 
 #[test]
@@ -444,10 +371,7 @@ fn training_with_every_optimizer_loss_and_activation() {
             ..TrainerOptions::default()
         };
         let found = train(activation, batch_norm == 1, &options);
-        let what = format!(
-            "{}, batch norm {batch_norm}, {options:?}",
-            activation.name()
-        );
+        let what = format!("{}, batch norm {batch_norm}, {options:?}", activation.name());
         assert_close(&what, &found, expected);
     }
 }
@@ -469,11 +393,7 @@ fn train(activation: Activation, batch_norm: bool, options: &TrainerOptions) -> 
     }
     let mut network = trainer.network().clone();
     let outputs = network.infer(&matrix(300, 8, 4));
-    let learned: Array1<f64> = network
-        .learned_mut()
-        .into_iter()
-        .map(|(value, _)| *value)
-        .collect();
+    let learned: Array1<f64> = network.learned_mut().into_iter().map(|(value, _)| *value).collect();
     [
         losses,
         accuracy,

@@ -48,15 +48,8 @@ impl Targets<'_> {
         let Self::Classes(indices) = self else {
             return Ok(());
         };
-        match (0..)
-            .zip(indices.iter())
-            .find(|&(_, &class)| class >= classes)
-        {
-            Some((row, &class)) => Err(Error::Class {
-                row,
-                class,
-                classes,
-            }),
+        match (0..).zip(indices.iter()).find(|&(_, &class)| class >= classes) {
+            Some((row, &class)) => Err(Error::Class { row, class, classes }),
             None => Ok(()),
         }
     }
@@ -80,19 +73,11 @@ impl Targets<'_> {
         let (needed, why) = if classes {
             (rows, format!("one class for each of {rows} rows"))
         } else {
-            (
-                rows.saturating_mul(outputs),
-                format!("{rows} rows × {outputs} outputs"),
-            )
+            (rows.saturating_mul(outputs), format!("{rows} rows × {outputs} outputs"))
         };
         let found = self.len() as u64;
         if found != needed {
-            return Err(Error::Length {
-                what: "targets",
-                found,
-                needed,
-                why,
-            });
+            return Err(Error::Length { what: "targets", found, needed, why });
         }
         self.check_classes(u32::try_from(outputs).unwrap_or(u32::MAX))
     }
@@ -117,20 +102,13 @@ impl Targets<'_> {
 
     pub(super) fn select(&self, indices: &[usize], rows: usize) -> Targets<'static> {
         match self {
-            Self::Classes(classes) => indices
-                .iter()
-                .map(|&row| classes[row])
-                .collect::<Vec<_>>()
-                .into(),
+            Self::Classes(classes) => {
+                indices.iter().map(|&row| classes[row]).collect::<Vec<_>>().into()
+            }
             Self::Values(values) => {
                 let columns = values.len() / rows;
                 let row = |&row: &usize| &values[row * columns..][..columns];
-                indices
-                    .iter()
-                    .flat_map(row)
-                    .copied()
-                    .collect::<Vec<_>>()
-                    .into()
+                indices.iter().flat_map(row).copied().collect::<Vec<_>>().into()
             }
         }
     }

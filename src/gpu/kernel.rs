@@ -85,8 +85,8 @@ impl Kernel {
                 contents: uniform,
                 usage: BufferUsages::UNIFORM,
             });
-            let resources =
-                std::iter::once(uniform.as_entire_binding()).chain(matrices.iter().map(|m| m.binding()));
+            let resources = std::iter::once(uniform.as_entire_binding())
+                .chain(matrices.iter().map(|m| m.binding()));
             let entries: Vec<_> = (0..)
                 .zip(resources)
                 .map(|(binding, resource)| BindGroupEntry { binding, resource })

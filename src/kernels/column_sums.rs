@@ -76,7 +76,13 @@ mod tests {
             // Each lane adds up rows / LANES values below 1; roundings mostly cancel.
             let rows = f64::from(shape[0]);
             let bound = f64::from(f32::EPSILON) * (rows.sqrt() * rows / f64::from(LANES) + 4.0);
-            assert_close(&format!("column_sums {shape:?}"), &gpu.read(&sums), &expected, bound, 1e-6);
+            assert_close(
+                &format!("column_sums {shape:?}"),
+                &gpu.read(&sums),
+                &expected,
+                bound,
+                1e-6,
+            );
         }
     }
 }

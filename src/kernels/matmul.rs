@@ -143,10 +143,8 @@ mod tests {
             false => matrix.clone(),
             true => matrix.t().to_owned(),
         };
-        let on_gpu = [
-            gpu.upload(&stored(&left, transposed[0])),
-            gpu.upload(&stored(&right, transposed[1])),
-        ];
+        let on_gpu =
+            [gpu.upload(&stored(&left, transposed[0])), gpu.upload(&stored(&right, transposed[1]))];
         let operand = |index: usize| match transposed[index] {
             false => Operand::Plain(&on_gpu[index]),
             true => Operand::Transposed(&on_gpu[index]),
@@ -190,8 +188,11 @@ mod tests {
         let gpu = TestGpu::new();
         let kernel = Matmul::new(&gpu.gpu.device).unwrap();
         let [left, right, outputs] = [[4, 3], [5, 2], [4, 2]].map(|shape| gpu.zeros(shape));
-        let buffers =
-            Buffers { left: Operand::Plain(&left), right: Operand::Plain(&right), outputs: &outputs };
+        let buffers = Buffers {
+            left: Operand::Plain(&left),
+            right: Operand::Plain(&right),
+            outputs: &outputs,
+        };
         let error = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap_err();
         assert_eq!(error.to_string(), "matmul: right is 5 × 2, but 3 × 2 is needed");
     }

@@ -178,9 +178,8 @@ pub(super) mod tests {
 
             let reference::Statistics { mean, variance } = reference::batch_statistics(&inputs);
             let beta = Array1::zeros(columns as usize);
-            let expected = reference::normalize(
-                &inputs, &mean, &variance, &gamma, &beta, EPSILON.into(),
-            );
+            let expected =
+                reference::normalize(&inputs, &mean, &variance, &gamma, &beta, EPSILON.into());
             let what = format!("normalized hard columns, {rows} rows");
             assert_close(&what, &gpu.read(&outputs), &expected, 1e-5, 0.0);
         }

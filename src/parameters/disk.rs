@@ -18,10 +18,7 @@ impl Parameters {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let bytes = self.to_bytes()?;
-        replace(path, &bytes).map_err(|source| Error::File {
-            path: path.to_owned(),
-            source,
-        })
+        replace(path, &bytes).map_err(|source| Error::File { path: path.to_owned(), source })
     }
 
     /// Reads a file as [`from_bytes`](Self::from_bytes) does.
@@ -31,10 +28,8 @@ impl Parameters {
     /// [`Error::File`] if the file cannot be read, and those of [`from_bytes`](Self::from_bytes).
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = fs::read(path).map_err(|source| Error::File {
-            path: path.to_owned(),
-            source,
-        })?;
+        let bytes =
+            fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
         Self::from_bytes(&bytes)
     }
 }

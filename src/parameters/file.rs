@@ -33,28 +33,19 @@ impl Parameters {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.check()?;
         let floats = self.tensors().into_iter().map(|(name, values)| {
-            let bytes: Vec<u8> = values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect();
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             (name, Dtype::F32, values.shape().to_vec(), bytes)
         });
-        let counts = self
-            .indexed_layers()
-            .filter_map(|(index, layer)| match layer {
-                Layer::Linear { .. } => None,
-                Layer::Normalized { batch_norm, .. } => Some((
-                    format!("{}.num_batches_tracked", index + 1),
-                    Dtype::I64,
-                    Vec::new(),
-                    // A larger number would come back negative; nothing counts that far.
-                    batch_norm
-                        .batches
-                        .min(i64::MAX as u64)
-                        .to_le_bytes()
-                        .to_vec(),
-                )),
-            });
+        let counts = self.indexed_layers().filter_map(|(index, layer)| match layer {
+            Layer::Linear { .. } => None,
+            Layer::Normalized { batch_norm, .. } => Some((
+                format!("{}.num_batches_tracked", index + 1),
+                Dtype::I64,
+                Vec::new(),
+                // A larger number would come back negative; nothing counts that far.
+                batch_norm.batches.min(i64::MAX as u64).to_le_bytes().to_vec(),
+            )),
+        });
         let tensors: Vec<_> = floats.chain(counts).collect();
         let views: Result<Vec<_>, SafeTensorError> = tensors
             .iter()
@@ -84,32 +75,15 @@ impl Parameters {
     /// tried: nothing panics.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let (metadata, data) = split_header(bytes)?;
-        let options = match metadata
-            .metadata()
-            .as_ref()
-            .and_then(|entries| entries.get(METADATA))
-        {
+        let options = match metadata.metadata().as_ref().and_then(|entries| entries.get(METADATA)) {
             Some(description) => parse_description(description)?,
             None => NetworkOptions::default(),
         };
-        let unread = metadata
-            .tensors()
-            .into_iter()
-            .map(|(name, info)| (name, info.clone()))
-            .collect();
+        let unread =
+            metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
         let layers = read_layers(&mut Tensors { unread, data })?;
-        let NetworkOptions {
-            activation,
-            epsilon,
-            momentum,
-            ..
-        } = options;
-        let parameters = Self {
-            activation,
-            epsilon,
-            momentum,
-            layers,
-        };
+        let NetworkOptions { activation, epsilon, momentum, .. } = options;
+        let parameters = Self { activation, epsilon, momentum, layers };
         parameters.check()?;
         Ok(parameters)
     }
@@ -127,15 +101,11 @@ impl Parameters {
 }
 
 fn parse_description(description: &str) -> Result<NetworkOptions> {
-    let mut entries: BTreeMap<&str, &str> = description
-        .split_whitespace()
-        .filter_map(|entry| entry.split_once('='))
-        .collect();
+    let mut entries: BTreeMap<&str, &str> =
+        description.split_whitespace().filter_map(|entry| entry.split_once('=')).collect();
     let mut take = |name: &str| {
         entries.remove(name).ok_or_else(|| {
-            Error::Model(format!(
-                "its metadata, {description:?}, does not give the {name}"
-            ))
+            Error::Model(format!("its metadata, {description:?}, does not give the {name}"))
         })
     };
     let version = take("version")?;
@@ -162,10 +132,7 @@ fn parse_description(description: &str) -> Result<NetworkOptions> {
 /// claims without looking for an overflow.
 fn split_header(bytes: &[u8]) -> Result<(Metadata, &[u8])> {
     let (length, rest) = bytes.split_first_chunk().ok_or_else(|| {
-        Error::Model(format!(
-            "{} bytes are too few for a safetensors file",
-            bytes.len()
-        ))
+        Error::Model(format!("{} bytes are too few for a safetensors file", bytes.len()))
     })?;
     let length = u64::from_le_bytes(*length);
     let fitting = usize::try_from(length).ok();
@@ -202,10 +169,7 @@ fn read_layers(tensors: &mut Tensors<'_>) -> Result<Vec<Layer>> {
         if tensors.unread.contains_key(&bias) {
             let biases = tensors.vector(&bias, outputs)?;
             layers.push(Layer::Linear { weights, biases });
-            if tensors
-                .unread
-                .contains_key(&format!("{index}.running_mean"))
-            {
+            if tensors.unread.contains_key(&format!("{index}.running_mean")) {
                 return Err(Error::Model(format!(
                     "{bias} stands before a normalization, whose mean cancels it: subtract it from \
                      {index}.running_mean and make the layer Linear(bias=False)"
@@ -219,10 +183,7 @@ fn read_layers(tensors: &mut Tensors<'_>) -> Result<Vec<Layer>> {
                 running_var: tensors.vector(&format!("{index}.running_var"), outputs)?,
                 batches: tensors.count(&format!("{index}.num_batches_tracked"))?,
             };
-            layers.push(Layer::Normalized {
-                weights,
-                batch_norm,
-            });
+            layers.push(Layer::Normalized { weights, batch_norm });
             index += 1;
         }
         if tensors.unread.is_empty() {
@@ -243,9 +204,7 @@ impl<'a> Tensors<'a> {
     fn matrix(&mut self, name: &str) -> Result<Array2<f32>> {
         let (shape, bytes) = self.take(name, Dtype::F32)?;
         let [rows, columns] = shape[..] else {
-            return Err(Error::Model(format!(
-                "{name} has shape {shape:?}, but must be a matrix"
-            )));
+            return Err(Error::Model(format!("{name} has shape {shape:?}, but must be a matrix")));
         };
         Array2::from_shape_vec([rows, columns], floats(bytes))
             .map_err(|error| Error::Model(format!("{name}: {error}")))
@@ -263,15 +222,9 @@ impl<'a> Tensors<'a> {
 
     fn count(&mut self, name: &str) -> Result<u64> {
         let (shape, bytes) = self.take(name, Dtype::I64)?;
-        let number = bytes
-            .try_into()
-            .ok()
-            .filter(|_| shape.is_empty())
-            .map(i64::from_le_bytes);
+        let number = bytes.try_into().ok().filter(|_| shape.is_empty()).map(i64::from_le_bytes);
         let Some(number) = number else {
-            return Err(Error::Model(format!(
-                "{name} has shape {shape:?}, but must have []"
-            )));
+            return Err(Error::Model(format!("{name} has shape {shape:?}, but must have []")));
         };
         u64::try_from(number)
             .map_err(|_| Error::Model(format!("{name} is {number}, but must be at least 0")))
@@ -281,15 +234,9 @@ impl<'a> Tensors<'a> {
         let Some(info) = self.unread.remove(name) else {
             return Err(self.missing(name));
         };
-        let TensorInfo {
-            dtype,
-            shape,
-            data_offsets: (start, end),
-        } = info;
+        let TensorInfo { dtype, shape, data_offsets: (start, end) } = info;
         if dtype != needed {
-            return Err(Error::Model(format!(
-                "{name} is of type {dtype}, but must be {needed}"
-            )));
+            return Err(Error::Model(format!("{name} is of type {dtype}, but must be {needed}")));
         }
         let bytes = self.data.get(start..end);
         let bytes = bytes.ok_or_else(|| Error::Model(format!("{name} ends behind the file")))?;
@@ -314,8 +261,5 @@ impl<'a> Tensors<'a> {
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
     let (values, _) = bytes.as_chunks();
-    values
-        .iter()
-        .map(|&value| f32::from_le_bytes(value))
-        .collect()
+    values.iter().map(|&value| f32::from_le_bytes(value)).collect()
 }

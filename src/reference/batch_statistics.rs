@@ -15,13 +15,9 @@ pub struct Statistics {
 ///
 /// If there is no row.
 pub fn batch_statistics(inputs: &Array2<f64>) -> Statistics {
-    let mean = inputs
-        .mean_axis(Axis(0))
-        .expect("statistics need at least one row");
+    let mean = inputs.mean_axis(Axis(0)).expect("statistics need at least one row");
     let squares = (inputs - &mean).powi(2);
-    let variance = squares
-        .mean_axis(Axis(0))
-        .expect("statistics need at least one row");
+    let variance = squares.mean_axis(Axis(0)).expect("statistics need at least one row");
     Statistics { mean, variance }
 }
 
@@ -39,10 +35,7 @@ impl Statistics {
         running_mean: &mut Array1<f64>,
         running_var: &mut Array1<f64>,
     ) {
-        assert!(
-            rows >= 2,
-            "the running statistics move by 2 rows or more, not by {rows}"
-        );
+        assert!(rows >= 2, "the running statistics move by 2 rows or more, not by {rows}");
         let unbiased = &self.variance * (rows as f64 / (rows as f64 - 1.0));
         *running_mean = &*running_mean * (1.0 - momentum) + &self.mean * momentum;
         *running_var = &*running_var * (1.0 - momentum) + unbiased * momentum;

@@ -20,9 +20,6 @@ mod tests {
     fn rows_may_be_left_out_and_come_twice() {
         let matrix = arr2(&[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]);
         let gathered = gather_rows(&matrix, &[2, 0, 2, 2]);
-        assert_eq!(
-            gathered,
-            arr2(&[[5.0, 6.0], [1.0, 2.0], [5.0, 6.0], [5.0, 6.0]])
-        );
+        assert_eq!(gathered, arr2(&[[5.0, 6.0], [1.0, 2.0], [5.0, 6.0], [5.0, 6.0]]));
     }
 }

@@ -47,14 +47,9 @@ pub fn softmax_cross_entropy(outputs: &Array2<f64>, classes: &[u32]) -> LossGrad
     for (row, &class) in classes.iter().enumerate() {
         let class = class as usize;
         let outputs = outputs.row(row);
-        let (best, largest) = outputs
-            .indexed_iter()
-            .fold(
-                (0, outputs[0]),
-                |best, (column, &x)| {
-                    if x > best.1 { (column, x) } else { best }
-                },
-            );
+        let (best, largest) = outputs.indexed_iter().fold((0, outputs[0]), |best, (column, &x)| {
+            if x > best.1 { (column, x) } else { best }
+        });
         // Without the largest output taken out, its exponential could overflow.
         let powers = outputs.mapv(|x| (x - largest).exp());
         row_losses[row] = powers.sum().ln() - (outputs[class] - largest);
@@ -64,11 +59,7 @@ pub fn softmax_cross_entropy(outputs: &Array2<f64>, classes: &[u32]) -> LossGrad
         grad_row[class] -= 1.0;
     }
     grad_outputs /= rows as f64;
-    LossGradient {
-        row_losses,
-        row_accuracies,
-        grad_outputs,
-    }
+    LossGradient { row_losses, row_accuracies, grad_outputs }
 }
 
 #[cfg(test)]
@@ -93,10 +84,7 @@ mod tests {
 /// If there is no output.
 pub fn mean_squared_error(outputs: &Array2<f64>, targets: &Array2<f64>) -> LossGradient {
     let errors = outputs - targets;
-    let row_losses = errors
-        .powi(2)
-        .mean_axis(Axis(1))
-        .expect("a loss needs at least one output");
+    let row_losses = errors.powi(2).mean_axis(Axis(1)).expect("a loss needs at least one output");
     LossGradient {
         row_losses,
         row_accuracies: Array1::zeros(outputs.nrows()),
@@ -121,12 +109,8 @@ pub fn binary_cross_entropy(outputs: &Array2<f64>, targets: &Array2<f64>) -> Los
     let right = pairs().map_collect(|&x, &target| f64::from((x > 0.0) == (target > 0.5)));
     let grads = pairs().map_collect(|&x, &target| sigmoid(x) - target);
     LossGradient {
-        row_losses: losses
-            .mean_axis(Axis(1))
-            .expect("a loss needs at least one output"),
-        row_accuracies: right
-            .mean_axis(Axis(1))
-            .expect("a loss needs at least one output"),
+        row_losses: losses.mean_axis(Axis(1)).expect("a loss needs at least one output"),
+        row_accuracies: right.mean_axis(Axis(1)).expect("a loss needs at least one output"),
         grad_outputs: grads / outputs.len() as f64,
     }
 }

@@ -26,16 +26,10 @@ pub struct Network {
 
 /// One layer's parameters, as in [`parameters::Layer`].
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    missing_docs,
-    reason = "the fields are those of the layers of Parameters"
-)]
+#[expect(missing_docs, reason = "the fields are those of the layers of Parameters")]
 pub enum Layer {
     /// `inputs · weightsᵀ + biases`.
-    Linear {
-        weights: Array2<f64>,
-        biases: Array1<f64>,
-    },
+    Linear { weights: Array2<f64>, biases: Array1<f64> },
     /// `inputs · weightsᵀ`, normalized over the batch, then scaled and shifted.
     Normalized {
         weights: Array2<f64>,
@@ -72,22 +66,12 @@ pub struct LayerPass {
 
 /// The gradient of the loss by everything that one layer learns.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    missing_docs,
-    reason = "each field is the gradient by what its name says"
-)]
+#[expect(missing_docs, reason = "each field is the gradient by what its name says")]
 pub enum LayerGradients {
     /// Those of a [`Layer::Linear`].
-    Linear {
-        grad_weights: Array2<f64>,
-        grad_biases: Array1<f64>,
-    },
+    Linear { grad_weights: Array2<f64>, grad_biases: Array1<f64> },
     /// Those of a [`Layer::Normalized`].
-    Normalized {
-        grad_weights: Array2<f64>,
-        grad_gamma: Array1<f64>,
-        grad_beta: Array1<f64>,
-    },
+    Normalized { grad_weights: Array2<f64>, grad_gamma: Array1<f64>, grad_beta: Array1<f64> },
 }
 
 /// The gradient of the loss by everything that the network learns, and by its inputs.
@@ -107,13 +91,9 @@ impl Network {
             let sums = matmul(outputs.view(), layer.weights().t());
             let ztilde = match layer {
                 Layer::Linear { biases, .. } => add_biases(&sums, biases),
-                Layer::Normalized {
-                    gamma,
-                    beta,
-                    running_mean,
-                    running_var,
-                    ..
-                } => normalize(&sums, running_mean, running_var, gamma, beta, self.epsilon),
+                Layer::Normalized { gamma, beta, running_mean, running_var, .. } => {
+                    normalize(&sums, running_mean, running_var, gamma, beta, self.epsilon)
+                }
             };
             outputs = activate(&ztilde, self.activation_after(index));
         }
@@ -128,12 +108,7 @@ impl Network {
     pub fn forward(&mut self, inputs: &Array2<f64>) -> Pass {
         let pass = self.pass(inputs);
         for (layer, seen) in self.layers.iter_mut().zip(&pass.layers) {
-            if let Layer::Normalized {
-                running_mean,
-                running_var,
-                batches,
-                ..
-            } = layer
+            if let Layer::Normalized { running_mean, running_var, batches, .. } = layer
                 && let Some(statistics) = &seen.statistics
             {
                 statistics.move_running(inputs.nrows(), self.momentum, running_mean, running_var);
@@ -160,12 +135,7 @@ impl Network {
                 }
             };
             outputs = activate(&ztilde, self.activation_after(index));
-            layers.push(LayerPass {
-                inputs,
-                sums,
-                statistics,
-                ztilde,
-            });
+            layers.push(LayerPass { inputs, sums, statistics, ztilde });
         }
         Pass { layers, outputs }
     }
@@ -181,10 +151,7 @@ impl Network {
             layers.push(gradients);
         }
         layers.reverse();
-        Gradients {
-            layers,
-            grad_inputs: grad,
-        }
+        Gradients { layers, grad_inputs: grad }
     }
 
     fn layer_backward(
@@ -193,12 +160,7 @@ impl Network {
         seen: &LayerPass,
         grad_ztilde: Array2<f64>,
     ) -> (Array2<f64>, LayerGradients) {
-        let LayerPass {
-            inputs,
-            sums,
-            statistics,
-            ..
-        } = seen;
+        let LayerPass { inputs, sums, statistics, .. } = seen;
         match (layer, statistics) {
             (Layer::Normalized { gamma, .. }, Some(Statistics { mean, variance })) => {
                 let gradients =
@@ -213,39 +175,19 @@ impl Network {
                     self.epsilon,
                 );
                 let grad_weights = matmul(grad_sums.t(), inputs.view());
-                let NormalizeGradients {
-                    grad_gamma,
-                    grad_beta,
-                } = gradients;
-                (
-                    grad_sums,
-                    LayerGradients::Normalized {
-                        grad_weights,
-                        grad_gamma,
-                        grad_beta,
-                    },
-                )
+                let NormalizeGradients { grad_gamma, grad_beta } = gradients;
+                (grad_sums, LayerGradients::Normalized { grad_weights, grad_gamma, grad_beta })
             }
             _ => {
                 let grad_weights = matmul(grad_ztilde.t(), inputs.view());
                 let grad_biases = column_sums(&grad_ztilde);
-                (
-                    grad_ztilde,
-                    LayerGradients::Linear {
-                        grad_weights,
-                        grad_biases,
-                    },
-                )
+                (grad_ztilde, LayerGradients::Linear { grad_weights, grad_biases })
             }
         }
     }
 
     fn activation_after(&self, layer: usize) -> Activation {
-        if layer + 1 < self.layers.len() {
-            self.activation
-        } else {
-            Activation::Identity
-        }
+        if layer + 1 < self.layers.len() { self.activation } else { Activation::Identity }
     }
 
     /// Every number that is learned: layer by layer, the weights row by row, then the biases, or
@@ -258,12 +200,7 @@ impl Network {
                     learned.extend(weights.iter_mut().map(|weight| (weight, true)));
                     learned.extend(biases.iter_mut().map(|bias| (bias, false)));
                 }
-                Layer::Normalized {
-                    weights,
-                    gamma,
-                    beta,
-                    ..
-                } => {
+                Layer::Normalized { weights, gamma, beta, .. } => {
                     learned.extend(weights.iter_mut().map(|weight| (weight, true)));
                     learned.extend(gamma.iter_mut().chain(beta).map(|value| (value, false)));
                 }
@@ -288,17 +225,10 @@ impl Gradients {
         let mut learned = Vec::new();
         for layer in &self.layers {
             match layer {
-                LayerGradients::Linear {
-                    grad_weights,
-                    grad_biases,
-                } => {
+                LayerGradients::Linear { grad_weights, grad_biases } => {
                     learned.extend(grad_weights.iter().chain(grad_biases));
                 }
-                LayerGradients::Normalized {
-                    grad_weights,
-                    grad_gamma,
-                    grad_beta,
-                } => {
+                LayerGradients::Normalized { grad_weights, grad_gamma, grad_beta } => {
                     learned.extend(grad_weights.iter().chain(grad_gamma).chain(grad_beta));
                 }
             }
@@ -310,14 +240,10 @@ impl Gradients {
 impl From<&Parameters> for Network {
     fn from(parameters: &Parameters) -> Self {
         let layer = |layer: &parameters::Layer| match layer {
-            parameters::Layer::Linear { weights, biases } => Layer::Linear {
-                weights: weights.mapv(f64::from),
-                biases: biases.mapv(f64::from),
-            },
-            parameters::Layer::Normalized {
-                weights,
-                batch_norm,
-            } => Layer::Normalized {
+            parameters::Layer::Linear { weights, biases } => {
+                Layer::Linear { weights: weights.mapv(f64::from), biases: biases.mapv(f64::from) }
+            }
+            parameters::Layer::Normalized { weights, batch_norm } => Layer::Normalized {
                 weights: weights.mapv(f64::from),
                 gamma: batch_norm.gamma.mapv(f64::from),
                 beta: batch_norm.beta.mapv(f64::from),
@@ -344,23 +270,18 @@ impl From<&Network> for Parameters {
                 weights: weights.mapv(round),
                 biases: biases.mapv(round),
             },
-            Layer::Normalized {
-                weights,
-                gamma,
-                beta,
-                running_mean,
-                running_var,
-                batches,
-            } => parameters::Layer::Normalized {
-                weights: weights.mapv(round),
-                batch_norm: parameters::BatchNorm {
-                    gamma: gamma.mapv(round),
-                    beta: beta.mapv(round),
-                    running_mean: running_mean.mapv(round),
-                    running_var: running_var.mapv(round),
-                    batches: *batches,
-                },
-            },
+            Layer::Normalized { weights, gamma, beta, running_mean, running_var, batches } => {
+                parameters::Layer::Normalized {
+                    weights: weights.mapv(round),
+                    batch_norm: parameters::BatchNorm {
+                        gamma: gamma.mapv(round),
+                        beta: beta.mapv(round),
+                        running_mean: running_mean.mapv(round),
+                        running_var: running_var.mapv(round),
+                        batches: *batches,
+                    },
+                }
+            }
         };
         Self {
             activation: network.activation,

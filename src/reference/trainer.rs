@@ -35,12 +35,7 @@ impl Trainer {
     /// A trainer before its first step.
     pub fn new(mut network: Network, options: &TrainerOptions) -> Self {
         let moments = vec![Moments::default(); network.learned_mut().len()];
-        Self {
-            network,
-            options: options.clone(),
-            steps: 0,
-            moments,
-        }
+        Self { network, options: options.clone(), steps: 0, moments }
     }
 
     /// The network as it is now.
@@ -55,11 +50,8 @@ impl Trainer {
     /// As [`loss`] does.
     pub fn gradients(&self, inputs: &Array2<f64>, targets: &Targets<'_>) -> (f64, Gradients) {
         let pass = self.network.pass(inputs);
-        let LossGradient {
-            row_losses,
-            row_accuracies,
-            grad_outputs,
-        } = loss(self.options.loss, &pass.outputs, targets);
+        let LossGradient { row_losses, row_accuracies, grad_outputs } =
+            loss(self.options.loss, &pass.outputs, targets);
         let (loss, _accuracy) = record_step(&row_losses, &row_accuracies);
         (loss, self.network.backward(&pass, &grad_outputs))
     }
@@ -71,11 +63,8 @@ impl Trainer {
     /// As [`loss`] and [`Network::forward`] do.
     pub fn step(&mut self, inputs: &Array2<f64>, targets: &Targets<'_>) -> (f64, f64) {
         let pass = self.network.forward(inputs);
-        let LossGradient {
-            row_losses,
-            row_accuracies,
-            grad_outputs,
-        } = loss(self.options.loss, &pass.outputs, targets);
+        let LossGradient { row_losses, row_accuracies, grad_outputs } =
+            loss(self.options.loss, &pass.outputs, targets);
         let gradients = self.network.backward(&pass, &grad_outputs);
         self.update(&gradients);
         record_step(&row_losses, &row_accuracies)
@@ -93,37 +82,18 @@ impl Trainer {
         for ((parameter, is_weight), (gradient, moments)) in
             learned.zip(gradients.into_iter().zip(&mut self.moments))
         {
-            let weight_decay = if is_weight {
-                optimizer.weight_decay
-            } else {
-                0.0
-            };
+            let weight_decay = if is_weight { optimizer.weight_decay } else { 0.0 };
             let Moments { mean, mean_square } = moments;
             let decayed = gradient + weight_decay * *parameter;
             match optimizer.method {
                 Method::GradientDescent => gradient_descent(parameter, decayed, learning_rate),
-                Method::Momentum {
-                    momentum: kept,
-                    nesterov,
-                } => {
+                Method::Momentum { momentum: kept, nesterov } => {
                     momentum(parameter, decayed, mean, learning_rate, kept, nesterov);
                 }
                 Method::RmsProp { smoothing, epsilon } => {
-                    rmsprop(
-                        parameter,
-                        decayed,
-                        mean_square,
-                        learning_rate,
-                        smoothing,
-                        epsilon,
-                    );
+                    rmsprop(parameter, decayed, mean_square, learning_rate, smoothing, epsilon);
                 }
-                Method::Adam {
-                    beta1,
-                    beta2,
-                    epsilon,
-                    decoupled,
-                } => {
+                Method::Adam { beta1, beta2, epsilon, decoupled } => {
                     if decoupled {
                         *parameter *= 1.0 - learning_rate * weight_decay;
                     }

@@ -13,11 +13,7 @@ pub fn momentum(
     nesterov: bool,
 ) {
     *velocity = momentum * *velocity + gradient;
-    let direction = if nesterov {
-        gradient + momentum * *velocity
-    } else {
-        *velocity
-    };
+    let direction = if nesterov { gradient + momentum * *velocity } else { *velocity };
     *parameter -= learning_rate * direction;
 }
 

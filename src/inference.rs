@@ -1,0 +1,182 @@
+//! `Inference`: a network bound to the app's buffers, in the app's encoder.
+
+use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor};
+
+use crate::error::{Error, Result};
+use crate::gpu::{Dispatch, Gpu, Matrix, guarded, read};
+use crate::layout::Learned;
+use crate::network::{Activations, Network, Statistics};
+
+/// Rows of a slice are a multiple of this, so that every slice of a matrix starts on a multiple of
+/// 256 bytes, whatever its columns.
+const SLICE_MULTIPLE: u32 = 64;
+
+/// What a scratch matrix may take, in bytes; a slice has as many rows as fit.
+const SCRATCH_BYTES: u64 = 32 << 20;
+
+/// Applies a network to rows in a buffer, with the running statistics.
+///
+/// It is bound once and encoded as often as needed. It shares the network's memory: a step of
+/// training shows in the next encoded inference. More rows than a binding can hold are walked in
+/// slices.
+///
+/// Outputs are those of the linear output layer: logits, for the two cross-entropies.
+#[derive(Debug)]
+pub struct Inference {
+    dispatches: Vec<Dispatch>,
+}
+
+impl Inference {
+    /// Binds a network to `rows` rows of inputs and of outputs, row-major `f32`s from the beginning
+    /// of each buffer on.
+    ///
+    /// Both buffers need `BufferUsages::STORAGE`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if a buffer is too short, [`Error::Option`] if there are no rows, and what
+    /// wgpu reports.
+    pub fn new(network: &Network, inputs: &Buffer, outputs: &Buffer, rows: u32) -> Result<Self> {
+        if rows == 0 {
+            return Err(Error::Option {
+                option: "rows",
+                value: rows.to_string(),
+                expected: "at least 1",
+            });
+        }
+        let inputs = rows_of("the buffer of inputs", inputs, rows, network.inputs())?;
+        let outputs = rows_of("the buffer of outputs", outputs, rows, network.outputs())?;
+        let gpu = network.gpu();
+        let slice_rows = slice_rows(network).min(rows);
+        let hidden = network.layer_sizes()[1..].iter().copied().max().unwrap_or(1);
+        let scratch = [(); 2].map(|()| gpu.matrix("inference/scratch", slice_rows, hidden));
+        let [first, second] = scratch;
+        let scratch = [first?, second?];
+        let mut dispatches = Vec::new();
+        let mut first = 0;
+        while first < rows {
+            let count = slice_rows.min(rows - first);
+            let slices = [inputs.slice(first, count)?, outputs.slice(first, count)?];
+            bind_slice(network, &slices, &scratch, &mut dispatches)?;
+            first += count;
+        }
+        Ok(Self { dispatches })
+    }
+
+    /// Records the inference into the app's encoder. The app submits, when it likes.
+    pub fn encode(&self, encoder: &mut CommandEncoder) {
+        let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor {
+            label: Some("ztilde/inference"),
+            timestamp_writes: None,
+        });
+        for dispatch in &self.dispatches {
+            dispatch.encode(&mut pass);
+        }
+    }
+
+    /// Applies a network to rows on the CPU: uploads them, submits, and reads the outputs, row-major.
+    ///
+    /// For a look now and then; what runs every frame is bound once with [`Inference::new`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if `inputs` are no whole rows, and what wgpu reports.
+    pub fn predict(
+        network: &Network,
+        inputs: &[f32],
+    ) -> impl Future<Output = Result<Vec<f32>>> + use<> {
+        let reading = start_prediction(network, inputs);
+        async move { reading?.await }
+    }
+}
+
+fn start_prediction(
+    network: &Network,
+    inputs: &[f32],
+) -> Result<impl Future<Output = Result<Vec<f32>>> + use<>> {
+    let features = network.inputs() as usize;
+    let rows = inputs.len() / features;
+    if rows == 0 || !inputs.len().is_multiple_of(features) {
+        return Err(Error::Length {
+            what: "inputs",
+            found: inputs.len() as u64,
+            needed: (rows.max(1) * features) as u64,
+            why: format!("{} rows × {features} features", rows.max(1)),
+        });
+    }
+    let gpu: &Gpu = network.gpu();
+    let input_buffer = gpu.buffer("prediction/inputs", inputs.len() as u64)?;
+    let values = rows as u64 * u64::from(network.outputs());
+    let output_buffer = gpu.buffer("prediction/outputs", values)?;
+    let inference = Inference::new(network, &input_buffer, &output_buffer, rows as u32)?;
+    guarded(&gpu.device, || gpu.write(&input_buffer, 0, inputs))?;
+    gpu.submit("ztilde/prediction", |encoder| inference.encode(encoder))?;
+    Ok(read(gpu, &output_buffer, 0, values))
+}
+
+fn rows_of(what: &'static str, buffer: &Buffer, rows: u32, columns: u32) -> Result<Matrix> {
+    let needed = u64::from(rows) * u64::from(columns);
+    let found = buffer.size() / 4;
+    if found < needed {
+        return Err(Error::Length { what, found, needed, why: format!("{rows} × {columns}") });
+    }
+    Matrix::new(buffer, 0, rows, columns)
+}
+
+/// How many rows of the widest layer fit the scratch memory and a binding.
+fn slice_rows(network: &Network) -> u32 {
+    let widest = network.layer_sizes().iter().copied().max().map_or(1, u64::from);
+    let limits = network.gpu().device.limits();
+    let bytes = SCRATCH_BYTES.min(limits.max_storage_buffer_binding_size);
+    let rows = (bytes / (4 * widest)).min(u32::MAX.into()) as u32;
+    // A layer too wide for that is too wide for the device: making the scratch matrix says so.
+    (rows - rows % SLICE_MULTIPLE).max(SLICE_MULTIPLE)
+}
+
+/// Binds all layers for one slice of the rows. The layers take turns in two scratch matrices.
+fn bind_slice(
+    network: &Network,
+    [inputs, outputs]: &[Matrix; 2],
+    scratch: &[Matrix; 2],
+    dispatches: &mut Vec<Dispatch>,
+) -> Result<()> {
+    let rows = inputs.rows();
+    let mut layer_inputs = inputs.clone();
+    // The scratch matrix that does not hold the layer's inputs.
+    let mut free = 0;
+    for (layer, learned) in network.learned().iter().enumerate() {
+        let columns = learned.weights().rows();
+        let place = format!("inference/layer {}", layer + 1);
+        let here = scratch[free].reshape(rows, columns)?;
+        let other = scratch[1 - free].reshape(rows, columns)?;
+        let is_last = layer + 1 == network.learned().len();
+        let activations = match learned {
+            _ if is_last => Activations {
+                inputs: layer_inputs,
+                sums: outputs.clone(),
+                ztilde: outputs.clone(),
+                outputs: outputs.clone(),
+            },
+            // After the product the inputs' memory is free as well.
+            Learned::Normalized { .. } => Activations {
+                inputs: layer_inputs,
+                sums: here.clone(),
+                ztilde: other,
+                outputs: here,
+            },
+            Learned::Linear { .. } => {
+                free = 1 - free;
+                Activations {
+                    inputs: layer_inputs,
+                    sums: here.clone(),
+                    ztilde: here,
+                    outputs: other,
+                }
+            }
+        };
+        dispatches.extend(network.bind_layer(layer, &place, &activations, Statistics::Running)?);
+        layer_inputs = activations.outputs;
+        free = 1 - free;
+    }
+    Ok(())
+}

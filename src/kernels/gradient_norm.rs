@@ -1,0 +1,109 @@
+//! `shaders/gradient_norm.wgsl`: the factor that keeps the gradient from being too long.
+//!
+//! Its twin is [`crate::reference::gradient_norm`].
+
+use wgpu::Device;
+
+use crate::error::Result;
+use crate::gpu::{Dispatch, Kernel, Matrix, workgroups};
+
+const WORKGROUP_SIZE: u32 = 256;
+
+/// How many sums the first dispatch leaves at the most.
+pub(crate) const MAX_PARTIAL_SUMS: u32 = 256;
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub struct GradientNorm {
+    partial: Kernel,
+    total: Kernel,
+}
+
+/// What the kernel reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    /// One row: the gradients of all parameters.
+    pub gradients: &'a Matrix,
+    /// One row of 256 values, for what the first dispatch tells the second.
+    pub partial_sums: &'a Matrix,
+    /// One value: `min(1, clip_norm / (norm + 1e-6))`.
+    pub clip_scale: &'a Matrix,
+}
+
+impl GradientNorm {
+    /// Compiles the kernel for a device; `clip_norm` is the largest norm that is left alone.
+    ///
+    /// # Errors
+    ///
+    /// What wgpu reports.
+    pub fn new(device: &Device, clip_norm: f32) -> Result<Self> {
+        let source = concat!(
+            include_str!("../../shaders/gradient_norm.wgsl"),
+            include_str!("../../shaders/shared/workgroup_sum.wgsl"),
+        );
+        let constants =
+            [("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("CLIP_NORM", clip_norm.into())];
+        let compile = |entry_point| {
+            Kernel::with_entry_point(device, "gradient_norm", source, entry_point, &constants)
+        };
+        Ok(Self { partial: compile("partial")?, total: compile("total")? })
+    }
+
+    /// Binds the kernel to its matrices: two dispatches, to be encoded in this order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
+    /// reports.
+    pub fn bind(
+        &self,
+        device: &Device,
+        place: &str,
+        buffers: Buffers<'_>,
+    ) -> Result<[Dispatch; 2]> {
+        let Buffers { gradients, partial_sums, clip_scale } = buffers;
+        let length = gradients.columns();
+        gradients.expect("gradient_norm", "gradients", [1, length])?;
+        partial_sums.expect("gradient_norm", "partial_sums", [1, MAX_PARTIAL_SUMS])?;
+        clip_scale.expect("gradient_norm", "clip_scale", [1, 1])?;
+        let sums = workgroups(length.into(), WORKGROUP_SIZE).min(MAX_PARTIAL_SUMS);
+        let uniform = bytemuck::bytes_of(&length);
+        let partial =
+            self.partial.bind(device, place, uniform, &[gradients, partial_sums], [sums, 1, 1])?;
+        let uniform = bytemuck::bytes_of(&sums);
+        let total =
+            self.total.bind(device, place, uniform, &[partial_sums, clip_scale], [1, 1, 1])?;
+        Ok([partial, total])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::reference;
+
+    #[test]
+    fn matches_the_reference() {
+        let mut gpu = TestGpu::new();
+        for length in [1, 2, 255, 257, 65_536, 1_000_003] {
+            for clip_norm in [0.01, 1.0, 1e6] {
+                let kernel = GradientNorm::new(&gpu.gpu.device, clip_norm).unwrap();
+                let gradients = gpu.random_vector(length);
+                let clip_scale = gpu.zeros([1, 1]);
+                let buffers = Buffers {
+                    gradients: &gpu.upload_vector(&gradients),
+                    partial_sums: &gpu.zeros([1, MAX_PARTIAL_SUMS]),
+                    clip_scale: &clip_scale,
+                };
+                let [partial, total] = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
+                gpu.run(&[&partial, &total]);
+
+                let norm = reference::gradient_norm(&gradients);
+                let expected = reference::clip_scale(norm, clip_norm.into());
+                let what = format!("clip_scale of {length} values to {clip_norm}");
+                assert_close(&what, &gpu.read(&clip_scale), &[expected], 0.0, 2e-6);
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! `shaders/loss.wgsl`: the loss of every row of a batch, and its gradient.
+//!
+//! Its twins are in [`crate::reference`]: one function for each loss.
+
+use wgpu::Device;
+
+use super::{WORKGROUP_SIZE, linear_workgroups};
+use crate::error::Result;
+use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::options;
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    kernel: Kernel,
+    loss: options::Loss,
+}
+
+/// What the kernel reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    /// `[rows, columns]`: of the output layer.
+    pub outputs: &'a Matrix,
+    /// For softmax cross-entropy one class index (`u32`) per row, in one row; for the others the
+    /// shape of the outputs.
+    pub targets: &'a Matrix,
+    /// `[rows, 2]`: each row's loss and accuracy.
+    pub results: &'a Matrix,
+    /// The shape of the outputs: the gradient of the batch's loss, which is the mean of the rows'.
+    pub grad_outputs: &'a Matrix,
+}
+
+impl Loss {
+    /// Compiles the kernel for a device.
+    ///
+    /// # Errors
+    ///
+    /// What wgpu reports.
+    pub fn new(device: &Device, loss: options::Loss) -> Result<Self> {
+        let source = concat!(
+            include_str!("../../shaders/loss.wgsl"),
+            include_str!("../../shaders/shared/exponential.wgsl"),
+        );
+        let number = options::Loss::ALL
+            .iter()
+            .position(|&candidate| candidate == loss)
+            .expect("ALL lists every loss");
+        let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("LOSS", number as f64)];
+        let kernel = Kernel::new(device, "loss", source, &constants)?;
+        Ok(Self { kernel, loss })
+    }
+
+    /// Binds the kernel to its matrices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
+    /// reports.
+    pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
+        let Buffers { outputs, targets, results, grad_outputs } = buffers;
+        let [rows, columns] = [outputs.rows(), outputs.columns()];
+        let target_shape = if self.loss.has_class_targets() { [1, rows] } else { [rows, columns] };
+        targets.expect("loss", "targets", target_shape)?;
+        results.expect("loss", "results", [rows, 2])?;
+        grad_outputs.expect("loss", "grad_outputs", [rows, columns])?;
+        self.kernel.bind(
+            device,
+            place,
+            bytemuck::cast_slice(&[rows, columns]),
+            &[outputs, targets, results, grad_outputs],
+            linear_workgroups(rows.into()),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+    use crate::reference::{self, LossGradient};
+
+    fn run(
+        gpu: &TestGpu,
+        loss: options::Loss,
+        outputs: &Array2<f64>,
+        targets: &Matrix,
+    ) -> [Vec<f32>; 2] {
+        let kernel = Loss::new(&gpu.gpu.device, loss).unwrap();
+        let outputs = gpu.upload(outputs);
+        let results = gpu.zeros([outputs.rows(), 2]);
+        let grad_outputs = gpu.zeros([outputs.rows(), outputs.columns()]);
+        let buffers =
+            Buffers { outputs: &outputs, targets, results: &results, grad_outputs: &grad_outputs };
+        gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+        [gpu.read(&results), gpu.read(&grad_outputs)]
+    }
+
+    fn compare(what: &str, [results, grad_outputs]: &[Vec<f32>; 2], expected: &LossGradient) {
+        let column = |column: usize| -> Vec<f32> {
+            results.iter().copied().skip(column).step_by(2).collect()
+        };
+        // A row's sum has one rounding per column, of values of its own size; the largest output
+        // here is 100.
+        assert_close(&format!("{what}: losses"), &column(0), &expected.row_losses, 1e-12, 3e-6);
+        let accuracies = &expected.row_accuracies;
+        assert_close(&format!("{what}: accuracies"), &column(1), accuracies, 0.0, 1e-6);
+        let rows = expected.row_losses.len() as f64;
+        let bound = 5e-7 / rows;
+        assert_close(
+            &format!("{what}: grad_outputs"),
+            grad_outputs,
+            &expected.grad_outputs,
+            bound,
+            1e-6,
+        );
+    }
+
+    fn check_classes(gpu: &mut TestGpu, shape: [u32; 2], scale: f64) {
+        let outputs = gpu.random(shape).mapv(|value| f64::from((scale * value) as f32));
+        let classes: Vec<u32> = (0..shape[0]).map(|row| (row * 7 + 3) % shape[1]).collect();
+        let loss = options::Loss::SoftmaxCrossEntropy;
+        let found = run(gpu, loss, &outputs, &gpu.upload_integers(&classes));
+        let expected = reference::softmax_cross_entropy(&outputs, &classes);
+        compare(&format!("softmax cross-entropy {shape:?} × {scale}"), &found, &expected);
+    }
+
+    #[test]
+    fn softmax_cross_entropy_matches_the_reference() {
+        let mut gpu = TestGpu::new();
+        let many_rows = WORKGROUP_SIZE * crate::gpu::MAX_WORKGROUPS + 3;
+        for shape in SHAPES.into_iter().chain([[5, 1000], [many_rows, 1]]) {
+            for scale in [1.0, 100.0] {
+                check_classes(&mut gpu, shape, scale);
+            }
+        }
+    }
+
+    #[test]
+    fn losses_of_values_match_the_reference() {
+        let mut gpu = TestGpu::new();
+        for shape in SHAPES {
+            for scale in [1.0, 100.0] {
+                let outputs = gpu.random(shape).mapv(|value| f64::from((scale * value) as f32));
+                let targets = gpu.random(shape);
+                let found =
+                    run(&gpu, options::Loss::MeanSquaredError, &outputs, &gpu.upload(&targets));
+                let expected = reference::mean_squared_error(&outputs, &targets);
+                // The gradient grows with the outputs.
+                compare(&format!("mean squared error {shape:?} × {scale}"), &found, &expected);
+
+                let targets = targets.mapv(|target| f64::from((0.5 + 0.5 * target) as f32));
+                let found =
+                    run(&gpu, options::Loss::BinaryCrossEntropy, &outputs, &gpu.upload(&targets));
+                let expected = reference::binary_cross_entropy(&outputs, &targets);
+                compare(&format!("binary cross-entropy {shape:?} × {scale}"), &found, &expected);
+            }
+        }
+    }
+
+    #[test]
+    fn outputs_as_large_as_floats_overflow_nothing() {
+        let gpu = TestGpu::new();
+        let outputs = ndarray::array![[1e30, -1e30, 0.0], [-1e30, -1e30, -1e30]];
+        let [results, grads] =
+            run(&gpu, options::Loss::SoftmaxCrossEntropy, &outputs, &gpu.upload_integers(&[0, 2]));
+        assert_close("losses", &[results[0], results[2]], &[0.0, 3_f64.ln()], 1e-6, 1e-6);
+        assert!(grads.iter().all(|grad| grad.is_finite()), "{grads:?}");
+    }
+
+    #[test]
+    fn a_class_that_is_none_shows_and_does_no_harm() {
+        let gpu = TestGpu::new();
+        let outputs = ndarray::array![[1.0, 2.0], [0.5, 0.25]];
+        let loss = options::Loss::SoftmaxCrossEntropy;
+        let [results, grads] = run(&gpu, loss, &outputs, &gpu.upload_integers(&[2, 1]));
+        assert!(results[0].is_nan() && results[2].is_finite(), "{results:?}");
+        assert_eq!(grads[..2], [0.0, 0.0]);
+        assert_ne!(grads[2..], [0.0, 0.0]);
+    }
+}

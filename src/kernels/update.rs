@@ -1,0 +1,249 @@
+//! `shaders/update.wgsl`: one step of the optimizer, parameter by parameter.
+//!
+//! Its twins are in [`crate::reference`]: one function for each method.
+
+use wgpu::Device;
+
+use super::{WORKGROUP_SIZE, linear_workgroups};
+use crate::error::Result;
+use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::options::{Method, Optimizer};
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub struct Update(Kernel);
+
+/// What the kernel reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    /// One `u32`: the number of the step, counted from 1.
+    pub step: &'a Matrix,
+    /// `[capacity, 4]`: what [`rates`] makes of each step; a step's row is its number, less 1, modulo
+    /// the capacity.
+    pub rates: &'a Matrix,
+    /// One value that all gradients are multiplied by, from [`super::gradient_norm`], or 1.
+    pub clip_scale: &'a Matrix,
+    /// One row.
+    pub gradients: &'a Matrix,
+    /// One row, weights first.
+    pub parameters: &'a Matrix,
+    /// How many of the parameters are weights, which decay.
+    pub weights: u32,
+    /// One row, zero before the first step; for methods that [have no velocity](has_velocity) one
+    /// value that is left alone.
+    pub velocity: &'a Matrix,
+    /// One row, zero before the first step; for methods that
+    /// [have no mean square](has_mean_square) one value that is left alone.
+    pub mean_square: &'a Matrix,
+}
+
+/// Whether a method remembers a velocity, or mean, of each gradient.
+pub fn has_velocity(method: Method) -> bool {
+    matches!(method, Method::Momentum { .. } | Method::Adam { .. })
+}
+
+/// Whether a method remembers the mean square of each gradient.
+pub fn has_mean_square(method: Method) -> bool {
+    matches!(method, Method::RmsProp { .. } | Method::Adam { .. })
+}
+
+/// What the kernel needs to know of a step, counted from 1: the learning rate by the schedule, the
+/// same with Adam's correction of the mean, the correction of the root mean square, and the share
+/// that a decoupled decay takes of the weights.
+pub fn rates(optimizer: &Optimizer, step: u64) -> [f32; 4] {
+    let rate = optimizer.learning_rate_at(step);
+    let Method::Adam { beta1, beta2, decoupled, .. } = optimizer.method else {
+        return [rate as f32, 0.0, 0.0, 0.0];
+    };
+    let power = |base: f64| base.powf(step as f64);
+    let corrected_rate = rate / (1.0 - power(beta1));
+    let square_correction = (1.0 - power(beta2)).sqrt().recip();
+    let decay = if decoupled { rate * optimizer.weight_decay } else { 0.0 };
+    [rate, corrected_rate, square_correction, decay].map(|value| value as f32)
+}
+
+impl Update {
+    /// Compiles the kernel for a device.
+    ///
+    /// # Errors
+    ///
+    /// What wgpu reports.
+    pub fn new(device: &Device, optimizer: &Optimizer) -> Result<Self> {
+        let source = include_str!("../../shaders/update.wgsl");
+        Kernel::new(device, "update", source, &constants(optimizer)).map(Self)
+    }
+
+    /// Binds the kernel to its matrices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
+    /// reports.
+    pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
+        let Buffers {
+            step,
+            rates,
+            clip_scale,
+            gradients,
+            parameters,
+            weights,
+            velocity,
+            mean_square,
+        } = buffers;
+        let length = parameters.columns();
+        step.expect("update", "step", [1, 1])?;
+        rates.expect("update", "rates", [rates.rows(), 4])?;
+        clip_scale.expect("update", "clip_scale", [1, 1])?;
+        parameters.expect("update", "parameters", [1, length])?;
+        gradients.expect("update", "gradients", [1, length])?;
+        self.0.bind(
+            device,
+            place,
+            bytemuck::cast_slice(&[length, weights, rates.rows()]),
+            &[step, rates, clip_scale, gradients, parameters, velocity, mean_square],
+            linear_workgroups(length.into()),
+        )
+    }
+}
+
+/// The overrides. What a method does not have is never read.
+fn constants(optimizer: &Optimizer) -> [(&'static str, f64); 8] {
+    let (number, momentum, smoothing, epsilon) = match optimizer.method {
+        Method::GradientDescent => (0, 0.0, 0.0, 0.0),
+        Method::Momentum { momentum, nesterov: false } => (1, momentum, 0.0, 0.0),
+        Method::Momentum { momentum, nesterov: true } => (2, momentum, 0.0, 0.0),
+        Method::RmsProp { smoothing, epsilon } => (3, 0.0, smoothing, epsilon),
+        Method::Adam { beta1, beta2, epsilon, .. } => (4, beta1, beta2, epsilon),
+    };
+    let is_decoupled = matches!(optimizer.method, Method::Adam { decoupled: true, .. });
+    let decay = if is_decoupled { 0.0 } else { optimizer.weight_decay };
+    [
+        ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
+        ("METHOD", f64::from(number)),
+        ("WEIGHT_DECAY", decay),
+        ("MOMENTUM", momentum),
+        ("MOMENTUM_REST", 1.0 - momentum),
+        ("SMOOTHING", smoothing),
+        ("SMOOTHING_REST", 1.0 - smoothing),
+        ("EPSILON", epsilon),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, Array2, Zip};
+
+    use super::*;
+    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::reference;
+
+    const CLIP_SCALE: f64 = 0.75;
+
+    fn optimizers() -> Vec<Optimizer> {
+        let plain = [
+            Optimizer::gradient_descent(0.1),
+            Optimizer::momentum(0.1, 0.9),
+            Optimizer::nesterov(0.1, 0.9),
+            Optimizer::rmsprop(0.01),
+            Optimizer::adam(0.01),
+            Optimizer::adamw(0.01, 0.1),
+        ];
+        let decaying = plain.map(|optimizer| Optimizer { weight_decay: 0.01, ..optimizer });
+        plain.into_iter().chain(decaying).collect()
+    }
+
+    /// One step of the twin, on the parameters and on the optimizer's state.
+    fn step_on_cpu(
+        optimizer: &Optimizer,
+        step: u64,
+        weights: usize,
+        [parameters, velocity, mean_square]: [&mut Array1<f64>; 3],
+        gradients: &Array1<f64>,
+    ) {
+        let rate = optimizer.learning_rate_at(step);
+        let decay = optimizer.weight_decay;
+        let decoupled = matches!(optimizer.method, Method::Adam { decoupled: true, .. });
+        let mut index = 0;
+        Zip::from(parameters).and(gradients).and(velocity).and(mean_square).for_each(
+            |parameter, &gradient, velocity, square| {
+                let decay = if index < weights { decay } else { 0.0 };
+                index += 1;
+                let mut gradient = CLIP_SCALE * gradient;
+                if decoupled {
+                    *parameter -= rate * decay * *parameter;
+                } else {
+                    gradient += decay * *parameter;
+                }
+                match optimizer.method {
+                    Method::GradientDescent => {
+                        reference::gradient_descent(parameter, gradient, rate);
+                    }
+                    Method::Momentum { momentum, nesterov } => {
+                        reference::momentum(
+                            parameter, gradient, velocity, rate, momentum, nesterov,
+                        );
+                    }
+                    Method::RmsProp { smoothing, epsilon } => {
+                        reference::rmsprop(parameter, gradient, square, rate, smoothing, epsilon);
+                    }
+                    Method::Adam { beta1, beta2, epsilon, .. } => reference::adam(
+                        parameter, gradient, velocity, square, rate, beta1, beta2, epsilon, step,
+                    ),
+                }
+            },
+        );
+    }
+
+    fn check(gpu: &mut TestGpu, optimizer: &Optimizer, length: u32) {
+        const STEPS: u32 = 4;
+        let weights = length / 2;
+        let kernel = Update::new(&gpu.gpu.device, optimizer).unwrap();
+        let mut parameters = gpu.random_vector(length);
+        let [mut velocity, mut mean_square] = [(); 2].map(|()| Array1::zeros(length as usize));
+        let on_gpu = gpu.upload_vector(&parameters);
+        let state = |has: bool| gpu.zeros([1, if has { length } else { 1 }]);
+        let state =
+            [state(has_velocity(optimizer.method)), state(has_mean_square(optimizer.method))];
+        let table = (1..=STEPS).flat_map(|step| rates(optimizer, step.into()).map(f64::from));
+        let table = Array2::from_shape_vec([STEPS as usize, 4], table.collect()).unwrap();
+        let [table, clip_scale] = [gpu.upload(&table), gpu.upload(&ndarray::array![[CLIP_SCALE]])];
+        for step in 1..=STEPS {
+            let gradients = gpu.random_vector(length);
+            let buffers = Buffers {
+                step: &gpu.upload_integers(&[step]),
+                rates: &table,
+                clip_scale: &clip_scale,
+                gradients: &gpu.upload_vector(&gradients),
+                parameters: &on_gpu,
+                weights,
+                velocity: &state[0],
+                mean_square: &state[1],
+            };
+            gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+            let on_cpu = [&mut parameters, &mut velocity, &mut mean_square];
+            step_on_cpu(optimizer, step.into(), weights as usize, on_cpu, &gradients);
+        }
+        let what = format!("{optimizer:?}, {length} parameters");
+        // A handful of roundings of each step's change, and one of the parameter for each step.
+        assert_close(&what, &gpu.read(&on_gpu), &parameters, 1e-6, 0.0);
+        if has_mean_square(optimizer.method) {
+            assert_close(&what, &gpu.read(&state[1]), &mean_square, 1e-12, 1e-6);
+        }
+    }
+
+    #[test]
+    fn matches_the_reference() {
+        let mut gpu = TestGpu::new();
+        for optimizer in optimizers() {
+            for length in [1, 2, 63, 64, 65, 1031] {
+                check(&mut gpu, &optimizer, length);
+            }
+        }
+    }
+
+    #[test]
+    fn walks_more_parameters_than_invocations() {
+        let length = WORKGROUP_SIZE * crate::gpu::MAX_WORKGROUPS + 9;
+        check(&mut TestGpu::new(), &Optimizer::gradient_descent(0.1), length);
+    }
+}

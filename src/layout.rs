@@ -1,0 +1,240 @@
+//! Where a network's tensors lie in its buffers.
+//!
+//! All that is learned is packed into one buffer, weights first, so that one dispatch updates it all;
+//! gradients and the optimizer's state are packed alike. The running statistics have a buffer of
+//! their own.
+
+use ndarray::{Array1, Array2};
+use wgpu::Buffer;
+
+use crate::error::{Error, Result};
+use crate::gpu::Matrix;
+use crate::parameters::Layer;
+
+/// Tensors start on multiples of 256 bytes: what WebGPU's default limits ask of a binding.
+const ALIGNMENT: u64 = 64;
+
+/// One layer's learned tensors, or their gradients.
+#[derive(Clone, Debug)]
+pub(crate) enum Learned {
+    Linear { weights: Matrix, biases: Matrix },
+    Normalized { weights: Matrix, gamma: Matrix, beta: Matrix },
+}
+
+impl Learned {
+    pub(crate) fn weights(&self) -> &Matrix {
+        match self {
+            Self::Linear { weights, .. } | Self::Normalized { weights, .. } => weights,
+        }
+    }
+}
+
+/// Where the tensors of each layer start in the packed buffer.
+#[derive(Clone, Debug)]
+pub(crate) struct LearnedLayout {
+    layers: Vec<LearnedPlace>,
+    /// How many of the values, from the first on, are weights and the gaps between them.
+    weights: u64,
+    values: u64,
+}
+
+#[derive(Clone, Debug)]
+struct LearnedPlace {
+    inputs: u32,
+    outputs: u32,
+    weights: u64,
+    /// Biases; or gamma and beta.
+    vectors: Vec<u64>,
+}
+
+impl LearnedLayout {
+    pub(crate) fn new(layers: &[Layer]) -> Self {
+        let mut end = 0;
+        let mut places: Vec<LearnedPlace> = layers
+            .iter()
+            .map(|layer| {
+                let weights = layer.weights();
+                LearnedPlace {
+                    inputs: weights.ncols() as u32,
+                    outputs: weights.nrows() as u32,
+                    weights: reserve(&mut end, weights.len()),
+                    vectors: Vec::new(),
+                }
+            })
+            .collect();
+        let weights = end;
+        for (place, layer) in places.iter_mut().zip(layers) {
+            place.vectors =
+                vectors(layer).iter().map(|vector| reserve(&mut end, vector.len())).collect();
+        }
+        Self { layers: places, weights, values: end }
+    }
+
+    /// How many values the buffer holds, with the gaps between the tensors.
+    pub(crate) fn values(&self) -> u64 {
+        self.values
+    }
+
+    /// The same, as the length of a vector.
+    pub(crate) fn length(&self) -> Result<u32> {
+        u32::try_from(self.values).map_err(|_| Error::TooLarge {
+            what: "parameters".to_owned(),
+            needed: 4 * self.values,
+            limit: "max_storage_buffer_binding_size",
+            allowed: 4 * u64::from(u32::MAX),
+        })
+    }
+
+    /// How many of the values, from the first on, are weights.
+    pub(crate) fn weights(&self) -> u32 {
+        // Not more than `length`, which was checked.
+        self.weights as u32
+    }
+
+    /// The tensors in `buffer`.
+    pub(crate) fn views(&self, buffer: &Buffer) -> Result<Vec<Learned>> {
+        self.layers
+            .iter()
+            .map(|place| {
+                let vector = |index: usize| {
+                    Matrix::vector(buffer, place.vectors[index], place.outputs)
+                };
+                let weights = Matrix::new(buffer, place.weights, place.outputs, place.inputs)?;
+                Ok(if place.vectors.len() == 1 {
+                    Learned::Linear { weights, biases: vector(0)? }
+                } else {
+                    Learned::Normalized { weights, gamma: vector(0)?, beta: vector(1)? }
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) fn pack(&self, layers: &[Layer]) -> Vec<f32> {
+        let mut packed = vec![0.0; self.values as usize];
+        for (place, layer) in self.layers.iter().zip(layers) {
+            write(&mut packed, place.weights, layer.weights().iter());
+            for (&first, vector) in place.vectors.iter().zip(vectors(layer)) {
+                write(&mut packed, first, vector.iter());
+            }
+        }
+        packed
+    }
+
+    /// Each layer's weights, and its vectors in the order of their names.
+    pub(crate) fn unpack(&self, packed: &[f32]) -> Vec<(Array2<f32>, Vec<Array1<f32>>)> {
+        self.layers
+            .iter()
+            .map(|place| {
+                let shape = [place.outputs as usize, place.inputs as usize];
+                let weights = packed[place.weights as usize..][..shape[0] * shape[1]].to_vec();
+                let weights = Array2::from_shape_vec(shape, weights).expect("as many as that");
+                let vectors = place.vectors.iter().map(|&first| slice(packed, first, shape[0]));
+                (weights, vectors.collect())
+            })
+            .collect()
+    }
+}
+
+/// One layer's running statistics.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    pub(crate) mean: Matrix,
+    /// The same with a row of zeros below it: what normalize.wgsl takes for a mean.
+    pub(crate) mean_rows: Matrix,
+    pub(crate) var: Matrix,
+}
+
+/// Where the running statistics of each normalized layer start in their buffer.
+#[derive(Clone, Debug)]
+pub(crate) struct RunningLayout {
+    layers: Vec<Option<RunningPlace>>,
+    values: u64,
+}
+
+#[derive(Clone, Debug)]
+struct RunningPlace {
+    columns: u32,
+    mean: u64,
+    var: u64,
+}
+
+impl RunningLayout {
+    pub(crate) fn new(layers: &[Layer]) -> Self {
+        let mut end = 0;
+        let layers = layers
+            .iter()
+            .map(|layer| match layer {
+                Layer::Linear { .. } => None,
+                Layer::Normalized { batch_norm, .. } => {
+                    let columns = batch_norm.running_mean.len();
+                    Some(RunningPlace {
+                        columns: columns as u32,
+                        mean: reserve(&mut end, 2 * columns),
+                        var: reserve(&mut end, columns),
+                    })
+                }
+            })
+            .collect();
+        // A buffer cannot be empty, even where no layer is normalized.
+        Self { layers, values: end.max(ALIGNMENT) }
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.values
+    }
+
+    pub(crate) fn views(&self, buffer: &Buffer) -> Result<Vec<Option<Running>>> {
+        let view = |place: &RunningPlace| {
+            Ok(Running {
+                mean: Matrix::vector(buffer, place.mean, place.columns)?,
+                mean_rows: Matrix::new(buffer, place.mean, 2, place.columns)?,
+                var: Matrix::vector(buffer, place.var, place.columns)?,
+            })
+        };
+        self.layers.iter().map(|place| place.as_ref().map(view).transpose()).collect()
+    }
+
+    pub(crate) fn pack(&self, layers: &[Layer]) -> Vec<f32> {
+        let mut packed = vec![0.0; self.values as usize];
+        for (place, layer) in self.layers.iter().zip(layers) {
+            if let (Some(place), Layer::Normalized { batch_norm, .. }) = (place, layer) {
+                write(&mut packed, place.mean, batch_norm.running_mean.iter());
+                write(&mut packed, place.var, batch_norm.running_var.iter());
+            }
+        }
+        packed
+    }
+
+    /// Each normalized layer's running mean and running variance.
+    pub(crate) fn unpack(&self, packed: &[f32]) -> Vec<Option<(Array1<f32>, Array1<f32>)>> {
+        let unpack = |place: &RunningPlace| {
+            let columns = place.columns as usize;
+            (slice(packed, place.mean, columns), slice(packed, place.var, columns))
+        };
+        self.layers.iter().map(|place| place.as_ref().map(unpack)).collect()
+    }
+}
+
+fn vectors(layer: &Layer) -> Vec<&Array1<f32>> {
+    match layer {
+        Layer::Linear { biases, .. } => vec![biases],
+        Layer::Normalized { batch_norm, .. } => vec![&batch_norm.gamma, &batch_norm.beta],
+    }
+}
+
+/// The place of the next tensor, and the end moved behind it.
+fn reserve(end: &mut u64, values: usize) -> u64 {
+    let first = *end;
+    *end = (first + values as u64).next_multiple_of(ALIGNMENT);
+    first
+}
+
+fn write<'a>(packed: &mut [f32], first: u64, values: impl Iterator<Item = &'a f32>) {
+    for (place, value) in packed[first as usize..].iter_mut().zip(values) {
+        *place = *value;
+    }
+}
+
+fn slice(packed: &[f32], first: u64, length: usize) -> Array1<f32> {
+    packed[first as usize..][..length].iter().copied().collect()
+}

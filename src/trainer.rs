@@ -1,0 +1,403 @@
+//! `Trainer`: what exists only while learning; one step, one epoch.
+
+mod step;
+mod training_data;
+
+use wgpu::{Buffer, BufferUsages, CommandEncoder, ComputePassDescriptor};
+
+use crate::data::{Dataset, Targets};
+use crate::error::{Error, Result};
+use crate::gpu::{Dispatch, Matrix, guarded, read};
+use crate::kernels::gather_rows::GatherRows;
+use crate::kernels::update;
+use crate::network::Network;
+use crate::options::TrainerOptions;
+use step::{Memory, StepKernels};
+pub use training_data::TrainingData;
+
+/// Steps whose rates are on the GPU at once, and whose losses are kept there.
+///
+/// Rates are written in blocks ahead of the steps, so an app may hold this many steps, less a block,
+/// in encoders that it has not submitted.
+const HISTORY: u32 = 8192;
+const RATES_BLOCK: u64 = 1024;
+
+/// What one submission of [`Trainer::train`] may hold, in multiplications and additions, and in steps:
+/// enough to hide the cost of submitting, and far from what a watchdog would cut short.
+const WORK_PER_SUBMISSION: u64 = 2_000_000_000;
+const STEPS_PER_SUBMISSION: u64 = 64;
+
+/// Trains a network: gradients, the optimizer's state, and the matrices of a batch.
+///
+/// After construction a step creates no GPU object. Nothing waits but the futures, and what waits
+/// natively by the name of [`block_on`](crate::block_on).
+///
+/// The same seed gives the same bits on the same adapter, driver and version, however the steps are
+/// divided into submissions.
+#[derive(Debug)]
+pub struct Trainer {
+    network: Network,
+    options: TrainerOptions,
+    kernels: StepKernels,
+    gather: GatherRows,
+    memory: Memory,
+    /// One step on a batch of `batch_size` rows.
+    step: Vec<Dispatch>,
+    /// Steps encoded so far.
+    steps: u64,
+    /// Steps whose rates were written.
+    steps_with_rates: u64,
+    /// Rows of the last steps, at the step's number, counted from 0, modulo [`HISTORY`].
+    rows: Vec<u32>,
+}
+
+/// What a step saw of its batch, before it moved the parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepMetrics {
+    /// The number of the step, counted from 1.
+    pub step: u64,
+    /// Rows in its batch.
+    pub rows: u32,
+    /// The batch's loss. NaN if a class index in a buffer of the app's was none.
+    pub loss: f32,
+    /// The share of right answers; 0 for mean squared error, which knows none.
+    pub accuracy: f32,
+}
+
+/// What an epoch saw of its batches, each before its step moved the parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EpochMetrics {
+    /// Steps of the epoch.
+    pub steps: u32,
+    /// The mean loss of the rows.
+    pub loss: f64,
+    /// The share of right answers; 0 for mean squared error, which knows none.
+    pub accuracy: f64,
+}
+
+impl Trainer {
+    /// Takes a network, to train it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] if an option makes no sense, [`Error::BatchTooSmall`] if batches of one row
+    /// would have to be normalized, [`Error::TooLarge`] if a matrix of the batch is too large for the
+    /// device (see [`required_limits`](crate::required_limits)), and what wgpu reports.
+    pub fn new(network: Network, options: TrainerOptions) -> Result<Self> {
+        options.check()?;
+        check_rows(&network, options.batch_size)?;
+        let device = &network.gpu().device;
+        let kernels = StepKernels::new(device, &network, &options)?;
+        let memory = Memory::new(&network, &options)?;
+        let step = step::bind(&network, &kernels, &memory, options.batch_size)?;
+        Ok(Self {
+            gather: GatherRows::new(device)?,
+            kernels,
+            memory,
+            step,
+            steps: 0,
+            steps_with_rates: 0,
+            rows: vec![0; HISTORY as usize],
+            network,
+            options,
+        })
+    }
+
+    /// The network as it is now.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Gives the network back.
+    pub fn into_network(self) -> Network {
+        self.network
+    }
+
+    /// The options. Of these only the learning rate ever changes.
+    pub fn options(&self) -> &TrainerOptions {
+        &self.options
+    }
+
+    /// Steps encoded so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Sets the learning rate, before the schedule, of the steps that are not encoded yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] if it is not finite and above 0.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        let mut optimizer = self.options.optimizer;
+        optimizer.learning_rate = learning_rate;
+        optimizer.check()?;
+        self.options.optimizer = optimizer;
+        self.steps_with_rates = self.steps;
+        Ok(())
+    }
+
+    /// One step on a batch from the CPU: uploads it and submits the step; does not wait.
+    ///
+    /// `inputs` are `batch_size` rows, row-major; so are targets that are values, while class indices
+    /// are one per row.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`], [`Error::Targets`] or [`Error::Class`] if the batch does not fit the network
+    /// and the loss, and what wgpu reports.
+    pub fn step<'a>(&mut self, inputs: &[f32], targets: impl Into<Targets<'a>>) -> Result<()> {
+        let targets = targets.into();
+        self.check_batch(inputs, &targets)?;
+        self.write_rates(1)?;
+        let gpu = self.network.gpu();
+        guarded(&gpu.device, || {
+            gpu.write(self.memory.inputs.buffer(), 0, inputs);
+            let target_buffer = self.memory.targets.buffer();
+            match &targets {
+                Targets::Classes(classes) => gpu.write(target_buffer, 0, classes),
+                Targets::Values(values) => gpu.write(target_buffer, 0, values),
+            }
+        })?;
+        gpu.submit("ztilde/step", |encoder| encode(encoder, &self.step))?;
+        self.count_step(self.options.batch_size);
+        Ok(())
+    }
+
+    /// One step on a batch that lies in the app's buffers, in the app's encoder.
+    ///
+    /// `inputs` are `batch_size` rows of `f32`, row-major, from the beginning of the buffer on; so are
+    /// targets that are values, while class indices are one `u32` per row. Both buffers need
+    /// `BufferUsages::COPY_SRC`.
+    ///
+    /// A class index that is none makes the step's loss NaN, and leaves its row out of the gradient.
+    /// Up to 7,000 steps may wait in encoders that were not submitted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if a buffer is too short, [`Error::Refused`] if it cannot be copied from.
+    /// Nothing is encoded then.
+    pub fn encode_step(
+        &mut self,
+        encoder: &mut CommandEncoder,
+        inputs: &Buffer,
+        targets: &Buffer,
+    ) -> Result<()> {
+        check_source("the buffer of inputs", inputs, &self.memory.inputs)?;
+        check_source("the buffer of targets", targets, &self.memory.targets)?;
+        self.write_rates(1)?;
+        for (source, matrix) in [(inputs, &self.memory.inputs), (targets, &self.memory.targets)] {
+            encoder.copy_buffer_to_buffer(source, 0, matrix.buffer(), 0, 4 * matrix.values());
+        }
+        encode(encoder, &self.step);
+        self.count_step(self.options.batch_size);
+        Ok(())
+    }
+
+    /// Copies a data set to the GPU, to train on it there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if its features or targets do not fit the network, [`Error::Targets`] or
+    /// [`Error::Class`] if they do not fit the loss, [`Error::BatchTooSmall`] if an epoch's last batch
+    /// would have one row, and what wgpu reports.
+    pub fn upload(&self, dataset: &Dataset) -> Result<TrainingData> {
+        TrainingData::new(self, dataset)
+    }
+
+    /// Trains on the next `steps` mini-batches, going on with the next epoch where one ends. Submits,
+    /// in as many pieces as it takes to keep each one short; does not wait.
+    ///
+    /// To keep the GPU's queue short as well, wait for [`Trainer::metrics`] now and then.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherTrainer`] if another trainer uploaded the data, and what wgpu reports.
+    pub fn train(&mut self, data: &mut TrainingData, steps: u32) -> Result<()> {
+        if !data.belongs_to(&self.memory.inputs) {
+            return Err(Error::OtherTrainer);
+        }
+        let mut left = steps;
+        while left > 0 {
+            data.begin_epoch_if_due(self.network.gpu(), self.steps)?;
+            let count = left.min(data.steps_left()).min(self.steps_per_submission());
+            self.write_rates(count.into())?;
+            let batches = data.batches(count, &self.step);
+            self.network.gpu().submit("ztilde/train", |encoder| {
+                let mut pass = begin_pass(encoder);
+                for dispatch in batches.clone().flat_map(|batch| batch.dispatches()) {
+                    dispatch.encode(&mut pass);
+                }
+            })?;
+            let rows: Vec<u32> = batches.map(|batch| batch.rows).collect();
+            rows.into_iter().for_each(|rows| self.count_step(rows));
+            data.advance(count);
+            left -= count;
+        }
+        Ok(())
+    }
+
+    /// Trains to the end of the epoch, and tells what it saw. Waits now and then, so that the GPU's
+    /// queue stays short.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trainer::train`] and [`Trainer::metrics`].
+    pub async fn epoch(&mut self, data: &mut TrainingData) -> Result<EpochMetrics> {
+        let mut epoch = EpochMetrics { steps: 0, loss: 0.0, accuracy: 0.0 };
+        let mut rows = 0.0;
+        let steps = data.steps_to_epoch_end();
+        while epoch.steps < steps {
+            let count = (steps - epoch.steps).min(2 * self.steps_per_submission());
+            self.train(data, count)?;
+            for step in self.metrics(count).await? {
+                epoch.loss += f64::from(step.rows) * f64::from(step.loss);
+                epoch.accuracy += f64::from(step.rows) * f64::from(step.accuracy);
+                rows += f64::from(step.rows);
+            }
+            epoch.steps += count;
+        }
+        epoch.loss /= rows;
+        epoch.accuracy /= rows;
+        Ok(epoch)
+    }
+
+    /// What the last `steps` steps saw, oldest first: at most 8192. Steps in encoders that were not
+    /// submitted yet are not there to be seen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if there are not as many, [`Error::DeviceLost`], and what wgpu reports.
+    pub fn metrics(
+        &self,
+        steps: u32,
+    ) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
+        let kept = self.steps.min(HISTORY.into());
+        let reading = if u64::from(steps) > kept || steps == 0 {
+            Err(Error::Length {
+                what: "the history",
+                found: kept,
+                needed: steps.into(),
+                why: format!("one per step, of {} so far, of which 8192 are kept", self.steps),
+            })
+        } else {
+            let history = self.memory.history.buffer();
+            Ok(read::<[f32; 2]>(self.network.gpu(), history, 0, 2 * u64::from(HISTORY)))
+        };
+        let slots: Vec<(u64, usize)> = (self.steps.saturating_sub(steps.into())..self.steps)
+            .map(|step| (step, (step % u64::from(HISTORY)) as usize))
+            .collect();
+        let rows: Vec<u32> = slots.iter().map(|&(_, slot)| self.rows[slot]).collect();
+        async move {
+            let history = reading?.await?;
+            let metrics = slots.into_iter().zip(rows).map(|((step, slot), rows)| {
+                let [loss, accuracy] = history[slot];
+                StepMetrics { step: step + 1, rows, loss, accuracy }
+            });
+            Ok(metrics.collect())
+        }
+    }
+
+    /// The loss of the last step.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trainer::metrics`].
+    pub fn loss(&self) -> impl Future<Output = Result<f32>> + use<> {
+        let metrics = self.metrics(1);
+        async move { Ok(metrics.await?[0].loss) }
+    }
+
+    fn check_batch(&self, inputs: &[f32], targets: &Targets<'_>) -> Result<()> {
+        let rows = u64::from(self.options.batch_size);
+        let features = u64::from(self.network.inputs());
+        if inputs.len() as u64 != rows * features {
+            return Err(Error::Length {
+                what: "inputs",
+                found: inputs.len() as u64,
+                needed: rows * features,
+                why: format!("{rows} rows × {features} features"),
+            });
+        }
+        check_targets(self, targets, rows)
+    }
+
+    /// Makes sure that the rates of the next `count` steps are on the GPU.
+    fn write_rates(&mut self, count: u64) -> Result<()> {
+        let gpu = self.network.gpu();
+        while self.steps_with_rates < self.steps + count {
+            let first = self.steps_with_rates;
+            let end = (first / RATES_BLOCK + 1) * RATES_BLOCK;
+            let rates: Vec<[f32; 4]> =
+                (first..end).map(|step| update::rates(&self.options.optimizer, step + 1)).collect();
+            let place = 4 * (first % u64::from(HISTORY));
+            guarded(&gpu.device, || gpu.write(self.memory.rates.buffer(), place, &rates))?;
+            self.steps_with_rates = end;
+        }
+        Ok(())
+    }
+
+    fn count_step(&mut self, rows: u32) {
+        self.rows[(self.steps % u64::from(HISTORY)) as usize] = rows;
+        self.steps += 1;
+        self.network.count_batch();
+    }
+
+    fn steps_per_submission(&self) -> u32 {
+        let weights = u64::from(self.network.layout().weights());
+        let work = 6 * u64::from(self.options.batch_size) * weights;
+        (WORK_PER_SUBMISSION / work.max(1)).clamp(1, STEPS_PER_SUBMISSION) as u32
+    }
+}
+
+fn encode(encoder: &mut CommandEncoder, dispatches: &[Dispatch]) {
+    let mut pass = begin_pass(encoder);
+    for dispatch in dispatches {
+        dispatch.encode(&mut pass);
+    }
+}
+
+fn begin_pass(encoder: &mut CommandEncoder) -> wgpu::ComputePass<'_> {
+    let label = Some("ztilde/training");
+    encoder.begin_compute_pass(&ComputePassDescriptor { label, timestamp_writes: None })
+}
+
+fn check_rows(network: &Network, rows: u32) -> Result<()> {
+    if rows < 2 && network.has_batch_norm() {
+        return Err(Error::BatchTooSmall { rows: rows.into() });
+    }
+    Ok(())
+}
+
+/// Checks that `targets` are `rows` targets of the kind that the trainer's loss compares with.
+fn check_targets(trainer: &Trainer, targets: &Targets<'_>, rows: u64) -> Result<()> {
+    let loss = trainer.options.loss;
+    let outputs = trainer.network.outputs();
+    let needs_classes = loss.has_class_targets();
+    if needs_classes != matches!(targets, Targets::Classes(_)) {
+        let needed = if needs_classes { "class indices" } else { "values" };
+        return Err(Error::Targets { loss: loss.name(), needed, found: targets.kind() });
+    }
+    let columns = if needs_classes { 1 } else { u64::from(outputs) };
+    if targets.len() as u64 != rows * columns {
+        return Err(Error::Length {
+            what: "targets",
+            found: targets.len() as u64,
+            needed: rows * columns,
+            why: format!("{rows} rows × {columns}"),
+        });
+    }
+    targets.check_classes(outputs)
+}
+
+fn check_source(what: &'static str, buffer: &Buffer, matrix: &Matrix) -> Result<()> {
+    if !buffer.usage().contains(BufferUsages::COPY_SRC) {
+        return Err(Error::Refused(format!("{what} was made without BufferUsages::COPY_SRC")));
+    }
+    let found = buffer.size() / 4;
+    if found < matrix.values() {
+        let why = format!("{} × {}", matrix.rows(), matrix.columns());
+        return Err(Error::Length { what, found, needed: matrix.values(), why });
+    }
+    Ok(())
+}
