@@ -38,6 +38,19 @@ pub enum Error {
         why: String,
     },
 
+    /// A matrix of another shape than a kernel needs, as rows × columns.
+    #[error("{kernel}: {what} is {} × {}, but {} × {} is needed", found[0], found[1], needed[0], needed[1])]
+    Shape {
+        /// The kernel.
+        kernel: &'static str,
+        /// The matrix, by the name of its binding.
+        what: &'static str,
+        /// Its rows and columns.
+        found: [u32; 2],
+        /// The rows and columns that fit the others.
+        needed: [u32; 2],
+    },
+
     /// The targets are of another kind than the loss compares with.
     #[error("{loss} needs {needed} as targets, but got {found}")]
     Targets {

@@ -9,47 +9,37 @@ use ndarray::{Array1, Array2};
 
 mod activate;
 mod activate_backward;
-mod adam;
 mod add_biases;
 mod batch_statistics;
-mod binary_cross_entropy;
 mod column_sums;
 mod gather_rows;
-mod gradient_descent;
 mod gradient_norm;
+mod loss;
 mod matmul;
-mod mean_squared_error;
-mod momentum;
 mod network;
 mod normalize;
 mod normalize_backward;
 mod normalize_gradients;
 mod record_step;
-mod rmsprop;
-mod softmax_cross_entropy;
 mod trainer;
+mod update;
 
 pub use activate::activate;
 pub use activate_backward::activate_backward;
-pub use adam::adam;
 pub use add_biases::add_biases;
 pub use batch_statistics::{Statistics, batch_statistics};
-pub use binary_cross_entropy::binary_cross_entropy;
 pub use column_sums::column_sums;
 pub use gather_rows::gather_rows;
-pub use gradient_descent::gradient_descent;
 pub use gradient_norm::{clip_scale, gradient_norm};
+pub use loss::{binary_cross_entropy, loss, mean_squared_error, softmax_cross_entropy};
 pub use matmul::matmul;
-pub use mean_squared_error::mean_squared_error;
-pub use momentum::momentum;
 pub use network::{Gradients, Layer, LayerGradients, LayerPass, Network, Pass};
 pub use normalize::normalize;
 pub use normalize_backward::normalize_backward;
 pub use normalize_gradients::{NormalizeGradients, normalize_gradients};
 pub use record_step::record_step;
-pub use rmsprop::rmsprop;
-pub use softmax_cross_entropy::softmax_cross_entropy;
-pub use trainer::{Trainer, loss};
+pub use trainer::Trainer;
+pub use update::{adam, gradient_descent, momentum, rmsprop};
 
 /// What a loss makes of a batch.
 #[derive(Clone, Debug, PartialEq)]

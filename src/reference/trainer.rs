@@ -3,12 +3,12 @@
 use ndarray::Array2;
 
 use super::{
-    Gradients, LossGradient, Network, adam, binary_cross_entropy, clip_scale, gradient_descent,
-    gradient_norm, mean_squared_error, momentum, record_step, rmsprop, softmax_cross_entropy,
+    Gradients, LossGradient, Network, adam, clip_scale, gradient_descent, gradient_norm, loss,
+    momentum, record_step, rmsprop,
 };
 use crate::{
     data::Targets,
-    options::{Loss, Method, TrainerOptions},
+    options::{Method, TrainerOptions},
 };
 
 /// A network that learns, one batch at a time. It takes of its options the loss, the optimizer and
@@ -29,32 +29,6 @@ struct Moments {
     /// Of the gradients; the velocity, where that is what the method calls it.
     mean: f64,
     mean_square: f64,
-}
-
-/// The loss of a batch, row by row, and its gradient.
-///
-/// # Panics
-///
-/// If the targets are not of the kind that the loss compares with, or of another shape than the
-/// outputs.
-pub fn loss(loss: Loss, outputs: &Array2<f64>, targets: &Targets<'_>) -> LossGradient {
-    let values = |values: &[f32]| {
-        let values = values.iter().map(|&value| value.into()).collect();
-        Array2::from_shape_vec(outputs.dim(), values).expect("one target per output")
-    };
-    match (loss, targets) {
-        (Loss::SoftmaxCrossEntropy, Targets::Classes(classes)) => {
-            softmax_cross_entropy(outputs, classes)
-        }
-        (Loss::MeanSquaredError, Targets::Values(targets)) => {
-            mean_squared_error(outputs, &values(targets))
-        }
-        (Loss::BinaryCrossEntropy, Targets::Values(targets)) => {
-            binary_cross_entropy(outputs, &values(targets))
-        }
-        (_, Targets::Classes(_)) => panic!("{} compares with values, not classes", loss.name()),
-        (_, Targets::Values(_)) => panic!("{} compares with classes, not values", loss.name()),
-    }
 }
 
 impl Trainer {

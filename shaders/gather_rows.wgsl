@@ -1,0 +1,42 @@
+// Gather rows: a mini-batch out of a data set on the GPU, in the order of the epoch.
+//
+//     outputs[r, ·] = dataset[order[batch · batch_size + r], ·]       batch = step − first_step
+//
+// `order` starts with first_step, the step count (record_step.wgsl) at the epoch's beginning; the
+// epoch's permutation of the rows follows. A data set larger than one binding lies in several parts:
+// each dispatch sees one, and copies the rows that lie in it.
+//
+// Row-major. Values are copied bit by bit, so they may be floats or class indices. An invocation owns
+// elements a whole dispatch apart.
+
+struct Batch {
+    rows: u32,        // of this batch, which may be an epoch's last, smaller one
+    columns: u32,
+    batch_size: u32,
+    part_first_row: u32,
+    part_rows: u32,
+}
+
+@group(0) @binding(0) var<uniform> batch: Batch;
+@group(0) @binding(1) var<storage, read> step: array<u32>;
+@group(0) @binding(2) var<storage, read> order: array<u32>;
+@group(0) @binding(3) var<storage, read> dataset: array<u32>;
+@group(0) @binding(4) var<storage, read_write> outputs: array<u32>;
+
+override WORKGROUP_SIZE: u32;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(global_invocation_id) invocation: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+) {
+    let first = 1u + (step[0] - order[0]) * batch.batch_size;
+    let length = batch.rows * batch.columns;
+    for (var i = invocation.x; i < length; i += WORKGROUP_SIZE * workgroups.x) {
+        // Rows before the part wrap around to numbers beyond it.
+        let row = order[first + i / batch.columns] - batch.part_first_row;
+        if row < batch.part_rows {
+            outputs[i] = dataset[row * batch.columns + i % batch.columns];
+        }
+    }
+}

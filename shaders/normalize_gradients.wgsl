@@ -1,0 +1,78 @@
+// Normalize, gradients of gamma and beta: two sums per feature.
+//
+//     grad_beta[c]  = Σ_r grad_outputs[r, c]
+//     grad_gamma[c] = Σ_r grad_outputs[r, c] · normalized[r, c]
+//     normalized    = (inputs − mean) / √(variance + EPSILON)
+//
+// Inputs, mean and variance are those of normalize.wgsl, with the batch's own statistics. The sums of
+// `normalized` are then zero, so a constant may be taken from grad_outputs in the second formula: with
+// their mean taken out, nothing is lost to a large one. normalize_backward.wgsl needs that mean too:
+// `grad_mean` has two rows, whose sum it is, as `mean` has.
+//
+// A workgroup owns COLUMNS features; LANES invocations share one, and each walks every LANES-th row.
+
+struct Shape {
+    rows: u32,
+    columns: u32,
+}
+
+@group(0) @binding(0) var<uniform> shape: Shape;
+@group(0) @binding(1) var<storage, read> inputs: array<f32>;
+@group(0) @binding(2) var<storage, read> mean: array<f32>;
+@group(0) @binding(3) var<storage, read> variance: array<f32>;
+@group(0) @binding(4) var<storage, read> grad_outputs: array<f32>;
+@group(0) @binding(5) var<storage, read_write> grad_gamma: array<f32>;
+@group(0) @binding(6) var<storage, read_write> grad_beta: array<f32>;
+@group(0) @binding(7) var<storage, read_write> grad_mean: array<f32>;
+
+override COLUMNS: u32;
+override LANES: u32;
+override EPSILON: f32;
+
+@compute @workgroup_size(COLUMNS, LANES)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let stride = COLUMNS * workgroups.x;
+    for (var first = COLUMNS * workgroup.x; first < shape.columns; first += stride) {
+        reduce_column(first + local.x, local.x, local.y);
+    }
+}
+
+fn reduce_column(column: u32, local_column: u32, lane: u32) {
+    let is_column = column < shape.columns;
+    // Lanes beyond the last column have no rows, but must reach the barriers.
+    let rows = select(0u, shape.rows, is_column);
+    let count = f32(shape.rows);
+
+    var sum = 0.0;
+    for (var row = lane; row < rows; row += LANES) {
+        sum += grad_outputs[row * shape.columns + column];
+    }
+    let grad_center = lane_sum(sum, local_column, lane) / count;
+
+    let safe_column = min(column, shape.columns - 1u);
+    let center = mean[safe_column];
+    let rest = mean[shape.columns + safe_column];
+    let inverse_std = 1.0 / sqrt(variance[safe_column] + EPSILON);
+    var difference_sum = 0.0;
+    var product_sum = 0.0;
+    for (var row = lane; row < rows; row += LANES) {
+        let index = row * shape.columns + column;
+        let difference = grad_outputs[index] - grad_center;
+        let normalized = ((inputs[index] - center) - rest) * inverse_std;
+        difference_sum += difference;
+        product_sum += difference * normalized;
+    }
+    difference_sum = lane_sum(difference_sum, local_column, lane);
+    product_sum = lane_sum(product_sum, local_column, lane);
+
+    if is_column && lane == 0u {
+        grad_gamma[column] = product_sum;
+        grad_beta[column] = count * grad_center + difference_sum;
+        grad_mean[column] = grad_center;
+        grad_mean[shape.columns + column] = difference_sum / count;
+    }
+}

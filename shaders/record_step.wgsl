@@ -1,0 +1,34 @@
+// Record step: the batch's loss and accuracy into the history, and the step count one on.
+//
+//     history[step % capacity] = average over the rows of results[r]
+//     step += 1
+//
+// `results` are the rows' pairs of loss and accuracy, from the loss kernels. The count lives on the
+// GPU, so that many steps can be recorded at once; the kernels after this one find the step that they
+// belong to, counted from 1. One workgroup.
+
+struct Batch {
+    rows: u32,
+    capacity: u32,  // of the history, in steps
+}
+
+@group(0) @binding(0) var<uniform> batch: Batch;
+@group(0) @binding(1) var<storage, read> results: array<vec2<f32>>;
+@group(0) @binding(2) var<storage, read_write> step: array<u32>;
+@group(0) @binding(3) var<storage, read_write> history: array<vec2<f32>>;
+
+override WORKGROUP_SIZE: u32;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(local_invocation_index) index: u32) {
+    var sum = vec2<f32>(0.0);
+    for (var row = index; row < batch.rows; row += WORKGROUP_SIZE) {
+        sum += results[row];
+    }
+    let loss = workgroup_sum(sum.x, index) / f32(batch.rows);
+    let accuracy = workgroup_sum(sum.y, index) / f32(batch.rows);
+    if index == 0u {
+        history[step[0] % batch.capacity] = vec2<f32>(loss, accuracy);
+        step[0] += 1u;
+    }
+}

@@ -1,0 +1,92 @@
+// Each activation function with its slope. Needs exponential.wgsl.
+
+// src/kernels/activate.rs numbers them in the order of Activation::ALL.
+override ACTIVATION: u32;
+override NEGATIVE_SLOPE: f32;
+
+const RELU = 0u;
+const LEAKY_RELU = 1u;
+const TANH = 2u;
+const SIGMOID = 3u;
+const GELU = 4u;
+const SILU = 5u;
+
+fn activation(x: f32) -> f32 {
+    switch ACTIVATION {
+        case RELU: { return max(x, 0.0); }
+        case LEAKY_RELU: { return select(NEGATIVE_SLOPE * x, x, x > 0.0); }
+        case TANH: { return hyperbolic_tangent(x); }
+        case SIGMOID: { return sigmoid(x); }
+        case GELU: { return x * normal_distribution(x); }
+        case SILU: { return x * sigmoid(x); }
+        default: { return x; }
+    }
+}
+
+// The derivative at x, the value before the activation.
+fn activation_slope(x: f32) -> f32 {
+    switch ACTIVATION {
+        case RELU: { return select(0.0, 1.0, x > 0.0); }
+        case LEAKY_RELU: { return select(NEGATIVE_SLOPE, 1.0, x > 0.0); }
+        case TANH: {
+            // 1 − tanh² would lose everything where tanh is near 1: this is 4 e / (1 + e)².
+            let e = exponential(-2.0 * abs(x));
+            return 4.0 * e / ((1.0 + e) * (1.0 + e));
+        }
+        case SIGMOID: { return sigmoid_slope(x); }
+        case GELU: {
+            let density = 0.39894228 * exponential(-0.5 * x * x);
+            return normal_distribution(x) + x * density;
+        }
+        case SILU: { return sigmoid(x) + x * sigmoid_slope(x); }
+        default: { return 1.0; }
+    }
+}
+
+fn sigmoid_slope(x: f32) -> f32 {
+    let e = exponential(-abs(x));
+    return e / ((1.0 + e) * (1.0 + e));
+}
+
+fn hyperbolic_tangent(x: f32) -> f32 {
+    let size = abs(x);
+    if size < 0.625 {
+        let s = x * x;
+        var p = -0.0057170367800;
+        p = p * s + 0.0206505786628;
+        p = p * s - 0.0537434965372;
+        p = p * s + 0.1333149075508;
+        p = p * s - 0.3333328366280;
+        return x + x * (s * p);
+    }
+    let e = exponential(-2.0 * size);
+    return sign(x) * (1.0 - e) / (1.0 + e);
+}
+
+// Φ, the share of the normal distribution below x.
+fn normal_distribution(x: f32) -> f32 {
+    let size = abs(x);
+    if size < 1.0 {
+        let s = x * x;
+        var p = -7.66467838e-6;
+        p = p * s + 1.13512651e-4;
+        p = p * s - 0.0011863530381;
+        p = p * s + 0.0099733313546;
+        p = p * s - 0.0664903596044;
+        p = p * s + 0.3989422917366;
+        return 0.5 + x * p;
+    }
+    // The part beyond |x|, as a share of the density there.
+    let t = 1.0 / (1.0 + 0.4 * size);
+    var p = -0.0289577432;
+    p = p * t + 0.1647903472;
+    p = p * t - 0.3229478300;
+    p = p * t + 0.2115739733;
+    p = p * t + 0.0059015006;
+    p = p * t + 0.1532339603;
+    p = p * t + 0.1566611528;
+    p = p * t + 0.1598238498;
+    p = p * t - 8.9085588e-6;
+    let tail = p * exponential(-0.5 * x * x);
+    return select(tail, 1.0 - tail, x > 0.0);
+}

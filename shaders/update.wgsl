@@ -1,0 +1,98 @@
+// Update: one step of the optimizer, parameter by parameter.
+//
+//     gradient descent   parameter −= rate · gradient
+//     momentum           velocity    = MOMENTUM · velocity + gradient
+//                        parameter  −= rate · velocity          or, with Nesterov's look ahead,
+//                        parameter  −= rate · (gradient + MOMENTUM · velocity)
+//     RMSprop            mean_square = SMOOTHING · mean_square + (1 − SMOOTHING) · gradient²
+//                        parameter  −= rate · gradient / (√mean_square + EPSILON)
+//     Adam               velocity    = MOMENTUM · velocity + (1 − MOMENTUM) · gradient
+//                        mean_square = SMOOTHING · mean_square + (1 − SMOOTHING) · gradient²
+//                        parameter  −= rate / (1 − MOMENTUMᵗ) · velocity
+//                                      / (√(mean_square / (1 − SMOOTHINGᵗ)) + EPSILON)
+//
+// All parameters lie in one buffer, weights first; their gradients (backward pass) and the optimizer's
+// state lie in others of the same layout. Only weights decay. `clip_scale` comes from
+// gradient_norm.wgsl, and record_step.wgsl has counted this step already. An invocation owns elements
+// a whole dispatch apart.
+
+struct Update {
+    length: u32,    // parameters
+    weights: u32,   // how many of them are weights
+    capacity: u32,  // of the rates, in steps
+}
+
+// What the CPU worked out in f64 for each step t, counted from 1.
+struct Rates {
+    learning_rate: f32,
+    corrected_rate: f32,     // rate / (1 − MOMENTUMᵗ)
+    square_correction: f32,  // 1 / √(1 − SMOOTHINGᵗ)
+    decay: f32,              // rate · weight decay, if that acts on the parameters directly (AdamW)
+}
+
+@group(0) @binding(0) var<uniform> update: Update;
+@group(0) @binding(1) var<storage, read> step: array<u32>;
+@group(0) @binding(2) var<storage, read> rates: array<Rates>;
+@group(0) @binding(3) var<storage, read> clip_scale: array<f32>;
+@group(0) @binding(4) var<storage, read> gradients: array<f32>;
+@group(0) @binding(5) var<storage, read_write> parameters: array<f32>;
+@group(0) @binding(6) var<storage, read_write> velocity: array<f32>;
+@group(0) @binding(7) var<storage, read_write> mean_square: array<f32>;
+
+override WORKGROUP_SIZE: u32;
+override METHOD: u32;  // src/kernels/update.rs numbers them
+override WEIGHT_DECAY: f32;  // that acts through the gradient
+override MOMENTUM: f32;
+override MOMENTUM_REST: f32;  // 1 − MOMENTUM, rounded once
+override SMOOTHING: f32;
+override SMOOTHING_REST: f32;  // 1 − SMOOTHING, rounded once
+override EPSILON: f32;
+
+const GRADIENT_DESCENT = 0u;
+const MOMENTUM_METHOD = 1u;
+const NESTEROV = 2u;
+const RMSPROP = 3u;
+const ADAM = 4u;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(global_invocation_id) invocation: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+) {
+    let rate = rates[(step[0] - 1u) % update.capacity];
+    for (var i = invocation.x; i < update.length; i += WORKGROUP_SIZE * workgroups.x) {
+        var parameter = parameters[i];
+        var gradient = clip_scale[0] * gradients[i];
+        if i < update.weights {
+            gradient += WEIGHT_DECAY * parameter;
+            parameter -= rate.decay * parameter;
+        }
+        parameters[i] = parameter - change(i, gradient, rate);
+    }
+}
+
+fn change(i: u32, gradient: f32, rate: Rates) -> f32 {
+    switch METHOD {
+        case MOMENTUM_METHOD: {
+            velocity[i] = MOMENTUM * velocity[i] + gradient;
+            return rate.learning_rate * velocity[i];
+        }
+        case NESTEROV: {
+            velocity[i] = MOMENTUM * velocity[i] + gradient;
+            return rate.learning_rate * (gradient + MOMENTUM * velocity[i]);
+        }
+        case RMSPROP: {
+            mean_square[i] = SMOOTHING * mean_square[i] + SMOOTHING_REST * gradient * gradient;
+            return rate.learning_rate * gradient / (sqrt(mean_square[i]) + EPSILON);
+        }
+        case ADAM: {
+            velocity[i] = MOMENTUM * velocity[i] + MOMENTUM_REST * gradient;
+            mean_square[i] = SMOOTHING * mean_square[i] + SMOOTHING_REST * gradient * gradient;
+            let root = sqrt(mean_square[i]) * rate.square_correction;
+            return rate.corrected_rate * velocity[i] / (root + EPSILON);
+        }
+        default: {
+            return rate.learning_rate * gradient;
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The only place that makes pipelines, bind groups and buffers, and that reads the GPU back.
+//!
+//! It knows matrices and compute kernels, not networks. The device is the app's: nothing here sets
+//! a handler on it, and what goes wrong is caught by error scopes.
+
+mod kernel;
+mod matrix;
+mod read;
+#[cfg(test)]
+pub(crate) mod test_device;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use wgpu::{Buffer, BufferUsages, CommandEncoder, CommandEncoderDescriptor, Device, Queue};
+
+pub(crate) use kernel::{Kernel, MAX_WORKGROUPS, workgroups};
+pub use kernel::Dispatch;
+pub use matrix::Matrix;
+pub(crate) use read::read;
+#[cfg(not(target_arch = "wasm32"))]
+pub use read::block_on;
+
+use crate::error::{Error, Result};
+
+/// The app's device and queue: handles, cloned.
+#[derive(Clone, Debug)]
+pub(crate) struct Gpu {
+    pub(crate) device: Device,
+    pub(crate) queue: Queue,
+}
+
+impl Gpu {
+    pub(crate) fn new(device: &Device, queue: &Queue) -> Self {
+        Self { device: device.clone(), queue: queue.clone() }
+    }
+
+    /// A buffer for `values` values of four bytes that kernels read and write, all zero.
+    pub(crate) fn buffer(&self, label: &str, values: u64) -> Result<Buffer> {
+        let size = 4 * values;
+        let allowed = self.device.limits().max_buffer_size;
+        if size > allowed {
+            let limit = "max_buffer_size";
+            return Err(Error::TooLarge { what: label.to_owned(), needed: size, limit, allowed });
+        }
+        guarded(&self.device, || {
+            self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(&format!("ztilde/{label}")),
+                size,
+                usage: BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            })
+        })
+    }
+
+    /// A matrix with a buffer of its own, all zero.
+    pub(crate) fn matrix(&self, label: &str, rows: u32, columns: u32) -> Result<Matrix> {
+        let values = u64::from(rows) * u64::from(columns);
+        let allowed = self.device.limits().max_storage_buffer_binding_size;
+        if 4 * values > allowed {
+            let limit = "max_storage_buffer_binding_size";
+            let what = format!("{label} ({rows} × {columns})");
+            return Err(Error::TooLarge { what, needed: 4 * values, limit, allowed });
+        }
+        Matrix::new(&self.buffer(label, values)?, 0, rows, columns)
+    }
+
+    /// Writes before everything that is submitted from now on.
+    pub(crate) fn write<T: bytemuck::NoUninit>(&self, buffer: &Buffer, first: u64, values: &[T]) {
+        self.queue.write_buffer(buffer, 4 * first, bytemuck::cast_slice(values));
+    }
+
+    /// Records commands and submits them; does not wait.
+    pub(crate) fn submit(&self, label: &str, record: impl FnOnce(&mut CommandEncoder)) -> Result<()> {
+        guarded(&self.device, || {
+            let label = Some(label);
+            let mut encoder =
+                self.device.create_command_encoder(&CommandEncoderDescriptor { label });
+            record(&mut encoder);
+            self.queue.submit([encoder.finish()]);
+        })
+    }
+}
+
+/// Calls wgpu and returns the error that it reported, if any, instead of handing it to the app's
+/// handler.
+///
+/// Natively an error is known at once. A browser tells it later than this function can wait: there
+/// the scope keeps it from the app's handler, and the first read reports what became of it.
+pub(crate) fn guarded<T>(device: &Device, call: impl FnOnce() -> T) -> Result<T> {
+    let scopes = [
+        wgpu::ErrorFilter::Internal,
+        wgpu::ErrorFilter::OutOfMemory,
+        wgpu::ErrorFilter::Validation,
+    ]
+    .map(|filter| device.push_error_scope(filter));
+    let value = call();
+    // Scopes are a stack: the last one pushed is the first one popped.
+    let mut first_error = None;
+    for scope in scopes.into_iter().rev() {
+        if let Poll::Ready(Some(error)) =
+            pin!(scope.pop()).poll(&mut Context::from_waker(Waker::noop()))
+        {
+            first_error.get_or_insert(error);
+        }
+    }
+    match first_error {
+        None => Ok(value),
+        Some(wgpu::Error::OutOfMemory { source }) => Err(Error::OutOfMemory(source.to_string())),
+        Some(error) => Err(Error::Refused(error.to_string())),
+    }
+}

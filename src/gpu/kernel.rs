@@ -1,0 +1,117 @@
+//! A compute pipeline, and a pipeline bound to its buffers.
+
+use wgpu::util::DeviceExt;
+use wgpu::{BindGroup, BindGroupEntry, BufferUsages, ComputePass, ComputePipeline, Device};
+
+use super::{Matrix, guarded};
+use crate::error::Result;
+
+/// The most workgroups that WebGPU promises for one dimension of a dispatch. Kernels walk on in
+/// strides when there is more work than that.
+pub(crate) const MAX_WORKGROUPS: u32 = 65_535;
+
+/// A WGSL text compiled for a device. All bindings are in group 0: first the uniform, then the
+/// buffers.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    name: &'static str,
+    pipeline: ComputePipeline,
+}
+
+/// A kernel bound to its buffers: encode it as often as you like.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    pipeline: ComputePipeline,
+    bindings: BindGroup,
+    workgroups: [u32; 3],
+}
+
+impl Kernel {
+    /// Compiles the entry point `main` of a shader with its overrides.
+    pub(crate) fn new(
+        device: &Device,
+        name: &'static str,
+        source: &str,
+        constants: &[(&str, f64)],
+    ) -> Result<Self> {
+        Self::with_entry_point(device, name, source, "main", constants)
+    }
+
+    /// Compiles a named entry point of a shader with its overrides.
+    pub(crate) fn with_entry_point(
+        device: &Device,
+        name: &'static str,
+        source: &str,
+        entry_point: &str,
+        constants: &[(&str, f64)],
+    ) -> Result<Self> {
+        let label = format!("ztilde/{name}");
+        let pipeline = guarded(device, || {
+            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(&label),
+                source: wgpu::ShaderSource::Wgsl(source.into()),
+            });
+            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&label),
+                layout: None, // The shader's own declarations are the layout.
+                module: &module,
+                entry_point: Some(entry_point),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants,
+                    // Every kernel writes its workgroup memory before it reads it.
+                    zero_initialize_workgroup_memory: false,
+                },
+                cache: None,
+            })
+        })?;
+        Ok(Self { name, pipeline })
+    }
+
+    /// Binds `uniform` to binding 0 and `matrices` to the bindings 1, 2, … in their order.
+    ///
+    /// `place` says where in a network this is, for GPU debuggers: `layer 2`.
+    pub(crate) fn bind(
+        &self,
+        device: &Device,
+        place: &str,
+        uniform: &[u8],
+        matrices: &[&Matrix],
+        workgroups: [u32; 3],
+    ) -> Result<Dispatch> {
+        let label = format!("ztilde/{place}/{}", self.name);
+        let bindings = guarded(device, || {
+            let uniform = device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+                label: Some(&label),
+                contents: uniform,
+                usage: BufferUsages::UNIFORM,
+            });
+            let resources =
+                std::iter::once(uniform.as_entire_binding()).chain(matrices.iter().map(|m| m.binding()));
+            let entries: Vec<_> = (0..)
+                .zip(resources)
+                .map(|(binding, resource)| BindGroupEntry { binding, resource })
+                .collect();
+            device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(&label),
+                layout: &self.pipeline.get_bind_group_layout(0),
+                entries: &entries,
+            })
+        })?;
+        Ok(Dispatch { pipeline: self.pipeline.clone(), bindings, workgroups })
+    }
+}
+
+impl Dispatch {
+    /// Records the kernel into the caller's pass.
+    pub fn encode(&self, pass: &mut ComputePass<'_>) {
+        let [x, y, z] = self.workgroups;
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bindings, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+/// How many workgroups of `size` it takes for `items`; kernels walk on where there are not enough.
+pub(crate) fn workgroups(items: u64, size: u32) -> u32 {
+    items.div_ceil(size.into()).clamp(1, MAX_WORKGROUPS.into()) as u32
+}

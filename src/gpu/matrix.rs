@@ -1,0 +1,98 @@
+//! A matrix: a part of a buffer, with its shape.
+
+use wgpu::{BindingResource, Buffer, BufferBinding};
+
+use crate::error::{Error, Result};
+
+/// Rows of four-byte values in a part of a buffer, row-major: `f32`, or `u32` where a kernel says so.
+///
+/// A batch is a matrix in which a row is a sample and a column is a feature; a vector is a matrix of
+/// one row.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    buffer: Buffer,
+    offset: u64,
+    rows: u32,
+    columns: u32,
+}
+
+impl Matrix {
+    /// The `rows` × `columns` values of `buffer` from `first` (counted in values) on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if the buffer ends before the matrix does, [`Error::Refused`] if the matrix
+    /// is empty or does not start on a multiple of the device's
+    /// `min_storage_buffer_offset_alignment` when it is bound.
+    pub fn new(buffer: &Buffer, first: u64, rows: u32, columns: u32) -> Result<Self> {
+        let needed = first + u64::from(rows) * u64::from(columns);
+        let found = buffer.size() / 4;
+        if found < needed {
+            let why = format!("{first} before it, then {rows} × {columns}");
+            return Err(Error::Length { what: "a buffer", found, needed, why });
+        }
+        Ok(Self { buffer: buffer.clone(), offset: 4 * first, rows, columns })
+    }
+
+    /// The `length` values of `buffer` from `first` (counted in values) on, as one row.
+    ///
+    /// # Errors
+    ///
+    /// As [`Matrix::new`].
+    pub fn vector(buffer: &Buffer, first: u64, length: u32) -> Result<Self> {
+        Self::new(buffer, first, 1, length)
+    }
+
+    /// Samples.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// Features.
+    pub fn columns(&self) -> u32 {
+        self.columns
+    }
+
+    /// How many values there are.
+    pub fn values(&self) -> u64 {
+        u64::from(self.rows) * u64::from(self.columns)
+    }
+
+    pub(crate) fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
+    pub(crate) fn binding(&self) -> BindingResource<'_> {
+        BindingResource::Buffer(BufferBinding {
+            buffer: &self.buffer,
+            offset: self.offset,
+            // An empty matrix is an error of wgpu's: a binding holds at least one value.
+            size: wgpu::BufferSize::new(4 * self.values()),
+        })
+    }
+
+    /// `rows` of this matrix from `first` on.
+    pub(crate) fn slice(&self, first: u32, rows: u32) -> Result<Self> {
+        let first = self.offset / 4 + u64::from(first) * u64::from(self.columns);
+        Self::new(&self.buffer, first, rows, self.columns)
+    }
+
+    /// The same memory as a matrix of another shape, which is not larger.
+    pub(crate) fn reshape(&self, rows: u32, columns: u32) -> Result<Self> {
+        Self::new(&self.buffer, self.offset / 4, rows, columns)
+    }
+
+    /// Checks the shape that `kernel` needs `what` to have.
+    pub(crate) fn expect(
+        &self,
+        kernel: &'static str,
+        what: &'static str,
+        needed: [u32; 2],
+    ) -> Result<()> {
+        let found = [self.rows, self.columns];
+        if found != needed {
+            return Err(Error::Shape { kernel, what, found, needed });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,30 @@
+//! The device of the tests and benches: what an app with no special wishes would make.
+
+use std::sync::OnceLock;
+
+use wgpu::{Adapter, Device, Instance, InstanceDescriptor, Queue};
+
+/// An adapter, a hardware one if there is one.
+pub fn adapter() -> Adapter {
+    let instance = Instance::new(InstanceDescriptor::new_without_display_handle_from_env());
+    pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions {
+        power_preference: wgpu::PowerPreference::HighPerformance,
+        ..Default::default()
+    }))
+    .expect(
+        "no GPU adapter: run the tests with `scripts/with-adapter cargo test --workspace`, \
+         which installs a software one where there is none",
+    )
+}
+
+/// One device for all tests of a process, with WebGPU's default limits and no features: more than
+/// that the library must not need.
+pub fn device() -> (Device, Queue) {
+    static DEVICE: OnceLock<(Device, Queue)> = OnceLock::new();
+    DEVICE
+        .get_or_init(|| {
+            pollster::block_on(adapter().request_device(&wgpu::DeviceDescriptor::default()))
+                .expect("an adapter makes a device with the default limits")
+        })
+        .clone()
+}

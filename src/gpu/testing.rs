@@ -1,0 +1,120 @@
+//! What the kernels' tests share: random matrices on both sides, and the comparison.
+
+use ndarray::{Array1, Array2};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+use super::{Dispatch, Gpu, Matrix, block_on, read, test_device};
+
+/// Shapes at which tiles, workgroups and lanes have edges.
+pub(crate) const SHAPES: [[u32; 2]; 11] = [
+    [1, 1],
+    [1, 7],
+    [7, 1],
+    [2, 3],
+    [3, 65],
+    [16, 16],
+    [64, 64],
+    [65, 33],
+    [131, 17],
+    [257, 130],
+    [1031, 5],
+];
+
+pub(crate) struct TestGpu {
+    pub(crate) gpu: Gpu,
+    generator: ChaCha8Rng,
+}
+
+impl TestGpu {
+    pub(crate) fn new() -> Self {
+        let (device, queue) = test_device::device();
+        Self { gpu: Gpu { device, queue }, generator: ChaCha8Rng::seed_from_u64(7) }
+    }
+
+    /// Values between −1 and 1 that a float holds exactly.
+    pub(crate) fn random(&mut self, [rows, columns]: [u32; 2]) -> Array2<f64> {
+        Array2::from_shape_simple_fn([rows as usize, columns as usize], || {
+            f64::from(self.generator.random::<f32>() * 2.0 - 1.0)
+        })
+    }
+
+    pub(crate) fn random_vector(&mut self, length: u32) -> Array1<f64> {
+        self.random([1, length]).row(0).to_owned()
+    }
+
+    /// The values, rounded to floats, on the GPU.
+    pub(crate) fn upload(&self, values: &Array2<f64>) -> Matrix {
+        let matrix = self.zeros([values.nrows() as u32, values.ncols() as u32]);
+        let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+        self.gpu.write(matrix.buffer(), 0, &values);
+        matrix
+    }
+
+    pub(crate) fn upload_vector(&self, values: &Array1<f64>) -> Matrix {
+        self.upload(&values.clone().insert_axis(ndarray::Axis(0)))
+    }
+
+    pub(crate) fn upload_integers(&self, values: &[u32]) -> Matrix {
+        let matrix = self.zeros([1, values.len() as u32]);
+        self.gpu.write(matrix.buffer(), 0, values);
+        matrix
+    }
+
+    /// The mean in two floats and the variance in one, as batch_statistics.wgsl leaves them.
+    pub(crate) fn upload_mean(&self, mean: &Array1<f64>) -> Matrix {
+        let rounded = mean.mapv(|mean| f64::from(mean as f32));
+        let rows = [rounded.view(), (mean - &rounded).view()].map(|row| row.to_vec()).concat();
+        self.upload(&Array2::from_shape_vec([2, mean.len()], rows).expect("two rows of means"))
+    }
+
+    pub(crate) fn zeros(&self, [rows, columns]: [u32; 2]) -> Matrix {
+        self.gpu.matrix("test", rows, columns).expect("a test's matrix fits the device")
+    }
+
+    pub(crate) fn run(&self, dispatches: &[&Dispatch]) {
+        self.gpu
+            .submit("test", |encoder| {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                for dispatch in dispatches {
+                    dispatch.encode(&mut pass);
+                }
+            })
+            .expect("wgpu takes what a room has bound");
+    }
+
+    pub(crate) fn read(&self, matrix: &Matrix) -> Vec<f32> {
+        let reading = read(&self.gpu, matrix.buffer(), 0, matrix.values());
+        block_on(&self.gpu.device, reading).expect("the device answers")
+    }
+}
+
+/// Compares what a kernel computed with its twin's values: each within `absolute` plus `relative`
+/// times its size.
+#[track_caller]
+pub(crate) fn assert_close<'a>(
+    what: &str,
+    found: &[f32],
+    expected: impl IntoIterator<Item = &'a f64>,
+    absolute: f64,
+    relative: f64,
+) {
+    let expected: Vec<f64> = expected.into_iter().copied().collect();
+    assert_eq!(found.len(), expected.len(), "{what}: how many values there are");
+    let mut faults = Vec::new();
+    for (index, (&found, &expected)) in found.iter().zip(&expected).enumerate() {
+        let error = (f64::from(found) - expected).abs();
+        // Not `error > …`: a NaN is a fault.
+        if !(error <= absolute + relative * expected.abs()) {
+            faults.push((index, found, expected, error));
+        }
+    }
+    faults.sort_by(|a, b| b.3.total_cmp(&a.3));
+    assert!(
+        faults.is_empty(),
+        "{what}: {} of {} values are off; the worst (index, found, expected, error): {:?}",
+        faults.len(),
+        expected.len(),
+        &faults[..faults.len().min(5)],
+    );
+}

@@ -1,0 +1,45 @@
+//! The kernels, one room each: `shaders/NAME.wgsl` is the text, `kernels::NAME` compiles, binds and
+//! tests it, `reference::NAME` is its twin on the CPU.
+//!
+//! They are public, so that an app can encode one alone, on its own buffers: compile it once for a
+//! device, bind it once to its matrices, and encode the [`Dispatch`] into a compute pass as often as
+//! needed. Every `bind` checks that the shapes fit each other, and takes a `place` that names the
+//! bound objects for GPU debuggers.
+//!
+//! Matrices are row-major: a row is a sample, a column is a feature. A vector is one row.
+
+pub mod activate;
+pub mod activate_backward;
+pub mod add_biases;
+pub mod batch_statistics;
+pub mod binary_cross_entropy;
+pub mod column_sums;
+pub mod gather_rows;
+pub mod gradient_norm;
+pub mod matmul;
+pub mod mean_squared_error;
+pub mod normalize;
+pub mod normalize_backward;
+pub mod normalize_gradients;
+pub mod record_step;
+pub mod softmax_cross_entropy;
+pub mod update;
+
+pub use crate::gpu::{Dispatch, Matrix};
+
+/// Invocations in a workgroup of the kernels that go element by element or row by row.
+const WORKGROUP_SIZE: u32 = 64;
+
+/// How the kernels that sum up columns divide a workgroup.
+const COLUMNS: u32 = 16;
+const LANES: u32 = 16;
+
+/// Workgroups for a kernel that sums up columns.
+fn column_workgroups(columns: u32) -> [u32; 3] {
+    [crate::gpu::workgroups(columns.into(), COLUMNS), 1, 1]
+}
+
+/// Workgroups for a kernel that goes element by element or row by row.
+fn linear_workgroups(items: u64) -> [u32; 3] {
+    [crate::gpu::workgroups(items, WORKGROUP_SIZE), 1, 1]
+}

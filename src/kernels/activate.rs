@@ -1,0 +1,122 @@
+//! `shaders/activate.wgsl`: the activation function, element by element.
+//!
+//! Its twin is [`crate::reference::activate`].
+
+use wgpu::Device;
+
+use super::{WORKGROUP_SIZE, linear_workgroups};
+use crate::error::Result;
+use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::options::Activation;
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub struct Activate(Kernel);
+
+/// What the kernel reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    /// `[rows, columns]`.
+    pub inputs: &'a Matrix,
+    /// `[rows, columns]`.
+    pub outputs: &'a Matrix,
+}
+
+impl Activate {
+    /// Compiles the kernel for a device.
+    ///
+    /// # Errors
+    ///
+    /// What wgpu reports.
+    pub fn new(device: &Device, activation: Activation) -> Result<Self> {
+        let source = concat!(
+            include_str!("../../shaders/activate.wgsl"),
+            include_str!("../../shaders/shared/activation.wgsl"),
+            include_str!("../../shaders/shared/exponential.wgsl"),
+        );
+        Kernel::new(device, "activate", source, &constants(activation)).map(Self)
+    }
+
+    /// Binds the kernel to its matrices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
+    /// reports.
+    pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
+        let Buffers { inputs, outputs } = buffers;
+        outputs.expect("activate", "outputs", [inputs.rows(), inputs.columns()])?;
+        self.0.bind(
+            device,
+            place,
+            bytemuck::cast_slice(&[inputs.values() as u32]),
+            &[inputs, outputs],
+            linear_workgroups(inputs.values()),
+        )
+    }
+}
+
+/// The overrides of a kernel that ends in shaders/shared/activation.wgsl.
+pub(super) fn constants(activation: Activation) -> [(&'static str, f64); 3] {
+    let number = Activation::ALL
+        .iter()
+        .position(|&candidate| candidate == activation)
+        .expect("ALL lists every activation");
+    [
+        ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
+        ("ACTIVATION", number as f64),
+        ("NEGATIVE_SLOPE", Activation::NEGATIVE_SLOPE.into()),
+    ]
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+    use crate::reference;
+
+    /// Values at which the functions bend, saturate, or change formulas; then a fine grid.
+    pub(in crate::kernels) fn telling_inputs() -> Array2<f64> {
+        let special = [
+            0.0, -0.0, 1e-30, -1e-30, 1e-6, 0.5, 0.625, 1.0, -1.0, 20.0, -20.0, 88.0, -88.0, 100.0,
+            -100.0, 1e4, -1e4, 1e30, -1e30,
+        ];
+        let grid = (-4000..4000).map(|step| f64::from(step) / 256.0);
+        let values: Vec<f64> =
+            special.into_iter().chain(grid).map(|value| f64::from(value as f32)).collect();
+        Array2::from_shape_vec([1, values.len()], values).expect("one row")
+    }
+
+    fn check(gpu: &TestGpu, activation: Activation, inputs: &Array2<f64>) {
+        let kernel = Activate::new(&gpu.gpu.device, activation).unwrap();
+        let on_gpu = gpu.upload(inputs);
+        let outputs = gpu.zeros([on_gpu.rows(), on_gpu.columns()]);
+        let buffers = Buffers { inputs: &on_gpu, outputs: &outputs };
+        gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+
+        let expected = reference::activate(inputs, activation);
+        // A few roundings of values around 1, and of the value itself.
+        assert_close(activation.name(), &gpu.read(&outputs), &expected, 2e-7, 3e-7);
+    }
+
+    #[test]
+    fn matches_the_reference() {
+        let mut gpu = TestGpu::new();
+        for activation in Activation::ALL {
+            check(&gpu, activation, &telling_inputs());
+            for shape in SHAPES {
+                let inputs = gpu.random(shape);
+                check(&gpu, activation, &inputs);
+            }
+        }
+    }
+
+    #[test]
+    fn walks_more_elements_than_invocations() {
+        let mut gpu = TestGpu::new();
+        let inputs = gpu.random([1, WORKGROUP_SIZE * crate::gpu::MAX_WORKGROUPS + 7]);
+        check(&gpu, Activation::Relu, &inputs);
+    }
+}

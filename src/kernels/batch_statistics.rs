@@ -1,0 +1,166 @@
+//! `shaders/batch_statistics.wgsl`: mean and variance of every feature; moves the running ones.
+//!
+//! Its twin is [`crate::reference::batch_statistics`].
+
+use wgpu::Device;
+
+use super::{COLUMNS, LANES, column_workgroups};
+use crate::error::{Error, Result};
+use crate::gpu::{Dispatch, Kernel, Matrix};
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub struct BatchStatistics {
+    kernel: Kernel,
+    momentum: f32,
+}
+
+/// What the kernel reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    /// `[rows, columns]`, at least two rows.
+    pub inputs: &'a Matrix,
+    /// `[2, columns]`: the mean is the sum of the two rows, the first being its rounded value.
+    pub mean: &'a Matrix,
+    /// One per column; it divides by the number of rows.
+    pub variance: &'a Matrix,
+    /// One per column; moves towards the mean.
+    pub running_mean: &'a Matrix,
+    /// One per column; moves towards the variance that divides by the number of rows less 1.
+    pub running_var: &'a Matrix,
+}
+
+impl BatchStatistics {
+    /// Compiles the kernel for a device: `running = (1 − momentum) · running + momentum · batch`.
+    ///
+    /// # Errors
+    ///
+    /// What wgpu reports.
+    pub fn new(device: &Device, momentum: f32) -> Result<Self> {
+        let source = concat!(
+            include_str!("../../shaders/batch_statistics.wgsl"),
+            include_str!("../../shaders/shared/lane_sum.wgsl"),
+        );
+        let constants = [("COLUMNS", COLUMNS.into()), ("LANES", LANES.into())];
+        let kernel = Kernel::new(device, "batch_statistics", source, &constants)?;
+        Ok(Self { kernel, momentum })
+    }
+
+    /// Binds the kernel to its matrices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BatchTooSmall`] if there are fewer than two rows, [`Error::Shape`] if the shapes do
+    /// not fit each other, and what wgpu reports.
+    pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
+        let Buffers { inputs, mean, variance, running_mean, running_var } = buffers;
+        let [rows, columns] = [inputs.rows(), inputs.columns()];
+        if rows < 2 {
+            return Err(Error::BatchTooSmall { rows: rows.into() });
+        }
+        let kernel = "batch_statistics";
+        mean.expect(kernel, "mean", [2, columns])?;
+        variance.expect(kernel, "variance", [1, columns])?;
+        running_mean.expect(kernel, "running_mean", [1, columns])?;
+        running_var.expect(kernel, "running_var", [1, columns])?;
+        let unbias = (f64::from(rows) / (f64::from(rows) - 1.0)) as f32;
+        self.kernel.bind(
+            device,
+            place,
+            bytemuck::cast_slice(&[rows, columns, self.momentum.to_bits(), unbias.to_bits()]),
+            &[inputs, mean, variance, running_mean, running_var],
+            column_workgroups(columns),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+    use crate::reference;
+
+    fn check(gpu: &mut TestGpu, what: &str, inputs: &Array2<f64>) {
+        let columns = inputs.ncols() as u32;
+        let kernel = BatchStatistics::new(&gpu.gpu.device, 0.1).unwrap();
+        let mut running_mean = gpu.random_vector(columns);
+        let mut running_var = gpu.random_vector(columns).mapv(f64::abs);
+        let [mean, variance] = [gpu.zeros([2, columns]), gpu.zeros([1, columns])];
+        let running = [gpu.upload_vector(&running_mean), gpu.upload_vector(&running_var)];
+        let buffers = Buffers {
+            inputs: &gpu.upload(inputs),
+            mean: &mean,
+            variance: &variance,
+            running_mean: &running[0],
+            running_var: &running[1],
+        };
+        gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+
+        let expected = reference::batch_statistics(inputs);
+        expected.move_running(
+            inputs.nrows(),
+            f64::from(0.1_f32),
+            &mut running_mean,
+            &mut running_var,
+        );
+        // The mean is as exact as it needs to be: against the deviation, not against itself.
+        let mean = gpu.read(&mean);
+        for (column, &mean_expected) in expected.mean.iter().enumerate() {
+            let found = f64::from(mean[column]) + f64::from(mean[columns as usize + column]);
+            let deviation = expected.variance[column].sqrt();
+            let error = (found - mean_expected).abs();
+            let bound = 1e-6 * deviation + 1e-14 * mean_expected.abs() + 1e-38;
+            assert!(error <= bound, "{what}: mean of column {column} is {found}, not {mean_expected}");
+        }
+        let close = |name: &str, found: &Matrix, expected: &ndarray::Array1<f64>| {
+            // Squares below the smallest normal float (1e-38) may count as zero.
+            assert_close(&format!("{what}: {name}"), &gpu.read(found), expected, 1e-37, 2e-6);
+        };
+        close("variance", &variance, &expected.variance);
+        close("running_mean", &running[0], &running_mean);
+        close("running_var", &running[1], &running_var);
+    }
+
+    #[test]
+    fn matches_the_reference() {
+        let mut gpu = TestGpu::new();
+        for shape in SHAPES.into_iter().filter(|&[rows, _]| rows > 1).chain([[2, 1], [100_003, 3]]) {
+            let inputs = gpu.random(shape);
+            check(&mut gpu, &format!("{shape:?}"), &inputs);
+        }
+    }
+
+    #[test]
+    fn walks_more_columns_than_workgroups() {
+        let mut gpu = TestGpu::new();
+        let inputs = gpu.random([2, COLUMNS * crate::gpu::MAX_WORKGROUPS + 5]);
+        check(&mut gpu, "more columns than workgroups", &inputs);
+    }
+
+    #[test]
+    fn hard_columns_keep_their_digits() {
+        let mut gpu = TestGpu::new();
+        for rows in [2, 33, 1000] {
+            let inputs = super::super::normalize::tests::hard_columns(&mut gpu, rows);
+            check(&mut gpu, &format!("hard columns, {rows} rows"), &inputs);
+        }
+    }
+
+    #[test]
+    fn one_row_is_an_error() {
+        let gpu = TestGpu::new();
+        let kernel = BatchStatistics::new(&gpu.gpu.device, 0.1).unwrap();
+        let [row, mean] = [gpu.zeros([1, 3]), gpu.zeros([2, 3])];
+        let buffers = Buffers {
+            inputs: &row,
+            mean: &mean,
+            variance: &row,
+            running_mean: &row,
+            running_var: &row,
+        };
+        let error = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap_err();
+        assert!(matches!(error, Error::BatchTooSmall { rows: 1 }), "{error}");
+    }
+}

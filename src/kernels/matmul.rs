@@ -1,0 +1,198 @@
+//! `shaders/matmul.wgsl`: the product of two matrices, either one plain or transposed.
+//!
+//! Its twin is [`crate::reference::matmul`].
+
+use wgpu::Device;
+
+use crate::error::Result;
+use crate::gpu::{Dispatch, Kernel, Matrix, workgroups};
+
+const SOURCE: &str = include_str!("../../shaders/matmul.wgsl");
+
+/// Invocations of a workgroup along each of its two dimensions.
+const WORKGROUP_SIZE: u32 = 8;
+
+/// Outputs of an invocation along each of the two dimensions.
+const TILE: u32 = 4;
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub struct Matmul(Kernel);
+
+/// A factor, as it lies in memory or transposed.
+#[derive(Clone, Copy, Debug)]
+pub enum Operand<'a> {
+    /// As it lies in memory.
+    Plain(&'a Matrix),
+    /// Rows and columns exchanged.
+    Transposed(&'a Matrix),
+}
+
+/// What the kernel reads and writes: `outputs = left · right`.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    /// The left factor: `[rows, inner]`.
+    pub left: Operand<'a>,
+    /// The right factor: `[inner, columns]`.
+    pub right: Operand<'a>,
+    /// `[rows, columns]`.
+    pub outputs: &'a Matrix,
+}
+
+impl<'a> Operand<'a> {
+    fn matrix(self) -> &'a Matrix {
+        match self {
+            Self::Plain(matrix) | Self::Transposed(matrix) => matrix,
+        }
+    }
+
+    /// Rows and columns, as the product sees them.
+    fn shape(self) -> [u32; 2] {
+        match self {
+            Self::Plain(matrix) => [matrix.rows(), matrix.columns()],
+            Self::Transposed(matrix) => [matrix.columns(), matrix.rows()],
+        }
+    }
+
+    /// How far apart in memory neighbors of a column and of a row are, as the product sees them.
+    fn strides(self) -> [u32; 2] {
+        match self {
+            Self::Plain(matrix) => [matrix.columns(), 1],
+            Self::Transposed(matrix) => [1, matrix.columns()],
+        }
+    }
+}
+
+impl Matmul {
+    /// Compiles the kernel for a device.
+    ///
+    /// # Errors
+    ///
+    /// What wgpu reports.
+    pub fn new(device: &Device) -> Result<Self> {
+        let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
+        Kernel::new(device, "matmul", SOURCE, &constants).map(Self)
+    }
+
+    /// Binds the kernel to its matrices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
+    /// reports.
+    pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
+        let Buffers { left, right, outputs } = buffers;
+        let [rows, inner] = left.shape();
+        let [right_inner, columns] = right.shape();
+        if right_inner != inner {
+            let needed = match right {
+                Operand::Plain(_) => [inner, columns],
+                Operand::Transposed(_) => [columns, inner],
+            };
+            right.matrix().expect("matmul", "right", needed)?;
+        }
+        outputs.expect("matmul", "outputs", [rows, columns])?;
+        let [left_row_stride, left_inner_stride] = left.strides();
+        let [right_inner_stride, right_column_stride] = right.strides();
+        let uniform = [
+            rows,
+            columns,
+            inner,
+            left_row_stride,
+            left_inner_stride,
+            right_inner_stride,
+            right_column_stride,
+        ];
+        let tiles = |length: u32| workgroups(length.into(), TILE * WORKGROUP_SIZE);
+        self.0.bind(
+            device,
+            place,
+            bytemuck::cast_slice(&uniform),
+            &[left.matrix(), right.matrix(), outputs],
+            [tiles(columns), tiles(rows), 1],
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::reference;
+
+    /// Rows, columns, and the length of the sums.
+    const PRODUCTS: [[u32; 3]; 9] = [
+        [1, 1, 1],
+        [1, 5, 9],
+        [5, 1, 33],
+        [4, 4, 4],
+        [33, 31, 65],
+        [64, 10, 128],
+        [67, 130, 3],
+        [3, 3, 2000],
+        [129, 65, 257],
+    ];
+
+    fn check(gpu: &mut TestGpu, [rows, columns, inner]: [u32; 3], transposed: [bool; 2]) {
+        let kernel = Matmul::new(&gpu.gpu.device).unwrap();
+        let left = gpu.random([rows, inner]);
+        let right = gpu.random([inner, columns]);
+        let stored = |matrix: &Array2<f64>, transposed: bool| match transposed {
+            false => matrix.clone(),
+            true => matrix.t().to_owned(),
+        };
+        let on_gpu = [
+            gpu.upload(&stored(&left, transposed[0])),
+            gpu.upload(&stored(&right, transposed[1])),
+        ];
+        let operand = |index: usize| match transposed[index] {
+            false => Operand::Plain(&on_gpu[index]),
+            true => Operand::Transposed(&on_gpu[index]),
+        };
+        let outputs = gpu.zeros([rows, columns]);
+        let buffers = Buffers { left: operand(0), right: operand(1), outputs: &outputs };
+        gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+
+        let expected = reference::matmul(left.view(), right.view());
+        // A sum of `inner` products below 1, each addition rounded: √inner roundings are usual,
+        // 2·√inner·2⁻²⁴·√inner bounds them here.
+        let bound = 2.0 * f64::from(inner) * f64::from(f32::EPSILON);
+        let what = format!("matmul {rows} × {columns} × {inner}, transposed {transposed:?}");
+        assert_close(&what, &gpu.read(&outputs), &expected, bound, 1e-6);
+    }
+
+    #[test]
+    fn matches_the_reference() {
+        let mut gpu = TestGpu::new();
+        for product in PRODUCTS {
+            for transposed in [[false, false], [false, true], [true, false], [true, true]] {
+                check(&mut gpu, product, transposed);
+            }
+        }
+    }
+
+    #[test]
+    fn walks_more_rows_than_workgroups() {
+        let rows = TILE * WORKGROUP_SIZE * crate::gpu::MAX_WORKGROUPS + 5;
+        check(&mut TestGpu::new(), [rows, 1, 1], [false, false]);
+        check(&mut TestGpu::new(), [1, rows, 1], [false, true]);
+    }
+
+    #[test]
+    fn has_the_shader_s_tile() {
+        assert!(SOURCE.contains(&format!("const TILE = {TILE}u;")));
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_errors() {
+        let gpu = TestGpu::new();
+        let kernel = Matmul::new(&gpu.gpu.device).unwrap();
+        let [left, right, outputs] = [[4, 3], [5, 2], [4, 2]].map(|shape| gpu.zeros(shape));
+        let buffers =
+            Buffers { left: Operand::Plain(&left), right: Operand::Plain(&right), outputs: &outputs };
+        let error = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap_err();
+        assert_eq!(error.to_string(), "matmul: right is 5 × 2, but 3 × 2 is needed");
+    }
+}

@@ -1,0 +1,188 @@
+//! `shaders/normalize.wgsl`: zero mean and unit variance for every feature, then scale and shift.
+//!
+//! Its twin is [`crate::reference::normalize`].
+
+use wgpu::Device;
+
+use super::WORKGROUP_SIZE;
+use crate::error::Result;
+use crate::gpu::{Dispatch, Kernel, Matrix, workgroups};
+
+/// Rows that pay for reading a column's vectors once.
+const ROWS_PER_INVOCATION: u32 = 8;
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub struct Normalize(Kernel);
+
+/// What the kernel reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    /// `[rows, columns]`.
+    pub inputs: &'a Matrix,
+    /// `[2, columns]`: the mean is the sum of the two rows. The second is zero for a running mean.
+    pub mean: &'a Matrix,
+    /// One per column.
+    pub variance: &'a Matrix,
+    /// One per column.
+    pub gamma: &'a Matrix,
+    /// One per column.
+    pub beta: &'a Matrix,
+    /// `[rows, columns]`.
+    pub outputs: &'a Matrix,
+}
+
+impl Normalize {
+    /// Compiles the kernel for a device.
+    ///
+    /// # Errors
+    ///
+    /// What wgpu reports.
+    pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
+        Kernel::new(
+            device,
+            "normalize",
+            include_str!("../../shaders/normalize.wgsl"),
+            &[("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("EPSILON", epsilon.into())],
+        )
+        .map(Self)
+    }
+
+    /// Binds the kernel to its matrices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
+    /// reports.
+    pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
+        let Buffers { inputs, mean, variance, gamma, beta, outputs } = buffers;
+        let [rows, columns] = [inputs.rows(), inputs.columns()];
+        mean.expect("normalize", "mean", [2, columns])?;
+        variance.expect("normalize", "variance", [1, columns])?;
+        gamma.expect("normalize", "gamma", [1, columns])?;
+        beta.expect("normalize", "beta", [1, columns])?;
+        outputs.expect("normalize", "outputs", [rows, columns])?;
+        self.0.bind(
+            device,
+            place,
+            bytemuck::cast_slice(&[rows, columns]),
+            &[inputs, mean, variance, gamma, beta, outputs],
+            column_walk_workgroups(rows, columns),
+        )
+    }
+}
+
+/// Workgroups for a kernel whose invocations own a column and walk down some of its rows.
+pub(super) fn column_walk_workgroups(rows: u32, columns: u32) -> [u32; 3] {
+    [workgroups(columns.into(), WORKGROUP_SIZE), workgroups(rows.into(), ROWS_PER_INVOCATION), 1]
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use ndarray::{Array1, Array2};
+
+    use super::*;
+    use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+    use crate::reference;
+
+    const EPSILON: f32 = 1e-5;
+
+    /// Columns on which a rounded mean, or a difference of squares, goes wrong: constants of several
+    /// sizes, means that are large against the deviation, values near 1e-20 and near 1e15.
+    pub(in crate::kernels) fn hard_columns(gpu: &mut TestGpu, rows: u32) -> Array2<f64> {
+        const COLUMNS: [(f64, f64); 14] = [
+            (0.0, 0.0),
+            (0.1, 0.0),
+            (1e4 + 0.3, 0.0),
+            (-1.7e7, 0.0),
+            (3.3e15, 0.0),
+            (1e4, 1e-2),
+            (-1e4, 1e-2),
+            (1e6, 1.0),
+            (1.0, 1e-6),
+            (0.0, 1e-20),
+            (1e-20, 1e-21),
+            (0.0, 1e15),
+            (1e15, 1e13),
+            (5.0, 2.0),
+        ];
+        let mut inputs = gpu.random([rows, COLUMNS.len() as u32]);
+        for (mut column, (mean, deviation)) in inputs.columns_mut().into_iter().zip(COLUMNS) {
+            column.mapv_inplace(|value| f64::from((mean + deviation * value) as f32));
+        }
+        inputs
+    }
+
+    #[test]
+    fn matches_the_reference() {
+        let mut gpu = TestGpu::new();
+        let kernel = Normalize::new(&gpu.gpu.device, EPSILON).unwrap();
+        // The last has more rows than 65,535 workgroups walk at once.
+        for shape in SHAPES.into_iter().chain([[600_000, 2]]) {
+            let inputs = gpu.random(shape);
+            let [mean, gamma, beta] = [(); 3].map(|()| gpu.random_vector(shape[1]));
+            let variance = gpu.random_vector(shape[1]).mapv(|value| value.abs() + 0.01);
+            let variance = variance.mapv(|value| f64::from(value as f32));
+            let outputs = gpu.zeros(shape);
+            let buffers = Buffers {
+                inputs: &gpu.upload(&inputs),
+                mean: &gpu.upload_mean(&mean),
+                variance: &gpu.upload_vector(&variance),
+                gamma: &gpu.upload_vector(&gamma),
+                beta: &gpu.upload_vector(&beta),
+                outputs: &outputs,
+            };
+            gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+
+            let epsilon = EPSILON.into();
+            let expected = reference::normalize(&inputs, &mean, &variance, &gamma, &beta, epsilon);
+            // ẑ reaches 20 here; its four roundings, and one of the sum with beta.
+            let what = format!("normalize {shape:?}");
+            assert_close(&what, &gpu.read(&outputs), &expected, 5e-6, 1e-6);
+        }
+    }
+
+    /// ẑ of hard columns, through both kernels, against the f64 reference on the same floats.
+    #[test]
+    fn hard_columns_normalize_within_1e_5() {
+        use crate::kernels::batch_statistics::{self, BatchStatistics};
+        let mut gpu = TestGpu::new();
+        let normalize = Normalize::new(&gpu.gpu.device, EPSILON).unwrap();
+        let statistics = BatchStatistics::new(&gpu.gpu.device, 0.1).unwrap();
+        for rows in [2, 3, 60, 1000, 20_000] {
+            let inputs = hard_columns(&mut gpu, rows);
+            let columns = inputs.ncols() as u32;
+            let on_gpu = gpu.upload(&inputs);
+            let [mean, outputs] = [gpu.zeros([2, columns]), gpu.zeros([rows, columns])];
+            let [variance, running, beta] = [(); 3].map(|()| gpu.zeros([1, columns]));
+            let gamma = Array1::ones(columns as usize);
+            let measure = batch_statistics::Buffers {
+                inputs: &on_gpu,
+                mean: &mean,
+                variance: &variance,
+                running_mean: &running,
+                running_var: &gpu.zeros([1, columns]),
+            };
+            let apply = Buffers {
+                inputs: &on_gpu,
+                mean: &mean,
+                variance: &variance,
+                gamma: &gpu.upload_vector(&gamma),
+                beta: &beta,
+                outputs: &outputs,
+            };
+            gpu.run(&[
+                &statistics.bind(&gpu.gpu.device, "test", measure).unwrap(),
+                &normalize.bind(&gpu.gpu.device, "test", apply).unwrap(),
+            ]);
+
+            let reference::Statistics { mean, variance } = reference::batch_statistics(&inputs);
+            let beta = Array1::zeros(columns as usize);
+            let expected = reference::normalize(
+                &inputs, &mean, &variance, &gamma, &beta, EPSILON.into(),
+            );
+            let what = format!("normalized hard columns, {rows} rows");
+            assert_close(&what, &gpu.read(&outputs), &expected, 1e-5, 0.0);
+        }
+    }
+}

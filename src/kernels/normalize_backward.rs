@@ -1,0 +1,202 @@
+//! `shaders/normalize_backward.wgsl`: the gradient through the normalization.
+//!
+//! Its twin is [`crate::reference::normalize_backward`].
+
+use wgpu::Device;
+
+use super::WORKGROUP_SIZE;
+use super::normalize::column_walk_workgroups;
+use crate::error::Result;
+use crate::gpu::{Dispatch, Kernel, Matrix};
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub struct NormalizeBackward(Kernel);
+
+/// What the kernel reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    /// `[rows, columns]`: what was normalized.
+    pub inputs: &'a Matrix,
+    /// `[2, columns]`: the batch's mean, as the sum of two rows.
+    pub mean: &'a Matrix,
+    /// One per column: the batch's variance.
+    pub variance: &'a Matrix,
+    /// One per column.
+    pub gamma: &'a Matrix,
+    /// One per column, from [`super::normalize_gradients`].
+    pub grad_gamma: &'a Matrix,
+    /// `[2, columns]`: the mean of `grad_outputs`, from [`super::normalize_gradients`].
+    pub grad_mean: &'a Matrix,
+    /// `[rows, columns]`: the gradient of the normalized, scaled and shifted values.
+    pub grad_outputs: &'a Matrix,
+    /// `[rows, columns]`: the gradient of the inputs.
+    pub grad_inputs: &'a Matrix,
+}
+
+impl NormalizeBackward {
+    /// Compiles the kernel for a device.
+    ///
+    /// # Errors
+    ///
+    /// What wgpu reports.
+    pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
+        Kernel::new(
+            device,
+            "normalize_backward",
+            include_str!("../../shaders/normalize_backward.wgsl"),
+            &[("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("EPSILON", epsilon.into())],
+        )
+        .map(Self)
+    }
+
+    /// Binds the kernel to its matrices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
+    /// reports.
+    pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
+        let Buffers {
+            inputs,
+            mean,
+            variance,
+            gamma,
+            grad_gamma,
+            grad_mean,
+            grad_outputs,
+            grad_inputs,
+        } = buffers;
+        let [rows, columns] = [inputs.rows(), inputs.columns()];
+        let kernel = "normalize_backward";
+        mean.expect(kernel, "mean", [2, columns])?;
+        variance.expect(kernel, "variance", [1, columns])?;
+        gamma.expect(kernel, "gamma", [1, columns])?;
+        grad_gamma.expect(kernel, "grad_gamma", [1, columns])?;
+        grad_mean.expect(kernel, "grad_mean", [2, columns])?;
+        grad_outputs.expect(kernel, "grad_outputs", [rows, columns])?;
+        grad_inputs.expect(kernel, "grad_inputs", [rows, columns])?;
+        self.0.bind(
+            device,
+            place,
+            bytemuck::cast_slice(&[rows, columns]),
+            &[inputs, mean, variance, gamma, grad_gamma, grad_mean, grad_outputs, grad_inputs],
+            column_walk_workgroups(rows, columns),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+    use crate::kernels::normalize::tests::hard_columns;
+    use crate::kernels::normalize_gradients::{self, NormalizeGradients};
+    use crate::reference;
+
+    const EPSILON: f32 = 1e-5;
+
+    /// Both kernels of the backward pass, from the exact statistics of the inputs.
+    fn check(gpu: &mut TestGpu, what: &str, inputs: &Array2<f64>, grad_outputs: &Array2<f64>) {
+        let device = &gpu.gpu.device.clone();
+        let [rows, columns] = [inputs.nrows() as u32, inputs.ncols() as u32];
+        let gradients_kernel = NormalizeGradients::new(device, EPSILON).unwrap();
+        let backward_kernel = NormalizeBackward::new(device, EPSILON).unwrap();
+        let gamma = gpu.random_vector(columns);
+        let statistics = reference::batch_statistics(inputs);
+        // What the GPU is given is a float; the twin gets the same one.
+        let variance = statistics.variance.mapv(|variance| f64::from(variance as f32));
+        let mean = &statistics.mean;
+        let on_gpu = [gpu.upload(inputs), gpu.upload(grad_outputs)];
+        let vectors = [gpu.upload_mean(mean), gpu.upload_vector(&variance)];
+        let [grad_gamma, grad_beta] = [(); 2].map(|()| gpu.zeros([1, columns]));
+        let grad_mean = gpu.zeros([2, columns]);
+        let grad_inputs = gpu.zeros([rows, columns]);
+        let gradients = normalize_gradients::Buffers {
+            inputs: &on_gpu[0],
+            mean: &vectors[0],
+            variance: &vectors[1],
+            grad_outputs: &on_gpu[1],
+            grad_gamma: &grad_gamma,
+            grad_beta: &grad_beta,
+            grad_mean: &grad_mean,
+        };
+        let backward = Buffers {
+            inputs: &on_gpu[0],
+            mean: &vectors[0],
+            variance: &vectors[1],
+            gamma: &gpu.upload_vector(&gamma),
+            grad_gamma: &grad_gamma,
+            grad_mean: &grad_mean,
+            grad_outputs: &on_gpu[1],
+            grad_inputs: &grad_inputs,
+        };
+        gpu.run(&[
+            &gradients_kernel.bind(device, "test", gradients).unwrap(),
+            &backward_kernel.bind(device, "test", backward).unwrap(),
+        ]);
+
+        let epsilon = EPSILON.into();
+        let expected =
+            reference::normalize_gradients(inputs, mean, &variance, grad_outputs, epsilon);
+        let expected_inputs = reference::normalize_backward(
+            inputs, mean, &variance, &gamma, &expected, grad_outputs, epsilon,
+        );
+        let columns_of = |matrix: &Matrix| gpu.read(matrix);
+        for (column, (&grad_gamma, &grad_beta)) in
+            columns_of(&grad_gamma).iter().zip(&columns_of(&grad_beta)).enumerate()
+        {
+            let what = format!("{what}, column {column}");
+            let grads = grad_outputs.column(column);
+            // A sum of as many terms as there are rows, whose roundings mostly cancel.
+            let size = grads.mapv(f64::abs).sum();
+            let beta = [expected.grad_beta[column]];
+            assert_close(&format!("{what}: grad_beta"), &[grad_beta], &beta, 1e-6 * size, 1e-6);
+            let center = expected.grad_beta[column] / f64::from(rows);
+            let spread = grads.mapv(|grad| (grad - center).abs()).sum();
+            let gamma_expected = [expected.grad_gamma[column]];
+            let bound = 3e-6 * spread + 1e-30;
+            assert_close(&format!("{what}: grad_gamma"), &[grad_gamma], &gamma_expected, bound, 1e-6);
+            // Against what the gradient is made of: its centered part times gamma / √(…).
+            let scale = gamma[column].abs() / (variance[column] + epsilon).sqrt();
+            let largest = grads.mapv(|grad| (grad - center).abs()).fold(0.0, |a: f64, &b| a.max(b));
+            let found: Vec<f32> = gpu
+                .read(&grad_inputs)
+                .into_iter()
+                .skip(column)
+                .step_by(columns as usize)
+                .collect();
+            assert_close(
+                &format!("{what}: grad_inputs"),
+                &found,
+                &expected_inputs.column(column),
+                1e-5 * scale * largest + 1e-30,
+                1e-6,
+            );
+        }
+    }
+
+    #[test]
+    fn matches_the_reference() {
+        let mut gpu = TestGpu::new();
+        for shape in SHAPES.into_iter().filter(|&[rows, _]| rows > 1).chain([[20_011, 3]]) {
+            let [inputs, grad_outputs] = [gpu.random(shape), gpu.random(shape)];
+            check(&mut gpu, &format!("{shape:?}"), &inputs, &grad_outputs);
+        }
+    }
+
+    #[test]
+    fn hard_columns_keep_their_digits() {
+        let mut gpu = TestGpu::new();
+        for rows in [2, 60, 1000] {
+            let inputs = hard_columns(&mut gpu, rows);
+            let easy = gpu.random([rows, inputs.ncols() as u32]);
+            check(&mut gpu, &format!("hard inputs, {rows} rows"), &inputs, &easy);
+            // A gradient with a mean that is large against its deviation, on easy inputs.
+            let grad_outputs = hard_columns(&mut gpu, rows).mapv(|value| value.clamp(-1e6, 1e6));
+            check(&mut gpu, &format!("hard gradients, {rows} rows"), &easy, &grad_outputs);
+        }
+    }
+}

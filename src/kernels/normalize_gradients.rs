@@ -1,0 +1,76 @@
+//! `shaders/normalize_gradients.wgsl`: the gradients of gamma and beta.
+//!
+//! Its twin is [`crate::reference::normalize_gradients`].
+
+use wgpu::Device;
+
+use super::{COLUMNS, LANES, column_workgroups};
+use crate::error::Result;
+use crate::gpu::{Dispatch, Kernel, Matrix};
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub struct NormalizeGradients(Kernel);
+
+/// What the kernel reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    /// `[rows, columns]`: what was normalized.
+    pub inputs: &'a Matrix,
+    /// `[2, columns]`: the batch's mean, as the sum of two rows.
+    pub mean: &'a Matrix,
+    /// One per column: the batch's variance.
+    pub variance: &'a Matrix,
+    /// `[rows, columns]`: the gradient of the normalized, scaled and shifted values.
+    pub grad_outputs: &'a Matrix,
+    /// One per column.
+    pub grad_gamma: &'a Matrix,
+    /// One per column.
+    pub grad_beta: &'a Matrix,
+    /// `[2, columns]`: the mean of `grad_outputs`, as the sum of two rows, for
+    /// [`super::normalize_backward`].
+    pub grad_mean: &'a Matrix,
+}
+
+impl NormalizeGradients {
+    /// Compiles the kernel for a device.
+    ///
+    /// # Errors
+    ///
+    /// What wgpu reports.
+    pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
+        let source = concat!(
+            include_str!("../../shaders/normalize_gradients.wgsl"),
+            include_str!("../../shaders/shared/lane_sum.wgsl"),
+        );
+        let constants =
+            [("COLUMNS", COLUMNS.into()), ("LANES", LANES.into()), ("EPSILON", epsilon.into())];
+        Kernel::new(device, "normalize_gradients", source, &constants).map(Self)
+    }
+
+    /// Binds the kernel to its matrices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
+    /// reports.
+    pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
+        let Buffers { inputs, mean, variance, grad_outputs, grad_gamma, grad_beta, grad_mean } =
+            buffers;
+        let [rows, columns] = [inputs.rows(), inputs.columns()];
+        let kernel = "normalize_gradients";
+        mean.expect(kernel, "mean", [2, columns])?;
+        variance.expect(kernel, "variance", [1, columns])?;
+        grad_outputs.expect(kernel, "grad_outputs", [rows, columns])?;
+        grad_gamma.expect(kernel, "grad_gamma", [1, columns])?;
+        grad_beta.expect(kernel, "grad_beta", [1, columns])?;
+        grad_mean.expect(kernel, "grad_mean", [2, columns])?;
+        self.0.bind(
+            device,
+            place,
+            bytemuck::cast_slice(&[rows, columns]),
+            &[inputs, mean, variance, grad_outputs, grad_gamma, grad_beta, grad_mean],
+            column_workgroups(columns),
+        )
+    }
+}

@@ -1,0 +1,132 @@
+use ndarray::{Array1, Array2, Axis, Zip};
+
+use super::{LossGradient, activate::sigmoid};
+use crate::data::Targets;
+use crate::options::Loss;
+
+/// The loss of a batch, row by row, and its gradient.
+///
+/// # Panics
+///
+/// If the targets are not of the kind that the loss compares with, or of another shape than the
+/// outputs.
+pub fn loss(loss: Loss, outputs: &Array2<f64>, targets: &Targets<'_>) -> LossGradient {
+    let values = |values: &[f32]| {
+        let values = values.iter().map(|&value| value.into()).collect();
+        Array2::from_shape_vec(outputs.dim(), values).expect("one target per output")
+    };
+    match (loss, targets) {
+        (Loss::SoftmaxCrossEntropy, Targets::Classes(classes)) => {
+            softmax_cross_entropy(outputs, classes)
+        }
+        (Loss::MeanSquaredError, Targets::Values(targets)) => {
+            mean_squared_error(outputs, &values(targets))
+        }
+        (Loss::BinaryCrossEntropy, Targets::Values(targets)) => {
+            binary_cross_entropy(outputs, &values(targets))
+        }
+        (_, Targets::Classes(_)) => panic!("{} compares with values, not classes", loss.name()),
+        (_, Targets::Values(_)) => panic!("{} compares with classes, not values", loss.name()),
+    }
+}
+
+/// `−log softmax(outputs)[class]` of each row, and its gradient
+/// `(softmax(outputs) − [column = class]) / rows`.
+///
+/// A row counts as right where the first of its largest outputs is that of its class.
+///
+/// # Panics
+///
+/// If there is not one class per row, or a class is no column of the outputs.
+pub fn softmax_cross_entropy(outputs: &Array2<f64>, classes: &[u32]) -> LossGradient {
+    let (rows, columns) = outputs.dim();
+    assert_eq!(classes.len(), rows, "classes for {rows} rows of outputs");
+    let mut row_losses = Array1::zeros(rows);
+    let mut row_accuracies = Array1::zeros(rows);
+    let mut grad_outputs = Array2::zeros((rows, columns));
+    for (row, &class) in classes.iter().enumerate() {
+        let class = class as usize;
+        let outputs = outputs.row(row);
+        let (best, largest) = outputs
+            .indexed_iter()
+            .fold(
+                (0, outputs[0]),
+                |best, (column, &x)| {
+                    if x > best.1 { (column, x) } else { best }
+                },
+            );
+        // Without the largest output taken out, its exponential could overflow.
+        let powers = outputs.mapv(|x| (x - largest).exp());
+        row_losses[row] = powers.sum().ln() - (outputs[class] - largest);
+        row_accuracies[row] = f64::from(best == class);
+        let mut grad_row = grad_outputs.row_mut(row);
+        grad_row.assign(&(&powers / powers.sum()));
+        grad_row[class] -= 1.0;
+    }
+    grad_outputs /= rows as f64;
+    LossGradient {
+        row_losses,
+        row_accuracies,
+        grad_outputs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{arr1, arr2};
+
+    use super::*;
+
+    #[test]
+    fn the_first_of_the_largest_outputs_counts() {
+        let outputs = arr2(&[[0.0, 7.0, 7.0], [0.0, 7.0, 7.0], [7.0, 0.0, 7.0]]);
+        let loss = softmax_cross_entropy(&outputs, &[1, 2, 0]);
+        assert_eq!(loss.row_accuracies, arr1(&[1.0, 0.0, 1.0]));
+    }
+}
+
+/// `(output − target)²`, averaged over each row, and its gradient
+/// `2 · (output − target) / (rows · columns)`. There is no accuracy: it is 0.
+///
+/// # Panics
+///
+/// If there is no output.
+pub fn mean_squared_error(outputs: &Array2<f64>, targets: &Array2<f64>) -> LossGradient {
+    let errors = outputs - targets;
+    let row_losses = errors
+        .powi(2)
+        .mean_axis(Axis(1))
+        .expect("a loss needs at least one output");
+    LossGradient {
+        row_losses,
+        row_accuracies: Array1::zeros(outputs.nrows()),
+        grad_outputs: errors * (2.0 / outputs.len() as f64),
+    }
+}
+
+/// `log(1 + exp(output)) − target · output`, averaged over each row, and its gradient
+/// `(sigmoid(output) − target) / (rows · columns)`.
+///
+/// A row's accuracy is the share of outputs above 0 where the target is above ½, or not above
+/// where it is not.
+///
+/// # Panics
+///
+/// If there is no output.
+pub fn binary_cross_entropy(outputs: &Array2<f64>, targets: &Array2<f64>) -> LossGradient {
+    let pairs = || Zip::from(outputs).and(targets);
+    // log(1 + exp(x)) = max(x, 0) + log(1 + exp(−|x|)), and that exponential cannot overflow.
+    let losses =
+        pairs().map_collect(|&x, &target| x.max(0.0) + (-x.abs()).exp().ln_1p() - target * x);
+    let right = pairs().map_collect(|&x, &target| f64::from((x > 0.0) == (target > 0.5)));
+    let grads = pairs().map_collect(|&x, &target| sigmoid(x) - target);
+    LossGradient {
+        row_losses: losses
+            .mean_axis(Axis(1))
+            .expect("a loss needs at least one output"),
+        row_accuracies: right
+            .mean_axis(Axis(1))
+            .expect("a loss needs at least one output"),
+        grad_outputs: grads / outputs.len() as f64,
+    }
+}

@@ -1,0 +1,57 @@
+/// `p −= rate · g`.
+pub fn gradient_descent(parameter: &mut f64, gradient: f64, learning_rate: f64) {
+    *parameter -= learning_rate * gradient;
+}
+
+/// `v = momentum · v + g`, then `p −= rate · v`; with `nesterov`, `p −= rate · (g + momentum · v)`.
+pub fn momentum(
+    parameter: &mut f64,
+    gradient: f64,
+    velocity: &mut f64,
+    learning_rate: f64,
+    momentum: f64,
+    nesterov: bool,
+) {
+    *velocity = momentum * *velocity + gradient;
+    let direction = if nesterov {
+        gradient + momentum * *velocity
+    } else {
+        *velocity
+    };
+    *parameter -= learning_rate * direction;
+}
+
+/// `s = smoothing · s + (1 − smoothing) · g²`, then `p −= rate · g / (√s + epsilon)`.
+pub fn rmsprop(
+    parameter: &mut f64,
+    gradient: f64,
+    mean_square: &mut f64,
+    learning_rate: f64,
+    smoothing: f64,
+    epsilon: f64,
+) {
+    *mean_square = smoothing * *mean_square + (1.0 - smoothing) * gradient * gradient;
+    *parameter -= learning_rate * gradient / (mean_square.sqrt() + epsilon);
+}
+
+/// `m = β₁·m + (1 − β₁)·g`, `v = β₂·v + (1 − β₂)·g²`, then
+/// `p −= rate / (1 − β₁ᵗ) · m / (√(v / (1 − β₂ᵗ)) + epsilon)`, with the step t counted from 1
+/// (Kingma and Ba, arXiv 1412.6980).
+#[expect(clippy::too_many_arguments, reason = "the formula has as many")]
+pub fn adam(
+    parameter: &mut f64,
+    gradient: f64,
+    mean: &mut f64,
+    mean_square: &mut f64,
+    learning_rate: f64,
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+    step: u64,
+) {
+    *mean = beta1 * *mean + (1.0 - beta1) * gradient;
+    *mean_square = beta2 * *mean_square + (1.0 - beta2) * gradient * gradient;
+    let corrected_mean = *mean / (1.0 - beta1.powf(step as f64));
+    let corrected_square = *mean_square / (1.0 - beta2.powf(step as f64));
+    *parameter -= learning_rate * corrected_mean / (corrected_square.sqrt() + epsilon);
+}
