@@ -69,19 +69,19 @@ fn numbers_that_are_none_are_named_by_row_and_column() {
         }) => (what, row, column, value.is_nan()),
         found => panic!("{found:?}"),
     };
-    let inputs = array![[0.0, 1.0, 2.0], [3.0, f32::NAN, 5.0]];
-    assert_eq!(place(inputs.clone(), vec![0.0; 2]), ("inputs", 1, 1, true));
+    let inputs = array![[0.0, 1.0, 2.0], [3.0, 4.0, f32::NAN]];
+    assert_eq!(place(inputs.clone(), vec![0.0; 2]), ("inputs", 1, 2, true));
     // Column-major in memory: rows and columns are still those of the matrix.
     let transposed = inputs
         .reversed_axes()
         .as_standard_layout()
         .into_owned()
         .reversed_axes();
-    assert_eq!(place(transposed, vec![0.0; 2]), ("inputs", 1, 1, true));
-    let targets = vec![0.0, 1.0, 2.0, f32::NEG_INFINITY];
+    assert_eq!(place(transposed, vec![0.0; 2]), ("inputs", 1, 2, true));
+    let targets = vec![0.0, 1.0, f32::NEG_INFINITY, 3.0];
     assert_eq!(
         place(Array2::zeros([2, 2]), targets),
-        ("targets", 1, 1, false)
+        ("targets", 1, 0, false)
     );
 }
 
