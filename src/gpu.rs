@@ -17,7 +17,9 @@ use std::task::{Context, Poll, Waker};
 use wgpu::{Buffer, BufferUsages, CommandEncoder, CommandEncoderDescriptor, Device, Queue};
 
 pub use kernel::Dispatch;
-pub(crate) use kernel::{Kernel, MAX_WORKGROUPS, workgroups};
+#[cfg(test)]
+pub(crate) use kernel::MAX_WORKGROUPS;
+pub(crate) use kernel::{Kernel, workgroups};
 pub use matrix::Matrix;
 #[cfg(not(target_arch = "wasm32"))]
 pub use read::block_on;

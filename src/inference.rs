@@ -44,6 +44,10 @@ impl Inference {
                 expected: "at least 1",
             });
         }
+        if inputs == outputs {
+            let reason = "inputs and outputs are the same buffer".to_owned();
+            return Err(Error::Refused(reason));
+        }
         let inputs = rows_of("the buffer of inputs", inputs, rows, network.inputs())?;
         let outputs = rows_of("the buffer of outputs", outputs, rows, network.outputs())?;
         let gpu = network.gpu();

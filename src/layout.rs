@@ -96,9 +96,8 @@ impl LearnedLayout {
         self.layers
             .iter()
             .map(|place| {
-                let vector = |index: usize| {
-                    Matrix::vector(buffer, place.vectors[index], place.outputs)
-                };
+                let vector =
+                    |index: usize| Matrix::vector(buffer, place.vectors[index], place.outputs);
                 let weights = Matrix::new(buffer, place.weights, place.outputs, place.inputs)?;
                 Ok(if place.vectors.len() == 1 {
                     Learned::Linear { weights, biases: vector(0)? }

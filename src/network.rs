@@ -138,8 +138,7 @@ impl Network {
     /// [`Error::DeviceLost`](crate::Error::DeviceLost), and what wgpu reports.
     pub fn parameters(&self) -> impl Future<Output = Result<Parameters>> + use<> {
         let learned = read(&self.gpu, &self.parameters, 0, self.layout.values());
-        let running =
-            read(&self.gpu, &self.running_statistics, 0, self.running_layout.length());
+        let running = read(&self.gpu, &self.running_statistics, 0, self.running_layout.length());
         let layout = self.layout.clone();
         let running_layout = self.running_layout.clone();
         let batches = self.batches.clone();
@@ -262,8 +261,14 @@ impl Network {
                         (mean, variance)
                     }
                 };
-                let buffers =
-                    normalize::Buffers { inputs: sums, mean, variance, gamma, beta, outputs: ztilde };
+                let buffers = normalize::Buffers {
+                    inputs: sums,
+                    mean,
+                    variance,
+                    gamma,
+                    beta,
+                    outputs: ztilde,
+                };
                 dispatches.push(self.kernels.normalize.bind(device, place, buffers)?);
             }
         }

@@ -268,10 +268,7 @@ impl Trainer {
     /// # Errors
     ///
     /// [`Error::Length`] if there are not as many, [`Error::DeviceLost`], and what wgpu reports.
-    pub fn metrics(
-        &self,
-        steps: u32,
-    ) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
+    pub fn metrics(&self, steps: u32) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
         let kept = self.steps.min(HISTORY.into());
         let reading = if u64::from(steps) > kept || steps == 0 {
             Err(Error::Length {
@@ -319,7 +316,7 @@ impl Trainer {
                 why: format!("{rows} rows × {features} features"),
             });
         }
-        check_targets(self, targets, rows)
+        targets.check(self.options.loss, rows, self.network.outputs().into())
     }
 
     /// Makes sure that the rates of the next `count` steps are on the GPU.
@@ -367,27 +364,6 @@ fn check_rows(network: &Network, rows: u32) -> Result<()> {
         return Err(Error::BatchTooSmall { rows: rows.into() });
     }
     Ok(())
-}
-
-/// Checks that `targets` are `rows` targets of the kind that the trainer's loss compares with.
-fn check_targets(trainer: &Trainer, targets: &Targets<'_>, rows: u64) -> Result<()> {
-    let loss = trainer.options.loss;
-    let outputs = trainer.network.outputs();
-    let needs_classes = loss.has_class_targets();
-    if needs_classes != matches!(targets, Targets::Classes(_)) {
-        let needed = if needs_classes { "class indices" } else { "values" };
-        return Err(Error::Targets { loss: loss.name(), needed, found: targets.kind() });
-    }
-    let columns = if needs_classes { 1 } else { u64::from(outputs) };
-    if targets.len() as u64 != rows * columns {
-        return Err(Error::Length {
-            what: "targets",
-            found: targets.len() as u64,
-            needed: rows * columns,
-            why: format!("{rows} rows × {columns}"),
-        });
-    }
-    targets.check_classes(outputs)
 }
 
 fn check_source(what: &'static str, buffer: &Buffer, matrix: &Matrix) -> Result<()> {

@@ -6,10 +6,8 @@ use ztilde::{Dataset, Error, Remainder, Targets};
 
 /// Row r has the features r and −r; its class is the first whose share r falls into.
 fn classes(counts: &[u32]) -> Dataset {
-    let classes: Vec<u32> = (0..)
-        .zip(counts)
-        .flat_map(|(class, &count)| vec![class; count as usize])
-        .collect();
+    let classes: Vec<u32> =
+        (0..).zip(counts).flat_map(|(class, &count)| vec![class; count as usize]).collect();
     let sign = [1.0, -1.0];
     let inputs = Array2::from_shape_fn([classes.len(), 2], |(r, c)| r as f32 * sign[c]);
     Dataset::new(inputs, classes).unwrap()
@@ -17,11 +15,7 @@ fn classes(counts: &[u32]) -> Dataset {
 
 /// Which rows of the data set above these are.
 fn rows(data: &Dataset) -> Vec<u32> {
-    data.inputs()
-        .column(0)
-        .iter()
-        .map(|&row| row as u32)
-        .collect()
+    data.inputs().column(0).iter().map(|&row| row as u32).collect()
 }
 
 fn class_counts(data: &Dataset, classes: usize) -> Vec<u32> {
@@ -45,15 +39,9 @@ fn inputs_and_targets_must_fit() {
     let found = message(Array2::zeros([3, 0]), vec![0, 1, 2].into());
     assert!(found.contains("3 rows × 0 features"), "{found}");
     let found = message(Array2::zeros([3, 2]), vec![0, 1].into());
-    assert!(
-        found.contains("targets holds 2 values, but 3 are needed"),
-        "{found}"
-    );
+    assert!(found.contains("targets holds 2 values, but 3 are needed"), "{found}");
     let found = message(Array2::zeros([3, 2]), vec![0.0; 7].into());
-    assert!(
-        found.contains("7 values") && found.contains("3 rows × 3 in each"),
-        "{found}"
-    );
+    assert!(found.contains("7 values") && found.contains("3 rows × 3 in each"), "{found}");
     let found = message(Array2::zeros([3, 2]), Vec::<f32>::new().into());
     assert!(found.contains("0 values, but 3"), "{found}");
 }
@@ -61,28 +49,16 @@ fn inputs_and_targets_must_fit() {
 #[test]
 fn numbers_that_are_none_are_named_by_row_and_column() {
     let place = |inputs, targets: Vec<f32>| match Dataset::new(inputs, targets) {
-        Err(Error::NotFinite {
-            what,
-            row,
-            column,
-            value,
-        }) => (what, row, column, value.is_nan()),
+        Err(Error::NotFinite { what, row, column, value }) => (what, row, column, value.is_nan()),
         found => panic!("{found:?}"),
     };
     let inputs = array![[0.0, 1.0, 2.0], [3.0, 4.0, f32::NAN]];
     assert_eq!(place(inputs.clone(), vec![0.0; 2]), ("inputs", 1, 2, true));
     // Column-major in memory: rows and columns are still those of the matrix.
-    let transposed = inputs
-        .reversed_axes()
-        .as_standard_layout()
-        .into_owned()
-        .reversed_axes();
+    let transposed = inputs.reversed_axes().as_standard_layout().into_owned().reversed_axes();
     assert_eq!(place(transposed, vec![0.0; 2]), ("inputs", 1, 2, true));
     let targets = vec![0.0, 1.0, f32::NEG_INFINITY, 3.0];
-    assert_eq!(
-        place(Array2::zeros([2, 2]), targets),
-        ("targets", 1, 0, false)
-    );
+    assert_eq!(place(Array2::zeros([2, 2]), targets), ("targets", 1, 0, false));
 }
 
 #[test]
@@ -90,10 +66,7 @@ fn inputs_are_row_major_whatever_they_were() {
     let inputs = array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]].reversed_axes();
     let data = Dataset::new(inputs.clone(), vec![0, 1, 2]).unwrap();
     assert_eq!(data.inputs(), &inputs);
-    assert_eq!(
-        data.inputs().as_slice().unwrap(),
-        [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]
-    );
+    assert_eq!(data.inputs().as_slice().unwrap(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
     assert_eq!((data.rows(), data.features()), (3, 2));
 }
 
@@ -103,15 +76,9 @@ fn rows_can_be_selected() {
     assert_eq!(rows(&data), [4, 0, 4]);
     assert_eq!(*data.targets(), vec![1, 0, 1].into());
 
-    let values = Dataset::new(
-        array![[0.0], [1.0], [2.0]],
-        vec![0., 1., 10., 11., 20., 21.],
-    )
-    .unwrap();
-    assert_eq!(
-        *values.select(&[2, 0]).unwrap().targets(),
-        vec![20., 21., 0., 1.].into()
-    );
+    let values =
+        Dataset::new(array![[0.0], [1.0], [2.0]], vec![0., 1., 10., 11., 20., 21.]).unwrap();
+    assert_eq!(*values.select(&[2, 0]).unwrap().targets(), vec![20., 21., 0., 1.].into());
 
     let message = values.select(&[0, 3]).unwrap_err().to_string();
     assert!(message.contains("3 of 3"), "{message}");
@@ -148,10 +115,7 @@ fn a_split_holds_out_the_same_share_of_each_class() {
             for (held, count) in class_counts(&held, 5).into_iter().zip(counts) {
                 let share = f64::from(count) * fraction;
                 let found = f64::from(held);
-                assert!(
-                    (found - share).abs() <= 1.0,
-                    "{found} of {count} for {fraction}"
-                );
+                assert!((found - share).abs() <= 1.0, "{found} of {count} for {fraction}");
             }
         }
     }
@@ -162,11 +126,7 @@ fn a_split_holds_out_the_same_share_of_each_class() {
 fn a_split_favors_no_row() {
     for data in [
         classes(&[30, 20]),
-        Dataset::new(
-            Array2::from_shape_fn([50, 1], |(row, _)| row as f32),
-            vec![0.0; 50],
-        )
-        .unwrap(),
+        Dataset::new(Array2::from_shape_fn([50, 1], |(row, _)| row as f32), vec![0.0; 50]).unwrap(),
     ] {
         let mut counts = [0_u32; 50];
         for seed in 0..2000 {
@@ -175,10 +135,7 @@ fn a_split_favors_no_row() {
             }
         }
         // 400 expected of each; the standard deviation is 18.
-        assert!(
-            counts.iter().all(|count| (310..490).contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|count| (310..490).contains(count)), "{counts:?}");
     }
 }
 
@@ -187,10 +144,7 @@ fn a_split_with_an_empty_side_is_refused() {
     let data = classes(&[3, 2]);
     for fraction in [0.0, 0.05, 0.95, 1.0, 1.5, -0.2, f64::NAN, f64::INFINITY] {
         let message = data.split(fraction, 0).unwrap_err().to_string();
-        assert!(
-            message.contains(&format!("{fraction} of 5 row(s)")),
-            "{message}"
-        );
+        assert!(message.contains(&format!("{fraction} of 5 row(s)")), "{message}");
     }
     assert!(classes(&[1]).split(0.5, 0).is_err());
     assert!(classes(&[2]).split(0.5, 0).is_ok());
@@ -201,10 +155,7 @@ fn a_class_out_of_range_is_named() {
     let data = Dataset::new(Array2::zeros([3, 1]), vec![0, 4, 9]).unwrap();
     data.check_classes(10).unwrap();
     let message = data.check_classes(4).unwrap_err().to_string();
-    assert!(
-        message.contains("row 1 is class 4") && message.contains("4 classes"),
-        "{message}"
-    );
+    assert!(message.contains("row 1 is class 4") && message.contains("4 classes"), "{message}");
     let values = Dataset::new(Array2::zeros([1, 1]), vec![9.0]).unwrap();
     values.check_classes(1).unwrap();
 }
@@ -236,25 +187,9 @@ fn the_remainder_is_dropped_or_kept() {
 #[test]
 fn targets_come_from_slices_vectors_and_arrays() {
     let vector = vec![1_u32, 2];
-    let classes = [
-        Targets::from(&vector),
-        (&vector[..]).into(),
-        (&[1, 2]).into(),
-    ];
-    assert!(
-        classes
-            .iter()
-            .all(|targets| *targets == vector.clone().into() && targets.len() == 2)
-    );
+    let classes = [Targets::from(&vector), (&vector[..]).into(), (&[1, 2]).into()];
+    assert!(classes.iter().all(|targets| *targets == vector.clone().into() && targets.len() == 2));
     let vector = vec![1.0_f32, 2.0];
-    let values = [
-        Targets::from(&vector),
-        (&vector[..]).into(),
-        (&[1.0, 2.0]).into(),
-    ];
-    assert!(
-        values
-            .iter()
-            .all(|targets| *targets == vector.clone().into() && !targets.is_empty())
-    );
+    let values = [Targets::from(&vector), (&vector[..]).into(), (&[1.0, 2.0]).into()];
+    assert!(values.iter().all(|targets| *targets == vector.clone().into() && !targets.is_empty()));
 }

@@ -73,104 +73,51 @@ fn assert_refused(found: Result<Parameters>, words: &[&str]) {
 fn tensors_of_other_types_and_shapes_are_refused() {
     altered(&[]).unwrap();
     let half = Tensor(Dtype::F16, vec![4, 3], vec![0; 24]);
-    assert_refused(
-        altered(&[("0.weight", Some(half))]),
-        &["0.weight", "F16", "F32"],
-    );
+    assert_refused(altered(&[("0.weight", Some(half))]), &["0.weight", "F16", "F32"]);
     let double = Tensor(Dtype::F64, vec![4], vec![0; 32]);
-    assert_refused(
-        altered(&[("1.bias", Some(double))]),
-        &["1.bias", "F64", "F32"],
-    );
+    assert_refused(altered(&[("1.bias", Some(double))]), &["1.bias", "F64", "F32"]);
     let count = |dtype, shape: &[usize], number: i64| {
         let bytes = &number.to_le_bytes()[..if dtype == Dtype::I32 { 4 } else { 8 }];
-        altered(&[(
-            "1.num_batches_tracked",
-            Some(Tensor(dtype, shape.to_vec(), bytes.to_vec())),
-        )])
+        altered(&[("1.num_batches_tracked", Some(Tensor(dtype, shape.to_vec(), bytes.to_vec())))])
     };
-    assert_refused(
-        count(Dtype::I32, &[], 1),
-        &["1.num_batches_tracked", "I32", "I64"],
-    );
+    assert_refused(count(Dtype::I32, &[], 1), &["1.num_batches_tracked", "I32", "I64"]);
     assert_refused(count(Dtype::I64, &[1], 1), &["[1]", "[]"]);
     assert_refused(count(Dtype::I64, &[], -1), &["-1", "at least 0"]);
 
-    assert_refused(
-        altered(&[("0.weight", Some(floats(&[12], 1.0)))]),
-        &["[12]", "matrix"],
-    );
-    assert_refused(
-        altered(&[("1.weight", Some(floats(&[5], 1.0)))]),
-        &["[5]", "[4]"],
-    );
-    assert_refused(
-        altered(&[("1.running_mean", Some(floats(&[], 1.0)))]),
-        &["[]", "[4]"],
-    );
-    assert_refused(
-        altered(&[("5.bias", Some(floats(&[2, 1], 1.0)))]),
-        &["[2, 1]", "[2]"],
-    );
+    assert_refused(altered(&[("0.weight", Some(floats(&[12], 1.0)))]), &["[12]", "matrix"]);
+    assert_refused(altered(&[("1.weight", Some(floats(&[5], 1.0)))]), &["[5]", "[4]"]);
+    assert_refused(altered(&[("1.running_mean", Some(floats(&[], 1.0)))]), &["[]", "[4]"]);
+    assert_refused(altered(&[("5.bias", Some(floats(&[2, 1], 1.0)))]), &["[2, 1]", "[2]"]);
     assert_refused(
         altered(&[("5.weight", Some(floats(&[2, 7], 1.0)))]),
         &["5.weight takes 7 inputs", "3.weight has 3 outputs"],
     );
-    assert_refused(
-        altered(&[("0.weight", Some(floats(&[4, 0], 1.0)))]),
-        &["4 × 0"],
-    );
+    assert_refused(altered(&[("0.weight", Some(floats(&[4, 0], 1.0)))]), &["4 × 0"]);
 }
 
 #[test]
 fn missing_and_unknown_tensors_are_refused() {
-    assert_refused(
-        altered(&[("0.weight", None)]),
-        &["0.weight is missing", "1.running_mean"],
-    );
-    assert_refused(
-        altered(&[("1.running_var", None)]),
-        &["1.running_var is missing"],
-    );
-    assert_refused(
-        altered(&[("1.num_batches_tracked", None)]),
-        &["1.num_batches_tracked"],
-    );
+    assert_refused(altered(&[("0.weight", None)]), &["0.weight is missing", "1.running_mean"]);
+    assert_refused(altered(&[("1.running_var", None)]), &["1.running_var is missing"]);
+    assert_refused(altered(&[("1.num_batches_tracked", None)]), &["1.num_batches_tracked"]);
     assert_refused(altered(&[("3.bias", None)]), &["4.weight is missing"]);
-    assert_refused(
-        altered(&[("head.weight", Some(floats(&[1], 1.0)))]),
-        &["head.weight"],
-    );
+    assert_refused(altered(&[("head.weight", Some(floats(&[1], 1.0)))]), &["head.weight"]);
     assert_refused(
         altered(&[("0.bias", Some(floats(&[4], 1.0)))]),
         &["0.bias", "subtract it from 1.running_mean"],
     );
-    let last = [
-        ("3.weight", None),
-        ("3.bias", None),
-        ("5.weight", None),
-        ("5.bias", None),
-    ];
+    let last = [("3.weight", None), ("3.bias", None), ("5.weight", None), ("5.bias", None)];
     assert_refused(altered(&last), &["last", "linear"]);
 }
 
 #[test]
 fn numbers_that_are_none_are_refused() {
     let nan = floats(&[2], f32::NAN);
-    assert_refused(
-        altered(&[("5.bias", Some(nan))]),
-        &["value 0 of 5.bias", "NaN"],
-    );
+    assert_refused(altered(&[("5.bias", Some(nan))]), &["value 0 of 5.bias", "NaN"]);
     let infinite = floats(&[4, 3], f32::INFINITY);
-    assert_refused(
-        altered(&[("0.weight", Some(infinite))]),
-        &["0.weight", "inf"],
-    );
+    assert_refused(altered(&[("0.weight", Some(infinite))]), &["0.weight", "inf"]);
     let negative = floats(&[4], -1.0);
-    assert_refused(
-        altered(&[("1.running_var", Some(negative))]),
-        &["1.running_var", "-1"],
-    );
+    assert_refused(altered(&[("1.running_var", Some(negative))]), &["1.running_var", "-1"]);
 }
 
 #[test]
@@ -180,27 +127,12 @@ fn the_metadata_is_read_strictly() {
     assert_eq!(read.activation, Activation::Silu);
     assert_eq!((read.epsilon, read.momentum), (1e-3, 0.25));
     let refused: [(_, &[&str]); 6] = [
-        (
-            "version=2 activation=silu epsilon=1e-3 momentum=0.25",
-            &["version 2", "version 1"],
-        ),
-        (
-            "version=1 activation=swish epsilon=1e-3 momentum=0.25",
-            &["activation", "swish"],
-        ),
+        ("version=2 activation=silu epsilon=1e-3 momentum=0.25", &["version 2", "version 1"]),
+        ("version=1 activation=swish epsilon=1e-3 momentum=0.25", &["activation", "swish"]),
         ("version=1 activation=silu epsilon=1e-3", &["momentum"]),
-        (
-            "version=1 activation=silu epsilon=small momentum=0.25",
-            &["epsilon", "small"],
-        ),
-        (
-            "version=1 activation=silu epsilon=NaN momentum=0.25",
-            &["epsilon", "NaN"],
-        ),
-        (
-            "version=1 activation=silu epsilon=1e-3 momentum=1.25",
-            &["momentum", "1.25"],
-        ),
+        ("version=1 activation=silu epsilon=small momentum=0.25", &["epsilon", "small"]),
+        ("version=1 activation=silu epsilon=NaN momentum=0.25", &["epsilon", "NaN"]),
+        ("version=1 activation=silu epsilon=1e-3 momentum=1.25", &["momentum", "1.25"]),
     ];
     for (metadata, words) in refused {
         assert_refused(with(metadata), words);

@@ -4,12 +4,7 @@ use ndarray::{Array1, array};
 use ztilde::{Activation, BatchNorm, Error, Layer, NetworkOptions, Parameters};
 
 fn options(activation: Activation, batch_norm: bool, seed: u64) -> NetworkOptions {
-    NetworkOptions {
-        activation,
-        batch_norm,
-        seed,
-        ..Default::default()
-    }
+    NetworkOptions { activation, batch_norm, seed, ..Default::default() }
 }
 
 #[test]
@@ -39,11 +34,7 @@ fn a_network_starts_with_the_documented_numbers() {
     assert!(!plain.has_batch_norm());
     for (plain, normalized) in plain.layers.iter().zip(&parameters.layers) {
         assert!(matches!(plain, Layer::Linear { .. }));
-        assert_eq!(
-            plain.weights(),
-            normalized.weights(),
-            "the two can be compared"
-        );
+        assert_eq!(plain.weights(), normalized.weights(), "the two can be compared");
     }
 }
 
@@ -60,24 +51,13 @@ fn weights_fill_the_bounds_of_he_and_glorot() {
         };
         for (layer, bound) in parameters.layers.iter().zip([hidden, glorot]) {
             let weights = layer.weights().mapv(f64::from);
-            let largest = weights
-                .iter()
-                .fold(0.0_f64, |largest, weight| largest.max(weight.abs()));
+            let largest = weights.iter().fold(0.0_f64, |largest, weight| largest.max(weight.abs()));
             let variance = weights.pow2().mean().unwrap();
-            assert!(
-                largest <= bound * (1.0 + 1e-7),
-                "{activation:?}: {largest} > {bound}"
-            );
+            assert!(largest <= bound * (1.0 + 1e-7), "{activation:?}: {largest} > {bound}");
             // 30,000 weights: the chance of none beyond 0.999 of the bound is e⁻³⁰, and four
             // standard errors of the variance are 2.1 %.
-            assert!(
-                largest > 0.999 * bound,
-                "{activation:?}: {largest} < {bound}"
-            );
-            assert!(
-                (variance / (bound * bound / 3.0) - 1.0).abs() < 0.021,
-                "{variance}"
-            );
+            assert!(largest > 0.999 * bound, "{activation:?}: {largest} < {bound}");
+            assert!((variance / (bound * bound / 3.0) - 1.0).abs() < 0.021, "{variance}");
         }
     }
 }
@@ -104,26 +84,11 @@ fn sizes_that_make_no_network_are_refused() {
         let error = Parameters::initialize(sizes, &NetworkOptions::default()).unwrap_err();
         assert!(matches!(error, Error::Architecture(_)), "{error:?}");
         let message = error.to_string();
-        assert!(
-            words.iter().all(|word| message.contains(word)),
-            "{words:?}: {message}"
-        );
+        assert!(words.iter().all(|word| message.contains(word)), "{words:?}: {message}");
     }
-    let options = NetworkOptions {
-        epsilon: f32::NAN,
-        ..Default::default()
-    };
+    let options = NetworkOptions { epsilon: f32::NAN, ..Default::default() };
     let error = Parameters::initialize(&[1, 1], &options).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Option {
-                option: "epsilon",
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, Error::Option { option: "epsilon", .. }), "{error:?}");
 }
 
 #[test]
@@ -153,10 +118,7 @@ fn layers_that_do_not_fit_are_refused() {
     parameters.layers.remove(0);
     parameters.layers.insert(0, new().layers[1].clone());
     let found = message(parameters);
-    assert!(
-        found.contains("2.weight takes 4 inputs, but 0.weight has 2 outputs"),
-        "{found}"
-    );
+    assert!(found.contains("2.weight takes 4 inputs, but 0.weight has 2 outputs"), "{found}");
 
     let mut parameters = new();
     parameters.momentum = -0.5;

@@ -32,10 +32,7 @@ fn parameters() -> Parameters {
                 weights: array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]].reversed_axes(),
                 biases: array![0.1, 0.2, 0.3],
             },
-            Layer::Linear {
-                weights: array![[1.0, 2.0, 3.0]],
-                biases: array![-0.5],
-            },
+            Layer::Linear { weights: array![[1.0, 2.0, 3.0]], biases: array![-0.5] },
         ],
     }
 }
@@ -45,10 +42,7 @@ fn a_round_trip_keeps_every_bit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     for activation in Activation::ALL {
-        let parameters = Parameters {
-            activation,
-            ..parameters()
-        };
+        let parameters = Parameters { activation, ..parameters() };
         parameters.save(&path).unwrap();
         let loaded = Parameters::load(&path).unwrap();
         assert_eq!(loaded, parameters);
@@ -74,10 +68,7 @@ fn a_file_of_pytorch_loads() {
     let Layer::Normalized { batch_norm, .. } = &parameters.layers[0] else {
         panic!("the first layer is normalized");
     };
-    assert_eq!(
-        batch_norm.running_var,
-        array![5.017_885, 23.203_56, 3.729_336_3, 5.688_821_3]
-    );
+    assert_eq!(batch_norm.running_var, array![5.017_885, 23.203_56, 3.729_336_3, 5.688_821_3]);
     assert_eq!(batch_norm.batches, 5);
 
     let inputs = array![[1.0, -2.0, 0.5], [0.0, 4.0, -1.0], [3.0, 0.25, 2.0]];
@@ -117,10 +108,7 @@ fn a_file_that_was_cut_off_is_refused() {
         assert!(matches!(found, Err(Error::Model(_))), "{length}: {found:?}");
     }
     let longer = [&bytes[..], &[0]].concat();
-    assert!(matches!(
-        Parameters::from_bytes(&longer),
-        Err(Error::Model(_))
-    ));
+    assert!(matches!(Parameters::from_bytes(&longer), Err(Error::Model(_))));
 }
 
 /// A flipped bit may change a number, which nobody can see; but what is accepted is a network.
@@ -136,11 +124,7 @@ fn a_flipped_bit_never_panics() {
             Err(_) => refused += 1,
         }
     }
-    assert!(
-        refused > 1000,
-        "only {refused} of {} flips were refused",
-        8 * bytes.len()
-    );
+    assert!(refused > 1000, "only {refused} of {} flips were refused", 8 * bytes.len());
 }
 
 #[test]
@@ -168,10 +152,7 @@ fn other_files_are_refused() {
     ];
     for bytes in files {
         let found = Parameters::from_bytes(bytes);
-        assert!(
-            matches!(found, Err(Error::Model(_))),
-            "{bytes:?}: {found:?}"
-        );
+        assert!(matches!(found, Err(Error::Model(_))), "{bytes:?}: {found:?}");
     }
 }
 
@@ -197,10 +178,7 @@ fn what_could_not_be_read_is_not_written() {
 fn errors_name_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let nowhere = folder.path().join("missing").join("model.safetensors");
-    for error in [
-        parameters().save(&nowhere).err(),
-        Parameters::load(&nowhere).err(),
-    ] {
+    for error in [parameters().save(&nowhere).err(), Parameters::load(&nowhere).err()] {
         let Some(Error::File { path, .. }) = error else {
             panic!("{error:?}");
         };
@@ -213,9 +191,8 @@ fn errors_name_the_file() {
 
 fn names_in(folder: &std::path::Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -281,10 +258,7 @@ mod unix {
             .output()
             .unwrap();
         let output = String::from_utf8_lossy(&child.stdout);
-        assert!(
-            child.status.success() && output.contains("1 passed"),
-            "{output}"
-        );
+        assert!(child.status.success() && output.contains("1 passed"), "{output}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "an older model");
         assert_eq!(names_in(folder.path()), ["model"]);
     }
@@ -293,10 +267,7 @@ mod unix {
 #[test]
 fn new_parameters_can_be_saved() {
     for batch_norm in [true, false] {
-        let options = NetworkOptions {
-            batch_norm,
-            ..Default::default()
-        };
+        let options = NetworkOptions { batch_norm, ..Default::default() };
         let parameters = Parameters::initialize(&[5, 7, 6, 2], &options).unwrap();
         let bytes = parameters.to_bytes().unwrap();
         assert_eq!(Parameters::from_bytes(&bytes).unwrap(), parameters);

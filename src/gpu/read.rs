@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// submitted so far.
 ///
 /// The copy is submitted at once; the future waits for it.
-pub(crate) fn read<T: bytemuck::AnyBitPattern>(
+pub(crate) fn read<T: bytemuck::Pod>(
     gpu: &Gpu,
     buffer: &Buffer,
     first: u64,
@@ -28,10 +28,10 @@ pub(crate) fn read<T: bytemuck::AnyBitPattern>(
             let bytes = staging
                 .get_mapped_range(..)
                 .map_err(|error| Error::DeviceLost(error.to_string()))?;
-            bytemuck::pod_collect_to_vec::<u8, u32>(&bytes)
+            bytemuck::pod_collect_to_vec(&bytes)
         };
         staging.unmap();
-        Ok(values.into_iter().map(|value| bytemuck::cast_slice(&[value])[0]).collect())
+        Ok(values)
     }
 }
 

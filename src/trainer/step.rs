@@ -60,6 +60,7 @@ impl StepKernels {
 pub(super) struct Memory {
     pub(super) inputs: Matrix,
     pub(super) targets: Matrix,
+    has_class_targets: bool,
     layers: Vec<LayerMemory>,
     /// The gradients of a layer's matrices, which take turns in two.
     gradients_of_rows: [Matrix; 2],
@@ -98,8 +99,8 @@ impl Memory {
         let rows = options.batch_size;
         let sizes = network.layer_sizes();
         let widest = sizes[1..].iter().copied().max().expect("a network has an output layer");
-        let has_classes = options.loss.has_class_targets();
-        let targets = if has_classes { [1, rows] } else { [rows, network.outputs()] };
+        let has_class_targets = options.loss.has_class_targets();
+        let targets = if has_class_targets { [1, rows] } else { [rows, network.outputs()] };
         let clip_scale = gpu.matrix("trainer/clip scale", 1, 1)?;
         gpu.write(clip_scale.buffer(), 0, &[1_f32]);
         let layout = network.layout();
@@ -112,6 +113,7 @@ impl Memory {
         Ok(Self {
             inputs: gpu.matrix("trainer/inputs", rows, network.inputs())?,
             targets: gpu.matrix("trainer/targets", targets[0], targets[1])?,
+            has_class_targets,
             layers: (0..network.learned().len())
                 .map(|layer| LayerMemory::new(gpu, network, layer, rows))
                 .collect::<Result<_>>()?,
@@ -228,11 +230,10 @@ fn bind_loss(
     let device = &network.gpu().device;
     let [rows, columns] = [outputs.rows(), outputs.columns()];
     let results = memory.results.slice(0, rows)?;
-    let targets = match memory.targets.rows() {
-        // One row of class indices, or of one value per output for a batch of one: both are cut
-        // to the batch by their values.
-        1 if rows != 1 || memory.targets.columns() != columns => memory.targets.reshape(1, rows)?,
-        _ => memory.targets.slice(0, rows)?,
+    let targets = if memory.has_class_targets {
+        memory.targets.reshape(1, rows)?
+    } else {
+        memory.targets.slice(0, rows)?
     };
     let measure = loss::Buffers {
         outputs,
@@ -359,11 +360,7 @@ impl Backward<'_> {
     }
 }
 
-fn bind_update(
-    network: &Network,
-    kernels: &StepKernels,
-    memory: &Memory,
-) -> Result<Vec<Dispatch>> {
+fn bind_update(network: &Network, kernels: &StepKernels, memory: &Memory) -> Result<Vec<Dispatch>> {
     let device = &network.gpu().device;
     let Memory { step, rates, clip_scale, gradients, parameters, velocity, mean_square, .. } =
         memory;

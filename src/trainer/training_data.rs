@@ -3,7 +3,7 @@
 use wgpu::Buffer;
 
 use super::step;
-use super::{Trainer, check_rows, check_targets};
+use super::{Trainer, check_rows};
 use crate::data::{Dataset, Targets, batches, shuffled_order};
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Matrix, guarded};
@@ -68,7 +68,7 @@ impl TrainingData {
                 why: "one value per input of the network".to_owned(),
             });
         }
-        check_targets(trainer, dataset.targets(), rows.into())?;
+        dataset.targets().check(options.loss, rows.into(), network.outputs().into())?;
         let steps_per_epoch = batches(rows, batch_size, options.remainder);
         if steps_per_epoch == 0 {
             return Err(Error::Length {
@@ -161,7 +161,7 @@ impl TrainingData {
             return Ok(());
         }
         let mut order = vec![steps as u32];
-        order.extend(shuffled_order(self.rows, self.seed, self.epoch + 1));
+        order.extend(shuffled_order(self.rows, self.seed, self.epoch));
         guarded(&gpu.device, || gpu.write(&self.order, 0, &order))?;
         self.epoch += 1;
         self.position = 0;
@@ -175,9 +175,7 @@ impl TrainingData {
         step: &'a [Dispatch],
     ) -> impl Iterator<Item = Batch<'a>> + Clone {
         (self.position..self.position + count).map(move |position| match &self.remainder {
-            Some(RemainderBatch { rows, gather, step })
-                if position + 1 == self.steps_per_epoch =>
-            {
+            Some(RemainderBatch { rows, gather, step }) if position + 1 == self.steps_per_epoch => {
                 Batch { rows: *rows, gather, step }
             }
             _ => Batch { rows: self.batch_size, gather: &self.gather, step },

@@ -1,0 +1,213 @@
+//! Whole networks on the GPU against the f64 reference: ten steps of every optimizer with every loss.
+
+#[path = "../src/gpu/test_device.rs"]
+mod test_device;
+
+use ndarray::Array2;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use ztilde::{
+    Activation, Dataset, Layer, Loss, Method, Network, NetworkOptions, Optimizer, Parameters,
+    Remainder, Schedule, Targets, Trainer, TrainerOptions, block_on, reference,
+};
+
+const ROWS: u32 = 37;
+const SIZES: [u32; 4] = [5, 17, 9, 4];
+const STEPS: u32 = 10;
+
+/// Adam and RMSprop divide by a root that a rounding error can make up alone, where the true gradient
+/// is 0 (a shift that the next normalization takes out again). This epsilon is far above those.
+const EPSILON: f64 = 1e-3;
+
+fn optimizers() -> [Optimizer; 8] {
+    let adam = |decoupled| Method::Adam { beta1: 0.9, beta2: 0.999, epsilon: EPSILON, decoupled };
+    let rmsprop = Method::RmsProp { smoothing: 0.99, epsilon: EPSILON };
+    let momentum = Optimizer::momentum(0.05, 0.9);
+    [
+        Optimizer::gradient_descent(0.1),
+        momentum,
+        Optimizer::nesterov(0.05, 0.9),
+        Optimizer::new(rmsprop, 0.01),
+        Optimizer::new(adam(false), 0.01),
+        Optimizer { weight_decay: 0.1, ..Optimizer::new(adam(true), 0.01) },
+        Optimizer {
+            weight_decay: 0.01,
+            schedule: Schedule::Step { every: 3, factor: 0.5 },
+            ..momentum
+        },
+        Optimizer { schedule: Schedule::Cosine { steps: 8, last: 0.1 }, ..momentum },
+    ]
+}
+
+struct Batch {
+    inputs: Array2<f32>,
+    targets: Targets<'static>,
+}
+
+fn batches(loss: Loss, count: u32) -> Vec<Batch> {
+    let mut generator = ChaCha8Rng::seed_from_u64(3);
+    (0..count)
+        .map(|_| {
+            let inputs = Array2::from_shape_simple_fn([ROWS as usize, SIZES[0] as usize], || {
+                generator.random::<f32>() * 4.0 - 2.0
+            });
+            let targets = if loss.has_class_targets() {
+                let class = |_| generator.random::<u32>() % SIZES[3];
+                Targets::from((0..ROWS).map(class).collect::<Vec<u32>>())
+            } else {
+                let value = |_| generator.random::<f32>();
+                Targets::from((0..ROWS * SIZES[3]).map(value).collect::<Vec<f32>>())
+            };
+            Batch { inputs, targets }
+        })
+        .collect()
+}
+
+/// Every number of a network, with the name of its tensor.
+fn numbers(parameters: &Parameters) -> Vec<(String, f32)> {
+    let mut numbers = Vec::new();
+    for (index, layer) in parameters.layers.iter().enumerate() {
+        let mut add = |name: &str, values: &mut dyn Iterator<Item = &f32>| {
+            numbers.extend(values.map(|&value| (format!("layer {} {name}", index + 1), value)));
+        };
+        add("weights", &mut layer.weights().iter());
+        match layer {
+            Layer::Linear { biases, .. } => add("biases", &mut biases.iter()),
+            Layer::Normalized { batch_norm, .. } => {
+                add("gamma", &mut batch_norm.gamma.iter());
+                add("beta", &mut batch_norm.beta.iter());
+                add("running_mean", &mut batch_norm.running_mean.iter());
+                add("running_var", &mut batch_norm.running_var.iter());
+                add("batches", &mut [batch_norm.batches as f32].iter());
+            }
+        }
+    }
+    numbers
+}
+
+/// Trains on both sides, step by step, and compares losses, accuracies and parameters.
+///
+/// The bound: a forward and backward pass rounds each number a few dozen times (sums of 5 to 37
+/// products, the statistics, the activation), about 1e-6 of its size; a step moves parameters by
+/// `rate · gradient`, and ten steps pass the differences on, each a few times as large as before
+/// through the normalizations. 1e-4 is ten times what was seen; a wrong formula is off by 1e-2.
+#[track_caller]
+fn compare(network: NetworkOptions, options: &TrainerOptions) {
+    const BOUND: f64 = 1e-4;
+    let what = format!("{network:?}, {options:?}");
+    let (device, queue) = test_device::device();
+    let parameters = Parameters::initialize(&SIZES, &network).unwrap();
+    let on_cpu = reference::Network::from(&parameters);
+    let mut on_cpu = reference::Trainer::new(on_cpu, options);
+    let on_gpu = Network::from_parameters(&device, &queue, &parameters).unwrap();
+    let mut on_gpu = Trainer::new(on_gpu, options.clone()).unwrap();
+    for Batch { inputs, targets } in batches(options.loss, STEPS) {
+        on_gpu.step(inputs.as_slice().unwrap(), targets.clone()).unwrap();
+        let (loss, accuracy) = on_cpu.step(&inputs.mapv(f64::from), &targets);
+        let metrics = block_on(&device, on_gpu.metrics(1)).unwrap()[0];
+        let error = (f64::from(metrics.loss) - loss).abs();
+        assert!(error <= BOUND * loss.abs().max(1.0), "{what}: {metrics:?}, not loss {loss}");
+        // One row may fall on the other side of a tie.
+        let error = (f64::from(metrics.accuracy) - accuracy).abs();
+        assert!(error <= 1.01 / f64::from(ROWS), "{what}: {metrics:?}, not accuracy {accuracy}");
+    }
+    let found = numbers(&block_on(&device, on_gpu.network().parameters()).unwrap());
+    let expected = numbers(&Parameters::from(on_cpu.network()));
+    assert_eq!(found.len(), expected.len());
+    for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+        let error = f64::from((found - expected).abs());
+        let bound = BOUND * f64::from(expected.abs()).max(1.0);
+        assert!(error <= bound, "{what}: {name} is {found}, not {expected}");
+    }
+}
+
+#[test]
+fn every_optimizer_with_every_loss_follows_the_reference() {
+    for optimizer in optimizers() {
+        for loss in Loss::ALL {
+            for batch_norm in [true, false] {
+                let network = NetworkOptions {
+                    activation: Activation::Tanh,
+                    batch_norm,
+                    ..Default::default()
+                };
+                let options =
+                    TrainerOptions { batch_size: ROWS, loss, optimizer, ..Default::default() };
+                compare(network, &options);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_activation_follows_the_reference() {
+    for activation in Activation::ALL {
+        for batch_norm in [true, false] {
+            let network = NetworkOptions { activation, batch_norm, seed: 5, ..Default::default() };
+            let optimizer = Optimizer::momentum(0.05, 0.9);
+            compare(network, &TrainerOptions { batch_size: ROWS, optimizer, ..Default::default() });
+        }
+    }
+}
+
+#[test]
+fn clipping_follows_the_reference() {
+    for clip_norm in [0.01, 0.5, 1e3] {
+        let optimizer = Optimizer { weight_decay: 0.01, ..Optimizer::gradient_descent(0.5) };
+        let options = TrainerOptions {
+            batch_size: ROWS,
+            optimizer,
+            clip_norm: Some(clip_norm),
+            ..Default::default()
+        };
+        compare(NetworkOptions { activation: Activation::Silu, ..Default::default() }, &options);
+    }
+}
+
+/// An epoch on the GPU's copy of a data set is the same as its batches, one by one, from the CPU.
+#[test]
+fn an_epoch_is_its_batches() {
+    let (device, queue) = test_device::device();
+    for loss in Loss::ALL {
+        for remainder in [Remainder::Drop, Remainder::Keep] {
+            let options =
+                TrainerOptions { batch_size: 8, loss, remainder, seed: 9, ..Default::default() };
+            let Batch { inputs, targets } = batches(loss, 1).remove(0);
+            let dataset = Dataset::new(inputs, targets).unwrap();
+            let make = || {
+                let network =
+                    Network::new(&device, &queue, &SIZES, NetworkOptions::default()).unwrap();
+                Trainer::new(network, options.clone()).unwrap()
+            };
+            let mut resident = make();
+            let mut data = resident.upload(&dataset).unwrap();
+            let steps = if remainder == Remainder::Keep { 5 } else { 4 };
+            assert_eq!(data.steps_per_epoch(), steps);
+            resident.train(&mut data, 2 * steps).unwrap();
+            assert_eq!((data.epoch(), data.position()), (2, steps));
+
+            let mut reference = reference::Trainer::new(
+                reference::Network::from(
+                    &Parameters::initialize(&SIZES, &NetworkOptions::default()).unwrap(),
+                ),
+                &options,
+            );
+            let metrics = block_on(&device, resident.metrics(2 * steps)).unwrap();
+            let mut metrics = metrics.iter();
+            for epoch in 0..2 {
+                let order = ztilde::data::shuffled_order(ROWS, 9, epoch);
+                let used = if remainder == Remainder::Keep { 37 } else { 32 };
+                for rows in order[..used].chunks(8) {
+                    let batch = dataset.select(rows).unwrap();
+                    let inputs = batch.inputs().mapv(f64::from);
+                    let (loss, _) = reference.step(&inputs, batch.targets());
+                    let seen = metrics.next().unwrap();
+                    assert_eq!(seen.rows as usize, rows.len());
+                    let error = (f64::from(seen.loss) - loss).abs();
+                    assert!(error < 2e-4 * loss.max(1.0), "{seen:?}, not {loss}");
+                }
+            }
+            assert!(metrics.next().is_none());
+        }
+    }
+}
