@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use naga::back::pipeline_constants::process_overrides;
+use naga::front::wgsl::{Frontend, Options};
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
@@ -54,7 +55,9 @@ fn for_each_kernel(mut check: impl FnMut(&str, &str)) {
 
 fn parse(name: &str, text: &str) -> Module {
     let path = format!("shaders/{name}.wgsl");
-    naga::front::wgsl::parse_str(text)
+    let options = Options { parse_doc_comments: false, capabilities: Capabilities::empty() };
+    Frontend::new_with_options(options)
+        .parse(text)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(text, &path)))
 }
 
