@@ -181,7 +181,7 @@ mod tests {
                 &format!("{what}: grad_inputs"),
                 &found,
                 expected_inputs.column(column),
-                1e-5 * scale * largest + 1e-30,
+                scale * (1e-5 * largest + 1e-15 * center.abs()),
                 1e-6,
             );
         }
