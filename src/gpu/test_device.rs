@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use wgpu::{Adapter, Device, Instance, InstanceDescriptor, Queue};
 
 /// An adapter, a hardware one if there is one.
-pub fn adapter() -> Adapter {
+pub(crate) fn adapter() -> Adapter {
     let instance = Instance::new(InstanceDescriptor::new_without_display_handle_from_env());
     pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions {
         power_preference: wgpu::PowerPreference::HighPerformance,
@@ -19,7 +19,7 @@ pub fn adapter() -> Adapter {
 
 /// One device for all tests of a process, with WebGPU's default limits and no features: more than
 /// that the library must not need.
-pub fn device() -> (Device, Queue) {
+pub(crate) fn device() -> (Device, Queue) {
     static DEVICE: OnceLock<(Device, Queue)> = OnceLock::new();
     DEVICE
         .get_or_init(|| {
