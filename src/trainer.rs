@@ -219,7 +219,7 @@ impl Trainer {
         }
         let mut left = steps;
         while left > 0 {
-            data.begin_epoch_if_due(self.network.gpu(), self.steps)?;
+            data.prepare(self.network.gpu(), self.steps)?;
             let count = left.min(data.steps_left()).min(self.steps_per_submission());
             self.write_rates(count.into())?;
             let batches = data.batches(count, &self.step);
