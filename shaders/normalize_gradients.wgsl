@@ -1,4 +1,4 @@
-// Normalize, gradients of gamma and beta: two sums per feature.
+// Normalize, gradients: those of gamma and beta, two sums per feature.
 //
 //     grad_beta[c]  = Σ_r grad_outputs[r, c]
 //     grad_gamma[c] = Σ_r grad_outputs[r, c] · normalized[r, c]

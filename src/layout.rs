@@ -224,8 +224,13 @@ fn vectors(layer: &Layer) -> Vec<&Array1<f32>> {
 /// The place of the next tensor, and the end moved behind it.
 fn reserve(end: &mut u64, values: usize) -> u64 {
     let first = *end;
-    *end = (first + values as u64).next_multiple_of(ALIGNMENT);
+    *end = padded(first + values as u64);
     first
+}
+
+/// Where the next tensor may start, if there are as many values before it.
+pub(crate) fn padded(values: u64) -> u64 {
+    values.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX)
 }
 
 fn write<'a>(packed: &mut [f32], first: u64, values: impl Iterator<Item = &'a f32>) {

@@ -1,4 +1,4 @@
-//! Batch-normalized multilayer perceptrons on any GPU.
+#![doc = include_str!("../README.md")]
 
 pub mod data;
 pub mod error;

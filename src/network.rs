@@ -2,7 +2,7 @@
 
 use wgpu::{Buffer, Device, Queue};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Matrix, read};
 use crate::kernels::{
     activate::{self, Activate},
@@ -11,7 +11,7 @@ use crate::kernels::{
     matmul::{self, Matmul, Operand},
     normalize::{self, Normalize},
 };
-use crate::layout::{Learned, LearnedLayout, Running, RunningLayout};
+use crate::layout::{Learned, LearnedLayout, Running, RunningLayout, padded};
 use crate::options::{Activation, NetworkOptions};
 use crate::parameters::{BatchNorm, Layer, Parameters};
 
@@ -77,8 +77,8 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::Architecture`](crate::Error::Architecture) or [`Error::Option`](crate::Error::Option)
-    /// if sizes or options make no network, [`Error::TooLarge`](crate::Error::TooLarge) if the
+    /// [`Error::Architecture`] or [`Error::Option`]
+    /// if sizes or options make no network, [`Error::TooLarge`] if the
     /// device cannot bind it (see [`required_limits`](crate::required_limits)), and what wgpu reports.
     pub fn new(
         device: &Device,
@@ -86,6 +86,14 @@ impl Network {
         layer_sizes: &[u32],
         options: NetworkOptions,
     ) -> Result<Self> {
+        // Before gigabytes of weights are made that the device could not take.
+        let limits = device.limits();
+        let needed = learned_bytes(layer_sizes);
+        let limit = "max_storage_buffer_binding_size";
+        let allowed = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        if needed > allowed {
+            return Err(Error::TooLarge { what: "parameters".to_owned(), needed, limit, allowed });
+        }
         Self::from_parameters(device, queue, &Parameters::initialize(layer_sizes, &options)?)
     }
 
@@ -135,7 +143,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost), and what wgpu reports.
+    /// [`Error::DeviceLost`], and what wgpu reports.
     pub fn parameters(&self) -> impl Future<Output = Result<Parameters>> + use<> {
         let learned = read(&self.gpu, &self.parameters, 0, self.layout.values());
         let running = read(&self.gpu, &self.running_statistics, 0, self.running_layout.length());
@@ -293,21 +301,26 @@ fn batches(layer: &Layer) -> u64 {
 /// For apps that are about to make their device. A network fits a device whose limits are at least
 /// these; inference alone needs no more than its parameters do, whatever the rows.
 pub fn required_limits(layer_sizes: &[u32], batch_size: u32) -> wgpu::Limits {
-    // Packed, each tensor starts on a multiple of 64 values.
-    let padded = |values: u64| values.next_multiple_of(64);
-    let learned: u64 = layer_sizes
-        .windows(2)
-        .map(|pair| {
-            let [inputs, outputs] = [u64::from(pair[0]), u64::from(pair[1])];
-            padded(inputs * outputs) + 2 * padded(outputs)
-        })
-        .sum();
     let widest = layer_sizes.iter().copied().max().map_or(0, u64::from);
-    let bytes = 4 * learned.max(widest * u64::from(batch_size));
+    let batch = widest.saturating_mul(4).saturating_mul(batch_size.into());
+    let bytes = learned_bytes(layer_sizes).max(batch);
     let defaults = wgpu::Limits::default();
     wgpu::Limits {
         max_buffer_size: defaults.max_buffer_size.max(bytes),
         max_storage_buffer_binding_size: defaults.max_storage_buffer_binding_size.max(bytes),
         ..defaults
     }
+}
+
+/// What the packed parameters of a network take, at the most.
+fn learned_bytes(layer_sizes: &[u32]) -> u64 {
+    layer_sizes
+        .windows(2)
+        .map(|pair| {
+            let [inputs, outputs] = [u64::from(pair[0]), u64::from(pair[1])];
+            // Gamma and beta, or biases.
+            padded(inputs * outputs).saturating_add(2 * padded(outputs))
+        })
+        .fold(0_u64, u64::saturating_add)
+        .saturating_mul(4)
 }

@@ -1,1 +1,64 @@
-fn main() {}
+//! `ztilde`: trains batch-normalized multilayer perceptrons on any GPU, at a terminal.
+//!
+//! Results go to stdout, progress and notes to stderr.
+
+mod adapter;
+mod adapters;
+mod digits;
+mod diverged;
+mod failure;
+mod idx;
+mod options;
+mod output;
+mod progress;
+mod report;
+mod settle;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Trains batch-normalized multilayer perceptrons on any GPU.
+#[derive(Parser)]
+#[command(version, max_term_width = 100, after_help = ENVIRONMENT)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Train(Box<train::Train>),
+    Adapters(adapters::Adapters),
+}
+
+const ENVIRONMENT: &str = "\
+Environment:
+  WGPU_BACKEND       use only these backends: vulkan, metal, dx12, gl, separated by commas;
+                     without it, gl only where there is no other
+  WGPU_ADAPTER_NAME  use the adapter whose name contains this, in any case
+  WGPU_POWER_PREF    high: a discrete GPU first (as without it); low: an integrated one first;
+                     none: the first GPU that the driver names
+  NO_COLOR           no colors
+
+Exit codes:
+  0  done
+  2  wrong usage or bad input
+  3  no adapter
+  4  device lost or out of memory
+  5  training diverged";
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Train(train) => train.run(),
+        Command::Adapters(adapters) => adapters.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::note(&format!("error: {failure}"));
+            failure.exit_code()
+        }
+    }
+}

@@ -2,16 +2,22 @@
 
 use std::sync::OnceLock;
 
-use wgpu::{Adapter, Device, Instance, InstanceDescriptor, Queue};
+use wgpu::{Adapter, Backends, Device, Instance, InstanceDescriptor, Queue};
 
-/// An adapter, a hardware one if there is one.
+/// An adapter: a hardware one if there is one, and OpenGL's only where there is no other.
 pub(crate) fn adapter() -> Adapter {
-    let instance = Instance::new(InstanceDescriptor::new_without_display_handle_from_env());
-    pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions {
-        power_preference: wgpu::PowerPreference::HighPerformance,
-        ..Default::default()
-    }))
-    .expect(
+    let modern = Backends::VULKAN | Backends::METAL | Backends::DX12;
+    let choices = Backends::from_env().map_or(vec![modern, Backends::GL], |chosen| vec![chosen]);
+    let request = |backends| {
+        let descriptor = InstanceDescriptor::new_without_display_handle();
+        let instance = Instance::new(InstanceDescriptor { backends, ..descriptor });
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        pollster::block_on(instance.request_adapter(&options)).ok()
+    };
+    choices.into_iter().find_map(request).expect(
         "no GPU adapter: run the tests with `scripts/with-adapter cargo test --workspace`, \
          which installs a software one where there is none",
     )

@@ -61,7 +61,7 @@ impl TestGpu {
         matrix
     }
 
-    /// The mean in two floats and the variance in one, as batch_statistics.wgsl leaves them.
+    /// The mean in two floats and the variance in one, as `batch_statistics` leaves them.
     pub(crate) fn upload_mean(&self, mean: &Array1<f64>) -> Matrix {
         let rounded = mean.mapv(|mean| f64::from(mean as f32));
         let rows = [rounded.view(), (mean - &rounded).view()].map(|row| row.to_vec()).concat();
@@ -104,8 +104,8 @@ pub(crate) fn assert_close<'a>(
     let mut faults = Vec::new();
     for (index, (&found, &expected)) in found.iter().zip(&expected).enumerate() {
         let error = (f64::from(found) - expected).abs();
-        // Not `error > …`: a NaN is a fault.
-        if !(error <= absolute + relative * expected.abs()) {
+        let bound = absolute + relative * expected.abs();
+        if error.is_nan() || error > bound {
             faults.push((index, found, expected, error));
         }
     }

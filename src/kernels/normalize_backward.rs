@@ -180,7 +180,7 @@ mod tests {
             assert_close(
                 &format!("{what}: grad_inputs"),
                 &found,
-                &expected_inputs.column(column),
+                expected_inputs.column(column),
                 1e-5 * scale * largest + 1e-30,
                 1e-6,
             );

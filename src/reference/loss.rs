@@ -62,20 +62,6 @@ pub fn softmax_cross_entropy(outputs: &Array2<f64>, classes: &[u32]) -> LossGrad
     LossGradient { row_losses, row_accuracies, grad_outputs }
 }
 
-#[cfg(test)]
-mod tests {
-    use ndarray::{arr1, arr2};
-
-    use super::*;
-
-    #[test]
-    fn the_first_of_the_largest_outputs_counts() {
-        let outputs = arr2(&[[0.0, 7.0, 7.0], [0.0, 7.0, 7.0], [7.0, 0.0, 7.0]]);
-        let loss = softmax_cross_entropy(&outputs, &[1, 2, 0]);
-        assert_eq!(loss.row_accuracies, arr1(&[1.0, 0.0, 1.0]));
-    }
-}
-
 /// `(output − target)²`, averaged over each row, and its gradient
 /// `2 · (output − target) / (rows · columns)`. There is no accuracy: it is 0.
 ///
@@ -112,5 +98,19 @@ pub fn binary_cross_entropy(outputs: &Array2<f64>, targets: &Array2<f64>) -> Los
         row_losses: losses.mean_axis(Axis(1)).expect("a loss needs at least one output"),
         row_accuracies: right.mean_axis(Axis(1)).expect("a loss needs at least one output"),
         grad_outputs: grads / outputs.len() as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{arr1, arr2};
+
+    use super::*;
+
+    #[test]
+    fn the_first_of_the_largest_outputs_counts() {
+        let outputs = arr2(&[[0.0, 7.0, 7.0], [0.0, 7.0, 7.0], [7.0, 0.0, 7.0]]);
+        let loss = softmax_cross_entropy(&outputs, &[1, 2, 0]);
+        assert_eq!(loss.row_accuracies, arr1(&[1.0, 0.0, 1.0]));
     }
 }

@@ -1,0 +1,137 @@
+//! Training and inference in samples per second, which Criterion calls elements, on the five named
+//! networks.
+//!
+//! ```text
+//! cargo bench --bench training            all of them
+//! cargo bench --bench training -- mnist   those whose name has this in it
+//! ```
+//!
+//! Times include what the CPU does to record and submit.
+
+#[path = "../src/gpu/test_device.rs"]
+mod test_device;
+mod workloads;
+
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use ndarray::Array2;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use wgpu::{Buffer, BufferUsages, Device, PollType, Queue};
+use workloads::{WORKLOADS, Workload};
+use ztilde::{
+    Dataset, Inference, Network, NetworkOptions, Optimizer, Targets, Trainer, TrainerOptions,
+    TrainingData,
+};
+
+/// Batches of the data set.
+const BATCHES: u32 = 4;
+
+fn main() {
+    workloads::run(|criterion| {
+        training_steps(criterion);
+        inference(criterion);
+    });
+}
+
+/// A step: gathers a batch of a data set that lies on the GPU, and trains on it with Adam.
+fn training_steps(criterion: &mut Criterion) {
+    let (device, queue) = test_device::device();
+    let mut group = criterion.benchmark_group("training");
+    for workload in &WORKLOADS {
+        group.throughput(Throughput::Elements(workload.batch_size.into()));
+        // Made when it is needed first: a filter may leave it out.
+        let mut training = None;
+        group.bench_function(BenchmarkId::from_parameter(workload.name), |bencher| {
+            let (trainer, data) =
+                training.get_or_insert_with(|| make_trainer(&device, &queue, workload));
+            bencher.iter_custom(|steps| {
+                time(&device, || trainer.train(data, steps as u32).expect("the trainer's own data"))
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A batch that lies in a buffer goes through the network, in a submission of its own.
+fn inference(criterion: &mut Criterion) {
+    let (device, queue) = test_device::device();
+    let mut group = criterion.benchmark_group("inference");
+    for workload in &WORKLOADS {
+        group.throughput(Throughput::Elements(workload.batch_size.into()));
+        let mut inference = None;
+        group.bench_function(BenchmarkId::from_parameter(workload.name), |bencher| {
+            let inference =
+                inference.get_or_insert_with(|| make_inference(&device, &queue, workload));
+            bencher.iter_custom(|times| {
+                time(&device, || {
+                    for _ in 0..times {
+                        let mut encoder = device.create_command_encoder(&Default::default());
+                        inference.encode(&mut encoder);
+                        queue.submit([encoder.finish()]);
+                    }
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+/// How long it takes to submit work and to wait for its end.
+fn time(device: &Device, submit: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    submit();
+    device.poll(PollType::wait_indefinitely()).expect("the device answers");
+    start.elapsed()
+}
+
+fn make_network(device: &Device, queue: &Queue, workload: &Workload) -> Network {
+    let options = NetworkOptions { activation: workload.activation, ..Default::default() };
+    Network::new(device, queue, workload.layer_sizes, options).expect("a network")
+}
+
+fn make_trainer(device: &Device, queue: &Queue, workload: &Workload) -> (Trainer, TrainingData) {
+    let options = TrainerOptions {
+        batch_size: workload.batch_size,
+        loss: workload.loss,
+        optimizer: Optimizer::adam(1e-3),
+        ..Default::default()
+    };
+    let trainer = Trainer::new(make_network(device, queue, workload), options).expect("a trainer");
+    let rows = BATCHES * workload.batch_size;
+    let mut generator = ChaCha8Rng::seed_from_u64(7);
+    let mut value = || generator.random::<f32>() * 2.0 - 1.0;
+    let shape = [rows as usize, workload.layer_sizes[0] as usize];
+    let inputs = Array2::from_shape_simple_fn(shape, &mut value);
+    let targets = if workload.loss.has_class_targets() {
+        Targets::from((0..rows).map(|row| row % workload.outputs()).collect::<Vec<u32>>())
+    } else {
+        Targets::from((0..rows * workload.outputs()).map(|_| value()).collect::<Vec<f32>>())
+    };
+    let dataset = Dataset::new(inputs, targets).expect("a data set");
+    let data = trainer.upload(&dataset).expect("it fits the network");
+    (trainer, data)
+}
+
+fn make_inference(device: &Device, queue: &Queue, workload: &Workload) -> Inference {
+    let network = make_network(device, queue, workload);
+    let [inputs, outputs] = [workload.layer_sizes[0], workload.outputs()].map(|columns| {
+        device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: 4 * u64::from(workload.batch_size) * u64::from(columns),
+            usage: BufferUsages::STORAGE | BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    });
+    fill(queue, &inputs);
+    Inference::new(&network, &inputs, &outputs, workload.batch_size).expect("the buffers fit")
+}
+
+/// Writes random values into a whole buffer.
+fn fill(queue: &Queue, buffer: &Buffer) {
+    let mut generator = ChaCha8Rng::seed_from_u64(7);
+    let values: Vec<f32> =
+        (0..buffer.size() / 4).map(|_| generator.random::<f32>() * 2.0 - 1.0).collect();
+    queue.write_buffer(buffer, 0, bytemuck::cast_slice(&values));
+}

@@ -1,0 +1,86 @@
+//! Why the binary stops, and the exit code that says so to a script.
+
+use std::{
+    fmt::{self, Display, Formatter},
+    process::ExitCode,
+};
+
+use ztilde::Error;
+
+/// The kinds of failure that a script may want to tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Wrong usage or bad input.
+    Input = 2,
+    /// There is no adapter, or none of the name that was asked for.
+    NoAdapter = 3,
+    /// The device was lost, or has no memory left.
+    Device = 4,
+    /// The loss is no longer finite.
+    Diverged = 5,
+}
+
+/// Why the binary stops.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: Kind,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn input(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Input, message: message.into() }
+    }
+
+    pub(crate) fn no_adapter(message: impl Into<String>) -> Self {
+        Self { kind: Kind::NoAdapter, message: message.into() }
+    }
+
+    pub(crate) fn device(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Device, message: message.into() }
+    }
+
+    pub(crate) fn diverged(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Diverged, message: message.into() }
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.kind as u8)
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::OutOfMemory(_) | Error::DeviceLost(_) | Error::Refused(_) => {
+                Self::device(message)
+            }
+            _ => Self::input(message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_the_documented_codes() {
+        let kind = |error| Failure::from(error).kind;
+        assert_eq!(kind(Error::DeviceLost(String::new())), Kind::Device);
+        assert_eq!(kind(Error::OutOfMemory(String::new())), Kind::Device);
+        assert_eq!(kind(Error::BatchTooSmall { rows: 1 }), Kind::Input);
+        assert_eq!(kind(Error::Model(String::new())), Kind::Input);
+        assert_eq!(Kind::Input as u8, 2);
+        assert_eq!(Kind::NoAdapter as u8, 3);
+        assert_eq!(Kind::Device as u8, 4);
+        assert_eq!(Kind::Diverged as u8, 5);
+    }
+}

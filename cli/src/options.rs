@@ -1,0 +1,273 @@
+//! What `ztilde train` can be told, as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{
+    Args, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+    value_parser,
+};
+use serde::Serialize;
+use ztilde::{Activation, NetworkOptions, Remainder, TrainerOptions};
+
+use crate::output::Json;
+
+/// The options by the topics of the help.
+#[derive(Args, Serialize)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) network: Network,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) training: Training,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) learning: Learning,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) results: Results,
+}
+
+#[derive(Args, Serialize)]
+#[command(next_help_heading = "Network")]
+pub(crate) struct Network {
+    /// Sizes of the hidden layers, separated by commas; empty for a linear model
+    #[arg(long, value_name = "SIZES", default_value = "128,64")]
+    pub(crate) hidden: Sizes,
+
+    /// The function after each hidden layer
+    #[arg(long, default_value = Activation::default().name(), value_parser = activation())]
+    #[serde(serialize_with = "activation_name")]
+    pub(crate) activation: Activation,
+
+    /// Biases in the hidden layers instead of batch normalization
+    #[arg(long)]
+    #[serde(skip)]
+    pub(crate) no_batch_norm: bool,
+
+    /// Added to the variance, inside the root
+    #[arg(long, value_name = "NUMBER", conflicts_with = "no_batch_norm", value_parser = positive,
+        default_value_t = decimal(NetworkOptions::default().epsilon))]
+    pub(crate) batch_norm_epsilon: f64,
+
+    /// The weight of the new value in the running statistics: PyTorch's convention; Keras's number
+    /// is one minus this
+    #[arg(long, value_name = "NUMBER", conflicts_with = "no_batch_norm", value_parser = from_0_to_1,
+        default_value_t = decimal(NetworkOptions::default().momentum))]
+    pub(crate) batch_norm_momentum: f64,
+}
+
+#[derive(Args, Serialize)]
+#[command(next_help_heading = "Training")]
+pub(crate) struct Training {
+    /// Passes over the training rows
+    #[arg(long, default_value_t = 30, value_parser = value_parser!(u32).range(1..))]
+    pub(crate) epochs: u32,
+
+    /// Rows per step; at least 2 with batch normalization
+    #[arg(long, value_name = "ROWS", value_parser = value_parser!(u32).range(1..),
+        default_value_t = TrainerOptions::default().batch_size)]
+    pub(crate) batch_size: u32,
+
+    /// What becomes of the rows that do not fill a batch: drop leaves them to the next epoch, whose
+    /// shuffle brings others to the end; keep makes a smaller batch of them
+    #[arg(long, default_value = remainder_name(Remainder::default()), value_parser = remainder())]
+    #[serde(serialize_with = "serialize_remainder")]
+    pub(crate) remainder: Remainder,
+
+    /// The share of the rows that is held out: not learned from, but tested on after each epoch.
+    /// With 0 all rows are learned from, and nothing is tested
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = from_0_below_1)]
+    pub(crate) held_out: f64,
+
+    /// Decides the first weights, which rows are held out, and the order of the others. On the same
+    /// adapter and driver, the same seed gives the same network
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+/// How the parameters move. The numbers that only some optimizers or schedules have are `None`
+/// unless they were typed: `settle` says what they are otherwise.
+#[derive(Args)]
+#[command(next_help_heading = "Optimizer")]
+pub(crate) struct Learning {
+    /// How a step moves the parameters
+    #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
+    pub(crate) optimizer: OptimizerName,
+
+    /// The learning rate, before the schedule [default: 0.001 for rmsprop, adam and adamw, 0.01 for
+    /// momentum and nesterov, 0.1 for gradient-descent]
+    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    pub(crate) learning_rate: Option<f64>,
+
+    /// With momentum and nesterov: how much of the velocity is kept [default: 0.9]
+    #[arg(long, value_name = "NUMBER", value_parser = from_0_below_1)]
+    pub(crate) momentum: Option<f64>,
+
+    /// With rmsprop: how much of the mean square is kept [default: 0.99]
+    #[arg(long, value_name = "NUMBER", value_parser = from_0_below_1)]
+    pub(crate) smoothing: Option<f64>,
+
+    /// With adam and adamw: how much of the mean is kept [default: 0.9]
+    #[arg(long, value_name = "NUMBER", value_parser = from_0_below_1)]
+    pub(crate) beta1: Option<f64>,
+
+    /// With adam and adamw: how much of the mean square is kept [default: 0.999]
+    #[arg(long, value_name = "NUMBER", value_parser = from_0_below_1)]
+    pub(crate) beta2: Option<f64>,
+
+    /// With rmsprop, adam and adamw: added to the root of the mean square [default: 1e-8]
+    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    pub(crate) optimizer_epsilon: Option<f64>,
+
+    /// Pulls the weights towards 0; in adamw beside the gradient rather than through it
+    /// [default: 0, but 0.01 for adamw]
+    #[arg(long, value_name = "NUMBER", value_parser = from_0)]
+    pub(crate) weight_decay: Option<f64>,
+
+    /// The largest norm that all gradients together may have; a longer gradient is scaled down to
+    /// it [default: none]
+    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    pub(crate) clip_norm: Option<f64>,
+
+    /// How the learning rate moves
+    #[arg(long, value_enum, default_value_t = ScheduleName::Constant)]
+    pub(crate) schedule: ScheduleName,
+
+    /// With step: epochs between two changes [default: 10]
+    #[arg(long, value_name = "EPOCHS", value_parser = positive)]
+    pub(crate) step_epochs: Option<f64>,
+
+    /// With step: what the learning rate is multiplied by [default: 0.1]
+    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    pub(crate) step_factor: Option<f64>,
+
+    /// With cosine: epochs until the learning rate has come down [default: all --epochs]
+    #[arg(long, value_name = "EPOCHS", value_parser = positive)]
+    pub(crate) cosine_epochs: Option<f64>,
+
+    /// With cosine: the share of the learning rate that is left at the end [default: 0]
+    #[arg(long, value_name = "NUMBER", value_parser = from_0)]
+    pub(crate) cosine_last: Option<f64>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Results")]
+pub(crate) struct Results {
+    /// Save the trained network to this file: safetensors under PyTorch's names
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+
+    /// Write the results as JSON, to a file or to stdout (-); the table goes to stderr in that case
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub(crate) json: Option<Json>,
+}
+
+/// The optimizers by the names that the command line has for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OptimizerName {
+    GradientDescent,
+    Momentum,
+    Nesterov,
+    Rmsprop,
+    Adam,
+    Adamw,
+}
+
+/// The schedules by the names that the command line has for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScheduleName {
+    Constant,
+    Step,
+    Cosine,
+}
+
+/// The name that an option's value is typed by.
+pub(crate) fn typed_name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// Layer sizes, typed as `128,64`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Sizes(pub(crate) Vec<u32>);
+
+impl std::str::FromStr for Sizes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self(Vec::new()));
+        }
+        let size = |size: &str| match size.trim().parse() {
+            Ok(size) if size > 0 => Ok(size),
+            _ => Err(format!("the size of a layer is {size:?}, but must be at least 1")),
+        };
+        text.split(',').map(size).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+fn activation() -> impl TypedValueParser<Value = Activation> {
+    PossibleValuesParser::new(Activation::ALL.map(Activation::name))
+        .try_map(|name| Activation::from_name(&name).ok_or("no activation"))
+}
+
+fn activation_name<S: serde::Serializer>(
+    activation: &Activation,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(activation.name())
+}
+
+const REMAINDERS: [Remainder; 2] = [Remainder::Drop, Remainder::Keep];
+
+fn remainder_name(remainder: Remainder) -> &'static str {
+    match remainder {
+        Remainder::Drop => "drop",
+        Remainder::Keep => "keep",
+    }
+}
+
+fn remainder() -> impl TypedValueParser<Value = Remainder> {
+    PossibleValuesParser::new(REMAINDERS.map(remainder_name)).try_map(|name| {
+        REMAINDERS
+            .into_iter()
+            .find(|&remainder| remainder_name(remainder) == name)
+            .ok_or("no remainder policy")
+    })
+}
+
+fn serialize_remainder<S: serde::Serializer>(
+    remainder: &Remainder,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(remainder_name(*remainder))
+}
+
+/// The number that the decimals of an `f32` stand for: 1e-5 rather than 9.99999974…e-6.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(value.into())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    number(text, "above 0", |value| value > 0.0)
+}
+
+fn from_0(text: &str) -> Result<f64, String> {
+    number(text, "at least 0", |value| value >= 0.0)
+}
+
+fn from_0_to_1(text: &str) -> Result<f64, String> {
+    number(text, "between 0 and 1", |value| (0.0..=1.0).contains(&value))
+}
+
+fn from_0_below_1(text: &str) -> Result<f64, String> {
+    number(text, "at least 0 and below 1", |value| (0.0..1.0).contains(&value))
+}
+
+fn number(text: &str, expected: &str, accepts: impl Fn(f64) -> bool) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if f64::is_finite(value) && accepts(value) => Ok(value),
+        _ => Err(format!("must be a finite number {expected}")),
+    }
+}

@@ -1,0 +1,80 @@
+//! Writing to the terminal, to files and to pipes that somebody may have closed.
+
+use std::{
+    fs,
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// One line on stderr. Nobody reading it is no reason to stop.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// One line on stdout. A reader that went away, as `head` does, is no failure: whatever else was
+/// asked for, such as a model file, is still made.
+pub(crate) fn print(line: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::input(format!("stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where a JSON report goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Json {
+    Stdout,
+    File(PathBuf),
+}
+
+impl From<String> for Json {
+    fn from(argument: String) -> Self {
+        if argument == "-" { Self::Stdout } else { Self::File(argument.into()) }
+    }
+}
+
+impl Json {
+    /// Writes one object, with a newline after it.
+    pub(crate) fn write(&self, report: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(report)
+            .map_err(|error| Failure::input(format!("the report is no JSON: {error}")))?;
+        match self {
+            Self::Stdout => print(&text),
+            Self::File(path) => fs::write(path, text + "\n").map_err(|error| file(path, &error)),
+        }
+    }
+
+    /// Finds out before the work, rather than after it, that the file cannot be written.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        match self {
+            Self::Stdout => Ok(()),
+            Self::File(path) => check_writable(path),
+        }
+    }
+}
+
+/// Fails when a file cannot stand at `path`, because it is a directory or is in none.
+pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
+    if path.is_dir() {
+        return Err(file(path, &ErrorKind::IsADirectory.into()));
+    }
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    match fs::metadata(directory) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(file(directory, &ErrorKind::NotADirectory.into())),
+        Err(error) => Err(file(directory, &error)),
+    }
+}
+
+fn file(path: &Path, error: &io::Error) -> Failure {
+    Failure::input(format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,105 @@
+//! The progress bar, and how many steps go by between two of its moves.
+
+use std::time::Duration;
+
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::{failure::Failure, output};
+
+const TEMPLATE: &str = "epoch {prefix}  {bar:16}  {percent:>3} %  {msg}  {eta} left";
+
+/// A table that grows line by line, with a progress bar under it where stderr is a terminal.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    table_to_stderr: bool,
+    epochs: u32,
+}
+
+impl Progress {
+    pub(crate) fn new(steps: u64, epochs: u32, table_to_stderr: bool) -> Self {
+        // indicatif draws nothing where stderr is no terminal.
+        let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
+        bar.set_style(
+            ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        Self { bar, table_to_stderr, epochs }
+    }
+
+    /// A line of the table.
+    pub(crate) fn line(&self, line: &str) -> Result<(), Failure> {
+        self.bar.suspend(|| {
+            if self.table_to_stderr {
+                output::note(line);
+                return Ok(());
+            }
+            output::print(line)
+        })
+    }
+
+    pub(crate) fn advance(&self, epoch: u32, steps: u64, loss: f32, samples_per_second: f64) {
+        self.bar.set_prefix(format!("{epoch}/{}", self.epochs));
+        self.bar.set_message(format!(
+            "loss {loss:.4}  {} samples/s",
+            HumanCount(samples_per_second as u64)
+        ));
+        self.bar.inc(steps);
+    }
+
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// How many steps to submit before looking at the losses: few enough that the bar moves several
+/// times a second on a slow adapter, and as many as that allows on a fast one.
+pub(crate) struct Pace(u32);
+
+impl Pace {
+    const SHORT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_millis(200);
+
+    /// A trainer remembers what the last few thousand steps saw.
+    const MOST: u32 = 1024;
+
+    pub(crate) const fn new() -> Self {
+        Self(1)
+    }
+
+    pub(crate) const fn steps(&self) -> u32 {
+        self.0
+    }
+
+    /// Told how long that many steps took.
+    pub(crate) fn took(&mut self, time: Duration) {
+        if time < Self::SHORT {
+            self.0 = (self.0 * 2).min(Self::MOST);
+        } else if time > Self::LONG {
+            self.0 = (self.0 / 2).max(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_is_one() {
+        ProgressStyle::with_template(TEMPLATE).unwrap();
+    }
+
+    #[test]
+    fn the_pace_follows_the_adapter() {
+        let mut pace = Pace::new();
+        for _ in 0..40 {
+            pace.took(Duration::from_micros(10));
+        }
+        assert_eq!(pace.steps(), 1024);
+        pace.took(Duration::from_millis(100));
+        assert_eq!(pace.steps(), 1024);
+        for _ in 0..40 {
+            pace.took(Duration::from_secs(1));
+        }
+        assert_eq!(pace.steps(), 1);
+    }
+}

@@ -1,0 +1,286 @@
+//! From what was typed to what the library is told: defaults that depend on other options are
+//! filled in, and numbers that nothing would read are refused.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use ztilde::{Method, NetworkOptions, Optimizer, Schedule, TrainerOptions};
+
+use crate::{
+    failure::Failure,
+    options::{Learning, OptimizerName, Options, ScheduleName, typed_name},
+};
+
+/// Every choice, made.
+pub(crate) struct Settled {
+    pub(crate) network: NetworkOptions,
+    pub(crate) trainer: TrainerOptions,
+    /// The same for the report, under the names of the command line.
+    pub(crate) report: Map<String, Value>,
+}
+
+/// Schedules count steps, so this has to know how many an epoch has.
+pub(crate) fn settle(options: &Options, steps_per_epoch: u32) -> Result<Settled, Failure> {
+    let (network, training) = (&options.network, &options.training);
+    let mut report = match serde_json::to_value(options) {
+        Ok(Value::Object(report)) => report,
+        other => {
+            return Err(Failure::input(format!("the options are no JSON object: {other:?}")));
+        }
+    };
+    let mut optimizer = optimizer(&options.learning, &mut report)?;
+    optimizer.schedule =
+        schedule(&options.learning, training.epochs, steps_per_epoch, &mut report)?;
+    report.insert("clip_norm".to_owned(), options.learning.clip_norm.into());
+    report.insert("batch_norm".to_owned(), (!network.no_batch_norm).into());
+    if network.no_batch_norm {
+        report.remove("batch_norm_epsilon");
+        report.remove("batch_norm_momentum");
+    }
+    Ok(Settled {
+        network: NetworkOptions {
+            activation: network.activation,
+            batch_norm: !network.no_batch_norm,
+            epsilon: network.batch_norm_epsilon as f32,
+            momentum: network.batch_norm_momentum as f32,
+            seed: training.seed,
+        },
+        trainer: TrainerOptions {
+            batch_size: training.batch_size,
+            optimizer,
+            clip_norm: options.learning.clip_norm,
+            remainder: training.remainder,
+            seed: training.seed,
+            ..TrainerOptions::default()
+        },
+        report,
+    })
+}
+
+fn optimizer(learning: &Learning, report: &mut Map<String, Value>) -> Result<Optimizer, Failure> {
+    let chosen = typed_name(learning.optimizer);
+    let mut numbers = Numbers::new(
+        [
+            ("learning_rate", learning.learning_rate),
+            ("momentum", learning.momentum),
+            ("smoothing", learning.smoothing),
+            ("beta1", learning.beta1),
+            ("beta2", learning.beta2),
+            ("optimizer_epsilon", learning.optimizer_epsilon),
+            ("weight_decay", learning.weight_decay),
+        ],
+        report,
+    );
+    // The library's own defaults, where it has them.
+    let mut optimizer = match learning.optimizer {
+        OptimizerName::GradientDescent => Optimizer::gradient_descent(0.1),
+        OptimizerName::Momentum => Optimizer::momentum(0.01, 0.9),
+        OptimizerName::Nesterov => Optimizer::nesterov(0.01, 0.9),
+        OptimizerName::Rmsprop => Optimizer::rmsprop(0.001),
+        OptimizerName::Adam => Optimizer::adam(0.001),
+        OptimizerName::Adamw => Optimizer::adamw(0.001, 0.01),
+    };
+    numbers.take("learning_rate", &mut optimizer.learning_rate);
+    numbers.take("weight_decay", &mut optimizer.weight_decay);
+    match &mut optimizer.method {
+        Method::Momentum { momentum, .. } => numbers.take("momentum", momentum),
+        Method::RmsProp { smoothing, epsilon } => {
+            numbers.take("smoothing", smoothing);
+            numbers.take("optimizer_epsilon", epsilon);
+        }
+        Method::Adam { beta1, beta2, epsilon, .. } => {
+            numbers.take("beta1", beta1);
+            numbers.take("beta2", beta2);
+            numbers.take("optimizer_epsilon", epsilon);
+        }
+        _ => {}
+    }
+    numbers.finish("optimizer", &chosen)?;
+    Ok(optimizer)
+}
+
+fn schedule(
+    learning: &Learning,
+    epochs: u32,
+    steps_per_epoch: u32,
+    report: &mut Map<String, Value>,
+) -> Result<Schedule, Failure> {
+    let chosen = typed_name(learning.schedule);
+    let mut numbers = Numbers::new(
+        [
+            ("step_epochs", learning.step_epochs),
+            ("step_factor", learning.step_factor),
+            ("cosine_epochs", learning.cosine_epochs),
+            ("cosine_last", learning.cosine_last),
+        ],
+        report,
+    );
+    let steps = |epochs: f64| ((epochs * f64::from(steps_per_epoch)).round() as u64).max(1);
+    let schedule = match learning.schedule {
+        ScheduleName::Constant => Schedule::Constant,
+        ScheduleName::Step => {
+            let (mut epochs, mut factor) = (10.0, 0.1);
+            numbers.take("step_epochs", &mut epochs);
+            numbers.take("step_factor", &mut factor);
+            Schedule::Step { every: steps(epochs), factor }
+        }
+        ScheduleName::Cosine => {
+            let (mut epochs, mut last) = (epochs.into(), 0.0);
+            numbers.take("cosine_epochs", &mut epochs);
+            numbers.take("cosine_last", &mut last);
+            Schedule::Cosine { steps: steps(epochs), last }
+        }
+    };
+    numbers.finish("schedule", &chosen)?;
+    Ok(schedule)
+}
+
+/// The numbers of an optimizer or a schedule that were typed, until something takes them.
+struct Numbers<'a> {
+    typed: BTreeMap<&'static str, f64>,
+    report: &'a mut Map<String, Value>,
+}
+
+impl<'a> Numbers<'a> {
+    fn new<const N: usize>(
+        options: [(&'static str, Option<f64>); N],
+        report: &'a mut Map<String, Value>,
+    ) -> Self {
+        let typed = options.into_iter().filter_map(|(name, typed)| Some((name, typed?))).collect();
+        Self { typed, report }
+    }
+
+    /// Replaces the usual number by the typed one, and reports which it is.
+    fn take(&mut self, name: &'static str, number: &mut f64) {
+        if let Some(typed) = self.typed.remove(name) {
+            *number = typed;
+        }
+        self.report.insert(name.to_owned(), (*number).into());
+    }
+
+    /// A typed number that nothing took is a mistake, and not to be passed over.
+    fn finish(self, choice: &str, chosen: &str) -> Result<(), Failure> {
+        self.report.insert(choice.to_owned(), chosen.into());
+        match self.typed.first_key_value() {
+            None => Ok(()),
+            Some((name, number)) => Err(Failure::input(format!(
+                "--{} is {number}, but --{choice} {chosen} has no such number",
+                name.replace('_', "-")
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, FromArgMatches, ValueEnum};
+
+    use super::*;
+
+    fn command() -> clap::Command {
+        Options::augment_args(clap::Command::new("train").no_binary_name(true))
+    }
+
+    fn settled(arguments: &str) -> Result<Settled, Failure> {
+        let matches = command().get_matches_from(arguments.split_whitespace());
+        settle(&Options::from_arg_matches(&matches).unwrap(), 22)
+    }
+
+    #[test]
+    fn the_defaults_are_the_librarys() {
+        let settled = settled("").unwrap();
+        assert_eq!(settled.network, NetworkOptions::default());
+        assert_eq!(settled.trainer, TrainerOptions::default());
+        assert_eq!(settled.report["hidden"], serde_json::json!([128, 64]));
+        assert_eq!(settled.report["batch_norm_epsilon"], 1e-5);
+        assert_eq!(settled.report["epochs"], 30);
+        assert_eq!(settled.report["held_out"], 0.2);
+    }
+
+    #[test]
+    fn the_seed_reaches_the_network_and_the_shuffle() {
+        let settled = settled("--seed 7").unwrap();
+        assert_eq!((settled.network.seed, settled.trainer.seed), (7, 7));
+    }
+
+    #[test]
+    fn every_number_reaches_its_optimizer() {
+        let method = |arguments| settled(arguments).unwrap().trainer.optimizer;
+        assert_eq!(
+            method("--optimizer gradient-descent --learning-rate 0.5 --weight-decay 0.1"),
+            Optimizer { weight_decay: 0.1, ..Optimizer::gradient_descent(0.5) }
+        );
+        assert_eq!(method("--optimizer momentum --momentum 0.5"), Optimizer::momentum(0.01, 0.5));
+        assert_eq!(method("--optimizer nesterov"), Optimizer::nesterov(0.01, 0.9));
+        assert_eq!(
+            method("--optimizer rmsprop --smoothing 0.5 --optimizer-epsilon 0.25").method,
+            Method::RmsProp { smoothing: 0.5, epsilon: 0.25 }
+        );
+        assert_eq!(
+            method("--optimizer adamw --beta1 0.5 --beta2 0.25 --optimizer-epsilon 1").method,
+            Method::Adam { beta1: 0.5, beta2: 0.25, epsilon: 1.0, decoupled: true }
+        );
+    }
+
+    #[test]
+    fn epochs_become_steps() {
+        let schedule = |arguments| settled(arguments).unwrap().trainer.optimizer.schedule;
+        assert_eq!(
+            schedule("--schedule step --step-epochs 2 --step-factor 0.5"),
+            Schedule::Step { every: 44, factor: 0.5 }
+        );
+        assert_eq!(
+            schedule("--schedule cosine --epochs 3"),
+            Schedule::Cosine { steps: 66, last: 0.0 }
+        );
+        assert_eq!(
+            schedule("--schedule cosine --cosine-epochs 0.5 --cosine-last 0.1"),
+            Schedule::Cosine { steps: 11, last: 0.1 }
+        );
+    }
+
+    #[test]
+    fn a_number_that_nothing_reads_is_refused() {
+        for (arguments, option) in [
+            ("--beta1 0.5 --optimizer momentum", "--beta1 is 0.5, but --optimizer momentum"),
+            ("--momentum 0.5", "--momentum is 0.5, but --optimizer adam"),
+            ("--smoothing 0.5 --optimizer nesterov", "--smoothing"),
+            ("--optimizer-epsilon 0.5 --optimizer gradient-descent", "--optimizer-epsilon"),
+            ("--step-factor 0.5", "--step-factor is 0.5, but --schedule constant"),
+            ("--cosine-last 0.5 --schedule step", "--cosine-last"),
+        ] {
+            let error = settled(arguments).err().expect(arguments).to_string();
+            assert!(error.contains(option), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_the_defaults() {
+        let command = command();
+        let check = |arguments: String| {
+            for (name, value) in settled(&arguments).unwrap().report {
+                let mut options = command.get_arguments();
+                let Some(option) = options.find(|option| *option.get_id() == *name) else {
+                    continue;
+                };
+                // clap adds the defaults that it knows to the help itself.
+                if !value.is_f64() || !option.get_default_values().is_empty() {
+                    continue;
+                }
+                let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+                let (_, default) = help.split_once("[default:").expect(&name);
+                let mut words = default.split([' ', ',', ']']);
+                assert!(
+                    words.any(|word| word == "--epochs" || word.parse().ok() == value.as_f64()),
+                    "{name} is {value} with {arguments:?}, but its help says: {default}"
+                );
+            }
+        };
+        for name in OptimizerName::value_variants() {
+            check(format!("--optimizer {}", typed_name(*name)));
+        }
+        for name in ScheduleName::value_variants() {
+            check(format!("--schedule {}", typed_name(*name)));
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Keeps the house: a kernel has three rooms, nobody names what stands above, and only `gpu` makes
+//! GPU objects.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Who may name whom: each module of `src`, then the modules that it may name (its own aside), and
+/// wgpu. Names go up in this list only, so nothing goes in circles.
+///
+/// This is about the code that users run: a test may name what it likes.
+const MAY_NAME: [(&str, &[&str]); 13] = [
+    // The CPU's half never names wgpu.
+    ("error", &[]),
+    ("options", &["error"]),
+    ("random", &[]),
+    ("data", &["error", "options", "random"]),
+    ("parameters", &["error", "options", "random"]),
+    ("reference", &["data", "error", "options", "parameters"]),
+    ("evaluation", &["data", "error", "options", "reference"]),
+    // The GPU's half. `gpu` knows nothing of networks, `kernels` know matrices and no layers.
+    ("gpu", &["error", "wgpu"]),
+    ("kernels", &["error", "gpu", "options", "wgpu"]),
+    ("layout", &["error", "gpu", "parameters", "wgpu"]),
+    ("network", &["error", "gpu", "kernels", "layout", "options", "parameters", "wgpu"]),
+    ("inference", &["data", "error", "gpu", "kernels", "layout", "network", "options", "wgpu"]),
+    ("trainer", &["data", "error", "gpu", "kernels", "layout", "network", "options", "wgpu"]),
+];
+
+/// What the reference has besides the kernels' twins: what calls them in order.
+const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
+
+/// What the tests of `src` share.
+const TEST_FILES: [&str; 2] = ["src/gpu/test_device.rs", "src/gpu/testing.rs"];
+
+/// Calls that only `gpu` makes: they create GPU objects, write, submit or wait.
+const ONLY_GPU: [&str; 4] = [".create_", ".write_buffer(", "queue.submit(", "device.poll("];
+
+/// The device is the app's: nobody makes one or sets a handler on it. And the compiler is to check
+/// all memory accesses.
+const NOBODY: [&str; 5] = [
+    "request_adapter(",
+    "request_device(",
+    "on_uncaptured_error(",
+    "set_device_lost_callback(",
+    "unsafe ",
+];
+
+const MOST_LINES: usize = 450;
+
+/// Names that say nothing of what is inside.
+const EMPTY_NAMES: [&str; 8] =
+    ["util", "utils", "helper", "helpers", "common", "misc", "type", "types"];
+
+#[test]
+fn every_kernel_has_its_shader_its_room_and_its_twin() {
+    let shaders = stems("shaders", "wgsl");
+    assert!(!shaders.is_empty(), "there are no shaders");
+    let [rooms, mut twins] = ["src/kernels", "src/reference"].map(|folder| stems(folder, "rs"));
+    for name in REFERENCE_ONLY {
+        assert!(twins.remove(name), "src/reference/{name}.rs is gone");
+    }
+    assert_eq!(shaders, rooms, "shaders (left) and their rooms in src/kernels (right)");
+    assert_eq!(shaders, twins, "shaders (left) and their twins in src/reference (right)");
+}
+
+#[test]
+fn names_go_up_the_list_only() {
+    let listed: BTreeSet<String> =
+        MAY_NAME.iter().map(|(module, _)| (*module).to_owned()).collect();
+    let mut found = stems("src", "rs");
+    found.remove("lib");
+    assert_eq!(found, listed, "modules of src (left) and of this list (right)");
+    for (line, (module, names)) in MAY_NAME.iter().enumerate() {
+        for name in *names {
+            let is_above = MAY_NAME[..line].iter().any(|(above, _)| above == name);
+            assert!(is_above || *name == "wgpu", "{module} → {name} goes down the list");
+        }
+    }
+}
+
+#[test]
+fn modules_name_what_they_may() {
+    let mut faults = Vec::new();
+    for (path, code) in library() {
+        let depth = path.components().count() - 1;
+        let module = path.components().nth(1).expect("a file in src").as_os_str();
+        let module = Path::new(module).file_stem().and_then(|stem| stem.to_str()).expect("UTF-8");
+        let Some((_, may_name)) = MAY_NAME.iter().find(|(listed, _)| *listed == module) else {
+            assert_eq!(module, "lib", "{} is in no module of the list", path.display());
+            continue;
+        };
+        for name in names(&code) {
+            if name != module && !may_name.contains(&name) {
+                faults.push(format!("{} names {name}", path.display()));
+            }
+        }
+        if code.contains(&"super::".repeat(depth)) {
+            faults.push(format!("{} leaves {module} by super, not by crate", path.display()));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn only_gpu_makes_gpu_objects() {
+    let mut faults = Vec::new();
+    for (path, code) in library() {
+        let is_gpu = path == Path::new("src/gpu.rs") || path.starts_with("src/gpu");
+        let only_gpu = ONLY_GPU.iter().filter(|_| !is_gpu);
+        for call in only_gpu.chain(&NOBODY).filter(|call| code.contains(**call)) {
+            faults.push(format!("{} has {call}", path.display()));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn files_are_short_and_have_telling_names() {
+    let folders = ["benches", "cli", "examples", "shaders", "src", "tests"];
+    let files = folders.into_iter().flat_map(|folder| [files(folder, "rs"), files(folder, "wgsl")]);
+    for path in files.flatten() {
+        let lines = read(&path).lines().count();
+        assert!(lines <= MOST_LINES, "{} has {lines} lines: {MOST_LINES} at most", path.display());
+        let says_nothing = path
+            .with_extension("")
+            .components()
+            .any(|part| EMPTY_NAMES.iter().any(|name| part.as_os_str() == *name));
+        assert!(!says_nothing, "{} does not say what is inside", path.display());
+    }
+}
+
+/// The library's files with their code: what is left without comments and tests.
+fn library() -> impl Iterator<Item = (PathBuf, String)> {
+    files("src", "rs")
+        .into_iter()
+        .filter(|path| !TEST_FILES.iter().any(|test| path == Path::new(test)))
+        .map(|path| {
+            let code = code(&read(&path));
+            (path, code)
+        })
+}
+
+/// Leaves out comments, and items behind `#[cfg(test)]`: as rustfmt writes them, an item ends with
+/// the first line that is indented like its attribute and ends in `;` or `}`.
+fn code(text: &str) -> String {
+    let mut code = String::new();
+    let mut lines = text.lines().map(|line| line.split("//").next().unwrap_or_default().trim_end());
+    while let Some(line) = lines.next() {
+        let indentation = line.len() - line.trim_start().len();
+        if line.trim_start() == "#[cfg(test)]" {
+            lines.find(|line| {
+                line.len() - line.trim_start().len() == indentation && line.ends_with([';', '}'])
+            });
+        } else {
+            code.push_str(line);
+            code.push('\n');
+        }
+    }
+    code
+}
+
+/// The modules that the code names by `crate::`; and wgpu, if it is named.
+fn names(code: &str) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for (place, found) in code.match_indices("crate::") {
+        names.extend(first_names(&code[place + found.len()..]));
+    }
+    let is_wgpu = |(place, _): (usize, &str)| !code[..place].ends_with(is_of_name);
+    if code.match_indices("wgpu::").any(is_wgpu) || code.contains("use wgpu;") {
+        names.insert("wgpu");
+    }
+    names
+}
+
+/// The first name of a path, or of each member of a list in braces.
+fn first_names(path: &str) -> Vec<&str> {
+    let Some(list) = path.strip_prefix('{') else { return vec![first_name(path)] };
+    let mut names = vec![first_name(list)];
+    let mut depth = 1;
+    for (place, character) in list.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => names.push(first_name(&list[place + 1..])),
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    // A list may end in a comma.
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+fn first_name(path: &str) -> &str {
+    let path = path.trim_start();
+    path.split(|character| !is_of_name(character)).next().unwrap_or_default()
+}
+
+fn is_of_name(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
+}
+
+/// The names of the files that lie in a folder itself.
+fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
+    files(folder, extension)
+        .into_iter()
+        .filter(|path| path.parent() == Some(Path::new(folder)))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect()
+}
+
+/// The files in a folder and in those below it, as paths from the root of the repository.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![PathBuf::from(folder)];
+    while let Some(folder) = folders.pop() {
+        // A folder that does not exist has no files.
+        for entry in fs::read_dir(root().join(&folder)).into_iter().flatten() {
+            let path = folder.join(entry.expect("an entry of a folder").file_name());
+            if root().join(&path).is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(root().join(path))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

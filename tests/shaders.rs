@@ -1,0 +1,184 @@
+//! Every kernel's text is WGSL that any WebGPU device takes, as naga sees it: no adapter is needed.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use naga::back::pipeline_constants::process_overrides;
+use naga::front::wgsl::{Frontend, Options};
+use naga::proc::Layouter;
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ShaderStage};
+
+/// The texts that a room compiles, composed as it composes them: a kernel's file and the shared files
+/// that follow it in one `concat!`.
+fn texts(room: &str) -> Vec<String> {
+    let room = room.split("#[cfg(test)]").next().unwrap_or_default();
+    let mut texts: Vec<String> = Vec::new();
+    for rest in room.split("include_str!(\"../../shaders/").skip(1) {
+        let path = rest.split('"').next().unwrap_or_default();
+        let text = read(&format!("shaders/{path}"));
+        match texts.last_mut() {
+            Some(last) if path.starts_with("shared/") => last.push_str(&text),
+            _ => texts.push(text),
+        }
+    }
+    texts
+}
+
+/// The sizes of workgroups, which rooms write as `const NAME: u32 = …;`, by their names.
+fn sizes(room: &str) -> HashMap<String, f64> {
+    let kernels = read("src/kernels.rs");
+    let size = |line: &str| {
+        let (name, value) = line.split_once("const ")?.1.split_once(": u32 = ")?;
+        Some((name.to_owned(), value.strip_suffix(';')?.parse().ok()?))
+    };
+    kernels.lines().chain(room.lines()).filter_map(size).collect()
+}
+
+/// Calls `check` with the name and the room of every kernel.
+fn for_each_kernel(mut check: impl FnMut(&str, &str)) {
+    let shaders = fs::read_dir(root().join("shaders")).expect("the folder of shaders");
+    let mut names: Vec<String> = shaders
+        .filter_map(|entry| {
+            let path = entry.expect("an entry of a folder").path();
+            let name = path.file_stem()?.to_str()?.to_owned();
+            (path.extension()? == "wgsl").then_some(name)
+        })
+        .collect();
+    names.sort();
+    assert!(!names.is_empty(), "there are no shaders");
+    for name in names {
+        check(&name, &read(&format!("src/kernels/{name}.rs")));
+    }
+}
+
+fn parse(name: &str, text: &str) -> Module {
+    let path = format!("shaders/{name}.wgsl");
+    let options = Options { parse_doc_comments: false, capabilities: Capabilities::empty() };
+    Frontend::new_with_options(options)
+        .parse(text)
+        .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(text, &path)))
+}
+
+#[test]
+fn kernels_are_valid_without_features_and_within_the_default_limits() {
+    for_each_kernel(|name, room| {
+        let texts = texts(room);
+        assert!(!texts.is_empty(), "src/kernels/{name}.rs includes no shader");
+        for text in texts {
+            check_limits(name, &text, &sizes(room));
+        }
+    });
+}
+
+fn check_limits(name: &str, text: &str, sizes: &HashMap<String, f64>) {
+    let limits = wgpu::Limits::default();
+    let module = parse(name, text);
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .unwrap_or_else(|error| {
+            panic!("{}", error.emit_to_string_with_path(text, &format!("shaders/{name}.wgsl")))
+        });
+    let storage_buffers = module
+        .global_variables
+        .iter()
+        .filter(|(_, variable)| matches!(variable.space, AddressSpace::Storage { .. }))
+        .count() as u32;
+    let most = limits.max_storage_buffers_per_shader_stage;
+    assert!(
+        storage_buffers <= most,
+        "{name} has {storage_buffers} storage buffers: {most} at most"
+    );
+    // What an override stands for matters if it is a size, and not if it is the number of a choice or
+    // what the kernel computes with.
+    let constants = module
+        .overrides
+        .iter()
+        .filter_map(|(_, value)| value.name.clone())
+        .map(|name| (name.clone(), sizes.get(&name).copied().unwrap_or(1.0)))
+        .collect();
+    assert!(!module.entry_points.is_empty(), "{name} has no entry point");
+    for entry_point in &module.entry_points {
+        let entry_point = (ShaderStage::Compute, entry_point.name.as_str());
+        let (module, _) = process_overrides(&module, &info, Some(entry_point), &constants)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        check_workgroup(name, &module, &limits);
+    }
+}
+
+/// Of a module with one entry point and no overrides.
+fn check_workgroup(name: &str, module: &Module, limits: &wgpu::Limits) {
+    let [x, y, z] = module.entry_points[0].workgroup_size;
+    let most = limits.max_compute_invocations_per_workgroup;
+    assert!(
+        x * y * z <= most && z <= limits.max_compute_workgroup_size_z,
+        "{name} has workgroups of {x} × {y} × {z}: {most} invocations at most"
+    );
+    assert!(x * y * z > 1, "{name}: its room has no `const` of the name of its workgroup's size");
+    let mut layouter = Layouter::default();
+    layouter.update(module.to_ctx()).expect("valid types have a layout");
+    let bytes: u32 = module
+        .global_variables
+        .iter()
+        .filter(|(_, variable)| variable.space == AddressSpace::WorkGroup)
+        .map(|(_, variable)| layouter[variable.ty].size.next_multiple_of(16))
+        .sum();
+    let most = limits.max_compute_workgroup_storage_size;
+    assert!(bytes <= most, "{name} has {bytes} bytes of workgroup memory: {most} at most");
+}
+
+/// As the gpu layer binds them: all in group 0, the uniform first, the buffers behind it.
+#[test]
+fn bindings_are_a_uniform_and_then_buffers() {
+    for_each_kernel(|name, room| {
+        for text in texts(room) {
+            let module = parse(name, &text);
+            let variables = module.global_variables.iter().map(|(_, variable)| variable);
+            let mut next = 0;
+            for variable in variables {
+                let Some(binding) = &variable.binding else { continue };
+                let place = (binding.group, binding.binding);
+                assert_eq!(place, (0, next), "{name}: group and binding of {:?}", variable.name);
+                let is_uniform = variable.space == AddressSpace::Uniform;
+                assert_eq!(is_uniform, next == 0, "{name}: binding 0 is the uniform, no other is");
+                next += 1;
+            }
+            assert!(next > 1, "{name} binds nothing");
+        }
+    });
+}
+
+/// "Normalize, backward: …" opens `normalize_backward.wgsl`, and is the first that its room includes.
+#[test]
+fn shaders_open_with_their_names() {
+    for_each_kernel(|name, room| {
+        let text = read(&format!("shaders/{name}.wgsl"));
+        let title = text.strip_prefix("// ").and_then(|text| text.split(':').next());
+        let title = title.unwrap_or_default().to_lowercase().replace(", ", "_").replace(' ', "_");
+        assert_eq!(title, name, "shaders/{name}.wgsl opens with a comment that names it");
+        let first = texts(room).into_iter().next().unwrap_or_default();
+        assert!(first.starts_with(&text), "src/kernels/{name}.rs includes another shader first");
+    });
+}
+
+/// Functions that nobody appends are nobody's.
+#[test]
+fn every_shared_file_has_its_users_and_opens_with_a_comment() {
+    let mut rooms = String::new();
+    for_each_kernel(|_, room| rooms.push_str(room));
+    for entry in fs::read_dir(root().join("shaders/shared")).expect("the folder of shared files") {
+        let name = entry.expect("an entry of a folder").file_name();
+        let name = format!("shaders/shared/{}", name.display());
+        assert!(rooms.contains(&name), "no room includes {name}");
+        assert!(read(&name).starts_with("// "), "{name} does not open with a comment");
+    }
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
