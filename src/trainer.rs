@@ -267,10 +267,14 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if there are not as many, [`Error::DeviceLost`], and what wgpu reports.
+    /// [`Error::Length`] if there are not as many, [`Error::Option`] for none, [`Error::DeviceLost`],
+    /// and what wgpu reports.
     pub fn metrics(&self, steps: u32) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
         let kept = self.steps.min(HISTORY.into());
-        let reading = if u64::from(steps) > kept || steps == 0 {
+        let reading = if steps == 0 {
+            let expected = "at least 1";
+            Err(Error::Option { option: "steps", value: steps.to_string(), expected })
+        } else if u64::from(steps) > kept {
             Err(Error::Length {
                 what: "the history",
                 found: kept,
