@@ -47,13 +47,15 @@ fn reduce_column(column: u32, local_column: u32, lane: u32) {
     let rows = select(0u, shape.rows, is_column);
     let count = f32(shape.rows);
 
+    // Sums of differences from the first row lose nothing to a large mean.
+    let safe_column = min(column, shape.columns - 1u);
+    let first_row = grad_outputs[safe_column];
     var sum = 0.0;
     for (var row = lane; row < rows; row += LANES) {
-        sum += grad_outputs[row * shape.columns + column];
+        sum += grad_outputs[row * shape.columns + column] - first_row;
     }
-    let grad_center = lane_sum(sum, local_column, lane) / count;
+    let grad_center = first_row + lane_sum(sum, local_column, lane) / count;
 
-    let safe_column = min(column, shape.columns - 1u);
     let center = mean[safe_column];
     let rest = mean[shape.columns + safe_column];
     let inverse_std = 1.0 / sqrt(variance[safe_column] + EPSILON);

@@ -123,6 +123,11 @@ impl Trainer {
         self.steps
     }
 
+    /// What a step on a full batch consists of, in order: for whoever wants to time its parts.
+    pub fn dispatches(&self) -> &[Dispatch] {
+        &self.step
+    }
+
     /// Sets the learning rate, before the schedule, of the steps that are not encoded yet.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ pub(crate) struct Kernel {
 /// A kernel bound to its buffers: encode it as often as you like.
 #[derive(Clone, Debug)]
 pub struct Dispatch {
+    name: String,
     pipeline: ComputePipeline,
     bindings: BindGroup,
     workgroups: [u32; 3],
@@ -78,7 +79,8 @@ impl Kernel {
         matrices: &[&Matrix],
         workgroups: [u32; 3],
     ) -> Result<Dispatch> {
-        let label = format!("ztilde/{place}/{}", self.name);
+        let name = format!("{place}/{}", self.name);
+        let label = format!("ztilde/{name}");
         let bindings = guarded(device, || {
             let uniform = device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
                 label: Some(&label),
@@ -97,11 +99,16 @@ impl Kernel {
                 entries: &entries,
             })
         })?;
-        Ok(Dispatch { pipeline: self.pipeline.clone(), bindings, workgroups })
+        Ok(Dispatch { name, pipeline: self.pipeline.clone(), bindings, workgroups })
     }
 }
 
 impl Dispatch {
+    /// Where it is and what it does: `layer 2/normalize`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Records the kernel into the caller's pass.
     pub fn encode(&self, pass: &mut ComputePass<'_>) {
         let [x, y, z] = self.workgroups;
