@@ -6,7 +6,7 @@ use super::step;
 use super::{Trainer, check_rows};
 use crate::data::{Dataset, Targets, batches, shuffled_order};
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Gpu, Matrix, guarded};
+use crate::gpu::{Dispatch, Gpu, Matrix};
 use crate::kernels::gather_rows::{self, GatherRows};
 use crate::options::Remainder;
 
@@ -163,13 +163,13 @@ impl TrainingData {
     pub(super) fn prepare(&mut self, gpu: &Gpu, steps: u64) -> Result<()> {
         if self.steps_left() == 0 {
             let order = shuffled_order(self.rows, self.seed, self.epoch);
-            guarded(&gpu.device, || gpu.write(&self.order, 1, &order))?;
+            gpu.write(&self.order, 1, &order)?;
             self.epoch += 1;
             self.position = 0;
         }
         let first_step = steps - u64::from(self.position);
         if first_step != self.first_step {
-            guarded(&gpu.device, || gpu.write(&self.order, 0, &[first_step as u32]))?;
+            gpu.write(&self.order, 0, &[first_step as u32])?;
             self.first_step = first_step;
         }
         Ok(())
@@ -251,7 +251,7 @@ fn upload_parts<T: bytemuck::NoUninit>(
         .map(|chunk| {
             let part_rows = (chunk.len() / columns as usize) as u32;
             let part = gpu.matrix(label, part_rows, columns)?;
-            guarded(&gpu.device, || gpu.write(part.buffer(), 0, chunk))?;
+            gpu.write(part.buffer(), 0, chunk)?;
             let first = first_row;
             first_row += part_rows;
             Ok((first, part))
