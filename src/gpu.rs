@@ -70,8 +70,15 @@ impl Gpu {
     }
 
     /// Writes before everything that is submitted from now on.
-    pub(crate) fn write<T: bytemuck::NoUninit>(&self, buffer: &Buffer, first: u64, values: &[T]) {
-        self.queue.write_buffer(buffer, 4 * first, bytemuck::cast_slice(values));
+    pub(crate) fn write<T: bytemuck::NoUninit>(
+        &self,
+        buffer: &Buffer,
+        first: u64,
+        values: &[T],
+    ) -> Result<()> {
+        guarded(&self.device, || {
+            self.queue.write_buffer(buffer, 4 * first, bytemuck::cast_slice(values));
+        })
     }
 
     /// Records commands and submits them; does not wait.

@@ -3,7 +3,7 @@
 use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor};
 
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Gpu, Matrix, guarded, read};
+use crate::gpu::{Dispatch, Gpu, Matrix, read};
 use crate::layout::Learned;
 use crate::network::{Activations, Network, Statistics};
 
@@ -113,7 +113,7 @@ fn start_prediction(
     let values = rows as u64 * u64::from(network.outputs());
     let output_buffer = gpu.buffer("prediction/outputs", values)?;
     let inference = Inference::new(network, &input_buffer, &output_buffer, rows as u32)?;
-    guarded(&gpu.device, || gpu.write(&input_buffer, 0, inputs))?;
+    gpu.write(&input_buffer, 0, inputs)?;
     gpu.submit("ztilde/prediction", |encoder| inference.encode(encoder))?;
     Ok(read(gpu, &output_buffer, 0, values))
 }

@@ -112,10 +112,10 @@ impl Network {
         let layout = LearnedLayout::new(&parameters.layers);
         let learned_matrix = gpu.matrix("parameters", 1, layout.length()?)?;
         let buffer = learned_matrix.buffer().clone();
-        gpu.write(&buffer, 0, &layout.pack(&parameters.layers));
+        gpu.write(&buffer, 0, &layout.pack(&parameters.layers))?;
         let running_layout = RunningLayout::new(&parameters.layers);
         let running_statistics = gpu.buffer("running statistics", running_layout.length())?;
-        gpu.write(&running_statistics, 0, &running_layout.pack(&parameters.layers));
+        gpu.write(&running_statistics, 0, &running_layout.pack(&parameters.layers))?;
         let Parameters { activation, epsilon, momentum, .. } = *parameters;
         Ok(Self {
             activation,

@@ -1,5 +1,7 @@
 //! The choices that an app makes, as plain data: what the network computes, and how it learns.
 
+use std::fmt::Display;
+
 use crate::error::{Error, Result};
 
 /// The function after each hidden layer.
@@ -123,10 +125,8 @@ impl Default for NetworkOptions {
 
 impl NetworkOptions {
     pub(crate) fn check(&self) -> Result<()> {
-        check("epsilon", self.epsilon.into(), "finite and above 0", |value| value > 0.0)?;
-        check("momentum", self.momentum.into(), "between 0 and 1", |value| {
-            (0.0..=1.0).contains(&value)
-        })
+        check("epsilon", self.epsilon, "finite and above 0", |value| value > 0.0)?;
+        check("momentum", self.momentum, "between 0 and 1", |value| (0.0..=1.0).contains(&value))
     }
 }
 
@@ -346,7 +346,7 @@ impl Default for TrainerOptions {
 
 impl TrainerOptions {
     pub(crate) fn check(&self) -> Result<()> {
-        check("batch_size", self.batch_size.into(), "at least 1", |value| value >= 1.0)?;
+        check("batch_size", self.batch_size, "at least 1", |value| value >= 1.0)?;
         if let Some(norm) = self.clip_norm {
             check("clip_norm", norm, "finite and above 0", |value| value > 0.0)?;
         }
@@ -356,12 +356,17 @@ impl TrainerOptions {
 
 fn check(
     option: &'static str,
-    value: f64,
+    value: impl Into<f64> + Copy + Display,
     expected: &'static str,
     accepts: impl Fn(f64) -> bool,
 ) -> Result<()> {
-    if value.is_finite() && accepts(value) {
+    let exact: f64 = value.into();
+    // The GPU computes in f32, where 1e-60 is 0 and 1e60 infinite.
+    let rounded = f64::from(exact as f32);
+    if rounded.is_finite() && accepts(rounded) {
         return Ok(());
     }
-    Err(Error::Option { option, value: value.to_string(), expected })
+    let lost_in_rounding = exact.is_finite() && accepts(exact);
+    let in_f32 = if lost_in_rounding { format!(" ({rounded} in f32)") } else { String::new() };
+    Err(Error::Option { option, value: format!("{value}{in_f32}"), expected })
 }

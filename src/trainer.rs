@@ -7,7 +7,7 @@ use wgpu::{Buffer, BufferUsages, CommandEncoder, ComputePassDescriptor};
 
 use crate::data::{Dataset, Targets};
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Matrix, guarded, read};
+use crate::gpu::{Dispatch, Matrix, read};
 use crate::kernels::gather_rows::GatherRows;
 use crate::kernels::update;
 use crate::network::Network;
@@ -156,14 +156,12 @@ impl Trainer {
         self.check_batch(inputs, &targets)?;
         self.write_rates(1)?;
         let gpu = self.network.gpu();
-        guarded(&gpu.device, || {
-            gpu.write(self.memory.inputs.buffer(), 0, inputs);
-            let target_buffer = self.memory.targets.buffer();
-            match &targets {
-                Targets::Classes(classes) => gpu.write(target_buffer, 0, classes),
-                Targets::Values(values) => gpu.write(target_buffer, 0, values),
-            }
-        })?;
+        gpu.write(self.memory.inputs.buffer(), 0, inputs)?;
+        let target_buffer = self.memory.targets.buffer();
+        match &targets {
+            Targets::Classes(classes) => gpu.write(target_buffer, 0, classes)?,
+            Targets::Values(values) => gpu.write(target_buffer, 0, values)?,
+        }
         gpu.submit("ztilde/step", |encoder| encode(encoder, &self.step))?;
         self.count_step(self.options.batch_size);
         Ok(())
@@ -224,7 +222,7 @@ impl Trainer {
         }
         let mut left = steps;
         while left > 0 {
-            data.begin_epoch_if_due(self.network.gpu(), self.steps)?;
+            data.prepare(self.network.gpu(), self.steps)?;
             let count = left.min(data.steps_left()).min(self.steps_per_submission());
             self.write_rates(count.into())?;
             let batches = data.batches(count, &self.step);
@@ -272,10 +270,14 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if there are not as many, [`Error::DeviceLost`], and what wgpu reports.
+    /// [`Error::Length`] if there are not as many, [`Error::Option`] for none, [`Error::DeviceLost`],
+    /// and what wgpu reports.
     pub fn metrics(&self, steps: u32) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
         let kept = self.steps.min(HISTORY.into());
-        let reading = if u64::from(steps) > kept || steps == 0 {
+        let reading = if steps == 0 {
+            let expected = "at least 1";
+            Err(Error::Option { option: "steps", value: steps.to_string(), expected })
+        } else if u64::from(steps) > kept {
             Err(Error::Length {
                 what: "the history",
                 found: kept,
@@ -333,7 +335,7 @@ impl Trainer {
             let rates: Vec<[f32; 4]> =
                 (first..end).map(|step| update::rates(&self.options.optimizer, step + 1)).collect();
             let place = 4 * (first % u64::from(HISTORY));
-            guarded(&gpu.device, || gpu.write(self.memory.rates.buffer(), place, &rates))?;
+            gpu.write(self.memory.rates.buffer(), place, &rates)?;
             self.steps_with_rates = end;
         }
         Ok(())

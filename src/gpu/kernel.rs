@@ -1,10 +1,9 @@
 //! A compute pipeline, and a pipeline bound to its buffers.
 
-use wgpu::util::DeviceExt;
-use wgpu::{BindGroup, BindGroupEntry, BufferUsages, ComputePass, ComputePipeline, Device};
+use wgpu::{BindGroup, BindGroupEntry, Buffer, BufferUsages, ComputePass, ComputePipeline, Device};
 
 use super::{Matrix, guarded};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The most workgroups that WebGPU promises for one dimension of a dispatch. Kernels walk on in
 /// strides when there is more work than that.
@@ -81,12 +80,8 @@ impl Kernel {
     ) -> Result<Dispatch> {
         let name = format!("{place}/{}", self.name);
         let label = format!("ztilde/{name}");
+        let uniform = uniform_buffer(device, &label, uniform)?;
         let bindings = guarded(device, || {
-            let uniform = device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-                label: Some(&label),
-                contents: uniform,
-                usage: BufferUsages::UNIFORM,
-            });
             let resources = std::iter::once(uniform.as_entire_binding())
                 .chain(matrices.iter().map(|m| m.binding()));
             let entries: Vec<_> = (0..)
@@ -116,6 +111,24 @@ impl Dispatch {
         pass.set_bind_group(0, &self.bindings, &[]);
         pass.dispatch_workgroups(x, y, z);
     }
+}
+
+/// A buffer with these contents. wgpu's own function for that panics where the device is lost.
+fn uniform_buffer(device: &Device, label: &str, contents: &[u8]) -> Result<Buffer> {
+    let buffer = guarded(device, || {
+        device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: contents.len() as u64,
+            usage: BufferUsages::UNIFORM,
+            mapped_at_creation: true,
+        })
+    })?;
+    buffer
+        .get_mapped_range_mut(..)
+        .map_err(|error| Error::DeviceLost(error.to_string()))?
+        .copy_from_slice(contents);
+    buffer.unmap();
+    Ok(buffer)
 }
 
 /// How many workgroups of `size` it takes for `items`; kernels walk on where there are not enough.

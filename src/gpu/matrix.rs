@@ -22,10 +22,14 @@ impl Matrix {
     /// # Errors
     ///
     /// [`Error::Length`] if the buffer ends before the matrix does, [`Error::Refused`] if the matrix
-    /// is empty or does not start on a multiple of the device's
-    /// `min_storage_buffer_offset_alignment` when it is bound.
+    /// is empty, or, when it is bound, if it does not start on a multiple of the device's
+    /// `min_storage_buffer_offset_alignment`.
     pub fn new(buffer: &Buffer, first: u64, rows: u32, columns: u32) -> Result<Self> {
-        let needed = first + u64::from(rows) * u64::from(columns);
+        if rows == 0 || columns == 0 {
+            // wgpu would bind the rest of the buffer.
+            return Err(Error::Refused(format!("a matrix of {rows} × {columns} is empty")));
+        }
+        let needed = first.saturating_add(u64::from(rows) * u64::from(columns));
         let found = buffer.size() / 4;
         if found < needed {
             let why = format!("{first} before it, then {rows} × {columns}");
@@ -66,7 +70,6 @@ impl Matrix {
         BindingResource::Buffer(BufferBinding {
             buffer: &self.buffer,
             offset: self.offset,
-            // An empty matrix is an error of wgpu's: a binding holds at least one value.
             size: wgpu::BufferSize::new(4 * self.values()),
         })
     }

@@ -49,12 +49,15 @@ fn start(gpu: &Gpu, buffer: &Buffer, offset: u64, size: u64) -> Result<Reading> 
     })?;
     let state = Arc::new(Mutex::new(State::default()));
     let callback_state = Arc::clone(&state);
-    staging.map_async(wgpu::MapMode::Read, .., move |result| {
-        let mut state = callback_state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.result = Some(result);
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
+    // The error of a lost device; the callback is told as well, and the future then says so.
+    let _ = guarded(&gpu.device, || {
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            let mut state = callback_state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.result = Some(result);
+            if let Some(waker) = state.waker.take() {
+                waker.wake();
+            }
+        });
     });
     Ok(Reading { device: gpu.device.clone(), staging, state })
 }

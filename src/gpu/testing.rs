@@ -47,7 +47,7 @@ impl TestGpu {
     pub(crate) fn upload(&self, values: &Array2<f64>) -> Matrix {
         let matrix = self.zeros([values.nrows() as u32, values.ncols() as u32]);
         let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-        self.gpu.write(matrix.buffer(), 0, &values);
+        self.gpu.write(matrix.buffer(), 0, &values).expect("the matrix is as large as that");
         matrix
     }
 
@@ -57,7 +57,7 @@ impl TestGpu {
 
     pub(crate) fn upload_integers(&self, values: &[u32]) -> Matrix {
         let matrix = self.zeros([1, values.len() as u32]);
-        self.gpu.write(matrix.buffer(), 0, values);
+        self.gpu.write(matrix.buffer(), 0, values).expect("the matrix is as large as that");
         matrix
     }
 

@@ -102,7 +102,7 @@ impl Memory {
         let has_class_targets = options.loss.has_class_targets();
         let targets = if has_class_targets { [1, rows] } else { [rows, network.outputs()] };
         let clip_scale = gpu.matrix("trainer/clip scale", 1, 1)?;
-        gpu.write(clip_scale.buffer(), 0, &[1_f32]);
+        gpu.write(clip_scale.buffer(), 0, &[1_f32])?;
         let layout = network.layout();
         let length = layout.length()?;
         let gradients = gpu.matrix("trainer/gradients", 1, length)?;

@@ -6,7 +6,7 @@ use super::step;
 use super::{Trainer, check_rows};
 use crate::data::{Dataset, Targets, batches, shuffled_order};
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Gpu, Matrix, guarded};
+use crate::gpu::{Dispatch, Gpu, Matrix};
 use crate::kernels::gather_rows::{self, GatherRows};
 use crate::options::Remainder;
 
@@ -25,6 +25,8 @@ pub struct TrainingData {
     position: u32,
     /// The step count at the epoch's beginning, then the order of its rows.
     order: Buffer,
+    /// The step count in `order`.
+    first_step: u64,
     /// Where the trainer wants its batches.
     batch_inputs: Matrix,
     batch_size: u32,
@@ -113,6 +115,7 @@ impl TrainingData {
             epoch: 0,
             position: steps_per_epoch,
             order: order.buffer().clone(),
+            first_step: 0,
             batch_inputs: memory.inputs.clone(),
             batch_size,
             // An epoch of one smaller batch has no full one.
@@ -155,16 +158,20 @@ impl TrainingData {
         if self.steps_left() == 0 { self.steps_per_epoch } else { self.steps_left() }
     }
 
-    /// Shuffles if the last epoch is over.
-    pub(super) fn begin_epoch_if_due(&mut self, gpu: &Gpu, steps: u64) -> Result<()> {
-        if self.steps_left() > 0 {
-            return Ok(());
+    /// Shuffles if the last epoch is over. `steps` are those of the trainer so far; those that it took
+    /// on other data since the epoch began count as taken before it.
+    pub(super) fn prepare(&mut self, gpu: &Gpu, steps: u64) -> Result<()> {
+        if self.steps_left() == 0 {
+            let order = shuffled_order(self.rows, self.seed, self.epoch);
+            gpu.write(&self.order, 1, &order)?;
+            self.epoch += 1;
+            self.position = 0;
         }
-        let mut order = vec![steps as u32];
-        order.extend(shuffled_order(self.rows, self.seed, self.epoch));
-        guarded(&gpu.device, || gpu.write(&self.order, 0, &order))?;
-        self.epoch += 1;
-        self.position = 0;
+        let first_step = steps - u64::from(self.position);
+        if first_step != self.first_step {
+            gpu.write(&self.order, 0, &[first_step as u32])?;
+            self.first_step = first_step;
+        }
         Ok(())
     }
 
@@ -244,7 +251,7 @@ fn upload_parts<T: bytemuck::NoUninit>(
         .map(|chunk| {
             let part_rows = (chunk.len() / columns as usize) as u32;
             let part = gpu.matrix(label, part_rows, columns)?;
-            guarded(&gpu.device, || gpu.write(part.buffer(), 0, chunk))?;
+            gpu.write(part.buffer(), 0, chunk)?;
             let first = first_row;
             first_row += part_rows;
             Ok((first, part))

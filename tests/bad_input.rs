@@ -1,0 +1,454 @@
+//! What an app can get wrong is an error that holds both numbers, and changes nothing: no panic, and
+//! nothing reaches the handler of uncaptured errors that the app may have set.
+
+mod read_buffer;
+#[path = "../src/gpu/test_device.rs"]
+mod test_device;
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use ndarray::Array2;
+use read_buffer::read_buffer;
+use wgpu::util::{BufferInitDescriptor, DeviceExt};
+use wgpu::{Buffer, BufferDescriptor, BufferUsages, Device, PollType, Queue};
+use ztilde::kernels::{Matrix, add_biases, batch_statistics};
+use ztilde::{
+    Dataset, Error, Inference, Layer, Loss, Method, Network, NetworkOptions, Optimizer, Parameters,
+    Remainder, Schedule, Targets, Trainer, TrainerOptions, block_on, required_limits,
+};
+
+const SIZES: [u32; 3] = [4, 6, 3];
+const ROWS: u32 = 8;
+const BOTH: BufferUsages = BufferUsages::STORAGE.union(BufferUsages::COPY_SRC);
+
+/// An app's device with WebGPU's default limits, whose handler keeps what it is told: one for all
+/// tests, each of which has error scopes of its own thread.
+#[derive(Clone)]
+struct App {
+    device: Device,
+    queue: Queue,
+    uncaptured: Arc<Mutex<Vec<String>>>,
+}
+
+impl App {
+    fn get() -> Self {
+        static APP: OnceLock<App> = OnceLock::new();
+        let make = || {
+            let (device, queue) = test_device::device();
+            let uncaptured = Arc::new(Mutex::new(Vec::new()));
+            let kept = Arc::clone(&uncaptured);
+            device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+                kept.lock().unwrap().push(error.to_string());
+            }));
+            Self { device, queue, uncaptured }
+        };
+        APP.get_or_init(make).clone()
+    }
+
+    fn network(&self) -> Network {
+        Network::new(&self.device, &self.queue, &SIZES, NetworkOptions::default()).unwrap()
+    }
+
+    fn trainer(&self, options: &TrainerOptions) -> Trainer {
+        Trainer::new(self.network(), options.clone()).unwrap()
+    }
+
+    fn parameters(&self, network: &Network) -> Parameters {
+        block_on(&self.device, network.parameters()).unwrap()
+    }
+
+    fn buffer(&self, values: u64, usage: BufferUsages) -> Buffer {
+        self.device.create_buffer(&BufferDescriptor {
+            label: None,
+            size: 4 * values,
+            usage,
+            mapped_at_creation: false,
+        })
+    }
+
+    fn upload<T: bytemuck::NoUninit>(&self, values: &[T]) -> Buffer {
+        let contents = bytemuck::cast_slice(values);
+        self.device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage: BOTH })
+    }
+
+    /// Lets the trainer do what must fail, then sees that it is the trainer that it was: the same
+    /// parameters, the same count of steps, and the same next steps as one that nothing was asked of.
+    fn assert_unchanged_by(&self, options: &TrainerOptions, misuse: impl FnOnce(&mut Trainer)) {
+        let [mut trainer, mut untouched] = [(); 2].map(|()| self.trainer(options));
+        let both_step = |trainers: [&mut Trainer; 2]| {
+            let [found, expected] = trainers.map(|trainer| {
+                trainer.step(&inputs(), targets(options.loss)).unwrap();
+                let metrics = block_on(&self.device, trainer.metrics(1)).unwrap();
+                (metrics, self.parameters(trainer.network()))
+            });
+            assert!(found == expected, "the next step is another one");
+        };
+        both_step([&mut trainer, &mut untouched]);
+        let before = self.parameters(trainer.network());
+        misuse(&mut trainer);
+        assert_eq!(trainer.steps(), 1);
+        assert_eq!(trainer.options(), options);
+        assert!(self.parameters(trainer.network()) == before, "the parameters changed");
+        both_step([&mut trainer, &mut untouched]);
+    }
+
+    /// Waits for everything that was submitted.
+    fn assert_silent(&self) {
+        self.device.poll(PollType::wait_indefinitely()).unwrap();
+        assert_eq!(*self.uncaptured.lock().unwrap(), [""; 0], "the app's handler was called");
+    }
+}
+
+fn inputs() -> Vec<f32> {
+    (0..ROWS * SIZES[0]).map(|value| (value as f32).sin()).collect()
+}
+
+fn targets(loss: Loss) -> Targets<'static> {
+    if loss.has_class_targets() {
+        (0..ROWS).map(|row| row % SIZES[2]).collect::<Vec<u32>>().into()
+    } else {
+        vec![0.5; (ROWS * SIZES[2]) as usize].into()
+    }
+}
+
+fn options(loss: Loss) -> TrainerOptions {
+    TrainerOptions { batch_size: ROWS, loss, ..Default::default() }
+}
+
+/// It is an error whose message holds all of these.
+#[track_caller]
+fn assert_refused<T>(result: Result<T, Error>, parts: &[&str]) {
+    let Err(error) = result else { panic!("accepted, without {parts:?}") };
+    let message = error.to_string();
+    for part in parts {
+        assert!(message.contains(part), "{message:?} does not hold {part:?}");
+    }
+}
+
+#[test]
+fn batches_that_do_not_fit_are_refused() {
+    let app = App::get();
+    for loss in Loss::ALL {
+        app.assert_unchanged_by(&options(loss), |trainer| {
+            let mut refused = |inputs: &[f32], targets, parts: &[&str]| {
+                assert_refused(trainer.step(inputs, targets), parts);
+            };
+            for length in [0, 31, 33] {
+                let values = length.to_string();
+                let parts = ["inputs holds", &values, "32 are needed", "8 rows × 4 features"];
+                refused(&vec![0.0; length], targets(loss), &parts);
+            }
+            let inputs = inputs();
+            if loss.has_class_targets() {
+                refused(&inputs, vec![0_u32; 7].into(), &["targets", "7 values", "8 are needed"]);
+                refused(&inputs, vec![0.5; 24].into(), &["softmax", "class index", "f32"]);
+                let classes = vec![0_u32, 1, 2, 0, 1, 3, 0, 0];
+                refused(&inputs, classes.into(), &["row 5", "class 3", "3 classes"]);
+                refused(&inputs, vec![u32::MAX; 8].into(), &["row 0", "4294967295", "3 classes"]);
+            } else {
+                refused(&inputs, vec![0.5; 8].into(), &["targets", "8 values", "24 are needed"]);
+                refused(&inputs, vec![0_u32; 8].into(), &[loss.name(), "f32", "class index"]);
+            }
+        });
+    }
+    app.assert_silent();
+}
+
+#[test]
+fn data_sets_that_do_not_fit_are_refused() {
+    let app = App::get();
+    let data = |rows: usize, features: usize, targets: Targets<'static>| {
+        Dataset::new(Array2::zeros([rows, features]), targets).unwrap()
+    };
+    let keep = TrainerOptions { remainder: Remainder::Keep, ..options(Loss::default()) };
+    app.assert_unchanged_by(&keep, |trainer| {
+        let refused = |dataset, parts: &[&str]| assert_refused(trainer.upload(&dataset), parts);
+        let parts = ["a row of the data set", "5 values", "4 are needed"];
+        refused(data(16, 5, vec![0_u32; 16].into()), &parts);
+        refused(data(16, 4, vec![3_u32; 16].into()), &["row 0", "class 3", "3 classes"]);
+        refused(data(16, 4, vec![0.5; 48].into()), &["softmax", "class index", "f32"]);
+        // Nine rows are a batch of eight and one of one.
+        refused(data(9, 4, vec![0_u32; 9].into()), &["1 row", "at least 2"]);
+        refused(data(1, 4, vec![0_u32; 1].into()), &["1 row", "at least 2"]);
+        let mut with_nan = Array2::zeros([8, 4]);
+        with_nan[[2, 3]] = f32::NAN;
+        let parts = ["row 2", "column 3", "NaN"];
+        assert_refused(Dataset::new(with_nan, vec![0_u32; 8]), &parts);
+    });
+    app.assert_unchanged_by(&options(Loss::MeanSquaredError), |trainer| {
+        let refused = |dataset, parts: &[&str]| assert_refused(trainer.upload(&dataset), parts);
+        refused(data(16, 4, vec![0.5; 32].into()), &["targets", "32 values", "48 are needed"]);
+        // There is no whole batch, and less than one is dropped.
+        refused(data(7, 4, vec![0.5; 21].into()), &["7 values", "8 are needed"]);
+    });
+    app.assert_silent();
+}
+
+/// A data set belongs to the trainer that uploaded it; the history holds what there was.
+#[test]
+fn what_is_not_the_trainers_is_refused() {
+    let app = App::get();
+    app.assert_unchanged_by(&options(Loss::default()), |trainer| {
+        let dataset = Array2::from_shape_vec([8, 4], inputs()).unwrap();
+        let dataset = Dataset::new(dataset, targets(Loss::default())).unwrap();
+        let mut data = app.trainer(&options(Loss::default())).upload(&dataset).unwrap();
+        assert_refused(trainer.train(&mut data, 1), &["another trainer"]);
+        assert_refused(block_on(&app.device, trainer.epoch(&mut data)), &["another trainer"]);
+        assert_eq!((data.epoch(), data.position()), (0, 0));
+
+        let metrics = |steps| block_on(&app.device, trainer.metrics(steps));
+        assert_refused(metrics(0), &["steps is 0", "at least 1"]);
+        assert_refused(metrics(2), &["holds 1 values", "2 are needed"]);
+        assert_refused(metrics(u32::MAX), &["holds 1 values", "4294967295 are needed"]);
+    });
+    let trainer = app.trainer(&options(Loss::default()));
+    let parts = ["holds 0 values", "1 are needed"];
+    assert_refused(block_on(&app.device, trainer.loss()), &parts);
+    app.assert_silent();
+}
+
+#[test]
+fn sizes_and_parameters_that_make_no_network_are_refused() {
+    let app = App::get();
+    let refused = |sizes: &[u32], parts: &[&str]| {
+        let network = Network::new(&app.device, &app.queue, sizes, NetworkOptions::default());
+        assert_refused(network, parts);
+    };
+    refused(&[], &["0 layer size", "at least 2"]);
+    refused(&[4], &["1 layer size", "[4]", "at least 2"]);
+    for sizes in [[0, 6, 3], [4, 0, 3], [4, 6, 0]] {
+        refused(&sizes, &["0 in", &format!("{sizes:?}")]);
+    }
+
+    let good = Parameters::initialize(&SIZES, &NetworkOptions::default()).unwrap();
+    let refused = |change: &dyn Fn(&mut Parameters), parts: &[&str]| {
+        let mut parameters = good.clone();
+        change(&mut parameters);
+        assert_refused(Network::from_parameters(&app.device, &app.queue, &parameters), parts);
+    };
+    refused(&|parameters| parameters.layers.clear(), &["0 layer"]);
+    refused(&|parameters| parameters.layers.truncate(1), &["1 layer", "linear"]);
+    let widen = |parameters: &mut Parameters| {
+        let Some(Layer::Linear { biases, .. }) = parameters.layers.last_mut() else { return };
+        *biases = vec![0.0; 4].into();
+    };
+    refused(&widen, &["4 values", "3 outputs"]);
+    let poison = |parameters: &mut Parameters| {
+        let Layer::Normalized { batch_norm, .. } = &mut parameters.layers[0] else { return };
+        batch_norm.gamma[2] = f32::NAN;
+    };
+    refused(&poison, &["value 2", "NaN", "finite"]);
+    app.assert_silent();
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    const NONE: [f64; 3] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+    let app = App::get();
+    let network = |options: NetworkOptions, name, value: f32| {
+        let network = Network::new(&app.device, &app.queue, &SIZES, options);
+        assert_refused(network, &[name, &format!("is {value},"), "must be"]);
+    };
+    for value in NONE.map(|value| value as f32).into_iter().chain([0.0, -1e-5]) {
+        network(NetworkOptions { epsilon: value, ..Default::default() }, "epsilon", value);
+    }
+    for value in NONE.map(|value| value as f32).into_iter().chain([-0.1, 1.1]) {
+        network(NetworkOptions { momentum: value, ..Default::default() }, "momentum", value);
+    }
+
+    let trainer = |options: TrainerOptions, name: &str, value: &str| {
+        let trainer = Trainer::new(app.network(), options);
+        assert_refused(trainer, &[name, &format!("is {value}"), "must be"]);
+    };
+    let none = TrainerOptions { batch_size: 0, ..Default::default() };
+    trainer(none, "batch_size", "0");
+    // The last two are 0 and infinite in the f32 that the GPU computes with.
+    for norm in NONE.into_iter().chain([0.0, -1.0, 1e-60, 1e60]) {
+        let options = TrainerOptions { clip_norm: Some(norm), ..Default::default() };
+        trainer(options, "clip_norm", &norm.to_string());
+    }
+    let optimizer = |optimizer, name: &str, value: f64| {
+        let options = TrainerOptions { optimizer, ..Default::default() };
+        trainer(options, name, &value.to_string());
+    };
+    let good = Optimizer::momentum(0.1, 0.9);
+    for value in NONE.into_iter().chain([0.0, -0.1, 1e-60, 1e60]) {
+        optimizer(Optimizer { learning_rate: value, ..good }, "learning_rate", value);
+    }
+    for value in NONE.into_iter().chain([-0.1]) {
+        optimizer(Optimizer { weight_decay: value, ..good }, "weight_decay", value);
+        let schedule = Schedule::Cosine { steps: 9, last: value };
+        optimizer(Optimizer { schedule, ..good }, "the schedule's last", value);
+    }
+    for value in NONE.into_iter().chain([0.0, -0.1]) {
+        let schedule = Schedule::Step { every: 9, factor: value };
+        optimizer(Optimizer { schedule, ..good }, "the schedule's factor", value);
+    }
+    let schedule = Schedule::Step { every: 0, factor: 0.5 };
+    optimizer(Optimizer { schedule, ..good }, "the schedule's every", 0.0);
+    let schedule = Schedule::Cosine { steps: 0, last: 0.5 };
+    optimizer(Optimizer { schedule, ..good }, "the schedule's steps", 0.0);
+
+    let method = |method, name: &str, value| optimizer(Optimizer::new(method, 0.1), name, value);
+    let adam = |beta1, beta2, epsilon| Method::Adam { beta1, beta2, epsilon, decoupled: true };
+    for value in NONE.into_iter().chain([-0.1, 1.0, 1.5]) {
+        for nesterov in [true, false] {
+            method(Method::Momentum { momentum: value, nesterov }, "momentum", value);
+        }
+        method(Method::RmsProp { smoothing: value, epsilon: 1e-8 }, "smoothing", value);
+        method(adam(value, 0.999, 1e-8), "beta1", value);
+        method(adam(0.9, value, 1e-8), "beta2", value);
+    }
+    for value in NONE.into_iter().chain([0.0, -1e-8, 1e-60]) {
+        let name = "the optimizer's epsilon";
+        method(Method::RmsProp { smoothing: 0.9, epsilon: value }, name, value);
+        method(adam(0.9, 0.999, value), name, value);
+    }
+
+    app.assert_unchanged_by(&options(Loss::default()), |trainer| {
+        for value in NONE.into_iter().chain([0.0, -0.1]) {
+            let parts = ["learning_rate", &format!("is {value}"), "above 0"];
+            assert_refused(trainer.set_learning_rate(value), &parts);
+        }
+    });
+    app.assert_silent();
+}
+
+#[test]
+fn a_batch_of_one_row_is_refused_where_it_would_be_normalized() {
+    let app = App::get();
+    let one = || TrainerOptions { batch_size: 1, ..Default::default() };
+    assert_refused(Trainer::new(app.network(), one()), &["1 row", "at least 2"]);
+    let plain = NetworkOptions { batch_norm: false, ..Default::default() };
+    let network = Network::new(&app.device, &app.queue, &SIZES, plain).unwrap();
+    let mut trainer = Trainer::new(network, one()).unwrap();
+    trainer.step(&[1.0; 4], &[2]).unwrap();
+    assert!(block_on(&app.device, trainer.loss()).unwrap() > 0.0);
+    app.assert_silent();
+}
+
+/// The default limits allow bindings of 128 MiB and buffers of 256 MiB.
+#[test]
+fn what_is_too_large_for_the_device_is_refused() {
+    let app = App::get();
+    for sizes in [&[6000, 6000, 10][..], &[100_000, 100_000], &[u32::MAX; 4]] {
+        let network = Network::new(&app.device, &app.queue, sizes, NetworkOptions::default());
+        let needed = required_limits(sizes, 2).max_storage_buffer_binding_size;
+        let weights = u64::from(sizes[0]).saturating_mul(sizes[1].into()).saturating_mul(4);
+        assert!(needed >= weights, "{sizes:?}: {weights} bytes of weights in {needed}");
+        let parts = ["parameters", "max_storage_buffer_binding_size", "134217728"];
+        assert_refused(network, &[&parts[..], &[&needed.to_string()]].concat());
+    }
+    // Four rows of the hidden layer's 6 floats more than fit.
+    let trainer = |batch_size| {
+        let options = TrainerOptions { batch_size, ..options(Loss::MeanSquaredError) };
+        Trainer::new(app.network(), options)
+    };
+    let parts = ["5592409 × 6", "134217816", "max_storage_buffer_binding_size", "134217728"];
+    assert_refused(trainer(5_592_409), &parts);
+    assert_refused(trainer(u32::MAX), &["4294967295", "134217728"]);
+    app.assert_silent();
+}
+
+#[test]
+fn buffers_that_do_not_fit_are_refused() {
+    let app = App::get();
+    let mut encoder = app.device.create_command_encoder(&Default::default());
+    app.assert_unchanged_by(&options(Loss::default()), |trainer| {
+        let [inputs, classes] = [32, 8].map(|values| app.buffer(values, BOTH));
+        let mut refused = |inputs: &Buffer, classes: &Buffer, parts: &[&str]| {
+            assert_refused(trainer.encode_step(&mut encoder, inputs, classes), parts);
+        };
+        let parts = ["the buffer of inputs", "31 values", "32 are needed", "8 × 4"];
+        refused(&app.buffer(31, BOTH), &classes, &parts);
+        let parts = ["the buffer of targets", "7 values", "8 are needed", "1 × 8"];
+        refused(&inputs, &app.buffer(7, BOTH), &parts);
+        let parts = ["the buffer of inputs", "COPY_SRC"];
+        refused(&app.buffer(32, BufferUsages::STORAGE), &classes, &parts);
+        let parts = ["the buffer of targets", "COPY_SRC"];
+        refused(&inputs, &app.buffer(8, BufferUsages::STORAGE), &parts);
+
+        let network = trainer.network();
+        let refused = |inputs: &Buffer, outputs: &Buffer, rows, parts: &[&str]| {
+            assert_refused(Inference::new(network, inputs, outputs, rows), parts);
+        };
+        let outputs = app.buffer(24, BOTH);
+        refused(&inputs, &outputs, 0, &["rows is 0", "at least 1"]);
+        let parts = ["the buffer of inputs", "32 values", "36 are needed", "9 × 4"];
+        refused(&inputs, &outputs, 9, &parts);
+        refused(&inputs, &outputs, u32::MAX, &["32 values", "17179869180 are needed"]);
+        let parts = ["the buffer of outputs", "23 values", "24 are needed", "8 × 3"];
+        refused(&inputs, &app.buffer(23, BOTH), 8, &parts);
+        refused(&inputs, &inputs, 8, &["the same buffer"]);
+        let copied = BufferUsages::COPY_SRC;
+        refused(&app.buffer(32, copied), &outputs, 8, &["STORAGE"]);
+        refused(&inputs, &app.buffer(24, copied), 8, &["STORAGE"]);
+
+        let predict = |inputs: &[f32], parts: &[&str]| {
+            assert_refused(block_on(&app.device, Inference::predict(network, inputs)), parts);
+        };
+        predict(&[], &["0 values", "4 are needed"]);
+        predict(&[0.0; 3], &["3 values", "4 are needed"]);
+        predict(&[0.0; 11], &["11 values", "8 are needed", "2 rows × 4 features"]);
+    });
+    // Nothing was encoded that the app could not submit.
+    app.queue.submit([encoder.finish()]);
+    app.assert_silent();
+}
+
+/// Nobody on the CPU sees the class indices in an app's buffer: the loss says that one was none, and
+/// the parameters stay finite.
+#[test]
+fn a_class_in_a_buffer_that_is_none_makes_the_loss_nan_and_no_parameter() {
+    let app = App::get();
+    let mut trainer = app.trainer(&options(Loss::default()));
+    let input_buffer = app.upload(&inputs());
+    for classes in [[0_u32, 1, 2, 3, 0, 1, 2, 0], [u32::MAX; 8], [0, 1, 2, 0, 1, 2, 0, 1]] {
+        let classes_buffer = app.upload(&classes);
+        let mut encoder = app.device.create_command_encoder(&Default::default());
+        trainer.encode_step(&mut encoder, &input_buffer, &classes_buffer).unwrap();
+        app.queue.submit([encoder.finish()]);
+        let loss = block_on(&app.device, trainer.loss()).unwrap();
+        let good = classes.iter().all(|&class| class < SIZES[2]);
+        assert_eq!(loss.is_finite(), good, "loss {loss} of the classes {classes:?}");
+        assert_eq!(loss.is_nan(), !good, "loss {loss} of the classes {classes:?}");
+        app.parameters(trainer.network()).check().unwrap();
+    }
+    app.assert_silent();
+}
+
+#[test]
+fn matrices_that_do_not_fit_a_kernel_are_refused() {
+    let app = App::get();
+    let buffer = app.buffer(1024, BOTH);
+    assert_refused(Matrix::new(&buffer, 0, 33, 32), &["1024 values", "1056 are needed"]);
+    assert_refused(Matrix::new(&buffer, 1000, 5, 5), &["1024 values", "1025 are needed"]);
+    assert_refused(Matrix::new(&buffer, u64::MAX, 1, 1), &["1024 values", &u64::MAX.to_string()]);
+    assert_refused(Matrix::new(&buffer, 0, 0, 5), &["0 × 5"]);
+    assert_refused(Matrix::new(&buffer, 0, 5, 0), &["5 × 0"]);
+
+    let kernel = add_biases::AddBiases::new(&app.device).unwrap();
+    let sums = Matrix::new(&buffer, 0, 5, 8).unwrap();
+    let bind = |first, length| {
+        let biases = Matrix::vector(&buffer, first, length).unwrap();
+        let buffers = add_biases::Buffers { biases: &biases, sums: &sums };
+        kernel.bind(&app.device, "here", buffers)
+    };
+    assert_refused(bind(64, 7), &["add_biases", "biases is 1 × 7", "1 × 8 is needed"]);
+    // A binding starts on a multiple of 64 values.
+    assert_refused(bind(65, 8), &["260", "256"]);
+
+    let [mean, vector] = [2, 1].map(|rows| Matrix::new(&buffer, 0, rows, 8).unwrap());
+    let row = Matrix::vector(&buffer, 0, 8).unwrap();
+    let buffers = batch_statistics::Buffers {
+        inputs: &row,
+        mean: &mean,
+        variance: &vector,
+        running_mean: &vector,
+        running_var: &vector,
+    };
+    let kernel = batch_statistics::BatchStatistics::new(&app.device, 0.1).unwrap();
+    assert_refused(kernel.bind(&app.device, "here", buffers), &["1 row", "at least 2"]);
+    assert!(read_buffer(&app.device, &app.queue, &buffer).iter().all(|&value| value == 0.0));
+    app.assert_silent();
+}

@@ -1,0 +1,203 @@
+//! The device is the app's: small ones do or say what they lack, several trainers share one, and its
+//! handlers, error scopes and end are the app's own.
+
+#[path = "../src/gpu/test_device.rs"]
+mod test_device;
+
+use std::sync::{Arc, Mutex};
+
+use wgpu::util::{BufferInitDescriptor, DeviceExt};
+use wgpu::{
+    Buffer, BufferDescriptor, BufferUsages, Device, DeviceDescriptor, ErrorFilter, Limits, Queue,
+};
+use ztilde::{
+    Activation, Error, Inference, Network, NetworkOptions, Optimizer, Parameters, Trainer,
+    TrainerOptions, block_on,
+};
+
+const BATCH_SIZE: u32 = 20;
+
+/// A device of the test's own, and what its handler of uncaptured errors is told.
+fn device(required_limits: Limits) -> (Device, Queue, Arc<Mutex<Vec<String>>>) {
+    let descriptor = DeviceDescriptor { required_limits, ..Default::default() };
+    let adapter = test_device::adapter();
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+    let uncaptured = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&uncaptured);
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        kept.lock().unwrap().push(error.to_string());
+    }));
+    (device, queue, uncaptured)
+}
+
+/// Trainers that differ in everything that a trainer may have of its own.
+fn trainer(device: &Device, queue: &Queue, number: u32) -> Trainer {
+    let network = NetworkOptions {
+        activation: [Activation::Relu, Activation::Tanh, Activation::Gelu][number as usize],
+        batch_norm: number != 1,
+        seed: number.into(),
+        ..Default::default()
+    };
+    let optimizer =
+        [Optimizer::adam(0.01), Optimizer::momentum(0.1, 0.9), Optimizer::rmsprop(0.01)];
+    let options = TrainerOptions {
+        batch_size: BATCH_SIZE,
+        optimizer: optimizer[number as usize],
+        clip_norm: (number == 2).then_some(0.5),
+        ..Default::default()
+    };
+    let sizes = [6, 30 + number, 20, 4];
+    Trainer::new(Network::new(device, queue, &sizes, network).unwrap(), options).unwrap()
+}
+
+fn inputs(step: u32) -> Vec<f32> {
+    (0..BATCH_SIZE * 6).map(|value| ((value + 100 * step) as f32).sin()).collect()
+}
+
+fn classes(step: u32) -> Vec<u32> {
+    (0..BATCH_SIZE).map(|row| (row * row + step) % 4).collect()
+}
+
+fn upload<T: bytemuck::NoUninit>(device: &Device, values: &[T]) -> Buffer {
+    device.create_buffer_init(&BufferInitDescriptor {
+        label: None,
+        contents: bytemuck::cast_slice(values),
+        usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC,
+    })
+}
+
+fn result(device: &Device, trainer: &Trainer, steps: u32) -> (Parameters, Vec<u32>) {
+    let metrics = block_on(device, trainer.metrics(steps)).unwrap();
+    assert!(metrics.iter().all(|step| step.loss.is_finite()), "{metrics:?}");
+    let losses = metrics.iter().map(|step| step.loss.to_bits()).collect();
+    (block_on(device, trainer.network().parameters()).unwrap(), losses)
+}
+
+/// Each of three takes the steps, to the bit, that it takes alone, on the same batches.
+#[test]
+fn trainers_that_share_an_encoder_do_not_disturb_each_other() {
+    const STEPS: u32 = 12;
+    let (device, queue) = test_device::device();
+    let batches: Vec<[Buffer; 2]> = (0..STEPS)
+        .map(|step| [upload(&device, &inputs(step)), upload(&device, &classes(step))])
+        .collect();
+    let mut together = [0, 1, 2].map(|number| trainer(&device, &queue, number));
+    let mut encoder = device.create_command_encoder(&Default::default());
+    for [inputs, classes] in &batches {
+        for trainer in &mut together {
+            trainer.encode_step(&mut encoder, inputs, classes).unwrap();
+        }
+    }
+    queue.submit([encoder.finish()]);
+    for (number, found) in (0..).zip(&together) {
+        let mut alone = trainer(&device, &queue, number);
+        for step in 0..STEPS {
+            alone.step(&inputs(step), &classes(step)).unwrap();
+        }
+        let found = result(&device, found, STEPS);
+        assert!(found == result(&device, &alone, STEPS), "trainer {number} was disturbed");
+    }
+}
+
+/// A network trains with the default limits; a device with fewer bindings trains too, or its lack is told.
+#[test]
+fn a_device_that_allows_too_little_says_so() {
+    for (limits, is_default) in [(Limits::default(), true), (Limits::downlevel_defaults(), false)] {
+        let (device, queue, uncaptured) = device(limits);
+        let network = Network::new(&device, &queue, &[6, 8, 4], NetworkOptions::default());
+        let options = TrainerOptions { batch_size: BATCH_SIZE, ..Default::default() };
+        let trained =
+            network.and_then(|network| Trainer::new(network, options)).and_then(|mut trainer| {
+                trainer.step(&inputs(0), &classes(0))?;
+                block_on(&device, trainer.loss())
+            });
+        match trained {
+            Ok(loss) => assert!(loss > 0.0, "loss {loss}"),
+            Err(error) => {
+                let message = error.to_string();
+                assert!(!is_default, "{message}");
+                let parts = ["ztilde/", "max_storage_buffers_per_shader_stage", "limit is 4"];
+                assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+            }
+        }
+        assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
+    }
+}
+
+/// The library's errors stay out of the app's scopes and handler, and the app's own still arrive.
+#[test]
+fn the_apps_error_scopes_and_handler_stay_its_own() {
+    let (device, queue, uncaptured) = device(Limits::default());
+    let filters = [ErrorFilter::Internal, ErrorFilter::OutOfMemory, ErrorFilter::Validation];
+    let scopes = filters.map(|filter| device.push_error_scope(filter));
+    let mut trainer = trainer(&device, &queue, 0);
+    trainer.step(&inputs(0), &classes(0)).unwrap();
+    let unbindable = device.create_buffer(&BufferDescriptor {
+        label: None,
+        size: 4096,
+        usage: BufferUsages::COPY_SRC,
+        mapped_at_creation: false,
+    });
+    let outputs = upload(&device, &[0.0_f32; 4]);
+    Inference::new(trainer.network(), &unbindable, &outputs, 1).unwrap_err();
+    for scope in scopes.into_iter().rev() {
+        assert!(pollster::block_on(scope.pop()).is_none());
+    }
+    assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
+
+    // What the app does wrong: larger than any buffer may be.
+    drop(device.create_buffer(&BufferDescriptor {
+        label: Some("the app's"),
+        size: device.limits().max_buffer_size + 4,
+        usage: BufferUsages::STORAGE,
+        mapped_at_creation: false,
+    }));
+    let uncaptured = uncaptured.lock().unwrap();
+    assert!(uncaptured.len() == 1 && uncaptured[0].contains("the app's"), "{uncaptured:?}");
+}
+
+/// Buffers of one device cannot be bound on another of the same adapter.
+#[test]
+fn buffers_of_another_device_are_refused() {
+    let adapter = test_device::adapter();
+    let [(device, queue), (other, _)] = [(); 2].map(|()| {
+        pollster::block_on(adapter.request_device(&DeviceDescriptor::default())).unwrap()
+    });
+    let trainer = trainer(&device, &queue, 0);
+    let [own, foreign] = [&device, &other].map(|device| upload(device, &[0.0_f32; 64]));
+    for [inputs, outputs] in [[&own, &foreign], [&foreign, &own]] {
+        let error = Inference::new(trainer.network(), inputs, outputs, 4).unwrap_err();
+        assert!(matches!(error, Error::Refused(_)), "{error}");
+    }
+}
+
+/// A lost device answers no question, and what is submitted to it is lost without a panic. The
+/// parameters that were read before go on with another device.
+#[test]
+fn a_lost_device_is_an_error() {
+    let (device, queue, uncaptured) = device(Limits::default());
+    let mut first = trainer(&device, &queue, 0);
+    let [input_buffer, class_buffer] = [upload(&device, &inputs(0)), upload(&device, &classes(0))];
+    let kept = block_on(&device, first.network().parameters()).unwrap();
+    let mut encoder = device.create_command_encoder(&Default::default());
+    device.destroy();
+    // Of what does not wait, wgpu may tell that the device is lost, or leave it to the answers.
+    let _ = first.encode_step(&mut encoder, &input_buffer, &class_buffer);
+    let _ = first.step(&inputs(0), &classes(0));
+    Inference::new(first.network(), &input_buffer, &class_buffer, 1).unwrap_err();
+    Network::new(&device, &queue, &[6, 8, 4], NetworkOptions::default()).unwrap_err();
+    let answers = [
+        block_on(&device, first.metrics(1)).map(|_| ()),
+        block_on(&device, first.network().parameters()).map(|_| ()),
+        block_on(&device, Inference::predict(first.network(), &[0.0; 6])).map(|_| ()),
+    ];
+    for answer in answers {
+        let error = answer.unwrap_err();
+        assert!(matches!(error, Error::DeviceLost(_)), "{error}");
+    }
+    assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
+
+    let (device, queue) = test_device::device();
+    let network = Network::from_parameters(&device, &queue, &kept).unwrap();
+    assert!(block_on(&device, network.parameters()).unwrap() == kept);
+}

@@ -1,0 +1,236 @@
+//! Inference on the app's buffers, in the app's encoder: against the reference, and beside training.
+
+mod read_buffer;
+#[path = "../src/gpu/test_device.rs"]
+mod test_device;
+
+use ndarray::{Array1, Array2, Axis};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use read_buffer::read_buffer;
+use wgpu::util::{BufferInitDescriptor, DeviceExt};
+use wgpu::{Buffer, BufferDescriptor, BufferUsages};
+use ztilde::{
+    Activation, Inference, Layer, Network, NetworkOptions, Optimizer, Parameters, Trainer,
+    TrainerOptions, block_on, reference,
+};
+
+const SIZES: [u32; 4] = [5, 37, 66, 3];
+
+fn random(generator: &mut ChaCha8Rng, [rows, columns]: [u32; 2]) -> Array2<f32> {
+    let shape = [rows as usize, columns as usize];
+    Array2::from_shape_simple_fn(shape, || generator.random::<f32>() * 4.0 - 2.0)
+}
+
+/// A network in which no parameter has the value that it starts with.
+fn parameters(sizes: &[u32], activation: Activation, batch_norm: bool) -> Parameters {
+    let options = NetworkOptions { activation, batch_norm, seed: 6, ..Default::default() };
+    let mut parameters = Parameters::initialize(sizes, &options).unwrap();
+    let mut generator = ChaCha8Rng::seed_from_u64(2);
+    let mut change = |vector: &mut Array1<f32>| {
+        vector.mapv_inplace(|value| value + 0.5 * generator.random::<f32>());
+    };
+    for layer in &mut parameters.layers {
+        match layer {
+            Layer::Linear { biases, .. } => change(biases),
+            Layer::Normalized { batch_norm, .. } => {
+                change(&mut batch_norm.gamma);
+                change(&mut batch_norm.beta);
+                change(&mut batch_norm.running_mean);
+                change(&mut batch_norm.running_var);
+            }
+        }
+    }
+    parameters
+}
+
+fn upload<T: bytemuck::NoUninit>(values: &[T]) -> Buffer {
+    let (device, _) = test_device::device();
+    device.create_buffer_init(&BufferInitDescriptor {
+        label: None,
+        contents: bytemuck::cast_slice(values),
+        usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC,
+    })
+}
+
+fn empty(values: u32) -> Buffer {
+    let (device, _) = test_device::device();
+    device.create_buffer(&BufferDescriptor {
+        label: None,
+        size: 4 * u64::from(values),
+        usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}
+
+/// Encodes and submits, then reads the outputs.
+fn infer(inference: &Inference, outputs: &Buffer) -> Vec<f32> {
+    let (device, queue) = test_device::device();
+    let mut encoder = device.create_command_encoder(&Default::default());
+    inference.encode(&mut encoder);
+    queue.submit([encoder.finish()]);
+    read_buffer(&device, &queue, outputs)
+}
+
+/// The bound: two hidden layers round each number a few dozen times, in sums of up to 66 products,
+/// about 1e-6 of its size. A wrong formula is off by 1e-2.
+#[track_caller]
+fn assert_follows(found: &[f32], expected: &Array2<f64>, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        let error = (f64::from(found) - expected).abs();
+        let bound = 1e-5 * expected.abs().max(1.0);
+        assert!(error <= bound, "{what}: output {index} is {found}, not {expected}");
+    }
+}
+
+#[test]
+fn every_activation_follows_the_reference() {
+    let (device, queue) = test_device::device();
+    let mut generator = ChaCha8Rng::seed_from_u64(1);
+    for activation in Activation::ALL {
+        for batch_norm in [true, false] {
+            let parameters = parameters(&SIZES, activation, batch_norm);
+            let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
+            let on_cpu = reference::Network::from(&parameters);
+            for rows in [1, 63, 64, 65, 1000] {
+                let inputs = random(&mut generator, [rows, SIZES[0]]);
+                let expected = on_cpu.infer(&inputs.mapv(f64::from));
+                let what = format!("{activation:?}, batch norm {batch_norm}, {rows} rows");
+                let input_buffer = upload(inputs.as_slice().unwrap());
+                let outputs = empty(rows * SIZES[3]);
+                let inference = Inference::new(&network, &input_buffer, &outputs, rows).unwrap();
+                assert_follows(&infer(&inference, &outputs), &expected, &what);
+
+                let predicted = Inference::predict(&network, inputs.as_slice().unwrap());
+                let predicted = block_on(&device, predicted).unwrap();
+                assert_follows(&predicted, &expected, &format!("predict, {what}"));
+            }
+            let after = block_on(&device, network.parameters()).unwrap();
+            assert!(after == parameters, "{activation:?}: inference changed the network");
+        }
+    }
+}
+
+/// No hidden layer, and hidden layers that are wider and narrower by turns.
+#[test]
+fn networks_of_every_depth_follow_the_reference() {
+    let (device, queue) = test_device::device();
+    let mut generator = ChaCha8Rng::seed_from_u64(1);
+    for sizes in [&[4, 3][..], &[1, 1], &[3, 130, 2], &[2, 9, 1, 70, 5], &[8, 8, 8, 8, 8, 8]] {
+        for batch_norm in [true, false] {
+            let parameters = parameters(sizes, Activation::Silu, batch_norm);
+            let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
+            let inputs = random(&mut generator, [70, sizes[0]]);
+            let expected = reference::Network::from(&parameters).infer(&inputs.mapv(f64::from));
+            let predicted = Inference::predict(&network, inputs.as_slice().unwrap());
+            let what = format!("{sizes:?}, batch norm {batch_norm}");
+            assert_follows(&block_on(&device, predicted).unwrap(), &expected, &what);
+        }
+    }
+}
+
+/// 5,000 rows of 4,096 features are 80 MB, more than two slices may hold; the third is shorter.
+/// Each row's outputs are those of the row in a call of its own piece, to the bit.
+#[test]
+fn slices_give_what_one_slice_gives() {
+    const ROWS: u32 = 5000;
+    const PIECE: u32 = 1000;
+    let (device, queue) = test_device::device();
+    let mut generator = ChaCha8Rng::seed_from_u64(1);
+    for batch_norm in [true, false] {
+        // Three outputs: a row does not end on a multiple of anything.
+        let sizes = [3, 4096, 3];
+        let parameters = parameters(&sizes, Activation::Relu, batch_norm);
+        let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
+        let inputs = random(&mut generator, [ROWS, 3]);
+        let inputs = inputs.as_slice().unwrap();
+        let outputs = empty(3 * ROWS);
+        let sliced = Inference::new(&network, &upload(inputs), &outputs, ROWS).unwrap();
+        let sliced = infer(&sliced, &outputs);
+
+        let outputs = empty(3 * PIECE);
+        let mut pieces = Vec::new();
+        for piece in inputs.chunks(3 * PIECE as usize) {
+            let inference = Inference::new(&network, &upload(piece), &outputs, PIECE).unwrap();
+            pieces.extend(infer(&inference, &outputs));
+        }
+        assert!(sliced.iter().all(|output| output.is_finite() && *output != 0.0));
+        let differs = |(found, expected): (&f32, &f32)| found.to_bits() != expected.to_bits();
+        let first = sliced.iter().zip(&pieces).position(differs);
+        assert_eq!(first, None, "batch norm {batch_norm}: the first output that differs");
+        assert_eq!(sliced.len(), pieces.len());
+    }
+}
+
+/// What is behind the rows of the app's buffers stays as it was.
+#[test]
+fn larger_buffers_keep_what_is_behind_the_rows() {
+    let (device, queue) = test_device::device();
+    let parameters = parameters(&SIZES, Activation::Tanh, true);
+    let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
+    let rows = 65;
+    let inputs = random(&mut ChaCha8Rng::seed_from_u64(1), [rows + 35, SIZES[0]]);
+    let outputs = upload(&vec![7.0_f32; 100 * SIZES[3] as usize]);
+    let input_buffer = upload(inputs.as_slice().unwrap());
+    let inference = Inference::new(&network, &input_buffer, &outputs, rows).unwrap();
+    let found = infer(&inference, &outputs);
+    let (found, behind) = found.split_at((rows * SIZES[3]) as usize);
+    let inputs = inputs.slice_axis(Axis(0), (..rows as usize).into()).mapv(f64::from);
+    assert_follows(found, &reference::Network::from(&parameters).infer(&inputs), "the rows");
+    assert!(behind.iter().all(|&value| value == 7.0), "{behind:?}");
+}
+
+/// One inference, bound once, in one encoder with two steps of training: each time it sees the network
+/// as it is then. The steps are those of a trainer without inference in between, to the bit.
+#[test]
+fn inference_sees_each_step_and_disturbs_none() {
+    let (device, queue) = test_device::device();
+    let options = || TrainerOptions {
+        batch_size: 32,
+        optimizer: Optimizer::adam(0.05),
+        ..Default::default()
+    };
+    let parameters = parameters(&SIZES, Activation::Relu, true);
+    let make = || {
+        let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
+        Trainer::new(network, options()).unwrap()
+    };
+    let mut generator = ChaCha8Rng::seed_from_u64(1);
+    let batch = random(&mut generator, [32, SIZES[0]]);
+    let classes: Vec<u32> = (0..32).map(|row| row % SIZES[3]).collect();
+    let batch_inputs = upload(batch.as_slice().unwrap());
+    let batch_classes = upload(&classes);
+    let inputs = random(&mut generator, [9, SIZES[0]]);
+    let input_buffer = upload(inputs.as_slice().unwrap());
+    let output_size = 9 * SIZES[3];
+
+    let mut trainer = make();
+    let outputs = empty(output_size);
+    let inference = Inference::new(trainer.network(), &input_buffer, &outputs, 9).unwrap();
+    let seen = [(); 3].map(|()| empty(output_size));
+    let mut encoder = device.create_command_encoder(&Default::default());
+    for (step, seen) in seen.iter().enumerate() {
+        if step > 0 {
+            trainer.encode_step(&mut encoder, &batch_inputs, &batch_classes).unwrap();
+        }
+        inference.encode(&mut encoder);
+        encoder.copy_buffer_to_buffer(&outputs, 0, seen, 0, outputs.size());
+    }
+    queue.submit([encoder.finish()]);
+
+    let mut alone = make();
+    for (step, seen) in seen.iter().enumerate() {
+        if step > 0 {
+            alone.step(batch.as_slice().unwrap(), &classes).unwrap();
+        }
+        let now = block_on(&device, alone.network().parameters()).unwrap();
+        let expected = reference::Network::from(&now).infer(&inputs.mapv(f64::from));
+        let seen = read_buffer(&device, &queue, seen);
+        assert_follows(&seen, &expected, &format!("after {step} step(s)"));
+    }
+    let [found, expected] = [&trainer, &alone]
+        .map(|trainer| block_on(&device, trainer.network().parameters()).unwrap());
+    assert!(found == expected, "inference changed what the steps did");
+    assert!(found != parameters, "the steps did nothing");
+}

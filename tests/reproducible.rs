@@ -1,0 +1,230 @@
+//! The same seed gives the same bits, however the steps are divided into submissions.
+
+#[path = "../src/gpu/test_device.rs"]
+mod test_device;
+
+use ndarray::Array2;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use wgpu::util::{BufferInitDescriptor, DeviceExt};
+use wgpu::{Buffer, BufferUsages};
+use ztilde::{
+    Activation, Dataset, Network, NetworkOptions, Optimizer, Parameters, Remainder, Schedule,
+    Trainer, TrainerOptions, block_on,
+};
+
+const SIZES: [u32; 4] = [7, 70, 33, 5];
+const ROWS: u32 = 101;
+const BATCH_SIZE: u32 = 16;
+
+/// Every number of a network and every loss, to the bit.
+#[derive(PartialEq)]
+struct Bits {
+    parameters: Vec<u8>,
+    losses: Vec<u32>,
+}
+
+impl Bits {
+    /// After so many steps.
+    fn of(trainer: &Trainer, steps: u32) -> Self {
+        assert_eq!(trainer.steps(), u64::from(steps));
+        let (device, _) = test_device::device();
+        let parameters = block_on(&device, trainer.network().parameters()).unwrap();
+        let metrics = block_on(&device, trainer.metrics(steps)).unwrap();
+        assert!(metrics.iter().all(|step| step.loss.is_finite()), "{metrics:?}");
+        // A file holds all numbers as they are.
+        let parameters = parameters.to_bytes().unwrap();
+        Self { parameters, losses: metrics.iter().map(|step| step.loss.to_bits()).collect() }
+    }
+}
+
+#[track_caller]
+fn assert_same(found: &Bits, expected: &Bits, what: &str) {
+    let first = found.losses.iter().zip(&expected.losses).position(|(a, b)| a != b);
+    assert_eq!(first, None, "{what}: the first loss that differs, counted from 0");
+    assert_eq!(found.losses.len(), expected.losses.len(), "{what}");
+    assert!(found.parameters == expected.parameters, "{what}: the parameters differ");
+}
+
+fn options() -> TrainerOptions {
+    TrainerOptions {
+        batch_size: BATCH_SIZE,
+        optimizer: Optimizer {
+            schedule: Schedule::Cosine { steps: 300, last: 0.1 },
+            ..Optimizer::adamw(0.01, 0.01)
+        },
+        clip_norm: Some(1.0),
+        remainder: Remainder::Keep,
+        seed: 4,
+        ..Default::default()
+    }
+}
+
+fn trainer(network_seed: u64, options: TrainerOptions) -> Trainer {
+    let (device, queue) = test_device::device();
+    let network =
+        NetworkOptions { activation: Activation::Gelu, seed: network_seed, ..Default::default() };
+    Trainer::new(Network::new(&device, &queue, &SIZES, network).unwrap(), options).unwrap()
+}
+
+fn inputs(generator: &mut ChaCha8Rng, rows: u32) -> Array2<f32> {
+    let shape = [rows as usize, SIZES[0] as usize];
+    Array2::from_shape_simple_fn(shape, || generator.random::<f32>() * 4.0 - 2.0)
+}
+
+fn classes(generator: &mut ChaCha8Rng, rows: u32) -> Vec<u32> {
+    (0..rows).map(|_| generator.random::<u32>() % SIZES[3]).collect()
+}
+
+fn dataset(seed: u64) -> Dataset {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    Dataset::new(inputs(&mut generator, ROWS), classes(&mut generator, ROWS)).unwrap()
+}
+
+/// 150 steps: more than two submissions, and more than 21 epochs of 7 steps.
+fn train(trainer: &mut Trainer, at_once: &[u32]) -> Bits {
+    let mut data = trainer.upload(&dataset(1)).unwrap();
+    for &steps in at_once {
+        trainer.train(&mut data, steps).unwrap();
+    }
+    assert_eq!((data.epoch(), data.position()), (22, 3));
+    Bits::of(trainer, 150)
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits() {
+    let first = train(&mut trainer(3, options()), &[150]);
+    assert_same(&train(&mut trainer(3, options()), &[150]), &first, "a second time");
+    for (network_seed, seed) in [(2, 4), (3, 5)] {
+        let other = train(&mut trainer(network_seed, TrainerOptions { seed, ..options() }), &[150]);
+        assert!(other.losses != first.losses && other.parameters != first.parameters);
+    }
+}
+
+#[test]
+fn one_by_one_and_many_at_once_give_the_same_bits() {
+    let at_once = train(&mut trainer(3, options()), &[150]);
+    let found = train(&mut trainer(3, options()), &[1; 150]);
+    assert_same(&found, &at_once, "one by one");
+    let found = train(&mut trainer(3, options()), &[5, 100, 0, 1, 44]);
+    assert_same(&found, &at_once, "some at once");
+    let mut by_epochs = trainer(3, options());
+    let mut data = by_epochs.upload(&dataset(1)).unwrap();
+    let (device, _) = test_device::device();
+    for _ in 0..21 {
+        block_on(&device, by_epochs.epoch(&mut data)).unwrap();
+    }
+    by_epochs.train(&mut data, 3).unwrap();
+    assert_same(&Bits::of(&by_epochs, 150), &at_once, "by epochs");
+}
+
+/// A data set's epochs visit every row, whatever the trainer does in between.
+#[test]
+fn steps_in_between_do_not_move_a_data_sets_place() {
+    let options = || TrainerOptions {
+        // Nothing is learned from what comes in between: parameters stay nearly the same.
+        batch_size: BATCH_SIZE,
+        remainder: Remainder::Keep,
+        optimizer: Optimizer::gradient_descent(1e-30),
+        ..Default::default()
+    };
+    let losses = |alternate: bool| {
+        let mut trainer = trainer(3, options());
+        let mut data = trainer.upload(&dataset(1)).unwrap();
+        let mut other = trainer.upload(&dataset(2)).unwrap();
+        let (device, _) = test_device::device();
+        (0..20)
+            .map(|_| {
+                trainer.train(&mut data, 1).unwrap();
+                let loss = block_on(&device, trainer.loss()).unwrap();
+                if alternate {
+                    trainer.train(&mut other, 1).unwrap();
+                }
+                loss
+            })
+            .collect::<Vec<f32>>()
+    };
+    assert_eq!(losses(true), losses(false));
+}
+
+struct Batch {
+    inputs: Array2<f32>,
+    classes: Vec<u32>,
+    buffers: [Buffer; 2],
+}
+
+fn batches(count: u32) -> Vec<Batch> {
+    let (device, _) = test_device::device();
+    let mut generator = ChaCha8Rng::seed_from_u64(8);
+    let make = || {
+        let inputs = inputs(&mut generator, BATCH_SIZE);
+        let classes = classes(&mut generator, BATCH_SIZE);
+        let input_bytes = bytemuck::cast_slice(inputs.as_slice().unwrap());
+        let buffers = [input_bytes, bytemuck::cast_slice(&classes)].map(|contents| {
+            device.create_buffer_init(&BufferInitDescriptor {
+                label: None,
+                contents,
+                usage: BufferUsages::COPY_SRC,
+            })
+        });
+        Batch { inputs, classes, buffers }
+    };
+    std::iter::repeat_with(make).take(count as usize).collect()
+}
+
+#[test]
+fn an_encoder_each_or_one_for_all_or_slices_give_the_same_bits() {
+    let (device, queue) = test_device::device();
+    let batches = batches(20);
+    let mut from_slices = trainer(3, options());
+    for Batch { inputs, classes, .. } in &batches {
+        from_slices.step(inputs.as_slice().unwrap(), classes).unwrap();
+    }
+    let expected = Bits::of(&from_slices, 20);
+    for steps_per_encoder in [1, 20] {
+        let mut encoding = trainer(3, options());
+        for batches in batches.chunks(steps_per_encoder) {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            for Batch { buffers: [inputs, classes], .. } in batches {
+                encoding.encode_step(&mut encoder, inputs, classes).unwrap();
+            }
+            queue.submit([encoder.finish()]);
+        }
+        let what = format!("{steps_per_encoder} step(s) per encoder");
+        assert_same(&Bits::of(&encoding, 20), &expected, &what);
+    }
+}
+
+/// Gradient descent has no state but the parameters, so a saved run that goes on with the batches that
+/// were left is the run that was never interrupted.
+#[test]
+fn a_saved_run_goes_on_as_if_uninterrupted() {
+    let (device, queue) = test_device::device();
+    let options = || TrainerOptions {
+        batch_size: BATCH_SIZE,
+        optimizer: Optimizer::gradient_descent(0.1),
+        ..Default::default()
+    };
+    let batches = batches(20);
+    let step = |trainer: &mut Trainer, batches: &[Batch]| {
+        for Batch { inputs, classes, .. } in batches {
+            trainer.step(inputs.as_slice().unwrap(), classes).unwrap();
+        }
+    };
+    let mut uninterrupted = trainer(3, options());
+    step(&mut uninterrupted, &batches);
+    let expected = Bits::of(&uninterrupted, 20);
+
+    let mut first = trainer(3, options());
+    step(&mut first, &batches[..12]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.safetensors");
+    block_on(&device, first.network().parameters()).unwrap().save(&file).unwrap();
+    let parameters = Parameters::load(&file).unwrap();
+    let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
+    let mut second = Trainer::new(network, options()).unwrap();
+    step(&mut second, &batches[12..]);
+    let found = Bits::of(&second, 8);
+    assert!(found.losses == expected.losses[12..], "the losses differ");
+    assert!(found.parameters == expected.parameters, "the parameters differ");
+}
