@@ -92,7 +92,7 @@ fn trainers_that_share_an_encoder_do_not_disturb_each_other() {
     for (number, found) in (0..).zip(&together) {
         let mut alone = trainer(&device, &queue, number);
         for step in 0..STEPS {
-            alone.step(&inputs(step), &classes(step)).unwrap();
+            alone.step(&inputs(step), classes(step)).unwrap();
         }
         let found = result(&device, found, STEPS);
         assert!(found == result(&device, &alone, STEPS), "trainer {number} was disturbed");
@@ -108,7 +108,7 @@ fn a_device_that_allows_too_little_says_so() {
         let options = TrainerOptions { batch_size: BATCH_SIZE, ..Default::default() };
         let trained =
             network.and_then(|network| Trainer::new(network, options)).and_then(|mut trainer| {
-                trainer.step(&inputs(0), &classes(0))?;
+                trainer.step(&inputs(0), classes(0))?;
                 block_on(&device, trainer.loss())
             });
         match trained {
@@ -131,7 +131,7 @@ fn the_apps_error_scopes_and_handler_stay_its_own() {
     let filters = [ErrorFilter::Internal, ErrorFilter::OutOfMemory, ErrorFilter::Validation];
     let scopes = filters.map(|filter| device.push_error_scope(filter));
     let mut trainer = trainer(&device, &queue, 0);
-    trainer.step(&inputs(0), &classes(0)).unwrap();
+    trainer.step(&inputs(0), classes(0)).unwrap();
     let unbindable = device.create_buffer(&BufferDescriptor {
         label: None,
         size: 4096,
@@ -183,7 +183,7 @@ fn a_lost_device_is_an_error() {
     device.destroy();
     // Of what does not wait, wgpu may tell that the device is lost, or leave it to the answers.
     let _ = first.encode_step(&mut encoder, &input_buffer, &class_buffer);
-    let _ = first.step(&inputs(0), &classes(0));
+    let _ = first.step(&inputs(0), classes(0));
     Inference::new(first.network(), &input_buffer, &class_buffer, 1).unwrap_err();
     Network::new(&device, &queue, &[6, 8, 4], NetworkOptions::default()).unwrap_err();
     let answers = [

@@ -177,7 +177,7 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32], bound: f32) {
 ///
 /// The sums are multiples of 2⁻¹⁰ up to 1 and the biases of 2⁻⁷ up to 8, so that adding them rounds
 /// nothing: what is left are the roundings of the mean and of what follows. Seen on Mesa's software
-/// adapter: outputs off by 1e-6, grad_gamma by 1e-6, the gradient of the sums by 5e-7, and a gradient
+/// adapter: outputs off by 1e-6, `grad_gamma` by 1e-6, the gradient of the sums by 5e-7, and a gradient
 /// of the biases of 9e-6, where the gradients that come in add up to more than 10.
 #[test]
 fn a_bias_before_batch_normalization_changes_nothing() {
