@@ -1,0 +1,81 @@
+//! Options that are NaN, infinite or out of range are errors that name them and their value, before
+//! anything is made of them.
+
+mod app;
+
+use app::{App, assert_refused};
+use ztilde::{Method, Network, NetworkOptions, Optimizer, Schedule, Trainer, TrainerOptions};
+
+const SIZES: [u32; 3] = [4, 6, 3];
+const NONE: [f64; 3] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+
+#[test]
+fn network_options_that_make_no_sense_are_refused() {
+    let app = App::get();
+    let network = |options: NetworkOptions, name, value: f32| {
+        let network = Network::new(&app.device, &app.queue, &SIZES, options);
+        assert_refused(network, &[name, &format!("is {value},"), "must be"]);
+    };
+    for value in NONE.map(|value| value as f32).into_iter().chain([0.0, -1e-5]) {
+        network(NetworkOptions { epsilon: value, ..Default::default() }, "epsilon", value);
+    }
+    for value in NONE.map(|value| value as f32).into_iter().chain([-0.1, 1.1]) {
+        network(NetworkOptions { momentum: value, ..Default::default() }, "momentum", value);
+    }
+    app.assert_silent();
+}
+
+#[test]
+fn trainer_options_that_make_no_sense_are_refused() {
+    let app = App::get();
+    let trainer = |options: TrainerOptions, name: &str, value: &str| {
+        let network = NetworkOptions::default();
+        let network = Network::new(&app.device, &app.queue, &SIZES, network).unwrap();
+        assert_refused(Trainer::new(network, options), &[name, &format!("is {value}"), "must be"]);
+    };
+    let none = TrainerOptions { batch_size: 0, ..Default::default() };
+    trainer(none, "batch_size", "0");
+    // The last two are 0 and infinite in the f32 that the GPU computes with.
+    for norm in NONE.into_iter().chain([0.0, -1.0, 1e-60, 1e60]) {
+        let options = TrainerOptions { clip_norm: Some(norm), ..Default::default() };
+        trainer(options, "clip_norm", &norm.to_string());
+    }
+    let optimizer = |optimizer, name: &str, value: f64| {
+        let options = TrainerOptions { optimizer, ..Default::default() };
+        trainer(options, name, &value.to_string());
+    };
+    let good = Optimizer::momentum(0.1, 0.9);
+    for value in NONE.into_iter().chain([0.0, -0.1, 1e-60, 1e60]) {
+        optimizer(Optimizer { learning_rate: value, ..good }, "learning_rate", value);
+    }
+    for value in NONE.into_iter().chain([-0.1]) {
+        optimizer(Optimizer { weight_decay: value, ..good }, "weight_decay", value);
+        let schedule = Schedule::Cosine { steps: 9, last: value };
+        optimizer(Optimizer { schedule, ..good }, "the schedule's last", value);
+    }
+    for value in NONE.into_iter().chain([0.0, -0.1]) {
+        let schedule = Schedule::Step { every: 9, factor: value };
+        optimizer(Optimizer { schedule, ..good }, "the schedule's factor", value);
+    }
+    let schedule = Schedule::Step { every: 0, factor: 0.5 };
+    optimizer(Optimizer { schedule, ..good }, "the schedule's every", 0.0);
+    let schedule = Schedule::Cosine { steps: 0, last: 0.5 };
+    optimizer(Optimizer { schedule, ..good }, "the schedule's steps", 0.0);
+
+    let method = |method, name: &str, value| optimizer(Optimizer::new(method, 0.1), name, value);
+    let adam = |beta1, beta2, epsilon| Method::Adam { beta1, beta2, epsilon, decoupled: true };
+    for value in NONE.into_iter().chain([-0.1, 1.0, 1.5]) {
+        for nesterov in [true, false] {
+            method(Method::Momentum { momentum: value, nesterov }, "momentum", value);
+        }
+        method(Method::RmsProp { smoothing: value, epsilon: 1e-8 }, "smoothing", value);
+        method(adam(value, 0.999, 1e-8), "beta1", value);
+        method(adam(0.9, value, 1e-8), "beta2", value);
+    }
+    for value in NONE.into_iter().chain([0.0, -1e-8, 1e-60]) {
+        let name = "the optimizer's epsilon";
+        method(Method::RmsProp { smoothing: 0.9, epsilon: value }, name, value);
+        method(adam(0.9, 0.999, value), name, value);
+    }
+    app.assert_silent();
+}
