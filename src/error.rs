@@ -129,8 +129,9 @@ pub enum Error {
     #[error("the device is out of memory: {0}")]
     OutOfMemory(String),
 
-    /// wgpu refused what it was asked for, for example a buffer without the needed usage.
-    #[error("wgpu refused: {0}")]
+    /// A buffer that cannot serve, for example one without the needed usage, or what else wgpu says no
+    /// to.
+    #[error("refused: {0}")]
     Refused(String),
 
     /// The device was lost; the parameters that were read or saved last can go on with a new one.

@@ -211,7 +211,8 @@ impl Trainer {
     /// Trains on the next `steps` mini-batches, going on with the next epoch where one ends. Submits,
     /// in as many pieces as it takes to keep each one short; does not wait.
     ///
-    /// To keep the GPU's queue short as well, wait for [`Trainer::metrics`] now and then.
+    /// Steps that were encoded before must have been submitted: the place in the epoch is counted on the
+    /// GPU. To keep the GPU's queue short as well, wait for [`Trainer::metrics`] now and then.
     ///
     /// # Errors
     ///
