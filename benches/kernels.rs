@@ -60,7 +60,7 @@ const KERNELS: [(&str, Bind); 13] = [
 
 fn main() {
     workloads::run(|criterion| {
-        let (device, queue) = test_device::device();
+        let (device, queue) = test_device::device_with_subgroups();
         for workload in &WORKLOADS {
             let rows = workload.batch_size;
             let [inputs, outputs] = largest_layer(workload);

@@ -37,7 +37,7 @@ fn main() {
 
 /// A step: gathers a batch of a data set that lies on the GPU, and trains on it with Adam.
 fn training_steps(criterion: &mut Criterion) {
-    let (device, queue) = test_device::device();
+    let (device, queue) = test_device::device_with_subgroups();
     let mut group = criterion.benchmark_group("training");
     for workload in &WORKLOADS {
         group.throughput(Throughput::Elements(workload.batch_size.into()));
@@ -56,7 +56,7 @@ fn training_steps(criterion: &mut Criterion) {
 
 /// A batch that lies in a buffer goes through the network, in a submission of its own.
 fn inference(criterion: &mut Criterion) {
-    let (device, queue) = test_device::device();
+    let (device, queue) = test_device::device_with_subgroups();
     let mut group = criterion.benchmark_group("inference");
     for workload in &WORKLOADS {
         group.throughput(Throughput::Elements(workload.batch_size.into()));

@@ -17,6 +17,7 @@ pub mod gather_rows;
 pub mod gradient_norm;
 pub mod loss;
 pub mod matmul;
+mod matmul_subgroup;
 pub mod normalize;
 pub mod normalize_backward;
 pub mod normalize_gradients;

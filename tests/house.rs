@@ -30,21 +30,21 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
 /// What the reference has besides the kernels' twins: what calls them in order.
 const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
 
+/// The kernels that compute what another one does, for other devices, and share its twin.
+const SAME_TWIN: [(&str, &str); 1] = [("matmul_subgroup", "matmul")];
+
 /// What the tests of `src` share.
 const TEST_FILES: [&str; 2] = ["src/gpu/test_device.rs", "src/gpu/testing.rs"];
 
 /// Calls that only `gpu` makes: they create GPU objects, write, submit or wait.
 const ONLY_GPU: [&str; 4] = [".create_", ".write_buffer(", "queue.submit(", "device.poll("];
 
-/// The device is the app's: nobody makes one or sets a handler on it. And the compiler is to check
-/// all memory accesses.
-const NOBODY: [&str; 5] = [
-    "request_adapter(",
-    "request_device(",
-    "on_uncaptured_error(",
-    "set_device_lost_callback(",
-    "unsafe ",
-];
+/// The device is the app's: nobody makes one or sets a handler on it.
+const NOBODY: [&str; 4] =
+    ["request_adapter(", "request_device(", "on_uncaptured_error(", "set_device_lost_callback("];
+
+/// The one place where wgpu demands it: to compile a shader without checks.
+const UNSAFE: &str = "src/gpu/kernel.rs";
 
 const MOST_LINES: usize = 450;
 
@@ -61,6 +61,10 @@ fn every_kernel_has_its_shader_its_room_and_its_twin() {
         assert!(twins.remove(name), "src/reference/{name}.rs is gone");
     }
     assert_eq!(shaders, rooms, "shaders (left) and their rooms in src/kernels (right)");
+    for (name, twin) in SAME_TWIN {
+        assert!(twins.contains(twin), "src/reference/{twin}.rs is gone");
+        assert!(twins.insert(name.to_owned()), "src/reference/{name}.rs: {twin} is its twin");
+    }
     assert_eq!(shaders, twins, "shaders (left) and their twins in src/reference (right)");
 }
 
@@ -110,6 +114,9 @@ fn only_gpu_makes_gpu_objects() {
         let only_gpu = ONLY_GPU.iter().filter(|_| !is_gpu);
         for call in only_gpu.chain(&NOBODY).filter(|call| code.contains(**call)) {
             faults.push(format!("{} has {call}", path.display()));
+        }
+        if code.contains("unsafe ") && path != Path::new(UNSAFE) {
+            faults.push(format!("{} has unsafe code", path.display()));
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");

@@ -53,9 +53,17 @@ fn for_each_kernel(mut check: impl FnMut(&str, &str)) {
     }
 }
 
+/// What a kernel for devices that have more may use besides.
+fn capabilities(name: &str) -> Capabilities {
+    match name {
+        "matmul_subgroup" => Capabilities::SUBGROUP,
+        _ => Capabilities::empty(),
+    }
+}
+
 fn parse(name: &str, text: &str) -> Module {
     let path = format!("shaders/{name}.wgsl");
-    let options = Options { parse_doc_comments: false, capabilities: Capabilities::empty() };
+    let options = Options { parse_doc_comments: false, capabilities: capabilities(name) };
     Frontend::new_with_options(options)
         .parse(text)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(text, &path)))
@@ -75,7 +83,9 @@ fn kernels_are_valid_without_features_and_within_the_default_limits() {
 fn check_limits(name: &str, text: &str, sizes: &HashMap<String, f64>) {
     let limits = wgpu::Limits::default();
     let module = parse(name, text);
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let info = Validator::new(ValidationFlags::all(), capabilities(name))
+        .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
+        .subgroup_operations(naga::valid::SubgroupOperationSet::all())
         .validate(&module)
         .unwrap_or_else(|error| {
             panic!("{}", error.emit_to_string_with_path(text, &format!("shaders/{name}.wgsl")))

@@ -1,6 +1,9 @@
 //! A compute pipeline, and a pipeline bound to its buffers.
 
-use wgpu::{BindGroup, BindGroupEntry, Buffer, BufferUsages, ComputePass, ComputePipeline, Device};
+use wgpu::{
+    BindGroup, BindGroupEntry, Buffer, BufferUsages, ComputePass, ComputePipeline, Device,
+    ShaderModule, ShaderModuleDescriptor, ShaderRuntimeChecks,
+};
 
 use super::{Matrix, guarded};
 use crate::error::{Error, Result};
@@ -45,9 +48,46 @@ impl Kernel {
         entry_point: &str,
         constants: &[(&str, f64)],
     ) -> Result<Self> {
+        let module =
+            |descriptor: ShaderModuleDescriptor<'_>| device.create_shader_module(descriptor);
+        Self::compile(device, name, source, entry_point, constants, module)
+    }
+
+    /// Compiles the entry point `main` of a shader that keeps its indices within its buffers, and
+    /// whose loops end, by itself: no checks of the compiler's are added.
+    ///
+    /// With the feature `checked-shaders` they are.
+    pub(crate) fn trusted(
+        device: &Device,
+        name: &'static str,
+        source: &str,
+        constants: &[(&str, f64)],
+    ) -> Result<Self> {
+        let checks = if cfg!(feature = "checked-shaders") {
+            ShaderRuntimeChecks::checked()
+        } else {
+            ShaderRuntimeChecks::unchecked()
+        };
+        #[expect(unsafe_code, reason = "a shader cannot be compiled without checks otherwise")]
+        // SAFETY: the shader clamps every index to the matrices whose shapes its room has checked, and
+        // its loops end at numbers that the room gives; `checked-shaders` tests the same text.
+        let module = |descriptor: ShaderModuleDescriptor<'_>| unsafe {
+            device.create_shader_module_trusted(descriptor, checks)
+        };
+        Self::compile(device, name, source, "main", constants, module)
+    }
+
+    fn compile(
+        device: &Device,
+        name: &'static str,
+        source: &str,
+        entry_point: &str,
+        constants: &[(&str, f64)],
+        module: impl FnOnce(ShaderModuleDescriptor<'_>) -> ShaderModule,
+    ) -> Result<Self> {
         let label = format!("ztilde/{name}");
         let pipeline = guarded(device, || {
-            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            let module = module(ShaderModuleDescriptor {
                 label: Some(&label),
                 source: wgpu::ShaderSource::Wgsl(source.into()),
             });

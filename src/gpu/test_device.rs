@@ -34,3 +34,18 @@ pub(crate) fn device() -> (Device, Queue) {
         })
         .clone()
 }
+
+/// One device that also has what a library may use where it is there: subgroups.
+#[allow(dead_code, reason = "not every test that includes this file needs it")]
+pub(crate) fn device_with_subgroups() -> (Device, Queue) {
+    static DEVICE: OnceLock<(Device, Queue)> = OnceLock::new();
+    DEVICE
+        .get_or_init(|| {
+            let adapter = adapter();
+            let required_features = adapter.features() & wgpu::Features::SUBGROUP;
+            let descriptor = wgpu::DeviceDescriptor { required_features, ..Default::default() };
+            pollster::block_on(adapter.request_device(&descriptor))
+                .expect("an adapter makes a device with the features that it has")
+        })
+        .clone()
+}

@@ -32,6 +32,12 @@ impl TestGpu {
         Self { gpu: Gpu { device, queue }, generator: ChaCha8Rng::seed_from_u64(7) }
     }
 
+    /// On a device with subgroups, if the adapter has them.
+    pub(crate) fn with_subgroups() -> Self {
+        let (device, queue) = test_device::device_with_subgroups();
+        Self { gpu: Gpu { device, queue }, generator: ChaCha8Rng::seed_from_u64(7) }
+    }
+
     /// Values between −1 and 1 that a float holds exactly.
     pub(crate) fn random(&mut self, [rows, columns]: [u32; 2]) -> Array2<f64> {
         Array2::from_shape_simple_fn([rows as usize, columns as usize], || {

@@ -4,6 +4,7 @@
 
 use wgpu::Device;
 
+use super::matmul_subgroup::MatmulSubgroup;
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix, workgroups};
 
@@ -15,9 +16,12 @@ const WORKGROUP_SIZE: u32 = 8;
 /// Outputs of an invocation along each of the two dimensions.
 const TILE: u32 = 4;
 
-/// The kernel, compiled.
+/// The kernel, compiled; on a software adapter together with the one that is made for those.
 #[derive(Clone, Debug)]
-pub struct Matmul(Kernel);
+pub struct Matmul {
+    kernel: Kernel,
+    subgroup: Option<MatmulSubgroup>,
+}
 
 /// A factor, as it lies in memory or transposed.
 #[derive(Clone, Copy, Debug)]
@@ -40,14 +44,14 @@ pub struct Buffers<'a> {
 }
 
 impl<'a> Operand<'a> {
-    fn matrix(self) -> &'a Matrix {
+    pub(super) fn matrix(self) -> &'a Matrix {
         match self {
             Self::Plain(matrix) | Self::Transposed(matrix) => matrix,
         }
     }
 
     /// Rows and columns, as the product sees them.
-    fn shape(self) -> [u32; 2] {
+    pub(super) fn shape(self) -> [u32; 2] {
         match self {
             Self::Plain(matrix) => [matrix.rows(), matrix.columns()],
             Self::Transposed(matrix) => [matrix.columns(), matrix.rows()],
@@ -71,7 +75,10 @@ impl Matmul {
     /// What wgpu reports.
     pub fn new(device: &Device) -> Result<Self> {
         let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
-        Kernel::new(device, "matmul", SOURCE, &constants).map(Self)
+        Ok(Self {
+            kernel: Kernel::new(device, "matmul", SOURCE, &constants)?,
+            subgroup: MatmulSubgroup::for_device(device)?,
+        })
     }
 
     /// Binds the kernel to its matrices.
@@ -92,6 +99,11 @@ impl Matmul {
             right.matrix().expect("matmul", "right", needed)?;
         }
         outputs.expect("matmul", "outputs", [rows, columns])?;
+        if let Some(subgroup) = &self.subgroup
+            && let Some(dispatch) = subgroup.bind(device, place, buffers)?
+        {
+            return Ok(dispatch);
+        }
         let [left_row_stride, left_inner_stride] = left.strides();
         let [right_inner_stride, right_column_stride] = right.strides();
         let uniform = [
@@ -104,7 +116,7 @@ impl Matmul {
             right_column_stride,
         ];
         let tiles = |length: u32| workgroups(length.into(), TILE * WORKGROUP_SIZE);
-        self.0.bind(
+        self.kernel.bind(
             device,
             place,
             bytemuck::cast_slice(&uniform),
@@ -123,7 +135,7 @@ mod tests {
     use crate::reference;
 
     /// Rows, columns, and the length of the sums.
-    const PRODUCTS: [[u32; 3]; 9] = [
+    const PRODUCTS: [[u32; 3]; 13] = [
         [1, 1, 1],
         [1, 5, 9],
         [5, 1, 33],
@@ -133,6 +145,12 @@ mod tests {
         [67, 130, 3],
         [3, 3, 2000],
         [129, 65, 257],
+        // Whole vectors of four, which software adapters take with subgroups: less than a tile, a
+        // tile, and more; sums of no multiple of four where the left factor is transposed.
+        [4, 4, 7],
+        [32, 32, 32],
+        [36, 100, 61],
+        [100, 36, 260],
     ];
 
     fn check(gpu: &mut TestGpu, [rows, columns, inner]: [u32; 3], transposed: [bool; 2]) {
@@ -163,10 +181,12 @@ mod tests {
 
     #[test]
     fn matches_the_reference() {
-        let mut gpu = TestGpu::new();
-        for product in PRODUCTS {
-            for transposed in [[false, false], [false, true], [true, false], [true, true]] {
-                check(&mut gpu, product, transposed);
+        // The second device has what the first must do without: subgroups.
+        for mut gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
+            for product in PRODUCTS {
+                for transposed in [[false, false], [false, true], [true, false], [true, true]] {
+                    check(&mut gpu, product, transposed);
+                }
             }
         }
     }
@@ -176,6 +196,10 @@ mod tests {
         let rows = TILE * WORKGROUP_SIZE * crate::gpu::MAX_WORKGROUPS + 5;
         check(&mut TestGpu::new(), [rows, 1, 1], [false, false]);
         check(&mut TestGpu::new(), [1, rows, 1], [false, true]);
+        // 32 rows or columns are a tile of the kernel for software adapters.
+        let rows = 32 * crate::gpu::MAX_WORKGROUPS + 4;
+        check(&mut TestGpu::with_subgroups(), [rows, 4, 4], [false, false]);
+        check(&mut TestGpu::with_subgroups(), [4, rows, 1], [true, false]);
     }
 
     #[test]
