@@ -20,6 +20,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use workloads::{WORKLOADS, Workload};
+use ztilde::kernels::Dispatch;
 
 use self::{
     gpu::Gpu,
@@ -51,16 +52,16 @@ const TIMED_STEPS: u32 = 64;
 /// and one for the targets. Memory is all that wgpu has allocated on the device; what is planned is
 /// told before, and grows with the batch and with the rows of the data set, not faster.
 ///
-/// In JSON, first_step_s is the time from the start of the process to the end of the first step: of
-/// the first workload, before anything else is measured.
+/// In JSON, `first_step_s` is the time from the start of the process to the end of its first step: that
+/// of the first row, before anything is measured.
 #[derive(clap::Args)]
 pub(crate) struct Bench {
     /// Networks to measure [default: all, or none where there is --matmul]
     #[arg(value_name = "WORKLOAD", value_parser = workload())]
     workloads: Vec<&'static Workload>,
 
-    /// Matrix products to measure, each in the three arrangements of a layer: sizes of square
-    /// matrices, or ROWSxINNERxCOLUMNS
+    /// Matrix products to measure, each in the three arrangements of a layer: 512 for square matrices,
+    /// or 1024x256x512 for 1024 rows, sums of 256 products, and 512 columns
     #[arg(long, value_name = "SIZES", value_delimiter = ',')]
     matmul: Vec<Product>,
 
@@ -104,7 +105,8 @@ impl Bench {
         if self.profile && !gpu.has_timestamps() {
             output::note("this device has no timestamps: there is nothing to make a profile of");
         }
-        show_plans(&cases)?;
+        self.matmul.iter().try_for_each(|&product| limits::check(&gpu, product))?;
+        show_plans(&cases, &self.matmul)?;
         let first_step = cases.first().map(|case| first_step(&gpu, case, start)).transpose()?;
         let table = Table::new(self.json.as_ref())?;
         let mut run = Run { gpu, adapter: adapter.name, seconds: self.seconds, table, limit: 0.0 };
@@ -146,8 +148,9 @@ fn workload() -> impl TypedValueParser<Value = &'static Workload> {
     })
 }
 
-/// What each workload will hold on the GPU, in the case that holds most: the cases take turns.
-fn show_plans(cases: &[Case]) -> Result<(), Failure> {
+/// What each workload will hold on the GPU, in the case that holds most, as the cases take
+/// turns; and each product.
+fn show_plans(cases: &[Case], products: &[Product]) -> Result<(), Failure> {
     for same in cases.chunk_by(|one, other| one.workload.name == other.workload.name) {
         let plans = same.iter().map(Case::plan).collect::<Result<Vec<_>, _>>()?;
         let Some(largest) = plans.iter().max_by_key(|plan| plan.bytes()) else { continue };
@@ -158,6 +161,9 @@ fn show_plans(cases: &[Case]) -> Result<(), Failure> {
             sizes.join("-"),
             largest.describe()
         ));
+    }
+    for product in products {
+        output::note(&format!("{}: planned {}", product.name(), bytes(product.bytes())));
     }
     Ok(())
 }
@@ -187,7 +193,8 @@ impl Run {
         let copy = Copy::measure(&self.gpu, self.seconds)?;
         let size = copy.size;
         let gb_s = copy.gigabytes_per_second();
-        let mut copy = self.single_row(copy.single, bytes(size), "copy")?;
+        let mut copy = self.single_row(copy.single, "bandwidth".to_owned(), "copy")?;
+        copy.planned_bytes = Some(2 * size);
         copy.variant = "activate";
         copy.gb_s = Some(gb_s);
 
@@ -206,6 +213,7 @@ impl Run {
                     limits::measure_product(&self.gpu, self.seconds, product, arrangement)?;
                 let mut row = self.single_row(single, product.name(), "matmul")?;
                 row.variant = arrangement.name();
+                row.planned_bytes = Some(product.bytes());
                 row.set_operations(product.operations());
                 rows.push(row);
             }
@@ -283,11 +291,7 @@ impl Run {
 
 /// Milliseconds of a step by the GPU's own clock, the median of as many as a repetition has, within
 /// reason. `None` on a device without timestamps.
-fn time_steps(
-    gpu: &Gpu,
-    dispatches: &[ztilde::kernels::Dispatch],
-    times: &Times,
-) -> Result<Option<f64>, Failure> {
+fn time_steps(gpu: &Gpu, dispatches: &[Dispatch], times: &Times) -> Result<Option<f64>, Failure> {
     let steps = times.steps_per_repetition.min(TIMED_STEPS);
     let Some(mut steps) = gpu.time_passes(&vec![dispatches; steps as usize])? else {
         return Ok(None);

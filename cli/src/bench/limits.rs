@@ -50,7 +50,8 @@ impl Product {
         2 * u64::from(self.rows) * u64::from(self.inner) * u64::from(self.columns)
     }
 
-    fn bytes(self) -> u64 {
+    /// What the factors and the product hold.
+    pub(super) fn bytes(self) -> u64 {
         let [rows, inner, columns] = [self.rows, self.inner, self.columns].map(u64::from);
         4 * (rows * inner + inner * columns + rows * columns)
     }
@@ -93,6 +94,24 @@ impl Arrangement {
             Self::GradWeights => "grad_weights",
         }
     }
+}
+
+/// Fails if the device cannot bind a matrix of the product.
+pub(super) fn check(gpu: &Gpu, product: Product) -> Result<(), Failure> {
+    let limits = gpu.device.limits();
+    let allowed = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+    let Product { rows, inner, columns } = product;
+    for [rows, columns] in [[rows, inner], [inner, columns], [rows, columns]] {
+        let needed = 4 * u64::from(rows) * u64::from(columns);
+        if needed > allowed {
+            return Err(Failure::input(format!(
+                "--matmul {} has a matrix of {rows} × {columns}, which needs {needed} bytes, but \
+                 the device binds {allowed} at most",
+                product.name()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A dispatch that is measured alone.
@@ -182,7 +201,6 @@ fn bind_product(
     arrangement: Arrangement,
 ) -> Result<Dispatch, Failure> {
     let Product { rows, inner, columns } = product;
-    check_size(gpu, product)?;
     let left = match arrangement {
         Arrangement::GradWeights => random_matrix(gpu, inner, rows)?,
         _ => random_matrix(gpu, rows, inner)?,
@@ -204,23 +222,6 @@ fn bind_product(
     };
     let kernel = matmul::Matmul::new(&gpu.device)?;
     Ok(kernel.bind(&gpu.device, "bench", buffers)?)
-}
-
-fn check_size(gpu: &Gpu, product: Product) -> Result<(), Failure> {
-    let limits = gpu.device.limits();
-    let allowed = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-    let Product { rows, inner, columns } = product;
-    for [rows, columns] in [[rows, inner], [inner, columns], [rows, columns]] {
-        let needed = 4 * u64::from(rows) * u64::from(columns);
-        if needed > allowed {
-            return Err(Failure::input(format!(
-                "--matmul {} has a matrix of {rows} × {columns}, which needs {needed} bytes, but \
-                 the device binds {allowed} at most",
-                product.name()
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn random_matrix(gpu: &Gpu, rows: u32, columns: u32) -> Result<Matrix, Failure> {

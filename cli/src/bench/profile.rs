@@ -8,11 +8,11 @@ use crate::failure::Failure;
 /// Steps that are looked at, if the seconds of the row allow: one at least.
 const STEPS: usize = 20;
 
-/// What a dispatch, or all dispatches of a kernel, took.
-#[derive(Debug, PartialEq)]
+/// What a dispatch took, or all dispatches of a kernel.
 struct Part {
     name: String,
-    dispatches: usize,
+    /// The place of the dispatch in the step, counted from 1; or how many dispatches there are.
+    number: usize,
     microseconds: f64,
 }
 
@@ -39,7 +39,7 @@ pub(super) fn profile(
             let mut times: Vec<f64> = steps.iter().map(|step| 1e3 * step[index]).collect();
             times.sort_by(f64::total_cmp);
             let microseconds = median(&times);
-            Part { name: dispatch.name().to_owned(), dispatches: 1, microseconds }
+            Part { name: dispatch.name().to_owned(), number: index + 1, microseconds }
         })
         .collect();
     Ok(Some(describe(parts, steps.len())))
@@ -53,14 +53,16 @@ fn describe(mut parts: Vec<Part>, steps: usize) -> Vec<String> {
         parts.len()
     )];
     let mut kernels = kernels(&parts);
-    for (head, parts) in [("dispatch", &mut parts), ("kernel", &mut kernels)] {
+    for (head, number, parts) in
+        [("dispatch", "number", &mut parts), ("kernel", "dispatches", &mut kernels)]
+    {
         // The sort is stable: equals stay in the step's order.
         parts.sort_by(|one, other| other.microseconds.total_cmp(&one.microseconds));
         lines.push(String::new());
-        lines.push(format!("  {head:<32}  {:>10}  {:>10}  {:>7}", "dispatches", "µs", "share"));
-        lines.extend(parts.iter().map(|Part { name, dispatches, microseconds }| {
-            let percent = 100.0 * microseconds / total;
-            format!("  {name:<32}  {dispatches:>10}  {microseconds:>10.1}  {percent:>5.1} %")
+        lines.push(format!("  {head:<32}  {number:>10}  {:>10}  {:>7}", "µs", "share"));
+        lines.extend(parts.iter().map(|Part { name, number, microseconds }| {
+            let percent = 100.0 * microseconds / total.max(f64::MIN_POSITIVE);
+            format!("  {name:<32}  {number:>10}  {microseconds:>10.1}  {percent:>5.1} %")
         }));
     }
     lines
@@ -72,10 +74,11 @@ fn kernels(parts: &[Part]) -> Vec<Part> {
     for part in parts {
         let name = part.name.rsplit('/').next().unwrap_or_default();
         if let Some(kernel) = kernels.iter_mut().find(|kernel| kernel.name == name) {
-            kernel.dispatches += part.dispatches;
+            kernel.number += 1;
             kernel.microseconds += part.microseconds;
         } else {
-            kernels.push(Part { name: name.to_owned(), ..*part });
+            let microseconds = part.microseconds;
+            kernels.push(Part { name: name.to_owned(), number: 1, microseconds });
         }
     }
     kernels
@@ -88,11 +91,11 @@ mod tests {
     #[test]
     fn shares_are_sorted_and_summed_by_kernel() {
         let part =
-            |name: &str, microseconds| Part { name: name.to_owned(), dispatches: 1, microseconds };
+            |name: &str, number, microseconds| Part { name: name.to_owned(), number, microseconds };
         let parts = vec![
-            part("layer 1/matmul", 20.0),
-            part("loss/loss", 45.0),
-            part("layer 2/matmul", 35.0),
+            part("layer 1/matmul", 1, 20.0),
+            part("loss/loss", 2, 45.0),
+            part("layer 2/matmul", 3, 35.0),
         ];
         let lines = describe(parts, 20);
         let words: Vec<_> = lines
@@ -104,9 +107,9 @@ mod tests {
             words,
             [
                 "",
-                "dispatch dispatches µs share",
-                "loss/loss 1 45.0 45.0 %",
-                "layer 2/matmul 1 35.0 35.0 %",
+                "dispatch number µs share",
+                "loss/loss 2 45.0 45.0 %",
+                "layer 2/matmul 3 35.0 35.0 %",
                 "layer 1/matmul 1 20.0 20.0 %",
                 "",
                 "kernel dispatches µs share",

@@ -129,3 +129,36 @@ impl Subject {
         Err(Failure::diverged(format!("the loss of step {} is {loss}", trainer.steps())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::workloads::WORKLOADS, *};
+    use crate::adapter;
+
+    #[test]
+    fn a_case_holds_what_was_planned() {
+        let (_, device, queue) = adapter::open().unwrap();
+        let gpu = Gpu { device, queue };
+        let trainings = [OptimizerName::Adam, OptimizerName::GradientDescent].map(Some);
+        for workload in &WORKLOADS[..3] {
+            for optimizer in trainings.into_iter().chain([None]) {
+                let case = Case { workload, optimizer };
+                gpu.wait().unwrap();
+                let Some(before) = gpu.allocated() else {
+                    continue; // This backend has no allocator that tells.
+                };
+                let mut subject = case.prepare(&gpu).unwrap();
+                // What was uploaded has to pass before the staging memory is given back.
+                subject.submit(&gpu, 1).unwrap();
+                gpu.wait().unwrap();
+                let held = (gpu.allocated().unwrap() - before) as f64;
+                let planned = case.plan().unwrap().bytes() as f64;
+                let what = format!("{} {:?}", workload.name, case.optimizer_name());
+                assert!(
+                    (held / planned - 1.0).abs() < 0.05,
+                    "{what}: {planned} bytes were planned, {held} are held"
+                );
+            }
+        }
+    }
+}
