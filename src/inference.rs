@@ -67,6 +67,11 @@ impl Inference {
         Ok(Self { dispatches })
     }
 
+    /// What an inference consists of, in order: for whoever wants to time its parts.
+    pub fn dispatches(&self) -> &[Dispatch] {
+        &self.dispatches
+    }
+
     /// Records the inference into the app's encoder. The app submits, when it likes.
     pub fn encode(&self, encoder: &mut CommandEncoder) {
         let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor {

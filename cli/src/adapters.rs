@@ -94,40 +94,14 @@ impl Offer {
             format!("  timestamps        {}", yes_or_no(self.timestamps)),
             format!("  subgroups         {subgroups}"),
             format!("  f16               {}", yes_or_no(self.f16)),
-            format!("  largest buffer    {}", bytes(self.max_buffer_size)),
-            format!("  largest binding   {}", bytes(self.max_storage_buffer_binding_size)),
+            format!("  largest buffer    {}", output::bytes(self.max_buffer_size)),
+            format!("  largest binding   {}", output::bytes(self.max_storage_buffer_binding_size)),
             format!(
                 "  workgroup         {} invocations, {} of memory",
                 self.max_compute_invocations_per_workgroup,
-                bytes(self.max_compute_workgroup_storage_size.into())
+                output::bytes(self.max_compute_workgroup_storage_size.into())
             ),
         ]
         .join("\n")
-    }
-}
-
-/// A size in the largest binary unit of which it holds at least one, with one decimal at most.
-fn bytes(size: u64) -> String {
-    let (mut value, mut unit) = (size as f64, "bytes");
-    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB"] {
-        if value < 1024.0 {
-            break;
-        }
-        (value, unit) = (value / 1024.0, larger);
-    }
-    let tenths = (value * 10.0).round() / 10.0;
-    format!("{tenths} {unit}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bytes;
-
-    #[test]
-    fn sizes_are_readable() {
-        assert_eq!(bytes(1023), "1023 bytes");
-        assert_eq!(bytes(32768), "32 KiB");
-        assert_eq!(bytes((1 << 31) - 4), "2 GiB");
-        assert_eq!(bytes(3 << 29), "1.5 GiB");
     }
 }

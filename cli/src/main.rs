@@ -4,6 +4,7 @@
 
 mod adapter;
 mod adapters;
+mod bench;
 mod digits;
 mod diverged;
 mod failure;
@@ -15,7 +16,7 @@ mod report;
 mod settle;
 mod train;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Instant};
 
 use clap::{Parser, Subcommand};
 
@@ -30,6 +31,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Train(Box<train::Train>),
+    Bench(bench::Bench),
     Adapters(adapters::Adapters),
 }
 
@@ -50,8 +52,10 @@ Exit codes:
   5  training diverged";
 
 fn main() -> ExitCode {
+    let start = Instant::now();
     let result = match Arguments::parse().command {
         Command::Train(train) => train.run(),
+        Command::Bench(bench) => bench.run(start),
         Command::Adapters(adapters) => adapters.run(),
     };
     match result {

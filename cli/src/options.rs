@@ -249,7 +249,7 @@ fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(value.into())
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
     number(text, "above 0", |value| value > 0.0)
 }
 

@@ -50,11 +50,42 @@ impl Json {
         }
     }
 
+    /// Starts a report of one object a line. What was in the file goes away.
+    pub(crate) fn lines(&self) -> Result<Lines, Failure> {
+        match self {
+            Self::Stdout => Ok(Lines::Stdout),
+            Self::File(path) => match fs::File::create(path) {
+                Ok(opened) => Ok(Lines::File(path.clone(), opened)),
+                Err(error) => Err(file(path, &error)),
+            },
+        }
+    }
+
     /// Finds out before the work, rather than after it, that the file cannot be written.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         match self {
             Self::Stdout => Ok(()),
             Self::File(path) => check_writable(path),
+        }
+    }
+}
+
+/// A report that grows line by line, so that what was measured is kept whatever comes after.
+pub(crate) enum Lines {
+    Stdout,
+    File(PathBuf, fs::File),
+}
+
+impl Lines {
+    /// Writes one object, on one line.
+    pub(crate) fn write(&mut self, object: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string(object)
+            .map_err(|error| Failure::input(format!("the report is no JSON: {error}")))?;
+        match self {
+            Self::Stdout => print(&text),
+            Self::File(path, opened) => {
+                writeln!(opened, "{text}").map_err(|error| file(path, &error))
+            }
         }
     }
 }
@@ -77,4 +108,30 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
 
 fn file(path: &Path, error: &io::Error) -> Failure {
     Failure::input(format!("{}: {error}", path.display()))
+}
+
+/// A size in the largest binary unit of which it holds at least one, with one decimal at most.
+pub(crate) fn bytes(size: u64) -> String {
+    let (mut value, mut unit) = (size as f64, "bytes");
+    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, larger);
+    }
+    let tenths = (value * 10.0).round() / 10.0;
+    format!("{tenths} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes_are_readable() {
+        assert_eq!(bytes(1023), "1023 bytes");
+        assert_eq!(bytes(32768), "32 KiB");
+        assert_eq!(bytes((1 << 31) - 4), "2 GiB");
+        assert_eq!(bytes(3 << 29), "1.5 GiB");
+    }
 }

@@ -71,15 +71,7 @@ fn optimizer(learning: &Learning, report: &mut Map<String, Value>) -> Result<Opt
         ],
         report,
     );
-    // The library's own defaults, where it has them.
-    let mut optimizer = match learning.optimizer {
-        OptimizerName::GradientDescent => Optimizer::gradient_descent(0.1),
-        OptimizerName::Momentum => Optimizer::momentum(0.01, 0.9),
-        OptimizerName::Nesterov => Optimizer::nesterov(0.01, 0.9),
-        OptimizerName::Rmsprop => Optimizer::rmsprop(0.001),
-        OptimizerName::Adam => Optimizer::adam(0.001),
-        OptimizerName::Adamw => Optimizer::adamw(0.001, 0.01),
-    };
+    let mut optimizer = usual(learning.optimizer);
     numbers.take("learning_rate", &mut optimizer.learning_rate);
     numbers.take("weight_decay", &mut optimizer.weight_decay);
     match &mut optimizer.method {
@@ -97,6 +89,19 @@ fn optimizer(learning: &Learning, report: &mut Map<String, Value>) -> Result<Opt
     }
     numbers.finish("optimizer", &chosen)?;
     Ok(optimizer)
+}
+
+/// An optimizer with the numbers that it has where nobody typed others: the library's own defaults,
+/// where it has them.
+pub(crate) fn usual(optimizer: OptimizerName) -> Optimizer {
+    match optimizer {
+        OptimizerName::GradientDescent => Optimizer::gradient_descent(0.1),
+        OptimizerName::Momentum => Optimizer::momentum(0.01, 0.9),
+        OptimizerName::Nesterov => Optimizer::nesterov(0.01, 0.9),
+        OptimizerName::Rmsprop => Optimizer::rmsprop(0.001),
+        OptimizerName::Adam => Optimizer::adam(0.001),
+        OptimizerName::Adamw => Optimizer::adamw(0.001, 0.01),
+    }
 }
 
 fn schedule(

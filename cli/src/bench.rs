@@ -1,0 +1,301 @@
+//! `ztilde bench`: training steps, inference and matrix products, and what share of the adapter's
+//! own limit they reach.
+
+mod gpu;
+mod limits;
+mod profile;
+mod row;
+mod subject;
+mod table;
+mod times;
+mod workload;
+// The library's benches are about the same networks.
+#[path = "../../benches/workloads/table.rs"]
+mod workloads;
+
+use std::time::Instant;
+
+use clap::{
+    ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use workloads::{WORKLOADS, Workload};
+use ztilde::kernels::Dispatch;
+
+use self::{
+    gpu::Gpu,
+    limits::{Arrangement, Copy, Product, Single},
+    row::Row,
+    subject::Case,
+    table::Table,
+    times::{Times, median},
+};
+use crate::{
+    adapter,
+    failure::Failure,
+    options::{OptimizerName, positive},
+    output::{self, Json, bytes},
+};
+
+/// Steps that are timed by the GPU's own clock, at most.
+const TIMED_STEPS: u32 = 64;
+
+/// Measures training steps, inference and matrix products
+///
+/// A training step shuffles, gathers a batch of a data set on the GPU, and trains on it; inference
+/// uses the running statistics on a batch that lies in a buffer. Steps are submitted together, as many
+/// as take 20 ms, and waited for once: times include recording and submitting. Each row repeats that.
+///
+/// GFLOP/s count 6 · batch · inputs · outputs for each layer and training step, 4 for the first layer,
+/// and 2 in inference. The limit is the fastest matrix product of the same run. GPU ms is a step by the
+/// GPU's own clock. Dispatches and GPU ms leave out what gathers the batch: one dispatch for the inputs
+/// and one for the targets. Memory is all that wgpu has allocated on the device; what is planned is
+/// told before, and grows with the batch and with the rows of the data set, not faster.
+///
+/// In JSON, `first_step_s` is the time from the start of the process to the end of its first step: that
+/// of the first row, before anything is measured.
+#[derive(clap::Args)]
+pub(crate) struct Bench {
+    /// Networks to measure [default: all, or none where there is --matmul]
+    #[arg(value_name = "WORKLOAD", value_parser = workload())]
+    workloads: Vec<&'static Workload>,
+
+    /// Matrix products to measure, each in the three arrangements of a layer: 512 for square matrices,
+    /// or 1024x256x512 for 1024 rows, sums of 256 products, and 512 columns
+    #[arg(long, value_name = "SIZES", value_delimiter = ',')]
+    matmul: Vec<Product>,
+
+    /// What to measure of a network
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Mode::Train, Mode::Infer])]
+    mode: Vec<Mode>,
+
+    /// What to train with, at the learning rates that `train` has
+    #[arg(long, value_enum, value_delimiter = ',',
+        default_values_t = [OptimizerName::Adam, OptimizerName::GradientDescent])]
+    optimizer: Vec<OptimizerName>,
+
+    /// How long to repeat what a row is about; it is repeated three times at least
+    #[arg(long, value_name = "NUMBER", default_value_t = 2.0, value_parser = positive)]
+    seconds: f64,
+
+    /// Show what each dispatch of a step takes, and each kernel; needs a device with timestamps
+    #[arg(long)]
+    profile: bool,
+
+    /// Write the rows as JSON, an object a line, to a file or to stdout (-); the table goes to stderr
+    /// in that case
+    #[arg(long, value_name = "FILE")]
+    json: Option<Json>,
+}
+
+/// What a network does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Train,
+    Infer,
+}
+
+impl Bench {
+    /// `start` is when the process started.
+    pub(crate) fn run(&self, start: Instant) -> Result<(), Failure> {
+        self.json.as_ref().map_or(Ok(()), Json::check)?;
+        let cases = self.cases();
+        let (adapter, device, queue) = adapter::open()?;
+        let gpu = Gpu { device, queue };
+        if self.profile && !gpu.has_timestamps() {
+            output::note("this device has no timestamps: there is nothing to make a profile of");
+        }
+        self.matmul.iter().try_for_each(|&product| limits::check(&gpu, product))?;
+        show_plans(&cases, &self.matmul)?;
+        let first_step = cases.first().map(|case| first_step(&gpu, case, start)).transpose()?;
+        let table = Table::new(self.json.as_ref())?;
+        let mut run = Run { gpu, adapter: adapter.name, seconds: self.seconds, table, limit: 0.0 };
+        run.measure_limits(&self.matmul)?;
+        for (index, case) in cases.iter().enumerate() {
+            let first_step = first_step.filter(|_| index == 0);
+            run.measure_case(case, first_step, self.profile)?;
+        }
+        run.table.finish();
+        Ok(())
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let workloads = match &self.workloads[..] {
+            [] if self.matmul.is_empty() => WORKLOADS.iter().collect(),
+            chosen => chosen.to_vec(),
+        };
+        let mut cases = Vec::new();
+        for workload in workloads {
+            for mode in &self.mode {
+                match mode {
+                    Mode::Train => cases.extend(
+                        self.optimizer
+                            .iter()
+                            .map(|&optimizer| Case { workload, optimizer: Some(optimizer) }),
+                    ),
+                    Mode::Infer => cases.push(Case { workload, optimizer: None }),
+                }
+            }
+        }
+        cases
+    }
+}
+
+fn workload() -> impl TypedValueParser<Value = &'static Workload> {
+    let names = WORKLOADS.each_ref().map(|workload| workload.name);
+    PossibleValuesParser::new(names).try_map(|name| {
+        WORKLOADS.iter().find(|workload| workload.name == name).ok_or("no workload")
+    })
+}
+
+/// What each workload will hold on the GPU, in the case that holds most, as the cases take
+/// turns; and each product.
+fn show_plans(cases: &[Case], products: &[Product]) -> Result<(), Failure> {
+    for same in cases.chunk_by(|one, other| one.workload.name == other.workload.name) {
+        let plans = same.iter().map(Case::plan).collect::<Result<Vec<_>, _>>()?;
+        let Some(largest) = plans.iter().max_by_key(|plan| plan.bytes()) else { continue };
+        let Workload { name, batch_size, layer_sizes, .. } = same[0].workload;
+        let sizes: Vec<_> = layer_sizes.iter().map(u32::to_string).collect();
+        output::note(&format!(
+            "{name}: {batch_size} rows of {}; planned {}",
+            sizes.join("-"),
+            largest.describe()
+        ));
+    }
+    for product in products {
+        output::note(&format!("{}: planned {}", product.name(), bytes(product.bytes())));
+    }
+    Ok(())
+}
+
+/// Seconds from the start of the process to the end of a first step.
+fn first_step(gpu: &Gpu, case: &Case, start: Instant) -> Result<f64, Failure> {
+    case.prepare(gpu)?.submit(gpu, 1)?;
+    gpu.wait()?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// The measurements under way.
+struct Run {
+    gpu: Gpu,
+    adapter: String,
+    seconds: f64,
+    table: Table,
+    /// GFLOP/s of the fastest product.
+    limit: f64,
+}
+
+impl Run {
+    /// The memory's speed, and that of the products: of those that were asked for, and of one that
+    /// keeps the adapter busy.
+    fn measure_limits(&mut self, asked_for: &[Product]) -> Result<(), Failure> {
+        self.table.begin("the adapter's limits");
+        let copy = Copy::measure(&self.gpu, self.seconds)?;
+        let size = copy.size;
+        let gb_s = copy.gigabytes_per_second();
+        let mut copy = self.single_row(copy.single, "bandwidth".to_owned(), "copy")?;
+        copy.planned_bytes = Some(2 * size);
+        copy.variant = "activate";
+        copy.gb_s = Some(gb_s);
+
+        let mut products = asked_for.to_vec();
+        let telling = limits::telling_square(&self.gpu)?;
+        if !products.contains(&telling) {
+            products.push(telling);
+        }
+        let mut rows = Vec::new();
+        for product in products {
+            for arrangement in Arrangement::ALL {
+                self.table.begin(&format!("{} {}", product.name(), arrangement.name()));
+                // What the last row held is given back here.
+                self.gpu.wait()?;
+                let single =
+                    limits::measure_product(&self.gpu, self.seconds, product, arrangement)?;
+                let mut row = self.single_row(single, product.name(), "matmul")?;
+                row.variant = arrangement.name();
+                row.planned_bytes = Some(product.bytes());
+                row.set_operations(product.operations());
+                rows.push(row);
+            }
+        }
+        let speeds = rows.iter().filter_map(|row| row.gflop_s);
+        self.limit = speeds.fold(0.0, f64::max);
+        self.table.line(&format!(
+            "memory {gb_s:.1} GB/s: {} read and as much written, by activate with the identity",
+            bytes(size)
+        ))?;
+        self.table.line(&format!("products {:.1} GFLOP/s: the fastest below", self.limit))?;
+        self.table.line("")?;
+        self.table.line(&Row::head())?;
+        self.table.row(&copy)?;
+        for mut row in rows {
+            row.set_limit(self.limit);
+            self.table.row(&row)?;
+        }
+        Ok(())
+    }
+
+    fn single_row(
+        &self,
+        single: Single,
+        workload: String,
+        mode: &'static str,
+    ) -> Result<Row, Failure> {
+        let mut row = Row::new(&self.adapter, workload, mode, &single.times);
+        row.gpu_bytes = single.gpu_bytes;
+        row.gpu_ms = time_steps(&self.gpu, &[single.dispatch], &single.times)?;
+        Ok(row)
+    }
+
+    fn measure_case(
+        &mut self,
+        case: &Case,
+        first_step: Option<f64>,
+        profile: bool,
+    ) -> Result<(), Failure> {
+        let gpu = &self.gpu;
+        let with = case.optimizer_name().unwrap_or_else(|| case.variant().to_owned());
+        let title = format!("{} {} {with}", case.workload.name, case.mode());
+        self.table.begin(&title);
+        // What the last row held is given back here.
+        gpu.wait()?;
+        let mut subject = case.prepare(gpu)?;
+        let prepared = gpu.allocated();
+        let times = Times::measure(gpu, self.seconds, |steps| subject.submit(gpu, steps))?;
+        let gpu_bytes = prepared.max(gpu.allocated());
+        subject.check(gpu)?;
+
+        let mut row = Row::new(&self.adapter, case.workload.name.to_owned(), case.mode(), &times);
+        row.variant = case.variant();
+        row.opt = case.optimizer_name();
+        row.samples_s = Some(row.steps_s * f64::from(case.workload.batch_size));
+        row.set_operations(case.operations());
+        row.set_limit(self.limit);
+        row.dispatches = subject.dispatches().len();
+        // From here on the trainer's dispatches run without its knowledge: it cannot go on.
+        row.gpu_ms = time_steps(gpu, subject.dispatches(), &times)?;
+        row.first_step_s = first_step;
+        row.gpu_bytes = gpu_bytes;
+        row.planned_bytes = Some(case.plan()?.bytes());
+        self.table.row(&row)?;
+
+        if profile && let Some(lines) = profile::profile(gpu, self.seconds, subject.dispatches())? {
+            self.table.line("")?;
+            self.table.line(&format!("{title}: {}", lines[0]))?;
+            lines[1..].iter().try_for_each(|line| self.table.line(line))?;
+            self.table.line("")?;
+        }
+        Ok(())
+    }
+}
+
+/// Milliseconds of a step by the GPU's own clock, the median of as many as a repetition has, within
+/// reason. `None` on a device without timestamps.
+fn time_steps(gpu: &Gpu, dispatches: &[Dispatch], times: &Times) -> Result<Option<f64>, Failure> {
+    let steps = times.steps_per_repetition.min(TIMED_STEPS);
+    let Some(mut steps) = gpu.time_passes(&vec![dispatches; steps as usize])? else {
+        return Ok(None);
+    };
+    steps.sort_by(f64::total_cmp);
+    Ok(Some(median(&steps)))
+}

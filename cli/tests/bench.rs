@@ -1,0 +1,150 @@
+//! `ztilde bench`, as somebody at a terminal, or a script, meets it. What it measures is its own
+//! matter: nothing here depends on how fast a machine is.
+
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn bench(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ztilde"));
+    command.args(["bench"]).args(arguments).stdin(Stdio::null());
+    command.output().expect("the binary starts")
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).expect("UTF-8")
+}
+
+/// Stdout, of a run that succeeded.
+fn stdout(output: &Output) -> &str {
+    assert!(output.status.success(), "{:?}: {}", output.status, stderr(output));
+    std::str::from_utf8(&output.stdout).expect("UTF-8")
+}
+
+fn number(row: &Value, field: &str) -> f64 {
+    row[field].as_f64().unwrap_or_else(|| panic!("{field} is no number in {row}"))
+}
+
+#[test]
+fn a_row_is_an_object_with_all_fields() {
+    let output = bench(&["digits", "--seconds", "0.1", "--json", "-"]);
+    // Only the objects are on stdout; plans and the table are on stderr.
+    let rows: Vec<Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let notes = stderr(&output);
+    assert!(notes.contains("digits: 64 rows of 64-128-64-10; planned "), "{notes}");
+    assert!(notes.lines().any(|line| line.starts_with("workload  ")), "{notes}");
+
+    let fields = "tool adapter workload mode variant opt ms_median ms_min ms_max steps_s samples_s \
+                  gflop_s dispatches first_step_s gpu_bytes";
+    for row in &rows {
+        for field in fields.split_whitespace() {
+            assert!(row.get(field).is_some(), "no {field} in {row}");
+        }
+        assert_eq!(row["tool"], "ztilde");
+        let [min, median, max] = ["ms_min", "ms_median", "ms_max"].map(|name| number(row, name));
+        assert!(0.0 < min && min <= median && median <= max, "{row}");
+        assert!((number(row, "steps_s") * median - 1e3).abs() < 1e-6, "{row}");
+        assert!(number(row, "repetitions") >= 3.0, "{row}");
+        assert!(
+            !row["gpu_bytes"].is_number()
+                || row["gpu_bytes"].as_u64() >= row["planned_bytes"].as_u64()
+        );
+    }
+
+    let of = |mode: &str| rows.iter().filter(|row| row["mode"] == mode).collect::<Vec<_>>();
+    let ([copy], [train, descent], [infer]) = (&of("copy")[..], &of("train")[..], &of("infer")[..])
+    else {
+        panic!("one copy, two trainings and one inference: {rows:?}");
+    };
+    assert!(number(copy, "gb_s") > 0.0);
+    assert_eq!([&train["opt"], &descent["opt"]], ["adam", "gradient-descent"]);
+    assert_eq!(infer["opt"], Value::Null);
+    for row in [train, descent, infer] {
+        assert_eq!(row["workload"], "digits");
+        assert!(number(row, "dispatches") >= 1.0, "{row}");
+        assert!((number(row, "samples_s") / number(row, "steps_s") - 64.0).abs() < 1e-6, "{row}");
+    }
+    // 64 rows: 4 operations for each weight of the first layer, 6 for the others'; 2 in inference.
+    let per_step = |row: &Value| number(row, "gflop_s") * 1e9 / number(row, "steps_s");
+    assert!((per_step(train) / (64.0 * (4.0 * 8192.0 + 6.0 * 8832.0)) - 1.0).abs() < 1e-6);
+    assert!((per_step(infer) / (64.0 * 2.0 * (8192.0 + 8832.0)) - 1.0).abs() < 1e-6);
+
+    // The first step of the process is one of the first row.
+    assert!(number(train, "first_step_s") > 0.0);
+    assert_eq!(descent["first_step_s"], Value::Null);
+
+    let products = of("matmul");
+    let shares = products.iter().map(|row| number(row, "limit_share"));
+    assert_eq!(products.len(), 3);
+    assert_eq!(shares.fold(0.0, f64::max), 1.0, "the fastest product is the limit");
+}
+
+#[test]
+fn a_profile_has_every_dispatch_and_sums_up_the_kernels() {
+    let output = bench(&[
+        "digits",
+        "--mode",
+        "infer",
+        "--matmul",
+        "64x32x16",
+        "--seconds",
+        "0.01",
+        "--profile",
+    ]);
+    let lines: Vec<_> = stdout(&output).lines().collect();
+    assert!(stderr(&output).contains("64x32x16: planned 14 KiB"), "{}", stderr(&output));
+    assert_eq!(lines.iter().filter(|line| line.starts_with("64x32x16  ")).count(), 3);
+    if stderr(&output).contains("no timestamps") {
+        return;
+    }
+    let table = |head: &str| {
+        let rows = lines.iter().skip_while(|line| !line.starts_with(head)).skip(1);
+        rows.take_while(|line| !line.is_empty())
+            .map(|line| line.split_whitespace().rev().collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    };
+    let [dispatches, kernels] = [table("  dispatch "), table("  kernel ")];
+    let row = lines.iter().find(|line| line.starts_with("digits  ")).expect("a row");
+    let count = row.split_whitespace().nth(11).expect("a column");
+    assert_eq!(dispatches.len().to_string(), count, "{row}");
+    assert!(kernels.len() < dispatches.len(), "{lines:?}");
+    for table in [dispatches, kernels] {
+        let shares: Vec<f64> =
+            table.iter().map(|words| words[1].parse().expect("a share")).collect();
+        assert!((shares.iter().sum::<f64>() - 100.0).abs() < 2.0, "{shares:?}");
+        assert!(shares.is_sorted_by(|one, other| one >= other), "{shares:?}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_code_2_and_says_what_is_right() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let missing = directory.path().join("missing").join("file");
+    let missing = missing.to_str().expect("UTF-8");
+    let directory = directory.path().to_str().expect("UTF-8");
+    let cases: [(&[&str], &str); 8] = [
+        (&["digit"], "'digits'"),
+        (&["mnits"], "'mnist'"),
+        (&["--mode", "training"], "'train'"),
+        (&["--optimizer", "adem"], "'adam'"),
+        (&["--seconds", "0"], "above 0"),
+        (&["--matmul", "512x512"], "one or three"),
+        (&["--matmul", "0"], "at least 1"),
+        (&["--json", missing], directory),
+    ];
+    for (arguments, text) in cases {
+        let output = bench(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(text), "no {text} in: {}", stderr(&output));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_product_that_the_device_cannot_bind_is_code_2() {
+    let output = bench(&["--matmul", "1000000"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("needs 4000000000000 bytes"), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("planned"), "it is found before anything is made");
+}
