@@ -25,6 +25,7 @@ pub(crate) fn adapter() -> Adapter {
 
 /// One device for all tests of a process, with WebGPU's default limits and no features: more than
 /// that the library must not need.
+#[allow(dead_code, reason = "not every test that includes this file needs it")]
 pub(crate) fn device() -> (Device, Queue) {
     static DEVICE: OnceLock<(Device, Queue)> = OnceLock::new();
     DEVICE
