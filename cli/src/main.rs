@@ -52,6 +52,7 @@ Exit codes:
   5  training diverged";
 
 fn main() -> ExitCode {
+    // As near to the start of the process as Rust can tell on every system.
     let start = Instant::now();
     let result = match Arguments::parse().command {
         Command::Train(train) => train.run(),
