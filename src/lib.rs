@@ -24,7 +24,7 @@ pub use options::{
 };
 pub use parameters::{BatchNorm, Layer, Parameters};
 pub use trainer::{EpochMetrics, StepMetrics, Trainer, TrainingData};
-pub use wgpu;
+pub use {ndarray, wgpu};
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use gpu::block_on;

@@ -283,7 +283,7 @@ impl Trainer {
                 what: "the history",
                 found: kept,
                 needed: steps.into(),
-                why: format!("one per step, of {} so far, of which 8192 are kept", self.steps),
+                why: format!("one per step, of {} so far, of which {HISTORY} are kept", self.steps),
             })
         } else {
             let history = self.memory.history.buffer();
