@@ -12,6 +12,7 @@
 struct Batch {
     rows: u32,        // of this batch, which may be an epoch's last, smaller one
     columns: u32,
+    stride: u32,      // values from one row of the outputs to the next
     batch_size: u32,
     part_first_row: u32,
     part_rows: u32,
@@ -36,7 +37,8 @@ fn main(
         // Rows before the part wrap around to numbers beyond it.
         let row = order[first + i / batch.columns] - batch.part_first_row;
         if row < batch.part_rows {
-            outputs[i] = dataset[row * batch.columns + i % batch.columns];
+            outputs[i / batch.columns * batch.stride + i % batch.columns] =
+                dataset[row * batch.columns + i % batch.columns];
         }
     }
 }

@@ -6,6 +6,7 @@
 mod kernel;
 mod matrix;
 mod read;
+mod tile;
 #[cfg(test)]
 pub(crate) mod test_device;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use kernel::Dispatch;
 pub(crate) use kernel::MAX_WORKGROUPS;
 pub(crate) use kernel::{Kernel, workgroups};
 pub use matrix::Matrix;
+pub(crate) use tile::Core;
 #[cfg(not(target_arch = "wasm32"))]
 pub use read::block_on;
 pub(crate) use read::read;
@@ -59,6 +61,17 @@ impl Gpu {
 
     /// A matrix with a buffer of its own, all zero.
     pub(crate) fn matrix(&self, label: &str, rows: u32, columns: u32) -> Result<Matrix> {
+        Matrix::new(&self.binding(label, rows, columns)?, 0, rows, columns)
+    }
+
+    /// The same with rows that are whole vectors of four.
+    pub(crate) fn padded_matrix(&self, label: &str, rows: u32, columns: u32) -> Result<Matrix> {
+        let buffer = self.binding(label, rows, columns.next_multiple_of(4))?;
+        Matrix::padded(&buffer, 0, rows, columns)
+    }
+
+    /// A buffer for a matrix, which has to fit a binding.
+    fn binding(&self, label: &str, rows: u32, columns: u32) -> Result<Buffer> {
         let values = u64::from(rows) * u64::from(columns);
         let allowed = self.device.limits().max_storage_buffer_binding_size;
         if 4 * values > allowed {
@@ -66,7 +79,7 @@ impl Gpu {
             let what = format!("{label} ({rows} × {columns})");
             return Err(Error::TooLarge { what, needed: 4 * values, limit, allowed });
         }
-        Matrix::new(&self.buffer(label, values)?, 0, rows, columns)
+        self.buffer(label, values)
     }
 
     /// Writes before everything that is submitted from now on.
@@ -95,6 +108,21 @@ impl Gpu {
             self.queue.submit([encoder.finish()]);
         })
     }
+}
+
+/// Small matrices to bind in the place of what a kernel declares and does not use.
+pub(crate) fn unused_matrices(device: &Device, count: u64) -> Result<Vec<Matrix>> {
+    // Bindings start on multiples of as much.
+    const BYTES: u64 = 256;
+    let buffer = guarded(device, || {
+        device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("ztilde/unused"),
+            size: BYTES * count,
+            usage: BufferUsages::STORAGE,
+            mapped_at_creation: false,
+        })
+    })?;
+    (0..count).map(|index| Matrix::vector(&buffer, BYTES / 4 * index, 4)).collect()
 }
 
 /// Calls wgpu and returns the error that it reported, if any, instead of handing it to the app's

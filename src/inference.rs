@@ -4,8 +4,8 @@ use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor};
 
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Matrix, read};
-use crate::layout::Learned;
-use crate::network::{Activations, Network, Statistics};
+use crate::kernels::copy_rows::CopyRows;
+use crate::network::Network;
 
 /// Rows of a slice are a multiple of this, so that every slice of a matrix starts on a multiple of
 /// 256 bytes, whatever its columns.
@@ -50,20 +50,15 @@ impl Inference {
         }
         let inputs = rows_of("the buffer of inputs", inputs, rows, network.inputs())?;
         let outputs = rows_of("the buffer of outputs", outputs, rows, network.outputs())?;
-        let gpu = network.gpu();
         let slice_rows = slice_rows(network).min(rows);
-        let hidden = network.layer_sizes()[1..].iter().copied().max().unwrap_or(1);
-        let scratch = [(); 2].map(|()| gpu.matrix("inference/scratch", slice_rows, hidden));
-        let [first, second] = scratch;
-        let scratch = [first?, second?];
-        let mut dispatches = Vec::new();
+        let mut slices = Slices::new(network, slice_rows)?;
         let mut first = 0;
         while first < rows {
             let count = slice_rows.min(rows - first);
-            let slices = [inputs.slice(first, count)?, outputs.slice(first, count)?];
-            bind_slice(network, &slices, &scratch, &mut dispatches)?;
+            slices.bind(&inputs.slice(first, count)?, &outputs.slice(first, count)?)?;
             first += count;
         }
+        let dispatches = slices.dispatches;
         Ok(Self { dispatches })
     }
 
@@ -137,55 +132,60 @@ fn slice_rows(network: &Network) -> u32 {
     let widest = network.layer_sizes().iter().copied().max().map_or(1, u64::from);
     let limits = network.gpu().device.limits();
     let bytes = SCRATCH_BYTES.min(limits.max_storage_buffer_binding_size);
-    let rows = (bytes / (4 * widest)).min(u32::MAX.into()) as u32;
+    let rows = (bytes / (4 * widest.next_multiple_of(4))).min(u32::MAX.into()) as u32;
     // A layer too wide for that is too wide for the device: making the scratch matrix says so.
     (rows - rows % SLICE_MULTIPLE).max(SLICE_MULTIPLE)
 }
 
-/// Binds all layers for one slice of the rows. The layers take turns in two scratch matrices.
-fn bind_slice(
-    network: &Network,
-    [inputs, outputs]: &[Matrix; 2],
-    scratch: &[Matrix; 2],
-    dispatches: &mut Vec<Dispatch>,
-) -> Result<()> {
-    let rows = inputs.rows();
-    let mut layer_inputs = inputs.clone();
-    // The scratch matrix that does not hold the layer's inputs.
-    let mut free = 0;
-    for (layer, learned) in network.learned().iter().enumerate() {
-        let columns = learned.weights().rows();
-        let place = format!("inference/layer {}", layer + 1);
-        let here = scratch[free].reshape(rows, columns)?;
-        let other = scratch[1 - free].reshape(rows, columns)?;
-        let is_last = layer + 1 == network.learned().len();
-        let activations = match learned {
-            _ if is_last => Activations {
-                inputs: layer_inputs,
-                sums: outputs.clone(),
-                ztilde: outputs.clone(),
-                outputs: outputs.clone(),
-            },
-            // After the product the inputs' memory is free as well.
-            Learned::Normalized { .. } => Activations {
-                inputs: layer_inputs,
-                sums: here.clone(),
-                ztilde: other,
-                outputs: here,
-            },
-            Learned::Linear { .. } => {
-                free = 1 - free;
-                Activations {
-                    inputs: layer_inputs,
-                    sums: here.clone(),
-                    ztilde: here,
-                    outputs: other,
-                }
-            }
-        };
-        dispatches.extend(network.bind_layer(layer, &place, &activations, Statistics::Running)?);
-        layer_inputs = activations.outputs;
-        free = 1 - free;
+/// Binds all layers for slices of the rows, one after the other.
+struct Slices<'a> {
+    network: &'a Network,
+    copy_rows: CopyRows,
+    /// What goes into a layer and comes out of it take turns in two matrices; the app's own rows go
+    /// through them too if they are no whole vectors of four.
+    scratch: [Matrix; 2],
+    dispatches: Vec<Dispatch>,
+}
+
+impl<'a> Slices<'a> {
+    fn new(network: &'a Network, rows: u32) -> Result<Self> {
+        let gpu = network.gpu();
+        let sizes = network.layer_sizes();
+        let first = if sizes[0] % 4 > 0 { 0 } else { 1 };
+        let widest = sizes[first..].iter().copied().max().unwrap_or(1);
+        let scratch = || gpu.padded_matrix("inference/scratch", rows, widest);
+        Ok(Self {
+            network,
+            copy_rows: CopyRows::new(&gpu.device)?,
+            scratch: [scratch()?, scratch()?],
+            dispatches: Vec::new(),
+        })
     }
-    Ok(())
+
+    fn bind(&mut self, inputs: &Matrix, outputs: &Matrix) -> Result<()> {
+        let Self { network, copy_rows, scratch, dispatches } = self;
+        let device = &network.gpu().device;
+        let rows = inputs.rows();
+        let mut layer_inputs = inputs.clone();
+        if inputs.columns() % 4 > 0 {
+            layer_inputs = scratch[1].reshape_padded(rows, inputs.columns())?;
+            dispatches.push(copy_rows.bind(device, "inference/inputs", inputs, &layer_inputs)?);
+        }
+        let sizes = &network.layer_sizes()[1..];
+        for (layer, &columns) in sizes.iter().enumerate() {
+            let is_last = layer + 1 == sizes.len();
+            let layer_outputs = if is_last && columns % 4 == 0 {
+                outputs.clone()
+            } else {
+                scratch[layer % 2].reshape_padded(rows, columns)?
+            };
+            let place = format!("inference/layer {}", layer + 1);
+            dispatches.push(network.bind_inference(layer, &place, &layer_inputs, &layer_outputs)?);
+            layer_inputs = layer_outputs;
+        }
+        if outputs.columns() % 4 > 0 {
+            dispatches.push(copy_rows.bind(device, "inference/outputs", &layer_inputs, outputs)?);
+        }
+        Ok(())
+    }
 }

@@ -27,6 +27,14 @@ impl Learned {
             Self::Linear { weights, .. } | Self::Normalized { weights, .. } => weights,
         }
     }
+
+    /// Gamma and beta; or twice the biases.
+    pub(crate) fn vectors(&self) -> [&Matrix; 2] {
+        match self {
+            Self::Linear { biases, .. } => [biases; 2],
+            Self::Normalized { gamma, beta, .. } => [gamma, beta],
+        }
+    }
 }
 
 /// Where the tensors of each layer start in the packed buffer.
@@ -47,6 +55,14 @@ struct LearnedPlace {
     vectors: Vec<u64>,
 }
 
+impl LearnedPlace {
+    /// Where the rows of the weights start.
+    fn rows(&self) -> impl Iterator<Item = u64> + use<> {
+        let (first, stride) = (self.weights, u64::from(self.inputs.next_multiple_of(4)));
+        (0..u64::from(self.outputs)).map(move |row| first + row * stride)
+    }
+}
+
 impl LearnedLayout {
     pub(crate) fn new(layers: &[Layer]) -> Self {
         let mut end = 0;
@@ -57,7 +73,11 @@ impl LearnedLayout {
                 LearnedPlace {
                     inputs: weights.ncols() as u32,
                     outputs: weights.nrows() as u32,
-                    weights: reserve(&mut end, weights.len()),
+                    // Rows are whole vectors of four.
+                    weights: reserve(
+                        &mut end,
+                        weights.nrows() * weights.ncols().next_multiple_of(4),
+                    ),
                     vectors: Vec::new(),
                 }
             })
@@ -97,8 +117,8 @@ impl LearnedLayout {
             .iter()
             .map(|place| {
                 let vector =
-                    |index: usize| Matrix::vector(buffer, place.vectors[index], place.outputs);
-                let weights = Matrix::new(buffer, place.weights, place.outputs, place.inputs)?;
+                    |index: usize| Matrix::padded(buffer, place.vectors[index], 1, place.outputs);
+                let weights = Matrix::padded(buffer, place.weights, place.outputs, place.inputs)?;
                 Ok(if place.vectors.len() == 1 {
                     Learned::Linear { weights, biases: vector(0)? }
                 } else {
@@ -111,7 +131,9 @@ impl LearnedLayout {
     pub(crate) fn pack(&self, layers: &[Layer]) -> Vec<f32> {
         let mut packed = vec![0.0; self.values as usize];
         for (place, layer) in self.layers.iter().zip(layers) {
-            write(&mut packed, place.weights, layer.weights().iter());
+            for (row, first) in layer.weights().rows().into_iter().zip(place.rows()) {
+                write(&mut packed, first, row.iter());
+            }
             for (&first, vector) in place.vectors.iter().zip(vectors(layer)) {
                 write(&mut packed, first, vector.iter());
             }
@@ -124,10 +146,12 @@ impl LearnedLayout {
         self.layers
             .iter()
             .map(|place| {
-                let shape = [place.outputs as usize, place.inputs as usize];
-                let weights = packed[place.weights as usize..][..shape[0] * shape[1]].to_vec();
-                let weights = Array2::from_shape_vec(shape, weights).expect("as many as that");
-                let vectors = place.vectors.iter().map(|&first| slice(packed, first, shape[0]));
+                let [rows, columns] = [place.outputs as usize, place.inputs as usize];
+                let mut weights = Array2::zeros([rows, columns]);
+                for (mut row, first) in weights.rows_mut().into_iter().zip(place.rows()) {
+                    row.assign(&slice(packed, first, columns));
+                }
+                let vectors = place.vectors.iter().map(|&first| slice(packed, first, rows));
                 (weights, vectors.collect())
             })
             .collect()
@@ -138,8 +162,6 @@ impl LearnedLayout {
 #[derive(Clone, Debug)]
 pub(crate) struct Running {
     pub(crate) mean: Matrix,
-    /// The same with a row of zeros below it: what normalize.wgsl takes for a mean.
-    pub(crate) mean_rows: Matrix,
     pub(crate) var: Matrix,
 }
 
@@ -168,7 +190,7 @@ impl RunningLayout {
                     let columns = batch_norm.running_mean.len();
                     Some(RunningPlace {
                         columns: columns as u32,
-                        mean: reserve(&mut end, 2 * columns),
+                        mean: reserve(&mut end, columns),
                         var: reserve(&mut end, columns),
                     })
                 }
@@ -185,9 +207,8 @@ impl RunningLayout {
     pub(crate) fn views(&self, buffer: &Buffer) -> Result<Vec<Option<Running>>> {
         let view = |place: &RunningPlace| {
             Ok(Running {
-                mean: Matrix::vector(buffer, place.mean, place.columns)?,
-                mean_rows: Matrix::new(buffer, place.mean, 2, place.columns)?,
-                var: Matrix::vector(buffer, place.var, place.columns)?,
+                mean: Matrix::padded(buffer, place.mean, 1, place.columns)?,
+                var: Matrix::padded(buffer, place.var, 1, place.columns)?,
             })
         };
         self.layers.iter().map(|place| place.as_ref().map(view).transpose()).collect()

@@ -4,13 +4,7 @@ use wgpu::{Buffer, Device, Queue};
 
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Matrix, read};
-use crate::kernels::{
-    activate::{self, Activate},
-    add_biases::{self, AddBiases},
-    batch_statistics::{self, BatchStatistics},
-    matmul::{self, Matmul, Operand},
-    normalize::{self, Normalize},
-};
+use crate::kernels::layer_forward::{self, LayerForward, Normalization};
 use crate::layout::{Learned, LearnedLayout, Running, RunningLayout, padded};
 use crate::options::{Activation, NetworkOptions};
 use crate::parameters::{BatchNorm, Layer, Parameters};
@@ -31,43 +25,26 @@ pub struct Network {
     momentum: f32,
     layer_sizes: Vec<u32>,
     layout: LearnedLayout,
-    parameters: Buffer,
+    parameters: Matrix,
     learned: Vec<Learned>,
     running_layout: RunningLayout,
     running_statistics: Buffer,
     running: Vec<Option<Running>>,
     /// How many batches each layer's running statistics have seen.
     batches: Vec<u64>,
-    kernels: Kernels,
+    /// One per layer, for inference.
+    kernels: Vec<LayerForward>,
 }
 
-#[derive(Debug)]
-struct Kernels {
-    matmul: Matmul,
-    add_biases: AddBiases,
-    normalize: Normalize,
-    activate: Activate,
-}
-
-/// The matrices that a layer reads and writes, a row per sample. Some may share memory: a layer is
-/// computed from left to right.
-#[derive(Clone, Debug)]
-pub(crate) struct Activations {
-    pub(crate) inputs: Matrix,
-    pub(crate) sums: Matrix,
-    /// What goes into the activation: for a layer without batch normalization the sums.
-    pub(crate) ztilde: Matrix,
-    /// For the output layer the sums.
-    pub(crate) outputs: Matrix,
-}
-
-/// The statistics that a layer is normalized with.
-#[derive(Clone, Copy)]
-pub(crate) enum Statistics<'a> {
-    /// The batch's own, which are measured first and move the running ones.
-    Batch { measure: &'a BatchStatistics, mean: &'a Matrix, variance: &'a Matrix },
-    /// The running ones.
-    Running,
+/// The matrices that a layer reads and writes, a row per sample.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Activations<'a> {
+    pub(crate) inputs: &'a Matrix,
+    pub(crate) outputs: &'a Matrix,
+    /// In training: what goes into the normalization, or into the activation if there is none.
+    pub(crate) sums: Option<&'a Matrix>,
+    /// In training: the batch's mean, as the sum of two rows, and its variance.
+    pub(crate) statistics: Option<&'a Matrix>,
 }
 
 impl Network {
@@ -110,33 +87,29 @@ impl Network {
         parameters.check()?;
         let gpu = Gpu::new(device, queue);
         let layout = LearnedLayout::new(&parameters.layers);
-        let learned_matrix = gpu.matrix("parameters", 1, layout.length()?)?;
-        let buffer = learned_matrix.buffer().clone();
-        gpu.write(&buffer, 0, &layout.pack(&parameters.layers))?;
+        let packed = gpu.matrix("parameters", 1, layout.length()?)?;
+        gpu.write(packed.buffer(), 0, &layout.pack(&parameters.layers))?;
         let running_layout = RunningLayout::new(&parameters.layers);
         let running_statistics = gpu.buffer("running statistics", running_layout.length())?;
         gpu.write(&running_statistics, 0, &running_layout.pack(&parameters.layers))?;
         let Parameters { activation, epsilon, momentum, .. } = *parameters;
-        Ok(Self {
+        let mut network = Self {
             activation,
             epsilon,
             momentum,
             layer_sizes: parameters.layer_sizes(),
-            learned: layout.views(&buffer)?,
+            learned: layout.views(packed.buffer())?,
             layout,
-            parameters: buffer,
+            parameters: packed,
             running: running_layout.views(&running_statistics)?,
             running_layout,
             running_statistics,
             batches: parameters.layers.iter().map(batches).collect(),
-            kernels: Kernels {
-                matmul: Matmul::new(device)?,
-                add_biases: AddBiases::new(device)?,
-                normalize: Normalize::new(device, epsilon)?,
-                activate: Activate::new(device, activation)?,
-            },
+            kernels: Vec::new(),
             gpu,
-        })
+        };
+        network.kernels = network.compile(Normalization::Running, false)?;
+        Ok(network)
     }
 
     /// Reads the network from the GPU, as it will be after everything that was submitted so far.
@@ -145,7 +118,7 @@ impl Network {
     ///
     /// [`Error::DeviceLost`], and what wgpu reports.
     pub fn parameters(&self) -> impl Future<Output = Result<Parameters>> + use<> {
-        let learned = read(&self.gpu, &self.parameters, 0, self.layout.values());
+        let learned = read(&self.gpu, self.parameters.buffer(), 0, self.layout.values());
         let running = read(&self.gpu, &self.running_statistics, 0, self.running_layout.length());
         let layout = self.layout.clone();
         let running_layout = self.running_layout.clone();
@@ -212,16 +185,13 @@ impl Network {
         &self.layout
     }
 
-    pub(crate) fn parameters_buffer(&self) -> &Buffer {
+    /// All that is learned, packed.
+    pub(crate) fn packed(&self) -> &Matrix {
         &self.parameters
     }
 
     pub(crate) fn learned(&self) -> &[Learned] {
         &self.learned
-    }
-
-    pub(crate) fn matmul(&self) -> &Matmul {
-        &self.kernels.matmul
     }
 
     /// A batch has moved every layer's running statistics.
@@ -231,60 +201,65 @@ impl Network {
         }
     }
 
-    /// Binds what a layer computes from its inputs to its outputs, in order.
-    pub(crate) fn bind_layer(
+    /// Compiles the layers: the normalized ones with these statistics, the others with biases.
+    pub(crate) fn compile(
+        &self,
+        normalization: Normalization,
+        keeps_sums: bool,
+    ) -> Result<Vec<LayerForward>> {
+        let Self { epsilon, momentum, .. } = *self;
+        self.learned
+            .iter()
+            .enumerate()
+            .map(|(layer, learned)| {
+                let is_last = layer + 1 == self.learned.len();
+                let options = layer_forward::Options {
+                    normalization: match learned {
+                        Learned::Linear { .. } => Normalization::None,
+                        Learned::Normalized { .. } => normalization,
+                    },
+                    activation: if is_last { Activation::Identity } else { self.activation },
+                    keeps_sums: keeps_sums && !is_last,
+                    epsilon,
+                    momentum,
+                };
+                LayerForward::new(&self.gpu.device, options)
+            })
+            .collect()
+    }
+
+    /// Binds a layer as inference computes it, with the running statistics.
+    pub(crate) fn bind_inference(
         &self,
         layer: usize,
         place: &str,
-        activations: &Activations,
-        statistics: Statistics<'_>,
-    ) -> Result<Vec<Dispatch>> {
-        let device = &self.gpu.device;
-        let Activations { inputs, sums, ztilde, outputs } = activations;
+        inputs: &Matrix,
+        outputs: &Matrix,
+    ) -> Result<Dispatch> {
+        let activations = Activations { inputs, outputs, sums: None, statistics: None };
+        self.bind_layer(&self.kernels[layer], layer, place, activations)
+    }
+
+    /// Binds what a layer computes from its inputs to its outputs.
+    pub(crate) fn bind_layer(
+        &self,
+        kernel: &LayerForward,
+        layer: usize,
+        place: &str,
+        Activations { inputs, outputs, sums, statistics }: Activations<'_>,
+    ) -> Result<Dispatch> {
         let learned = &self.learned[layer];
-        let product = matmul::Buffers {
-            left: Operand::Plain(inputs),
-            right: Operand::Transposed(learned.weights()),
-            outputs: sums,
+        let buffers = layer_forward::Buffers {
+            inputs,
+            parameters: &self.parameters,
+            weights: learned.weights(),
+            vectors: learned.vectors(),
+            running: self.running[layer].as_ref().map(|running| [&running.mean, &running.var]),
+            statistics,
+            sums,
+            outputs,
         };
-        let mut dispatches = vec![self.kernels.matmul.bind(device, place, product)?];
-        match learned {
-            Learned::Linear { biases, .. } => {
-                let buffers = add_biases::Buffers { biases, sums };
-                dispatches.push(self.kernels.add_biases.bind(device, place, buffers)?);
-            }
-            Learned::Normalized { gamma, beta, .. } => {
-                let running = self.running[layer].as_ref().expect("a normalized layer has both");
-                let (mean, variance) = match statistics {
-                    Statistics::Running => (&running.mean_rows, &running.var),
-                    Statistics::Batch { measure, mean, variance } => {
-                        let buffers = batch_statistics::Buffers {
-                            inputs: sums,
-                            mean,
-                            variance,
-                            running_mean: &running.mean,
-                            running_var: &running.var,
-                        };
-                        dispatches.push(measure.bind(device, place, buffers)?);
-                        (mean, variance)
-                    }
-                };
-                let buffers = normalize::Buffers {
-                    inputs: sums,
-                    mean,
-                    variance,
-                    gamma,
-                    beta,
-                    outputs: ztilde,
-                };
-                dispatches.push(self.kernels.normalize.bind(device, place, buffers)?);
-            }
-        }
-        if layer + 1 < self.learned.len() {
-            let buffers = activate::Buffers { inputs: ztilde, outputs };
-            dispatches.push(self.kernels.activate.bind(device, place, buffers)?);
-        }
-        Ok(dispatches)
+        kernel.bind(&self.gpu.device, place, buffers)
     }
 }
 
@@ -319,7 +294,7 @@ fn learned_bytes(layer_sizes: &[u32]) -> u64 {
         .map(|pair| {
             let [inputs, outputs] = [u64::from(pair[0]), u64::from(pair[1])];
             // Gamma and beta, or biases.
-            padded(inputs * outputs).saturating_add(2 * padded(outputs))
+            padded(inputs.next_multiple_of(4) * outputs).saturating_add(2 * padded(outputs))
         })
         .fold(0_u64, u64::saturating_add)
         .saturating_mul(4)

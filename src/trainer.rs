@@ -41,6 +41,8 @@ pub struct Trainer {
     kernels: StepKernels,
     gather: GatherRows,
     memory: Memory,
+    /// What a batch from the CPU or from an app's buffer needs before a step.
+    arrival: Option<Dispatch>,
     /// One step on a batch of `batch_size` rows.
     step: Vec<Dispatch>,
     /// Steps encoded so far.
@@ -87,11 +89,12 @@ impl Trainer {
         options.check()?;
         check_rows(&network, options.batch_size)?;
         let device = &network.gpu().device;
-        let kernels = StepKernels::new(device, &network, &options)?;
+        let kernels = StepKernels::new(&network, &options)?;
         let memory = Memory::new(&network, &options)?;
         let step = step::bind(&network, &kernels, &memory, options.batch_size)?;
         Ok(Self {
             gather: GatherRows::new(device)?,
+            arrival: step::bind_arrival(&network, &memory)?,
             kernels,
             memory,
             step,
@@ -156,13 +159,13 @@ impl Trainer {
         self.check_batch(inputs, &targets)?;
         self.write_rates(1)?;
         let gpu = self.network.gpu();
-        gpu.write(self.memory.inputs.buffer(), 0, inputs)?;
+        gpu.write(self.memory.dense_inputs.buffer(), 0, inputs)?;
         let target_buffer = self.memory.targets.buffer();
         match &targets {
             Targets::Classes(classes) => gpu.write(target_buffer, 0, classes)?,
             Targets::Values(values) => gpu.write(target_buffer, 0, values)?,
         }
-        gpu.submit("ztilde/step", |encoder| encode(encoder, &self.step))?;
+        gpu.submit("ztilde/step", |encoder| self.encode(encoder))?;
         self.count_step(self.options.batch_size);
         Ok(())
     }
@@ -186,13 +189,14 @@ impl Trainer {
         inputs: &Buffer,
         targets: &Buffer,
     ) -> Result<()> {
-        check_source("the buffer of inputs", inputs, &self.memory.inputs)?;
+        check_source("the buffer of inputs", inputs, &self.memory.dense_inputs)?;
         check_source("the buffer of targets", targets, &self.memory.targets)?;
         self.write_rates(1)?;
-        for (source, matrix) in [(inputs, &self.memory.inputs), (targets, &self.memory.targets)] {
+        let Memory { dense_inputs, targets: batch_targets, .. } = &self.memory;
+        for (source, matrix) in [(inputs, dense_inputs), (targets, batch_targets)] {
             encoder.copy_buffer_to_buffer(source, 0, matrix.buffer(), 0, 4 * matrix.values());
         }
-        encode(encoder, &self.step);
+        self.encode(encoder);
         self.count_step(self.options.batch_size);
         Ok(())
     }
@@ -313,6 +317,14 @@ impl Trainer {
         async move { Ok(metrics.await?[0].loss) }
     }
 
+    /// A step on the batch that has arrived.
+    fn encode(&self, encoder: &mut CommandEncoder) {
+        let mut pass = begin_pass(encoder);
+        for dispatch in self.arrival.iter().chain(&self.step) {
+            dispatch.encode(&mut pass);
+        }
+    }
+
     fn check_batch(&self, inputs: &[f32], targets: &Targets<'_>) -> Result<()> {
         let rows = u64::from(self.options.batch_size);
         let features = u64::from(self.network.inputs());
@@ -352,13 +364,6 @@ impl Trainer {
         let weights = u64::from(self.network.layout().weights());
         let work = 6 * u64::from(self.options.batch_size) * weights;
         (WORK_PER_SUBMISSION / work.max(1)).clamp(1, STEPS_PER_SUBMISSION) as u32
-    }
-}
-
-fn encode(encoder: &mut CommandEncoder, dispatches: &[Dispatch]) {
-    let mut pass = begin_pass(encoder);
-    for dispatch in dispatches {
-        dispatch.encode(&mut pass);
     }
 }
 

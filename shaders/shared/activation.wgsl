@@ -90,3 +90,16 @@ fn normal_distribution(x: f32) -> f32 {
     let tail = p * exponential(-0.5 * x * x);
     return select(tail, 1.0 - tail, x > 0.0);
 }
+
+fn activations(x: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(activation(x.x), activation(x.y), activation(x.z), activation(x.w));
+}
+
+fn activation_slopes(x: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(
+        activation_slope(x.x),
+        activation_slope(x.y),
+        activation_slope(x.z),
+        activation_slope(x.w),
+    );
+}

@@ -53,7 +53,7 @@ impl GatherRows {
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { step, order, part, part_first_row, outputs, batch_size } = buffers;
         step.expect("gather_rows", "step", [1, 1])?;
-        outputs.expect("gather_rows", "outputs", [outputs.rows(), part.columns()])?;
+        outputs.expect_shape("gather_rows", "outputs", [outputs.rows(), part.columns()])?;
         if order.values() <= u64::from(outputs.rows()) {
             return Err(Error::Length {
                 what: "gather_rows: order",
@@ -62,7 +62,8 @@ impl GatherRows {
                 why: format!("1 + {} rows of a batch", outputs.rows()),
             });
         }
-        let uniform = [outputs.rows(), outputs.columns(), batch_size, part_first_row, part.rows()];
+        let [rows, columns, stride] = [outputs.rows(), outputs.columns(), outputs.stride()];
+        let uniform = [rows, columns, stride, batch_size, part_first_row, part.rows()];
         self.0.bind(
             device,
             place,

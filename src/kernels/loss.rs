@@ -5,7 +5,7 @@
 use wgpu::Device;
 
 use super::{WORKGROUP_SIZE, linear_workgroups};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Kernel, Matrix};
 use crate::options;
 
@@ -39,6 +39,7 @@ impl Loss {
     pub fn new(device: &Device, loss: options::Loss) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/loss.wgsl"),
+            include_str!("../../shaders/shared/row_loss.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
         );
         let number = options::Loss::ALL
@@ -62,11 +63,17 @@ impl Loss {
         let target_shape = if self.loss.has_class_targets() { [1, rows] } else { [rows, columns] };
         targets.expect("loss", "targets", target_shape)?;
         results.expect("loss", "results", [rows, 2])?;
-        grad_outputs.expect("loss", "grad_outputs", [rows, columns])?;
+        grad_outputs.expect_shape("loss", "grad_outputs", [rows, columns])?;
+        let stride = outputs.stride();
+        if grad_outputs.stride() != stride {
+            let found = grad_outputs.stride();
+            let rows = format!("rows start {found} values apart, those of outputs {stride}");
+            return Err(Error::Refused(format!("loss: grad_outputs' {rows}")));
+        }
         self.kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&[rows, columns]),
+            bytemuck::cast_slice(&[rows, columns, stride]),
             &[outputs, targets, results, grad_outputs],
             linear_workgroups(rows.into()),
         )

@@ -2,10 +2,7 @@
 
 use ndarray::{Array1, Array2};
 
-use super::{
-    NormalizeGradients, Statistics, activate, activate_backward, add_biases, batch_statistics,
-    column_sums, matmul, normalize, normalize_backward, normalize_gradients,
-};
+use super::{Statistics, layer_backward, layer_forward, matmul};
 use crate::{
     options::Activation,
     parameters::{self, Parameters},
@@ -88,14 +85,14 @@ impl Network {
     pub fn infer(&self, inputs: &Array2<f64>) -> Array2<f64> {
         let mut outputs = inputs.clone();
         for (index, layer) in self.layers.iter().enumerate() {
-            let sums = matmul(outputs.view(), layer.weights().t());
-            let ztilde = match layer {
-                Layer::Linear { biases, .. } => add_biases(&sums, biases),
-                Layer::Normalized { gamma, beta, running_mean, running_var, .. } => {
-                    normalize(&sums, running_mean, running_var, gamma, beta, self.epsilon)
+            let running = match layer {
+                Layer::Linear { .. } => None,
+                Layer::Normalized { running_mean: mean, running_var: variance, .. } => {
+                    Some(Statistics { mean: mean.clone(), variance: variance.clone() })
                 }
             };
-            outputs = activate(&ztilde, self.activation_after(index));
+            let activation = self.activation_after(index);
+            (_, outputs) = layer_forward(layer, &outputs, running, activation, self.epsilon);
         }
         outputs
     }
@@ -123,19 +120,10 @@ impl Network {
         let mut outputs = inputs.clone();
         let mut layers = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
-            let inputs = outputs;
-            let sums = matmul(inputs.view(), layer.weights().t());
-            let (statistics, ztilde) = match layer {
-                Layer::Linear { biases, .. } => (None, add_biases(&sums, biases)),
-                Layer::Normalized { gamma, beta, .. } => {
-                    let statistics = batch_statistics(&sums);
-                    let Statistics { mean, variance } = &statistics;
-                    let ztilde = normalize(&sums, mean, variance, gamma, beta, self.epsilon);
-                    (Some(statistics), ztilde)
-                }
-            };
-            outputs = activate(&ztilde, self.activation_after(index));
-            layers.push(LayerPass { inputs, sums, statistics, ztilde });
+            let activation = self.activation_after(index);
+            let seen;
+            (seen, outputs) = layer_forward(layer, &outputs, None, activation, self.epsilon);
+            layers.push(seen);
         }
         Pass { layers, outputs }
     }
@@ -145,45 +133,14 @@ impl Network {
         let mut grad = grad_outputs.clone();
         let mut layers = Vec::new();
         for (index, (layer, seen)) in self.layers.iter().zip(&pass.layers).enumerate().rev() {
-            let grad_ztilde = activate_backward(&seen.ztilde, &grad, self.activation_after(index));
-            let (grad_sums, gradients) = self.layer_backward(layer, seen, grad_ztilde);
+            let activation = self.activation_after(index);
+            let (grad_sums, gradients) =
+                layer_backward(layer, seen, &grad, activation, self.epsilon);
             grad = matmul(grad_sums.view(), layer.weights().view());
             layers.push(gradients);
         }
         layers.reverse();
         Gradients { layers, grad_inputs: grad }
-    }
-
-    fn layer_backward(
-        &self,
-        layer: &Layer,
-        seen: &LayerPass,
-        grad_ztilde: Array2<f64>,
-    ) -> (Array2<f64>, LayerGradients) {
-        let LayerPass { inputs, sums, statistics, .. } = seen;
-        match (layer, statistics) {
-            (Layer::Normalized { gamma, .. }, Some(Statistics { mean, variance })) => {
-                let gradients =
-                    normalize_gradients(sums, mean, variance, &grad_ztilde, self.epsilon);
-                let grad_sums = normalize_backward(
-                    sums,
-                    mean,
-                    variance,
-                    gamma,
-                    &gradients,
-                    &grad_ztilde,
-                    self.epsilon,
-                );
-                let grad_weights = matmul(grad_sums.t(), inputs.view());
-                let NormalizeGradients { grad_gamma, grad_beta } = gradients;
-                (grad_sums, LayerGradients::Normalized { grad_weights, grad_gamma, grad_beta })
-            }
-            _ => {
-                let grad_weights = matmul(grad_ztilde.t(), inputs.view());
-                let grad_biases = column_sums(&grad_ztilde);
-                (grad_ztilde, LayerGradients::Linear { grad_weights, grad_biases })
-            }
-        }
     }
 
     fn activation_after(&self, layer: usize) -> Activation {

@@ -1,54 +1,54 @@
 //! One step as data: the list of bound dispatches that a batch goes through.
 
-use wgpu::Device;
-
 use crate::error::Result;
 use crate::gpu::{Dispatch, Gpu, Matrix};
 use crate::kernels::{
-    activate_backward::{self, ActivateBackward},
-    batch_statistics::BatchStatistics,
-    column_sums::{self, ColumnSums},
+    copy_rows::CopyRows,
     gradient_norm::{self, GradientNorm, MAX_PARTIAL_SUMS},
+    layer_backward::{self, LayerBackward},
+    layer_forward::{LayerForward, Normalization},
     loss::{self, Loss},
-    matmul::{self, Operand},
-    normalize_backward::{self, NormalizeBackward},
-    normalize_gradients::{self, NormalizeGradients},
     record_step::{self, RecordStep},
     update::{self, Update},
 };
 use crate::layout::Learned;
-use crate::network::{Activations, Network, Statistics};
+use crate::network::{Activations, Network};
 use crate::options::TrainerOptions;
 
-/// The kernels that only learning needs.
+/// The kernels that learning needs.
 #[derive(Debug)]
 pub(super) struct StepKernels {
-    batch_statistics: BatchStatistics,
+    /// One per layer.
+    forward: Vec<LayerForward>,
+    backward: Vec<LayerBackward>,
     loss: Loss,
     record_step: RecordStep,
-    activate_backward: ActivateBackward,
-    normalize_gradients: NormalizeGradients,
-    normalize_backward: NormalizeBackward,
-    column_sums: ColumnSums,
     gradient_norm: Option<GradientNorm>,
     update: Update,
 }
 
 impl StepKernels {
-    pub(super) fn new(
-        device: &Device,
-        network: &Network,
-        options: &TrainerOptions,
-    ) -> Result<Self> {
+    pub(super) fn new(network: &Network, options: &TrainerOptions) -> Result<Self> {
+        let device = &network.gpu().device;
         let gradient_norm = options.clip_norm.map(|norm| GradientNorm::new(device, norm as f32));
+        let last = network.learned().len() - 1;
+        let backward = network.learned().iter().enumerate().map(|(layer, learned)| {
+            let options = if layer == last {
+                layer_backward::Options::Last
+            } else {
+                layer_backward::Options::Hidden {
+                    activation: network.activation(),
+                    batch_norm: matches!(learned, Learned::Normalized { .. }),
+                    epsilon: network.epsilon(),
+                }
+            };
+            LayerBackward::new(device, options)
+        });
         Ok(Self {
-            batch_statistics: BatchStatistics::new(device, network.momentum())?,
+            forward: network.compile(Normalization::Batch, true)?,
+            backward: backward.collect::<Result<_>>()?,
             loss: Loss::new(device, options.loss)?,
             record_step: RecordStep::new(device)?,
-            activate_backward: ActivateBackward::new(device, network.activation())?,
-            normalize_gradients: NormalizeGradients::new(device, network.epsilon())?,
-            normalize_backward: NormalizeBackward::new(device, network.epsilon())?,
-            column_sums: ColumnSums::new(device)?,
             gradient_norm: gradient_norm.transpose()?,
             update: Update::new(device, &options.optimizer)?,
         })
@@ -59,6 +59,9 @@ impl StepKernels {
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) inputs: Matrix,
+    /// Where a batch from the CPU or from an app's buffer goes, whose rows lie one behind the other: the
+    /// inputs themselves if these are whole vectors of four.
+    pub(super) dense_inputs: Matrix,
     pub(super) targets: Matrix,
     has_class_targets: bool,
     layers: Vec<LayerMemory>,
@@ -71,26 +74,17 @@ pub(super) struct Memory {
     partial_sums: Matrix,
     clip_scale: Matrix,
     gradients: Matrix,
-    learned_gradients: Vec<Learned>,
-    parameters: Matrix,
     velocity: Matrix,
     mean_square: Matrix,
 }
 
 #[derive(Debug)]
 struct LayerMemory {
-    sums: Matrix,
-    ztilde: Matrix,
-    outputs: Matrix,
+    /// Of a hidden layer.
+    sums: Option<Matrix>,
     /// Of a normalized layer.
-    statistics: Option<StatisticsMemory>,
-}
-
-#[derive(Debug)]
-struct StatisticsMemory {
-    mean: Matrix,
-    variance: Matrix,
-    grad_mean: Matrix,
+    statistics: Option<Matrix>,
+    outputs: Matrix,
 }
 
 impl Memory {
@@ -110,16 +104,22 @@ impl Memory {
         // The update binds a value in the place of a state that its method does not have.
         let state = |has: bool| if has { length } else { 1 };
         let history = super::HISTORY;
+        let inputs = gpu.padded_matrix("trainer/inputs", rows, network.inputs())?;
+        let dense_inputs = match network.inputs() % 4 {
+            0 => inputs.clone(),
+            _ => gpu.matrix("trainer/dense inputs", rows, network.inputs())?,
+        };
         Ok(Self {
-            inputs: gpu.matrix("trainer/inputs", rows, network.inputs())?,
+            inputs,
+            dense_inputs,
             targets: gpu.matrix("trainer/targets", targets[0], targets[1])?,
             has_class_targets,
             layers: (0..network.learned().len())
                 .map(|layer| LayerMemory::new(gpu, network, layer, rows))
                 .collect::<Result<_>>()?,
             gradients_of_rows: [
-                gpu.matrix("trainer/gradients of rows 1", rows, widest)?,
-                gpu.matrix("trainer/gradients of rows 2", rows, widest)?,
+                gpu.padded_matrix("trainer/gradients of rows 1", rows, widest)?,
+                gpu.padded_matrix("trainer/gradients of rows 2", rows, widest)?,
             ],
             results: gpu.matrix("trainer/results", rows, 2)?,
             step: gpu.matrix("trainer/step", 1, 1)?,
@@ -127,9 +127,7 @@ impl Memory {
             rates: gpu.matrix("trainer/rates", history, 4)?,
             partial_sums: gpu.matrix("trainer/partial sums", 1, MAX_PARTIAL_SUMS)?,
             clip_scale,
-            learned_gradients: layout.views(gradients.buffer())?,
             gradients,
-            parameters: Matrix::vector(network.parameters_buffer(), 0, length)?,
             velocity: gpu.matrix("trainer/velocity", 1, state(update::has_velocity(method)))?,
             mean_square: gpu.matrix(
                 "trainer/mean square",
@@ -145,25 +143,25 @@ impl LayerMemory {
         let learned = &network.learned()[layer];
         let columns = learned.weights().rows();
         let number = layer + 1;
-        let matrix = |name: &str| gpu.matrix(&format!("layer {number}/{name}"), rows, columns);
-        let sums = matrix("sums")?;
-        let is_last = number == network.learned().len();
-        let (ztilde, statistics) = match learned {
-            Learned::Linear { .. } => (sums.clone(), None),
-            Learned::Normalized { .. } => {
-                let vector = |name: &str, rows: u32| {
-                    gpu.matrix(&format!("layer {number}/{name}"), rows, columns)
-                };
-                let statistics = StatisticsMemory {
-                    mean: vector("mean", 2)?,
-                    variance: vector("variance", 1)?,
-                    grad_mean: vector("grad_mean", 2)?,
-                };
-                (matrix("ztilde")?, Some(statistics))
-            }
+        let matrix = |name: &str, rows: u32| {
+            gpu.padded_matrix(&format!("layer {number}/{name}"), rows, columns)
         };
-        let outputs = if is_last { sums.clone() } else { matrix("outputs")? };
-        Ok(Self { sums, ztilde, outputs, statistics })
+        let is_last = number == network.learned().len();
+        let is_normalized = matches!(learned, Learned::Normalized { .. });
+        Ok(Self {
+            sums: (!is_last).then(|| matrix("sums", rows)).transpose()?,
+            statistics: is_normalized.then(|| matrix("statistics", 3)).transpose()?,
+            outputs: matrix("outputs", rows)?,
+        })
+    }
+
+    /// With as many rows as the batch has.
+    fn slice(&self, rows: u32) -> Result<Self> {
+        Ok(Self {
+            sums: self.sums.as_ref().map(|sums| sums.slice(0, rows)).transpose()?,
+            statistics: self.statistics.clone(),
+            outputs: self.outputs.slice(0, rows)?,
+        })
     }
 }
 
@@ -174,53 +172,54 @@ pub(super) fn bind(
     memory: &Memory,
     rows: u32,
 ) -> Result<Vec<Dispatch>> {
-    let layers = activations(memory, rows)?;
+    let inputs = memory.inputs.slice(0, rows)?;
+    let layers: Vec<LayerMemory> =
+        memory.layers.iter().map(|layer| layer.slice(rows)).collect::<Result<_>>()?;
+    let inputs_of: Vec<&Matrix> =
+        std::iter::once(&inputs).chain(layers.iter().map(|layer| &layer.outputs)).collect();
     let mut dispatches = Vec::new();
-    for (layer, activations) in layers.iter().enumerate() {
-        let statistics = match &memory.layers[layer].statistics {
-            None => Statistics::Running,
-            Some(StatisticsMemory { mean, variance, .. }) => {
-                Statistics::Batch { measure: &kernels.batch_statistics, mean, variance }
-            }
+    for (layer, LayerMemory { sums, statistics, outputs }) in layers.iter().enumerate() {
+        let activations = Activations {
+            inputs: inputs_of[layer],
+            outputs,
+            sums: sums.as_ref(),
+            statistics: statistics.as_ref(),
         };
-        let place = place(layer);
-        dispatches.extend(network.bind_layer(layer, &place, activations, statistics)?);
+        let kernel = &kernels.forward[layer];
+        dispatches.push(network.bind_layer(kernel, layer, &place(layer), activations)?);
     }
-    let outputs = &layers.last().expect("a network has an output layer").outputs;
+    let outputs = inputs_of[layers.len()];
     dispatches.extend(bind_loss(network, kernels, memory, outputs)?);
-    let mut backward = Backward { network, kernels, memory, current: 0, dispatches };
-    for (layer, activations) in layers.iter().enumerate().rev() {
-        backward.bind_layer(layer, activations)?;
+    for layer in (0..layers.len()).rev() {
+        let inputs = inputs_of[layer];
+        dispatches.push(bind_backward(network, kernels, memory, layer, inputs, &layers[layer])?);
     }
-    let mut dispatches = backward.dispatches;
     dispatches.extend(bind_update(network, kernels, memory)?);
     Ok(dispatches)
+}
+
+/// Binds what brings `dense_inputs` to the inputs, if these are not the same.
+pub(super) fn bind_arrival(network: &Network, memory: &Memory) -> Result<Option<Dispatch>> {
+    let Memory { inputs, dense_inputs, .. } = memory;
+    if inputs.buffer() == dense_inputs.buffer() {
+        return Ok(None);
+    }
+    let device = &network.gpu().device;
+    CopyRows::new(device)?.bind(device, "inputs", dense_inputs, inputs).map(Some)
 }
 
 fn place(layer: usize) -> String {
     format!("layer {}", layer + 1)
 }
 
-/// Each layer's matrices with as many rows as the batch has.
-fn activations(memory: &Memory, rows: u32) -> Result<Vec<Activations>> {
-    let with_rows = |matrix: &Matrix| matrix.slice(0, rows);
-    let mut inputs = with_rows(&memory.inputs)?;
-    memory
-        .layers
-        .iter()
-        .map(|layer| {
-            let outputs = with_rows(&layer.outputs)?;
-            Ok(Activations {
-                inputs: std::mem::replace(&mut inputs, outputs.clone()),
-                sums: with_rows(&layer.sums)?,
-                ztilde: with_rows(&layer.ztilde)?,
-                outputs,
-            })
-        })
-        .collect()
+/// The gradients of the layer's sums, for as many rows as the batch has. Layers take turns in two
+/// matrices.
+fn grad_sums(network: &Network, memory: &Memory, layer: usize, rows: u32) -> Result<Matrix> {
+    let columns = network.learned()[layer].weights().rows();
+    memory.gradients_of_rows[layer % 2].reshape_padded(rows, columns)
 }
 
-/// The loss, whose gradient goes into the first of the two matrices for gradients.
+/// The loss, whose gradient is that of the output layer's sums.
 fn bind_loss(
     network: &Network,
     kernels: &StepKernels,
@@ -228,7 +227,7 @@ fn bind_loss(
     outputs: &Matrix,
 ) -> Result<[Dispatch; 2]> {
     let device = &network.gpu().device;
-    let [rows, columns] = [outputs.rows(), outputs.columns()];
+    let rows = outputs.rows();
     let results = memory.results.slice(0, rows)?;
     let targets = if memory.has_class_targets {
         memory.targets.reshape(1, rows)?
@@ -239,7 +238,7 @@ fn bind_loss(
         outputs,
         targets: &targets,
         results: &results,
-        grad_outputs: &memory.gradients_of_rows[0].reshape(rows, columns)?,
+        grad_outputs: &grad_sums(network, memory, network.learned().len() - 1, rows)?,
     };
     let Memory { step, history, .. } = memory;
     let record = record_step::Buffers { results: &results, step, history };
@@ -249,121 +248,42 @@ fn bind_loss(
     ])
 }
 
-/// The backward pass while it is bound.
-struct Backward<'a> {
-    network: &'a Network,
-    kernels: &'a StepKernels,
-    memory: &'a Memory,
-    /// Which of the two matrices holds the gradient that the next kernel reads.
-    current: usize,
-    dispatches: Vec<Dispatch>,
-}
-
-impl Backward<'_> {
-    /// From the gradient of a layer's outputs to those of its parameters and of its inputs.
-    fn bind_layer(&mut self, layer: usize, activations: &Activations) -> Result<()> {
-        let device = &self.network.gpu().device.clone();
-        let place = &place(layer);
-        let is_last = layer + 1 == self.network.learned().len();
-        if !is_last {
-            let [grad_outputs, grad_ztilde] = self.turn(&activations.sums)?;
-            let buffers = activate_backward::Buffers {
-                inputs: &activations.ztilde,
-                grad_outputs: &grad_outputs,
-                grad_inputs: &grad_ztilde,
-            };
-            self.dispatches.push(self.kernels.activate_backward.bind(device, place, buffers)?);
+/// From the gradient of the next layer's sums, or of the loss, to those of this layer.
+fn bind_backward(
+    network: &Network,
+    kernels: &StepKernels,
+    memory: &Memory,
+    layer: usize,
+    inputs: &Matrix,
+    seen: &LayerMemory,
+) -> Result<Dispatch> {
+    let rows = inputs.rows();
+    let learned = network.learned();
+    let next = (layer + 1 < learned.len()).then(|| grad_sums(network, memory, layer + 1, rows));
+    let next = next.transpose()?;
+    let hidden = next.as_ref().zip(seen.sums.as_ref()).map(|(next_grad_sums, sums)| {
+        layer_backward::Hidden {
+            next_grad_sums,
+            next_weights: learned[layer + 1].weights(),
+            sums,
+            statistics: seen.statistics.as_ref(),
         }
-        match &self.memory.learned_gradients[layer] {
-            Learned::Linear { biases, .. } => {
-                let grad_sums = self.gradient(&activations.sums)?;
-                let buffers = column_sums::Buffers { inputs: &grad_sums, sums: biases };
-                self.dispatches.push(self.kernels.column_sums.bind(device, place, buffers)?);
-            }
-            Learned::Normalized { .. } => self.bind_normalize(layer, &activations.sums)?,
-        }
-        self.bind_products(layer, activations)
-    }
-
-    /// From the gradient of ztilde to those of gamma, beta and the sums.
-    fn bind_normalize(&mut self, layer: usize, sums: &Matrix) -> Result<()> {
-        let device = &self.network.gpu().device.clone();
-        let place = &place(layer);
-        let learned = &self.network.learned()[layer];
-        let gradients = &self.memory.learned_gradients[layer];
-        let (
-            Learned::Normalized { gamma, .. },
-            Learned::Normalized { gamma: grad_gamma, beta: grad_beta, .. },
-            Some(StatisticsMemory { mean, variance, grad_mean }),
-        ) = (learned, gradients, &self.memory.layers[layer].statistics)
-        else {
-            unreachable!("layer {layer} is normalized in one place and not in another");
-        };
-        let [grad_ztilde, grad_sums] = self.turn(sums)?;
-        let reduce = normalize_gradients::Buffers {
-            inputs: sums,
-            mean,
-            variance,
-            grad_outputs: &grad_ztilde,
-            grad_gamma,
-            grad_beta,
-            grad_mean,
-        };
-        self.dispatches.push(self.kernels.normalize_gradients.bind(device, place, reduce)?);
-        let backward = normalize_backward::Buffers {
-            inputs: sums,
-            mean,
-            variance,
-            gamma,
-            grad_gamma,
-            grad_mean,
-            grad_outputs: &grad_ztilde,
-            grad_inputs: &grad_sums,
-        };
-        self.dispatches.push(self.kernels.normalize_backward.bind(device, place, backward)?);
-        Ok(())
-    }
-
-    /// From the gradient of the sums to those of the weights and, but for the first layer, the inputs.
-    fn bind_products(&mut self, layer: usize, activations: &Activations) -> Result<()> {
-        let device = &self.network.gpu().device.clone();
-        let place = &place(layer);
-        let grad_sums = self.gradient(&activations.sums)?;
-        let of_weights = matmul::Buffers {
-            left: Operand::Transposed(&grad_sums),
-            right: Operand::Plain(&activations.inputs),
-            outputs: self.memory.learned_gradients[layer].weights(),
-        };
-        self.dispatches.push(self.network.matmul().bind(device, place, of_weights)?);
-        if layer > 0 {
-            self.current = 1 - self.current;
-            let of_inputs = matmul::Buffers {
-                left: Operand::Plain(&grad_sums),
-                right: Operand::Plain(self.network.learned()[layer].weights()),
-                outputs: &self.gradient(&activations.inputs)?,
-            };
-            self.dispatches.push(self.network.matmul().bind(device, place, of_inputs)?);
-        }
-        Ok(())
-    }
-
-    /// The current gradient, in the shape of what it is the gradient of.
-    fn gradient(&self, of: &Matrix) -> Result<Matrix> {
-        self.memory.gradients_of_rows[self.current].reshape(of.rows(), of.columns())
-    }
-
-    /// The current gradient, and the matrix that takes the next one, which is current from now on.
-    fn turn(&mut self, of: &Matrix) -> Result<[Matrix; 2]> {
-        let read = self.gradient(of)?;
-        self.current = 1 - self.current;
-        Ok([read, self.gradient(of)?])
-    }
+    });
+    let buffers = layer_backward::Buffers {
+        inputs,
+        parameters: network.packed(),
+        weights: learned[layer].weights(),
+        vectors: learned[layer].vectors(),
+        hidden,
+        grad_sums: &grad_sums(network, memory, layer, rows)?,
+        gradients: &memory.gradients,
+    };
+    kernels.backward[layer].bind(&network.gpu().device, &place(layer), buffers)
 }
 
 fn bind_update(network: &Network, kernels: &StepKernels, memory: &Memory) -> Result<Vec<Dispatch>> {
     let device = &network.gpu().device;
-    let Memory { step, rates, clip_scale, gradients, parameters, velocity, mean_square, .. } =
-        memory;
+    let Memory { step, rates, clip_scale, gradients, velocity, mean_square, .. } = memory;
     let mut dispatches = Vec::new();
     if let Some(gradient_norm) = &kernels.gradient_norm {
         let partial_sums = &memory.partial_sums;
@@ -375,7 +295,7 @@ fn bind_update(network: &Network, kernels: &StepKernels, memory: &Memory) -> Res
         rates,
         clip_scale,
         gradients,
-        parameters,
+        parameters: network.packed(),
         weights: network.layout().weights(),
         velocity,
         mean_square,

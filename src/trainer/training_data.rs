@@ -92,9 +92,9 @@ impl TrainingData {
         };
         let bind = |rows: u32| {
             let mut dispatches = Vec::new();
-            for (parts, matrix) in [(&inputs, &memory.inputs), (&targets, &memory.targets)] {
-                let columns = parts[0].1.columns();
-                let outputs = matrix.reshape(rows, columns)?;
+            let batch_inputs = memory.inputs.slice(0, rows)?;
+            let batch_targets = memory.targets.reshape(rows, targets[0].1.columns())?;
+            for (parts, outputs) in [(&inputs, batch_inputs), (&targets, batch_targets)] {
                 let batch = BatchMatrix { outputs, batch_size };
                 bind_gather(gpu, gather, &memory.step, &order, parts, &batch, &mut dispatches)?;
             }

@@ -1,0 +1,72 @@
+// Blocks: 4 × 4 values of the factors of a product, for the tiles (tile_subgroup.wgsl and
+// tile_workgroup.wgsl) that multiply them.
+//
+// Rows of a matrix are whole vectors of four ("quads"), filled up with zeros. A block of the left
+// factor holds four rows, one after the other, at k, k + 1, k + 2, k + 3; a block of the right one holds
+// the rows k, k + 1, k + 2, k + 3, each at the four columns of a quad. The kernel says with left_quad
+// and right_quad where the factors are. Indices are kept within the matrices here: rows and columns
+// behind the end repeat the last one, and what becomes of them is not to be stored.
+
+struct Product {
+    number: u32,   // left_quad and right_quad may serve several products
+    rows: u32,     // of the outputs
+    columns: u32,  // of the outputs
+    inner: u32,    // the length of a sum
+    left_transposed: bool,
+    right_transposed: bool,
+}
+
+fn quads(length: u32) -> u32 {
+    return (length + 3u) / 4u;
+}
+
+// A quad of columns, with zeros behind the last column.
+fn inside(values: vec4<f32>, quad: u32, columns: u32) -> vec4<f32> {
+    let column = vec4<u32>(4u * quad) + vec4<u32>(0u, 1u, 2u, 3u);
+    return select(vec4<f32>(), values, column < vec4<u32>(columns));
+}
+
+fn left_block(product: Product, row: u32, k: u32) -> mat4x4<f32> {
+    if product.left_transposed {
+        let stride = quads(product.rows);
+        let quad = min(row / 4u, stride - 1u);
+        let last = product.inner - 1u;
+        // Behind the end of k there are zeros, whatever the right factor has there.
+        return transpose(mat4x4<f32>(
+            left_quad(product.number, k * stride + quad),
+            left_quad(product.number, min(k + 1u, last) * stride + quad) * select(0.0, 1.0, k + 1u <= last),
+            left_quad(product.number, min(k + 2u, last) * stride + quad) * select(0.0, 1.0, k + 2u <= last),
+            left_quad(product.number, min(k + 3u, last) * stride + quad) * select(0.0, 1.0, k + 3u <= last),
+        ));
+    }
+    let stride = quads(product.inner);
+    let last = product.rows - 1u;
+    return mat4x4<f32>(
+        left_quad(product.number, min(row, last) * stride + k / 4u),
+        left_quad(product.number, min(row + 1u, last) * stride + k / 4u),
+        left_quad(product.number, min(row + 2u, last) * stride + k / 4u),
+        left_quad(product.number, min(row + 3u, last) * stride + k / 4u),
+    );
+}
+
+fn right_block(product: Product, quad: u32, k: u32) -> mat4x4<f32> {
+    if product.right_transposed {
+        let stride = quads(product.inner);
+        let last = product.columns - 1u;
+        return transpose(mat4x4<f32>(
+            right_quad(product.number, min(4u * quad, last) * stride + k / 4u),
+            right_quad(product.number, min(4u * quad + 1u, last) * stride + k / 4u),
+            right_quad(product.number, min(4u * quad + 2u, last) * stride + k / 4u),
+            right_quad(product.number, min(4u * quad + 3u, last) * stride + k / 4u),
+        ));
+    }
+    let stride = quads(product.columns);
+    let column_quad = min(quad, stride - 1u);
+    let last = product.inner - 1u;
+    return mat4x4<f32>(
+        right_quad(product.number, k * stride + column_quad),
+        right_quad(product.number, min(k + 1u, last) * stride + column_quad),
+        right_quad(product.number, min(k + 2u, last) * stride + column_quad),
+        right_quad(product.number, min(k + 3u, last) * stride + column_quad),
+    );
+}

@@ -1,0 +1,88 @@
+// The loss and accuracy of a row of outputs, and the gradient, which may take the outputs' place.
+// Needs exponential.wgsl; the kernel says with output_at, target_at and put_gradient where these are.
+//
+//     softmax cross-entropy   loss     = log Σ_c exp(o[c]) − o[class]
+//                             gradient = (softmax(o) − (1 at the class, else 0)) / rows
+//     mean squared error      loss     = average over c of (o[c] − t[c])²
+//                             gradient = 2 · (o − t) / (rows · columns)
+//     binary cross-entropy    loss     = average over c of log(1 + exp(o[c])) − t[c] · o[c]
+//                             gradient = (sigmoid(o) − t) / (rows · columns)
+//
+// with a row's outputs o and its targets t: values, or one class index.
+//
+// A class that is none makes the row's loss NaN, so that it shows, and its gradient 0, so that it does
+// no harm.
+
+override LOSS: u32;  // src/kernels/loss.rs numbers them in the order of Loss::ALL
+
+const SOFTMAX_CROSS_ENTROPY = 0u;
+const MEAN_SQUARED_ERROR = 1u;
+const BINARY_CROSS_ENTROPY = 2u;
+
+// Loss and accuracy. `rows` are those of the batch.
+fn row_loss(row: u32, rows: u32, columns: u32) -> vec2<f32> {
+    switch LOSS {
+        case SOFTMAX_CROSS_ENTROPY: { return softmax_cross_entropy(row, rows, columns); }
+        case MEAN_SQUARED_ERROR: { return mean_squared_error(row, rows, columns); }
+        default: { return binary_cross_entropy(row, rows, columns); }
+    }
+}
+
+fn softmax_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<f32> {
+    var largest = output_at(row, 0u);
+    var guess = 0u;
+    for (var column = 1u; column < columns; column++) {
+        let candidate = output_at(row, column);
+        if candidate > largest {
+            largest = candidate;
+            guess = column;
+        }
+    }
+    // The largest output is taken out of the exponents, so that none overflows, and out of the sum,
+    // where its exponential is 1: log(1 + others) keeps a small loss's digits.
+    var others = 0.0;
+    for (var column = 0u; column < columns; column++) {
+        let share = exponential(output_at(row, column) - largest);
+        others += select(share, 0.0, column == guess);
+    }
+
+    let class_index = target_at(row, 0u);
+    if class_index >= columns {
+        for (var column = 0u; column < columns; column++) {
+            put_gradient(row, column, 0.0);
+        }
+        // WGSL has no constant NaN: the row keeps the compiler from seeing one.
+        return vec2<f32>(bitcast<f32>(0x7fc00000u | (row & 1u)), 0.0);
+    }
+    let loss = log_one_plus(others) - (output_at(row, class_index) - largest);
+    for (var column = 0u; column < columns; column++) {
+        let share = exponential(output_at(row, column) - largest) / (1.0 + others);
+        let target_share = select(0.0, 1.0, column == class_index);
+        put_gradient(row, column, (share - target_share) / f32(rows));
+    }
+    return vec2<f32>(loss, select(0.0, 1.0, guess == class_index));
+}
+
+fn mean_squared_error(row: u32, rows: u32, columns: u32) -> vec2<f32> {
+    var sum = 0.0;
+    for (var column = 0u; column < columns; column++) {
+        let difference = output_at(row, column) - bitcast<f32>(target_at(row, column));
+        sum += difference * difference;
+        put_gradient(row, column, 2.0 * difference / (f32(rows) * f32(columns)));
+    }
+    return vec2<f32>(sum / f32(columns), 0.0);
+}
+
+fn binary_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<f32> {
+    var sum = 0.0;
+    var hits = 0.0;
+    for (var column = 0u; column < columns; column++) {
+        let output = output_at(row, column);
+        let wanted = bitcast<f32>(target_at(row, column));
+        // log(1 + exp(o)) is max(o, 0) + log(1 + exp(−|o|)), which never overflows.
+        sum += log_one_plus(exponential(-abs(output))) + (max(output, 0.0) - wanted * output);
+        hits += select(0.0, 1.0, (output > 0.0) == (wanted > 0.5));
+        put_gradient(row, column, (sigmoid(output) - wanted) / (f32(rows) * f32(columns)));
+    }
+    return vec2<f32>(sum / f32(columns), hits / f32(columns));
+}

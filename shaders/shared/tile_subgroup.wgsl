@@ -1,0 +1,58 @@
+// Tile, subgroup: TILE_ROWS × 4 · TILE_QUADS outputs of a product, on software adapters. Needs
+// blocks.wgsl; tile_workgroup.wgsl does the same in the shape that a GPU likes.
+//
+// A workgroup is one subgroup, whose invocations are the lanes of a CPU's vector register; every
+// access to memory costs as much as many multiplications, and workgroup memory and barriers cost more
+// than that. So a lane owns one quad of columns for all rows of the tile, in registers, and the lanes
+// lend each other what they have read: a lane reads four rows of the left factor and lends them to all
+// lanes, one after the other.
+
+const WORKGROUP_SIZE = 8u;
+const TILE_ROWS = 32u;
+const TILE_QUADS = 8u;
+
+// The rows of a tile that an invocation owns.
+const OWN_ROWS = 32u;
+
+alias Tile = array<vec4<f32>, OWN_ROWS>;
+
+// Which quad of the tile an invocation owns, and the row of its i-th value.
+fn own_quad(invocation: u32) -> u32 {
+    return invocation;
+}
+
+fn own_row(invocation: u32, i: u32) -> u32 {
+    return i;
+}
+
+fn multiply(product: Product, row: u32, quad: u32, lane: u32) -> Tile {
+    var tile = Tile();
+    for (var k = 0u; k < product.inner; k += 4u) {
+        let lent = left_block(product, row + 4u * lane, k);
+        let own = right_block(product, quad + lane, k);
+        for (var i = 0u; i < 4u; i++) {
+            for (var from_lane = 0u; from_lane < WORKGROUP_SIZE; from_lane++) {
+                tile[4u * from_lane + i] += own * subgroupShuffle(lent[i], from_lane);
+            }
+        }
+    }
+    return tile;
+}
+
+// The sum over the invocations that share a quad of columns: here there is only one.
+fn column_sum(own: vec4<f32>, lane: u32) -> vec4<f32> {
+    return own;
+}
+
+// The sum over all invocations, always in the same order.
+fn invocation_sum(own: vec2<f32>, lane: u32) -> vec2<f32> {
+    var sum = own;
+    for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
+        sum += subgroupShuffleXor(sum, half);
+    }
+    return sum;
+}
+
+// After this an invocation may read what others wrote of the strip's columns: here none needs to, as a
+// lane owns its columns alone.
+fn strip_barrier() {}

@@ -1,0 +1,157 @@
+//! `shaders/layer_forward.wgsl`: a layer of a batch, from its inputs to its outputs.
+//!
+//! Its twin is [`crate::reference::layer_forward`].
+
+use wgpu::Device;
+
+use super::activate;
+use crate::gpu::Core;
+use crate::error::{Error, Result};
+use crate::gpu::{Dispatch, Kernel, Matrix, unused_matrices};
+use crate::options::Activation;
+
+const FOR_SUBGROUPS: &str = concat!(
+    include_str!("../../shaders/layer_forward.wgsl"),
+    include_str!("../../shaders/shared/tile_subgroup.wgsl"),
+    include_str!("../../shaders/shared/blocks.wgsl"),
+    include_str!("../../shaders/shared/activation.wgsl"),
+    include_str!("../../shaders/shared/exponential.wgsl"),
+);
+const FOR_WORKGROUPS: &str = concat!(
+    include_str!("../../shaders/layer_forward.wgsl"),
+    include_str!("../../shaders/shared/tile_workgroup.wgsl"),
+    include_str!("../../shaders/shared/blocks.wgsl"),
+    include_str!("../../shaders/shared/activation.wgsl"),
+    include_str!("../../shaders/shared/exponential.wgsl"),
+);
+
+/// What a layer is normalized with, in the order of the shader's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Normalization {
+    /// Nothing: it has biases.
+    None,
+    /// The running statistics.
+    Running,
+    /// The batch's own, which move the running ones.
+    Batch,
+}
+
+/// What is fixed when the kernel is compiled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    pub(crate) normalization: Normalization,
+    pub(crate) activation: Activation,
+    /// Whether the sums are written: what goes into the activation of a layer with biases. Batch
+    /// normalization always writes them.
+    pub(crate) keeps_sums: bool,
+    pub(crate) epsilon: f32,
+    pub(crate) momentum: f32,
+}
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct LayerForward {
+    kernel: Kernel,
+    core: Core,
+    options: Options,
+    /// Bound in the place of what the kernel does not use.
+    unused: Vec<Matrix>,
+}
+
+/// What the kernel reads and writes. All rows are padded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffers<'a> {
+    /// `[rows, inputs]`.
+    pub(crate) inputs: &'a Matrix,
+    /// The packed parameters, of which the following are parts.
+    pub(crate) parameters: &'a Matrix,
+    /// `[outputs, inputs]`.
+    pub(crate) weights: &'a Matrix,
+    /// Gamma and beta; or twice the biases. One per output.
+    pub(crate) vectors: [&'a Matrix; 2],
+    /// The running mean and variance of a normalized layer. One per output.
+    pub(crate) running: Option<[&'a Matrix; 2]>,
+    /// `[3, outputs]`: the batch's mean, as the sum of two rows, and its variance.
+    pub(crate) statistics: Option<&'a Matrix>,
+    /// `[rows, outputs]`.
+    pub(crate) sums: Option<&'a Matrix>,
+    /// `[rows, outputs]`.
+    pub(crate) outputs: &'a Matrix,
+}
+
+impl LayerForward {
+    /// Compiles the kernel for a device.
+    pub(crate) fn new(device: &Device, options: Options) -> Result<Self> {
+        let core = Core::for_device(device);
+        let [_, activation, negative_slope] = activate::constants(options.activation);
+        let constants = [
+            ("NORMALIZATION", f64::from(options.normalization as u32)),
+            ("KEEPS_SUMS", f64::from(u8::from(options.keeps_sums))),
+            ("EPSILON", options.epsilon.into()),
+            activation,
+            negative_slope,
+        ];
+        let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
+        Ok(Self {
+            kernel: Kernel::trusted(device, "layer_forward", source, &constants)?,
+            core,
+            options,
+            unused: unused_matrices(device, 4)?,
+        })
+    }
+
+    /// Binds the kernel to its matrices.
+    pub(crate) fn bind(
+        &self,
+        device: &Device,
+        place: &str,
+        buffers: Buffers<'_>,
+    ) -> Result<Dispatch> {
+        let Buffers { inputs, parameters, weights, vectors, outputs, .. } = buffers;
+        let kernel = "layer_forward";
+        let [rows, columns, inner] = [inputs.rows(), weights.rows(), weights.columns()];
+        inputs.expect_padded(kernel, "inputs", [rows, inner])?;
+        weights.expect_padded(kernel, "weights", [columns, inner])?;
+        outputs.expect_padded(kernel, "outputs", [rows, columns])?;
+        for vector in vectors {
+            vector.expect_padded(kernel, "gamma, beta or the biases", [1, columns])?;
+        }
+        let unused: [&Matrix; 4] = std::array::from_fn(|index| &self.unused[index]);
+        let running = buffers.running.unwrap_or([unused[0], unused[1]]);
+        let statistics = buffers.statistics.unwrap_or(unused[2]);
+        let sums = buffers.sums.unwrap_or(unused[3]);
+        let is_batch = self.options.normalization == Normalization::Batch;
+        if self.options.normalization != Normalization::None {
+            running[0].expect_padded(kernel, "running_mean", [1, columns])?;
+            running[1].expect_padded(kernel, "running_var", [1, columns])?;
+        }
+        if is_batch {
+            if rows < 2 {
+                return Err(Error::BatchTooSmall { rows: rows.into() });
+            }
+            statistics.expect_padded(kernel, "statistics", [3, columns])?;
+        }
+        if is_batch || self.options.keeps_sums {
+            sums.expect_padded(kernel, "sums", [rows, columns])?;
+        }
+        let unbias = if is_batch { f64::from(rows) / f64::from(rows - 1) } else { 1.0 };
+        let uniform = [
+            rows,
+            columns,
+            inner,
+            weights.first_quad() - parameters.first_quad(),
+            vectors[0].first_quad() - parameters.first_quad(),
+            vectors[1].first_quad() - parameters.first_quad(),
+            self.options.momentum.to_bits(),
+            (unbias as f32).to_bits(),
+        ];
+        let [strips, tiles] = [self.core.strips(columns), self.core.row_tiles(rows)];
+        self.kernel.bind(
+            device,
+            place,
+            bytemuck::cast_slice(&uniform),
+            &[inputs, parameters, running[0], running[1], statistics, sums, outputs],
+            [strips, if is_batch { 1 } else { tiles }, 1],
+        )
+    }
+}
