@@ -5,6 +5,7 @@
 
 mod kernel;
 mod matrix;
+mod pipelines;
 mod read;
 #[cfg(test)]
 pub(crate) mod test_device;
