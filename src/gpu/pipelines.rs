@@ -33,8 +33,8 @@ pub(super) struct SharedPipeline {
 impl SharedPipeline {
     /// The one that somebody has, or a new one.
     pub(super) fn find_or_insert(device: &Device, source: Source) -> Arc<Self> {
-        // Declared first, so dropped last: a device that ends here tells its app, which may come back
-        // for the lock.
+        // Declared first, so dropped last: the last handle of a device drops what its app's handlers
+        // hold, which may come back for the lock.
         let living: Vec<Arc<Self>>;
         let mut pipelines = lock(pipelines());
         living = pipelines.iter().filter_map(Weak::upgrade).collect();
@@ -108,4 +108,160 @@ fn shares_error_scopes(one: &Device, other: &Device) -> bool {
     // If they are two, the outer scope keeps the error from the other one's handler.
     let told = guarded(other, || guarded(one, refused));
     matches!(told, Ok(Err(Error::Refused(_))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use wgpu::{DeviceDescriptor, Queue};
+
+    use super::*;
+    use crate::gpu::test_device;
+    use crate::network::Network;
+    use crate::options::{Activation, NetworkOptions, Optimizer, TrainerOptions};
+    use crate::trainer::Trainer;
+
+    const TEXT: &str = "override VALUE: f32; override OTHER: f32 = 1.0;
+        @group(0) @binding(0) var<storage, read_write> outputs: array<f32>;
+        @compute @workgroup_size(1) fn main() { outputs[0] = VALUE * OTHER; }
+        @compute @workgroup_size(1) fn other() { outputs[0] = VALUE + OTHER; }";
+
+    fn device() -> (Device, Queue) {
+        let descriptor = DeviceDescriptor::default();
+        pollster::block_on(test_device::adapter().request_device(&descriptor)).expect("a device")
+    }
+
+    fn source() -> Source {
+        Source {
+            label: "ztilde/test".to_owned(),
+            entry_point: "main".to_owned(),
+            constants: vec![("VALUE".to_owned(), 0.0_f64.to_bits())],
+            is_trusted: false,
+            text: TEXT.to_owned(),
+        }
+    }
+
+    fn living(device: &Device) -> usize {
+        let living: Vec<_> = lock(pipelines()).iter().filter_map(Weak::upgrade).collect();
+        living.iter().filter(|shared| is_same_device(&shared.device, device)).count()
+    }
+
+    fn trainer(device: &Device, queue: &Queue, rate: f64, epsilon: f32) -> Trainer {
+        let options =
+            NetworkOptions { activation: Activation::Relu, epsilon, ..Default::default() };
+        let network = Network::new(device, queue, &[6, 8, 4], options).expect("a network");
+        let optimizer = Optimizer::adam(rate);
+        let options = TrainerOptions { batch_size: 16, optimizer, ..Default::default() };
+        Trainer::new(network, options).expect("a trainer")
+    }
+
+    #[test]
+    fn only_the_same_source_is_shared() {
+        let (device, _) = device();
+        let value = |name: &str, value: f64| vec![(name.to_owned(), value.to_bits())];
+        let sources = [
+            source(),
+            Source { label: "ztilde/other".to_owned(), ..source() },
+            Source { entry_point: "other".to_owned(), ..source() },
+            Source { constants: value("VALUE", 1.0), ..source() },
+            Source { constants: value("VALUE", -0.0), ..source() },
+            Source { constants: value("OTHER", 0.0), ..source() },
+            Source { is_trusted: true, ..source() },
+            Source { text: format!("{TEXT} "), ..source() },
+        ];
+        let count = sources.len();
+        let kept = sources.map(|source| SharedPipeline::find_or_insert(&device, source));
+        assert_eq!(living(&device), count, "pipelines of {count} sources");
+        let again = SharedPipeline::find_or_insert(&device, source());
+        assert!(Arc::ptr_eq(&kept[0], &again));
+    }
+
+    /// Also of all threads that want it at once, and not if the first attempt fails.
+    #[test]
+    fn one_compiles_for_all() {
+        const THREADS: usize = 4;
+        let (device, _) = device();
+        let shared = SharedPipeline::find_or_insert(&device, source());
+        let refused = || Err(Error::Refused("not now".to_owned()));
+        shared.get_or_compile(refused).expect_err("it was not compiled");
+
+        let compiled = Mutex::new(0);
+        let compile = || {
+            *lock(&compiled) += 1;
+            let shader = wgpu::ShaderSource::Wgsl(TEXT.into());
+            let module = wgpu::ShaderModuleDescriptor { label: None, source: shader };
+            Ok(device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: None,
+                layout: None,
+                module: &device.create_shader_module(module),
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &[("VALUE", 0.0)],
+                    ..Default::default()
+                },
+                cache: None,
+            }))
+        };
+        let start = Barrier::new(THREADS);
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    start.wait();
+                    let found = SharedPipeline::find_or_insert(&device, source());
+                    assert!(Arc::ptr_eq(&found, &shared));
+                    found.get_or_compile(compile).expect("it compiles");
+                });
+            }
+        });
+        assert_eq!(*lock(&compiled), 1, "compilations for {THREADS} threads");
+    }
+
+    /// Those of two instances look equal to wgpu, and their handlers would panic at an error.
+    #[test]
+    fn two_devices_share_nothing() {
+        let (first, _) = device();
+        let (second, _) = device();
+        let kept = [&first, &second].map(|device| SharedPipeline::find_or_insert(device, source()));
+        assert!(!Arc::ptr_eq(&kept[0], &kept[1]));
+        assert_eq!([living(&first), living(&second)], [1, 1]);
+        let again = SharedPipeline::find_or_insert(&first.clone(), source());
+        assert!(Arc::ptr_eq(&kept[0], &again));
+    }
+
+    #[test]
+    fn networks_share_what_they_have_in_common() {
+        let (device, queue) = device();
+        let first = trainer(&device, &queue, 0.1, 1e-5);
+        let count = living(&device);
+        assert!(count > 0, "a trainer has no pipelines");
+        let second = trainer(&device, &queue, 0.01, 1e-5);
+        assert_eq!(living(&device), count, "pipelines of two trainers, as of one");
+        let third = trainer(&device, &queue, 0.1, 1e-3);
+        let with_third = living(&device);
+        assert!((count + 1..2 * count).contains(&with_third), "{with_third} for 2, {count} for 1");
+        drop((first, third));
+        assert_eq!(living(&device), count, "pipelines of the second alone");
+        drop(second);
+        assert_eq!(living(&device), 0, "pipelines of nobody");
+    }
+
+    #[test]
+    fn nothing_outlives_its_users() {
+        let (device, queue) = device();
+        let apps = Arc::new(());
+        let held = Arc::downgrade(&apps);
+        device.set_device_lost_callback(move |_, _| assert_eq!(*apps, ()));
+        let trainer = trainer(&device, &queue, 0.1, 1e-5);
+        let shared = SharedPipeline::find_or_insert(&device, source());
+        let entry = Arc::downgrade(&shared);
+        drop((trainer, shared, device, queue));
+        assert!(held.upgrade().is_none(), "the device is still alive");
+
+        let (device, _) = self::device();
+        let _next = SharedPipeline::find_or_insert(&device, source());
+        let is_listed = lock(pipelines()).iter().any(|listed| listed.ptr_eq(&entry));
+        assert!(!is_listed, "a dead pipeline is still listed");
+    }
 }
