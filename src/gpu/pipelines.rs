@@ -2,6 +2,7 @@
 //!
 //! It lives as long as somebody has it. Nothing here keeps a pipeline or a device alive.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use wgpu::{BufferDescriptor, BufferUsages, ComputePipeline, Device};
@@ -33,20 +34,25 @@ pub(super) struct SharedPipeline {
 impl SharedPipeline {
     /// The one that somebody has, or a new one.
     pub(super) fn find_or_insert(device: &Device, source: Source) -> Arc<Self> {
-        // Declared first, so dropped last: the last handle of a device drops what its app's handlers
-        // hold, which may come back for the lock.
-        let living: Vec<Arc<Self>>;
-        let mut pipelines = lock(pipelines());
-        living = pipelines.iter().filter_map(Weak::upgrade).collect();
+        let hash = hash(device);
+        // Declared first, so dropped last: what the last handle of another device takes with it may
+        // come back for the lock.
+        let candidates: Vec<Arc<Self>>;
+        let mut listed = lock(pipelines());
+        listed.retain(|listed| listed.pipeline.strong_count() > 0);
+        candidates = listed
+            .iter()
+            .filter(|listed| listed.device_hash == hash)
+            .filter_map(|listed| listed.pipeline.upgrade())
+            .collect();
         let is_wanted =
             |found: &&Arc<Self>| found.source == source && is_same_device(&found.device, device);
-        if let Some(found) = living.iter().find(is_wanted) {
+        if let Some(found) = candidates.iter().find(is_wanted) {
             return Arc::clone(found);
         }
         let pipeline = Mutex::new(None);
         let new = Arc::new(Self { device: device.clone(), source, pipeline });
-        // The dead ones leave.
-        *pipelines = living.iter().chain([&new]).map(Arc::downgrade).collect();
+        listed.push(Listed { device_hash: hash, pipeline: Arc::downgrade(&new) });
         new
     }
 
@@ -64,7 +70,14 @@ impl SharedPipeline {
     }
 }
 
-type Pipelines = Mutex<Vec<Weak<SharedPipeline>>>;
+/// Where a pipeline is found while it lives.
+struct Listed {
+    /// So that other devices' pipelines are left alone.
+    device_hash: u64,
+    pipeline: Weak<SharedPipeline>,
+}
+
+type Pipelines = Mutex<Vec<Listed>>;
 
 /// Those of all devices.
 #[cfg(not(target_arch = "wasm32"))]
@@ -80,6 +93,12 @@ fn pipelines() -> &'static Pipelines {
         static PIPELINES: &'static Pipelines = Box::leak(Box::default());
     }
     PIPELINES.with(|pipelines| *pipelines)
+}
+
+fn hash(device: &Device) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    device.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A panic elsewhere leaves nothing half done here.
@@ -112,10 +131,10 @@ fn shares_error_scopes(one: &Device, other: &Device) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Barrier;
+    use std::sync::{Barrier, OnceLock};
     use std::thread;
 
-    use wgpu::{DeviceDescriptor, Queue};
+    use wgpu::{Adapter, DeviceDescriptor, Queue};
 
     use super::*;
     use crate::gpu::test_device;
@@ -128,9 +147,21 @@ mod tests {
         @compute @workgroup_size(1) fn main() { outputs[0] = VALUE * OTHER; }
         @compute @workgroup_size(1) fn other() { outputs[0] = VALUE + OTHER; }";
 
+    /// Each one of this instance has a number of its own. Other tests' devices have the first number,
+    /// as has the one that is kept here, so that they leave these alone.
     fn device() -> (Device, Queue) {
+        static FIRST: OnceLock<(Adapter, Device)> = OnceLock::new();
+        let (adapter, _) = FIRST.get_or_init(|| {
+            let adapter = test_device::adapter();
+            let (device, _) = request(&adapter);
+            (adapter, device)
+        });
+        request(adapter)
+    }
+
+    fn request(adapter: &Adapter) -> (Device, Queue) {
         let descriptor = DeviceDescriptor::default();
-        pollster::block_on(test_device::adapter().request_device(&descriptor)).expect("a device")
+        pollster::block_on(adapter.request_device(&descriptor)).expect("a device")
     }
 
     fn source() -> Source {
@@ -144,8 +175,13 @@ mod tests {
     }
 
     fn living(device: &Device) -> usize {
-        let living: Vec<_> = lock(pipelines()).iter().filter_map(Weak::upgrade).collect();
-        living.iter().filter(|shared| is_same_device(&shared.device, device)).count()
+        let listed = lock(pipelines());
+        listed
+            .iter()
+            .filter(|listed| listed.device_hash == hash(device))
+            .filter_map(|listed| listed.pipeline.upgrade())
+            .filter(|living| is_same_device(&living.device, device))
+            .count()
     }
 
     fn trainer(device: &Device, queue: &Queue, rate: f64, epsilon: f32) -> Trainer {
@@ -218,15 +254,15 @@ mod tests {
         assert_eq!(*lock(&compiled), 1, "compilations for {THREADS} threads");
     }
 
-    /// Those of two instances look equal to wgpu, and their handlers would panic at an error.
+    /// The first devices of two instances look equal to wgpu, and their handlers would panic at an error.
     #[test]
-    fn two_devices_share_nothing() {
-        let (first, _) = device();
-        let (second, _) = device();
-        let kept = [&first, &second].map(|device| SharedPipeline::find_or_insert(device, source()));
-        assert!(!Arc::ptr_eq(&kept[0], &kept[1]));
-        assert_eq!([living(&first), living(&second)], [1, 1]);
-        let again = SharedPipeline::find_or_insert(&first.clone(), source());
+    fn devices_share_nothing() {
+        let adapters = [(); 2].map(|()| test_device::adapter());
+        let devices = [&adapters[0], &adapters[1], &adapters[0]].map(|adapter| request(adapter).0);
+        let kept =
+            devices.each_ref().map(|device| SharedPipeline::find_or_insert(device, source()));
+        assert_eq!(devices.each_ref().map(living), [1, 1, 1]);
+        let again = SharedPipeline::find_or_insert(&devices[0].clone(), source());
         assert!(Arc::ptr_eq(&kept[0], &again));
     }
 
@@ -261,7 +297,7 @@ mod tests {
 
         let (device, _) = self::device();
         let _next = SharedPipeline::find_or_insert(&device, source());
-        let is_listed = lock(pipelines()).iter().any(|listed| listed.ptr_eq(&entry));
+        let is_listed = lock(pipelines()).iter().any(|listed| listed.pipeline.ptr_eq(&entry));
         assert!(!is_listed, "a dead pipeline is still listed");
     }
 }
