@@ -1,5 +1,5 @@
 //! Training and inference in samples per second, which Criterion calls elements, on the five named
-//! networks.
+//! networks, and how long it takes to make a trainer.
 //!
 //! ```text
 //! cargo bench --bench training            all of them
@@ -32,6 +32,7 @@ fn main() {
     workloads::run(|criterion| {
         training_steps(criterion);
         inference(criterion);
+        construction(criterion);
     });
 }
 
@@ -45,7 +46,7 @@ fn training_steps(criterion: &mut Criterion) {
         let mut training = None;
         group.bench_function(BenchmarkId::from_parameter(workload.name), |bencher| {
             let (trainer, data) =
-                training.get_or_insert_with(|| make_trainer(&device, &queue, workload));
+                training.get_or_insert_with(|| make_training(&device, &queue, workload));
             bencher.iter_custom(|steps| {
                 time(&device, || trainer.train(data, steps as u32).expect("the trainer's own data"))
             });
@@ -78,6 +79,19 @@ fn inference(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A network and its trainer, on a device that has no other, and on one that has the same already.
+fn construction(criterion: &mut Criterion) {
+    let (device, queue) = test_device::device_with_subgroups();
+    let mut group = criterion.benchmark_group("construction");
+    let make = || make_trainer(&device, &queue, &WORKLOADS[0]);
+    group.bench_function("alone", |bencher| bencher.iter(make));
+    group.bench_function("beside another", |bencher| {
+        let _other = make();
+        bencher.iter(make);
+    });
+    group.finish();
+}
+
 /// How long it takes to submit work and to wait for its end.
 fn time(device: &Device, submit: impl FnOnce()) -> Duration {
     let start = Instant::now();
@@ -91,14 +105,18 @@ fn make_network(device: &Device, queue: &Queue, workload: &Workload) -> Network 
     Network::new(device, queue, workload.layer_sizes, options).expect("a network")
 }
 
-fn make_trainer(device: &Device, queue: &Queue, workload: &Workload) -> (Trainer, TrainingData) {
+fn make_trainer(device: &Device, queue: &Queue, workload: &Workload) -> Trainer {
     let options = TrainerOptions {
         batch_size: workload.batch_size,
         loss: workload.loss,
         optimizer: Optimizer::adam(1e-3),
         ..Default::default()
     };
-    let trainer = Trainer::new(make_network(device, queue, workload), options).expect("a trainer");
+    Trainer::new(make_network(device, queue, workload), options).expect("a trainer")
+}
+
+fn make_training(device: &Device, queue: &Queue, workload: &Workload) -> (Trainer, TrainingData) {
+    let trainer = make_trainer(device, queue, workload);
     let rows = BATCHES * workload.batch_size;
     let mut generator = ChaCha8Rng::seed_from_u64(7);
     let mut value = || generator.random::<f32>() * 2.0 - 1.0;

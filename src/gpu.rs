@@ -5,6 +5,7 @@
 
 mod kernel;
 mod matrix;
+mod pipelines;
 mod read;
 mod tile;
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! A compute pipeline, and a pipeline bound to its buffers.
 
+use std::sync::Arc;
+
 use wgpu::{
     BindGroup, BindGroupEntry, Buffer, BufferUsages, ComputePass, ComputePipeline, Device,
     ShaderModule, ShaderModuleDescriptor, ShaderRuntimeChecks,
 };
 
+use super::pipelines::{SharedPipeline, Source};
 use super::{Matrix, guarded};
 use crate::error::{Error, Result};
 
@@ -18,6 +21,8 @@ pub(crate) const MAX_WORKGROUPS: u32 = 65_535;
 pub(crate) struct Kernel {
     name: &'static str,
     pipeline: ComputePipeline,
+    /// Held so that whoever compiles the same next finds it.
+    _shared: Arc<SharedPipeline>,
 }
 
 /// A kernel bound to its buffers: encode it as often as you like.
@@ -48,9 +53,7 @@ impl Kernel {
         entry_point: &str,
         constants: &[(&str, f64)],
     ) -> Result<Self> {
-        let module =
-            |descriptor: ShaderModuleDescriptor<'_>| device.create_shader_module(descriptor);
-        Self::compile(device, name, source, entry_point, constants, module)
+        Self::compile(device, name, source, entry_point, constants, false)
     }
 
     /// Compiles the entry point `main` of a shader that keeps its indices within its buffers, and
@@ -63,48 +66,47 @@ impl Kernel {
         source: &str,
         constants: &[(&str, f64)],
     ) -> Result<Self> {
-        let checks = if cfg!(feature = "checked-shaders") {
-            ShaderRuntimeChecks::checked()
-        } else {
-            ShaderRuntimeChecks::unchecked()
-        };
-        #[expect(unsafe_code, reason = "a shader cannot be compiled without checks otherwise")]
-        // SAFETY: the shader clamps every index to the matrices whose shapes its room has checked, and
-        // its loops end at numbers that the room gives; `checked-shaders` tests the same text.
-        let module = |descriptor: ShaderModuleDescriptor<'_>| unsafe {
-            device.create_shader_module_trusted(descriptor, checks)
-        };
-        Self::compile(device, name, source, "main", constants, module)
+        Self::compile(device, name, source, "main", constants, true)
     }
 
+    /// Compiles a pipeline, or shares the one that somebody has compiled.
     fn compile(
         device: &Device,
         name: &'static str,
-        source: &str,
+        text: &str,
         entry_point: &str,
         constants: &[(&str, f64)],
-        module: impl FnOnce(ShaderModuleDescriptor<'_>) -> ShaderModule,
+        is_trusted: bool,
     ) -> Result<Self> {
         let label = format!("ztilde/{name}");
-        let pipeline = guarded(device, || {
-            let module = module(ShaderModuleDescriptor {
-                label: Some(&label),
-                source: wgpu::ShaderSource::Wgsl(source.into()),
-            });
-            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(&label),
-                layout: None, // The shader's own declarations are the layout.
-                module: &module,
-                entry_point: Some(entry_point),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    constants,
-                    // Every kernel writes its workgroup memory before it reads it.
-                    zero_initialize_workgroup_memory: false,
-                },
-                cache: None,
+        let bits = constants.iter().map(|&(name, value)| (name.to_owned(), value.to_bits()));
+        let shared = SharedPipeline::find_or_insert(
+            device,
+            Source {
+                label: label.clone(),
+                entry_point: entry_point.to_owned(),
+                constants: bits.collect(),
+                is_trusted,
+                text: text.to_owned(),
+            },
+        );
+        let pipeline = shared.get_or_compile(|| {
+            guarded(device, || {
+                device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                    label: Some(&label),
+                    layout: None, // The shader's own declarations are the layout.
+                    module: &module(device, &label, text, is_trusted),
+                    entry_point: Some(entry_point),
+                    compilation_options: wgpu::PipelineCompilationOptions {
+                        constants,
+                        // Every kernel writes its workgroup memory before it reads it.
+                        zero_initialize_workgroup_memory: false,
+                    },
+                    cache: None,
+                })
             })
         })?;
-        Ok(Self { name, pipeline })
+        Ok(Self { name, pipeline, _shared: shared })
     }
 
     /// Binds `uniform` to binding 0 and `matrices` to the bindings 1, 2, … in their order.
@@ -150,6 +152,26 @@ impl Dispatch {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bindings, &[]);
         pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+fn module(device: &Device, label: &str, text: &str, is_trusted: bool) -> ShaderModule {
+    let label = Some(label);
+    let descriptor =
+        ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(text.into()) };
+    if !is_trusted {
+        return device.create_shader_module(descriptor);
+    }
+    let checks = if cfg!(feature = "checked-shaders") {
+        ShaderRuntimeChecks::checked()
+    } else {
+        ShaderRuntimeChecks::unchecked()
+    };
+    #[expect(unsafe_code, reason = "a shader cannot be compiled without checks otherwise")]
+    // SAFETY: the shader clamps every index to the matrices whose shapes its room has checked, and
+    // its loops end at numbers that the room gives; `checked-shaders` tests the same text.
+    unsafe {
+        device.create_shader_module_trusted(descriptor, checks)
     }
 }
 
