@@ -41,20 +41,7 @@ impl Gpu {
 
     /// A buffer for `values` values of four bytes that kernels read and write, all zero.
     pub(crate) fn buffer(&self, label: &str, values: u64) -> Result<Buffer> {
-        let size = 4 * values;
-        let allowed = self.device.limits().max_buffer_size;
-        if size > allowed {
-            let limit = "max_buffer_size";
-            return Err(Error::TooLarge { what: label.to_owned(), needed: size, limit, allowed });
-        }
-        guarded(&self.device, || {
-            self.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some(&format!("ztilde/{label}")),
-                size,
-                usage: BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC,
-                mapped_at_creation: false,
-            })
-        })
+        storage_buffer(&self.device, label, values)
     }
 
     /// A matrix with a buffer of its own, all zero.
@@ -95,6 +82,24 @@ impl Gpu {
             self.queue.submit([encoder.finish()]);
         })
     }
+}
+
+/// A buffer for `values` values of four bytes that kernels read and write, all zero.
+pub(crate) fn storage_buffer(device: &Device, label: &str, values: u64) -> Result<Buffer> {
+    let size = 4 * values;
+    let allowed = device.limits().max_buffer_size;
+    if size > allowed {
+        let limit = "max_buffer_size";
+        return Err(Error::TooLarge { what: label.to_owned(), needed: size, limit, allowed });
+    }
+    guarded(device, || {
+        device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(&format!("ztilde/{label}")),
+            size,
+            usage: BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        })
+    })
 }
 
 /// Calls wgpu and returns the error that it reported, if any, instead of handing it to the app's
