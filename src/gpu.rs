@@ -14,7 +14,9 @@ pub(crate) mod testing;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use wgpu::{Buffer, BufferUsages, CommandEncoder, CommandEncoderDescriptor, Device, Queue};
+use wgpu::{
+    Buffer, BufferUsages, CommandEncoder, CommandEncoderDescriptor, Device, Queue, SubmissionIndex,
+};
 
 pub use kernel::Dispatch;
 #[cfg(test)]
@@ -73,13 +75,13 @@ impl Gpu {
         &self,
         label: &str,
         record: impl FnOnce(&mut CommandEncoder),
-    ) -> Result<()> {
+    ) -> Result<SubmissionIndex> {
         guarded(&self.device, || {
             let label = Some(label);
             let mut encoder =
                 self.device.create_command_encoder(&CommandEncoderDescriptor { label });
             record(&mut encoder);
-            self.queue.submit([encoder.finish()]);
+            self.queue.submit([encoder.finish()])
         })
     }
 }
