@@ -231,11 +231,12 @@ fn largest_layer(workload: &Workload) -> [u32; 2] {
     layers.max_by_key(|[inputs, outputs]| inputs * outputs).expect("a network has a layer")
 }
 
-/// How many there are in the network: weights, gammas and betas, and the biases of the output layer.
+/// How many there are in the network: weights, gammas and betas, and the biases of the output layer;
+/// rounded up to whole vectors of four, as in a network's buffer.
 fn parameters(workload: &Workload) -> u32 {
     let layers = workload.layer_sizes.array_windows::<2>();
     let hidden: u32 = layers.map(|[inputs, outputs]| (inputs + 2) * outputs).sum();
-    hidden - workload.outputs()
+    (hidden - workload.outputs()).next_multiple_of(4)
 }
 
 /// Rows and columns of the largest layer's outputs.

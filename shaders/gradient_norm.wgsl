@@ -3,14 +3,15 @@
 //     clip_scale[0] = min(1, CLIP_NORM / (norm + 1e-6))        norm = √(Σ_i gradients[i]²)
 //
 // (PyTorch's clip_grad_norm_.) Two dispatches: `partial` leaves a sum per workgroup, `total` adds them
-// up, one workgroup alone. The gradients of all parameters lie in one buffer; gaps in it are zero.
+// up, one workgroup alone. The gradients of all parameters lie in one buffer; gaps in it are zero. Both
+// read four values at a time ("a quad").
 
 struct Length {
-    length: u32,    // of the gradients, or of the partial sums
+    quads: u32,    // of the gradients, or of the partial sums
 }
 
 @group(0) @binding(0) var<uniform> shape: Length;
-@group(0) @binding(1) var<storage, read> inputs: array<f32>;
+@group(0) @binding(1) var<storage, read> inputs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> outputs: array<f32>;
 
 override WORKGROUP_SIZE: u32;
@@ -24,8 +25,9 @@ fn partial(
 ) {
     var sum = 0.0;
     let first = WORKGROUP_SIZE * workgroup.x + index;
-    for (var i = first; i < shape.length; i += WORKGROUP_SIZE * workgroups.x) {
-        sum += inputs[i] * inputs[i];
+    for (var i = first; i < shape.quads; i += WORKGROUP_SIZE * workgroups.x) {
+        let quad = inputs[i];
+        sum += dot(quad, quad);
     }
     sum = workgroup_sum(sum, index);
     if index == 0u {
@@ -36,8 +38,8 @@ fn partial(
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn total(@builtin(local_invocation_index) index: u32) {
     var sum = 0.0;
-    for (var i = index; i < shape.length; i += WORKGROUP_SIZE) {
-        sum += inputs[i];
+    for (var i = index; i < shape.quads; i += WORKGROUP_SIZE) {
+        sum += dot(inputs[i], vec4<f32>(1.0));
     }
     sum = workgroup_sum(sum, index);
     if index == 0u {

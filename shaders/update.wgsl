@@ -13,13 +13,15 @@
 //
 // All parameters lie in one buffer, weights first; their gradients (backward pass) and the optimizer's
 // state lie in others of the same layout. Only weights decay. `clip_scale` comes from
-// gradient_norm.wgsl, and record_step.wgsl has counted this step already. An invocation owns elements
-// a whole dispatch apart.
+// gradient_norm.wgsl, and record_step.wgsl has counted this step already.
+//
+// Memory is what takes the time: values are read and written four at a time ("a quad"), each once. An
+// invocation owns quads a whole dispatch apart.
 
 struct Update {
-    length: u32,    // parameters
-    weights: u32,   // how many of them are weights
-    capacity: u32,  // of the rates, in steps
+    quads: u32,         // parameters, in fours
+    weight_quads: u32,  // how many of them are weights
+    capacity: u32,      // of the rates, in steps
 }
 
 // What the CPU worked out in f64 for each step t, counted from 1.
@@ -34,10 +36,10 @@ struct Rates {
 @group(0) @binding(1) var<storage, read> step: array<u32>;
 @group(0) @binding(2) var<storage, read> rates: array<Rates>;
 @group(0) @binding(3) var<storage, read> clip_scale: array<f32>;
-@group(0) @binding(4) var<storage, read> gradients: array<f32>;
-@group(0) @binding(5) var<storage, read_write> parameters: array<f32>;
-@group(0) @binding(6) var<storage, read_write> velocity: array<f32>;
-@group(0) @binding(7) var<storage, read_write> mean_square: array<f32>;
+@group(0) @binding(4) var<storage, read> gradients: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> parameters: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> velocity: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> mean_square: array<vec4<f32>>;
 
 override WORKGROUP_SIZE: u32;
 override METHOD: u32;  // src/kernels/update.rs numbers them
@@ -60,10 +62,11 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
     let rate = rates[(step[0] - 1u) % update.capacity];
-    for (var i = invocation.x; i < update.length; i += WORKGROUP_SIZE * workgroups.x) {
+    let scale = clip_scale[0];
+    for (var i = invocation.x; i < update.quads; i += WORKGROUP_SIZE * workgroups.x) {
         var parameter = parameters[i];
-        var gradient = clip_scale[0] * gradients[i];
-        if i < update.weights {
+        var gradient = scale * gradients[i];
+        if i < update.weight_quads {
             gradient += WEIGHT_DECAY * parameter;
             parameter -= rate.decay * parameter;
         }
@@ -71,28 +74,35 @@ fn main(
     }
 }
 
-fn change(i: u32, gradient: f32, rate: Rates) -> f32 {
+fn change(i: u32, gradient: vec4<f32>, rate: Rates) -> vec4<f32> {
     switch METHOD {
         case MOMENTUM_METHOD: {
-            velocity[i] = MOMENTUM * velocity[i] + gradient;
-            return rate.learning_rate * velocity[i];
+            return rate.learning_rate * moved_velocity(i, gradient);
         }
         case NESTEROV: {
-            velocity[i] = MOMENTUM * velocity[i] + gradient;
-            return rate.learning_rate * (gradient + MOMENTUM * velocity[i]);
+            return rate.learning_rate * (gradient + MOMENTUM * moved_velocity(i, gradient));
         }
         case RMSPROP: {
-            mean_square[i] = SMOOTHING * mean_square[i] + SMOOTHING_REST * gradient * gradient;
-            return rate.learning_rate * gradient / (sqrt(mean_square[i]) + EPSILON);
+            return rate.learning_rate * gradient / (sqrt(moved_mean_square(i, gradient)) + EPSILON);
         }
         case ADAM: {
-            velocity[i] = MOMENTUM * velocity[i] + MOMENTUM_REST * gradient;
-            mean_square[i] = SMOOTHING * mean_square[i] + SMOOTHING_REST * gradient * gradient;
-            let root = sqrt(mean_square[i]) * rate.square_correction;
-            return rate.corrected_rate * velocity[i] / (root + EPSILON);
+            let root = sqrt(moved_mean_square(i, gradient)) * rate.square_correction;
+            return rate.corrected_rate * moved_velocity(i, MOMENTUM_REST * gradient) / (root + EPSILON);
         }
         default: {
             return rate.learning_rate * gradient;
         }
     }
+}
+
+fn moved_velocity(i: u32, push: vec4<f32>) -> vec4<f32> {
+    let moved = MOMENTUM * velocity[i] + push;
+    velocity[i] = moved;
+    return moved;
+}
+
+fn moved_mean_square(i: u32, gradient: vec4<f32>) -> vec4<f32> {
+    let moved = SMOOTHING * mean_square[i] + SMOOTHING_REST * gradient * gradient;
+    mean_square[i] = moved;
+    return moved;
 }

@@ -16,7 +16,9 @@ pub(crate) mod testing;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use wgpu::{Buffer, BufferUsages, CommandEncoder, CommandEncoderDescriptor, Device, Queue};
+use wgpu::{
+    Buffer, BufferUsages, CommandEncoder, CommandEncoderDescriptor, Device, Queue, SubmissionIndex,
+};
 
 pub use kernel::Dispatch;
 #[cfg(test)]
@@ -44,20 +46,7 @@ impl Gpu {
 
     /// A buffer for `values` values of four bytes that kernels read and write, all zero.
     pub(crate) fn buffer(&self, label: &str, values: u64) -> Result<Buffer> {
-        let size = 4 * values;
-        let allowed = self.device.limits().max_buffer_size;
-        if size > allowed {
-            let limit = "max_buffer_size";
-            return Err(Error::TooLarge { what: label.to_owned(), needed: size, limit, allowed });
-        }
-        guarded(&self.device, || {
-            self.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some(&format!("ztilde/{label}")),
-                size,
-                usage: BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC,
-                mapped_at_creation: false,
-            })
-        })
+        storage_buffer(&self.device, label, values)
     }
 
     /// A matrix with a buffer of its own, all zero.
@@ -100,30 +89,41 @@ impl Gpu {
         &self,
         label: &str,
         record: impl FnOnce(&mut CommandEncoder),
-    ) -> Result<()> {
+    ) -> Result<SubmissionIndex> {
         guarded(&self.device, || {
             let label = Some(label);
             let mut encoder =
                 self.device.create_command_encoder(&CommandEncoderDescriptor { label });
             record(&mut encoder);
-            self.queue.submit([encoder.finish()]);
+            self.queue.submit([encoder.finish()])
         })
     }
 }
 
-/// Small matrices to bind in the place of what a kernel declares and does not use.
-pub(crate) fn unused_matrices(device: &Device, count: u64) -> Result<Vec<Matrix>> {
-    // Bindings start on multiples of as much.
-    const BYTES: u64 = 256;
-    let buffer = guarded(device, || {
+/// A buffer for `values` values of four bytes that kernels read and write, all zero.
+pub(crate) fn storage_buffer(device: &Device, label: &str, values: u64) -> Result<Buffer> {
+    let size = 4 * values;
+    let allowed = device.limits().max_buffer_size;
+    if size > allowed {
+        let limit = "max_buffer_size";
+        return Err(Error::TooLarge { what: label.to_owned(), needed: size, limit, allowed });
+    }
+    guarded(device, || {
         device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("ztilde/unused"),
-            size: BYTES * count,
-            usage: BufferUsages::STORAGE,
+            label: Some(&format!("ztilde/{label}")),
+            size,
+            usage: BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         })
-    })?;
-    (0..count).map(|index| Matrix::vector(&buffer, BYTES / 4 * index, 4)).collect()
+    })
+}
+
+/// Small matrices to bind in the place of what a kernel declares and does not use.
+pub(crate) fn unused_matrices(device: &Device, count: u64) -> Result<Vec<Matrix>> {
+    // Bindings start on multiples of 256 bytes.
+    const VALUES: u64 = 64;
+    let buffer = storage_buffer(device, "unused", VALUES * count)?;
+    (0..count).map(|index| Matrix::vector(&buffer, VALUES * index, 4)).collect()
 }
 
 /// Calls wgpu and returns the error that it reported, if any, instead of handing it to the app's

@@ -27,10 +27,14 @@ pub mod normalize_gradients;
 pub mod record_step;
 pub mod update;
 
+use crate::error::{Error, Result};
 pub use crate::gpu::{Dispatch, Matrix};
 
 /// Invocations in a workgroup of the kernels that go element by element or row by row.
 const WORKGROUP_SIZE: u32 = 64;
+
+/// Values in a vector of the kernels that read more than one at a time.
+const QUAD: u32 = 4;
 
 /// How the kernels that sum up columns divide a workgroup.
 const COLUMNS: u32 = 16;
@@ -44,4 +48,14 @@ fn column_workgroups(columns: u32) -> [u32; 3] {
 /// Workgroups for a kernel that goes element by element or row by row.
 fn linear_workgroups(items: u64) -> [u32; 3] {
     [crate::gpu::workgroups(items, WORKGROUP_SIZE), 1, 1]
+}
+
+/// How many quads so many values are.
+fn quads(what: &'static str, values: u32) -> Result<u32> {
+    if !values.is_multiple_of(QUAD) {
+        let needed = u64::from(values).next_multiple_of(QUAD.into());
+        let why = "whole vectors of four".to_owned();
+        return Err(Error::Length { what, found: values.into(), needed, why });
+    }
+    Ok(values / QUAD)
 }

@@ -3,6 +3,8 @@
 mod step;
 mod training_data;
 
+use std::collections::VecDeque;
+
 use wgpu::{Buffer, BufferUsages, CommandEncoder, ComputePassDescriptor};
 
 use crate::data::{Dataset, Targets};
@@ -26,6 +28,10 @@ const RATES_BLOCK: u64 = 1024;
 /// enough to hide the cost of submitting, and far from what a watchdog would cut short.
 const WORK_PER_SUBMISSION: u64 = 2_000_000_000;
 const STEPS_PER_SUBMISSION: u64 = 64;
+
+/// How many submissions [`Trainer::epoch`] has on the way: the GPU works on one while the next waits in
+/// its queue, and the CPU records the one after that or looks at the one before.
+const SUBMISSIONS_IN_FLIGHT: usize = 3;
 
 /// Trains a network: gradients, the optimizer's state, and the matrices of a batch.
 ///
@@ -245,8 +251,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Trains to the end of the epoch, and tells what it saw. Waits now and then, so that the GPU's
-    /// queue stays short.
+    /// Trains to the end of the epoch, and tells what it saw. Waits for what it submitted some time ago,
+    /// so that the GPU's queue stays short and does not run empty.
     ///
     /// # Errors
     ///
@@ -255,15 +261,22 @@ impl Trainer {
         let mut epoch = EpochMetrics { steps: 0, loss: 0.0, accuracy: 0.0 };
         let mut rows = 0.0;
         let steps = data.steps_to_epoch_end();
+        let mut submitted = 0;
+        let mut in_flight = VecDeque::new();
         while epoch.steps < steps {
-            let count = (steps - epoch.steps).min(2 * self.steps_per_submission());
-            self.train(data, count)?;
-            for step in self.metrics(count).await? {
+            while submitted < steps && in_flight.len() < SUBMISSIONS_IN_FLIGHT {
+                let count = (steps - submitted).min(self.steps_per_submission());
+                self.train(data, count)?;
+                in_flight.push_back(self.metrics(count));
+                submitted += count;
+            }
+            let oldest = in_flight.pop_front().expect("steps that were not seen are in flight");
+            for step in oldest.await? {
+                epoch.steps += 1;
                 epoch.loss += f64::from(step.rows) * f64::from(step.loss);
                 epoch.accuracy += f64::from(step.rows) * f64::from(step.accuracy);
                 rows += f64::from(step.rows);
             }
-            epoch.steps += count;
         }
         epoch.loss /= rows;
         epoch.accuracy /= rows;

@@ -9,8 +9,8 @@ use rand::{RngExt, SeedableRng};
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
 use wgpu::{Buffer, BufferUsages};
 use ztilde::{
-    Activation, Dataset, Network, NetworkOptions, Optimizer, Parameters, Remainder, Schedule,
-    Trainer, TrainerOptions, block_on,
+    Activation, Dataset, EpochMetrics, Network, NetworkOptions, Optimizer, Parameters, Remainder,
+    Schedule, StepMetrics, Trainer, TrainerOptions, block_on,
 };
 
 const SIZES: [u32; 4] = [7, 70, 33, 5];
@@ -77,8 +77,12 @@ fn classes(generator: &mut ChaCha8Rng, rows: u32) -> Vec<u32> {
 }
 
 fn dataset(seed: u64) -> Dataset {
+    dataset_of(seed, ROWS)
+}
+
+fn dataset_of(seed: u64, rows: u32) -> Dataset {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    Dataset::new(inputs(&mut generator, ROWS), classes(&mut generator, ROWS)).unwrap()
+    Dataset::new(inputs(&mut generator, rows), classes(&mut generator, rows)).unwrap()
 }
 
 /// 150 steps: more than two submissions, and more than 21 epochs of 7 steps.
@@ -116,6 +120,39 @@ fn one_by_one_and_many_at_once_give_the_same_bits() {
     }
     by_epochs.train(&mut data, 3).unwrap();
     assert_same(&Bits::of(&by_epochs, 150), &at_once, "by epochs");
+}
+
+/// With more submissions in an epoch than are on the way at a time, and from its middle on.
+#[test]
+fn an_epoch_is_its_steps() {
+    const STEPS: u32 = 301;
+    let (device, _) = test_device::device();
+    let dataset = dataset_of(1, (STEPS - 1) * BATCH_SIZE + 5);
+    let mut by_epochs = trainer(3, options());
+    let mut data = by_epochs.upload(&dataset).unwrap();
+    by_epochs.train(&mut data, 3).unwrap();
+    let epochs = [(); 2].map(|()| block_on(&device, by_epochs.epoch(&mut data)).unwrap());
+    assert_eq!((data.epoch(), data.position()), (2, STEPS));
+
+    let mut by_steps = trainer(3, options());
+    let mut data = by_steps.upload(&dataset).unwrap();
+    let expected = [3, STEPS - 3, STEPS].map(|steps| {
+        let metrics: Vec<StepMetrics> = (0..steps)
+            .map(|_| {
+                by_steps.train(&mut data, 1).unwrap();
+                block_on(&device, by_steps.metrics(1)).unwrap()[0]
+            })
+            .collect();
+        let rows: f64 = metrics.iter().map(|step| f64::from(step.rows)).sum();
+        let mean = |value: fn(&StepMetrics) -> f32| {
+            metrics.iter().map(|step| f64::from(step.rows) * f64::from(value(step))).sum::<f64>()
+                / rows
+        };
+        EpochMetrics { steps, loss: mean(|step| step.loss), accuracy: mean(|step| step.accuracy) }
+    });
+    assert_eq!(epochs[..], expected[1..]);
+    let steps = 2 * STEPS;
+    assert_same(&Bits::of(&by_epochs, steps), &Bits::of(&by_steps, steps), "by epochs");
 }
 
 /// A data set's epochs visit every row, whatever the trainer does in between.

@@ -1,10 +1,11 @@
 //! A compute pipeline, and a pipeline bound to its buffers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use wgpu::{
     BindGroup, BindGroupEntry, Buffer, BufferUsages, ComputePass, ComputePipeline, Device,
-    ShaderModule, ShaderModuleDescriptor, ShaderRuntimeChecks,
+    DeviceType, ShaderModule, ShaderModuleDescriptor, ShaderRuntimeChecks,
 };
 
 use super::pipelines::{SharedPipeline, Source};
@@ -79,6 +80,7 @@ impl Kernel {
         is_trusted: bool,
     ) -> Result<Self> {
         let label = format!("ztilde/{name}");
+        let text = &without_uniforms(device, text);
         let bits = constants.iter().map(|&(name, value)| (name.to_owned(), value.to_bits()));
         let shared = SharedPipeline::find_or_insert(
             device,
@@ -87,7 +89,7 @@ impl Kernel {
                 entry_point: entry_point.to_owned(),
                 constants: bits.collect(),
                 is_trusted,
-                text: text.to_owned(),
+                text: text.clone().into_owned(),
             },
         );
         let pipeline = shared.get_or_compile(|| {
@@ -175,13 +177,23 @@ fn module(device: &Device, label: &str, text: &str, is_trusted: bool) -> ShaderM
     }
 }
 
+/// The text for a device: on Mesa's software adapter with storage in the place of uniforms. There a
+/// uniform that a loop or a branch depends on is made a constant, and where that makes a shader much
+/// shorter, the driver compiles it anew for every single dispatch.
+fn without_uniforms<'a>(device: &Device, text: &'a str) -> Cow<'a, str> {
+    match device.adapter_info().device_type {
+        DeviceType::Cpu => text.replace("var<uniform>", "var<storage, read>").into(),
+        _ => text.into(),
+    }
+}
+
 /// A buffer with these contents. wgpu's own function for that panics where the device is lost.
 fn uniform_buffer(device: &Device, label: &str, contents: &[u8]) -> Result<Buffer> {
     let buffer = guarded(device, || {
         device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size: contents.len() as u64,
-            usage: BufferUsages::UNIFORM,
+            usage: BufferUsages::UNIFORM | BufferUsages::STORAGE,
             mapped_at_creation: true,
         })
     })?;

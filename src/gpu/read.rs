@@ -1,10 +1,11 @@
 //! GPU memory to the CPU, without blocking.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use wgpu::{Buffer, BufferAsyncError, BufferUsages, Device, PollType};
+use wgpu::{Buffer, BufferAsyncError, BufferUsages, Device, PollType, SubmissionIndex};
 
 use super::{Gpu, guarded};
 use crate::error::{Error, Result};
@@ -44,7 +45,7 @@ fn start(gpu: &Gpu, buffer: &Buffer, offset: u64, size: u64) -> Result<Reading> 
             mapped_at_creation: false,
         })
     })?;
-    gpu.submit("ztilde/read", |encoder| {
+    let submission = gpu.submit("ztilde/read", |encoder| {
         encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, size);
     })?;
     let state = Arc::new(Mutex::new(State::default()));
@@ -59,12 +60,13 @@ fn start(gpu: &Gpu, buffer: &Buffer, offset: u64, size: u64) -> Result<Reading> 
             }
         });
     });
-    Ok(Reading { device: gpu.device.clone(), staging, state })
+    Ok(Reading { device: gpu.device.clone(), submission, staging, state })
 }
 
 /// A buffer that is being mapped.
 struct Reading {
     device: Device,
+    submission: SubmissionIndex,
     staging: Buffer,
     state: Arc<Mutex<State>>,
 }
@@ -90,6 +92,7 @@ impl Future for Reading {
             Some(Err(error)) => Poll::Ready(Err(Error::DeviceLost(error.to_string()))),
             None => {
                 state.waker = Some(context.waker().clone());
+                AWAITED.set(Some(self.submission.clone()));
                 // The device tells nobody natively: ask again as soon as the executor likes.
                 #[cfg(not(target_arch = "wasm32"))]
                 context.waker().wake_by_ref();
@@ -97,6 +100,12 @@ impl Future for Reading {
             }
         }
     }
+}
+
+thread_local! {
+    /// What the reading that this thread polled last waits for. More may have been submitted since,
+    /// which `block_on` need not wait for.
+    static AWAITED: Cell<Option<SubmissionIndex>> = const { Cell::new(None) };
 }
 
 /// Waits for one of this crate's futures, sleeping while the device works.
@@ -112,6 +121,6 @@ pub fn block_on<F: Future>(device: &Device, future: F) -> F::Output {
             return output;
         }
         // A lost device ends the wait with an error, which the future then finds for itself.
-        let _ = device.poll(PollType::wait_indefinitely());
+        let _ = device.poll(PollType::Wait { submission_index: AWAITED.take(), timeout: None });
     }
 }

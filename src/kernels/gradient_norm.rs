@@ -4,6 +4,7 @@
 
 use wgpu::Device;
 
+use super::{QUAD, quads};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix, workgroups};
 
@@ -22,7 +23,7 @@ pub struct GradientNorm {
 /// What the kernel reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// One row: the gradients of all parameters.
+    /// One row: the gradients of all parameters, a multiple of four values.
     pub gradients: &'a Matrix,
     /// One row of 256 values, for what the first dispatch tells the second.
     pub partial_sums: &'a Matrix,
@@ -53,7 +54,8 @@ impl GradientNorm {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Length`](crate::Error::Length) if the gradients are no multiple of four, and what wgpu
     /// reports.
     pub fn bind(
         &self,
@@ -66,11 +68,15 @@ impl GradientNorm {
         gradients.expect("gradient_norm", "gradients", [1, length])?;
         partial_sums.expect("gradient_norm", "partial_sums", [1, MAX_PARTIAL_SUMS])?;
         clip_scale.expect("gradient_norm", "clip_scale", [1, 1])?;
-        let sums = workgroups(length.into(), WORKGROUP_SIZE).min(MAX_PARTIAL_SUMS);
-        let uniform = bytemuck::bytes_of(&length);
+        let quads = quads("the row of gradients", length)?;
+        // The sums are whole quads, too: a workgroup without gradients leaves 0.
+        let sums = workgroups(quads.into(), WORKGROUP_SIZE).next_multiple_of(QUAD);
+        let sums = sums.min(MAX_PARTIAL_SUMS);
+        let uniform = bytemuck::bytes_of(&quads);
         let partial =
             self.partial.bind(device, place, uniform, &[gradients, partial_sums], [sums, 1, 1])?;
-        let uniform = bytemuck::bytes_of(&sums);
+        let quads = sums / QUAD;
+        let uniform = bytemuck::bytes_of(&quads);
         let total =
             self.total.bind(device, place, uniform, &[partial_sums, clip_scale], [1, 1, 1])?;
         Ok([partial, total])
@@ -79,6 +85,8 @@ impl GradientNorm {
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Array1;
+
     use super::*;
     use crate::gpu::testing::{TestGpu, assert_close};
     use crate::reference;
@@ -86,14 +94,15 @@ mod tests {
     #[test]
     fn matches_the_reference() {
         let mut gpu = TestGpu::new();
-        for length in [1, 2, 255, 257, 65_536, 1_000_003] {
+        for length in [4, 8, 1020, 1024, 1028, 262_144, 1_000_004] {
             for clip_norm in [0.01, 1.0, 1e6] {
                 let kernel = GradientNorm::new(&gpu.gpu.device, clip_norm).unwrap();
                 let gradients = gpu.random_vector(length);
                 let clip_scale = gpu.zeros([1, 1]);
                 let buffers = Buffers {
                     gradients: &gpu.upload_vector(&gradients),
-                    partial_sums: &gpu.zeros([1, MAX_PARTIAL_SUMS]),
+                    // The sums of a longer gradient that was there before.
+                    partial_sums: &gpu.upload_vector(&Array1::ones(MAX_PARTIAL_SUMS as usize)),
                     clip_scale: &clip_scale,
                 };
                 let [partial, total] = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
@@ -105,5 +114,18 @@ mod tests {
                 assert_close(&what, &gpu.read(&clip_scale), &[expected], 0.0, 2e-6);
             }
         }
+    }
+
+    #[test]
+    fn refuses_gradients_that_are_no_whole_quads() {
+        let gpu = TestGpu::new();
+        let kernel = GradientNorm::new(&gpu.gpu.device, 1.0).unwrap();
+        let buffers = Buffers {
+            gradients: &gpu.zeros([1, 7]),
+            partial_sums: &gpu.zeros([1, MAX_PARTIAL_SUMS]),
+            clip_scale: &gpu.zeros([1, 1]),
+        };
+        let error = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap_err().to_string();
+        assert!(error.contains("gradients holds 7 values, but 8 are needed"), "{error}");
     }
 }

@@ -4,14 +4,21 @@
 
 use wgpu::Device;
 
-use super::{WORKGROUP_SIZE, linear_workgroups};
+use super::{QUAD, WORKGROUP_SIZE, quads};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Kernel, Matrix, storage_buffer, workgroups};
 use crate::options::{Method, Optimizer};
+
+/// Enough to fill a large GPU. Where there is more to do, an invocation owns several quads, and reads
+/// the step's rates once for all of them.
+const MOST_WORKGROUPS: u32 = 1024;
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
-pub struct Update(Kernel);
+pub struct Update {
+    kernel: Kernel,
+    method: Method,
+}
 
 /// What the kernel reads and writes.
 #[derive(Clone, Copy, Debug)]
@@ -25,15 +32,15 @@ pub struct Buffers<'a> {
     pub clip_scale: &'a Matrix,
     /// One row.
     pub gradients: &'a Matrix,
-    /// One row, weights first.
+    /// One row, weights first: a multiple of four values.
     pub parameters: &'a Matrix,
-    /// How many of the parameters are weights, which decay.
+    /// How many of the parameters are weights, which decay: a multiple of four.
     pub weights: u32,
-    /// One row, zero before the first step; for methods that [have no velocity](has_velocity) one
-    /// value that is left alone.
+    /// One row, zero before the first step; for methods that [have no velocity](has_velocity)
+    /// anything, which is left alone.
     pub velocity: &'a Matrix,
     /// One row, zero before the first step; for methods that
-    /// [have no mean square](has_mean_square) one value that is left alone.
+    /// [have no mean square](has_mean_square) anything, which is left alone.
     pub mean_square: &'a Matrix,
 }
 
@@ -70,15 +77,17 @@ impl Update {
     /// What wgpu reports.
     pub fn new(device: &Device, optimizer: &Optimizer) -> Result<Self> {
         let source = include_str!("../../shaders/update.wgsl");
-        Kernel::new(device, "update", source, &constants(optimizer)).map(Self)
+        let kernel = Kernel::new(device, "update", source, &constants(optimizer))?;
+        Ok(Self { kernel, method: optimizer.method })
     }
 
     /// Binds the kernel to its matrices.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Length`](crate::Error::Length) if the parameters, or the weights among them, are no
+    /// multiple of four, and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers {
             step,
@@ -96,14 +105,37 @@ impl Update {
         clip_scale.expect("update", "clip_scale", [1, 1])?;
         parameters.expect("update", "parameters", [1, length])?;
         gradients.expect("update", "gradients", [1, length])?;
-        self.0.bind(
+        let quads_of_all = quads("the row of parameters", length)?;
+        let quads_of_weights = quads("the weights' part of the parameters", weights)?;
+        let method = self.method;
+        let velocity = state(device, has_velocity(method), "velocity", velocity, length)?;
+        let mean_square =
+            state(device, has_mean_square(method), "mean_square", mean_square, length)?;
+        self.kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&[length, weights, rates.rows()]),
-            &[step, rates, clip_scale, gradients, parameters, velocity, mean_square],
-            linear_workgroups(length.into()),
+            bytemuck::cast_slice(&[quads_of_all, quads_of_weights, rates.rows()]),
+            &[step, rates, clip_scale, gradients, parameters, &velocity, &mean_square],
+            [workgroups(quads_of_all.into(), WORKGROUP_SIZE).min(MOST_WORKGROUPS), 1, 1],
         )
     }
+}
+
+/// A velocity or mean square. In the place of one that the method does not have, but that the shader
+/// names all the same, a quad that nobody touches.
+fn state(
+    device: &Device,
+    has: bool,
+    what: &'static str,
+    given: &Matrix,
+    length: u32,
+) -> Result<Matrix> {
+    if has {
+        given.expect("update", what, [1, length])?;
+        return Ok(given.clone());
+    }
+    let buffer = storage_buffer(device, "update/unused state", QUAD.into())?;
+    Matrix::vector(&buffer, 0, QUAD)
 }
 
 /// The overrides. What a method does not have is never read.
@@ -196,7 +228,7 @@ mod tests {
 
     fn check(gpu: &mut TestGpu, optimizer: &Optimizer, length: u32) {
         const STEPS: u32 = 4;
-        let weights = length / 2;
+        let weights = length / 8 * 4;
         let kernel = Update::new(&gpu.gpu.device, optimizer).unwrap();
         let mut parameters = gpu.random_vector(length);
         let [mut velocity, mut mean_square] = [(); 2].map(|()| Array1::zeros(length as usize));
@@ -235,7 +267,7 @@ mod tests {
     fn matches_the_reference() {
         let mut gpu = TestGpu::new();
         for optimizer in optimizers() {
-            for length in [1, 2, 63, 64, 65, 1031] {
+            for length in [4, 8, 252, 256, 260, 1028] {
                 check(&mut gpu, &optimizer, length);
             }
         }
@@ -243,7 +275,41 @@ mod tests {
 
     #[test]
     fn walks_more_parameters_than_invocations() {
-        let length = WORKGROUP_SIZE * crate::gpu::MAX_WORKGROUPS + 9;
-        check(&mut TestGpu::new(), &Optimizer::gradient_descent(0.1), length);
+        let length = QUAD * (WORKGROUP_SIZE * MOST_WORKGROUPS + 9);
+        check(&mut TestGpu::new(), &Optimizer::adam(0.01), length);
+    }
+
+    /// Whole quads, and a state for every parameter where the method has it.
+    #[test]
+    fn refuses_what_does_not_fit() {
+        let gpu = TestGpu::new();
+        let device = &gpu.gpu.device;
+        let [one, rates] = [[1, 1], [1, 4]].map(|shape| gpu.zeros(shape));
+        let message = |optimizer: &Optimizer, length, weights, state| {
+            let [gradients, parameters, velocity, mean_square] =
+                [length, length, state, state].map(|length| gpu.zeros([1, length]));
+            let buffers = Buffers {
+                step: &one,
+                rates: &rates,
+                clip_scale: &one,
+                gradients: &gradients,
+                parameters: &parameters,
+                weights,
+                velocity: &velocity,
+                mean_square: &mean_square,
+            };
+            let bound = Update::new(device, optimizer).unwrap().bind(device, "test", buffers);
+            bound.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let adam = Optimizer::adam(0.01);
+        let found = message(&adam, 1031, 4, 1031);
+        assert!(found.contains("parameters holds 1031 values, but 1032 are needed"), "{found}");
+        let found = message(&adam, 1032, 6, 1032);
+        assert!(found.contains("parameters holds 6 values, but 8 are needed"), "{found}");
+        let found = message(&adam, 1032, 4, 1028);
+        assert!(found.contains("velocity is 1 × 1028, but 1 × 1032 is needed"), "{found}");
+        let found = message(&Optimizer::rmsprop(0.01), 1032, 4, 1);
+        assert!(found.contains("mean_square is 1 × 1, but 1 × 1032 is needed"), "{found}");
+        assert_eq!(message(&Optimizer::gradient_descent(0.1), 1032, 4, 1), "");
     }
 }
