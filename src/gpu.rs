@@ -7,11 +7,11 @@ mod kernel;
 mod matrix;
 mod pipelines;
 mod read;
-mod tile;
 #[cfg(test)]
 pub(crate) mod test_device;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tile;
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -25,10 +25,10 @@ pub use kernel::Dispatch;
 pub(crate) use kernel::MAX_WORKGROUPS;
 pub(crate) use kernel::{Kernel, workgroups};
 pub use matrix::Matrix;
-pub(crate) use tile::Core;
 #[cfg(not(target_arch = "wasm32"))]
 pub use read::block_on;
 pub(crate) use read::read;
+pub(crate) use tile::Core;
 
 use crate::error::{Error, Result};
 

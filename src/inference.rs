@@ -151,7 +151,7 @@ impl<'a> Slices<'a> {
     fn new(network: &'a Network, rows: u32) -> Result<Self> {
         let gpu = network.gpu();
         let sizes = network.layer_sizes();
-        let first = if sizes[0] % 4 > 0 { 0 } else { 1 };
+        let first = usize::from(sizes[0].is_multiple_of(4));
         let widest = sizes[first..].iter().copied().max().unwrap_or(1);
         let scratch = || gpu.padded_matrix("inference/scratch", rows, widest);
         Ok(Self {
@@ -167,23 +167,28 @@ impl<'a> Slices<'a> {
         let device = &network.gpu().device;
         let rows = inputs.rows();
         let mut layer_inputs = inputs.clone();
-        if inputs.columns() % 4 > 0 {
+        if !inputs.columns().is_multiple_of(4) {
             layer_inputs = scratch[1].reshape_padded(rows, inputs.columns())?;
             dispatches.push(copy_rows.bind(device, "inference/inputs", inputs, &layer_inputs)?);
         }
         let sizes = &network.layer_sizes()[1..];
         for (layer, &columns) in sizes.iter().enumerate() {
             let is_last = layer + 1 == sizes.len();
-            let layer_outputs = if is_last && columns % 4 == 0 {
+            let layer_outputs = if is_last && columns.is_multiple_of(4) {
                 outputs.clone()
             } else {
                 scratch[layer % 2].reshape_padded(rows, columns)?
             };
             let place = format!("inference/layer {}", layer + 1);
-            dispatches.push(network.bind_inference(layer, &place, &layer_inputs, &layer_outputs)?);
+            dispatches.push(network.bind_inference(
+                layer,
+                &place,
+                &layer_inputs,
+                &layer_outputs,
+            )?);
             layer_inputs = layer_outputs;
         }
-        if outputs.columns() % 4 > 0 {
+        if !outputs.columns().is_multiple_of(4) {
             dispatches.push(copy_rows.bind(device, "inference/outputs", &layer_inputs, outputs)?);
         }
         Ok(())

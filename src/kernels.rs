@@ -20,7 +20,7 @@ pub(crate) mod layer_backward;
 pub(crate) mod layer_forward;
 pub mod loss;
 pub mod matmul;
-mod matmul_subgroup;
+mod matmul_quads;
 pub mod normalize;
 pub mod normalize_backward;
 pub mod normalize_gradients;

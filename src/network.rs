@@ -177,10 +177,6 @@ impl Network {
         self.epsilon
     }
 
-    pub(crate) fn momentum(&self) -> f32 {
-        self.momentum
-    }
-
     pub(crate) fn layout(&self) -> &LearnedLayout {
         &self.layout
     }

@@ -30,8 +30,8 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
 /// What the reference has besides the kernels' twins: what calls them in order.
 const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
 
-/// The kernels that compute what another one does, for other devices, and share its twin.
-const SAME_TWIN: [(&str, &str); 1] = [("matmul_subgroup", "matmul")];
+/// The kernels that compute what another one does, for other matrices, and share its twin.
+const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
 
 /// What the tests of `src` share.
 const TEST_FILES: [&str; 2] = ["src/gpu/test_device.rs", "src/gpu/testing.rs"];

@@ -7,9 +7,9 @@ use super::workgroups;
 /// Which of the shaders/shared/tile_*.wgsl a kernel that multiplies matrices ends in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Core {
-    /// tile_subgroup.wgsl: software adapters, if the app's device has subgroups.
+    /// `tile_subgroup.wgsl`: software adapters, if the app's device has subgroups.
     Subgroup,
-    /// tile_workgroup.wgsl: all others.
+    /// `tile_workgroup.wgsl`: all others.
     Workgroup,
 }
 
@@ -25,7 +25,11 @@ impl Core {
     }
 
     /// The text for this device, of the two that a kernel has.
-    pub(crate) fn choose(self, for_subgroups: &'static str, for_workgroups: &'static str) -> &'static str {
+    pub(crate) fn choose(
+        self,
+        for_subgroups: &'static str,
+        for_workgroups: &'static str,
+    ) -> &'static str {
         match self {
             Self::Subgroup => for_subgroups,
             Self::Workgroup => for_workgroups,
@@ -42,7 +46,7 @@ impl Core {
         workgroups(rows.into(), self.tile()[0])
     }
 
-    /// TILE_ROWS and TILE_QUADS.
+    /// `TILE_ROWS` and `TILE_QUADS`.
     fn tile(self) -> [u32; 2] {
         match self {
             Self::Subgroup => [32, 8],

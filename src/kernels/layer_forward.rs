@@ -5,8 +5,8 @@
 use wgpu::Device;
 
 use super::activate;
-use crate::gpu::Core;
 use crate::error::{Error, Result};
+use crate::gpu::Core;
 use crate::gpu::{Dispatch, Kernel, Matrix, unused_matrices};
 use crate::options::Activation;
 

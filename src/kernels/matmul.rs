@@ -4,7 +4,7 @@
 
 use wgpu::Device;
 
-use super::matmul_subgroup::MatmulSubgroup;
+use super::matmul_quads::MatmulQuads;
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix, workgroups};
 
@@ -16,11 +16,11 @@ const WORKGROUP_SIZE: u32 = 8;
 /// Outputs of an invocation along each of the two dimensions.
 const TILE: u32 = 4;
 
-/// The kernel, compiled; on a software adapter together with the one that is made for those.
+/// The kernel, compiled, together with the faster one for rows that are whole vectors of four.
 #[derive(Clone, Debug)]
 pub struct Matmul {
     kernel: Kernel,
-    subgroup: Option<MatmulSubgroup>,
+    quads: MatmulQuads,
 }
 
 /// A factor, as it lies in memory or transposed.
@@ -77,7 +77,7 @@ impl Matmul {
         let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
         Ok(Self {
             kernel: Kernel::new(device, "matmul", SOURCE, &constants)?,
-            subgroup: MatmulSubgroup::for_device(device)?,
+            quads: MatmulQuads::new(device)?,
         })
     }
 
@@ -99,9 +99,7 @@ impl Matmul {
             right.matrix().expect("matmul", "right", needed)?;
         }
         outputs.expect("matmul", "outputs", [rows, columns])?;
-        if let Some(subgroup) = &self.subgroup
-            && let Some(dispatch) = subgroup.bind(device, place, buffers)?
-        {
+        if let Some(dispatch) = self.quads.bind(device, place, buffers)? {
             return Ok(dispatch);
         }
         let [left_row_stride, left_inner_stride] = left.strides();
@@ -145,8 +143,8 @@ mod tests {
         [67, 130, 3],
         [3, 3, 2000],
         [129, 65, 257],
-        // Whole vectors of four, which software adapters take with subgroups: less than a tile, a
-        // tile, and more; sums of no multiple of four where the left factor is transposed.
+        // Whole vectors of four: less than a tile, a tile, and more; sums of no multiple of four
+        // where the left factor is transposed.
         [4, 4, 7],
         [32, 32, 32],
         [36, 100, 61],
@@ -196,10 +194,11 @@ mod tests {
         let rows = TILE * WORKGROUP_SIZE * crate::gpu::MAX_WORKGROUPS + 5;
         check(&mut TestGpu::new(), [rows, 1, 1], [false, false]);
         check(&mut TestGpu::new(), [1, rows, 1], [false, true]);
-        // 32 rows or columns are a tile of the kernel for software adapters.
-        let rows = 32 * crate::gpu::MAX_WORKGROUPS + 4;
-        check(&mut TestGpu::with_subgroups(), [rows, 4, 4], [false, false]);
-        check(&mut TestGpu::with_subgroups(), [4, rows, 1], [true, false]);
+        // 32 rows or columns are a tile of whole vectors on software adapters, and 64 rows elsewhere.
+        for (mut gpu, rows) in [(TestGpu::with_subgroups(), 32), (TestGpu::new(), 64)] {
+            check(&mut gpu, [rows * crate::gpu::MAX_WORKGROUPS + 4, 4, 4], [false, false]);
+            check(&mut gpu, [4, 32 * crate::gpu::MAX_WORKGROUPS + 4, 1], [true, false]);
+        }
     }
 
     #[test]

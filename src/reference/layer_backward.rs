@@ -20,15 +20,8 @@ pub fn layer_backward(
     match (layer, statistics) {
         (Layer::Normalized { gamma, .. }, Some(Statistics { mean, variance })) => {
             let gradients = normalize_gradients(sums, mean, variance, &grad_ztilde, epsilon);
-            let grad_sums = normalize_backward(
-                sums,
-                mean,
-                variance,
-                gamma,
-                &gradients,
-                &grad_ztilde,
-                epsilon,
-            );
+            let grad_sums =
+                normalize_backward(sums, mean, variance, gamma, &gradients, &grad_ztilde, epsilon);
             let grad_weights = matmul(grad_sums.t(), inputs.view());
             let NormalizeGradients { grad_gamma, grad_beta } = gradients;
             (grad_sums, LayerGradients::Normalized { grad_weights, grad_gamma, grad_beta })

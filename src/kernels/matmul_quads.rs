@@ -1,25 +1,29 @@
-//! `shaders/matmul_subgroup.wgsl`: the matrix product for software adapters.
+//! `shaders/matmul_quads.wgsl`: the product of two matrices whose rows are whole vectors of four.
 //!
 //! [`Matmul`](super::matmul::Matmul) chooses it where it serves. Its twin is
 //! [`crate::reference::matmul`], too.
 
-use wgpu::{Device, DeviceType, Features};
+use wgpu::Device;
 
 use super::matmul::{Buffers, Operand};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, workgroups};
+use crate::gpu::{Core, Dispatch, Kernel};
 
-const SOURCE: &str = include_str!("../../shaders/matmul_subgroup.wgsl");
-
-/// Invocations of a subgroup; the shader's registers are laid out for as many.
-const LANES: u32 = 8;
-
-/// Rows of the outputs that a subgroup owns.
-const ROWS: u32 = 32;
+const FOR_SUBGROUPS: &str = concat!(
+    include_str!("../../shaders/matmul_quads.wgsl"),
+    include_str!("../../shaders/shared/tile_subgroup.wgsl"),
+    include_str!("../../shaders/shared/blocks.wgsl"),
+);
+const FOR_WORKGROUPS: &str = concat!(
+    include_str!("../../shaders/matmul_quads.wgsl"),
+    include_str!("../../shaders/shared/tile_workgroup.wgsl"),
+    include_str!("../../shaders/shared/blocks.wgsl"),
+);
 
 /// The kernel, compiled for the three products of a layer.
 #[derive(Clone, Debug)]
-pub(super) struct MatmulSubgroup {
+pub(super) struct MatmulQuads {
+    core: Core,
     /// `inputs · weightsᵀ`.
     plain_transposed: Kernel,
     /// `grad_sums · weights`.
@@ -28,28 +32,24 @@ pub(super) struct MatmulSubgroup {
     transposed_plain: Kernel,
 }
 
-impl MatmulSubgroup {
-    /// Compiles the kernel, if the device is a software adapter with subgroups of the right size.
-    pub(super) fn for_device(device: &Device) -> Result<Option<Self>> {
-        let info = device.adapter_info();
-        let serves = info.device_type == DeviceType::Cpu
-            && device.features().contains(Features::SUBGROUP)
-            && [info.subgroup_min_size, info.subgroup_max_size] == [LANES; 2];
-        if !serves {
-            return Ok(None);
-        }
+impl MatmulQuads {
+    /// Compiles the kernel for a device.
+    pub(super) fn new(device: &Device) -> Result<Self> {
+        let core = Core::for_device(device);
         let compile = |left: bool, right: bool| {
             let constants = [
                 ("LEFT_TRANSPOSED", f64::from(u8::from(left))),
                 ("RIGHT_TRANSPOSED", f64::from(u8::from(right))),
             ];
-            Kernel::trusted(device, "matmul_subgroup", SOURCE, &constants)
+            let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
+            Kernel::trusted(device, "matmul_quads", source, &constants)
         };
-        Ok(Some(Self {
+        Ok(Self {
+            core,
             plain_transposed: compile(false, true)?,
             plain_plain: compile(false, false)?,
             transposed_plain: compile(true, false)?,
-        }))
+        })
     }
 
     /// Binds the kernel to matrices whose shapes fit each other, if it can take them: their rows have
@@ -68,24 +68,13 @@ impl MatmulSubgroup {
             (Operand::Transposed(_), Operand::Plain(_)) => &self.transposed_plain,
             (Operand::Transposed(_), Operand::Transposed(_)) => return Ok(None),
         };
-        if !matrices.iter().all(|matrix| matrix.columns().is_multiple_of(4)) {
+        if !matrices.iter().all(|matrix| matrix.stride().is_multiple_of(4)) {
             return Ok(None);
         }
         let [_, inner] = left.shape();
         let [rows, columns] = [outputs.rows(), outputs.columns()];
         let uniform = [rows, columns, inner];
-        let groups = [workgroups(columns.into(), 4 * LANES), workgroups(rows.into(), ROWS), 1];
+        let groups = [self.core.strips(columns), self.core.row_tiles(rows), 1];
         kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, groups).map(Some)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn has_the_shader_s_numbers() {
-        assert!(SOURCE.contains(&format!("const LANES = {LANES}u;")));
-        assert!(SOURCE.contains(&format!("const ROWS = {ROWS}u;")));
     }
 }

@@ -1,0 +1,57 @@
+// Matmul, quads: the product of two matrices, either one plain or transposed, whose rows are whole
+// vectors of four ("quads").
+//
+//     outputs[r, c] = Σ_k left[r, k] · right[k, c]
+//
+// What matmul.wgsl computes for matrices of any kind, several times as fast. All are row-major. A
+// workgroup owns a tile of the outputs; the shared tile_*.wgsl tell how a device multiplies.
+
+struct Shape {
+    rows: u32,     // of the outputs
+    columns: u32,  // of the outputs
+    inner: u32,    // the length of a sum
+}
+
+@group(0) @binding(0) var<uniform> shape: Shape;
+@group(0) @binding(1) var<storage, read> left: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> right: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> outputs: array<vec4<f32>>;
+
+override LEFT_TRANSPOSED: bool;
+override RIGHT_TRANSPOSED: bool;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) invocation: u32,
+) {
+    let quad_stride = TILE_QUADS * workgroups.x;
+    for (var row = TILE_ROWS * workgroup.y; row < shape.rows; row += TILE_ROWS * workgroups.y) {
+        for (var quad = TILE_QUADS * workgroup.x; quad < quads(shape.columns); quad += quad_stride) {
+            compute_tile(row, quad, invocation);
+        }
+    }
+}
+
+fn left_quad(product: u32, index: u32) -> vec4<f32> {
+    return left[index];
+}
+
+fn right_quad(product: u32, index: u32) -> vec4<f32> {
+    return right[index];
+}
+
+fn compute_tile(row: u32, first_quad: u32, invocation: u32) {
+    let product =
+        Product(0u, shape.rows, shape.columns, shape.inner, LEFT_TRANSPOSED, RIGHT_TRANSPOSED);
+    var tile = multiply(product, row, first_quad, invocation);
+    let stride = quads(shape.columns);
+    let quad = first_quad + own_quad(invocation);
+    for (var i = 0u; i < OWN_ROWS; i++) {
+        let own = row + own_row(invocation, i);
+        if own < shape.rows && quad < stride {
+            outputs[own * stride + quad] = tile[i];
+        }
+    }
+}
