@@ -92,8 +92,8 @@ impl TrainingData {
         };
         let bind = |rows: u32| {
             let mut dispatches = Vec::new();
-            let batch_inputs = memory.inputs.slice(0, rows)?;
-            let batch_targets = memory.targets.reshape(rows, targets[0].1.columns())?;
+            let batch_inputs = memory.batch.inputs.slice(0, rows)?;
+            let batch_targets = memory.batch.targets.reshape(rows, targets[0].1.columns())?;
             for (parts, outputs) in [(&inputs, batch_inputs), (&targets, batch_targets)] {
                 let batch = BatchMatrix { outputs, batch_size };
                 bind_gather(gpu, gather, &memory.step, &order, parts, &batch, &mut dispatches)?;
@@ -116,7 +116,7 @@ impl TrainingData {
             position: steps_per_epoch,
             order: order.buffer().clone(),
             first_step: 0,
-            batch_inputs: memory.inputs.clone(),
+            batch_inputs: memory.batch.inputs.clone(),
             batch_size,
             // An epoch of one smaller batch has no full one.
             gather: if rows < batch_size { Vec::new() } else { bind(batch_size)? },
