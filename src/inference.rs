@@ -1,15 +1,16 @@
 //! `Inference`: a network bound to the app's buffers, in the app's encoder.
 
-use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor};
+use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor, Device};
 
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Matrix, read};
 use crate::kernels::copy_rows::CopyRows;
-use crate::network::Network;
+use crate::network::{FEWEST_ROWS, Network, PlannedBytes, padded_bytes};
+use crate::options::NetworkOptions;
 
 /// Rows of a slice are a multiple of this, so that every slice of a matrix starts on a multiple of
 /// 256 bytes, whatever its columns.
-const SLICE_MULTIPLE: u32 = 64;
+const SLICE_MULTIPLE: u32 = FEWEST_ROWS;
 
 /// What a scratch matrix may take, in bytes; a slice has as many rows as fit.
 const SCRATCH_BYTES: u64 = 32 << 20;
@@ -50,7 +51,7 @@ impl Inference {
         }
         let inputs = rows_of("the buffer of inputs", inputs, rows, network.inputs())?;
         let outputs = rows_of("the buffer of outputs", outputs, rows, network.outputs())?;
-        let slice_rows = slice_rows(network).min(rows);
+        let slice_rows = slice_rows(&network.gpu().device, network.layer_sizes()).min(rows);
         let mut slices = Slices::new(network, slice_rows)?;
         let mut first = 0;
         while first < rows {
@@ -60,6 +61,21 @@ impl Inference {
         }
         let dispatches = slices.dispatches;
         Ok(Self { dispatches })
+    }
+
+    /// What a network and an inference on `rows` rows will hold on the GPU, without the app's buffers.
+    ///
+    /// Tells nothing of sizes and options that make no network.
+    pub fn planned_bytes(
+        device: &Device,
+        layer_sizes: &[u32],
+        options: &NetworkOptions,
+        rows: u32,
+    ) -> PlannedBytes {
+        let rows = slice_rows(device, layer_sizes).min(rows);
+        let bytes = padded_bytes(rows, scratch_columns(layer_sizes));
+        let batch = bytes.saturating_mul(kept_scratch(layer_sizes));
+        PlannedBytes { batch, ..PlannedBytes::of_network(layer_sizes, options) }
     }
 
     /// What an inference consists of, in order: for whoever wants to time its parts.
@@ -128,13 +144,30 @@ fn rows_of(what: &'static str, buffer: &Buffer, rows: u32, columns: u32) -> Resu
 }
 
 /// How many rows of the widest layer fit the scratch memory and a binding.
-fn slice_rows(network: &Network) -> u32 {
-    let widest = network.layer_sizes().iter().copied().max().map_or(1, u64::from);
-    let limits = network.gpu().device.limits();
-    let bytes = SCRATCH_BYTES.min(limits.max_storage_buffer_binding_size);
-    let rows = (bytes / (4 * widest.next_multiple_of(4))).min(u32::MAX.into()) as u32;
+fn slice_rows(device: &Device, layer_sizes: &[u32]) -> u32 {
+    let widest = layer_sizes.iter().copied().max().unwrap_or(1).max(1);
+    let bytes = SCRATCH_BYTES.min(device.limits().max_storage_buffer_binding_size);
+    let rows = (bytes / padded_bytes(1, widest)).min(u32::MAX.into()) as u32;
     // A layer too wide for that is too wide for the device: making the scratch matrix says so.
     (rows - rows % SLICE_MULTIPLE).max(SLICE_MULTIPLE)
+}
+
+/// The widest of what goes through the scratch matrices.
+fn scratch_columns(layer_sizes: &[u32]) -> u32 {
+    // The app's inputs go straight into the first layer if their rows are whole vectors of four.
+    let first = layer_sizes.first().is_some_and(|inputs| inputs.is_multiple_of(4));
+    layer_sizes.iter().copied().skip(usize::from(first)).max().unwrap_or(1)
+}
+
+/// How many of the two scratch matrices anything goes through.
+fn kept_scratch(layer_sizes: &[u32]) -> u64 {
+    let [Some(inputs), Some(outputs)] = [layer_sizes.first(), layer_sizes.last()] else { return 0 };
+    let layers = layer_sizes.len() - 1;
+    let mut kept = [layers > 1, layers > 2 || !inputs.is_multiple_of(4)];
+    if layers > 0 && !outputs.is_multiple_of(4) {
+        kept[(layers - 1) % 2] = true;
+    }
+    kept.map(u64::from).iter().sum()
 }
 
 /// Binds all layers for slices of the rows, one after the other.
@@ -150,10 +183,8 @@ struct Slices<'a> {
 impl<'a> Slices<'a> {
     fn new(network: &'a Network, rows: u32) -> Result<Self> {
         let gpu = network.gpu();
-        let sizes = network.layer_sizes();
-        let first = usize::from(sizes[0].is_multiple_of(4));
-        let widest = sizes[first..].iter().copied().max().unwrap_or(1);
-        let scratch = || gpu.padded_matrix("inference/scratch", rows, widest);
+        let columns = scratch_columns(network.layer_sizes());
+        let scratch = || gpu.padded_matrix("inference/scratch", rows, columns);
         Ok(Self {
             network,
             copy_rows: CopyRows::new(&gpu.device)?,
