@@ -146,3 +146,6 @@ impl LayerBackward {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;
