@@ -80,10 +80,15 @@ impl TestGpu {
     }
 
     pub(crate) fn upload_padded(&self, values: &Array2<f64>) -> Matrix {
+        self.upload_filled_up(values, 0.0)
+    }
+
+    /// Padded, with something else than zeros: what a kernel must not rely on.
+    pub(crate) fn upload_filled_up(&self, values: &Array2<f64>, behind: f32) -> Matrix {
         let shape = [values.nrows() as u32, values.ncols() as u32];
         let matrix = self.gpu.padded_matrix("test", shape[0], shape[1]);
         let matrix = matrix.expect("a test's matrix fits the device");
-        self.write_padded(&matrix, values);
+        self.write_padded(&matrix, values, behind);
         matrix
     }
 
@@ -99,7 +104,7 @@ impl TestGpu {
             let [rows, columns] = [part.nrows() as u32, part.ncols() as u32];
             let matrix = Matrix::padded(packed.buffer(), first, rows, columns);
             let matrix = matrix.expect("the buffer has room for all parts");
-            self.write_padded(&matrix, part);
+            self.write_padded(&matrix, part, 0.0);
             first += matrix.values();
             matrix
         });
@@ -107,12 +112,12 @@ impl TestGpu {
         (packed, parts)
     }
 
-    /// The values, with zeros that fill up the rows.
-    fn write_padded(&self, matrix: &Matrix, values: &Array2<f64>) {
+    /// The values, with what fills up the rows.
+    fn write_padded(&self, matrix: &Matrix, values: &Array2<f64>, behind: f32) {
         let mut padded = Vec::with_capacity(matrix.values() as usize);
         for row in values.rows() {
             padded.extend(row.iter().map(|&value| value as f32));
-            padded.resize(padded.len().next_multiple_of(4), 0.0);
+            padded.resize(padded.len().next_multiple_of(4), behind);
         }
         let first = 4 * u64::from(matrix.first_quad());
         self.gpu.write(matrix.buffer(), first, &padded).expect("the matrix is as large as that");

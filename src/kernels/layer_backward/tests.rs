@@ -115,12 +115,13 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
     let Statistics { mean, variance } = &statistics;
     let center = mean.mapv(|mean| f64::from(mean as f32));
     let on_gpu = ndarray::stack![Axis(0), center, mean - &center, *variance];
-    let on_gpu = [next_grad_sums, sums, &on_gpu].map(|matrix| gpu.upload_padded(matrix));
+    let on_gpu = [sums, &on_gpu].map(|matrix| gpu.upload_filled_up(matrix, f32::NAN));
+    let next_on_gpu = gpu.upload_padded(next_grad_sums);
     let hidden = (!is_last).then_some(Hidden {
-        next_grad_sums: &on_gpu[0],
+        next_grad_sums: &next_on_gpu,
         next_weights: &parts[0],
-        sums: &on_gpu[1],
-        statistics: batch_norm.then_some(&on_gpu[2]),
+        sums: &on_gpu[0],
+        statistics: batch_norm.then_some(&on_gpu[1]),
     });
     let buffers = Buffers {
         inputs: &gpu.upload_padded(inputs),

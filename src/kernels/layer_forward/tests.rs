@@ -85,7 +85,8 @@ fn check(
     };
     let [gamma, beta] = vectors.map(row);
     let (parameters, parts) = gpu.upload_packed(&[layer.weights(), &gamma, &beta]);
-    let on_gpu = running.map(|running| running.map(|vector| gpu.upload_padded(&row(vector))));
+    let on_gpu =
+        running.map(|running| running.map(|vector| gpu.upload_filled_up(&row(vector), f32::NAN)));
     let is_batch = normalization == Normalization::Batch;
     let statistics = is_batch.then(|| gpu.garbage([3, columns]));
     let sums = keeps_sums.then(|| gpu.garbage([rows, columns]));
