@@ -143,45 +143,13 @@ impl Layer<'_> {
 
 #[cfg(test)]
 mod tests {
-    use ndarray::{Array1, Array2};
+    use ndarray::{Array1, Axis};
 
     use super::*;
     use crate::gpu::testing::{TestGpu, assert_close};
     use crate::reference;
 
     const EPSILON: f32 = 1e-3;
-
-    /// Puts tensors one behind the other, each on a multiple of 256 bytes, rows padded.
-    #[derive(Default)]
-    struct Packed {
-        values: Vec<f64>,
-        places: Vec<(u64, [u32; 2])>,
-    }
-
-    impl Packed {
-        fn push(&mut self, tensor: &Array2<f64>) -> usize {
-            let first = self.values.len();
-            let stride = tensor.ncols().next_multiple_of(4);
-            self.values.extend(reference::copy_rows(tensor, stride));
-            self.values.resize(self.values.len().next_multiple_of(64), 0.0);
-            let shape = [tensor.nrows() as u32, tensor.ncols() as u32];
-            self.places.push((first as u64, shape));
-            self.places.len() - 1
-        }
-
-        fn push_vector(&mut self, vector: &Array1<f64>) -> usize {
-            self.push(&vector.clone().insert_axis(ndarray::Axis(0)))
-        }
-
-        fn upload(&self, gpu: &TestGpu) -> (Matrix, Vec<Matrix>) {
-            let all = gpu.upload_vector(&Array1::from(self.values.clone()));
-            let part = |&(first, [rows, columns]): &(u64, [u32; 2])| {
-                Matrix::padded(all.buffer(), first, rows, columns).unwrap()
-            };
-            let parts = self.places.iter().map(part).collect();
-            (all, parts)
-        }
-    }
 
     /// Layers of these sizes, every other hidden one normalized.
     fn layers(gpu: &mut TestGpu, sizes: &[u32]) -> Vec<reference::Layer> {
@@ -209,56 +177,48 @@ mod tests {
         let device = gpu.gpu.device.clone();
         let kernel = NetworkForward::new(&device, Activation::Sigmoid, EPSILON).unwrap();
         let layers = layers(gpu, sizes);
-        let [mut parameters, mut running] = [Packed::default(), Packed::default()];
+        let row = |vector: &Array1<f64>| vector.clone().insert_axis(Axis(0));
         // Something, as there may be no normalized layer.
-        running.push(&gpu.random([1, 4]));
-        let places: Vec<_> = layers
+        let [mut learned, mut running] = [Vec::new(), vec![gpu.random([1, 4])]];
+        for layer in &layers {
+            learned.push(layer.weights().clone());
+            match layer {
+                reference::Layer::Linear { biases, .. } => learned.push(row(biases)),
+                reference::Layer::Normalized { gamma, beta, running_mean, running_var, .. } => {
+                    learned.extend([gamma, beta].map(row));
+                    running.extend([running_mean, running_var].map(row));
+                }
+            }
+        }
+        let (parameters, learned) = gpu.upload_packed(&learned.iter().collect::<Vec<_>>());
+        let (running, statistics) = gpu.upload_packed(&running.iter().collect::<Vec<_>>());
+        let (mut learned, mut statistics) = (learned.iter(), statistics[1..].iter());
+        let mut next = || learned.next().expect("as many as were pushed");
+        let bound: Vec<Layer<'_>> = layers
             .iter()
             .map(|layer| match layer {
-                reference::Layer::Linear { weights, biases } => {
-                    let biases = parameters.push_vector(biases);
-                    (parameters.push(weights), [biases; 2], None)
+                reference::Layer::Linear { .. } => {
+                    let [weights, biases] = [next(), next()];
+                    Layer { weights, vectors: [biases; 2], running: None }
                 }
-                reference::Layer::Normalized {
-                    weights,
-                    gamma,
-                    beta,
-                    running_mean,
-                    running_var,
-                    ..
-                } => {
-                    let vectors = [gamma, beta].map(|vector| parameters.push_vector(vector));
-                    let statistics =
-                        [running_mean, running_var].map(|vector| running.push_vector(vector));
-                    (parameters.push(weights), vectors, Some(statistics))
+                reference::Layer::Normalized { .. } => {
+                    let [weights, gamma, beta] = [next(), next(), next()];
+                    let running = [(); 2].map(|()| statistics.next().expect("as many as pushed"));
+                    Layer { weights, vectors: [gamma, beta], running: Some(running) }
                 }
-            })
-            .collect();
-        let (parameters, learned) = parameters.upload(gpu);
-        let (running, statistics) = running.upload(gpu);
-        let bound: Vec<Layer<'_>> = places
-            .iter()
-            .map(|&(weights, vectors, running)| Layer {
-                weights: &learned[weights],
-                vectors: vectors.map(|index| &learned[index]),
-                running: running.map(|places| places.map(|index| &statistics[index])),
             })
             .collect();
         let inputs = gpu.random([rows, sizes[0]]);
-        let stride = sizes[0].next_multiple_of(4);
-        let padded = reference::copy_rows(&inputs, stride as usize);
-        let on_gpu = gpu.upload_vector(&Array1::from(padded));
         let widest = sizes[1..].iter().copied().max().unwrap();
         let columns = *sizes.last().unwrap();
         let outputs = gpu.zeros([rows, columns]);
-        // What was in the scratch before does not matter.
-        let garbage = gpu.random([2 * rows, widest.next_multiple_of(4)]) * 1e3;
         let buffers = Buffers {
             parameters: &parameters,
             running: &running,
             layers: &bound,
-            inputs: &Matrix::padded(on_gpu.buffer(), 0, rows, sizes[0]).unwrap(),
-            scratch: &Matrix::padded(gpu.upload(&garbage).buffer(), 0, 2 * rows, widest).unwrap(),
+            inputs: &gpu.upload_padded(&inputs),
+            // What was in the scratch before does not matter.
+            scratch: &gpu.garbage([2 * rows, widest]),
             outputs: &outputs,
         };
         gpu.run(&[&kernel.bind(&device, "test", buffers).unwrap()]);
@@ -281,11 +241,11 @@ mod tests {
         }
     }
 
+    /// On the core that the adapter likes: a software one takes ten times as long with the other.
     #[test]
     fn walks_more_rows_than_workgroups() {
-        for (mut gpu, tile) in [(TestGpu::with_subgroups(), 32), (TestGpu::new(), 64)] {
-            check(&mut gpu, tile * crate::gpu::MAX_WORKGROUPS + 5, &[1, 2, 1]);
-        }
+        let mut gpu = TestGpu::with_subgroups();
+        check(&mut gpu, 32 * crate::gpu::MAX_WORKGROUPS + 5, &[1, 2, 1]);
     }
 
     #[test]
