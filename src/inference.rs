@@ -5,6 +5,7 @@ use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor, Device};
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Matrix, read};
 use crate::kernels::copy_rows::CopyRows;
+use crate::kernels::network_forward::NetworkForward;
 use crate::network::{FEWEST_ROWS, Network, PlannedBytes, padded_bytes};
 use crate::options::NetworkOptions;
 
@@ -73,8 +74,11 @@ impl Inference {
         rows: u32,
     ) -> PlannedBytes {
         let rows = slice_rows(device, layer_sizes).min(rows);
-        let bytes = padded_bytes(rows, scratch_columns(layer_sizes));
-        let batch = bytes.saturating_mul(kept_scratch(layer_sizes));
+        let inputs = layer_sizes.first().copied().unwrap_or(0);
+        let own_inputs = if inputs.is_multiple_of(4) { 0 } else { padded_bytes(rows, inputs) };
+        let widest = layer_sizes.iter().copied().skip(1).max().unwrap_or(0);
+        let scratch = padded_bytes(rows, widest).saturating_mul(scratch_count(layer_sizes));
+        let batch = own_inputs.saturating_add(scratch);
         PlannedBytes { batch, ..PlannedBytes::of_network(layer_sizes, options) }
     }
 
@@ -152,56 +156,78 @@ fn slice_rows(device: &Device, layer_sizes: &[u32]) -> u32 {
     (rows - rows % SLICE_MULTIPLE).max(SLICE_MULTIPLE)
 }
 
-/// The widest of what goes through the scratch matrices.
-fn scratch_columns(layer_sizes: &[u32]) -> u32 {
-    // The app's inputs go straight into the first layer if their rows are whole vectors of four.
-    let first = layer_sizes.first().is_some_and(|inputs| inputs.is_multiple_of(4));
-    layer_sizes.iter().copied().skip(usize::from(first)).max().unwrap_or(1)
-}
-
-/// How many of the two scratch matrices anything goes through.
-fn kept_scratch(layer_sizes: &[u32]) -> u64 {
-    let [Some(inputs), Some(outputs)] = [layer_sizes.first(), layer_sizes.last()] else { return 0 };
-    let layers = layer_sizes.len() - 1;
-    let mut kept = [layers > 1, layers > 2 || !inputs.is_multiple_of(4)];
-    if layers > 0 && !outputs.is_multiple_of(4) {
-        kept[(layers - 1) % 2] = true;
+/// How many scratch matrices, or halves of one, anything goes through.
+fn scratch_count(layer_sizes: &[u32]) -> u64 {
+    let layers = layer_sizes.len().saturating_sub(1);
+    if layers > 0 && NetworkForward::serves(layer_sizes) {
+        return 2;
     }
-    kept.map(u64::from).iter().sum()
+    // The last layer's outputs go straight to the app's if their rows are whole vectors of four.
+    let is_straight = layer_sizes.last().is_some_and(|outputs| outputs.is_multiple_of(4));
+    layers.saturating_sub(usize::from(is_straight)).min(2) as u64
 }
 
 /// Binds all layers for slices of the rows, one after the other.
 struct Slices<'a> {
     network: &'a Network,
     copy_rows: CopyRows,
-    /// What goes into a layer and comes out of it take turns in two matrices; the app's own rows go
-    /// through them too if they are no whole vectors of four.
-    scratch: [Matrix; 2],
+    /// What takes all layers at once, if it is faster.
+    in_one: Option<NetworkForward>,
+    /// The inputs, if those of the app are no whole vectors of four.
+    inputs: Option<Matrix>,
+    /// What goes into a layer and comes out of it take turns in two matrices, or in the halves of one.
+    scratch: Vec<Matrix>,
     dispatches: Vec<Dispatch>,
 }
 
 impl<'a> Slices<'a> {
     fn new(network: &'a Network, rows: u32) -> Result<Self> {
         let gpu = network.gpu();
-        let columns = scratch_columns(network.layer_sizes());
-        let scratch = || gpu.padded_matrix("inference/scratch", rows, columns);
+        let sizes = network.layer_sizes();
+        let widest = sizes[1..].iter().copied().max().unwrap_or(1);
+        let padded = |rows, columns| gpu.padded_matrix("inference/scratch", rows, columns);
+        let is_in_one = NetworkForward::serves(sizes);
+        let kernel = || NetworkForward::new(&gpu.device, network.activation(), network.epsilon());
+        let has_own_inputs = !sizes[0].is_multiple_of(4);
         Ok(Self {
             network,
             copy_rows: CopyRows::new(&gpu.device)?,
-            scratch: [scratch()?, scratch()?],
+            in_one: is_in_one.then(kernel).transpose()?,
+            inputs: has_own_inputs.then(|| padded(rows, sizes[0])).transpose()?,
+            scratch: match is_in_one {
+                true => vec![padded(2 * rows, widest)?],
+                false => vec![padded(rows, widest)?, padded(rows, widest)?],
+            },
             dispatches: Vec::new(),
         })
     }
 
     fn bind(&mut self, inputs: &Matrix, outputs: &Matrix) -> Result<()> {
-        let Self { network, copy_rows, scratch, dispatches } = self;
-        let device = &network.gpu().device;
+        let device = &self.network.gpu().device;
         let rows = inputs.rows();
-        let mut layer_inputs = inputs.clone();
-        if !inputs.columns().is_multiple_of(4) {
-            layer_inputs = scratch[1].reshape_padded(rows, inputs.columns())?;
-            dispatches.push(copy_rows.bind(device, "inference/inputs", inputs, &layer_inputs)?);
+        let inputs = match &self.inputs {
+            None => inputs.clone(),
+            Some(own) => {
+                let own = own.slice(0, rows)?;
+                let copy = self.copy_rows.bind(device, "inference/inputs", inputs, &own)?;
+                self.dispatches.push(copy);
+                own
+            }
+        };
+        match &self.in_one {
+            None => self.bind_layers(inputs, outputs),
+            Some(kernel) => {
+                let scratch = self.scratch[0].slice(0, 2 * rows)?;
+                let matrices = [&inputs, &scratch, outputs];
+                self.dispatches.push(self.network.bind_all(kernel, "inference", matrices)?);
+                Ok(())
+            }
         }
+    }
+
+    fn bind_layers(&mut self, mut layer_inputs: Matrix, outputs: &Matrix) -> Result<()> {
+        let Self { network, copy_rows, scratch, dispatches, .. } = self;
+        let rows = outputs.rows();
         let sizes = &network.layer_sizes()[1..];
         for (layer, &columns) in sizes.iter().enumerate() {
             let is_last = layer + 1 == sizes.len();
@@ -211,15 +237,12 @@ impl<'a> Slices<'a> {
                 scratch[layer % 2].reshape_padded(rows, columns)?
             };
             let place = format!("inference/layer {}", layer + 1);
-            dispatches.extend(network.bind_inference(
-                layer,
-                &place,
-                &layer_inputs,
-                &layer_outputs,
-            )?);
+            let bound = network.bind_inference(layer, &place, &layer_inputs, &layer_outputs)?;
+            dispatches.extend(bound);
             layer_inputs = layer_outputs;
         }
         if !outputs.columns().is_multiple_of(4) {
+            let device = &network.gpu().device;
             dispatches.push(copy_rows.bind(device, "inference/outputs", &layer_inputs, outputs)?);
         }
         Ok(())

@@ -237,13 +237,13 @@ fn what_is_too_large_for_the_device_is_refused() {
         let parts = ["parameters", "max_storage_buffer_binding_size", "134217728"];
         assert_refused(network, &[&parts[..], &[&needed.to_string()]].concat());
     }
-    // Four rows of the hidden layer's 6 floats more than fit.
+    // One row of the hidden layer's 6 floats, filled up to 8, more than fits.
     let trainer = |batch_size| {
         let options = TrainerOptions { batch_size, ..options(Loss::MeanSquaredError) };
         Trainer::new(app.network(), options)
     };
-    let parts = ["5592409 × 6", "134217816", "max_storage_buffer_binding_size", "134217728"];
-    assert_refused(trainer(5_592_409), &parts);
+    let parts = ["4194305 × 8", "134217760", "max_storage_buffer_binding_size", "134217728"];
+    assert_refused(trainer(4_194_305), &parts);
     assert_refused(trainer(u32::MAX), &["4294967295", "134217728"]);
     app.assert_silent();
 }
