@@ -40,11 +40,12 @@ fn assert_planned(held: u64, planned: PlannedBytes, what: &str) {
 /// many rows into slabs, and those that are not.
 #[test]
 fn what_is_held_is_what_was_planned() {
-    let cases: [(&[u32], u32, bool, Optimizer, Loss); 6] = [
+    let cases: [(&[u32], u32, bool, Optimizer, Loss); 7] = [
         (&[301, 402, 703], 700, true, Optimizer::adam(1e-3), Loss::MeanSquaredError),
         (&[301, 402, 703], 700, false, Optimizer::rmsprop(1e-3), Loss::SoftmaxCrossEntropy),
         (&[5, 66, 34, 3], 20_000, true, Optimizer::momentum(0.1, 0.9), Loss::BinaryCrossEntropy),
         (&[300, 200, 301], 800, true, Optimizer::adam(1e-3), Loss::MeanSquaredError),
+        (&[64, 128, 64], 3000, true, Optimizer::adam(1e-3), Loss::MeanSquaredError),
         (&[64, 2000], 9, true, Optimizer::gradient_descent(0.1), Loss::SoftmaxCrossEntropy),
         (&[2048, 2048, 4], 10, true, Optimizer::adam(1e-3), Loss::SoftmaxCrossEntropy),
     ];
