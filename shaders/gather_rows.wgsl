@@ -6,13 +6,15 @@
 // epoch's permutation of the rows follows. A data set larger than one binding lies in several parts:
 // each dispatch sees one, and copies the rows that lie in it.
 //
-// Row-major. Values are copied bit by bit, so they may be floats or class indices. An invocation owns
-// elements a whole dispatch apart.
+// Row-major. Values are copied bit by bit, so they may be floats or class indices; rows that are whole
+// vectors of four are copied in those. An invocation owns elements a whole dispatch apart.
+
+alias Element = u32;  // Or vec4<u32>: src/kernels/gather_rows.rs makes both.
 
 struct Batch {
     rows: u32,        // of this batch, which may be an epoch's last, smaller one
-    columns: u32,
-    stride: u32,      // values from one row of the outputs to the next
+    columns: u32,     // in elements
+    stride: u32,      // elements from one row of the outputs to the next
     batch_size: u32,
     part_first_row: u32,
     part_rows: u32,
@@ -21,8 +23,8 @@ struct Batch {
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<storage, read> step: array<u32>;
 @group(0) @binding(2) var<storage, read> order: array<u32>;
-@group(0) @binding(3) var<storage, read> dataset: array<u32>;
-@group(0) @binding(4) var<storage, read_write> outputs: array<u32>;
+@group(0) @binding(3) var<storage, read> dataset: array<Element>;
+@group(0) @binding(4) var<storage, read_write> outputs: array<Element>;
 
 override WORKGROUP_SIZE: u32;
 

@@ -61,7 +61,7 @@ fn main(
     let stride = TILE_QUADS * workgroups.x;
     for (var quad = TILE_QUADS * workgroup.x; quad < quads(layer.columns); quad += stride) {
         if IS_LAST {
-            sum_strip(quad, invocation);
+            compute_grad_biases(quad, invocation);
         } else if BATCH_NORM {
             compute_normalized_strip(quad, invocation);
         } else {
@@ -205,44 +205,5 @@ fn compute_linear_strip(first_quad: u32, invocation: u32) {
             }
         }
     }
-    sum_strip(first_quad, invocation);
-}
-
-// The gradients of the biases, where those of the sums are there.
-fn sum_strip(first_quad: u32, invocation: u32) {
-    let stride = quads(layer.columns);
-    let quad = first_quad + own_quad(invocation);
-    var sum = vec4<f32>();
-    for (var row = 0u; row < layer.rows; row += TILE_ROWS) {
-        var tile_sum = vec4<f32>();
-        for (var i = 0u; i < OWN_ROWS; i++) {
-            let own = row + own_row(invocation, i);
-            if own < layer.rows && quad < stride {
-                tile_sum += grad_sums[own * stride + quad];
-            }
-        }
-        sum += tile_sum;
-    }
-    sum = column_sum(sum, invocation);
-    if quad < stride && own_row(invocation, 0u) == 0u {
-        gradients[layer.gamma + quad] = sum;
-    }
-}
-
-// The rows of the weights that the strip's columns are.
-fn compute_grad_weights(first_quad: u32, invocation: u32) {
-    let product = Product(GRAD_WEIGHTS, layer.columns, layer.inner, layer.rows, true, false);
-    let stride = quads(layer.inner);
-    let last = min(4u * (first_quad + TILE_QUADS), layer.columns);
-    strip_barrier();
-    for (var tile_quad = 0u; tile_quad < stride; tile_quad += TILE_QUADS) {
-        var tile = multiply(product, 4u * first_quad, tile_quad, invocation);
-        let quad = tile_quad + own_quad(invocation);
-        for (var i = 0u; i < OWN_ROWS; i++) {
-            let row = 4u * first_quad + own_row(invocation, i);
-            if row < last && quad < stride {
-                gradients[layer.weights + row * stride + quad] = tile[i];
-            }
-        }
-    }
+    compute_grad_biases(first_quad, invocation);
 }

@@ -24,6 +24,7 @@ mod matmul_quads;
 pub mod normalize;
 pub mod normalize_backward;
 pub mod normalize_gradients;
+pub(crate) mod output_layer;
 pub mod record_step;
 pub mod update;
 

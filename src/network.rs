@@ -1,5 +1,7 @@
 //! `Network`: the parameters on the GPU, and the order of the layers.
 
+use std::ops::Range;
+
 use wgpu::{Buffer, Device, Queue};
 
 use crate::error::{Error, Result};
@@ -108,7 +110,8 @@ impl Network {
             kernels: Vec::new(),
             gpu,
         };
-        network.kernels = network.compile(Normalization::Running, false)?;
+        let layers = network.learned.len();
+        network.kernels = network.compile(0..layers, Normalization::Running, false)?;
         Ok(network)
     }
 
@@ -197,25 +200,24 @@ impl Network {
         }
     }
 
-    /// Compiles the layers: the normalized ones with these statistics, the others with biases.
+    /// Compiles some layers: the normalized ones with these statistics, the others with biases.
     pub(crate) fn compile(
         &self,
+        layers: Range<usize>,
         normalization: Normalization,
         keeps_sums: bool,
     ) -> Result<Vec<LayerForward>> {
         let Self { epsilon, momentum, .. } = *self;
-        self.learned
-            .iter()
-            .enumerate()
-            .map(|(layer, learned)| {
+        layers
+            .map(|layer| {
                 let is_last = layer + 1 == self.learned.len();
                 let options = layer_forward::Options {
-                    normalization: match learned {
+                    normalization: match self.learned[layer] {
                         Learned::Linear { .. } => Normalization::None,
                         Learned::Normalized { .. } => normalization,
                     },
                     activation: if is_last { Activation::Identity } else { self.activation },
-                    keeps_sums: keeps_sums && !is_last,
+                    keeps_sums,
                     epsilon,
                     momentum,
                 };

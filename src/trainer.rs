@@ -100,7 +100,7 @@ impl Trainer {
         check_rows(&network, options.batch_size)?;
         let device = &network.gpu().device;
         let kernels = StepKernels::new(&network, &options)?;
-        let memory = Memory::new(&network, &options)?;
+        let memory = Memory::new(&network, &kernels, &options)?;
         let step = step::bind(&network, &kernels, &memory, options.batch_size)?;
         Ok(Self {
             gather: GatherRows::new(device)?,

@@ -8,9 +8,14 @@ use super::{WORKGROUP_SIZE, linear_workgroups};
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Kernel, Matrix};
 
-/// The kernel, compiled.
+const SOURCE: &str = include_str!("../../shaders/gather_rows.wgsl");
+
+/// The kernel, compiled for single values and for vectors of four.
 #[derive(Clone, Debug)]
-pub struct GatherRows(Kernel);
+pub struct GatherRows {
+    values: Kernel,
+    quads: Kernel,
+}
 
 /// What the kernel reads and writes. Values are copied bit by bit, so they may be `f32` or `u32`.
 #[derive(Clone, Copy, Debug)]
@@ -36,13 +41,12 @@ impl GatherRows {
     ///
     /// What wgpu reports.
     pub fn new(device: &Device) -> Result<Self> {
-        Kernel::new(
-            device,
-            "gather_rows",
-            include_str!("../../shaders/gather_rows.wgsl"),
-            &[("WORKGROUP_SIZE", WORKGROUP_SIZE.into())],
-        )
-        .map(Self)
+        let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
+        let quads = SOURCE.replace("alias Element = u32", "alias Element = vec4<u32>");
+        Ok(Self {
+            values: Kernel::new(device, "gather_rows", SOURCE, &constants)?,
+            quads: Kernel::new(device, "gather_rows", &quads, &constants)?,
+        })
     }
 
     /// Binds the kernel to its matrices.
@@ -63,13 +67,16 @@ impl GatherRows {
             });
         }
         let [rows, columns, stride] = [outputs.rows(), outputs.columns(), outputs.stride()];
-        let uniform = [rows, columns, stride, batch_size, part_first_row, part.rows()];
-        self.0.bind(
+        let is_quads = columns.is_multiple_of(4);
+        let (kernel, size) = if is_quads { (&self.quads, 4) } else { (&self.values, 1) };
+        let uniform =
+            [rows, columns / size, stride / size, batch_size, part_first_row, part.rows()];
+        kernel.bind(
             device,
             place,
             bytemuck::cast_slice(&uniform),
             &[step, order, part, outputs],
-            linear_workgroups(outputs.values()),
+            linear_workgroups(u64::from(rows) * u64::from(columns / size)),
         )
     }
 }

@@ -12,6 +12,7 @@ use crate::options::Activation;
 const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/layer_backward.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
+    include_str!("../../shaders/shared/strip_gradients.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
@@ -19,6 +20,7 @@ const FOR_SUBGROUPS: &str = concat!(
 const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/layer_backward.wgsl"),
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
+    include_str!("../../shaders/shared/strip_gradients.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),

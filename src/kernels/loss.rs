@@ -42,11 +42,7 @@ impl Loss {
             include_str!("../../shaders/shared/row_loss.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
         );
-        let number = options::Loss::ALL
-            .iter()
-            .position(|&candidate| candidate == loss)
-            .expect("ALL lists every loss");
-        let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("LOSS", number as f64)];
+        let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("LOSS", number(loss))];
         let kernel = Kernel::new(device, "loss", source, &constants)?;
         Ok(Self { kernel, loss })
     }
@@ -78,6 +74,12 @@ impl Loss {
             linear_workgroups(rows.into()),
         )
     }
+}
+
+/// The override LOSS of a kernel that ends in shaders/shared/row_loss.wgsl.
+pub(super) fn number(loss: options::Loss) -> f64 {
+    let number = options::Loss::ALL.iter().position(|&candidate| candidate == loss);
+    number.expect("ALL lists every loss") as f64
 }
 
 #[cfg(test)]

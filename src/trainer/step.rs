@@ -8,6 +8,7 @@ use crate::kernels::{
     layer_backward::{self, LayerBackward},
     layer_forward::{LayerForward, Normalization},
     loss::{self, Loss},
+    output_layer::{self, OutputLayer},
     record_step::{self, RecordStep},
     update::{self, Update},
 };
@@ -18,37 +19,49 @@ use crate::options::TrainerOptions;
 /// The kernels that learning needs.
 #[derive(Debug)]
 pub(super) struct StepKernels {
-    /// One per layer.
+    /// One per hidden layer.
     forward: Vec<LayerForward>,
     backward: Vec<LayerBackward>,
-    loss: Loss,
-    record_step: RecordStep,
+    output: OutputKernels,
     gradient_norm: Option<GradientNorm>,
     update: Update,
+}
+
+/// What the output layer goes through.
+#[derive(Debug)]
+enum OutputKernels {
+    /// Where one workgroup serves.
+    InOne(OutputLayer),
+    /// Behind the product that inference has, too.
+    Separate { loss: Loss, record_step: RecordStep, backward: LayerBackward },
 }
 
 impl StepKernels {
     pub(super) fn new(network: &Network, options: &TrainerOptions) -> Result<Self> {
         let device = &network.gpu().device;
         let gradient_norm = options.clip_norm.map(|norm| GradientNorm::new(device, norm as f32));
-        let last = network.learned().len() - 1;
-        let backward = network.learned().iter().enumerate().map(|(layer, learned)| {
-            let options = if layer == last {
-                layer_backward::Options::Last
-            } else {
-                layer_backward::Options::Hidden {
-                    activation: network.activation(),
-                    batch_norm: matches!(learned, Learned::Normalized { .. }),
-                    epsilon: network.epsilon(),
-                }
+        let hidden = network.learned().len() - 1;
+        let backward = network.learned()[..hidden].iter().map(|learned| {
+            let options = layer_backward::Options::Hidden {
+                activation: network.activation(),
+                batch_norm: matches!(learned, Learned::Normalized { .. }),
+                epsilon: network.epsilon(),
             };
             LayerBackward::new(device, options)
         });
+        let output = if OutputLayer::serves(device, options.batch_size, network.outputs()) {
+            OutputKernels::InOne(OutputLayer::new(device, options.loss)?)
+        } else {
+            OutputKernels::Separate {
+                loss: Loss::new(device, options.loss)?,
+                record_step: RecordStep::new(device)?,
+                backward: LayerBackward::new(device, layer_backward::Options::Last)?,
+            }
+        };
         Ok(Self {
-            forward: network.compile(Normalization::Batch, true)?,
+            forward: network.compile(0..hidden, Normalization::Batch, true)?,
             backward: backward.collect::<Result<_>>()?,
-            loss: Loss::new(device, options.loss)?,
-            record_step: RecordStep::new(device)?,
+            output,
             gradient_norm: gradient_norm.transpose()?,
             update: Update::new(device, &options.optimizer)?,
         })
@@ -64,10 +77,12 @@ pub(super) struct Memory {
     pub(super) dense_inputs: Matrix,
     pub(super) targets: Matrix,
     has_class_targets: bool,
+    /// One per hidden layer.
     layers: Vec<LayerMemory>,
+    /// Where several kernels work on the output layer.
+    output: Option<OutputMemory>,
     /// The gradients of a layer's matrices, which take turns in two.
     gradients_of_rows: [Matrix; 2],
-    results: Matrix,
     pub(super) step: Matrix,
     pub(super) history: Matrix,
     pub(super) rates: Matrix,
@@ -80,15 +95,25 @@ pub(super) struct Memory {
 
 #[derive(Debug)]
 struct LayerMemory {
-    /// Of a hidden layer.
-    sums: Option<Matrix>,
+    sums: Matrix,
     /// Of a normalized layer.
     statistics: Option<Matrix>,
     outputs: Matrix,
 }
 
+#[derive(Debug)]
+struct OutputMemory {
+    outputs: Matrix,
+    /// Each row's loss and accuracy.
+    results: Matrix,
+}
+
 impl Memory {
-    pub(super) fn new(network: &Network, options: &TrainerOptions) -> Result<Self> {
+    pub(super) fn new(
+        network: &Network,
+        kernels: &StepKernels,
+        options: &TrainerOptions,
+    ) -> Result<Self> {
         let gpu = network.gpu();
         let rows = options.batch_size;
         let sizes = network.layer_sizes();
@@ -114,14 +139,20 @@ impl Memory {
             dense_inputs,
             targets: gpu.matrix("trainer/targets", targets[0], targets[1])?,
             has_class_targets,
-            layers: (0..network.learned().len())
+            layers: (0..network.learned().len() - 1)
                 .map(|layer| LayerMemory::new(gpu, network, layer, rows))
                 .collect::<Result<_>>()?,
+            output: match kernels.output {
+                OutputKernels::InOne(_) => None,
+                OutputKernels::Separate { .. } => Some(OutputMemory {
+                    outputs: gpu.padded_matrix("trainer/outputs", rows, network.outputs())?,
+                    results: gpu.matrix("trainer/results", rows, 2)?,
+                }),
+            },
             gradients_of_rows: [
                 gpu.padded_matrix("trainer/gradients of rows 1", rows, widest)?,
                 gpu.padded_matrix("trainer/gradients of rows 2", rows, widest)?,
             ],
-            results: gpu.matrix("trainer/results", rows, 2)?,
             step: gpu.matrix("trainer/step", 1, 1)?,
             history: gpu.matrix("trainer/history", history, 2)?,
             rates: gpu.matrix("trainer/rates", history, 4)?,
@@ -146,10 +177,9 @@ impl LayerMemory {
         let matrix = |name: &str, rows: u32| {
             gpu.padded_matrix(&format!("layer {number}/{name}"), rows, columns)
         };
-        let is_last = number == network.learned().len();
         let is_normalized = matches!(learned, Learned::Normalized { .. });
         Ok(Self {
-            sums: (!is_last).then(|| matrix("sums", rows)).transpose()?,
+            sums: matrix("sums", rows)?,
             statistics: is_normalized.then(|| matrix("statistics", 3)).transpose()?,
             outputs: matrix("outputs", rows)?,
         })
@@ -158,7 +188,7 @@ impl LayerMemory {
     /// With as many rows as the batch has.
     fn slice(&self, rows: u32) -> Result<Self> {
         Ok(Self {
-            sums: self.sums.as_ref().map(|sums| sums.slice(0, rows)).transpose()?,
+            sums: self.sums.slice(0, rows)?,
             statistics: self.statistics.clone(),
             outputs: self.outputs.slice(0, rows)?,
         })
@@ -182,14 +212,13 @@ pub(super) fn bind(
         let activations = Activations {
             inputs: inputs_of[layer],
             outputs,
-            sums: sums.as_ref(),
+            sums: Some(sums),
             statistics: statistics.as_ref(),
         };
         let kernel = &kernels.forward[layer];
         dispatches.push(network.bind_layer(kernel, layer, &place(layer), activations)?);
     }
-    let outputs = inputs_of[layers.len()];
-    dispatches.extend(bind_loss(network, kernels, memory, outputs)?);
+    dispatches.extend(bind_output(network, kernels, memory, inputs_of[layers.len()])?);
     for layer in (0..layers.len()).rev() {
         let inputs = inputs_of[layer];
         dispatches.push(bind_backward(network, kernels, memory, layer, inputs, &layers[layer])?);
@@ -219,62 +248,93 @@ fn grad_sums(network: &Network, memory: &Memory, layer: usize, rows: u32) -> Res
     memory.gradients_of_rows[layer % 2].reshape_padded(rows, columns)
 }
 
-/// The loss, whose gradient is that of the output layer's sums.
-fn bind_loss(
+/// The output layer, its loss, and the gradients of its sums and of what it learns.
+fn bind_output(
     network: &Network,
     kernels: &StepKernels,
     memory: &Memory,
-    outputs: &Matrix,
-) -> Result<[Dispatch; 2]> {
+    inputs: &Matrix,
+) -> Result<Vec<Dispatch>> {
     let device = &network.gpu().device;
-    let rows = outputs.rows();
-    let results = memory.results.slice(0, rows)?;
+    let rows = inputs.rows();
+    let last = network.learned().len() - 1;
+    let learned = &network.learned()[last];
+    let place = &place(last);
     let targets = if memory.has_class_targets {
         memory.targets.reshape(1, rows)?
     } else {
         memory.targets.slice(0, rows)?
     };
-    let measure = loss::Buffers {
-        outputs,
-        targets: &targets,
-        results: &results,
-        grad_outputs: &grad_sums(network, memory, network.learned().len() - 1, rows)?,
-    };
-    let Memory { step, history, .. } = memory;
-    let record = record_step::Buffers { results: &results, step, history };
-    Ok([
-        kernels.loss.bind(device, "loss", measure)?,
-        kernels.record_step.bind(device, "loss", record)?,
-    ])
+    let grad_sums = grad_sums(network, memory, last, rows)?;
+    let Memory { step, history, gradients, .. } = memory;
+    match (&kernels.output, &memory.output) {
+        (OutputKernels::Separate { loss, record_step, backward }, Some(output)) => {
+            let outputs = output.outputs.slice(0, rows)?;
+            let results = output.results.slice(0, rows)?;
+            let measure = loss::Buffers {
+                outputs: &outputs,
+                targets: &targets,
+                results: &results,
+                grad_outputs: &grad_sums,
+            };
+            let record = record_step::Buffers { results: &results, step, history };
+            let back = layer_backward::Buffers {
+                inputs,
+                parameters: network.packed(),
+                weights: learned.weights(),
+                vectors: learned.vectors(),
+                hidden: None,
+                grad_sums: &grad_sums,
+                gradients,
+            };
+            Ok(vec![
+                network.bind_inference(last, place, inputs, &outputs)?,
+                loss.bind(device, place, measure)?,
+                record_step.bind(device, place, record)?,
+                backward.bind(device, place, back)?,
+            ])
+        }
+        (OutputKernels::InOne(kernel), _) => {
+            let buffers = output_layer::Buffers {
+                inputs,
+                parameters: network.packed(),
+                weights: learned.weights(),
+                biases: learned.vectors()[0],
+                grad_sums: &grad_sums,
+                gradients,
+                targets: &targets,
+                step,
+                history,
+            };
+            Ok(vec![kernel.bind(device, place, buffers)?])
+        }
+        (OutputKernels::Separate { .. }, None) => unreachable!("memory was made for the kernels"),
+    }
 }
 
-/// From the gradient of the next layer's sums, or of the loss, to those of this layer.
+/// From the gradient of the next layer's sums to those of a hidden layer.
 fn bind_backward(
     network: &Network,
     kernels: &StepKernels,
     memory: &Memory,
     layer: usize,
     inputs: &Matrix,
-    seen: &LayerMemory,
+    LayerMemory { sums, statistics, .. }: &LayerMemory,
 ) -> Result<Dispatch> {
     let rows = inputs.rows();
     let learned = network.learned();
-    let next = (layer + 1 < learned.len()).then(|| grad_sums(network, memory, layer + 1, rows));
-    let next = next.transpose()?;
-    let hidden = next.as_ref().zip(seen.sums.as_ref()).map(|(next_grad_sums, sums)| {
-        layer_backward::Hidden {
-            next_grad_sums,
-            next_weights: learned[layer + 1].weights(),
-            sums,
-            statistics: seen.statistics.as_ref(),
-        }
-    });
+    let hidden = layer_backward::Hidden {
+        next_grad_sums: &grad_sums(network, memory, layer + 1, rows)?,
+        next_weights: learned[layer + 1].weights(),
+        sums,
+        statistics: statistics.as_ref(),
+    };
     let buffers = layer_backward::Buffers {
         inputs,
         parameters: network.packed(),
         weights: learned[layer].weights(),
         vectors: learned[layer].vectors(),
-        hidden,
+        hidden: Some(hidden),
         grad_sums: &grad_sums(network, memory, layer, rows)?,
         gradients: &memory.gradients,
     };

@@ -1,0 +1,97 @@
+// Output layer: of a small batch, from its inputs to its gradients.
+//
+//     outputs      = inputs · weightsᵀ + biases
+//     loss, grad_sums = the loss of the batch, and its gradient by the outputs
+//     grad_biases[c] = Σ_r grad_sums[r, c]        grad_weights = grad_sumsᵀ · inputs
+//     history[step % capacity] = loss and accuracy, averaged over the rows
+//     step += 1
+//
+// What layer_forward, loss, record_step and layer_backward compute, in one dispatch of one workgroup:
+// where the layer is no wider than a tile and has few rows, waiting for further dispatches costs more
+// than their work. shared/row_loss.wgsl has the formulas of the losses, layer_forward.wgsl the layout of
+// the matrices; the outputs are in the place of their gradient until this is known.
+
+struct Layer {
+    rows: u32,
+    columns: u32,
+    inner: u32,     // features of the inputs
+    weights: u32,   // quads of the parameters, and of the gradients, before the weights
+    gamma: u32,     // before the biases
+    capacity: u32,  // of the history, in steps
+}
+
+@group(0) @binding(0) var<uniform> layer: Layer;
+@group(0) @binding(1) var<storage, read> inputs: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> parameters: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> targets: array<u32>;  // class indices, or the bits of floats
+@group(0) @binding(4) var<storage, read_write> grad_sums: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> gradients: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> step: array<u32>;
+@group(0) @binding(7) var<storage, read_write> history: array<vec2<f32>>;
+
+// The two products.
+const OUTPUTS = 0u;
+const GRAD_WEIGHTS = 1u;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(local_invocation_index) invocation: u32) {
+    compute_outputs(invocation);
+    storageBarrier();
+    var sum = vec2<f32>();
+    for (var row = invocation; row < layer.rows; row += WORKGROUP_SIZE) {
+        sum += row_loss(row, layer.rows, layer.columns);
+    }
+    let mean = invocation_sum(sum, invocation) / f32(layer.rows);
+    if invocation == 0u {
+        history[step[0] % layer.capacity] = mean;
+        step[0] += 1u;
+    }
+    storageBarrier();
+    compute_grad_biases(0u, invocation);
+    compute_grad_weights(0u, invocation);
+}
+
+fn left_quad(product: u32, index: u32) -> vec4<f32> {
+    if product == GRAD_WEIGHTS {
+        return grad_sums[index];
+    }
+    return inputs[index];
+}
+
+fn right_quad(product: u32, index: u32) -> vec4<f32> {
+    if product == GRAD_WEIGHTS {
+        return inputs[index];
+    }
+    return parameters[layer.weights + index];
+}
+
+fn compute_outputs(invocation: u32) {
+    let product = Product(OUTPUTS, layer.rows, layer.columns, layer.inner, false, true);
+    let stride = quads(layer.columns);
+    let quad = own_quad(invocation);
+    let biases = parameters[layer.gamma + min(quad, stride - 1u)];
+    for (var row = 0u; row < layer.rows; row += TILE_ROWS) {
+        var tile = multiply(product, row, 0u, invocation);
+        for (var i = 0u; i < OWN_ROWS; i++) {
+            let own = row + own_row(invocation, i);
+            if own < layer.rows && quad < stride {
+                grad_sums[own * stride + quad] = inside(tile[i] + biases, quad, layer.columns);
+            }
+        }
+    }
+}
+
+fn output_at(row: u32, column: u32) -> f32 {
+    return grad_sums[row * quads(layer.columns) + column / 4u][column % 4u];
+}
+
+fn target_at(row: u32, column: u32) -> u32 {
+    if LOSS == SOFTMAX_CROSS_ENTROPY {
+        return targets[row];
+    }
+    return targets[row * layer.columns + column];
+}
+
+fn put_gradient(row: u32, column: u32, gradient: f32) {
+    grad_sums[row * quads(layer.columns) + column / 4u][column % 4u] = gradient;
+}
