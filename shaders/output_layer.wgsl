@@ -18,6 +18,8 @@ struct Layer {
     weights: u32,   // quads of the parameters, and of the gradients, before the weights
     gamma: u32,     // before the biases
     capacity: u32,  // of the history, in steps
+    chunk: u32,     // rows, or more
+    slab: u32,      // 0: the gradients have one
 }
 
 @group(0) @binding(0) var<uniform> layer: Layer;
@@ -47,8 +49,10 @@ fn main(@builtin(local_invocation_index) invocation: u32) {
         step[0] += 1u;
     }
     storageBarrier();
-    compute_grad_biases(0u, invocation);
-    compute_grad_weights(0u, invocation);
+    compute_grad_biases(invocation);
+    for (var quad = 0u; quad < quads(layer.inner); quad += TILE_QUADS) {
+        compute_grad_weights(0u, layer.columns, quad, 0u, invocation);
+    }
 }
 
 fn left_quad(product: u32, index: u32) -> vec4<f32> {
@@ -66,7 +70,7 @@ fn right_quad(product: u32, index: u32) -> vec4<f32> {
 }
 
 fn compute_outputs(invocation: u32) {
-    let product = Product(OUTPUTS, layer.rows, layer.columns, layer.inner, false, true);
+    let product = Product(OUTPUTS, layer.rows, layer.columns, 0u, layer.inner, false, true);
     let stride = quads(layer.columns);
     let quad = own_quad(invocation);
     let biases = parameters[layer.gamma + min(quad, stride - 1u)];
@@ -94,4 +98,22 @@ fn target_at(row: u32, column: u32) -> u32 {
 
 fn put_gradient(row: u32, column: u32, gradient: f32) {
     grad_sums[row * quads(layer.columns) + column / 4u][column % 4u] = gradient;
+}
+
+fn compute_grad_biases(invocation: u32) {
+    let stride = quads(layer.columns);
+    let quad = own_quad(invocation);
+    var sum = vec4<f32>();
+    for (var row = 0u; row < layer.rows; row += TILE_ROWS) {
+        for (var i = 0u; i < OWN_ROWS; i++) {
+            let own = row + own_row(invocation, i);
+            if own < layer.rows && quad < stride {
+                sum += grad_sums[own * stride + quad];
+            }
+        }
+    }
+    sum = column_sum(sum, invocation);
+    if quad < stride && own_row(invocation, 0u) == 0u {
+        gradients[layer.gamma + quad] = sum;
+    }
 }

@@ -180,7 +180,7 @@ impl<'a> Slices<'a> {
                 scratch[layer % 2].reshape_padded(rows, columns)?
             };
             let place = format!("inference/layer {}", layer + 1);
-            dispatches.push(network.bind_inference(
+            dispatches.extend(network.bind_inference(
                 layer,
                 &place,
                 &layer_inputs,

@@ -11,6 +11,7 @@
 pub mod activate;
 pub mod activate_backward;
 pub mod add_biases;
+pub(crate) mod add_slabs;
 pub mod batch_statistics;
 pub mod column_sums;
 pub(crate) mod copy_rows;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use wgpu::{Buffer, Device, Queue};
 
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Gpu, Matrix, read};
+use crate::gpu::{Core, Dispatch, Gpu, Matrix, read};
 use crate::kernels::layer_forward::{self, LayerForward, Normalization};
 use crate::layout::{Learned, LearnedLayout, Running, RunningLayout, padded};
 use crate::options::{Activation, NetworkOptions};
@@ -111,7 +111,7 @@ impl Network {
             gpu,
         };
         let layers = network.learned.len();
-        network.kernels = network.compile(0..layers, Normalization::Running, false)?;
+        network.kernels = network.compile(0..layers, None)?;
         Ok(network)
     }
 
@@ -200,30 +200,37 @@ impl Network {
         }
     }
 
-    /// Compiles some layers: the normalized ones with these statistics, the others with biases.
+    /// Compiles some layers, for training on batches of as many rows, or for inference.
     pub(crate) fn compile(
         &self,
         layers: Range<usize>,
-        normalization: Normalization,
-        keeps_sums: bool,
+        batch_size: Option<u32>,
     ) -> Result<Vec<LayerForward>> {
         let Self { epsilon, momentum, .. } = *self;
         layers
             .map(|layer| {
                 let is_last = layer + 1 == self.learned.len();
                 let options = layer_forward::Options {
-                    normalization: match self.learned[layer] {
-                        Learned::Linear { .. } => Normalization::None,
-                        Learned::Normalized { .. } => normalization,
+                    normalization: match (&self.learned[layer], batch_size) {
+                        (Learned::Linear { .. }, _) => Normalization::None,
+                        (Learned::Normalized { .. }, Some(_)) => Normalization::Batch,
+                        (Learned::Normalized { .. }, None) => Normalization::Running,
                     },
                     activation: if is_last { Activation::Identity } else { self.activation },
-                    keeps_sums,
+                    keeps_sums: batch_size.is_some(),
+                    is_divided: batch_size.is_some_and(|rows| self.divides(layer, rows)),
                     epsilon,
                     momentum,
                 };
                 LayerForward::new(&self.gpu.device, options)
             })
             .collect()
+    }
+
+    /// Whether training divides a batch's rows for this layer.
+    pub(crate) fn divides(&self, layer: usize, rows: u32) -> bool {
+        let weights = self.learned[layer].weights();
+        Core::for_device(&self.gpu.device).divides(rows, weights.rows(), weights.columns())
     }
 
     /// Binds a layer as inference computes it, with the running statistics.
@@ -233,7 +240,7 @@ impl Network {
         place: &str,
         inputs: &Matrix,
         outputs: &Matrix,
-    ) -> Result<Dispatch> {
+    ) -> Result<Vec<Dispatch>> {
         let activations = Activations { inputs, outputs, sums: None, statistics: None };
         self.bind_layer(&self.kernels[layer], layer, place, activations)
     }
@@ -245,7 +252,7 @@ impl Network {
         layer: usize,
         place: &str,
         Activations { inputs, outputs, sums, statistics }: Activations<'_>,
-    ) -> Result<Dispatch> {
+    ) -> Result<Vec<Dispatch>> {
         let learned = &self.learned[layer];
         let buffers = layer_forward::Buffers {
             inputs,

@@ -1,5 +1,6 @@
 //! `Trainer`: what exists only while learning; one step, one epoch.
 
+mod memory;
 mod step;
 mod training_data;
 
@@ -15,7 +16,8 @@ use crate::kernels::gather_rows::GatherRows;
 use crate::kernels::update;
 use crate::network::Network;
 use crate::options::TrainerOptions;
-use step::{Memory, StepKernels};
+use memory::Memory;
+use step::StepKernels;
 pub use training_data::TrainingData;
 
 /// Steps whose rates are on the GPU at once, and whose losses are kept there.
@@ -100,7 +102,7 @@ impl Trainer {
         check_rows(&network, options.batch_size)?;
         let device = &network.gpu().device;
         let kernels = StepKernels::new(&network, &options)?;
-        let memory = Memory::new(&network, &kernels, &options)?;
+        let memory = Memory::new(&network, &options)?;
         let step = step::bind(&network, &kernels, &memory, options.batch_size)?;
         Ok(Self {
             gather: GatherRows::new(device)?,
@@ -170,7 +172,7 @@ impl Trainer {
         self.write_rates(1)?;
         let gpu = self.network.gpu();
         gpu.write(self.memory.dense_inputs.buffer(), 0, inputs)?;
-        let target_buffer = self.memory.targets.buffer();
+        let target_buffer = self.memory.batch.targets.buffer();
         match &targets {
             Targets::Classes(classes) => gpu.write(target_buffer, 0, classes)?,
             Targets::Values(values) => gpu.write(target_buffer, 0, values)?,
@@ -200,10 +202,10 @@ impl Trainer {
         targets: &Buffer,
     ) -> Result<()> {
         check_source("the buffer of inputs", inputs, &self.memory.dense_inputs)?;
-        check_source("the buffer of targets", targets, &self.memory.targets)?;
+        check_source("the buffer of targets", targets, &self.memory.batch.targets)?;
         self.write_rates(1)?;
-        let Memory { dense_inputs, targets: batch_targets, .. } = &self.memory;
-        for (source, matrix) in [(inputs, dense_inputs), (targets, batch_targets)] {
+        let Memory { dense_inputs, batch, .. } = &self.memory;
+        for (source, matrix) in [(inputs, dense_inputs), (targets, &batch.targets)] {
             encoder.copy_buffer_to_buffer(source, 0, matrix.buffer(), 0, 4 * matrix.values());
         }
         self.encode(encoder);
@@ -261,7 +263,7 @@ impl Trainer {
     ///
     /// [`Error::OtherTrainer`] if the data belongs to another trainer, and what wgpu reports.
     pub fn train(&mut self, data: &mut TrainingData, steps: u32) -> Result<()> {
-        if !data.belongs_to(&self.memory.inputs) {
+        if !data.belongs_to(&self.memory.batch.inputs) {
             return Err(Error::OtherTrainer);
         }
         let mut left = steps;

@@ -11,7 +11,8 @@ struct Product {
     number: u32,   // left_quad and right_quad may serve several products
     rows: u32,     // of the outputs
     columns: u32,  // of the outputs
-    inner: u32,    // the length of a sum
+    first: u32,    // k at the beginning of the sums, a multiple of four
+    inner: u32,    // k at their end
     left_transposed: bool,
     right_transposed: bool,
 }

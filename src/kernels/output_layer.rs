@@ -12,7 +12,7 @@ use crate::options;
 const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/output_layer.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
-    include_str!("../../shaders/shared/strip_gradients.wgsl"),
+    include_str!("../../shaders/shared/grad_weights.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/row_loss.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
@@ -20,7 +20,7 @@ const FOR_SUBGROUPS: &str = concat!(
 const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/output_layer.wgsl"),
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
-    include_str!("../../shaders/shared/strip_gradients.wgsl"),
+    include_str!("../../shaders/shared/grad_weights.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/row_loss.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
@@ -88,13 +88,15 @@ impl OutputLayer {
         weights.expect_padded(kernel, "weights", [columns, inner])?;
         biases.expect_padded(kernel, "biases", [1, columns])?;
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
-        gradients.expect_shape(kernel, "gradients", [1, parameters.columns()])?;
+        let slabs = gradients.rows();
+        gradients.expect_padded(kernel, "gradients", [slabs, parameters.columns()])?;
         let target_shape = if self.loss.has_class_targets() { [1, rows] } else { [rows, columns] };
         targets.expect(kernel, "targets", target_shape)?;
         step.expect(kernel, "step", [1, 1])?;
         history.expect(kernel, "history", [history.rows(), 2])?;
         let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
-        let uniform = [rows, columns, inner, first(weights), first(biases), history.rows()];
+        let [weights, biases] = [first(weights), first(biases)];
+        let uniform = [rows, columns, inner, weights, biases, history.rows(), rows, 0];
         self.kernel.bind(
             device,
             place,

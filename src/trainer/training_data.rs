@@ -197,7 +197,7 @@ impl Epochs {
             steps_per_epoch,
             epoch: 0,
             position: steps_per_epoch,
-            batch_inputs: memory.inputs.clone(),
+            batch_inputs: memory.batch.inputs.clone(),
             remainder,
         })
     }

@@ -103,8 +103,8 @@ fn bind_gather(
     rows: u32,
 ) -> Result<Vec<Dispatch>> {
     let Trainer { network, options, gather, memory, .. } = trainer;
-    let batch_inputs = memory.inputs.slice(0, rows)?;
-    let batch_targets = memory.targets.reshape(rows, targets[0].1.columns())?;
+    let batch_inputs = memory.batch.inputs.slice(0, rows)?;
+    let batch_targets = memory.batch.targets.reshape(rows, targets[0].1.columns())?;
     let mut dispatches = Vec::new();
     for (parts, outputs) in [(inputs, &batch_inputs), (targets, &batch_targets)] {
         for (part_first_row, part) in parts {

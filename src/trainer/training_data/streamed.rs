@@ -40,7 +40,7 @@ impl Streamed {
         steps_per_epoch: u32,
     ) -> Result<Self> {
         let Trainer { network, options, memory, .. } = trainer;
-        let batch_values = memory.inputs.values() + memory.targets.values();
+        let batch_values = memory.batch.inputs.values() + memory.batch.targets.values();
         let fitting = WINDOW_BYTES / (4 * batch_values);
         let most = trainer.steps_per_submission().min(steps_per_epoch);
         let batches_per_window = fitting.clamp(1, most.into());
@@ -53,8 +53,8 @@ impl Streamed {
             windows: (0..SUBMISSIONS_IN_FLIGHT).map(window).collect::<Result<_>>()?,
             next_window: 0,
             batches_per_window: batches_per_window as u32,
-            inputs: memory.inputs.clone(),
-            targets: memory.targets.clone(),
+            inputs: memory.batch.inputs.clone(),
+            targets: memory.batch.targets.clone(),
         })
     }
 
