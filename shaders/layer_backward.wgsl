@@ -134,7 +134,7 @@ fn right_quad(product: u32, index: u32) -> vec4<f32> {
     if product == GRAD_WEIGHTS {
         return inputs[index];
     }
-    return parameters[layer.next_weights + index];
+    return parameters[index];
 }
 
 fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
@@ -197,8 +197,10 @@ fn loaded_column(quad: u32) -> Column {
 // grad_outputs, into the memory of grad_sums: there its rows can be walked in a loop that no compiler
 // unrolls.
 fn multiply_rows(first_row: u32, last_row: u32, first_quad: u32, invocation: u32) {
+    let left = Factor(0u, false);
+    let right = Factor(layer.next_weights, false);
     let product =
-        Product(GRAD_OUTPUTS, layer.rows, layer.columns, 0u, layer.next_columns, false, false);
+        Product(GRAD_OUTPUTS, layer.rows, layer.columns, 0u, layer.next_columns, left, right);
     let stride = quads(layer.columns);
     let quad = first_quad + own_quad(invocation);
     for (var row = first_row; row < last_row; row += TILE_ROWS) {

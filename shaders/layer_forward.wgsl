@@ -106,11 +106,13 @@ fn left_quad(product: u32, index: u32) -> vec4<f32> {
 }
 
 fn right_quad(product: u32, index: u32) -> vec4<f32> {
-    return parameters[layer.weights + index];
+    return parameters[index];
 }
 
 fn product() -> Product {
-    return Product(0u, layer.rows, layer.columns, 0u, layer.inner, false, true);
+    let left = Factor(0u, false);
+    let right = Factor(layer.weights, true);
+    return Product(0u, layer.rows, layer.columns, 0u, layer.inner, left, right);
 }
 
 fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {

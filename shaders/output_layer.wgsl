@@ -66,11 +66,13 @@ fn right_quad(product: u32, index: u32) -> vec4<f32> {
     if product == GRAD_WEIGHTS {
         return inputs[index];
     }
-    return parameters[layer.weights + index];
+    return parameters[index];
 }
 
 fn compute_outputs(invocation: u32) {
-    let product = Product(OUTPUTS, layer.rows, layer.columns, 0u, layer.inner, false, true);
+    let left = Factor(0u, false);
+    let right = Factor(layer.weights, true);
+    let product = Product(OUTPUTS, layer.rows, layer.columns, 0u, layer.inner, left, right);
     let stride = quads(layer.columns);
     let quad = own_quad(invocation);
     let biases = parameters[layer.gamma + min(quad, stride - 1u)];

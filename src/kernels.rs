@@ -22,6 +22,7 @@ pub(crate) mod layer_forward;
 pub mod loss;
 pub mod matmul;
 mod matmul_quads;
+pub(crate) mod network_forward;
 pub mod normalize;
 pub mod normalize_backward;
 pub mod normalize_gradients;

@@ -33,8 +33,13 @@ const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
 /// The kernels that compute what another one does, for other matrices, and share its twin.
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
 
-/// What the tests of `src` share.
-const TEST_FILES: [&str; 2] = ["src/gpu/test_device.rs", "src/gpu/testing.rs"];
+/// What of `src` is tests alone.
+const TEST_FILES: [&str; 4] = [
+    "src/gpu/test_device.rs",
+    "src/gpu/testing.rs",
+    "src/kernels/layer_backward/tests.rs",
+    "src/kernels/layer_forward/tests.rs",
+];
 
 /// Calls that only `gpu` makes: they create GPU objects, write, submit or wait.
 const ONLY_GPU: [&str; 4] = [".create_", ".write_buffer(", "queue.submit(", "device.poll("];

@@ -112,20 +112,32 @@ fn every_activation_follows_the_reference() {
     }
 }
 
-/// No hidden layer, and hidden layers that are wider and narrower by turns.
+/// No hidden layer, and hidden layers that are wider and narrower by turns; rows that are whole vectors
+/// of four, and rows that are not. Also on a device with subgroups.
 #[test]
 fn networks_of_every_depth_follow_the_reference() {
-    let (device, queue) = test_device::device();
     let mut generator = ChaCha8Rng::seed_from_u64(1);
-    for sizes in [&[4, 3][..], &[1, 1], &[3, 130, 2], &[2, 9, 1, 70, 5], &[8, 8, 8, 8, 8, 8]] {
-        for batch_norm in [true, false] {
-            let parameters = parameters(sizes, Activation::Silu, batch_norm);
-            let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
-            let inputs = random(&mut generator, [70, sizes[0]]);
-            let expected = reference::Network::from(&parameters).infer(&inputs.mapv(f64::from));
-            let predicted = Inference::predict(&network, inputs.as_slice().unwrap());
-            let what = format!("{sizes:?}, batch norm {batch_norm}");
-            assert_follows(&block_on(&device, predicted).unwrap(), &expected, &what);
+    let networks: [&[u32]; 8] = [
+        &[4, 3],
+        &[2, 3],
+        &[7, 4],
+        &[1, 1],
+        &[2, 8, 3],
+        &[3, 130, 2],
+        &[2, 9, 1, 70, 5],
+        &[8, 8, 8, 8, 8, 8],
+    ];
+    for (device, queue) in [test_device::device(), test_device::device_with_subgroups()] {
+        for sizes in networks {
+            for batch_norm in [true, false] {
+                let parameters = parameters(sizes, Activation::Silu, batch_norm);
+                let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
+                let inputs = random(&mut generator, [70, sizes[0]]);
+                let expected = reference::Network::from(&parameters).infer(&inputs.mapv(f64::from));
+                let predicted = Inference::predict(&network, inputs.as_slice().unwrap());
+                let what = format!("{sizes:?}, batch norm {batch_norm}");
+                assert_follows(&block_on(&device, predicted).unwrap(), &expected, &what);
+            }
         }
     }
 }

@@ -6,15 +6,18 @@ mod test_device;
 use ndarray::Array2;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use wgpu::{Device, Queue};
+use wgpu::util::{BufferInitDescriptor, DeviceExt};
+use wgpu::{Buffer, BufferUsages, Device, Queue};
 use ztilde::{
     Activation, Dataset, Layer, Loss, Method, Network, NetworkOptions, Optimizer, Parameters,
     Remainder, Schedule, Targets, Trainer, TrainerOptions, block_on, reference,
 };
 
 const ROWS: u32 = 37;
-/// Rows of 20, 12 and 4 values are whole vectors of four, which some products need; those of 5 are not.
+/// Rows of 20, 12 and 4 values are whole vectors of four; those of 5 are filled up.
 const SIZES: [u32; 4] = [5, 20, 12, 4];
+/// All rows are filled up.
+const ODD_SIZES: [u32; 4] = [7, 9, 6, 3];
 const STEPS: u32 = 10;
 
 /// Adam and RMSprop divide by a root that a rounding error can make up alone, where the true gradient
@@ -46,19 +49,20 @@ struct Batch {
     targets: Targets<'static>,
 }
 
-fn batches(loss: Loss, count: u32) -> Vec<Batch> {
+fn batches(sizes: &[u32], rows: u32, loss: Loss, count: u32) -> Vec<Batch> {
     let mut generator = ChaCha8Rng::seed_from_u64(3);
+    let [features, outputs] = [sizes[0], sizes[sizes.len() - 1]];
     (0..count)
         .map(|_| {
-            let inputs = Array2::from_shape_simple_fn([ROWS as usize, SIZES[0] as usize], || {
+            let inputs = Array2::from_shape_simple_fn([rows as usize, features as usize], || {
                 generator.random::<f32>() * 4.0 - 2.0
             });
             let targets = if loss.has_class_targets() {
-                let class = |_| generator.random::<u32>() % SIZES[3];
-                Targets::from((0..ROWS).map(class).collect::<Vec<u32>>())
+                let class = |_| generator.random::<u32>() % outputs;
+                Targets::from((0..rows).map(class).collect::<Vec<u32>>())
             } else {
                 let value = |_| generator.random::<f32>();
-                Targets::from((0..ROWS * SIZES[3]).map(value).collect::<Vec<f32>>())
+                Targets::from((0..rows * outputs).map(value).collect::<Vec<f32>>())
             };
             Batch { inputs, targets }
         })
@@ -95,9 +99,9 @@ fn numbers(parameters: &Parameters) -> Vec<(String, f32)> {
 /// through the normalizations. 5e-6 is ten times the worst that was seen; a wrong formula is off by
 /// 1e-2.
 #[track_caller]
-fn compare(network: NetworkOptions, options: &TrainerOptions) {
-    let parameters = Parameters::initialize(&SIZES, &network).unwrap();
-    let what = format!("{network:?}, {options:?}");
+fn compare(sizes: &[u32], network: NetworkOptions, options: &TrainerOptions) {
+    let parameters = Parameters::initialize(sizes, &network).unwrap();
+    let what = format!("{sizes:?}, {network:?}, {options:?}");
     for (device, queue) in [test_device::device(), test_device::device_with_subgroups()] {
         compare_on(&device, &queue, &parameters, options, &what);
     }
@@ -116,15 +120,25 @@ fn compare_on(
     let mut on_cpu = reference::Trainer::new(on_cpu, options);
     let on_gpu = Network::from_parameters(device, queue, parameters).unwrap();
     let mut on_gpu = Trainer::new(on_gpu, options.clone()).unwrap();
-    for Batch { inputs, targets } in batches(options.loss, STEPS) {
-        on_gpu.step(inputs.as_slice().unwrap(), targets.clone()).unwrap();
+    let rows = options.batch_size;
+    let batches = batches(&parameters.layer_sizes(), rows, options.loss, STEPS);
+    for (step, Batch { inputs, targets }) in batches.into_iter().enumerate() {
+        let values = inputs.as_slice().unwrap();
+        if step % 2 == 0 {
+            on_gpu.step(values, targets.clone()).unwrap();
+        } else {
+            let buffers = [upload(device, values), upload_targets(device, &targets)];
+            let mut encoder = device.create_command_encoder(&Default::default());
+            on_gpu.encode_step(&mut encoder, &buffers[0], &buffers[1]).unwrap();
+            queue.submit([encoder.finish()]);
+        }
         let (loss, accuracy) = on_cpu.step(&inputs.mapv(f64::from), &targets);
         let metrics = block_on(device, on_gpu.metrics(1)).unwrap()[0];
         let error = (f64::from(metrics.loss) - loss).abs();
         assert!(error <= BOUND * loss.abs().max(1.0), "{what}: {metrics:?}, not loss {loss}");
         // One row may fall on the other side of a tie.
         let error = (f64::from(metrics.accuracy) - accuracy).abs();
-        assert!(error <= 1.01 / f64::from(ROWS), "{what}: {metrics:?}, not accuracy {accuracy}");
+        assert!(error <= 1.01 / f64::from(rows), "{what}: {metrics:?}, not accuracy {accuracy}");
     }
     let found = numbers(&block_on(device, on_gpu.network().parameters()).unwrap());
     let expected = numbers(&Parameters::from(on_cpu.network()));
@@ -133,6 +147,21 @@ fn compare_on(
         let error = f64::from((found - expected).abs());
         let bound = BOUND * f64::from(expected.abs()).max(1.0);
         assert!(error <= bound, "{what}: {name} is {found}, not {expected}");
+    }
+}
+
+fn upload<T: bytemuck::NoUninit>(device: &Device, values: &[T]) -> Buffer {
+    device.create_buffer_init(&BufferInitDescriptor {
+        label: None,
+        contents: bytemuck::cast_slice(values),
+        usage: BufferUsages::COPY_SRC,
+    })
+}
+
+fn upload_targets(device: &Device, targets: &Targets<'_>) -> Buffer {
+    match targets {
+        Targets::Classes(classes) => upload(device, classes),
+        Targets::Values(values) => upload(device, values),
     }
 }
 
@@ -148,7 +177,7 @@ fn every_optimizer_with_every_loss_follows_the_reference() {
                 };
                 let options =
                     TrainerOptions { batch_size: ROWS, loss, optimizer, ..Default::default() };
-                compare(network, &options);
+                compare(&SIZES, network, &options);
             }
         }
     }
@@ -160,7 +189,8 @@ fn every_activation_follows_the_reference() {
         for batch_norm in [true, false] {
             let network = NetworkOptions { activation, batch_norm, seed: 5, ..Default::default() };
             let optimizer = Optimizer::momentum(0.05, 0.9);
-            compare(network, &TrainerOptions { batch_size: ROWS, optimizer, ..Default::default() });
+            let options = TrainerOptions { batch_size: ROWS, optimizer, ..Default::default() };
+            compare(&SIZES, network, &options);
         }
     }
 }
@@ -175,54 +205,80 @@ fn clipping_follows_the_reference() {
             clip_norm: Some(clip_norm),
             ..Default::default()
         };
-        compare(NetworkOptions { activation: Activation::Silu, ..Default::default() }, &options);
+        let network = NetworkOptions { activation: Activation::Silu, ..Default::default() };
+        compare(&SIZES, network, &options);
+    }
+}
+
+/// Rows that are no whole vectors of four, whichever way a batch comes; and output layers that are
+/// wider, or batches larger, than one workgroup serves.
+#[test]
+fn every_shape_follows_the_reference() {
+    let shapes: [(&[u32], u32); 5] = [
+        (&ODD_SIZES, ROWS),
+        (&[2, 3], ROWS),
+        (&[6, 33, 35], ROWS),
+        (&[3, 10, 5], 259),
+        (&[9, 4, 66], 300),
+    ];
+    for (sizes, batch_size) in shapes {
+        for loss in Loss::ALL {
+            for batch_norm in [true, false] {
+                let activation = Activation::Tanh;
+                let network = NetworkOptions { activation, batch_norm, ..Default::default() };
+                let optimizer = Optimizer::momentum(0.05, 0.9);
+                let clip_norm = Some(0.5);
+                let options =
+                    TrainerOptions { batch_size, loss, optimizer, clip_norm, ..Default::default() };
+                compare(sizes, network, &options);
+            }
+        }
     }
 }
 
 /// An epoch on the GPU's copy of a data set is the same as its batches, one by one, from the CPU.
 #[test]
 fn an_epoch_is_its_batches() {
-    let (device, queue) = test_device::device();
-    for loss in Loss::ALL {
-        for remainder in [Remainder::Drop, Remainder::Keep] {
-            let options =
-                TrainerOptions { batch_size: 8, loss, remainder, seed: 9, ..Default::default() };
-            let Batch { inputs, targets } = batches(loss, 1).remove(0);
-            let dataset = Dataset::new(inputs, targets).unwrap();
-            let make = || {
-                let network =
-                    Network::new(&device, &queue, &SIZES, NetworkOptions::default()).unwrap();
-                Trainer::new(network, options.clone()).unwrap()
-            };
-            let mut resident = make();
-            let mut data = resident.upload(&dataset).unwrap();
-            let steps = if remainder == Remainder::Keep { 5 } else { 4 };
-            assert_eq!(data.steps_per_epoch(), steps);
-            resident.train(&mut data, 2 * steps).unwrap();
-            assert_eq!((data.epoch(), data.position()), (2, steps));
-
-            let mut reference = reference::Trainer::new(
-                reference::Network::from(
-                    &Parameters::initialize(&SIZES, &NetworkOptions::default()).unwrap(),
-                ),
-                &options,
-            );
-            let metrics = block_on(&device, resident.metrics(2 * steps)).unwrap();
-            let mut metrics = metrics.iter();
-            for epoch in 0..2 {
-                let order = ztilde::data::shuffled_order(ROWS, 9, epoch);
-                let used = if remainder == Remainder::Keep { 37 } else { 32 };
-                for rows in order[..used].chunks(8) {
-                    let batch = dataset.select(rows).unwrap();
-                    let inputs = batch.inputs().mapv(f64::from);
-                    let (loss, _) = reference.step(&inputs, batch.targets());
-                    let seen = metrics.next().unwrap();
-                    assert_eq!(seen.rows as usize, rows.len());
-                    let error = (f64::from(seen.loss) - loss).abs();
-                    assert!(error < 2e-4 * loss.max(1.0), "{seen:?}, not {loss}");
-                }
+    for sizes in [SIZES, ODD_SIZES] {
+        for loss in Loss::ALL {
+            for remainder in [Remainder::Drop, Remainder::Keep] {
+                compare_epochs(&sizes, loss, remainder);
             }
-            assert!(metrics.next().is_none());
         }
     }
+}
+
+#[track_caller]
+fn compare_epochs(sizes: &[u32], loss: Loss, remainder: Remainder) {
+    let (device, queue) = test_device::device();
+    let options = TrainerOptions { batch_size: 8, loss, remainder, seed: 9, ..Default::default() };
+    let parameters = Parameters::initialize(sizes, &NetworkOptions::default()).unwrap();
+    let Batch { inputs, targets } = batches(sizes, ROWS, loss, 1).remove(0);
+    let dataset = Dataset::new(inputs, targets).unwrap();
+    let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
+    let mut resident = Trainer::new(network, options.clone()).unwrap();
+    let mut data = resident.upload(&dataset).unwrap();
+    let steps = if remainder == Remainder::Keep { 5 } else { 4 };
+    assert_eq!(data.steps_per_epoch(), steps);
+    resident.train(&mut data, 2 * steps).unwrap();
+    assert_eq!((data.epoch(), data.position()), (2, steps));
+
+    let on_cpu = reference::Network::from(&parameters);
+    let mut reference = reference::Trainer::new(on_cpu, &options);
+    let metrics = block_on(&device, resident.metrics(2 * steps)).unwrap();
+    let mut metrics = metrics.iter();
+    for epoch in 0..2 {
+        let order = ztilde::data::shuffled_order(ROWS, 9, epoch);
+        let used = if remainder == Remainder::Keep { 37 } else { 32 };
+        for rows in order[..used].chunks(8) {
+            let batch = dataset.select(rows).unwrap();
+            let inputs = batch.inputs().mapv(f64::from);
+            let (loss, _) = reference.step(&inputs, batch.targets());
+            let seen = metrics.next().unwrap();
+            assert_eq!(seen.rows as usize, rows.len());
+            let error = (f64::from(seen.loss) - loss).abs();
+            assert!(error < 2e-4 * loss.max(1.0), "{sizes:?}: {seen:?}, not {loss}");
+        }
+    }
+    assert!(metrics.next().is_none());
 }

@@ -20,8 +20,8 @@ fn compute_grad_weights(
         layer.inner,
         first_row,
         last_row,
-        true,
-        false,
+        Factor(0u, true),
+        Factor(0u, false),
     );
     let stride = quads(layer.inner);
     let quad = first_quad + own_quad(invocation);

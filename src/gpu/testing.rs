@@ -74,6 +74,64 @@ impl TestGpu {
         self.upload(&Array2::from_shape_vec([2, mean.len()], rows).expect("two rows of means"))
     }
 
+    /// Multiples of 1/64 between −1 and 1: floats hold sums of thousands of their products exactly.
+    pub(crate) fn coarse(&mut self, shape: [u32; 2]) -> Array2<f64> {
+        self.random(shape).mapv(|value| (64.0 * value).round() / 64.0)
+    }
+
+    pub(crate) fn upload_padded(&self, values: &Array2<f64>) -> Matrix {
+        self.upload_filled_up(values, 0.0)
+    }
+
+    /// Padded, with something else than zeros: what a kernel must not rely on.
+    pub(crate) fn upload_filled_up(&self, values: &Array2<f64>, behind: f32) -> Matrix {
+        let shape = [values.nrows() as u32, values.ncols() as u32];
+        let matrix = self.gpu.padded_matrix("test", shape[0], shape[1]);
+        let matrix = matrix.expect("a test's matrix fits the device");
+        self.write_padded(&matrix, values, behind);
+        matrix
+    }
+
+    /// Padded matrices one behind the other in a buffer: all of it, and where they are. What is
+    /// before them is NaN.
+    pub(crate) fn upload_packed(&self, parts: &[&Array2<f64>]) -> (Matrix, Vec<Matrix>) {
+        const BEFORE: u64 = 12;
+        let stride = |part: &Array2<f64>| part.ncols().next_multiple_of(4);
+        let length: usize = parts.iter().map(|part| part.nrows() * stride(part)).sum();
+        let packed = self.garbage([1, length as u32 + BEFORE as u32]);
+        let mut first = BEFORE;
+        let parts = parts.iter().map(|part| {
+            let [rows, columns] = [part.nrows() as u32, part.ncols() as u32];
+            let matrix = Matrix::padded(packed.buffer(), first, rows, columns);
+            let matrix = matrix.expect("the buffer has room for all parts");
+            self.write_padded(&matrix, part, 0.0);
+            first += matrix.values();
+            matrix
+        });
+        let parts = parts.collect();
+        (packed, parts)
+    }
+
+    /// The values, with what fills up the rows.
+    fn write_padded(&self, matrix: &Matrix, values: &Array2<f64>, behind: f32) {
+        let mut padded = Vec::with_capacity(matrix.values() as usize);
+        for row in values.rows() {
+            padded.extend(row.iter().map(|&value| value as f32));
+            padded.resize(padded.len().next_multiple_of(4), behind);
+        }
+        let first = 4 * u64::from(matrix.first_quad());
+        self.gpu.write(matrix.buffer(), first, &padded).expect("the matrix is as large as that");
+    }
+
+    /// A padded matrix that holds NaN everywhere, also in what fills up the rows.
+    pub(crate) fn garbage(&self, [rows, columns]: [u32; 2]) -> Matrix {
+        let matrix = self.gpu.padded_matrix("test", rows, columns);
+        let matrix = matrix.expect("a test's matrix fits the device");
+        let nan = vec![f32::NAN; matrix.values() as usize];
+        self.gpu.write(matrix.buffer(), 0, &nan).expect("the matrix is as large as that");
+        matrix
+    }
+
     pub(crate) fn zeros(&self, [rows, columns]: [u32; 2]) -> Matrix {
         self.gpu.matrix("test", rows, columns).expect("a test's matrix fits the device")
     }
@@ -93,6 +151,34 @@ impl TestGpu {
         let reading = read(&self.gpu, matrix.buffer(), 0, matrix.values());
         block_on(&self.gpu.device, reading).expect("the device answers")
     }
+
+    /// The values of a padded matrix, with what fills up the rows.
+    pub(crate) fn read_all(&self, matrix: &Matrix) -> Vec<f32> {
+        let first = 4 * u64::from(matrix.first_quad());
+        let reading = read(&self.gpu, matrix.buffer(), first, matrix.values());
+        block_on(&self.gpu.device, reading).expect("the device answers")
+    }
+
+    /// The values of a padded matrix, whatever fills up the rows.
+    pub(crate) fn read_inside(&self, matrix: &Matrix) -> Vec<f32> {
+        let [stride, columns] = [matrix.stride(), matrix.columns()].map(|length| length as usize);
+        let all = self.read_all(matrix);
+        all.chunks(stride).flat_map(|row| &row[..columns]).copied().collect()
+    }
+
+    /// The values of a padded matrix, whose rows have to be filled up with zeros.
+    #[track_caller]
+    pub(crate) fn read_padded(&self, what: &str, matrix: &Matrix) -> Vec<f32> {
+        let [stride, columns] = [matrix.stride(), matrix.columns()].map(|length| length as usize);
+        for (row, values) in self.read_all(matrix).chunks(stride).enumerate() {
+            let behind = &values[columns..];
+            assert!(
+                behind.iter().all(|&value| value == 0.0),
+                "{what}: row {row} ends in {behind:?}"
+            );
+        }
+        self.read_inside(matrix)
+    }
 }
 
 /// Compares what a kernel computed with its twin's values: each within `absolute` plus `relative`
@@ -106,11 +192,25 @@ pub(crate) fn assert_close<'a>(
     relative: f64,
 ) {
     let expected: Vec<f64> = expected.into_iter().copied().collect();
+    let bounds: Vec<f64> =
+        expected.iter().map(|expected| absolute + relative * expected.abs()).collect();
+    assert_within(what, found, &expected, &bounds);
+}
+
+/// Compares what a kernel computed with its twin's values: each within a bound of its own.
+#[track_caller]
+pub(crate) fn assert_within<'a>(
+    what: &str,
+    found: &[f32],
+    expected: impl IntoIterator<Item = &'a f64>,
+    bounds: impl IntoIterator<Item = &'a f64>,
+) {
+    let expected: Vec<f64> = expected.into_iter().copied().collect();
     assert_eq!(found.len(), expected.len(), "{what}: how many values there are");
     let mut faults = Vec::new();
-    for (index, (&found, &expected)) in found.iter().zip(&expected).enumerate() {
+    let values = found.iter().zip(&expected).zip(bounds).enumerate();
+    for (index, ((&found, &expected), &bound)) in values {
         let error = (f64::from(found) - expected).abs();
-        let bound = absolute + relative * expected.abs();
         if error.is_nan() || error > bound {
             faults.push((index, found, expected, error));
         }

@@ -76,7 +76,7 @@ impl Core {
     }
 
     /// `TILE_ROWS` and `TILE_QUADS`.
-    fn tile(self) -> [u32; 2] {
+    pub(crate) fn tile(self) -> [u32; 2] {
         match self {
             Self::Subgroup => [32, 8],
             Self::Workgroup => [64, 8],

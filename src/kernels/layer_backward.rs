@@ -221,3 +221,6 @@ impl LayerBackward {
 fn slab(rows: u32, gradients: &Matrix) -> u32 {
     rows.div_ceil(gradients.rows()).next_multiple_of(4)
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,3 +181,6 @@ impl LayerForward {
 pub(crate) fn statistics_rows(core: Core, rows: u32, is_divided: bool) -> u32 {
     if is_divided { 3 + 4 * rows.div_ceil(core.chunk(rows)) } else { 3 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,3 +106,114 @@ impl OutputLayer {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Axis;
+
+    use super::*;
+    use crate::data::Targets;
+    use crate::gpu::testing::{TestGpu, assert_close, assert_within};
+    use crate::options::Loss;
+    use crate::reference::{self, Layer, LayerGradients};
+
+    /// Rows, outputs, and features of the inputs.
+    const LAYERS: [[u32; 3]; 9] = [
+        [1, 1, 1],
+        [2, 3, 5],
+        [31, 4, 4],
+        [33, 32, 33],
+        [60, 10, 100],
+        [64, 31, 2],
+        [65, 2, 130],
+        [131, 5, 65],
+        [256, 10, 7],
+    ];
+
+    fn check(gpu: &mut TestGpu, loss: Loss, [rows, columns, inner]: [u32; 3]) {
+        let device = gpu.gpu.device.clone();
+        assert!(OutputLayer::serves(&device, rows, columns));
+        let what = format!("{loss:?}, {rows} × {columns} × {inner}");
+        let kernel = OutputLayer::new(&device, loss).unwrap();
+        let inputs = gpu.coarse([rows, inner]);
+        let weights = gpu.coarse([columns, inner]);
+        let biases = gpu.coarse([1, columns]);
+        let (targets, on_gpu_targets) = if loss.has_class_targets() {
+            let classes: Vec<u32> = (0..rows).map(|row| (7 * row + 3) % columns).collect();
+            let on_gpu = gpu.upload_integers(&classes);
+            (Targets::from(classes), on_gpu)
+        } else {
+            let values = gpu.random([rows, columns]).mapv(|value| 0.5 + 0.5 * value);
+            let floats: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+            (Targets::from(floats), gpu.upload(&values))
+        };
+        let (parameters, parts) = gpu.upload_packed(&[&weights, &biases]);
+        let gradients = gpu.garbage([2, parameters.columns()]);
+        let grad_sums = gpu.garbage([rows, columns]);
+        let [step, history] = [gpu.upload_integers(&[10]), gpu.zeros([4, 2])];
+        let buffers = Buffers {
+            inputs: &gpu.upload_padded(&inputs),
+            parameters: &parameters,
+            weights: &parts[0],
+            biases: &parts[1],
+            grad_sums: &grad_sums,
+            gradients: &gradients,
+            targets: &on_gpu_targets,
+            step: &step,
+            history: &history,
+        };
+        gpu.run(&[&kernel.bind(&device, "test", buffers).unwrap()]);
+
+        let layer = Layer::Linear { weights, biases: biases.row(0).to_owned() };
+        let (measured, learned) = reference::output_layer(&layer, &inputs, &targets, loss);
+        let LayerGradients::Linear { grad_weights, grad_biases } = learned else {
+            unreachable!("the output layer is linear");
+        };
+        // As in the room of the loss: relative to the size of what is rounded.
+        let grads = &measured.grad_outputs;
+        let most = grads.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        let found = gpu.read_padded(&format!("{what}: grad_sums"), &grad_sums);
+        let bound = 2e-6 * most + 5e-7 / f64::from(rows);
+        assert_close(&format!("{what}: grad_sums"), &found, grads, bound, 0.0);
+        // Inputs are not above 1; each gradient is off by that bound, and the sum by its roundings.
+        let size = grads.mapv(f64::abs).sum_axis(Axis(0));
+        let bounds = &size * 1e-6 + f64::from(rows) * bound;
+        let part = |index: usize| {
+            let [rows, columns] = [parts[index].rows(), parts[index].columns()];
+            let first = 4 * u64::from(parts[index].first_quad());
+            Matrix::padded(gradients.buffer(), first, rows, columns).unwrap()
+        };
+        let found = gpu.read_padded(&format!("{what}: grad_biases"), &part(1));
+        assert_within(&format!("{what}: grad_biases"), &found, &grad_biases, &bounds);
+        let found = gpu.read_padded(&format!("{what}: grad_weights"), &part(0));
+        let bounds = bounds.insert_axis(Axis(1));
+        let bounds = bounds.broadcast(grad_weights.raw_dim()).unwrap();
+        assert_within(&format!("{what}: grad_weights"), &found, &grad_weights, bounds);
+
+        // The eleventh step, in a history of four.
+        let history = gpu.read(&history);
+        let expected = [&measured.row_losses, &measured.row_accuracies]
+            .map(|values| values.mean().expect("a row or more"));
+        assert_close(&format!("{what}: history"), &history[4..6], &expected, 2e-6, 2e-6);
+        assert!(history[..4].iter().chain(&history[6..]).all(|&value| value == 0.0), "{what}");
+        assert_eq!(gpu.read(&step)[0].to_bits(), 11, "{what}: steps");
+    }
+
+    #[test]
+    fn matches_the_reference() {
+        for mut gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
+            for loss in Loss::ALL {
+                for shape in LAYERS {
+                    check(&mut gpu, loss, shape);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn serves_what_one_workgroup_can_hold() {
+        let gpu = TestGpu::new();
+        assert!(!OutputLayer::serves(&gpu.gpu.device, MOST_ROWS + 1, 10));
+        assert!(!OutputLayer::serves(&gpu.gpu.device, 64, 33));
+    }
+}

@@ -1,0 +1,364 @@
+use ndarray::{Array1, Array2, Axis};
+
+use super::*;
+use crate::gpu::MAX_WORKGROUPS;
+use crate::gpu::testing::{TestGpu, assert_within};
+use crate::kernels::normalize::tests::hard_columns;
+use crate::reference::{self, LayerGradients, LayerPass, Statistics};
+
+const EPSILON: f32 = 1e-5;
+
+/// Rows, columns, the next layer's columns, and features of the inputs.
+const LAYERS: [[u32; 4]; 13] = [
+    [2, 1, 1, 1],
+    [2, 3, 5, 10],
+    [3, 4, 4, 4],
+    [31, 5, 3, 4],
+    [32, 10, 31, 5],
+    [33, 31, 10, 3],
+    [60, 32, 32, 32],
+    [64, 33, 1, 65],
+    [65, 65, 33, 31],
+    [131, 10, 130, 33],
+    [1000, 3, 65, 130],
+    [1031, 130, 4, 10],
+    [2049, 17, 2, 64],
+];
+
+/// What the kernel is given.
+struct Given {
+    inputs: Array2<f64>,
+    sums: Array2<f64>,
+    gamma: Array1<f64>,
+    beta: Array1<f64>,
+    next_grad_sums: Array2<f64>,
+    next_weights: Array2<f64>,
+}
+
+fn hidden(activation: Activation, batch_norm: bool) -> Options {
+    let layer = Layer::Hidden { activation, batch_norm, epsilon: EPSILON };
+    Options { layer, is_divided: false }
+}
+
+/// What each way through the shader is compiled from.
+fn every_way() -> [Options; 7] {
+    let last = Options { layer: Layer::Last, is_divided: false };
+    let divided = |options| Options { is_divided: true, ..options };
+    [
+        last,
+        divided(last),
+        hidden(Activation::Gelu, false),
+        divided(hidden(Activation::Gelu, false)),
+        hidden(Activation::Relu, true),
+        hidden(Activation::Tanh, true),
+        divided(hidden(Activation::Tanh, true)),
+    ]
+}
+
+/// `sums`, and `next_grad_sums` and `next_weights` of which the products are exact, so that all
+/// that is compared comes after.
+fn given(gpu: &mut TestGpu, [rows, columns, next, inner]: [u32; 4]) -> Given {
+    let sums = gpu.random([rows, columns]);
+    let gamma = gpu.random_vector(columns);
+    Given {
+        inputs: gpu.coarse([rows, inner]),
+        beta: away_from_the_kink(gpu, &sums, &gamma),
+        sums,
+        gamma,
+        next_grad_sums: gpu.coarse([rows, next]),
+        next_weights: gpu.coarse([next, columns]),
+    }
+}
+
+/// Shifts with which no z̃ is so near 0 that rounding decides on which side of ReLU's kink it is.
+fn away_from_the_kink(gpu: &mut TestGpu, sums: &Array2<f64>, gamma: &Array1<f64>) -> Array1<f64> {
+    let scaled = ztilde(sums, gamma, &Array1::zeros(gamma.len()));
+    let mut shift = |column: ndarray::ArrayView1<'_, f64>| {
+        loop {
+            let beta = gpu.random_vector(1)[0];
+            if column.iter().all(|scaled| (scaled + beta).abs() > 1e-5) {
+                return beta;
+            }
+        }
+    };
+    scaled.columns().into_iter().map(&mut shift).collect()
+}
+
+/// The statistics as the GPU gets them: the mean in two floats, the variance in one.
+fn statistics(sums: &Array2<f64>) -> Statistics {
+    let Statistics { mean, variance } = reference::batch_statistics(sums);
+    Statistics { mean, variance: variance.mapv(|variance| f64::from(variance as f32)) }
+}
+
+fn ztilde(sums: &Array2<f64>, gamma: &Array1<f64>, beta: &Array1<f64>) -> Array2<f64> {
+    let Statistics { mean, variance } = statistics(sums);
+    reference::normalize(sums, &mean, &variance, gamma, beta, EPSILON.into())
+}
+
+fn row(vector: &Array1<f64>) -> Array2<f64> {
+    vector.clone().insert_axis(Axis(0))
+}
+
+fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Given) {
+    let Given { inputs, sums, gamma, beta, next_grad_sums, next_weights } = given;
+    let (activation, batch_norm, is_last) = match options.layer {
+        Layer::Last => (Activation::Identity, false, true),
+        Layer::Hidden { activation, batch_norm, .. } => (activation, batch_norm, false),
+    };
+    let [rows, columns, inner] = [inputs.nrows(), sums.ncols(), inputs.ncols()];
+    let what = format!("{:?}, {options:?}, {rows} × {columns} × {inner}", kernel.core);
+    let grad_outputs = reference::matmul(next_grad_sums.view(), next_weights.view());
+    let statistics = statistics(sums);
+
+    // The weights themselves are not read.
+    let weights = Array2::from_elem([columns, inner], f64::NAN);
+    let (parameters, parts) = gpu.upload_packed(&[next_weights, &weights, &row(gamma), &row(beta)]);
+    let slabs = if options.is_divided { rows.div_ceil(50).min(5) as u32 } else { 1 };
+    let gradients = gpu.garbage([slabs, parameters.columns()]);
+    let grad_sums = match is_last {
+        true => gpu.upload_padded(&grad_outputs),
+        false => gpu.garbage([rows as u32, columns as u32]),
+    };
+    let Statistics { mean, variance } = &statistics;
+    let center = mean.mapv(|mean| f64::from(mean as f32));
+    let on_gpu = ndarray::stack![Axis(0), center, mean - &center, *variance];
+    let needed = statistics_rows(kernel.core, rows as u32, options.is_divided) as usize;
+    let chunks = Array2::from_elem([needed - 3, columns], f64::NAN);
+    let on_gpu = ndarray::concatenate![Axis(0), on_gpu, chunks];
+    let on_gpu = [sums, &on_gpu].map(|matrix| gpu.upload_filled_up(matrix, f32::NAN));
+    let next_on_gpu = gpu.upload_padded(next_grad_sums);
+    let hidden = (!is_last).then_some(Hidden {
+        next_grad_sums: &next_on_gpu,
+        next_weights: &parts[0],
+        sums: &on_gpu[0],
+    });
+    let buffers = Buffers {
+        inputs: &gpu.upload_padded(inputs),
+        parameters: &parameters,
+        weights: &parts[1],
+        vectors: [&parts[2], &parts[if batch_norm { 3 } else { 2 }]],
+        hidden,
+        grad_sums: &grad_sums,
+        gradients: &gradients,
+        statistics: (batch_norm || options.is_divided).then_some(&on_gpu[1]),
+    };
+    let dispatches = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
+    gpu.run(&dispatches.iter().collect::<Vec<_>>());
+
+    let layer = if batch_norm {
+        let [gamma, beta] = [gamma.clone(), beta.clone()];
+        let [running_mean, running_var] = [mean.clone(), variance.clone()];
+        reference::Layer::Normalized { weights, gamma, beta, running_mean, running_var, batches: 0 }
+    } else {
+        reference::Layer::Linear { weights, biases: gamma.clone() }
+    };
+    let ztilde = if batch_norm { ztilde(sums, gamma, beta) } else { sums.clone() };
+    let grad_ztilde = reference::activate_backward(&ztilde, &grad_outputs, activation);
+    let bounds = Bounds::new(&grad_outputs, &grad_ztilde, &statistics, gamma, options);
+    let seen = LayerPass {
+        inputs: inputs.clone(),
+        sums: sums.clone(),
+        statistics: batch_norm.then_some(statistics),
+        ztilde,
+    };
+    let (expected, learned) =
+        reference::layer_backward(&layer, &seen, &grad_outputs, activation, EPSILON.into());
+    let found = gpu.read_padded(&format!("{what}: grad_sums"), &grad_sums);
+    let per_row = bounds.grad_sums.broadcast([rows, columns]).expect("a bound per column");
+    assert_within(&format!("{what}: grad_sums"), &found, &expected, per_row);
+
+    let part = |slab: u32, index: usize| {
+        let first = slab * parameters.columns() / 4 + parts[index].first_quad();
+        let [rows, columns] = [parts[index].rows(), parts[index].columns()];
+        Matrix::padded(gradients.buffer(), 4 * u64::from(first), rows, columns).unwrap()
+    };
+    // Of the weights, each slab has a share.
+    let used = rows.div_ceil(slab(rows as u32, &gradients) as usize) as u32;
+    let compare = |name: &str, index: usize, expected: &Array2<f64>, bounds: &Array1<f64>| {
+        let what = format!("{what}: {name}");
+        let bounds = bounds.view().insert_axis(Axis(1));
+        let bounds = bounds.broadcast(expected.raw_dim()).expect("a bound per column");
+        let slabs = if name == "grad_weights" { used } else { 1 };
+        let shares = (0..slabs).map(|slab| gpu.read_padded(&what, &part(slab, index)));
+        let add = |a: Vec<f32>, b: Vec<f32>| a.into_iter().zip(b).map(|(a, b)| a + b).collect();
+        let found = shares.reduce(add).expect("one slab or more");
+        assert_within(&what, &found, expected, bounds);
+    };
+    let per_column = |vector: &Array1<f64>| vector.clone().insert_axis(Axis(1));
+    let unwritten = match &learned {
+        LayerGradients::Linear { grad_weights, grad_biases } => {
+            compare("grad_weights", 1, grad_weights, &bounds.grad_weights);
+            compare("grad_biases", 2, &per_column(grad_biases), &bounds.grad_beta);
+            &[0, 3][..]
+        }
+        LayerGradients::Normalized { grad_weights, grad_gamma, grad_beta } => {
+            compare("grad_weights", 1, grad_weights, &bounds.grad_weights);
+            compare("grad_gamma", 2, &per_column(grad_gamma), &bounds.grad_gamma);
+            compare("grad_beta", 3, &per_column(grad_beta), &bounds.grad_beta);
+            &[0][..]
+        }
+    };
+    for &index in unwritten {
+        let found = gpu.read_all(&part(0, index));
+        assert!(found.iter().all(|value| value.is_nan()), "{what}: other gradients changed");
+    }
+}
+
+/// How far off the gradients of each column may be.
+struct Bounds {
+    grad_sums: Array1<f64>,
+    grad_gamma: Array1<f64>,
+    /// Or of the biases.
+    grad_beta: Array1<f64>,
+    grad_weights: Array1<f64>,
+}
+
+impl Bounds {
+    /// Against what the gradients are made of. Inputs are not above 1.
+    fn new(
+        grad_outputs: &Array2<f64>,
+        grad_ztilde: &Array2<f64>,
+        statistics: &Statistics,
+        gamma: &Array1<f64>,
+        options: Options,
+    ) -> Self {
+        let rows = grad_outputs.nrows() as f64;
+        let size = grad_outputs.mapv(f64::abs).sum_axis(Axis(0));
+        let most = |matrix: &Array2<f64>| {
+            matrix.map_axis(Axis(0), |column| column.fold(0.0, |most: f64, x| most.max(x.abs())))
+        };
+        // Of the activation's slope; those of ReLU and identity are exact.
+        let slope = match options.layer {
+            Layer::Hidden { activation: Activation::Gelu | Activation::Tanh, .. } => 2e-6,
+            _ => 0.0,
+        };
+        let from_slopes = slope * most(grad_outputs);
+        let Layer::Hidden { batch_norm: true, .. } = options.layer else {
+            let [grad_gamma, grad_beta] = [size.clone(), 1e-6 * &size];
+            let grad_weights = rows * &from_slopes + 2e-6 * size;
+            return Self { grad_sums: from_slopes, grad_gamma, grad_beta, grad_weights };
+        };
+        let center = grad_ztilde.sum_axis(Axis(0)) / rows;
+        let centered = grad_ztilde - &center;
+        let spread = centered.mapv(f64::abs).sum_axis(Axis(0));
+        let inverse_std = statistics.variance.mapv(|x| (x + f64::from(EPSILON)).sqrt().recip());
+        let scale = gamma.mapv(f64::abs) * inverse_std;
+        // Two floats hold 48 bits of the mean that is taken out, less what a tile's sum rounds.
+        let grad_sums =
+            &scale * (1e-5 * most(&centered) + from_slopes + 1e-13 * center.mapv(f64::abs));
+        Self {
+            // The last part: `center`'s rounding times that of the mean of `normalized`.
+            grad_gamma: 3e-6 * &spread + slope * &size + 1e-14 * &size,
+            // A sum of as many terms as there are rows, whose roundings mostly cancel.
+            grad_beta: 1e-6 * size,
+            grad_weights: rows * &grad_sums + 2e-6 * scale * spread,
+            grad_sums,
+        }
+    }
+}
+
+/// One on each core.
+fn gpus() -> [TestGpu; 2] {
+    [TestGpu::new(), TestGpu::with_subgroups()]
+}
+
+#[test]
+fn matches_the_reference() {
+    for mut gpu in gpus() {
+        for options in every_way() {
+            let kernel = LayerBackward::new(&gpu.gpu.device, options).unwrap();
+            for shape in LAYERS {
+                let given = given(&mut gpu, shape);
+                check(&mut gpu, &kernel, options, &given);
+            }
+        }
+    }
+}
+
+/// Hard sums with easy gradients; then gradients with means that are large against their deviations,
+/// on easy sums. Through identity weights, so that `next_grad_sums` are the gradients of the outputs.
+#[test]
+fn hard_columns_keep_their_digits() {
+    for mut gpu in gpus() {
+        let whole = hidden(Activation::Identity, true);
+        let ways = [whole, Options { is_divided: true, ..whole }]
+            .map(|options| (LayerBackward::new(&gpu.gpu.device, options).unwrap(), options));
+        let rows = [2, 3, 33, 60, 1000, 20_000];
+        for (rows, (kernel, options)) in
+            rows.into_iter().flat_map(|rows| ways.iter().map(move |way| (rows, way)))
+        {
+            let hard = hard_columns(&mut gpu, rows);
+            let columns = hard.ncols();
+            let easy = given(&mut gpu, [rows, columns as u32, columns as u32, 3]);
+            let next_weights = Array2::eye(columns);
+            let sums = hard.clone();
+            check(&mut gpu, kernel, *options, &Given { sums, next_weights, ..easy });
+
+            let easy = given(&mut gpu, [rows, columns as u32, columns as u32, 3]);
+            let next_weights = Array2::eye(columns);
+            let next_grad_sums = hard.mapv(|value| value.clamp(-1e6, 1e6));
+            check(&mut gpu, kernel, *options, &Given { next_grad_sums, next_weights, ..easy });
+        }
+    }
+}
+
+/// On the core that the adapter likes: a software one takes ten times as long with the other.
+#[test]
+fn walks_more_strips_than_workgroups() {
+    let mut gpu = TestGpu::with_subgroups();
+    let options = hidden(Activation::Tanh, true);
+    let kernel = LayerBackward::new(&gpu.gpu.device, options).unwrap();
+    let columns = 4 * kernel.core.tile()[1] * MAX_WORKGROUPS + 5;
+    let given = given(&mut gpu, [2, columns, 1, 1]);
+    check(&mut gpu, &kernel, options, &given);
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_errors() {
+    let gpu = TestGpu::new();
+    let kernel = LayerBackward::new(&gpu.gpu.device, hidden(Activation::Tanh, true)).unwrap();
+    let [inputs, grad_sums, next_grad_sums] =
+        [[5, 3], [5, 6], [5, 2]].map(|shape| gpu.garbage(shape));
+    let [statistics, wrong] = [[3, 6], [2, 7]].map(|shape| gpu.garbage(shape));
+    let matrices = [[6, 3], [2, 6], [1, 6]].map(|[rows, columns]| Array2::zeros([rows, columns]));
+    let (parameters, parts) = gpu.upload_packed(&matrices.each_ref());
+    let gradients = gpu.garbage([1, parameters.columns()]);
+    let hidden =
+        Hidden { next_grad_sums: &next_grad_sums, next_weights: &parts[1], sums: &grad_sums };
+    let right = Buffers {
+        inputs: &inputs,
+        parameters: &parameters,
+        weights: &parts[0],
+        vectors: [&parts[2]; 2],
+        hidden: Some(hidden),
+        grad_sums: &grad_sums,
+        gradients: &gradients,
+        statistics: Some(&statistics),
+    };
+    kernel.bind(&gpu.gpu.device, "test", right).unwrap();
+    let with = |hidden| Buffers { hidden: Some(hidden), ..right };
+    let dense = gpu.zeros([5, 6]);
+    let refused = [
+        (Buffers { inputs: &wrong, ..right }, "inputs is 2 × 7, but 2 × 3 is needed"),
+        (Buffers { grad_sums: &wrong, ..right }, "grad_sums is 2 × 7, but 5 × 6 is needed"),
+        (
+            Buffers { vectors: [&parts[2], &wrong], ..right },
+            "gamma, beta or the biases is 2 × 7, but 1 × 6 is needed",
+        ),
+        (
+            with(Hidden { next_grad_sums: &wrong, ..hidden }),
+            "next_grad_sums is 2 × 7, but 5 × 2 is needed",
+        ),
+        (
+            with(Hidden { next_weights: &wrong, ..hidden }),
+            "next_weights is 2 × 7, but 2 × 6 is needed",
+        ),
+        (with(Hidden { sums: &wrong, ..hidden }), "sums is 2 × 7, but 5 × 6 is needed"),
+        (Buffers { statistics: Some(&wrong), ..right }, "statistics is 2 × 7, but 3 × 6 is needed"),
+        (Buffers { grad_sums: &dense, ..right }, "grad_sums's rows of 6 values start 6 apart"),
+    ];
+    for (buffers, expected) in refused {
+        let error = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("layer_backward: {expected}")), "{error}");
+    }
+}

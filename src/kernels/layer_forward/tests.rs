@@ -1,0 +1,267 @@
+use ndarray::{Array1, Array2, Axis};
+
+use super::*;
+use crate::gpu::MAX_WORKGROUPS;
+use crate::gpu::testing::{TestGpu, assert_close, assert_within};
+use crate::kernels::normalize::tests::hard_columns;
+use crate::reference::{self, Layer, Statistics};
+
+/// Rows, columns, and features of the inputs.
+const LAYERS: [[u32; 3]; 15] = [
+    [2, 1, 1],
+    [2, 130, 4],
+    [3, 3, 5],
+    [3, 4, 4],
+    [31, 5, 3],
+    [32, 10, 1],
+    [33, 31, 10],
+    [60, 32, 31],
+    [63, 4, 32],
+    [64, 64, 33],
+    [65, 33, 65],
+    [131, 65, 130],
+    [1000, 3, 3],
+    [1031, 130, 5],
+    [2049, 10, 17],
+];
+
+fn options(normalization: Normalization, activation: Activation, keeps_sums: bool) -> Options {
+    let is_divided = false;
+    Options { normalization, activation, keeps_sums, is_divided, epsilon: 1e-5, momentum: 0.1 }
+}
+
+/// What each way through the shader is compiled from.
+fn every_way() -> [Options; 5] {
+    [
+        options(Normalization::None, Activation::Relu, true),
+        // Of zeros in its place, the sigmoid makes halves.
+        options(Normalization::None, Activation::Sigmoid, false),
+        options(Normalization::Running, Activation::Gelu, false),
+        options(Normalization::Batch, Activation::Tanh, true),
+        Options { is_divided: true, ..options(Normalization::Batch, Activation::Tanh, true) },
+    ]
+}
+
+/// A layer with numbers of which the sums are exact, so that all that is compared comes after.
+fn layer(gpu: &mut TestGpu, options: Options, [columns, inner]: [u32; 2]) -> Layer {
+    let weights = gpu.coarse([columns, inner]);
+    let mut vector = || gpu.coarse([1, columns]).row(0).to_owned();
+    match options.normalization {
+        Normalization::None => Layer::Linear { weights, biases: vector() },
+        _ => Layer::Normalized {
+            weights,
+            gamma: vector(),
+            beta: vector(),
+            running_mean: vector(),
+            running_var: vector().mapv(|value| value.abs() + 1.0 / 64.0),
+            batches: 0,
+        },
+    }
+}
+
+fn check_layer(gpu: &mut TestGpu, kernel: &LayerForward, [rows, columns, inner]: [u32; 3]) {
+    let layer = layer(gpu, kernel.options, [columns, inner]);
+    let inputs = gpu.coarse([rows, inner]);
+    // ẑ reaches 100 here; its roundings, that of the sum with beta, and the activation's.
+    check(gpu, kernel, &inputs, &layer, [5e-6, 2e-6]);
+}
+
+/// The outputs are within `absolute` plus `relative` times their size.
+fn check(
+    gpu: &mut TestGpu,
+    kernel: &LayerForward,
+    inputs: &Array2<f64>,
+    layer: &Layer,
+    [absolute, relative]: [f64; 2],
+) {
+    let Options { normalization, activation, keeps_sums, is_divided, epsilon, momentum } =
+        kernel.options;
+    let [rows, columns] = [inputs.nrows() as u32, layer.weights().nrows() as u32];
+    let core = kernel.core;
+    let what = format!(
+        "{core:?}, {normalization:?}, divided {is_divided}, {rows} × {columns} × {}",
+        inputs.ncols()
+    );
+    let row = |vector: &Array1<f64>| vector.clone().insert_axis(Axis(0));
+    let (vectors, running) = match layer {
+        Layer::Linear { biases, .. } => ([biases; 2], None),
+        Layer::Normalized { gamma, beta, running_mean, running_var, .. } => {
+            ([gamma, beta], Some([running_mean, running_var]))
+        }
+    };
+    let [gamma, beta] = vectors.map(row);
+    let (parameters, parts) = gpu.upload_packed(&[layer.weights(), &gamma, &beta]);
+    let on_gpu =
+        running.map(|running| running.map(|vector| gpu.upload_filled_up(&row(vector), f32::NAN)));
+    let is_batch = normalization == Normalization::Batch;
+    let statistics =
+        is_batch.then(|| gpu.garbage([statistics_rows(core, rows, is_divided), columns]));
+    let sums = keeps_sums.then(|| gpu.garbage([rows, columns]));
+    let outputs = gpu.garbage([rows, columns]);
+    let buffers = Buffers {
+        inputs: &gpu.upload_padded(inputs),
+        parameters: &parameters,
+        weights: &parts[0],
+        vectors: [&parts[1], &parts[2]],
+        running: on_gpu.as_ref().map(|running| running.each_ref()),
+        statistics: statistics.as_ref(),
+        sums: sums.as_ref(),
+        outputs: &outputs,
+    };
+    let dispatches = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
+    gpu.run(&dispatches.iter().collect::<Vec<_>>());
+
+    let known = running.filter(|_| !is_batch);
+    let known =
+        known.map(|[mean, variance]| Statistics { mean: mean.clone(), variance: variance.clone() });
+    let (seen, expected) =
+        reference::layer_forward(layer, inputs, known, activation, epsilon.into());
+    let found = gpu.read_padded(&format!("{what}: outputs"), &outputs);
+    assert_close(&format!("{what}: outputs"), &found, &expected, absolute, relative);
+    if let Some(sums) = &sums {
+        let expected = if is_batch { &seen.sums } else { &seen.ztilde };
+        assert_close(&format!("{what}: sums"), &gpu.read_inside(sums), expected, 0.0, 0.0);
+    }
+    if let Some((running, on_gpu)) = running.zip(on_gpu) {
+        let mut moved = running.map(Array1::clone);
+        let mut bounds = [Array1::zeros(columns as usize), Array1::zeros(columns as usize)];
+        if let (Some(expected), Some(statistics)) = (&seen.statistics, &statistics) {
+            assert_statistics(gpu, &what, expected, statistics);
+            let [mean, var] = &mut moved;
+            expected.move_running(rows as usize, momentum.into(), mean, var);
+            // Old and new may cancel: the rounding is that of the larger one. The batch's mean is
+            // as exact as its deviation asks for.
+            let size = running[0].mapv(f64::abs) + expected.mean.mapv(f64::abs);
+            let deviation = expected.variance.mapv(f64::sqrt);
+            bounds = [3e-7 * size + 1e-7 * deviation, 2e-6 * &moved[1] + 1e-37];
+        }
+        for index in 0..2 {
+            let what = format!("{what}: {}", ["running_mean", "running_var"][index]);
+            let found = gpu.read_inside(&on_gpu[index]);
+            assert_within(&what, &found, &moved[index], &bounds[index]);
+        }
+    }
+}
+
+fn assert_statistics(gpu: &TestGpu, what: &str, expected: &Statistics, found: &Matrix) {
+    let Statistics { mean, variance } = expected;
+    let found = gpu.read_inside(&found.slice(0, 3).unwrap());
+    let (mean_found, variance_found) = found.split_at(2 * mean.len());
+    let (center, rest) = mean_found.split_at(mean.len());
+    // The mean is as exact as it needs to be: against the deviation, not against itself.
+    let bounds = 1e-6 * variance.mapv(f64::sqrt) + 1e-14 * mean.mapv(f64::abs) + 1e-38;
+    for (column, (&center, &rest)) in center.iter().zip(rest).enumerate() {
+        let found = f64::from(center) + f64::from(rest);
+        let error = (found - mean[column]).abs();
+        let is_close = error <= bounds[column];
+        assert!(is_close, "{what}: mean of column {column} is {found}, not {}", mean[column]);
+    }
+    // Squares below the smallest normal float (1e-38) may count as zero.
+    assert_close(&format!("{what}: variance"), variance_found, variance, 1e-37, 2e-6);
+}
+
+/// One on each core.
+fn gpus() -> [TestGpu; 2] {
+    [TestGpu::new(), TestGpu::with_subgroups()]
+}
+
+#[test]
+fn matches_the_reference() {
+    for mut gpu in gpus() {
+        for options in every_way() {
+            let kernel = LayerForward::new(&gpu.gpu.device, options).unwrap();
+            for shape in LAYERS {
+                check_layer(&mut gpu, &kernel, shape);
+            }
+        }
+    }
+}
+
+/// Through identity weights, so that the sums are the hard columns.
+#[test]
+fn hard_columns_normalize_within_1e_5() {
+    for mut gpu in gpus() {
+        let options = options(Normalization::Batch, Activation::Identity, true);
+        let [whole, divided] = [false, true].map(|is_divided| {
+            LayerForward::new(&gpu.gpu.device, Options { is_divided, ..options }).unwrap()
+        });
+        for rows in [2, 3, 33, 60, 1000, 20_000] {
+            let inputs = hard_columns(&mut gpu, rows);
+            let columns = inputs.ncols();
+            let layer = Layer::Normalized {
+                weights: Array2::eye(columns),
+                gamma: Array1::ones(columns),
+                beta: Array1::zeros(columns),
+                running_mean: Array1::zeros(columns),
+                running_var: Array1::ones(columns),
+                batches: 0,
+            };
+            for kernel in [&whole, &divided] {
+                check(&mut gpu, kernel, &inputs, &layer, [1e-5, 0.0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn walks_more_tiles_than_workgroups() {
+    for mut gpu in gpus() {
+        let [_, _, running, batch, divided] =
+            every_way().map(|options| LayerForward::new(&gpu.gpu.device, options).unwrap());
+        let [tile_rows, tile_quads] = batch.core.tile();
+        let columns = 4 * tile_quads * MAX_WORKGROUPS + 5;
+        check_layer(&mut gpu, &batch, [2, columns, 1]);
+        check_layer(&mut gpu, &divided, [2, columns, 1]);
+        let rows = tile_rows * MAX_WORKGROUPS + 5;
+        check_layer(&mut gpu, &running, [rows, 2, 1]);
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_errors() {
+    let gpu = TestGpu::new();
+    let options = options(Normalization::Batch, Activation::Tanh, true);
+    let kernel = LayerForward::new(&gpu.gpu.device, options).unwrap();
+    let [inputs, weights, outputs] = [[5, 3], [6, 3], [5, 6]].map(|shape| gpu.garbage(shape));
+    let [vector, statistics, wrong] = [[1, 6], [3, 6], [2, 7]].map(|shape| gpu.garbage(shape));
+    let right = Buffers {
+        inputs: &inputs,
+        parameters: &weights,
+        weights: &weights,
+        vectors: [&vector; 2],
+        running: Some([&vector; 2]),
+        statistics: Some(&statistics),
+        sums: Some(&outputs),
+        outputs: &outputs,
+    };
+    kernel.bind(&gpu.gpu.device, "test", right).unwrap();
+    let dense = gpu.zeros([5, 6]);
+    let refused = [
+        (Buffers { inputs: &wrong, ..right }, "inputs is 2 × 7, but 2 × 3 is needed"),
+        (Buffers { outputs: &wrong, ..right }, "outputs is 2 × 7, but 5 × 6 is needed"),
+        (
+            Buffers { vectors: [&vector, &wrong], ..right },
+            "gamma, beta or the biases is 2 × 7, but 1 × 6 is needed",
+        ),
+        (
+            Buffers { running: Some([&wrong, &vector]), ..right },
+            "running_mean is 2 × 7, but 1 × 6 is needed",
+        ),
+        (
+            Buffers { running: Some([&vector, &wrong]), ..right },
+            "running_var is 2 × 7, but 1 × 6 is needed",
+        ),
+        (Buffers { statistics: Some(&wrong), ..right }, "statistics is 2 × 7, but 3 × 6 is needed"),
+        (Buffers { sums: Some(&wrong), ..right }, "sums is 2 × 7, but 5 × 6 is needed"),
+        (Buffers { outputs: &dense, ..right }, "outputs's rows of 6 values start 6 apart"),
+    ];
+    for (buffers, expected) in refused {
+        let error = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("layer_forward: {expected}")), "{error}");
+    }
+
+    let [inputs, outputs] = [[1, 3], [1, 6]].map(|shape| gpu.garbage(shape));
+    let row = Buffers { inputs: &inputs, sums: Some(&outputs), outputs: &outputs, ..right };
+    let error = kernel.bind(&gpu.gpu.device, "test", row).unwrap_err();
+    assert!(matches!(error, Error::BatchTooSmall { rows: 1 }), "{error}");
+}
