@@ -245,13 +245,13 @@ fn what_is_too_large_for_the_device_is_refused() {
         let parts = ["parameters", "max_storage_buffer_binding_size", "134217728"];
         assert_refused(network, &[&parts[..], &[&needed.to_string()]].concat());
     }
-    // Four rows of the hidden layer's 6 floats more than fit.
+    // A row of the hidden layer's 6 floats, filled up to 8, more than fit.
     let trainer = |batch_size| {
         let options = TrainerOptions { batch_size, ..options(Loss::MeanSquaredError) };
         Trainer::new(app.network(), options)
     };
-    let parts = ["5592409 × 6", "134217816", "max_storage_buffer_binding_size", "134217728"];
-    assert_refused(trainer(5_592_409), &parts);
+    let parts = ["4194305 × 8", "134217760", "max_storage_buffer_binding_size", "134217728"];
+    assert_refused(trainer(4_194_305), &parts);
     assert_refused(trainer(u32::MAX), &["4294967295", "134217728"]);
     app.assert_silent();
 }
@@ -267,7 +267,7 @@ fn buffers_that_do_not_fit_are_refused() {
         };
         let parts = ["the buffer of inputs", "31 values", "32 are needed", "8 × 4"];
         refused(&app.buffer(31, BOTH), &classes, &parts);
-        let parts = ["the buffer of targets", "7 values", "8 are needed", "1 × 8"];
+        let parts = ["the buffer of targets", "7 values", "8 are needed", "8 × 1"];
         refused(&inputs, &app.buffer(7, BOTH), &parts);
         let parts = ["the buffer of inputs", "COPY_SRC"];
         refused(&app.buffer(32, BufferUsages::STORAGE), &classes, &parts);
