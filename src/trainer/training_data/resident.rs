@@ -21,9 +21,14 @@ pub(super) struct Resident {
     gather_remainder: Vec<Dispatch>,
 }
 
-/// A matrix of the data set, in as many parts as it takes to keep each within a binding. Each comes
-/// with the number of its first row.
-type Parts = Vec<(u32, Matrix)>;
+/// Some rows of the data set.
+#[derive(Debug)]
+struct Part {
+    /// The number of the first one.
+    first_row: u32,
+    inputs: Matrix,
+    targets: Matrix,
+}
 
 impl Resident {
     /// Copies a data set to the GPU that fits the trainer; an epoch's last batch may have fewer rows.
@@ -32,16 +37,8 @@ impl Resident {
         let gpu = network.gpu();
         let rows = dataset.rows();
         let order = gpu.matrix("data/order", 1, rows.checked_add(1).ok_or_else(too_many_rows)?)?;
-        let inputs = dataset.inputs().as_standard_layout();
-        let inputs = inputs.as_slice().expect("the standard layout is a slice");
-        let inputs = upload_parts(gpu, "data/inputs", inputs, network.inputs())?;
-        let targets = match dataset.targets() {
-            Targets::Classes(classes) => upload_parts(gpu, "data/targets", classes, 1)?,
-            Targets::Values(values) => {
-                upload_parts(gpu, "data/targets", values, network.outputs())?
-            }
-        };
-        let gather = |rows| bind_gather(trainer, &order, &inputs, &targets, rows);
+        let parts = upload_parts(gpu, dataset)?;
+        let gather = |rows| bind_gather(trainer, &order, &parts, rows);
         // An epoch of one smaller batch has no full one.
         let has_full = rows >= options.batch_size;
         Ok(Self {
@@ -98,51 +95,56 @@ fn too_many_rows() -> Error {
 fn bind_gather(
     trainer: &Trainer,
     order: &Matrix,
-    inputs: &Parts,
-    targets: &Parts,
+    parts: &[Part],
     rows: u32,
 ) -> Result<Vec<Dispatch>> {
     let Trainer { network, options, gather, memory, .. } = trainer;
-    let batch_inputs = memory.batch.inputs.slice(0, rows)?;
-    let batch_targets = memory.batch.targets.reshape(rows, targets[0].1.columns())?;
-    let mut dispatches = Vec::new();
-    for (parts, outputs) in [(inputs, &batch_inputs), (targets, &batch_targets)] {
-        for (part_first_row, part) in parts {
-            let buffers = gather_rows::Buffers {
-                step: &memory.step,
-                order,
-                part,
-                part_first_row: *part_first_row,
-                outputs,
-                batch_size: options.batch_size,
-            };
-            dispatches.push(gather.bind(&network.gpu().device, "data", buffers)?);
-        }
-    }
-    Ok(dispatches)
+    let bind = |Part { first_row, inputs, targets }: &Part| {
+        let buffers = gather_rows::Buffers {
+            step: &memory.step,
+            order,
+            inputs,
+            targets,
+            part_first_row: *first_row,
+            batch_inputs: &memory.batch.inputs.slice(0, rows)?,
+            batch_targets: &memory.batch.targets.slice(0, rows)?,
+            batch_size: options.batch_size,
+        };
+        gather.bind(&network.gpu().device, "data", buffers)
+    };
+    parts.iter().map(bind).collect()
 }
 
-/// Copies rows into as many buffers as it takes to keep each within a binding.
-fn upload_parts<T: bytemuck::NoUninit>(
-    gpu: &Gpu,
-    label: &str,
-    values: &[T],
-    columns: u32,
-) -> Result<Parts> {
+/// Copies a data set to the GPU, in as many parts as it takes to keep each within a binding.
+fn upload_parts(gpu: &Gpu, dataset: &Dataset) -> Result<Vec<Part>> {
     let limits = gpu.device.limits();
     let bytes = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+    let inputs = dataset.inputs().as_standard_layout();
+    let inputs = inputs.as_slice().expect("the standard layout is a slice");
+    let features = dataset.features();
+    let rows = dataset.rows();
+    let (targets, target_columns) = match dataset.targets() {
+        Targets::Classes(classes) => (bytemuck::cast_slice::<_, u32>(classes), 1),
+        Targets::Values(values) => (bytemuck::cast_slice(values), values.len() as u32 / rows),
+    };
+    let widest = features.max(target_columns);
     // One row that does not fit is an error, which making its matrix tells.
-    let rows = (bytes / (4 * u64::from(columns))).max(1) as usize;
-    let mut first_row = 0;
-    values
-        .chunks(rows * columns as usize)
-        .map(|chunk| {
-            let part_rows = (chunk.len() / columns as usize) as u32;
-            let part = gpu.matrix(label, part_rows, columns)?;
-            gpu.write(part.buffer(), 0, chunk)?;
-            let first = first_row;
-            first_row += part_rows;
-            Ok((first, part))
+    let most_rows = (bytes / (4 * u64::from(widest))).clamp(1, u32::MAX.into()) as u32;
+    (0..rows)
+        .step_by(most_rows as usize)
+        .map(|first_row| {
+            let part_rows = most_rows.min(rows - first_row);
+            let part_inputs = gpu.matrix("data/inputs", part_rows, features)?;
+            let part_targets = gpu.matrix("data/targets", part_rows, target_columns)?;
+            gpu.write(part_inputs.buffer(), 0, rows_of(inputs, first_row, part_rows, features))?;
+            let values = rows_of(targets, first_row, part_rows, target_columns);
+            gpu.write(part_targets.buffer(), 0, values)?;
+            Ok(Part { first_row, inputs: part_inputs, targets: part_targets })
         })
         .collect()
+}
+
+fn rows_of<T>(values: &[T], first: u32, rows: u32, columns: u32) -> &[T] {
+    let columns = columns as usize;
+    &values[first as usize * columns..][..rows as usize * columns]
 }
