@@ -5,6 +5,7 @@ mod step;
 mod training_data;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use wgpu::{Buffer, BufferUsages, CommandEncoder, ComputePassDescriptor};
 
@@ -34,6 +35,9 @@ const STEPS_PER_SUBMISSION: u64 = 64;
 /// How many submissions [`Trainer::epoch`] has on the way: the GPU works on one while the next waits in
 /// its queue, and the CPU records the one after that or looks at the one before.
 const SUBMISSIONS_IN_FLIGHT: usize = 3;
+
+/// What helps where a device cannot hold a data set.
+const STREAM: &str = "Trainer::stream would keep the data set on the CPU";
 
 /// Trains a network: gradients, the optimizer's state, and the matrices of a batch.
 ///
@@ -209,26 +213,55 @@ impl Trainer {
         Ok(())
     }
 
-    /// Copies a data set to the GPU, to train on it there.
+    /// Copies a data set to the GPU, to train on it there. One that is too large for that can be
+    /// [streamed](Trainer::stream).
     ///
     /// # Errors
     ///
     /// [`Error::Length`] if its features or targets do not fit the network, [`Error::Targets`] or
     /// [`Error::Class`] if they do not fit the loss, [`Error::BatchTooSmall`] if an epoch's last batch
-    /// would have one row, and what wgpu reports.
+    /// would have one row, [`Error::OutOfMemory`] or [`Error::TooLarge`] if the device cannot hold it,
+    /// and what else wgpu reports.
     pub fn upload(&self, dataset: &Dataset) -> Result<TrainingData> {
-        TrainingData::new(self, dataset)
+        TrainingData::resident(self, dataset).map_err(|error| match error {
+            Error::OutOfMemory(message) => Error::OutOfMemory(format!("{message} ({STREAM})")),
+            Error::TooLarge { what, needed, limit, allowed } => {
+                Error::TooLarge { what: format!("{what} ({STREAM})"), needed, limit, allowed }
+            }
+            other => other,
+        })
+    }
+
+    /// Keeps a data set on the CPU, to train on it by the batch: for one that the GPU cannot hold, or
+    /// need not. The steps are those on [uploaded](Trainer::upload) data, to the bit.
+    ///
+    /// The rows of each submission are gathered while the GPU computes the ones before, in one of three
+    /// windows, each of at most 16 MiB, or one batch where that is more. The windows are in memory that
+    /// the CPU and the GPU share; there is nothing else, however large the data set is.
+    ///
+    /// Takes a `Dataset`, or an `Arc` of one that others use as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trainer::upload`]; [`Error::TooLarge`] only if a batch, with its targets, is larger than the
+    /// device's `max_buffer_size`.
+    pub fn stream(&self, dataset: impl Into<Arc<Dataset>>) -> Result<TrainingData> {
+        TrainingData::streamed(self, dataset.into())
     }
 
     /// Trains on the next `steps` mini-batches, going on with the next epoch where one ends. Submits,
-    /// in as many pieces as it takes to keep each one short; does not wait.
+    /// in as many pieces as it takes to keep each one short.
+    ///
+    /// On uploaded data it does not wait. On streamed data it waits natively, once the three windows are
+    /// on their way to the GPU, until that is done with the oldest. In a browser nothing can wait: a new
+    /// window is made there.
     ///
     /// Steps that were encoded before must have been submitted: the place in the epoch is counted on the
     /// GPU. To keep the GPU's queue short as well, wait for [`Trainer::metrics`] now and then.
     ///
     /// # Errors
     ///
-    /// [`Error::OtherTrainer`] if another trainer uploaded the data, and what wgpu reports.
+    /// [`Error::OtherTrainer`] if the data belongs to another trainer, and what wgpu reports.
     pub fn train(&mut self, data: &mut TrainingData, steps: u32) -> Result<()> {
         if !data.belongs_to(&self.memory.batch.inputs) {
             return Err(Error::OtherTrainer);
@@ -236,18 +269,12 @@ impl Trainer {
         let mut left = steps;
         while left > 0 {
             data.prepare(self.network.gpu(), self.steps)?;
-            let count = left.min(data.steps_left()).min(self.steps_per_submission());
+            let count = left.min(data.steps_left()).min(self.steps_per_submission_of(data));
             self.write_rates(count.into())?;
-            let batches = data.batches(count, &self.step);
-            self.network.gpu().submit("ztilde/train", |encoder| {
-                let mut pass = begin_pass(encoder);
-                for dispatch in batches.clone().flat_map(|batch| batch.dispatches()) {
-                    dispatch.encode(&mut pass);
-                }
-            })?;
-            let rows: Vec<u32> = batches.map(|batch| batch.rows).collect();
-            rows.into_iter().for_each(|rows| self.count_step(rows));
-            data.advance(count);
+            data.submit(self.network.gpu(), count, &self.step)?;
+            for _ in 0..count {
+                self.count_step(data.advance());
+            }
             left -= count;
         }
         Ok(())
@@ -267,7 +294,7 @@ impl Trainer {
         let mut in_flight = VecDeque::new();
         while epoch.steps < steps {
             while submitted < steps && in_flight.len() < SUBMISSIONS_IN_FLIGHT {
-                let count = (steps - submitted).min(self.steps_per_submission());
+                let count = (steps - submitted).min(self.steps_per_submission_of(data));
                 self.train(data, count)?;
                 in_flight.push_back(self.metrics(count));
                 submitted += count;
@@ -373,6 +400,10 @@ impl Trainer {
         self.rows[(self.steps % u64::from(HISTORY)) as usize] = rows;
         self.steps += 1;
         self.network.count_batch();
+    }
+
+    fn steps_per_submission_of(&self, data: &TrainingData) -> u32 {
+        self.steps_per_submission().min(data.steps_per_submission())
     }
 
     fn steps_per_submission(&self) -> u32 {

@@ -1,5 +1,6 @@
 //! Batches of thousands of rows against the f64 reference: on most devices their rows are divided among
-//! workgroups, in chunks whose statistics are joined, and in slabs whose gradients are added up.
+//! workgroups, in chunks whose statistics are joined, and in slabs whose gradients are added up. And an
+//! output layer that is wider than a tile.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -14,19 +15,19 @@ use ztilde::{
 
 /// Not whole tiles, chunks or slabs; and a last batch of fewer slabs and chunks.
 const BATCH_SIZE: u32 = 4099;
-const ROWS: u32 = 2 * BATCH_SIZE + 1301;
-const SIZES: [u32; 4] = [7, 34, 9, 3];
+const LAST_BATCH: u32 = 1301;
 
-fn dataset(loss: Loss) -> Dataset {
+fn dataset(loss: Loss, rows: u32, sizes: &[u32]) -> Dataset {
+    let [inputs, outputs] = [sizes[0], sizes[sizes.len() - 1]];
     let mut generator = ChaCha8Rng::seed_from_u64(3);
     // A mean that is large against the deviation, and differs from row to row.
-    let inputs = Array2::from_shape_fn([ROWS as usize, SIZES[0] as usize], |(row, _)| {
+    let inputs = Array2::from_shape_fn([rows as usize, inputs as usize], |(row, _)| {
         10.0 + (row % 5) as f32 + generator.random::<f32>()
     });
     let targets = if loss.has_class_targets() {
-        Targets::from((0..ROWS).map(|row| row % SIZES[3]).collect::<Vec<u32>>())
+        Targets::from((0..rows).map(|row| row % outputs).collect::<Vec<u32>>())
     } else {
-        let count = ROWS * SIZES[3];
+        let count = rows * outputs;
         Targets::from((0..count).map(|_| generator.random::<f32>()).collect::<Vec<f32>>())
     };
     Dataset::new(inputs, targets).unwrap()
@@ -65,25 +66,38 @@ fn large_batches_follow_the_reference() {
             remainder: Remainder::Keep,
             seed: 4,
             clip_norm: Some(1.0),
-            ..Default::default()
         };
         let network =
             NetworkOptions { activation: Activation::Tanh, batch_norm, ..Default::default() };
-        compare(&network, &options);
+        compare(&network, &options, 2 * BATCH_SIZE + LAST_BATCH, &[7, 34, 9, 3]);
+    }
+}
+
+#[test]
+fn a_wide_output_layer_follows_the_reference() {
+    for batch_size in [50, 1100] {
+        let options = TrainerOptions {
+            batch_size,
+            optimizer: Optimizer::momentum(0.1, 0.9),
+            remainder: Remainder::Keep,
+            ..Default::default()
+        };
+        let rows = 2 * batch_size + 17;
+        compare(&NetworkOptions::default(), &options, rows, &[6, 9, 41]);
     }
 }
 
 #[track_caller]
-fn compare(network: &NetworkOptions, options: &TrainerOptions) {
+fn compare(network: &NetworkOptions, options: &TrainerOptions, rows: u32, sizes: &[u32]) {
     const EPOCHS: u64 = 2;
     let what = format!("{network:?}, {:?}", options.loss);
-    let dataset = dataset(options.loss);
-    let parameters = Parameters::initialize(&SIZES, network).unwrap();
+    let dataset = dataset(options.loss, rows, sizes);
+    let parameters = Parameters::initialize(sizes, network).unwrap();
     let mut on_cpu = reference::Trainer::new(reference::Network::from(&parameters), options);
     let mut losses = Vec::new();
     for epoch in 0..EPOCHS {
-        let order = ztilde::data::shuffled_order(ROWS, options.seed, epoch);
-        for rows in order.chunks(BATCH_SIZE as usize) {
+        let order = ztilde::data::shuffled_order(rows, options.seed, epoch);
+        for rows in order.chunks(options.batch_size as usize) {
             let batch = dataset.select(rows).unwrap();
             losses.push(on_cpu.step(&batch.inputs().mapv(f64::from), batch.targets()).0);
         }

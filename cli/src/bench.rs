@@ -42,16 +42,16 @@ const TIMED_STEPS: u32 = 64;
 
 /// Measures training steps, inference and matrix products
 ///
-/// A training step shuffles, gathers a batch of a data set on the GPU, and trains on it. Inference is on a
-/// batch that lies in a buffer: `running` normalizes with the running statistics, `folded` has them folded
-/// into weights and biases. Steps are submitted together, as many
-/// as take 20 ms, and waited for once: times include recording and submitting. Each row repeats that.
+/// A training step shuffles, gathers a batch of a data set on the GPU, and trains on it. Inference is
+/// on a batch that lies in a buffer: `running` normalizes with the running statistics, `folded` has
+/// them folded into weights and biases. Steps are submitted together, as many as take 20 ms, and waited
+/// for once: times include recording and submitting. Each row repeats that.
 ///
 /// GFLOP/s count 6 · batch · inputs · outputs for each layer and training step, 4 for the first layer,
 /// and 2 in inference. The limit is the fastest matrix product of the same run. GPU ms is a step by the
-/// GPU's own clock. Dispatches and GPU ms leave out what gathers the batch: one dispatch for the inputs
-/// and one for the targets. Memory is all that wgpu has allocated on the device; what is planned is
-/// told before, and grows with the batch and with the rows of the data set, not faster.
+/// GPU's own clock. Dispatches and GPU ms leave out the one that gathers the batch. Memory is all that
+/// wgpu has allocated on the device; what is planned is told before, and grows with the batch and with
+/// the rows of the data set, not faster.
 ///
 /// In JSON, `first_step_s` is the time from the start of the process to the end of its first step: that
 /// of the first row, before anything is measured.

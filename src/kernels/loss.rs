@@ -51,7 +51,7 @@ impl Loss {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
+    /// [`Error::Shape`] if the shapes do not fit each other, and what wgpu
     /// reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { outputs, targets, results, grad_outputs } = buffers;
@@ -76,7 +76,7 @@ impl Loss {
     }
 }
 
-/// The override LOSS of a kernel that ends in shaders/shared/row_loss.wgsl.
+/// The override LOSS of a kernel that ends in `row_loss.wgsl`.
 pub(super) fn number(loss: options::Loss) -> f64 {
     let number = options::Loss::ALL.iter().position(|&candidate| candidate == loss);
     number.expect("ALL lists every loss") as f64

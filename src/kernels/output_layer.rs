@@ -1,4 +1,4 @@
-//! `shaders/output_layer.wgsl`: the output layer of a small batch, from its inputs to its gradients.
+//! `shaders/output_layer.wgsl`: the output layer of a batch, from its inputs to its gradients.
 //!
 //! Its twin is [`crate::reference::output_layer`].
 
@@ -33,7 +33,18 @@ const MOST_ROWS: u32 = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct OutputLayer {
     kernel: Kernel,
+    core: Core,
     loss: options::Loss,
+    way: Way,
+}
+
+/// How far the kernel goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To the gradients of weights and biases, and to the history.
+    Whole,
+    /// To the gradients of the outputs, and to each row's loss and accuracy.
+    RowByRow,
 }
 
 /// What the kernel reads and writes. All rows but those of the last three are padded.
@@ -55,22 +66,25 @@ pub(crate) struct Buffers<'a> {
     pub(crate) targets: &'a Matrix,
     /// As [`super::record_step`] takes it.
     pub(crate) step: &'a Matrix,
-    /// As [`super::record_step`] takes it.
+    /// As [`super::record_step`] takes it; row by row, the results that [`super::loss`] leaves.
     pub(crate) history: &'a Matrix,
 }
 
 impl OutputLayer {
-    /// Whether the kernel takes a layer of this shape.
-    pub(crate) fn serves(device: &Device, rows: u32, columns: u32) -> bool {
-        rows <= MOST_ROWS && Core::for_device(device).strips(columns) == 1
+    /// How the kernel takes a layer of this shape, if it does.
+    pub(crate) fn way(device: &Device, rows: u32, columns: u32) -> Option<Way> {
+        let is_narrow = Core::for_device(device).strips(columns) == 1;
+        is_narrow.then_some(if rows <= MOST_ROWS { Way::Whole } else { Way::RowByRow })
     }
 
     /// Compiles the kernel for a device.
-    pub(crate) fn new(device: &Device, loss: options::Loss) -> Result<Self> {
-        let source = Core::for_device(device).choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
-        let constants = [("LOSS", loss::number(loss))];
+    pub(crate) fn new(device: &Device, loss: options::Loss, way: Way) -> Result<Self> {
+        let core = Core::for_device(device);
+        let is_row_by_row = f64::from(u8::from(way == Way::RowByRow));
+        let constants = [("LOSS", loss::number(loss)), ("ROW_BY_ROW", is_row_by_row)];
+        let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
         let kernel = Kernel::trusted(device, "output_layer", source, &constants)?;
-        Ok(Self { kernel, loss })
+        Ok(Self { kernel, core, loss, way })
     }
 
     /// Binds the kernel to its matrices.
@@ -93,7 +107,11 @@ impl OutputLayer {
         let target_shape = if self.loss.has_class_targets() { [1, rows] } else { [rows, columns] };
         targets.expect(kernel, "targets", target_shape)?;
         step.expect(kernel, "step", [1, 1])?;
-        history.expect(kernel, "history", [history.rows(), 2])?;
+        let results = match self.way {
+            Way::Whole => history.rows(),
+            Way::RowByRow => rows,
+        };
+        history.expect(kernel, "history", [results, 2])?;
         let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
         let [weights, biases] = [first(weights), first(biases)];
         let uniform = [rows, columns, inner, weights, biases, history.rows(), rows, 0];
@@ -102,7 +120,10 @@ impl OutputLayer {
             place,
             bytemuck::cast_slice(&uniform),
             &[inputs, parameters, targets, grad_sums, gradients, step, history],
-            [1, 1, 1],
+            match self.way {
+                Way::Whole => [1, 1, 1],
+                Way::RowByRow => [self.core.row_tiles(rows), 1, 1],
+            },
         )
     }
 }
@@ -118,7 +139,7 @@ mod tests {
     use crate::reference::{self, Layer, LayerGradients};
 
     /// Rows, outputs, and features of the inputs.
-    const LAYERS: [[u32; 3]; 9] = [
+    const LAYERS: [[u32; 3]; 11] = [
         [1, 1, 1],
         [2, 3, 5],
         [31, 4, 4],
@@ -128,13 +149,16 @@ mod tests {
         [65, 2, 130],
         [131, 5, 65],
         [256, 10, 7],
+        // Row by row.
+        [257, 10, 7],
+        [1031, 3, 33],
     ];
 
     fn check(gpu: &mut TestGpu, loss: Loss, [rows, columns, inner]: [u32; 3]) {
         let device = gpu.gpu.device.clone();
-        assert!(OutputLayer::serves(&device, rows, columns));
+        let way = OutputLayer::way(&device, rows, columns).unwrap();
         let what = format!("{loss:?}, {rows} × {columns} × {inner}");
-        let kernel = OutputLayer::new(&device, loss).unwrap();
+        let kernel = OutputLayer::new(&device, loss, way).unwrap();
         let inputs = gpu.coarse([rows, inner]);
         let weights = gpu.coarse([columns, inner]);
         let biases = gpu.coarse([1, columns]);
@@ -150,7 +174,8 @@ mod tests {
         let (parameters, parts) = gpu.upload_packed(&[&weights, &biases]);
         let gradients = gpu.garbage([2, parameters.columns()]);
         let grad_sums = gpu.garbage([rows, columns]);
-        let [step, history] = [gpu.upload_integers(&[10]), gpu.zeros([4, 2])];
+        let results = if way == Way::Whole { 4 } else { rows };
+        let [step, history] = [gpu.upload_integers(&[10]), gpu.zeros([results, 2])];
         let buffers = Buffers {
             inputs: &gpu.upload_padded(&inputs),
             parameters: &parameters,
@@ -175,6 +200,16 @@ mod tests {
         let found = gpu.read_padded(&format!("{what}: grad_sums"), &grad_sums);
         let bound = 2e-6 * most + 5e-7 / f64::from(rows);
         assert_close(&format!("{what}: grad_sums"), &found, grads, bound, 0.0);
+        if way == Way::RowByRow {
+            let found = gpu.read(&history);
+            let column = |column: usize| -> Vec<f32> {
+                found.iter().copied().skip(column).step_by(2).collect()
+            };
+            let [losses, hits] = [&measured.row_losses, &measured.row_accuracies];
+            assert_close(&format!("{what}: losses"), &column(0), losses, 2e-6, 3e-6);
+            assert_close(&format!("{what}: accuracies"), &column(1), hits, 0.0, 1e-6);
+            return;
+        }
         // Inputs are not above 1; each gradient is off by that bound, and the sum by its roundings.
         let size = grads.mapv(f64::abs).sum_axis(Axis(0));
         let bounds = &size * 1e-6 + f64::from(rows) * bound;
@@ -211,9 +246,10 @@ mod tests {
     }
 
     #[test]
-    fn serves_what_one_workgroup_can_hold() {
-        let gpu = TestGpu::new();
-        assert!(!OutputLayer::serves(&gpu.gpu.device, MOST_ROWS + 1, 10));
-        assert!(!OutputLayer::serves(&gpu.gpu.device, 64, 33));
+    fn goes_as_far_as_one_workgroup_can() {
+        let device = TestGpu::new().gpu.device;
+        assert_eq!(OutputLayer::way(&device, MOST_ROWS, 32), Some(Way::Whole));
+        assert_eq!(OutputLayer::way(&device, MOST_ROWS + 1, 10), Some(Way::RowByRow));
+        assert_eq!(OutputLayer::way(&device, 64, 33), None);
     }
 }

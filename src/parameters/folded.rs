@@ -30,7 +30,7 @@ impl Layer {
         let in_double = |vector: &Array1<f32>| vector.mapv(f64::from);
         let deviation = (in_double(&batch_norm.running_var) + f64::from(epsilon)).sqrt();
         let scale = in_double(&batch_norm.gamma) / deviation;
-        let weights = weights.mapv(f64::from) * &scale.view().insert_axis(Axis(1));
+        let weights = weights.mapv(f64::from) * scale.view().insert_axis(Axis(1));
         let biases = in_double(&batch_norm.beta) - in_double(&batch_norm.running_mean) * scale;
         let rounded = |value: f64| value as f32;
         Self::Linear { weights: weights.mapv(rounded), biases: biases.mapv(rounded) }

@@ -85,8 +85,8 @@ impl Memory {
 }
 
 impl Trainer {
-    /// What a network and its trainer will hold on the GPU. A data set that is
-    /// [uploaded](Trainer::upload) comes on top of it.
+    /// What a network and its trainer will hold on the GPU. What a data set takes that is
+    /// [uploaded](Trainer::upload) or [streamed](Trainer::stream) comes on top of it.
     ///
     /// Tells nothing of sizes and options that make no network.
     pub fn planned_bytes(

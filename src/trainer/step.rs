@@ -2,7 +2,7 @@
 
 use super::memory::{BatchMemory, LayerMemory, Memory, slabs};
 use crate::error::Result;
-use crate::gpu::Dispatch;
+use crate::gpu::{Dispatch, Matrix};
 use crate::kernels::{
     add_slabs::AddSlabs,
     copy_rows::CopyRows,
@@ -10,7 +10,7 @@ use crate::kernels::{
     layer_backward::{self, LayerBackward},
     layer_forward::LayerForward,
     loss::{self, Loss},
-    output_layer::{self, OutputLayer},
+    output_layer::{self, OutputLayer, Way},
     record_step::{self, RecordStep},
     update::{self, Update},
 };
@@ -37,8 +37,17 @@ pub(super) struct StepKernels {
 enum OutputKernels {
     /// Where one workgroup serves.
     InOne(OutputLayer),
+    /// From the outputs to the gradients in several dispatches.
+    Separate { outputs: Outputs, record_step: RecordStep, backward: LayerBackward },
+}
+
+/// From the inputs of the output layer to the gradients of its outputs.
+#[derive(Debug)]
+enum Outputs {
+    /// Where a tile is as wide as the layer.
+    Narrow(OutputLayer),
     /// Behind the product that inference has, too.
-    Separate { loss: Loss, record_step: RecordStep, backward: LayerBackward },
+    Wide(Loss),
 }
 
 impl StepKernels {
@@ -57,11 +66,15 @@ impl StepKernels {
             };
             LayerBackward::new(device, layer_backward::Options { layer, is_divided })
         });
-        let output = if OutputLayer::serves(device, rows, network.outputs()) {
-            OutputKernels::InOne(OutputLayer::new(device, options.loss)?)
-        } else {
-            OutputKernels::Separate {
-                loss: Loss::new(device, options.loss)?,
+        let way = OutputLayer::way(device, rows, network.outputs());
+        let outputs = |way| OutputLayer::new(device, options.loss, way);
+        let output = match way {
+            Some(way @ Way::Whole) => OutputKernels::InOne(outputs(way)?),
+            _ => OutputKernels::Separate {
+                outputs: match way {
+                    Some(way) => Outputs::Narrow(outputs(way)?),
+                    None => Outputs::Wide(Loss::new(device, options.loss)?),
+                },
                 record_step: RecordStep::new(device)?,
                 backward: LayerBackward::new(
                     device,
@@ -70,7 +83,7 @@ impl StepKernels {
                         is_divided: network.divides(hidden, rows),
                     },
                 )?,
-            }
+            },
         };
         Ok(Self {
             forward: network.compile(0..hidden, Some(rows))?,
@@ -149,27 +162,35 @@ fn bind_output(
         _ => &batch.targets,
     };
     let Memory { step, history, .. } = memory;
+    let in_one = |kernel: &OutputLayer, history: &Matrix| {
+        let buffers = output_layer::Buffers {
+            inputs,
+            parameters: network.packed(),
+            weights: learned.weights(),
+            biases: learned.vectors()[0],
+            grad_sums,
+            gradients: &batch.gradients,
+            targets,
+            step,
+            history,
+        };
+        kernel.bind(device, place, buffers)
+    };
     match &kernels.output {
-        OutputKernels::InOne(kernel) => {
-            let buffers = output_layer::Buffers {
-                inputs,
-                parameters: network.packed(),
-                weights: learned.weights(),
-                biases: learned.vectors()[0],
-                grad_sums,
-                gradients: &batch.gradients,
-                targets,
-                step,
-                history,
-            };
-            Ok(vec![kernel.bind(device, place, buffers)?])
-        }
-        OutputKernels::Separate { loss, record_step, backward } => {
+        OutputKernels::InOne(kernel) => Ok(vec![in_one(kernel, history)?]),
+        OutputKernels::Separate { outputs: kernel, record_step, backward } => {
             let results = &batch.results;
-            let measure = loss::Buffers { outputs, targets, results, grad_outputs: grad_sums };
+            let mut dispatches = match kernel {
+                Outputs::Narrow(kernel) => vec![in_one(kernel, results)?],
+                Outputs::Wide(loss) => {
+                    let measure =
+                        loss::Buffers { outputs, targets, results, grad_outputs: grad_sums };
+                    let mut dispatches = network.bind_inference(last, place, inputs, outputs)?;
+                    dispatches.push(loss.bind(device, place, measure)?);
+                    dispatches
+                }
+            };
             let record = record_step::Buffers { results, step, history };
-            let mut dispatches = network.bind_inference(last, place, inputs, outputs)?;
-            dispatches.push(loss.bind(device, place, measure)?);
             dispatches.push(record_step.bind(device, place, record)?);
             dispatches.extend(bind_backward(network, backward, batch, last, None)?);
             Ok(dispatches)
