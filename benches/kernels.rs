@@ -296,7 +296,7 @@ fn column_sums(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>
     Ok(vec![kernel.bind(&memory.device, "bench", buffers)?])
 }
 
-/// A batch of the network's inputs, out of a data set that is one batch.
+/// A batch of the network's inputs and a class each, out of a data set that is one batch.
 fn gather_rows(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>> {
     let rows = workload.batch_size;
     let shape = [rows, workload.layer_sizes[0]];
@@ -306,9 +306,11 @@ fn gather_rows(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>
     let buffers = gather_rows::Buffers {
         step: &memory.read_values([1, 1], &[0_u32]),
         order: &memory.read_values([1, rows + 1], &[&[0], &order[..]].concat()),
-        part: &memory.read(shape),
+        inputs: &memory.read(shape),
+        targets: &memory.read([rows, 1]),
         part_first_row: 0,
-        outputs: &memory.written(shape),
+        batch_inputs: &memory.written(shape),
+        batch_targets: &memory.written([rows, 1]),
         batch_size: rows,
     };
     Ok(vec![kernel.bind(&memory.device, "bench", buffers)?])

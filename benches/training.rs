@@ -30,23 +30,28 @@ const BATCHES: u32 = 4;
 
 fn main() {
     workloads::run(|criterion| {
-        training_steps(criterion);
+        training_steps(criterion, "training", |trainer, data| trainer.upload(&data));
+        training_steps(criterion, "streaming", |trainer, data| trainer.stream(data));
         inference(criterion);
         construction(criterion);
     });
 }
 
-/// A step: gathers a batch of a data set that lies on the GPU, and trains on it with Adam.
-fn training_steps(criterion: &mut Criterion) {
+/// A step: gathers a batch of a data set that lies on the GPU or the CPU, and trains on it with Adam.
+fn training_steps(
+    criterion: &mut Criterion,
+    name: &str,
+    lend: fn(&Trainer, Dataset) -> ztilde::Result<TrainingData>,
+) {
     let (device, queue) = test_device::device_with_subgroups();
-    let mut group = criterion.benchmark_group("training");
+    let mut group = criterion.benchmark_group(name);
     for workload in &WORKLOADS {
         group.throughput(Throughput::Elements(workload.batch_size.into()));
         // Made when it is needed first: a filter may leave it out.
         let mut training = None;
         group.bench_function(BenchmarkId::from_parameter(workload.name), |bencher| {
             let (trainer, data) =
-                training.get_or_insert_with(|| make_training(&device, &queue, workload));
+                training.get_or_insert_with(|| make_training(&device, &queue, workload, lend));
             bencher.iter_custom(|steps| {
                 time(&device, || trainer.train(data, steps as u32).expect("the trainer's own data"))
             });
@@ -115,7 +120,12 @@ fn make_trainer(device: &Device, queue: &Queue, workload: &Workload) -> Trainer 
     Trainer::new(make_network(device, queue, workload), options).expect("a trainer")
 }
 
-fn make_training(device: &Device, queue: &Queue, workload: &Workload) -> (Trainer, TrainingData) {
+fn make_training(
+    device: &Device,
+    queue: &Queue,
+    workload: &Workload,
+    lend: fn(&Trainer, Dataset) -> ztilde::Result<TrainingData>,
+) -> (Trainer, TrainingData) {
     let trainer = make_trainer(device, queue, workload);
     let rows = BATCHES * workload.batch_size;
     let mut generator = ChaCha8Rng::seed_from_u64(7);
@@ -128,7 +138,7 @@ fn make_training(device: &Device, queue: &Queue, workload: &Workload) -> (Traine
         Targets::from((0..rows * workload.outputs()).map(|_| value()).collect::<Vec<f32>>())
     };
     let dataset = Dataset::new(inputs, targets).expect("a data set");
-    let data = trainer.upload(&dataset).expect("it fits the network");
+    let data = lend(&trainer, dataset).expect("it fits the network");
     (trainer, data)
 }
 

@@ -1,20 +1,23 @@
 // Gather rows: a mini-batch out of a data set on the GPU, in the order of the epoch.
 //
-//     outputs[r, ·] = dataset[order[batch · batch_size + r], ·]       batch = step − first_step
+//     batch_inputs[r, ·]  = inputs[order[batch · batch_size + r], ·]       batch = step − first_step
+//     batch_targets[r, ·] = targets[order[batch · batch_size + r], ·]
 //
 // `order` starts with first_step, the step count (record_step.wgsl) at the epoch's beginning; the
 // epoch's permutation of the rows follows. A data set larger than one binding lies in several parts:
 // each dispatch sees one, and copies the rows that lie in it.
 //
-// Row-major. Values are copied bit by bit, so they may be floats or class indices; rows that are whole
-// vectors of four are copied in those. An invocation owns elements a whole dispatch apart.
+// Row-major. Values are copied bit by bit, so the targets may be floats or class indices; inputs that
+// are whole vectors of four are copied in those. An invocation owns elements a whole dispatch apart, of
+// rows that have their inputs first and then their targets.
 
 alias Element = u32;  // Or vec4<u32>: src/kernels/gather_rows.rs makes both.
 
 struct Batch {
-    rows: u32,        // of this batch, which may be an epoch's last, smaller one
-    columns: u32,     // in elements
-    stride: u32,      // elements from one row of the outputs to the next
+    rows: u32,     // of this batch, which may be an epoch's last, smaller one
+    columns: u32,  // of the inputs, in elements
+    stride: u32,   // elements from one row of the batch's inputs to the next
+    targets: u32,  // of a row
     batch_size: u32,
     part_first_row: u32,
     part_rows: u32,
@@ -23,8 +26,10 @@ struct Batch {
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<storage, read> step: array<u32>;
 @group(0) @binding(2) var<storage, read> order: array<u32>;
-@group(0) @binding(3) var<storage, read> dataset: array<Element>;
-@group(0) @binding(4) var<storage, read_write> outputs: array<Element>;
+@group(0) @binding(3) var<storage, read> inputs: array<Element>;
+@group(0) @binding(4) var<storage, read> targets: array<u32>;
+@group(0) @binding(5) var<storage, read_write> batch_inputs: array<Element>;
+@group(0) @binding(6) var<storage, read_write> batch_targets: array<u32>;
 
 override WORKGROUP_SIZE: u32;
 
@@ -34,13 +39,19 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
     let first = 1u + (step[0] - order[0]) * batch.batch_size;
-    let length = batch.rows * batch.columns;
-    for (var i = invocation.x; i < length; i += WORKGROUP_SIZE * workgroups.x) {
+    let width = batch.columns + batch.targets;
+    for (var i = invocation.x; i < batch.rows * width; i += WORKGROUP_SIZE * workgroups.x) {
+        let own = i / width;
         // Rows before the part wrap around to numbers beyond it.
-        let row = order[first + i / batch.columns] - batch.part_first_row;
+        let row = order[first + own] - batch.part_first_row;
         if row < batch.part_rows {
-            outputs[i / batch.columns * batch.stride + i % batch.columns] =
-                dataset[row * batch.columns + i % batch.columns];
+            let column = i % width;
+            if column < batch.columns {
+                batch_inputs[own * batch.stride + column] = inputs[row * batch.columns + column];
+            } else {
+                let place = column - batch.columns;
+                batch_targets[own * batch.targets + place] = targets[row * batch.targets + place];
+            }
         }
     }
 }

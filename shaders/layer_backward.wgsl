@@ -16,9 +16,15 @@
 // normalization.
 //
 // What matmul, activate_backward, normalize_gradients and normalize_backward compute, in one dispatch:
-// a workgroup owns a strip of the columns, as wide as a tile, for all rows of the batch. The sums and
-// the statistics are those that layer_forward.wgsl left, which tells the layout of the matrices;
-// `gradients` are packed like the parameters.
+// a workgroup owns a strip of the columns, as wide as a tile, for all rows of the batch. A large batch
+// on a large GPU is divided into chunks of rows as well, and takes three dispatches: MEASURE computes
+// grad_outputs and each chunk's sums; FINISH joins these, always in the same order, and computes
+// grad_sums; WEIGHTS multiplies them with the inputs, the batch divided into slabs, whose shares of
+// grad_weights lie in one slab of `gradients` each (add_slabs.wgsl).
+//
+// The sums and the statistics are those that layer_forward.wgsl left, which tells the layout of the
+// matrices; the sums of the chunks are where it had those of its chunks. `gradients` are packed like
+// the parameters.
 //
 // normalized has no mean, so a constant may be taken from grad_ztilde in the sum for grad_gamma: the
 // sums are taken of differences from `center`, its mean over the first tile, so that nothing is lost to
@@ -33,24 +39,51 @@ struct Layer {
     gamma: u32,         // before gamma, or before the biases, in parameters and in gradients
     beta: u32,
     weights: u32,
+    chunk: u32,         // rows of a chunk, or of a slab
+    slab: u32,          // quads from one slab of the gradients to the next
 }
 
 @group(0) @binding(0) var<uniform> layer: Layer;
 @group(0) @binding(1) var<storage, read> next_grad_sums: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> parameters: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> sums: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> statistics: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> statistics: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> inputs: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> grad_sums: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> gradients: array<vec4<f32>>;
 
+override PHASE: u32;  // src/kernels/layer_backward.rs numbers them
 override BATCH_NORM: bool;
 override IS_LAST: bool;
 override EPSILON: f32;
 
+const WHOLE = 0u;
+const MEASURE = 1u;
+const FINISH = 2u;
+const WEIGHTS = 3u;
+
 // The two products.
 const GRAD_OUTPUTS = 0u;
 const GRAD_WEIGHTS = 1u;
+
+// What an invocation knows of a quad of columns.
+struct Column {
+    center: vec4<f32>,
+    rest: vec4<f32>,
+    inverse_std: vec4<f32>,
+    gamma: vec4<f32>,
+    beta: vec4<f32>,
+}
+
+// Sums over rows: of the differences of grad_ztilde from `center`, of their products with normalized,
+// and of normalized, which only all rows together make zero.
+struct Sums {
+    count: f32,
+    center: vec4<f32>,
+    differences: vec4<f32>,
+    products: vec4<f32>,
+    normalized: vec4<f32>,
+}
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -58,16 +91,35 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
+    if PHASE == WEIGHTS {
+        compute_slabs(workgroup, workgroups, invocation);
+        return;
+    }
     let stride = TILE_QUADS * workgroups.x;
     for (var quad = TILE_QUADS * workgroup.x; quad < quads(layer.columns); quad += stride) {
-        if IS_LAST {
-            compute_grad_biases(quad, invocation);
-        } else if BATCH_NORM {
-            compute_normalized_strip(quad, invocation);
-        } else {
-            compute_linear_strip(quad, invocation);
+        let chunk_stride = layer.chunk * workgroups.y;
+        for (var row = layer.chunk * workgroup.y; row < layer.rows; row += chunk_stride) {
+            compute_chunk(row, quad, invocation);
         }
-        compute_grad_weights(quad, invocation);
+        if PHASE == WHOLE {
+            strip_barrier();
+            let last = min(4u * (quad + TILE_QUADS), layer.columns);
+            for (var input = 0u; input < quads(layer.inner); input += TILE_QUADS) {
+                compute_grad_weights(4u * quad, last, input, 0u, invocation);
+            }
+        }
+    }
+}
+
+// The tiles of grad_weights, and the slabs of the batch, divided among the workgroups.
+fn compute_slabs(workgroup: vec3<u32>, workgroups: vec3<u32>, invocation: u32) {
+    let column_stride = TILE_ROWS * workgroups.x;
+    let input_stride = TILE_QUADS * workgroups.y;
+    let row = layer.chunk * workgroup.z;
+    for (var column = TILE_ROWS * workgroup.x; column < layer.columns; column += column_stride) {
+        for (var quad = TILE_QUADS * workgroup.y; quad < quads(layer.inner); quad += input_stride) {
+            compute_grad_weights(column, layer.columns, quad, row, invocation);
+        }
     }
 }
 
@@ -82,25 +134,76 @@ fn right_quad(product: u32, index: u32) -> vec4<f32> {
     if product == GRAD_WEIGHTS {
         return inputs[index];
     }
-    return parameters[layer.next_weights + index];
+    return parameters[index];
 }
 
-// What an invocation knows of a quad of columns.
-struct Column {
-    center: vec4<f32>,
-    rest: vec4<f32>,
-    inverse_std: vec4<f32>,
-    gamma: vec4<f32>,
-    beta: vec4<f32>,
-}
-
-// grad_outputs, into the memory of grad_sums.
-fn multiply_strip(first_quad: u32, invocation: u32) {
-    let product =
-        Product(GRAD_OUTPUTS, layer.rows, layer.columns, layer.next_columns, false, false);
+fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
+    let last_row = min(first_row + layer.chunk, layer.rows);
     let stride = quads(layer.columns);
     let quad = first_quad + own_quad(invocation);
-    for (var row = 0u; row < layer.rows; row += TILE_ROWS) {
+    let safe_quad = min(quad, stride - 1u);
+    let column = loaded_column(safe_quad);
+    var chunk: Sums;
+    if PHASE == FINISH {
+        chunk = joined_chunks(safe_quad);
+    } else {
+        if !IS_LAST {
+            multiply_rows(first_row, last_row, first_quad, invocation);
+        }
+        if BATCH_NORM {
+            chunk = normalized_sums(first_row, last_row, safe_quad, column, invocation);
+        } else {
+            chunk = linear_sums(first_row, last_row, quad, invocation);
+        }
+    }
+    let is_writer = quad < stride && own_row(invocation, 0u) == 0u;
+    if PHASE == MEASURE {
+        if is_writer {
+            let first = (3u + 4u * (first_row / layer.chunk)) * stride + quad;
+            statistics[first] = chunk.center;
+            statistics[first + stride] = chunk.differences;
+            statistics[first + 2u * stride] = chunk.products;
+            statistics[first + 3u * stride] = chunk.normalized;
+        }
+        return;
+    }
+    if is_writer && first_row == 0u {
+        let sum = f32(layer.rows) * chunk.center + chunk.differences;
+        if BATCH_NORM {
+            gradients[layer.gamma + quad] = inside(chunk.products, quad, layer.columns);
+            gradients[layer.beta + quad] = inside(sum, quad, layer.columns);
+        } else {
+            gradients[layer.gamma + quad] = inside(sum, quad, layer.columns);
+        }
+    }
+    if BATCH_NORM {
+        finish_rows(first_row, last_row, quad, column, chunk, invocation);
+    }
+}
+
+fn loaded_column(quad: u32) -> Column {
+    var column = Column();
+    if BATCH_NORM {
+        let stride = quads(layer.columns);
+        column.center = statistics[quad];
+        column.rest = statistics[stride + quad];
+        column.inverse_std = 1.0 / sqrt(statistics[2u * stride + quad] + EPSILON);
+        column.gamma = parameters[layer.gamma + quad];
+        column.beta = parameters[layer.beta + quad];
+    }
+    return column;
+}
+
+// grad_outputs, into the memory of grad_sums: there its rows can be walked in a loop that no compiler
+// unrolls.
+fn multiply_rows(first_row: u32, last_row: u32, first_quad: u32, invocation: u32) {
+    let left = Factor(0u, false);
+    let right = Factor(layer.next_weights, false);
+    let product =
+        Product(GRAD_OUTPUTS, layer.rows, layer.columns, 0u, layer.next_columns, left, right);
+    let stride = quads(layer.columns);
+    let quad = first_quad + own_quad(invocation);
+    for (var row = first_row; row < last_row; row += TILE_ROWS) {
         var tile = multiply(product, row, first_quad, invocation);
         for (var i = 0u; i < OWN_ROWS; i++) {
             let own = row + own_row(invocation, i);
@@ -111,70 +214,117 @@ fn multiply_strip(first_quad: u32, invocation: u32) {
     }
 }
 
-fn compute_normalized_strip(first_quad: u32, invocation: u32) {
-    multiply_strip(first_quad, invocation);
+fn normalized_sums(
+    first_row: u32,
+    last_row: u32,
+    quad: u32,
+    column: Column,
+    invocation: u32,
+) -> Sums {
     let stride = quads(layer.columns);
-    let quad = first_quad + own_quad(invocation);
-    let safe_quad = min(quad, stride - 1u);
-    let column = Column(
-        statistics[safe_quad],
-        statistics[stride + safe_quad],
-        1.0 / sqrt(statistics[2u * stride + safe_quad] + EPSILON),
-        parameters[layer.gamma + safe_quad],
-        parameters[layer.beta + safe_quad],
-    );
-    let count = f32(layer.rows);
-
     var sum = vec4<f32>();
     for (var i = 0u; i < OWN_ROWS; i++) {
-        let own = own_row(invocation, i);
-        if own < layer.rows {
-            let index = own * stride + safe_quad;
-            sum += grad_ztilde(index, normalized(index, column), column);
+        let own = first_row + own_row(invocation, i);
+        if own < last_row {
+            let index = own * stride + quad;
+            sum += grad_ztilde(index, normalized_at(index, column), column);
         }
     }
-    let center = column_sum(sum, invocation) / f32(min(TILE_ROWS, layer.rows));
+    let first_count = f32(min(TILE_ROWS, last_row - first_row));
+    let center = column_sum(sum, invocation) / first_count;
 
-    var difference_sum = vec4<f32>();
-    var product_sum = vec4<f32>();
-    for (var row = 0u; row < layer.rows; row += TILE_ROWS) {
+    var total = Sums();
+    for (var row = first_row; row < last_row; row += TILE_ROWS) {
         // A tile's sums join those of the tiles before: many small roundings become few.
-        var tile_differences = vec4<f32>();
-        var tile_products = vec4<f32>();
+        var tile = Sums();
         for (var i = 0u; i < OWN_ROWS; i++) {
             let own = row + own_row(invocation, i);
-            if own < layer.rows {
-                let index = own * stride + safe_quad;
-                let normalized = normalized(index, column);
+            if own < last_row {
+                let index = own * stride + quad;
+                let normalized = normalized_at(index, column);
                 let difference = grad_ztilde(index, normalized, column) - center;
-                tile_differences += difference;
-                tile_products += difference * normalized;
+                tile.differences += difference;
+                tile.products += difference * normalized;
+                tile.normalized += normalized;
             }
         }
-        difference_sum += tile_differences;
-        product_sum += tile_products;
+        total.differences += tile.differences;
+        total.products += tile.products;
+        total.normalized += tile.normalized;
     }
-    difference_sum = column_sum(difference_sum, invocation);
-    let grad_gamma = column_sum(product_sum, invocation);
+    total.count = f32(last_row - first_row);
+    total.center = center;
+    total.differences = column_sum(total.differences, invocation);
+    total.products = column_sum(total.products, invocation);
+    if PHASE == MEASURE {
+        total.normalized = column_sum(total.normalized, invocation);
+    }
+    return total;
+}
+
+// Without a normalization the gradients of the sums are finished on the way.
+fn linear_sums(first_row: u32, last_row: u32, quad: u32, invocation: u32) -> Sums {
+    let stride = quads(layer.columns);
+    var sum = vec4<f32>();
+    for (var row = first_row; row < last_row; row += TILE_ROWS) {
+        var tile_sum = vec4<f32>();
+        for (var i = 0u; i < OWN_ROWS; i++) {
+            let own = row + own_row(invocation, i);
+            if own < last_row && quad < stride {
+                let index = own * stride + quad;
+                var grad = grad_sums[index];
+                if !IS_LAST {
+                    grad = inside(grad * activation_slopes(sums[index]), quad, layer.columns);
+                    grad_sums[index] = grad;
+                }
+                tile_sum += grad;
+            }
+        }
+        sum += tile_sum;
+    }
+    var total = Sums();
+    total.count = f32(last_row - first_row);
+    total.differences = column_sum(sum, invocation);
+    return total;
+}
+
+fn joined_chunks(quad: u32) -> Sums {
+    let stride = quads(layer.columns);
+    var total = Sums();
+    total.center = statistics[3u * stride + quad];
+    for (var row = 0u; row < layer.rows; row += layer.chunk) {
+        let first = (3u + 4u * (row / layer.chunk)) * stride + quad;
+        let count = f32(min(layer.chunk, layer.rows - row));
+        // From the chunk's center to the first one's.
+        let shift = statistics[first] - total.center;
+        total.differences += statistics[first + stride] + count * shift;
+        total.products += statistics[first + 2u * stride] + shift * statistics[first + 3u * stride];
+    }
+    return total;
+}
+
+fn finish_rows(
+    first_row: u32,
+    last_row: u32,
+    quad: u32,
+    column: Column,
+    total: Sums,
+    invocation: u32,
+) {
+    let stride = quads(layer.columns);
     if quad >= stride {
         return;
     }
-    if own_row(invocation, 0u) == 0u {
-        let grad_beta = count * center + difference_sum;
-        gradients[layer.gamma + quad] = inside(grad_gamma, quad, layer.columns);
-        gradients[layer.beta + quad] = inside(grad_beta, quad, layer.columns);
-    }
-
     let scale = column.gamma * column.inverse_std;
-    let rest = difference_sum / count;
-    let slope = grad_gamma / count;
-    for (var row = 0u; row < layer.rows; row += TILE_ROWS) {
+    let rest = total.differences / f32(layer.rows);
+    let slope = total.products / f32(layer.rows);
+    for (var row = first_row; row < last_row; row += TILE_ROWS) {
         for (var i = 0u; i < OWN_ROWS; i++) {
             let own = row + own_row(invocation, i);
-            if own < layer.rows {
+            if own < last_row {
                 let index = own * stride + quad;
-                let normalized = normalized(index, column);
-                let centered = (grad_ztilde(index, normalized, column) - center) - rest;
+                let normalized = normalized_at(index, column);
+                let centered = (grad_ztilde(index, normalized, column) - total.center) - rest;
                 let grad = scale * (centered - normalized * slope);
                 grad_sums[index] = inside(grad, quad, layer.columns);
             }
@@ -182,28 +332,11 @@ fn compute_normalized_strip(first_quad: u32, invocation: u32) {
     }
 }
 
-fn normalized(index: u32, column: Column) -> vec4<f32> {
+fn normalized_at(index: u32, column: Column) -> vec4<f32> {
     return ((sums[index] - column.center) - column.rest) * column.inverse_std;
 }
 
 // Where grad_sums holds grad_outputs still.
 fn grad_ztilde(index: u32, normalized: vec4<f32>, column: Column) -> vec4<f32> {
     return grad_sums[index] * activation_slopes(column.gamma * normalized + column.beta);
-}
-
-fn compute_linear_strip(first_quad: u32, invocation: u32) {
-    multiply_strip(first_quad, invocation);
-    let stride = quads(layer.columns);
-    let quad = first_quad + own_quad(invocation);
-    for (var row = 0u; row < layer.rows; row += TILE_ROWS) {
-        for (var i = 0u; i < OWN_ROWS; i++) {
-            let own = row + own_row(invocation, i);
-            if own < layer.rows && quad < stride {
-                let index = own * stride + quad;
-                let grad = grad_sums[index] * activation_slopes(sums[index]);
-                grad_sums[index] = inside(grad, quad, layer.columns);
-            }
-        }
-    }
-    compute_grad_biases(first_quad, invocation);
 }

@@ -17,13 +17,18 @@
 //
 // What matmul, batch_statistics, normalize and activate compute, in one dispatch: a workgroup owns a
 // strip of the columns, as wide as a tile, in training for all rows of the batch, so that nothing has
-// to be known of other workgroups. Otherwise the tiles of a strip have a workgroup each.
+// to be known of other workgroups. Otherwise the rows are divided into chunks, too.
+//
+// A large batch on a large GPU, which has room for more workgroups than there are strips, is divided
+// into chunks in training as well, and takes two dispatches: MEASURE computes the sums and each chunk's
+// statistics; FINISH joins those of the chunks, always in the same order, and computes the outputs.
 //
 // Matrices are row-major: a row is a sample, a column is a feature; rows are whole vectors of four
 // ("quads"), filled up with zeros. Where KEEPS_SUMS, the sums stay for the way back
 // (layer_backward.wgsl), as do the batch's statistics. These have three rows: the mean is the sum of
 // the first two (center and rest: a rounded mean would be wrong by many deviations' thousandths where
-// the mean is large against the deviation), the third is the variance.
+// the mean is large against the deviation), the third is the variance. Behind them are those of the
+// chunks, four rows for each: center, rest, and the sum of the squares.
 //
 // The variance is exact, and found in one walk: each tile's mean and sum of squares, in two passes over
 // registers, join those of the tiles before (Chan, Golub and LeVeque 1983). All are taken of
@@ -38,6 +43,7 @@ struct Layer {
     beta: u32,     // before beta
     momentum: f32,
     unbias: f32,  // rows / (rows − 1)
+    chunk: u32,   // rows of a chunk, a multiple of TILE_ROWS
 }
 
 @group(0) @binding(0) var<uniform> layer: Layer;
@@ -50,12 +56,17 @@ struct Layer {
 @group(0) @binding(7) var<storage, read_write> outputs: array<vec4<f32>>;
 
 override NORMALIZATION: u32;  // src/kernels/layer_forward.rs numbers them
+override PHASE: u32;
 override KEEPS_SUMS: bool;
 override EPSILON: f32;
 
 const NONE = 0u;
 const RUNNING = 1u;
 const BATCH = 2u;
+
+const WHOLE = 0u;
+const MEASURE = 1u;
+const FINISH = 2u;
 
 // What an invocation knows of a quad of columns.
 struct Column {
@@ -83,12 +94,9 @@ fn main(
 ) {
     let stride = TILE_QUADS * workgroups.x;
     for (var quad = TILE_QUADS * workgroup.x; quad < quads(layer.columns); quad += stride) {
-        if NORMALIZATION == BATCH {
-            compute_strip(quad, invocation);
-            continue;
-        }
-        for (var row = TILE_ROWS * workgroup.y; row < layer.rows; row += TILE_ROWS * workgroups.y) {
-            compute_tile(row, quad, invocation);
+        let chunk_stride = layer.chunk * workgroups.y;
+        for (var row = layer.chunk * workgroup.y; row < layer.rows; row += chunk_stride) {
+            compute_chunk(row, quad, invocation);
         }
     }
 }
@@ -98,59 +106,76 @@ fn left_quad(product: u32, index: u32) -> vec4<f32> {
 }
 
 fn right_quad(product: u32, index: u32) -> vec4<f32> {
-    return parameters[layer.weights + index];
+    return parameters[index];
 }
 
 fn product() -> Product {
-    return Product(0u, layer.rows, layer.columns, layer.inner, false, true);
+    let left = Factor(0u, false);
+    let right = Factor(layer.weights, true);
+    return Product(0u, layer.rows, layer.columns, 0u, layer.inner, left, right);
 }
 
-fn compute_tile(row: u32, first_quad: u32, invocation: u32) {
+fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
+    let last_row = min(first_row + layer.chunk, layer.rows);
     let stride = quads(layer.columns);
     let quad = first_quad + own_quad(invocation);
     let safe_quad = min(quad, stride - 1u);
-    var tile = multiply(product(), row, first_quad, invocation);
-    store_tile(&tile, row, quad, invocation);
-    var column = Column();
-    column.gamma = parameters[layer.gamma + safe_quad];
-    if NORMALIZATION == RUNNING {
-        column.center = running_mean[safe_quad];
-        column.inverse_std = 1.0 / sqrt(running_var[safe_quad] + EPSILON);
-        column.beta = parameters[layer.beta + safe_quad];
-    }
-    finish_rows(row, quad, column, invocation);
-}
-
-fn compute_strip(first_quad: u32, invocation: u32) {
-    let stride = quads(layer.columns);
-    let quad = first_quad + own_quad(invocation);
-    let is_own = quad < stride;
     var moments = Moments();
-    for (var row = 0u; row < layer.rows; row += TILE_ROWS) {
-        var tile = multiply(product(), row, first_quad, invocation);
-        moments = joined(moments, &tile, row, invocation);
-        store_tile(&tile, row, quad, invocation);
+    if PHASE == FINISH {
+        moments = joined_chunks(safe_quad);
+    } else {
+        for (var row = first_row; row < last_row; row += TILE_ROWS) {
+            var tile = multiply(product(), row, first_quad, invocation);
+            if NORMALIZATION == BATCH {
+                let count = min(TILE_ROWS, layer.rows - row);
+                moments = joined(moments, tile_moments(moments, &tile, count, invocation));
+            }
+            store_tile(&tile, row, quad, invocation);
+        }
     }
-
-    let variance = moments.squares / f32(layer.rows);
-    if is_own && own_row(invocation, 0u) == 0u {
-        statistics[quad] = moments.center;
-        statistics[stride + quad] = moments.rest;
-        statistics[2u * stride + quad] = variance;
-        running_mean[quad] = moved(running_mean[quad], moments.center + moments.rest);
-        running_var[quad] = moved(running_var[quad], layer.unbias * variance);
+    let is_writer = quad < stride && own_row(invocation, 0u) == 0u;
+    if PHASE == MEASURE {
+        if is_writer {
+            let first = (3u + 4u * (first_row / layer.chunk)) * stride + quad;
+            statistics[first] = moments.center;
+            statistics[first + stride] = moments.rest;
+            statistics[first + 2u * stride] = moments.squares;
+        }
+        return;
     }
-    let safe_quad = min(quad, stride - 1u);
-    let column = Column(
-        moments.center,
-        moments.rest,
-        1.0 / sqrt(variance + EPSILON),
-        parameters[layer.gamma + safe_quad],
-        parameters[layer.beta + safe_quad],
-    );
-    for (var row = 0u; row < layer.rows; row += TILE_ROWS) {
+    if NORMALIZATION == BATCH && is_writer && first_row == 0u {
+        write_statistics(moments, quad);
+    }
+    let column = finished_column(moments, safe_quad);
+    for (var row = first_row; row < last_row; row += TILE_ROWS) {
         finish_rows(row, quad, column, invocation);
     }
+}
+
+fn write_statistics(moments: Moments, quad: u32) {
+    let stride = quads(layer.columns);
+    let variance = moments.squares / f32(layer.rows);
+    statistics[quad] = moments.center;
+    statistics[stride + quad] = moments.rest;
+    statistics[2u * stride + quad] = variance;
+    running_mean[quad] = moved(running_mean[quad], moments.center + moments.rest);
+    running_var[quad] = moved(running_var[quad], layer.unbias * variance);
+}
+
+fn finished_column(moments: Moments, quad: u32) -> Column {
+    var column = Column();
+    column.gamma = parameters[layer.gamma + quad];
+    if NORMALIZATION == BATCH {
+        column.center = moments.center;
+        column.rest = moments.rest;
+        column.inverse_std = 1.0 / sqrt(moments.squares / f32(layer.rows) + EPSILON);
+        column.beta = parameters[layer.beta + quad];
+    } else if NORMALIZATION == RUNNING {
+        column.center = running_mean[quad];
+        column.inverse_std = 1.0 / sqrt(running_var[quad] + EPSILON);
+        column.beta = parameters[layer.beta + quad];
+    }
+    return column;
 }
 
 // The product, where the rows are finished from: memory is where the tile's rows can be walked in a
@@ -204,38 +229,61 @@ fn product_at(index: u32) -> vec4<f32> {
     return outputs[index];
 }
 
-// The moments of the rows before, joined by those of a tile that starts at `row`.
-fn joined(before: Moments, tile: ptr<function, Tile>, row: u32, invocation: u32) -> Moments {
-    let count = f32(min(TILE_ROWS, layer.rows - row));
+// The moments of a tile of `count` rows, with the center of the rows before, or its own mean if there
+// are none.
+fn tile_moments(
+    before: Moments,
+    tile: ptr<function, Tile>,
+    count: u32,
+    invocation: u32,
+) -> Moments {
     var center = before.center;
     var sum = vec4<f32>();
-    if row == 0u {
+    if before.count == 0.0 {
         for (var i = 0u; i < OWN_ROWS; i++) {
-            sum += select(vec4<f32>(), (*tile)[i], own_row(invocation, i) < layer.rows);
+            sum += select(vec4<f32>(), (*tile)[i], own_row(invocation, i) < count);
         }
-        center = column_sum(sum, invocation) / count;
+        center = column_sum(sum, invocation) / f32(count);
     }
     sum = vec4<f32>();
     for (var i = 0u; i < OWN_ROWS; i++) {
-        let is_row = row + own_row(invocation, i) < layer.rows;
-        sum += select(vec4<f32>(), (*tile)[i] - center, is_row);
+        sum += select(vec4<f32>(), (*tile)[i] - center, own_row(invocation, i) < count);
     }
-    let rest = column_sum(sum, invocation) / count;
+    let rest = column_sum(sum, invocation) / f32(count);
     sum = vec4<f32>();
     for (var i = 0u; i < OWN_ROWS; i++) {
-        let is_row = row + own_row(invocation, i) < layer.rows;
+        let is_row = own_row(invocation, i) < count;
         let difference = select(vec4<f32>(), ((*tile)[i] - center) - rest, is_row);
         sum += difference * difference;
     }
-    let squares = column_sum(sum, invocation);
-    let total = before.count + count;
-    let change = rest - before.rest;
+    return Moments(f32(count), center, rest, column_sum(sum, invocation));
+}
+
+fn joined(a: Moments, b: Moments) -> Moments {
+    if a.count == 0.0 {
+        return b;
+    }
+    let count = a.count + b.count;
+    let change = ((b.center - a.center) + b.rest) - a.rest;
     return Moments(
-        total,
-        center,
-        before.rest + change * (count / total),
-        before.squares + squares + change * change * (before.count * count / total),
+        count,
+        a.center,
+        a.rest + change * (b.count / count),
+        a.squares + b.squares + change * change * (a.count * b.count / count),
     );
+}
+
+fn joined_chunks(quad: u32) -> Moments {
+    let stride = quads(layer.columns);
+    var moments = Moments();
+    for (var row = 0u; row < layer.rows; row += layer.chunk) {
+        let first = (3u + 4u * (row / layer.chunk)) * stride + quad;
+        let count = f32(min(layer.chunk, layer.rows - row));
+        let center = statistics[first];
+        let rest = statistics[first + stride];
+        moments = joined(moments, Moments(count, center, rest, statistics[first + 2u * stride]));
+    }
+    return moments;
 }
 
 fn moved(running: vec4<f32>, current: vec4<f32>) -> vec4<f32> {

@@ -43,8 +43,9 @@ fn right_quad(product: u32, index: u32) -> vec4<f32> {
 }
 
 fn compute_tile(row: u32, first_quad: u32, invocation: u32) {
-    let product =
-        Product(0u, shape.rows, shape.columns, shape.inner, LEFT_TRANSPOSED, RIGHT_TRANSPOSED);
+    let left = Factor(0u, LEFT_TRANSPOSED);
+    let right = Factor(0u, RIGHT_TRANSPOSED);
+    let product = Product(0u, shape.rows, shape.columns, 0u, shape.inner, left, right);
     var tile = multiply(product, row, first_quad, invocation);
     let stride = quads(shape.columns);
     let quad = first_quad + own_quad(invocation);

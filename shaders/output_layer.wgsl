@@ -1,4 +1,4 @@
-// Output layer: of a small batch, from its inputs to its gradients.
+// Output layer: of a batch, from its inputs to its gradients.
 //
 //     outputs      = inputs · weightsᵀ + biases
 //     loss, grad_sums = the loss of the batch, and its gradient by the outputs
@@ -8,7 +8,9 @@
 //
 // What layer_forward, loss, record_step and layer_backward compute, in one dispatch of one workgroup:
 // where the layer is no wider than a tile and has few rows, waiting for further dispatches costs more
-// than their work. shared/row_loss.wgsl has the formulas of the losses, layer_forward.wgsl the layout of
+// than their work. With more rows, this is what layer_forward and loss compute (ROW_BY_ROW): each
+// workgroup stops at the gradients of its rows' outputs, and writes their losses and accuracies in the
+// place of the history. shared/row_loss.wgsl has the formulas of the losses, layer_forward.wgsl the layout of
 // the matrices; the outputs are in the place of their gradient until this is known.
 
 struct Layer {
@@ -18,6 +20,8 @@ struct Layer {
     weights: u32,   // quads of the parameters, and of the gradients, before the weights
     gamma: u32,     // before the biases
     capacity: u32,  // of the history, in steps
+    chunk: u32,     // rows, or more
+    slab: u32,      // 0: the gradients have one
 }
 
 @group(0) @binding(0) var<uniform> layer: Layer;
@@ -29,17 +33,33 @@ struct Layer {
 @group(0) @binding(6) var<storage, read_write> step: array<u32>;
 @group(0) @binding(7) var<storage, read_write> history: array<vec2<f32>>;
 
+override ROW_BY_ROW: bool;
+
 // The two products.
 const OUTPUTS = 0u;
 const GRAD_WEIGHTS = 1u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(@builtin(local_invocation_index) invocation: u32) {
-    compute_outputs(invocation);
-    storageBarrier();
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) invocation: u32,
+) {
+    let stride = TILE_ROWS * workgroups.x;
     var sum = vec2<f32>();
-    for (var row = invocation; row < layer.rows; row += WORKGROUP_SIZE) {
-        sum += row_loss(row, layer.rows, layer.columns);
+    for (var row = TILE_ROWS * workgroup.x; row < layer.rows; row += stride) {
+        compute_outputs(row, invocation);
+        storageBarrier();
+        for (var i = invocation; i < min(TILE_ROWS, layer.rows - row); i += WORKGROUP_SIZE) {
+            let result = row_loss(row + i, layer.rows, layer.columns);
+            sum += result;
+            if ROW_BY_ROW {
+                history[row + i] = result;
+            }
+        }
+    }
+    if ROW_BY_ROW {
+        return;
     }
     let mean = invocation_sum(sum, invocation) / f32(layer.rows);
     if invocation == 0u {
@@ -47,8 +67,10 @@ fn main(@builtin(local_invocation_index) invocation: u32) {
         step[0] += 1u;
     }
     storageBarrier();
-    compute_grad_biases(0u, invocation);
-    compute_grad_weights(0u, invocation);
+    compute_grad_biases(invocation);
+    for (var quad = 0u; quad < quads(layer.inner); quad += TILE_QUADS) {
+        compute_grad_weights(0u, layer.columns, quad, 0u, invocation);
+    }
 }
 
 fn left_quad(product: u32, index: u32) -> vec4<f32> {
@@ -62,21 +84,21 @@ fn right_quad(product: u32, index: u32) -> vec4<f32> {
     if product == GRAD_WEIGHTS {
         return inputs[index];
     }
-    return parameters[layer.weights + index];
+    return parameters[index];
 }
 
-fn compute_outputs(invocation: u32) {
-    let product = Product(OUTPUTS, layer.rows, layer.columns, layer.inner, false, true);
+fn compute_outputs(row: u32, invocation: u32) {
+    let left = Factor(0u, false);
+    let right = Factor(layer.weights, true);
+    let product = Product(OUTPUTS, layer.rows, layer.columns, 0u, layer.inner, left, right);
     let stride = quads(layer.columns);
     let quad = own_quad(invocation);
     let biases = parameters[layer.gamma + min(quad, stride - 1u)];
-    for (var row = 0u; row < layer.rows; row += TILE_ROWS) {
-        var tile = multiply(product, row, 0u, invocation);
-        for (var i = 0u; i < OWN_ROWS; i++) {
-            let own = row + own_row(invocation, i);
-            if own < layer.rows && quad < stride {
-                grad_sums[own * stride + quad] = inside(tile[i] + biases, quad, layer.columns);
-            }
+    var tile = multiply(product, row, 0u, invocation);
+    for (var i = 0u; i < OWN_ROWS; i++) {
+        let own = row + own_row(invocation, i);
+        if own < layer.rows && quad < stride {
+            grad_sums[own * stride + quad] = inside(tile[i] + biases, quad, layer.columns);
         }
     }
 }
@@ -94,4 +116,22 @@ fn target_at(row: u32, column: u32) -> u32 {
 
 fn put_gradient(row: u32, column: u32, gradient: f32) {
     grad_sums[row * quads(layer.columns) + column / 4u][column % 4u] = gradient;
+}
+
+fn compute_grad_biases(invocation: u32) {
+    let stride = quads(layer.columns);
+    let quad = own_quad(invocation);
+    var sum = vec4<f32>();
+    for (var row = 0u; row < layer.rows; row += TILE_ROWS) {
+        for (var i = 0u; i < OWN_ROWS; i++) {
+            let own = row + own_row(invocation, i);
+            if own < layer.rows && quad < stride {
+                sum += grad_sums[own * stride + quad];
+            }
+        }
+    }
+    sum = column_sum(sum, invocation);
+    if quad < stride && own_row(invocation, 0u) == 0u {
+        gradients[layer.gamma + quad] = sum;
+    }
 }

@@ -95,8 +95,8 @@ pub enum Error {
         rows: u64,
     },
 
-    /// The training data was uploaded by another trainer, whose batches lie elsewhere.
-    #[error("the training data was uploaded by another trainer")]
+    /// The training data belongs to another trainer, whose batches lie elsewhere.
+    #[error("the training data belongs to another trainer")]
     OtherTrainer,
 
     /// More than the device can hold or bind.

@@ -7,6 +7,7 @@ mod kernel;
 mod matrix;
 mod pipelines;
 mod read;
+mod staging;
 #[cfg(test)]
 pub(crate) mod test_device;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use matrix::Matrix;
 #[cfg(not(target_arch = "wasm32"))]
 pub use read::block_on;
 pub(crate) use read::read;
+pub(crate) use staging::Staging;
 pub(crate) use tile::Core;
 
 use crate::error::{Error, Result};
@@ -102,20 +104,25 @@ impl Gpu {
 
 /// A buffer for `values` values of four bytes that kernels read and write, all zero.
 pub(crate) fn storage_buffer(device: &Device, label: &str, values: u64) -> Result<Buffer> {
-    let size = 4 * values;
-    let allowed = device.limits().max_buffer_size;
-    if size > allowed {
-        let limit = "max_buffer_size";
-        return Err(Error::TooLarge { what: label.to_owned(), needed: size, limit, allowed });
-    }
+    check_size(device, label, 4 * values)?;
     guarded(device, || {
         device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(&format!("ztilde/{label}")),
-            size,
+            size: 4 * values,
             usage: BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         })
     })
+}
+
+/// Whether a buffer of so many bytes may be made.
+fn check_size(device: &Device, label: &str, needed: u64) -> Result<()> {
+    let allowed = device.limits().max_buffer_size;
+    if needed > allowed {
+        let limit = "max_buffer_size";
+        return Err(Error::TooLarge { what: label.to_owned(), needed, limit, allowed });
+    }
+    Ok(())
 }
 
 /// Small matrices to bind in the place of what a kernel declares and does not use.

@@ -5,6 +5,7 @@ use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor};
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Matrix, read};
 use crate::kernels::copy_rows::CopyRows;
+use crate::kernels::network_forward::NetworkForward;
 use crate::network::Network;
 
 /// Rows of a slice are a multiple of this, so that every slice of a matrix starts on a multiple of
@@ -141,9 +142,12 @@ fn slice_rows(network: &Network) -> u32 {
 struct Slices<'a> {
     network: &'a Network,
     copy_rows: CopyRows,
-    /// What goes into a layer and comes out of it take turns in two matrices; the app's own rows go
-    /// through them too if they are no whole vectors of four.
-    scratch: [Matrix; 2],
+    /// What takes all layers at once, if it is faster.
+    in_one: Option<NetworkForward>,
+    /// The inputs, if those of the app are no whole vectors of four.
+    inputs: Option<Matrix>,
+    /// What goes into a layer and comes out of it take turns in two matrices, or in the halves of one.
+    scratch: Vec<Matrix>,
     dispatches: Vec<Dispatch>,
 }
 
@@ -151,26 +155,50 @@ impl<'a> Slices<'a> {
     fn new(network: &'a Network, rows: u32) -> Result<Self> {
         let gpu = network.gpu();
         let sizes = network.layer_sizes();
-        let first = usize::from(sizes[0].is_multiple_of(4));
-        let widest = sizes[first..].iter().copied().max().unwrap_or(1);
-        let scratch = || gpu.padded_matrix("inference/scratch", rows, widest);
+        let widest = sizes[1..].iter().copied().max().unwrap_or(1);
+        let padded = |rows, columns| gpu.padded_matrix("inference/scratch", rows, columns);
+        let is_in_one = NetworkForward::serves(sizes);
+        let kernel = || NetworkForward::new(&gpu.device, network.activation(), network.epsilon());
+        let has_own_inputs = !sizes[0].is_multiple_of(4);
         Ok(Self {
             network,
             copy_rows: CopyRows::new(&gpu.device)?,
-            scratch: [scratch()?, scratch()?],
+            in_one: is_in_one.then(kernel).transpose()?,
+            inputs: has_own_inputs.then(|| padded(rows, sizes[0])).transpose()?,
+            scratch: match is_in_one {
+                true => vec![padded(2 * rows, widest)?],
+                false => vec![padded(rows, widest)?, padded(rows, widest)?],
+            },
             dispatches: Vec::new(),
         })
     }
 
     fn bind(&mut self, inputs: &Matrix, outputs: &Matrix) -> Result<()> {
-        let Self { network, copy_rows, scratch, dispatches } = self;
-        let device = &network.gpu().device;
+        let device = &self.network.gpu().device;
         let rows = inputs.rows();
-        let mut layer_inputs = inputs.clone();
-        if !inputs.columns().is_multiple_of(4) {
-            layer_inputs = scratch[1].reshape_padded(rows, inputs.columns())?;
-            dispatches.push(copy_rows.bind(device, "inference/inputs", inputs, &layer_inputs)?);
+        let inputs = match &self.inputs {
+            None => inputs.clone(),
+            Some(own) => {
+                let own = own.slice(0, rows)?;
+                let copy = self.copy_rows.bind(device, "inference/inputs", inputs, &own)?;
+                self.dispatches.push(copy);
+                own
+            }
+        };
+        match &self.in_one {
+            None => self.bind_layers(inputs, outputs),
+            Some(kernel) => {
+                let scratch = self.scratch[0].slice(0, 2 * rows)?;
+                let matrices = [&inputs, &scratch, outputs];
+                self.dispatches.push(self.network.bind_all(kernel, "inference", matrices)?);
+                Ok(())
+            }
         }
+    }
+
+    fn bind_layers(&mut self, mut layer_inputs: Matrix, outputs: &Matrix) -> Result<()> {
+        let Self { network, copy_rows, scratch, dispatches, .. } = self;
+        let rows = outputs.rows();
         let sizes = &network.layer_sizes()[1..];
         for (layer, &columns) in sizes.iter().enumerate() {
             let is_last = layer + 1 == sizes.len();
@@ -180,15 +208,12 @@ impl<'a> Slices<'a> {
                 scratch[layer % 2].reshape_padded(rows, columns)?
             };
             let place = format!("inference/layer {}", layer + 1);
-            dispatches.push(network.bind_inference(
-                layer,
-                &place,
-                &layer_inputs,
-                &layer_outputs,
-            )?);
+            let bound = network.bind_inference(layer, &place, &layer_inputs, &layer_outputs)?;
+            dispatches.extend(bound);
             layer_inputs = layer_outputs;
         }
         if !outputs.columns().is_multiple_of(4) {
+            let device = &network.gpu().device;
             dispatches.push(copy_rows.bind(device, "inference/outputs", &layer_inputs, outputs)?);
         }
         Ok(())

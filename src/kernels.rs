@@ -11,6 +11,7 @@
 pub mod activate;
 pub mod activate_backward;
 pub mod add_biases;
+pub(crate) mod add_slabs;
 pub mod batch_statistics;
 pub mod column_sums;
 pub(crate) mod copy_rows;
@@ -21,6 +22,7 @@ pub(crate) mod layer_forward;
 pub mod loss;
 pub mod matmul;
 mod matmul_quads;
+pub(crate) mod network_forward;
 pub mod normalize;
 pub mod normalize_backward;
 pub mod normalize_gradients;

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use wgpu::{Buffer, Device, Queue};
+use wgpu::{Device, Queue};
 
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Gpu, Matrix, read};
+use crate::gpu::{Core, Dispatch, Gpu, Matrix, read};
 use crate::kernels::layer_forward::{self, LayerForward, Normalization};
+use crate::kernels::network_forward::{self, NetworkForward};
 use crate::layout::{Learned, LearnedLayout, Running, RunningLayout, padded};
 use crate::options::{Activation, NetworkOptions};
 use crate::parameters::{BatchNorm, Layer, Parameters};
@@ -30,7 +31,7 @@ pub struct Network {
     parameters: Matrix,
     learned: Vec<Learned>,
     running_layout: RunningLayout,
-    running_statistics: Buffer,
+    running_statistics: Matrix,
     running: Vec<Option<Running>>,
     /// How many batches each layer's running statistics have seen.
     batches: Vec<u64>,
@@ -92,8 +93,10 @@ impl Network {
         let packed = gpu.matrix("parameters", 1, layout.length()?)?;
         gpu.write(packed.buffer(), 0, &layout.pack(&parameters.layers))?;
         let running_layout = RunningLayout::new(&parameters.layers);
-        let running_statistics = gpu.buffer("running statistics", running_layout.length())?;
-        gpu.write(&running_statistics, 0, &running_layout.pack(&parameters.layers))?;
+        let running_statistics =
+            gpu.matrix("running statistics", 1, running_layout.length() as u32)?;
+        let packed_running = running_layout.pack(&parameters.layers);
+        gpu.write(running_statistics.buffer(), 0, &packed_running)?;
         let Parameters { activation, epsilon, momentum, .. } = *parameters;
         let mut network = Self {
             activation,
@@ -103,7 +106,7 @@ impl Network {
             learned: layout.views(packed.buffer())?,
             layout,
             parameters: packed,
-            running: running_layout.views(&running_statistics)?,
+            running: running_layout.views(running_statistics.buffer())?,
             running_layout,
             running_statistics,
             batches: parameters.layers.iter().map(batches).collect(),
@@ -111,7 +114,7 @@ impl Network {
             gpu,
         };
         let layers = network.learned.len();
-        network.kernels = network.compile(0..layers, Normalization::Running, false)?;
+        network.kernels = network.compile(0..layers, None)?;
         Ok(network)
     }
 
@@ -122,7 +125,8 @@ impl Network {
     /// [`Error::DeviceLost`], and what wgpu reports.
     pub fn parameters(&self) -> impl Future<Output = Result<Parameters>> + use<> {
         let learned = read(&self.gpu, self.parameters.buffer(), 0, self.layout.values());
-        let running = read(&self.gpu, &self.running_statistics, 0, self.running_layout.length());
+        let running =
+            read(&self.gpu, self.running_statistics.buffer(), 0, self.running_layout.length());
         let layout = self.layout.clone();
         let running_layout = self.running_layout.clone();
         let batches = self.batches.clone();
@@ -200,30 +204,66 @@ impl Network {
         }
     }
 
-    /// Compiles some layers: the normalized ones with these statistics, the others with biases.
+    /// Compiles some layers, for training on batches of as many rows, or for inference.
     pub(crate) fn compile(
         &self,
         layers: Range<usize>,
-        normalization: Normalization,
-        keeps_sums: bool,
+        batch_size: Option<u32>,
     ) -> Result<Vec<LayerForward>> {
         let Self { epsilon, momentum, .. } = *self;
         layers
             .map(|layer| {
                 let is_last = layer + 1 == self.learned.len();
                 let options = layer_forward::Options {
-                    normalization: match self.learned[layer] {
-                        Learned::Linear { .. } => Normalization::None,
-                        Learned::Normalized { .. } => normalization,
+                    normalization: match (&self.learned[layer], batch_size) {
+                        (Learned::Linear { .. }, _) => Normalization::None,
+                        (Learned::Normalized { .. }, Some(_)) => Normalization::Batch,
+                        (Learned::Normalized { .. }, None) => Normalization::Running,
                     },
                     activation: if is_last { Activation::Identity } else { self.activation },
-                    keeps_sums,
+                    keeps_sums: batch_size.is_some(),
+                    is_divided: batch_size.is_some_and(|rows| self.divides(layer, rows)),
                     epsilon,
                     momentum,
                 };
                 LayerForward::new(&self.gpu.device, options)
             })
             .collect()
+    }
+
+    /// Whether training divides a batch's rows for this layer.
+    pub(crate) fn divides(&self, layer: usize, rows: u32) -> bool {
+        let weights = self.learned[layer].weights();
+        Core::for_device(&self.gpu.device).divides(rows, weights.rows(), weights.columns())
+    }
+
+    /// Binds all layers in one dispatch, as inference computes them. The scratch has two rows of the
+    /// widest layer for each row of the inputs.
+    pub(crate) fn bind_all(
+        &self,
+        kernel: &NetworkForward,
+        place: &str,
+        [inputs, scratch, outputs]: [&Matrix; 3],
+    ) -> Result<Dispatch> {
+        let layers: Vec<_> = self
+            .learned
+            .iter()
+            .zip(&self.running)
+            .map(|(learned, running)| network_forward::Layer {
+                weights: learned.weights(),
+                vectors: learned.vectors(),
+                running: running.as_ref().map(|running| [&running.mean, &running.var]),
+            })
+            .collect();
+        let buffers = network_forward::Buffers {
+            parameters: &self.parameters,
+            running: &self.running_statistics,
+            layers: &layers,
+            inputs,
+            scratch,
+            outputs,
+        };
+        kernel.bind(&self.gpu.device, place, buffers)
     }
 
     /// Binds a layer as inference computes it, with the running statistics.
@@ -233,7 +273,7 @@ impl Network {
         place: &str,
         inputs: &Matrix,
         outputs: &Matrix,
-    ) -> Result<Dispatch> {
+    ) -> Result<Vec<Dispatch>> {
         let activations = Activations { inputs, outputs, sums: None, statistics: None };
         self.bind_layer(&self.kernels[layer], layer, place, activations)
     }
@@ -245,7 +285,7 @@ impl Network {
         layer: usize,
         place: &str,
         Activations { inputs, outputs, sums, statistics }: Activations<'_>,
-    ) -> Result<Dispatch> {
+    ) -> Result<Vec<Dispatch>> {
         let learned = &self.learned[layer];
         let buffers = layer_forward::Buffers {
             inputs,

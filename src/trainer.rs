@@ -1,9 +1,11 @@
 //! `Trainer`: what exists only while learning; one step, one epoch.
 
+mod memory;
 mod step;
 mod training_data;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use wgpu::{Buffer, BufferUsages, CommandEncoder, ComputePassDescriptor};
 
@@ -14,7 +16,8 @@ use crate::kernels::gather_rows::GatherRows;
 use crate::kernels::update;
 use crate::network::Network;
 use crate::options::TrainerOptions;
-use step::{Memory, StepKernels};
+use memory::Memory;
+use step::StepKernels;
 pub use training_data::TrainingData;
 
 /// Steps whose rates are on the GPU at once, and whose losses are kept there.
@@ -32,6 +35,9 @@ const STEPS_PER_SUBMISSION: u64 = 64;
 /// How many submissions [`Trainer::epoch`] has on the way: the GPU works on one while the next waits in
 /// its queue, and the CPU records the one after that or looks at the one before.
 const SUBMISSIONS_IN_FLIGHT: usize = 3;
+
+/// What helps where a device cannot hold a data set.
+const STREAM: &str = "Trainer::stream would keep the data set on the CPU";
 
 /// Trains a network: gradients, the optimizer's state, and the matrices of a batch.
 ///
@@ -96,7 +102,7 @@ impl Trainer {
         check_rows(&network, options.batch_size)?;
         let device = &network.gpu().device;
         let kernels = StepKernels::new(&network, &options)?;
-        let memory = Memory::new(&network, &kernels, &options)?;
+        let memory = Memory::new(&network, &options)?;
         let step = step::bind(&network, &kernels, &memory, options.batch_size)?;
         Ok(Self {
             gather: GatherRows::new(device)?,
@@ -166,7 +172,7 @@ impl Trainer {
         self.write_rates(1)?;
         let gpu = self.network.gpu();
         gpu.write(self.memory.dense_inputs.buffer(), 0, inputs)?;
-        let target_buffer = self.memory.targets.buffer();
+        let target_buffer = self.memory.batch.targets.buffer();
         match &targets {
             Targets::Classes(classes) => gpu.write(target_buffer, 0, classes)?,
             Targets::Values(values) => gpu.write(target_buffer, 0, values)?,
@@ -196,10 +202,10 @@ impl Trainer {
         targets: &Buffer,
     ) -> Result<()> {
         check_source("the buffer of inputs", inputs, &self.memory.dense_inputs)?;
-        check_source("the buffer of targets", targets, &self.memory.targets)?;
+        check_source("the buffer of targets", targets, &self.memory.batch.targets)?;
         self.write_rates(1)?;
-        let Memory { dense_inputs, targets: batch_targets, .. } = &self.memory;
-        for (source, matrix) in [(inputs, dense_inputs), (targets, batch_targets)] {
+        let Memory { dense_inputs, batch, .. } = &self.memory;
+        for (source, matrix) in [(inputs, dense_inputs), (targets, &batch.targets)] {
             encoder.copy_buffer_to_buffer(source, 0, matrix.buffer(), 0, 4 * matrix.values());
         }
         self.encode(encoder);
@@ -207,45 +213,68 @@ impl Trainer {
         Ok(())
     }
 
-    /// Copies a data set to the GPU, to train on it there.
+    /// Copies a data set to the GPU, to train on it there. One that is too large for that can be
+    /// [streamed](Trainer::stream).
     ///
     /// # Errors
     ///
     /// [`Error::Length`] if its features or targets do not fit the network, [`Error::Targets`] or
     /// [`Error::Class`] if they do not fit the loss, [`Error::BatchTooSmall`] if an epoch's last batch
-    /// would have one row, and what wgpu reports.
+    /// would have one row, [`Error::OutOfMemory`] or [`Error::TooLarge`] if the device cannot hold it,
+    /// and what else wgpu reports.
     pub fn upload(&self, dataset: &Dataset) -> Result<TrainingData> {
-        TrainingData::new(self, dataset)
+        TrainingData::resident(self, dataset).map_err(|error| match error {
+            Error::OutOfMemory(message) => Error::OutOfMemory(format!("{message} ({STREAM})")),
+            Error::TooLarge { what, needed, limit, allowed } => {
+                Error::TooLarge { what: format!("{what} ({STREAM})"), needed, limit, allowed }
+            }
+            other => other,
+        })
+    }
+
+    /// Keeps a data set on the CPU, to train on it by the batch: for one that the GPU cannot hold, or
+    /// need not. The steps are those on [uploaded](Trainer::upload) data, to the bit.
+    ///
+    /// The rows of each submission are gathered while the GPU computes the ones before, in one of three
+    /// windows, each of at most 16 MiB, or one batch where that is more. The windows are in memory that
+    /// the CPU and the GPU share; there is nothing else, however large the data set is.
+    ///
+    /// Takes a `Dataset`, or an `Arc` of one that others use as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trainer::upload`]; [`Error::TooLarge`] only if a batch, with its targets, is larger than the
+    /// device's `max_buffer_size`.
+    pub fn stream(&self, dataset: impl Into<Arc<Dataset>>) -> Result<TrainingData> {
+        TrainingData::streamed(self, dataset.into())
     }
 
     /// Trains on the next `steps` mini-batches, going on with the next epoch where one ends. Submits,
-    /// in as many pieces as it takes to keep each one short; does not wait.
+    /// in as many pieces as it takes to keep each one short.
+    ///
+    /// On uploaded data it does not wait. On streamed data it waits natively, once the three windows are
+    /// on their way to the GPU, until that is done with the oldest. In a browser nothing can wait: a new
+    /// window is made there.
     ///
     /// Steps that were encoded before must have been submitted: the place in the epoch is counted on the
     /// GPU. To keep the GPU's queue short as well, wait for [`Trainer::metrics`] now and then.
     ///
     /// # Errors
     ///
-    /// [`Error::OtherTrainer`] if another trainer uploaded the data, and what wgpu reports.
+    /// [`Error::OtherTrainer`] if the data belongs to another trainer, and what wgpu reports.
     pub fn train(&mut self, data: &mut TrainingData, steps: u32) -> Result<()> {
-        if !data.belongs_to(&self.memory.inputs) {
+        if !data.belongs_to(&self.memory.batch.inputs) {
             return Err(Error::OtherTrainer);
         }
         let mut left = steps;
         while left > 0 {
             data.prepare(self.network.gpu(), self.steps)?;
-            let count = left.min(data.steps_left()).min(self.steps_per_submission());
+            let count = left.min(data.steps_left()).min(self.steps_per_submission_of(data));
             self.write_rates(count.into())?;
-            let batches = data.batches(count, &self.step);
-            self.network.gpu().submit("ztilde/train", |encoder| {
-                let mut pass = begin_pass(encoder);
-                for dispatch in batches.clone().flat_map(|batch| batch.dispatches()) {
-                    dispatch.encode(&mut pass);
-                }
-            })?;
-            let rows: Vec<u32> = batches.map(|batch| batch.rows).collect();
-            rows.into_iter().for_each(|rows| self.count_step(rows));
-            data.advance(count);
+            data.submit(self.network.gpu(), count, &self.step)?;
+            for _ in 0..count {
+                self.count_step(data.advance());
+            }
             left -= count;
         }
         Ok(())
@@ -265,7 +294,7 @@ impl Trainer {
         let mut in_flight = VecDeque::new();
         while epoch.steps < steps {
             while submitted < steps && in_flight.len() < SUBMISSIONS_IN_FLIGHT {
-                let count = (steps - submitted).min(self.steps_per_submission());
+                let count = (steps - submitted).min(self.steps_per_submission_of(data));
                 self.train(data, count)?;
                 in_flight.push_back(self.metrics(count));
                 submitted += count;
@@ -371,6 +400,10 @@ impl Trainer {
         self.rows[(self.steps % u64::from(HISTORY)) as usize] = rows;
         self.steps += 1;
         self.network.count_batch();
+    }
+
+    fn steps_per_submission_of(&self, data: &TrainingData) -> u32 {
+        self.steps_per_submission().min(data.steps_per_submission())
     }
 
     fn steps_per_submission(&self) -> u32 {

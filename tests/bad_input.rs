@@ -121,7 +121,10 @@ fn data_sets_that_do_not_fit_are_refused() {
     };
     let keep = TrainerOptions { remainder: Remainder::Keep, ..options(Loss::default()) };
     app.assert_unchanged_by(&keep, |trainer| {
-        let refused = |dataset, parts: &[&str]| assert_refused(trainer.upload(&dataset), parts);
+        let refused = |dataset: Dataset, parts: &[&str]| {
+            assert_refused(trainer.upload(&dataset), parts);
+            assert_refused(trainer.stream(dataset), parts);
+        };
         let parts = ["a row of the data set", "5 values", "4 are needed"];
         refused(data(16, 5, vec![0_u32; 16].into()), &parts);
         refused(data(16, 4, vec![3_u32; 16].into()), &["row 0", "class 3", "3 classes"]);
@@ -135,7 +138,10 @@ fn data_sets_that_do_not_fit_are_refused() {
         assert_refused(Dataset::new(with_nan, vec![0_u32; 8]), &parts);
     });
     app.assert_unchanged_by(&options(Loss::MeanSquaredError), |trainer| {
-        let refused = |dataset, parts: &[&str]| assert_refused(trainer.upload(&dataset), parts);
+        let refused = |dataset: Dataset, parts: &[&str]| {
+            assert_refused(trainer.upload(&dataset), parts);
+            assert_refused(trainer.stream(dataset), parts);
+        };
         refused(data(16, 4, vec![0.5; 32].into()), &["targets", "32 values", "48 are needed"]);
         // There is no whole batch, and less than one is dropped.
         refused(data(7, 4, vec![0.5; 21].into()), &["7 values", "8 are needed"]);
@@ -143,17 +149,19 @@ fn data_sets_that_do_not_fit_are_refused() {
     app.assert_silent();
 }
 
-/// A data set belongs to the trainer that uploaded it; the history holds what there was.
+/// A data set belongs to the trainer that uploaded or streams it; the history holds what there was.
 #[test]
 fn what_is_not_the_trainers_is_refused() {
     let app = App::get();
     app.assert_unchanged_by(&options(Loss::default()), |trainer| {
         let dataset = Array2::from_shape_vec([8, 4], inputs()).unwrap();
         let dataset = Dataset::new(dataset, targets(Loss::default())).unwrap();
-        let mut data = app.trainer(&options(Loss::default())).upload(&dataset).unwrap();
-        assert_refused(trainer.train(&mut data, 1), &["another trainer"]);
-        assert_refused(block_on(&app.device, trainer.epoch(&mut data)), &["another trainer"]);
-        assert_eq!((data.epoch(), data.position()), (0, 0));
+        let other = app.trainer(&options(Loss::default()));
+        for mut data in [other.upload(&dataset).unwrap(), other.stream(dataset).unwrap()] {
+            assert_refused(trainer.train(&mut data, 1), &["another trainer"]);
+            assert_refused(block_on(&app.device, trainer.epoch(&mut data)), &["another trainer"]);
+            assert_eq!((data.epoch(), data.position()), (0, 0));
+        }
 
         let metrics = |steps| block_on(&app.device, trainer.metrics(steps));
         assert_refused(metrics(0), &["steps is 0", "at least 1"]);
@@ -237,13 +245,13 @@ fn what_is_too_large_for_the_device_is_refused() {
         let parts = ["parameters", "max_storage_buffer_binding_size", "134217728"];
         assert_refused(network, &[&parts[..], &[&needed.to_string()]].concat());
     }
-    // Four rows of the hidden layer's 6 floats more than fit.
+    // A row of the hidden layer's 6 floats, filled up to 8, more than fit.
     let trainer = |batch_size| {
         let options = TrainerOptions { batch_size, ..options(Loss::MeanSquaredError) };
         Trainer::new(app.network(), options)
     };
-    let parts = ["5592409 × 6", "134217816", "max_storage_buffer_binding_size", "134217728"];
-    assert_refused(trainer(5_592_409), &parts);
+    let parts = ["4194305 × 8", "134217760", "max_storage_buffer_binding_size", "134217728"];
+    assert_refused(trainer(4_194_305), &parts);
     assert_refused(trainer(u32::MAX), &["4294967295", "134217728"]);
     app.assert_silent();
 }
@@ -259,7 +267,7 @@ fn buffers_that_do_not_fit_are_refused() {
         };
         let parts = ["the buffer of inputs", "31 values", "32 are needed", "8 × 4"];
         refused(&app.buffer(31, BOTH), &classes, &parts);
-        let parts = ["the buffer of targets", "7 values", "8 are needed", "1 × 8"];
+        let parts = ["the buffer of targets", "7 values", "8 are needed", "8 × 1"];
         refused(&inputs, &app.buffer(7, BOTH), &parts);
         let parts = ["the buffer of inputs", "COPY_SRC"];
         refused(&app.buffer(32, BufferUsages::STORAGE), &classes, &parts);

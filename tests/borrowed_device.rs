@@ -6,12 +6,13 @@ mod test_device;
 
 use std::sync::{Arc, Mutex};
 
+use ndarray::Array2;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
 use wgpu::{
     Buffer, BufferDescriptor, BufferUsages, Device, DeviceDescriptor, ErrorFilter, Limits, Queue,
 };
 use ztilde::{
-    Activation, Error, Inference, Network, NetworkOptions, Optimizer, Parameters, Trainer,
+    Activation, Dataset, Error, Inference, Network, NetworkOptions, Optimizer, Parameters, Trainer,
     TrainerOptions, block_on,
 };
 
@@ -56,6 +57,13 @@ fn inputs(step: u32) -> Vec<f32> {
 
 fn classes(step: u32) -> Vec<u32> {
     (0..BATCH_SIZE).map(|row| (row * row + step) % 4).collect()
+}
+
+fn dataset(rows: u32) -> Dataset {
+    let inputs = Array2::from_shape_fn([rows as usize, 6], |(row, column)| {
+        ((6 * row + column) as f32).sin()
+    });
+    Dataset::new(inputs, (0..rows).map(|row| row % 4).collect::<Vec<u32>>()).unwrap()
 }
 
 fn upload<T: bytemuck::NoUninit>(device: &Device, values: &[T]) -> Buffer {
@@ -124,6 +132,45 @@ fn a_device_that_allows_too_little_says_so() {
     }
 }
 
+/// A data set too large for the GPU is refused by name, and can be learned from the CPU.
+#[test]
+fn what_the_gpu_cannot_hold_is_streamed() {
+    let limits = Limits { max_storage_buffer_binding_size: 1 << 17, ..Limits::default() };
+    let (device, queue, uncaptured) = device(limits);
+    let mut trainer = trainer(&device, &queue, 0);
+    let dataset = dataset(40_000);
+    let message = trainer.upload(&dataset).unwrap_err().to_string();
+    let parts = ["160004 bytes", "max_storage_buffer_binding_size is 131072", "Trainer::stream"];
+    assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    let mut data = trainer.stream(dataset).unwrap();
+    trainer.train(&mut data, 100).unwrap();
+    let (_, losses) = result(&device, &trainer, 100);
+    assert_eq!(losses.len(), 100);
+    assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
+}
+
+/// However far the CPU is ahead of the GPU, streaming takes no memory but its windows.
+#[test]
+fn streaming_makes_no_buffers_on_the_way() {
+    let (device, queue, _) = device(Limits::default());
+    let mut trainer = trainer(&device, &queue, 0);
+    let mut data = trainer.stream(dataset(70 * BATCH_SIZE)).unwrap();
+    let buffers = || {
+        let report = device.generate_allocator_report();
+        report.map(|report| {
+            report.allocations.into_iter().map(|buffer| (buffer.name, buffer.offset)).collect()
+        })
+    };
+    // The first step writes the rates of these steps as well.
+    trainer.train(&mut data, 1).unwrap();
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let before: Option<Vec<(String, u64)>> = buffers();
+    for steps in [1, 2, 3, 4, 130, 5, 300, 1] {
+        trainer.train(&mut data, steps).unwrap();
+        assert_eq!(buffers(), before, "after {} steps", trainer.steps());
+    }
+}
+
 /// The library's errors stay out of the app's scopes and handler, and the app's own still arrive.
 #[test]
 fn the_apps_error_scopes_and_handler_stay_its_own() {
@@ -178,12 +225,17 @@ fn a_lost_device_is_an_error() {
     let (device, queue, uncaptured) = device(Limits::default());
     let mut first = trainer(&device, &queue, 0);
     let [input_buffer, class_buffer] = [upload(&device, &inputs(0)), upload(&device, &classes(0))];
+    let mut data = [first.upload(&dataset(60)).unwrap(), first.stream(dataset(60)).unwrap()];
     let kept = block_on(&device, first.network().parameters()).unwrap();
     let mut encoder = device.create_command_encoder(&Default::default());
     device.destroy();
     // Of what does not wait, wgpu may tell that the device is lost, or leave it to the answers.
     let _ = first.encode_step(&mut encoder, &input_buffer, &class_buffer);
     let _ = first.step(&inputs(0), classes(0));
+    for data in &mut data {
+        let _ = first.train(data, 1);
+        block_on(&device, first.epoch(data)).unwrap_err();
+    }
     Inference::new(first.network(), &input_buffer, &class_buffer, 1).unwrap_err();
     Network::new(&device, &queue, &[6, 8, 4], NetworkOptions::default()).unwrap_err();
     let answers = [

@@ -93,10 +93,7 @@ fn check_limits(name: &str, text: &str, sizes: &HashMap<String, f64>) {
     let storage_buffers = module
         .global_variables
         .iter()
-        // On software adapters the uniform is one of them.
-        .filter(|(_, variable)| {
-            matches!(variable.space, AddressSpace::Storage { .. } | AddressSpace::Uniform)
-        })
+        .filter(|(_, variable)| matches!(variable.space, AddressSpace::Storage { .. }))
         .count() as u32;
     let most = limits.max_storage_buffers_per_shader_stage;
     assert!(

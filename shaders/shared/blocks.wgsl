@@ -11,9 +11,15 @@ struct Product {
     number: u32,   // left_quad and right_quad may serve several products
     rows: u32,     // of the outputs
     columns: u32,  // of the outputs
-    inner: u32,    // the length of a sum
-    left_transposed: bool,
-    right_transposed: bool,
+    begin: u32,    // the first k, a multiple of four
+    inner: u32,    // behind the last k
+    left: Factor,
+    right: Factor,
+}
+
+struct Factor {
+    first: u32,  // quads before it in its buffer
+    is_transposed: bool,
 }
 
 fn quads(length: u32) -> u32 {
@@ -26,47 +32,53 @@ fn inside(values: vec4<f32>, quad: u32, columns: u32) -> vec4<f32> {
     return select(vec4<f32>(), values, column < vec4<u32>(columns));
 }
 
+// Rows `row` to `row` + 3 of the left factor, each at k to k + 3.
 fn left_block(product: Product, row: u32, k: u32) -> mat4x4<f32> {
-    if product.left_transposed {
+    let number = product.number;
+    if product.left.is_transposed {
         let stride = quads(product.rows);
-        let quad = min(row / 4u, stride - 1u);
+        let first = product.left.first + min(row / 4u, stride - 1u);
         let last = product.inner - 1u;
         // Behind the end of k there are zeros, whatever the right factor has there.
         return transpose(mat4x4<f32>(
-            left_quad(product.number, k * stride + quad),
-            left_quad(product.number, min(k + 1u, last) * stride + quad) * select(0.0, 1.0, k + 1u <= last),
-            left_quad(product.number, min(k + 2u, last) * stride + quad) * select(0.0, 1.0, k + 2u <= last),
-            left_quad(product.number, min(k + 3u, last) * stride + quad) * select(0.0, 1.0, k + 3u <= last),
+            left_quad(number, first + k * stride),
+            left_quad(number, first + min(k + 1u, last) * stride) * select(0.0, 1.0, k + 1u <= last),
+            left_quad(number, first + min(k + 2u, last) * stride) * select(0.0, 1.0, k + 2u <= last),
+            left_quad(number, first + min(k + 3u, last) * stride) * select(0.0, 1.0, k + 3u <= last),
         ));
     }
     let stride = quads(product.inner);
+    let first = product.left.first + k / 4u;
     let last = product.rows - 1u;
     return mat4x4<f32>(
-        left_quad(product.number, min(row, last) * stride + k / 4u),
-        left_quad(product.number, min(row + 1u, last) * stride + k / 4u),
-        left_quad(product.number, min(row + 2u, last) * stride + k / 4u),
-        left_quad(product.number, min(row + 3u, last) * stride + k / 4u),
+        left_quad(number, first + min(row, last) * stride),
+        left_quad(number, first + min(row + 1u, last) * stride),
+        left_quad(number, first + min(row + 2u, last) * stride),
+        left_quad(number, first + min(row + 3u, last) * stride),
     );
 }
 
+// Rows k to k + 3 of the right factor, each at the four columns of a quad.
 fn right_block(product: Product, quad: u32, k: u32) -> mat4x4<f32> {
-    if product.right_transposed {
+    let number = product.number;
+    if product.right.is_transposed {
         let stride = quads(product.inner);
+        let first = product.right.first + k / 4u;
         let last = product.columns - 1u;
         return transpose(mat4x4<f32>(
-            right_quad(product.number, min(4u * quad, last) * stride + k / 4u),
-            right_quad(product.number, min(4u * quad + 1u, last) * stride + k / 4u),
-            right_quad(product.number, min(4u * quad + 2u, last) * stride + k / 4u),
-            right_quad(product.number, min(4u * quad + 3u, last) * stride + k / 4u),
+            right_quad(number, first + min(4u * quad, last) * stride),
+            right_quad(number, first + min(4u * quad + 1u, last) * stride),
+            right_quad(number, first + min(4u * quad + 2u, last) * stride),
+            right_quad(number, first + min(4u * quad + 3u, last) * stride),
         ));
     }
     let stride = quads(product.columns);
-    let column_quad = min(quad, stride - 1u);
+    let first = product.right.first + min(quad, stride - 1u);
     let last = product.inner - 1u;
     return mat4x4<f32>(
-        right_quad(product.number, k * stride + column_quad),
-        right_quad(product.number, min(k + 1u, last) * stride + column_quad),
-        right_quad(product.number, min(k + 2u, last) * stride + column_quad),
-        right_quad(product.number, min(k + 3u, last) * stride + column_quad),
+        right_quad(number, first + k * stride),
+        right_quad(number, first + min(k + 1u, last) * stride),
+        right_quad(number, first + min(k + 2u, last) * stride),
+        right_quad(number, first + min(k + 3u, last) * stride),
     );
 }

@@ -27,7 +27,7 @@ fn own_row(invocation: u32, i: u32) -> u32 {
 
 fn multiply(product: Product, row: u32, quad: u32, lane: u32) -> Tile {
     var tile = Tile();
-    for (var k = 0u; k < product.inner; k += 4u) {
+    for (var k = product.begin; k < product.inner; k += 4u) {
         let lent = left_block(product, row + 4u * lane, k);
         let own = right_block(product, quad + lane, k);
         for (var i = 0u; i < 4u; i++) {

@@ -31,7 +31,7 @@ fn own_row(invocation: u32, i: u32) -> u32 {
 
 fn multiply(product: Product, row: u32, quad: u32, invocation: u32) -> Tile {
     var tile = Tile();
-    for (var k = 0u; k < product.inner; k += DEPTH) {
+    for (var k = product.begin; k < product.inner; k += DEPTH) {
         workgroupBarrier();  // The steps before may still be read.
         read_steps(product, row, quad, k, invocation);
         workgroupBarrier();

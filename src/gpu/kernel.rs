@@ -80,7 +80,7 @@ impl Kernel {
         is_trusted: bool,
     ) -> Result<Self> {
         let label = format!("ztilde/{name}");
-        let text = &without_uniforms(device, text);
+        let text = &without_uniform(device, text);
         let bits = constants.iter().map(|&(name, value)| (name.to_owned(), value.to_bits()));
         let shared = SharedPipeline::find_or_insert(
             device,
@@ -177,12 +177,14 @@ fn module(device: &Device, label: &str, text: &str, is_trusted: bool) -> ShaderM
     }
 }
 
-/// The text for a device: on Mesa's software adapter with storage in the place of uniforms. There a
-/// uniform that a loop or a branch depends on is made a constant, and where that makes a shader much
-/// shorter, the driver compiles it anew for every single dispatch.
-fn without_uniforms<'a>(device: &Device, text: &'a str) -> Cow<'a, str> {
+/// The text for a device: on Mesa's software adapter with storage in the place of the uniform, if there
+/// is room for one more. There a uniform that a loop or a branch depends on is made a constant, and
+/// where that makes a shader much shorter, the driver compiles it anew for every single dispatch.
+fn without_uniform<'a>(device: &Device, text: &'a str) -> Cow<'a, str> {
+    let storage_buffers = text.matches("var<storage").count() as u32;
+    let has_room = storage_buffers < device.limits().max_storage_buffers_per_shader_stage;
     match device.adapter_info().device_type {
-        DeviceType::Cpu => text.replace("var<uniform>", "var<storage, read>").into(),
+        DeviceType::Cpu if has_room => text.replace("var<uniform>", "var<storage, read>").into(),
         _ => text.into(),
     }
 }

@@ -46,6 +46,35 @@ impl Core {
         workgroups(rows.into(), self.tile()[0])
     }
 
+    /// Rows of a tile.
+    pub(crate) fn tile_rows(self) -> u32 {
+        self.tile()[0]
+    }
+
+    /// Whether a layer is large enough to divide the rows of its strips among workgroups, which takes
+    /// more dispatches: a GPU has room for many more workgroups than there are strips, while a CPU has
+    /// not.
+    pub(crate) fn divides(self, rows: u32, columns: u32, inner: u32) -> bool {
+        const MULTIPLICATIONS: u64 = 15_000_000;
+        const ROWS: u32 = 1024;
+        let product = u64::from(rows) * u64::from(columns) * u64::from(inner);
+        self == Self::Workgroup && (rows > ROWS || product > MULTIPLICATIONS)
+    }
+
+    /// Rows of the chunks that divided rows come in: at most 64 chunks, as each workgroup joins what is
+    /// known of all.
+    pub(crate) fn chunk(self, rows: u32) -> u32 {
+        let tiles = rows.div_ceil(self.tile_rows());
+        tiles.div_ceil(64) * self.tile_rows()
+    }
+
+    /// Slabs for a sum over as many rows, of which each takes `bytes` for what it adds up to.
+    pub(crate) fn slabs(rows: u32, bytes: u64) -> u32 {
+        const MOST_BYTES: u64 = 32 << 20;
+        let most = (MOST_BYTES / bytes).clamp(1, 16) as u32;
+        (rows / 1024).clamp(1, most)
+    }
+
     /// `TILE_ROWS` and `TILE_QUADS`.
     pub(crate) fn tile(self) -> [u32; 2] {
         match self {

@@ -24,12 +24,17 @@ pub struct Buffers<'a> {
     pub step: &'a Matrix,
     /// `u32`s: the step count at the epoch's beginning, then the epoch's permutation of the rows.
     pub order: &'a Matrix,
-    /// The rows from `part_first_row` on of a data set, which lies in one or several parts.
-    pub part: &'a Matrix,
+    /// The inputs of the rows from `part_first_row` on of a data set, which lies in one or several
+    /// parts.
+    pub inputs: &'a Matrix,
+    /// Their targets.
+    pub targets: &'a Matrix,
     /// The number of the part's first row in the data set.
     pub part_first_row: u32,
-    /// `[rows, columns]`: the batch; rows that lie in other parts are left alone.
-    pub outputs: &'a Matrix,
+    /// `[rows, features]`: the batch; rows that lie in other parts are left alone.
+    pub batch_inputs: &'a Matrix,
+    /// `[rows, targets of a row]`.
+    pub batch_targets: &'a Matrix,
     /// Rows of all batches but an epoch's last.
     pub batch_size: u32,
 }
@@ -55,28 +60,41 @@ impl GatherRows {
     ///
     /// [`Error::Shape`] if the shapes do not fit each other, and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
-        let Buffers { step, order, part, part_first_row, outputs, batch_size } = buffers;
-        step.expect("gather_rows", "step", [1, 1])?;
-        outputs.expect_shape("gather_rows", "outputs", [outputs.rows(), part.columns()])?;
-        if order.values() <= u64::from(outputs.rows()) {
+        let Buffers { step, order, inputs, targets, part_first_row, .. } = buffers;
+        let Buffers { batch_inputs, batch_targets, batch_size, .. } = buffers;
+        let name = "gather_rows";
+        let rows = batch_inputs.rows();
+        step.expect(name, "step", [1, 1])?;
+        targets.expect(name, "targets", [inputs.rows(), targets.columns()])?;
+        batch_inputs.expect_shape(name, "batch_inputs", [rows, inputs.columns()])?;
+        batch_targets.expect(name, "batch_targets", [rows, targets.columns()])?;
+        if order.values() <= u64::from(rows) {
             return Err(Error::Length {
                 what: "gather_rows: order",
                 found: order.values(),
-                needed: u64::from(outputs.rows()) + 1,
-                why: format!("1 + {} rows of a batch", outputs.rows()),
+                needed: u64::from(rows) + 1,
+                why: format!("1 + {rows} rows of a batch"),
             });
         }
-        let [rows, columns, stride] = [outputs.rows(), outputs.columns(), outputs.stride()];
-        let is_quads = columns.is_multiple_of(4);
+        let is_quads = inputs.columns().is_multiple_of(4);
         let (kernel, size) = if is_quads { (&self.quads, 4) } else { (&self.values, 1) };
-        let uniform =
-            [rows, columns / size, stride / size, batch_size, part_first_row, part.rows()];
+        let columns = inputs.columns() / size;
+        let uniform = [
+            rows,
+            columns,
+            batch_inputs.stride() / size,
+            targets.columns(),
+            batch_size,
+            part_first_row,
+            inputs.rows(),
+        ];
+        let elements = u64::from(rows) * u64::from(columns + targets.columns());
         kernel.bind(
             device,
             place,
             bytemuck::cast_slice(&uniform),
-            &[step, order, part, outputs],
-            linear_workgroups(u64::from(rows) * u64::from(columns / size)),
+            &[step, order, inputs, targets, batch_inputs, batch_targets],
+            linear_workgroups(elements),
         )
     }
 }
@@ -94,23 +112,27 @@ mod tests {
         let mut gpu = TestGpu::new();
         let kernel = GatherRows::new(&gpu.gpu.device).unwrap();
         let order = [3, 10, 0, 7, 1, 9, 2, 8, 4, 6, 5];
-        for columns in [1, 3, 64, 70] {
+        for [columns, target_columns] in [[1, 1], [3, 2], [64, 1], [70, 5], [4, 4]] {
             let dataset = gpu.random([11, columns]);
+            let targets = gpu.random([11, target_columns]);
             let uploaded_order = gpu.upload_integers(&[&[7], &order[..]].concat());
             for (step, rows) in [(7, 4), (8, 4), (9, 3)] {
-                let outputs = gpu.zeros([rows, columns]);
+                let batch_inputs = gpu.garbage([rows, columns]);
+                let batch_targets = gpu.zeros([rows, target_columns]);
                 let dispatches: Vec<Dispatch> = [(0, 5), (5, 5), (10, 1)]
                     .into_iter()
                     .map(|(first, part_rows)| {
                         // A part of its own: bindings start on multiples of 256 bytes.
                         let rows: Vec<u32> = (first..first + part_rows).collect();
-                        let part = gpu.upload(&reference::gather_rows(&dataset, &rows));
+                        let part = |matrix| gpu.upload(&reference::gather_rows(matrix, &rows));
                         let buffers = Buffers {
                             step: &gpu.upload_integers(&[step]),
                             order: &uploaded_order,
-                            part: &part,
+                            inputs: &part(&dataset),
+                            targets: &part(&targets),
                             part_first_row: first,
-                            outputs: &outputs,
+                            batch_inputs: &batch_inputs,
+                            batch_targets: &batch_targets,
                             batch_size: 4,
                         };
                         kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()
@@ -120,9 +142,11 @@ mod tests {
 
                 let first = 4 * (step as usize - 7);
                 let batch = &order[first..first + rows as usize];
+                let what = format!("gather_rows, {columns} and {target_columns}, step {step}");
                 let expected = reference::gather_rows(&dataset, batch);
-                let what = format!("gather_rows, {columns} columns, step {step}");
-                assert_close(&what, &gpu.read(&outputs), &expected, 0.0, 0.0);
+                assert_close(&what, &gpu.read_inside(&batch_inputs), &expected, 0.0, 0.0);
+                let expected = reference::gather_rows(&targets, batch);
+                assert_close(&what, &gpu.read(&batch_targets), &expected, 0.0, 0.0);
             }
         }
     }
@@ -131,20 +155,24 @@ mod tests {
     fn walks_more_elements_than_invocations() {
         let mut gpu = TestGpu::new();
         let kernel = GatherRows::new(&gpu.gpu.device).unwrap();
-        let rows = WORKGROUP_SIZE * crate::gpu::MAX_WORKGROUPS + 9;
-        let dataset = gpu.random([rows, 1]);
+        let rows = WORKGROUP_SIZE * crate::gpu::MAX_WORKGROUPS / 2 + 9;
+        let [inputs, targets] = [gpu.random([rows, 1]), gpu.random([rows, 1])];
         let order: Vec<u32> = (0..rows).rev().collect();
-        let outputs = gpu.zeros([rows, 1]);
+        let [batch_inputs, batch_targets] = [gpu.zeros([rows, 1]), gpu.zeros([rows, 1])];
         let buffers = Buffers {
             step: &gpu.upload_integers(&[0]),
             order: &gpu.upload_integers(&[&[0], &order[..]].concat()),
-            part: &gpu.upload(&dataset),
+            inputs: &gpu.upload(&inputs),
+            targets: &gpu.upload(&targets),
             part_first_row: 0,
-            outputs: &outputs,
+            batch_inputs: &batch_inputs,
+            batch_targets: &batch_targets,
             batch_size: rows,
         };
         gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
-        let expected = reference::gather_rows(&dataset, &order);
-        assert_close("gather_rows", &gpu.read(&outputs), &expected, 0.0, 0.0);
+        for (found, dataset) in [(batch_inputs, inputs), (batch_targets, targets)] {
+            let expected = reference::gather_rows(&dataset, &order);
+            assert_close("gather_rows", &gpu.read(&found), &expected, 0.0, 0.0);
+        }
     }
 }

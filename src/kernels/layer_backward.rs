@@ -5,14 +5,15 @@
 use wgpu::Device;
 
 use super::activate;
+use super::layer_forward::statistics_rows;
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Kernel, Matrix};
+use crate::gpu::{Core, Dispatch, Kernel, Matrix, unused_matrices, workgroups};
 use crate::options::Activation;
 
 const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/layer_backward.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
-    include_str!("../../shaders/shared/strip_gradients.wgsl"),
+    include_str!("../../shaders/shared/grad_weights.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
@@ -20,7 +21,7 @@ const FOR_SUBGROUPS: &str = concat!(
 const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/layer_backward.wgsl"),
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
-    include_str!("../../shaders/shared/strip_gradients.wgsl"),
+    include_str!("../../shaders/shared/grad_weights.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
@@ -29,13 +30,33 @@ const FOR_WORKGROUPS: &str = concat!(
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerBackward {
-    kernel: Kernel,
+    /// The phases that a layer takes, in order.
+    phases: Vec<(Phase, Kernel)>,
     core: Core,
+    /// Bound in the place of statistics that there are not.
+    unused: Vec<Matrix>,
+}
+
+/// What a dispatch does, in the order of the shader's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Whole,
+    Measure,
+    Finish,
+    Weights,
 }
 
 /// What the kernel is compiled for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Options {
+pub(crate) struct Options {
+    pub(crate) layer: Layer,
+    /// Whether the rows of a batch are divided into chunks and slabs.
+    pub(crate) is_divided: bool,
+}
+
+/// Which layer it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Layer {
     /// The output layer, whose gradients come from the loss.
     Last,
     /// A hidden layer.
@@ -57,8 +78,12 @@ pub(crate) struct Buffers<'a> {
     pub(crate) hidden: Option<Hidden<'a>>,
     /// `[rows, outputs]`: written, or read if the layer is the last.
     pub(crate) grad_sums: &'a Matrix,
-    /// The gradients, packed like the parameters.
+    /// A row for each slab of the batch: the gradients, packed like the parameters, those of the weights
+    /// as far as the slab goes. All others are in the first row.
     pub(crate) gradients: &'a Matrix,
+    /// `[3, outputs]`: from [`super::layer_forward`], if the layer is normalized; four rows more for each
+    /// chunk, if there are any.
+    pub(crate) statistics: Option<&'a Matrix>,
 }
 
 /// What the kernel reads for a hidden layer.
@@ -70,31 +95,37 @@ pub(crate) struct Hidden<'a> {
     pub(crate) next_weights: &'a Matrix,
     /// `[rows, outputs]`: from [`super::layer_forward`].
     pub(crate) sums: &'a Matrix,
-    /// `[3, outputs]`: from [`super::layer_forward`], if the layer is normalized.
-    pub(crate) statistics: Option<&'a Matrix>,
 }
 
 impl LayerBackward {
     /// Compiles the kernel for a device.
     pub(crate) fn new(device: &Device, options: Options) -> Result<Self> {
         let core = Core::for_device(device);
-        let (is_last, activation, batch_norm, epsilon) = match options {
-            Options::Last => (true, Activation::Identity, false, 0.0),
-            Options::Hidden { activation, batch_norm, epsilon } => {
+        let (is_last, activation, batch_norm, epsilon) = match options.layer {
+            Layer::Last => (true, Activation::Identity, false, 0.0),
+            Layer::Hidden { activation, batch_norm, epsilon } => {
                 (false, activation, batch_norm, epsilon)
             }
         };
         let [_, activation, negative_slope] = activate::constants(activation);
-        let constants = [
-            ("IS_LAST", f64::from(u8::from(is_last))),
-            ("BATCH_NORM", f64::from(u8::from(batch_norm))),
-            ("EPSILON", epsilon.into()),
-            activation,
-            negative_slope,
-        ];
-        let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
-        let kernel = Kernel::trusted(device, "layer_backward", source, &constants)?;
-        Ok(Self { kernel, core })
+        let compile = |phase: Phase| {
+            let constants = [
+                ("PHASE", f64::from(phase as u32)),
+                ("IS_LAST", f64::from(u8::from(is_last))),
+                ("BATCH_NORM", f64::from(u8::from(batch_norm))),
+                ("EPSILON", epsilon.into()),
+                activation,
+                negative_slope,
+            ];
+            let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
+            Ok((phase, Kernel::trusted(device, "layer_backward", source, &constants)?))
+        };
+        let phases: &[Phase] = match options.is_divided {
+            true => &[Phase::Measure, Phase::Finish, Phase::Weights],
+            false => &[Phase::Whole],
+        };
+        let phases = phases.iter().copied().map(compile).collect::<Result<_>>()?;
+        Ok(Self { phases, core, unused: unused_matrices(device, 1)? })
     }
 
     /// Binds the kernel to its matrices.
@@ -103,50 +134,92 @@ impl LayerBackward {
         device: &Device,
         place: &str,
         buffers: Buffers<'_>,
-    ) -> Result<Dispatch> {
-        let Buffers { inputs, parameters, weights, vectors, hidden, grad_sums, gradients } =
-            buffers;
+    ) -> Result<Vec<Dispatch>> {
+        let Buffers { inputs, weights, hidden, grad_sums, gradients, statistics, .. } = buffers;
+        self.check(buffers)?;
+        let bind = |(phase, kernel): &(Phase, Kernel)| {
+            let uniform = self.uniform(*phase, buffers);
+            // What is not read has to be bound all the same.
+            let next_grad_sums = hidden.map_or(inputs, |hidden| hidden.next_grad_sums);
+            let sums = hidden.map_or(inputs, |hidden| hidden.sums);
+            let statistics = statistics.unwrap_or(&self.unused[0]);
+            let parameters = buffers.parameters;
+            let matrices =
+                [next_grad_sums, parameters, sums, statistics, inputs, grad_sums, gradients];
+            let slabs = inputs.rows().div_ceil(slab(inputs.rows(), gradients));
+            let groups = self.workgroups(*phase, inputs.rows(), weights, slabs);
+            kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, groups)
+        };
+        self.phases.iter().map(bind).collect()
+    }
+
+    fn is_divided(&self) -> bool {
+        self.phases.len() > 1
+    }
+
+    fn check(&self, buffers: Buffers<'_>) -> Result<()> {
+        let Buffers { inputs, parameters, weights, vectors, hidden, grad_sums, .. } = buffers;
+        let Buffers { gradients, statistics, .. } = buffers;
         let kernel = "layer_backward";
         let [rows, columns, inner] = [inputs.rows(), weights.rows(), weights.columns()];
         inputs.expect_padded(kernel, "inputs", [rows, inner])?;
         weights.expect_padded(kernel, "weights", [columns, inner])?;
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
-        gradients.expect_shape(kernel, "gradients", [1, parameters.columns()])?;
+        let slabs = gradients.rows();
+        gradients.expect_padded(kernel, "gradients", [slabs, parameters.columns()])?;
         for vector in vectors {
             vector.expect_padded(kernel, "gamma, beta or the biases", [1, columns])?;
         }
-        if let Some(Hidden { next_grad_sums, next_weights, sums, statistics }) = hidden {
+        if let Some(Hidden { next_grad_sums, next_weights, sums }) = hidden {
             let next = next_weights.rows();
             next_grad_sums.expect_padded(kernel, "next_grad_sums", [rows, next])?;
             next_weights.expect_padded(kernel, "next_weights", [next, columns])?;
             sums.expect_padded(kernel, "sums", [rows, columns])?;
-            if let Some(statistics) = statistics {
-                statistics.expect_padded(kernel, "statistics", [3, columns])?;
-            }
         }
+        if let Some(statistics) = statistics {
+            let needed = statistics_rows(self.core, rows, self.is_divided());
+            statistics.expect_padded(kernel, "statistics", [needed, columns])?;
+        }
+        Ok(())
+    }
+
+    fn uniform(&self, phase: Phase, buffers: Buffers<'_>) -> [u32; 10] {
+        let Buffers { inputs, parameters, weights, vectors, hidden, gradients, .. } = buffers;
+        let rows = inputs.rows();
         let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
-        let uniform = [
+        [
             rows,
-            columns,
+            weights.rows(),
             hidden.map_or(0, |hidden| hidden.next_weights.rows()),
-            inner,
+            weights.columns(),
             hidden.map_or(0, |hidden| first(hidden.next_weights)),
             first(vectors[0]),
             first(vectors[1]),
             first(weights),
-        ];
-        // What is not read has to be bound all the same.
-        let next_grad_sums = hidden.map_or(inputs, |hidden| hidden.next_grad_sums);
-        let sums = hidden.map_or(inputs, |hidden| hidden.sums);
-        let statistics = hidden.and_then(|hidden| hidden.statistics).unwrap_or(inputs);
-        self.kernel.bind(
-            device,
-            place,
-            bytemuck::cast_slice(&uniform),
-            &[next_grad_sums, parameters, sums, statistics, inputs, grad_sums, gradients],
-            [self.core.strips(columns), 1, 1],
-        )
+            match phase {
+                Phase::Whole => rows.next_multiple_of(self.core.tile_rows()),
+                Phase::Measure | Phase::Finish => self.core.chunk(rows),
+                Phase::Weights => slab(rows, gradients),
+            },
+            gradients.columns() / 4,
+        ]
     }
+
+    fn workgroups(&self, phase: Phase, rows: u32, weights: &Matrix, slabs: u32) -> [u32; 3] {
+        let [columns, inner] = [weights.rows(), weights.columns()];
+        match phase {
+            Phase::Whole => [self.core.strips(columns), 1, 1],
+            Phase::Measure | Phase::Finish => {
+                [self.core.strips(columns), workgroups(rows.into(), self.core.chunk(rows)), 1]
+            }
+            Phase::Weights => [self.core.row_tiles(columns), self.core.strips(inner), slabs],
+        }
+    }
+}
+
+/// Rows of the batch that a slab of the gradients is for, in whole vectors of four.
+fn slab(rows: u32, gradients: &Matrix) -> u32 {
+    rows.div_ceil(gradients.rows()).next_multiple_of(4)
 }
 
 #[cfg(test)]

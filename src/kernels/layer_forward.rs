@@ -6,8 +6,7 @@ use wgpu::Device;
 
 use super::activate;
 use crate::error::{Error, Result};
-use crate::gpu::Core;
-use crate::gpu::{Dispatch, Kernel, Matrix, unused_matrices};
+use crate::gpu::{Core, Dispatch, Kernel, Matrix, unused_matrices, workgroups};
 use crate::options::Activation;
 
 const FOR_SUBGROUPS: &str = concat!(
@@ -44,14 +43,25 @@ pub(crate) struct Options {
     /// Whether the sums are written: what goes into the activation of a layer with biases. Batch
     /// normalization always writes them.
     pub(crate) keeps_sums: bool,
+    /// Whether the rows of a batch are divided into chunks, for its own statistics.
+    pub(crate) is_divided: bool,
     pub(crate) epsilon: f32,
     pub(crate) momentum: f32,
+}
+
+/// What a dispatch does, in the order of the shader's numbers.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Whole,
+    Measure,
+    Finish,
 }
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerForward {
-    kernel: Kernel,
+    /// The phases that a layer takes, in order.
+    phases: Vec<Kernel>,
     core: Core,
     options: Options,
     /// Bound in the place of what the kernel does not use.
@@ -71,7 +81,8 @@ pub(crate) struct Buffers<'a> {
     pub(crate) vectors: [&'a Matrix; 2],
     /// The running mean and variance of a normalized layer. One per output.
     pub(crate) running: Option<[&'a Matrix; 2]>,
-    /// `[3, outputs]`: the batch's mean, as the sum of two rows, and its variance.
+    /// `[3, outputs]`: the batch's mean, as the sum of two rows, and its variance. Four rows more for each
+    /// chunk, if there are any.
     pub(crate) statistics: Option<&'a Matrix>,
     /// `[rows, outputs]`.
     pub(crate) sums: Option<&'a Matrix>,
@@ -84,20 +95,24 @@ impl LayerForward {
     pub(crate) fn new(device: &Device, options: Options) -> Result<Self> {
         let core = Core::for_device(device);
         let [_, activation, negative_slope] = activate::constants(options.activation);
-        let constants = [
-            ("NORMALIZATION", f64::from(options.normalization as u32)),
-            ("KEEPS_SUMS", f64::from(u8::from(options.keeps_sums))),
-            ("EPSILON", options.epsilon.into()),
-            activation,
-            negative_slope,
-        ];
-        let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
-        Ok(Self {
-            kernel: Kernel::trusted(device, "layer_forward", source, &constants)?,
-            core,
-            options,
-            unused: unused_matrices(device, 4)?,
-        })
+        let compile = |phase: Phase| {
+            let constants = [
+                ("PHASE", f64::from(phase as u32)),
+                ("NORMALIZATION", f64::from(options.normalization as u32)),
+                ("KEEPS_SUMS", f64::from(u8::from(options.keeps_sums))),
+                ("EPSILON", options.epsilon.into()),
+                activation,
+                negative_slope,
+            ];
+            let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
+            Kernel::trusted(device, "layer_forward", source, &constants)
+        };
+        let phases = if options.is_divided && options.normalization == Normalization::Batch {
+            vec![compile(Phase::Measure)?, compile(Phase::Finish)?]
+        } else {
+            vec![compile(Phase::Whole)?]
+        };
+        Ok(Self { phases, core, options, unused: unused_matrices(device, 4)? })
     }
 
     /// Binds the kernel to its matrices.
@@ -106,7 +121,7 @@ impl LayerForward {
         device: &Device,
         place: &str,
         buffers: Buffers<'_>,
-    ) -> Result<Dispatch> {
+    ) -> Result<Vec<Dispatch>> {
         let Buffers { inputs, parameters, weights, vectors, outputs, .. } = buffers;
         let kernel = "layer_forward";
         let [rows, columns, inner] = [inputs.rows(), weights.rows(), weights.columns()];
@@ -129,12 +144,19 @@ impl LayerForward {
             if rows < 2 {
                 return Err(Error::BatchTooSmall { rows: rows.into() });
             }
-            statistics.expect_padded(kernel, "statistics", [3, columns])?;
+            let needed = statistics_rows(self.core, rows, self.options.is_divided);
+            statistics.expect_padded(kernel, "statistics", [needed, columns])?;
         }
         if is_batch || self.options.keeps_sums {
             sums.expect_padded(kernel, "sums", [rows, columns])?;
         }
         let unbias = if is_batch { f64::from(rows) / f64::from(rows - 1) } else { 1.0 };
+        // Statistics of a strip need all its rows in one workgroup.
+        let chunk = match (is_batch, self.options.is_divided) {
+            (true, false) => rows.next_multiple_of(self.core.tile_rows()),
+            (true, true) => self.core.chunk(rows),
+            (false, _) => self.core.tile_rows(),
+        };
         let uniform = [
             rows,
             columns,
@@ -144,16 +166,20 @@ impl LayerForward {
             vectors[1].first_quad() - parameters.first_quad(),
             self.options.momentum.to_bits(),
             (unbias as f32).to_bits(),
+            chunk,
         ];
-        let [strips, tiles] = [self.core.strips(columns), self.core.row_tiles(rows)];
-        self.kernel.bind(
-            device,
-            place,
-            bytemuck::cast_slice(&uniform),
-            &[inputs, parameters, running[0], running[1], statistics, sums, outputs],
-            [strips, if is_batch { 1 } else { tiles }, 1],
-        )
+        let matrices = [inputs, parameters, running[0], running[1], statistics, sums, outputs];
+        let groups = [self.core.strips(columns), workgroups(rows.into(), chunk), 1];
+        let bind = |phase: &Kernel| {
+            phase.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, groups)
+        };
+        self.phases.iter().map(bind).collect()
     }
+}
+
+/// Rows of the statistics of a batch, and of its chunks.
+pub(crate) fn statistics_rows(core: Core, rows: u32, is_divided: bool) -> u32 {
+    if is_divided { 3 + 4 * rows.div_ceil(core.chunk(rows)) } else { 3 }
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ impl Loss {
     }
 }
 
-/// The override LOSS of a kernel that ends in shaders/shared/row_loss.wgsl.
+/// The override LOSS of a kernel that ends in `row_loss.wgsl`.
 pub(super) fn number(loss: options::Loss) -> f64 {
     let number = options::Loss::ALL.iter().position(|&candidate| candidate == loss);
     number.expect("ALL lists every loss") as f64

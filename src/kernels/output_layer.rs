@@ -1,4 +1,4 @@
-//! `shaders/output_layer.wgsl`: the output layer of a small batch, from its inputs to its gradients.
+//! `shaders/output_layer.wgsl`: the output layer of a batch, from its inputs to its gradients.
 //!
 //! Its twin is [`crate::reference::output_layer`].
 
@@ -12,7 +12,7 @@ use crate::options;
 const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/output_layer.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
-    include_str!("../../shaders/shared/strip_gradients.wgsl"),
+    include_str!("../../shaders/shared/grad_weights.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/row_loss.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
@@ -20,7 +20,7 @@ const FOR_SUBGROUPS: &str = concat!(
 const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/output_layer.wgsl"),
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
-    include_str!("../../shaders/shared/strip_gradients.wgsl"),
+    include_str!("../../shaders/shared/grad_weights.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/row_loss.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
@@ -33,7 +33,18 @@ const MOST_ROWS: u32 = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct OutputLayer {
     kernel: Kernel,
+    core: Core,
     loss: options::Loss,
+    way: Way,
+}
+
+/// How far the kernel goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To the gradients of weights and biases, and to the history.
+    Whole,
+    /// To the gradients of the outputs, and to each row's loss and accuracy.
+    RowByRow,
 }
 
 /// What the kernel reads and writes. All rows but those of the last three are padded.
@@ -55,22 +66,25 @@ pub(crate) struct Buffers<'a> {
     pub(crate) targets: &'a Matrix,
     /// As [`super::record_step`] takes it.
     pub(crate) step: &'a Matrix,
-    /// As [`super::record_step`] takes it.
+    /// As [`super::record_step`] takes it; row by row, the results that [`super::loss`] leaves.
     pub(crate) history: &'a Matrix,
 }
 
 impl OutputLayer {
-    /// Whether the kernel takes a layer of this shape.
-    pub(crate) fn serves(device: &Device, rows: u32, columns: u32) -> bool {
-        rows <= MOST_ROWS && Core::for_device(device).strips(columns) == 1
+    /// How the kernel takes a layer of this shape, if it does.
+    pub(crate) fn way(device: &Device, rows: u32, columns: u32) -> Option<Way> {
+        let is_narrow = Core::for_device(device).strips(columns) == 1;
+        is_narrow.then_some(if rows <= MOST_ROWS { Way::Whole } else { Way::RowByRow })
     }
 
     /// Compiles the kernel for a device.
-    pub(crate) fn new(device: &Device, loss: options::Loss) -> Result<Self> {
-        let source = Core::for_device(device).choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
-        let constants = [("LOSS", loss::number(loss))];
+    pub(crate) fn new(device: &Device, loss: options::Loss, way: Way) -> Result<Self> {
+        let core = Core::for_device(device);
+        let is_row_by_row = f64::from(u8::from(way == Way::RowByRow));
+        let constants = [("LOSS", loss::number(loss)), ("ROW_BY_ROW", is_row_by_row)];
+        let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
         let kernel = Kernel::trusted(device, "output_layer", source, &constants)?;
-        Ok(Self { kernel, loss })
+        Ok(Self { kernel, core, loss, way })
     }
 
     /// Binds the kernel to its matrices.
@@ -88,19 +102,154 @@ impl OutputLayer {
         weights.expect_padded(kernel, "weights", [columns, inner])?;
         biases.expect_padded(kernel, "biases", [1, columns])?;
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
-        gradients.expect_shape(kernel, "gradients", [1, parameters.columns()])?;
+        let slabs = gradients.rows();
+        gradients.expect_padded(kernel, "gradients", [slabs, parameters.columns()])?;
         let target_shape = if self.loss.has_class_targets() { [1, rows] } else { [rows, columns] };
         targets.expect(kernel, "targets", target_shape)?;
         step.expect(kernel, "step", [1, 1])?;
-        history.expect(kernel, "history", [history.rows(), 2])?;
+        let results = match self.way {
+            Way::Whole => history.rows(),
+            Way::RowByRow => rows,
+        };
+        history.expect(kernel, "history", [results, 2])?;
         let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
-        let uniform = [rows, columns, inner, first(weights), first(biases), history.rows()];
+        let [weights, biases] = [first(weights), first(biases)];
+        let uniform = [rows, columns, inner, weights, biases, history.rows(), rows, 0];
         self.kernel.bind(
             device,
             place,
             bytemuck::cast_slice(&uniform),
             &[inputs, parameters, targets, grad_sums, gradients, step, history],
-            [1, 1, 1],
+            match self.way {
+                Way::Whole => [1, 1, 1],
+                Way::RowByRow => [self.core.row_tiles(rows), 1, 1],
+            },
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Axis;
+
+    use super::*;
+    use crate::data::Targets;
+    use crate::gpu::testing::{TestGpu, assert_close, assert_within};
+    use crate::options::Loss;
+    use crate::reference::{self, Layer, LayerGradients};
+
+    /// Rows, outputs, and features of the inputs.
+    const LAYERS: [[u32; 3]; 11] = [
+        [1, 1, 1],
+        [2, 3, 5],
+        [31, 4, 4],
+        [33, 32, 33],
+        [60, 10, 100],
+        [64, 31, 2],
+        [65, 2, 130],
+        [131, 5, 65],
+        [256, 10, 7],
+        // Row by row.
+        [257, 10, 7],
+        [1031, 3, 33],
+    ];
+
+    fn check(gpu: &mut TestGpu, loss: Loss, [rows, columns, inner]: [u32; 3]) {
+        let device = gpu.gpu.device.clone();
+        let way = OutputLayer::way(&device, rows, columns).unwrap();
+        let what = format!("{loss:?}, {rows} × {columns} × {inner}");
+        let kernel = OutputLayer::new(&device, loss, way).unwrap();
+        let inputs = gpu.coarse([rows, inner]);
+        let weights = gpu.coarse([columns, inner]);
+        let biases = gpu.coarse([1, columns]);
+        let (targets, on_gpu_targets) = if loss.has_class_targets() {
+            let classes: Vec<u32> = (0..rows).map(|row| (7 * row + 3) % columns).collect();
+            let on_gpu = gpu.upload_integers(&classes);
+            (Targets::from(classes), on_gpu)
+        } else {
+            let values = gpu.random([rows, columns]).mapv(|value| 0.5 + 0.5 * value);
+            let floats: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+            (Targets::from(floats), gpu.upload(&values))
+        };
+        let (parameters, parts) = gpu.upload_packed(&[&weights, &biases]);
+        let gradients = gpu.garbage([2, parameters.columns()]);
+        let grad_sums = gpu.garbage([rows, columns]);
+        let results = if way == Way::Whole { 4 } else { rows };
+        let [step, history] = [gpu.upload_integers(&[10]), gpu.zeros([results, 2])];
+        let buffers = Buffers {
+            inputs: &gpu.upload_padded(&inputs),
+            parameters: &parameters,
+            weights: &parts[0],
+            biases: &parts[1],
+            grad_sums: &grad_sums,
+            gradients: &gradients,
+            targets: &on_gpu_targets,
+            step: &step,
+            history: &history,
+        };
+        gpu.run(&[&kernel.bind(&device, "test", buffers).unwrap()]);
+
+        let layer = Layer::Linear { weights, biases: biases.row(0).to_owned() };
+        let (measured, learned) = reference::output_layer(&layer, &inputs, &targets, loss);
+        let LayerGradients::Linear { grad_weights, grad_biases } = learned else {
+            unreachable!("the output layer is linear");
+        };
+        // As in the room of the loss: relative to the size of what is rounded.
+        let grads = &measured.grad_outputs;
+        let most = grads.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        let found = gpu.read_padded(&format!("{what}: grad_sums"), &grad_sums);
+        let bound = 2e-6 * most + 5e-7 / f64::from(rows);
+        assert_close(&format!("{what}: grad_sums"), &found, grads, bound, 0.0);
+        if way == Way::RowByRow {
+            let found = gpu.read(&history);
+            let column = |column: usize| -> Vec<f32> {
+                found.iter().copied().skip(column).step_by(2).collect()
+            };
+            let [losses, hits] = [&measured.row_losses, &measured.row_accuracies];
+            assert_close(&format!("{what}: losses"), &column(0), losses, 2e-6, 3e-6);
+            assert_close(&format!("{what}: accuracies"), &column(1), hits, 0.0, 1e-6);
+            return;
+        }
+        // Inputs are not above 1; each gradient is off by that bound, and the sum by its roundings.
+        let size = grads.mapv(f64::abs).sum_axis(Axis(0));
+        let bounds = &size * 1e-6 + f64::from(rows) * bound;
+        let part = |index: usize| {
+            let [rows, columns] = [parts[index].rows(), parts[index].columns()];
+            let first = 4 * u64::from(parts[index].first_quad());
+            Matrix::padded(gradients.buffer(), first, rows, columns).unwrap()
+        };
+        let found = gpu.read_padded(&format!("{what}: grad_biases"), &part(1));
+        assert_within(&format!("{what}: grad_biases"), &found, &grad_biases, &bounds);
+        let found = gpu.read_padded(&format!("{what}: grad_weights"), &part(0));
+        let bounds = bounds.insert_axis(Axis(1));
+        let bounds = bounds.broadcast(grad_weights.raw_dim()).unwrap();
+        assert_within(&format!("{what}: grad_weights"), &found, &grad_weights, bounds);
+
+        // The eleventh step, in a history of four.
+        let history = gpu.read(&history);
+        let expected = [&measured.row_losses, &measured.row_accuracies]
+            .map(|values| values.mean().expect("a row or more"));
+        assert_close(&format!("{what}: history"), &history[4..6], &expected, 2e-6, 2e-6);
+        assert!(history[..4].iter().chain(&history[6..]).all(|&value| value == 0.0), "{what}");
+        assert_eq!(gpu.read(&step)[0].to_bits(), 11, "{what}: steps");
+    }
+
+    #[test]
+    fn matches_the_reference() {
+        for mut gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
+            for loss in Loss::ALL {
+                for shape in LAYERS {
+                    check(&mut gpu, loss, shape);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn goes_as_far_as_one_workgroup_can() {
+        let device = TestGpu::new().gpu.device;
+        assert_eq!(OutputLayer::way(&device, MOST_ROWS, 32), Some(Way::Whole));
+        assert_eq!(OutputLayer::way(&device, MOST_ROWS + 1, 10), Some(Way::RowByRow));
+        assert_eq!(OutputLayer::way(&device, 64, 33), None);
     }
 }

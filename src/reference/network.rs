@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, Array2};
 
-use super::{Statistics, layer_backward, layer_forward, matmul};
+use super::{Statistics, layer_backward, layer_forward, matmul, network_forward};
 use crate::{
     options::Activation,
     parameters::{self, Parameters},
@@ -83,18 +83,7 @@ pub struct Gradients {
 impl Network {
     /// The outputs in inference: normalized with the running statistics, and linear at the end.
     pub fn infer(&self, inputs: &Array2<f64>) -> Array2<f64> {
-        let mut outputs = inputs.clone();
-        for (index, layer) in self.layers.iter().enumerate() {
-            let running = match layer {
-                Layer::Linear { .. } => None,
-                Layer::Normalized { running_mean: mean, running_var: variance, .. } => {
-                    Some(Statistics { mean: mean.clone(), variance: variance.clone() })
-                }
-            };
-            let activation = self.activation_after(index);
-            (_, outputs) = layer_forward(layer, &outputs, running, activation, self.epsilon);
-        }
-        outputs
+        network_forward(&self.layers, inputs, self.activation, self.epsilon)
     }
 
     /// A training pass: normalizes with the batch's own statistics, and moves the running ones.

@@ -1,14 +1,16 @@
 //! One step as data: the list of bound dispatches that a batch goes through.
 
+use super::memory::{BatchMemory, LayerMemory, Memory, slabs};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Gpu, Matrix};
+use crate::gpu::{Dispatch, Matrix};
 use crate::kernels::{
+    add_slabs::AddSlabs,
     copy_rows::CopyRows,
-    gradient_norm::{self, GradientNorm, MAX_PARTIAL_SUMS},
+    gradient_norm::{self, GradientNorm},
     layer_backward::{self, LayerBackward},
-    layer_forward::{LayerForward, Normalization},
+    layer_forward::LayerForward,
     loss::{self, Loss},
-    output_layer::{self, OutputLayer},
+    output_layer::{self, OutputLayer, Way},
     record_step::{self, RecordStep},
     update::{self, Update},
 };
@@ -23,6 +25,9 @@ pub(super) struct StepKernels {
     forward: Vec<LayerForward>,
     backward: Vec<LayerBackward>,
     output: OutputKernels,
+    has_class_targets: bool,
+    /// Where a batch's rows are divided into slabs.
+    add_slabs: Option<AddSlabs>,
     gradient_norm: Option<GradientNorm>,
     update: Update,
 }
@@ -32,8 +37,17 @@ pub(super) struct StepKernels {
 enum OutputKernels {
     /// Where one workgroup serves.
     InOne(OutputLayer),
+    /// From the outputs to the gradients in several dispatches.
+    Separate { outputs: Outputs, record_step: RecordStep, backward: LayerBackward },
+}
+
+/// From the inputs of the output layer to the gradients of its outputs.
+#[derive(Debug)]
+enum Outputs {
+    /// Where a tile is as wide as the layer.
+    Narrow(OutputLayer),
     /// Behind the product that inference has, too.
-    Separate { loss: Loss, record_step: RecordStep, backward: LayerBackward },
+    Wide(Loss),
 }
 
 impl StepKernels {
@@ -41,156 +55,44 @@ impl StepKernels {
         let device = &network.gpu().device;
         let gradient_norm = options.clip_norm.map(|norm| GradientNorm::new(device, norm as f32));
         let hidden = network.learned().len() - 1;
-        let backward = network.learned()[..hidden].iter().map(|learned| {
-            let options = layer_backward::Options::Hidden {
+        let rows = options.batch_size;
+        let backward = (0..hidden).map(|layer| {
+            let learned = &network.learned()[layer];
+            let is_divided = network.divides(layer, rows);
+            let layer = layer_backward::Layer::Hidden {
                 activation: network.activation(),
                 batch_norm: matches!(learned, Learned::Normalized { .. }),
                 epsilon: network.epsilon(),
             };
-            LayerBackward::new(device, options)
+            LayerBackward::new(device, layer_backward::Options { layer, is_divided })
         });
-        let output = if OutputLayer::serves(device, options.batch_size, network.outputs()) {
-            OutputKernels::InOne(OutputLayer::new(device, options.loss)?)
-        } else {
-            OutputKernels::Separate {
-                loss: Loss::new(device, options.loss)?,
+        let way = OutputLayer::way(device, rows, network.outputs());
+        let outputs = |way| OutputLayer::new(device, options.loss, way);
+        let output = match way {
+            Some(way @ Way::Whole) => OutputKernels::InOne(outputs(way)?),
+            _ => OutputKernels::Separate {
+                outputs: match way {
+                    Some(way) => Outputs::Narrow(outputs(way)?),
+                    None => Outputs::Wide(Loss::new(device, options.loss)?),
+                },
                 record_step: RecordStep::new(device)?,
-                backward: LayerBackward::new(device, layer_backward::Options::Last)?,
-            }
+                backward: LayerBackward::new(
+                    device,
+                    layer_backward::Options {
+                        layer: layer_backward::Layer::Last,
+                        is_divided: network.divides(hidden, rows),
+                    },
+                )?,
+            },
         };
         Ok(Self {
-            forward: network.compile(0..hidden, Normalization::Batch, true)?,
+            forward: network.compile(0..hidden, Some(rows))?,
             backward: backward.collect::<Result<_>>()?,
             output,
+            has_class_targets: options.loss.has_class_targets(),
+            add_slabs: (slabs(network, rows) > 1).then(|| AddSlabs::new(device)).transpose()?,
             gradient_norm: gradient_norm.transpose()?,
             update: Update::new(device, &options.optimizer)?,
-        })
-    }
-}
-
-/// What a step reads and writes besides the network, for batches of up to `batch_size` rows.
-#[derive(Debug)]
-pub(super) struct Memory {
-    pub(super) inputs: Matrix,
-    /// Where a batch from the CPU or from an app's buffer goes, whose rows lie one behind the other: the
-    /// inputs themselves if these are whole vectors of four.
-    pub(super) dense_inputs: Matrix,
-    pub(super) targets: Matrix,
-    has_class_targets: bool,
-    /// One per hidden layer.
-    layers: Vec<LayerMemory>,
-    /// Where several kernels work on the output layer.
-    output: Option<OutputMemory>,
-    /// The gradients of a layer's matrices, which take turns in two.
-    gradients_of_rows: [Matrix; 2],
-    pub(super) step: Matrix,
-    pub(super) history: Matrix,
-    pub(super) rates: Matrix,
-    partial_sums: Matrix,
-    clip_scale: Matrix,
-    gradients: Matrix,
-    velocity: Matrix,
-    mean_square: Matrix,
-}
-
-#[derive(Debug)]
-struct LayerMemory {
-    sums: Matrix,
-    /// Of a normalized layer.
-    statistics: Option<Matrix>,
-    outputs: Matrix,
-}
-
-#[derive(Debug)]
-struct OutputMemory {
-    outputs: Matrix,
-    /// Each row's loss and accuracy.
-    results: Matrix,
-}
-
-impl Memory {
-    pub(super) fn new(
-        network: &Network,
-        kernels: &StepKernels,
-        options: &TrainerOptions,
-    ) -> Result<Self> {
-        let gpu = network.gpu();
-        let rows = options.batch_size;
-        let sizes = network.layer_sizes();
-        let widest = sizes[1..].iter().copied().max().expect("a network has an output layer");
-        let has_class_targets = options.loss.has_class_targets();
-        let targets = if has_class_targets { [1, rows] } else { [rows, network.outputs()] };
-        let clip_scale = gpu.matrix("trainer/clip scale", 1, 1)?;
-        gpu.write(clip_scale.buffer(), 0, &[1_f32])?;
-        let layout = network.layout();
-        let length = layout.length()?;
-        let gradients = gpu.matrix("trainer/gradients", 1, length)?;
-        let method = options.optimizer.method;
-        // The update binds a value in the place of a state that its method does not have.
-        let state = |has: bool| if has { length } else { 1 };
-        let history = super::HISTORY;
-        let inputs = gpu.padded_matrix("trainer/inputs", rows, network.inputs())?;
-        let dense_inputs = match network.inputs() % 4 {
-            0 => inputs.clone(),
-            _ => gpu.matrix("trainer/dense inputs", rows, network.inputs())?,
-        };
-        Ok(Self {
-            inputs,
-            dense_inputs,
-            targets: gpu.matrix("trainer/targets", targets[0], targets[1])?,
-            has_class_targets,
-            layers: (0..network.learned().len() - 1)
-                .map(|layer| LayerMemory::new(gpu, network, layer, rows))
-                .collect::<Result<_>>()?,
-            output: match kernels.output {
-                OutputKernels::InOne(_) => None,
-                OutputKernels::Separate { .. } => Some(OutputMemory {
-                    outputs: gpu.padded_matrix("trainer/outputs", rows, network.outputs())?,
-                    results: gpu.matrix("trainer/results", rows, 2)?,
-                }),
-            },
-            gradients_of_rows: [
-                gpu.padded_matrix("trainer/gradients of rows 1", rows, widest)?,
-                gpu.padded_matrix("trainer/gradients of rows 2", rows, widest)?,
-            ],
-            step: gpu.matrix("trainer/step", 1, 1)?,
-            history: gpu.matrix("trainer/history", history, 2)?,
-            rates: gpu.matrix("trainer/rates", history, 4)?,
-            partial_sums: gpu.matrix("trainer/partial sums", 1, MAX_PARTIAL_SUMS)?,
-            clip_scale,
-            gradients,
-            velocity: gpu.matrix("trainer/velocity", 1, state(update::has_velocity(method)))?,
-            mean_square: gpu.matrix(
-                "trainer/mean square",
-                1,
-                state(update::has_mean_square(method)),
-            )?,
-        })
-    }
-}
-
-impl LayerMemory {
-    fn new(gpu: &Gpu, network: &Network, layer: usize, rows: u32) -> Result<Self> {
-        let learned = &network.learned()[layer];
-        let columns = learned.weights().rows();
-        let number = layer + 1;
-        let matrix = |name: &str, rows: u32| {
-            gpu.padded_matrix(&format!("layer {number}/{name}"), rows, columns)
-        };
-        let is_normalized = matches!(learned, Learned::Normalized { .. });
-        Ok(Self {
-            sums: matrix("sums", rows)?,
-            statistics: is_normalized.then(|| matrix("statistics", 3)).transpose()?,
-            outputs: matrix("outputs", rows)?,
-        })
-    }
-
-    /// With as many rows as the batch has.
-    fn slice(&self, rows: u32) -> Result<Self> {
-        Ok(Self {
-            sums: self.sums.slice(0, rows)?,
-            statistics: self.statistics.clone(),
-            outputs: self.outputs.slice(0, rows)?,
         })
     }
 }
@@ -202,34 +104,34 @@ pub(super) fn bind(
     memory: &Memory,
     rows: u32,
 ) -> Result<Vec<Dispatch>> {
-    let inputs = memory.inputs.slice(0, rows)?;
-    let layers: Vec<LayerMemory> =
-        memory.layers.iter().map(|layer| layer.slice(rows)).collect::<Result<_>>()?;
-    let inputs_of: Vec<&Matrix> =
-        std::iter::once(&inputs).chain(layers.iter().map(|layer| &layer.outputs)).collect();
+    let batch = memory.batch.slice(rows)?;
     let mut dispatches = Vec::new();
-    for (layer, LayerMemory { sums, statistics, outputs }) in layers.iter().enumerate() {
+    for (layer, kernel) in kernels.forward.iter().enumerate() {
+        let LayerMemory { sums, statistics, outputs, .. } = &batch.layers[layer];
         let activations = Activations {
-            inputs: inputs_of[layer],
+            inputs: batch.inputs_of(layer),
             outputs,
             sums: Some(sums),
-            statistics: statistics.as_ref(),
+            statistics: Some(statistics),
         };
-        let kernel = &kernels.forward[layer];
-        dispatches.push(network.bind_layer(kernel, layer, &place(layer), activations)?);
+        dispatches.extend(network.bind_layer(kernel, layer, &place(layer), activations)?);
     }
-    dispatches.extend(bind_output(network, kernels, memory, inputs_of[layers.len()])?);
-    for layer in (0..layers.len()).rev() {
-        let inputs = inputs_of[layer];
-        dispatches.push(bind_backward(network, kernels, memory, layer, inputs, &layers[layer])?);
+    dispatches.extend(bind_output(network, kernels, memory, &batch)?);
+    for (layer, kernel) in kernels.backward.iter().enumerate().rev() {
+        let hidden = layer_backward::Hidden {
+            next_grad_sums: &batch.layers[layer + 1].grad_sums,
+            next_weights: network.learned()[layer + 1].weights(),
+            sums: &batch.layers[layer].sums,
+        };
+        dispatches.extend(bind_backward(network, kernel, &batch, layer, Some(hidden))?);
     }
-    dispatches.extend(bind_update(network, kernels, memory)?);
+    dispatches.extend(bind_update(network, kernels, memory, &batch)?);
     Ok(dispatches)
 }
 
 /// Binds what brings `dense_inputs` to the inputs, if these are not the same.
 pub(super) fn bind_arrival(network: &Network, memory: &Memory) -> Result<Option<Dispatch>> {
-    let Memory { inputs, dense_inputs, .. } = memory;
+    let Memory { batch: BatchMemory { inputs, .. }, dense_inputs, .. } = memory;
     if inputs.buffer() == dense_inputs.buffer() {
         return Ok(None);
     }
@@ -241,110 +143,97 @@ fn place(layer: usize) -> String {
     format!("layer {}", layer + 1)
 }
 
-/// The gradients of the layer's sums, for as many rows as the batch has. Layers take turns in two
-/// matrices.
-fn grad_sums(network: &Network, memory: &Memory, layer: usize, rows: u32) -> Result<Matrix> {
-    let columns = network.learned()[layer].weights().rows();
-    memory.gradients_of_rows[layer % 2].reshape_padded(rows, columns)
-}
-
 /// The output layer, its loss, and the gradients of its sums and of what it learns.
 fn bind_output(
     network: &Network,
     kernels: &StepKernels,
     memory: &Memory,
-    inputs: &Matrix,
+    batch: &BatchMemory,
 ) -> Result<Vec<Dispatch>> {
     let device = &network.gpu().device;
-    let rows = inputs.rows();
     let last = network.learned().len() - 1;
     let learned = &network.learned()[last];
     let place = &place(last);
-    let targets = if memory.has_class_targets {
-        memory.targets.reshape(1, rows)?
-    } else {
-        memory.targets.slice(0, rows)?
+    let inputs = batch.inputs_of(last);
+    let LayerMemory { outputs, grad_sums, .. } = &batch.layers[last];
+    let targets = match batch.targets.columns() {
+        // Class indices are one row.
+        1 if kernels.has_class_targets => &batch.targets.reshape(1, batch.targets.rows())?,
+        _ => &batch.targets,
     };
-    let grad_sums = grad_sums(network, memory, last, rows)?;
-    let Memory { step, history, gradients, .. } = memory;
-    match (&kernels.output, &memory.output) {
-        (OutputKernels::Separate { loss, record_step, backward }, Some(output)) => {
-            let outputs = output.outputs.slice(0, rows)?;
-            let results = output.results.slice(0, rows)?;
-            let measure = loss::Buffers {
-                outputs: &outputs,
-                targets: &targets,
-                results: &results,
-                grad_outputs: &grad_sums,
+    let Memory { step, history, .. } = memory;
+    let in_one = |kernel: &OutputLayer, history: &Matrix| {
+        let buffers = output_layer::Buffers {
+            inputs,
+            parameters: network.packed(),
+            weights: learned.weights(),
+            biases: learned.vectors()[0],
+            grad_sums,
+            gradients: &batch.gradients,
+            targets,
+            step,
+            history,
+        };
+        kernel.bind(device, place, buffers)
+    };
+    match &kernels.output {
+        OutputKernels::InOne(kernel) => Ok(vec![in_one(kernel, history)?]),
+        OutputKernels::Separate { outputs: kernel, record_step, backward } => {
+            let results = &batch.results;
+            let mut dispatches = match kernel {
+                Outputs::Narrow(kernel) => vec![in_one(kernel, results)?],
+                Outputs::Wide(loss) => {
+                    let measure =
+                        loss::Buffers { outputs, targets, results, grad_outputs: grad_sums };
+                    let mut dispatches = network.bind_inference(last, place, inputs, outputs)?;
+                    dispatches.push(loss.bind(device, place, measure)?);
+                    dispatches
+                }
             };
-            let record = record_step::Buffers { results: &results, step, history };
-            let back = layer_backward::Buffers {
-                inputs,
-                parameters: network.packed(),
-                weights: learned.weights(),
-                vectors: learned.vectors(),
-                hidden: None,
-                grad_sums: &grad_sums,
-                gradients,
-            };
-            Ok(vec![
-                network.bind_inference(last, place, inputs, &outputs)?,
-                loss.bind(device, place, measure)?,
-                record_step.bind(device, place, record)?,
-                backward.bind(device, place, back)?,
-            ])
+            let record = record_step::Buffers { results, step, history };
+            dispatches.push(record_step.bind(device, place, record)?);
+            dispatches.extend(bind_backward(network, backward, batch, last, None)?);
+            Ok(dispatches)
         }
-        (OutputKernels::InOne(kernel), _) => {
-            let buffers = output_layer::Buffers {
-                inputs,
-                parameters: network.packed(),
-                weights: learned.weights(),
-                biases: learned.vectors()[0],
-                grad_sums: &grad_sums,
-                gradients,
-                targets: &targets,
-                step,
-                history,
-            };
-            Ok(vec![kernel.bind(device, place, buffers)?])
-        }
-        (OutputKernels::Separate { .. }, None) => unreachable!("memory was made for the kernels"),
     }
 }
 
-/// From the gradient of the next layer's sums to those of a hidden layer.
+/// The gradients of a layer; a hidden one's from those of the sums of the next layer.
 fn bind_backward(
+    network: &Network,
+    kernel: &LayerBackward,
+    batch: &BatchMemory,
+    layer: usize,
+    hidden: Option<layer_backward::Hidden<'_>>,
+) -> Result<Vec<Dispatch>> {
+    let learned = &network.learned()[layer];
+    let buffers = layer_backward::Buffers {
+        inputs: batch.inputs_of(layer),
+        parameters: network.packed(),
+        weights: learned.weights(),
+        vectors: learned.vectors(),
+        hidden,
+        grad_sums: &batch.layers[layer].grad_sums,
+        gradients: &batch.gradients,
+        statistics: Some(&batch.layers[layer].statistics),
+    };
+    kernel.bind(&network.gpu().device, &place(layer), buffers)
+}
+
+fn bind_update(
     network: &Network,
     kernels: &StepKernels,
     memory: &Memory,
-    layer: usize,
-    inputs: &Matrix,
-    LayerMemory { sums, statistics, .. }: &LayerMemory,
-) -> Result<Dispatch> {
-    let rows = inputs.rows();
-    let learned = network.learned();
-    let hidden = layer_backward::Hidden {
-        next_grad_sums: &grad_sums(network, memory, layer + 1, rows)?,
-        next_weights: learned[layer + 1].weights(),
-        sums,
-        statistics: statistics.as_ref(),
-    };
-    let buffers = layer_backward::Buffers {
-        inputs,
-        parameters: network.packed(),
-        weights: learned[layer].weights(),
-        vectors: learned[layer].vectors(),
-        hidden: Some(hidden),
-        grad_sums: &grad_sums(network, memory, layer, rows)?,
-        gradients: &memory.gradients,
-    };
-    kernels.backward[layer].bind(&network.gpu().device, &place(layer), buffers)
-}
-
-fn bind_update(network: &Network, kernels: &StepKernels, memory: &Memory) -> Result<Vec<Dispatch>> {
+    batch: &BatchMemory,
+) -> Result<Vec<Dispatch>> {
     let device = &network.gpu().device;
-    let Memory { step, rates, clip_scale, gradients, velocity, mean_square, .. } = memory;
+    let Memory { step, rates, clip_scale, velocity, mean_square, .. } = memory;
+    let weights = network.layout().weights();
     let mut dispatches = Vec::new();
+    if let Some(add_slabs) = &kernels.add_slabs {
+        dispatches.push(add_slabs.bind(device, "update", &batch.gradients, weights)?);
+    }
+    let gradients = &batch.gradients.slice(0, 1)?;
     if let Some(gradient_norm) = &kernels.gradient_norm {
         let partial_sums = &memory.partial_sums;
         let buffers = gradient_norm::Buffers { gradients, partial_sums, clip_scale };
@@ -356,7 +245,7 @@ fn bind_update(network: &Network, kernels: &StepKernels, memory: &Memory) -> Res
         clip_scale,
         gradients,
         parameters: network.packed(),
-        weights: network.layout().weights(),
+        weights,
         velocity,
         mean_square,
     };

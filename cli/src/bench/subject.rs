@@ -71,14 +71,14 @@ impl Case {
         let options = TrainerOptions { batch_size, loss, optimizer, ..Default::default() };
         let trainer = Trainer::new(network, options)?;
         let data = trainer.upload(&data)?;
-        Ok(Subject::Training(Box::new(trainer), data))
+        Ok(Subject::Training(Box::new((trainer, data))))
     }
 }
 
 /// A case on the GPU.
 pub(super) enum Subject {
     /// On a data set that lies on the GPU; each epoch is shuffled.
-    Training(Box<Trainer>, TrainingData),
+    Training(Box<(Trainer, TrainingData)>),
     /// On a batch that lies in a buffer.
     Inference(Inference),
 }
@@ -98,7 +98,10 @@ impl Subject {
     /// Submits so many steps, and does not wait.
     pub(super) fn submit(&mut self, gpu: &Gpu, steps: u32) -> Result<(), Failure> {
         match self {
-            Self::Training(trainer, data) => trainer.train(data, steps)?,
+            Self::Training(training) => {
+                let (trainer, data) = &mut **training;
+                trainer.train(data, steps)?;
+            }
             Self::Inference(inference) => {
                 let mut left = steps;
                 while left > 0 {
@@ -114,14 +117,15 @@ impl Subject {
     /// What a step consists of; in training without what brings the batch to its place.
     pub(super) fn dispatches(&self) -> &[Dispatch] {
         match self {
-            Self::Training(trainer, _) => trainer.dispatches(),
+            Self::Training(training) => training.0.dispatches(),
             Self::Inference(inference) => inference.dispatches(),
         }
     }
 
     /// Fails if the training went astray: not-a-numbers may take another time than numbers.
     pub(super) fn check(&self, gpu: &Gpu) -> Result<(), Failure> {
-        let Self::Training(trainer, _) = self else { return Ok(()) };
+        let Self::Training(training) = self else { return Ok(()) };
+        let (trainer, _) = &**training;
         let loss = ztilde::block_on(&gpu.device, trainer.loss())?;
         if loss.is_finite() {
             return Ok(());

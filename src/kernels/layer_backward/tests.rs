@@ -4,7 +4,7 @@ use super::*;
 use crate::gpu::MAX_WORKGROUPS;
 use crate::gpu::testing::{TestGpu, assert_within};
 use crate::kernels::normalize::tests::hard_columns;
-use crate::reference::{self, Layer, LayerGradients, LayerPass, Statistics};
+use crate::reference::{self, LayerGradients, LayerPass, Statistics};
 
 const EPSILON: f32 = 1e-5;
 
@@ -36,16 +36,22 @@ struct Given {
 }
 
 fn hidden(activation: Activation, batch_norm: bool) -> Options {
-    Options::Hidden { activation, batch_norm, epsilon: EPSILON }
+    let layer = Layer::Hidden { activation, batch_norm, epsilon: EPSILON };
+    Options { layer, is_divided: false }
 }
 
 /// What each way through the shader is compiled from.
-fn every_way() -> [Options; 4] {
+fn every_way() -> [Options; 7] {
+    let last = Options { layer: Layer::Last, is_divided: false };
+    let divided = |options| Options { is_divided: true, ..options };
     [
-        Options::Last,
+        last,
+        divided(last),
         hidden(Activation::Gelu, false),
+        divided(hidden(Activation::Gelu, false)),
         hidden(Activation::Relu, true),
         hidden(Activation::Tanh, true),
+        divided(hidden(Activation::Tanh, true)),
     ]
 }
 
@@ -95,9 +101,9 @@ fn row(vector: &Array1<f64>) -> Array2<f64> {
 
 fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Given) {
     let Given { inputs, sums, gamma, beta, next_grad_sums, next_weights } = given;
-    let (activation, batch_norm, is_last) = match options {
-        Options::Last => (Activation::Identity, false, true),
-        Options::Hidden { activation, batch_norm, .. } => (activation, batch_norm, false),
+    let (activation, batch_norm, is_last) = match options.layer {
+        Layer::Last => (Activation::Identity, false, true),
+        Layer::Hidden { activation, batch_norm, .. } => (activation, batch_norm, false),
     };
     let [rows, columns, inner] = [inputs.nrows(), sums.ncols(), inputs.ncols()];
     let what = format!("{:?}, {options:?}, {rows} × {columns} × {inner}", kernel.core);
@@ -107,7 +113,8 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
     // The weights themselves are not read.
     let weights = Array2::from_elem([columns, inner], f64::NAN);
     let (parameters, parts) = gpu.upload_packed(&[next_weights, &weights, &row(gamma), &row(beta)]);
-    let gradients = gpu.garbage([1, parameters.columns()]);
+    let slabs = if options.is_divided { rows.div_ceil(50).min(5) as u32 } else { 1 };
+    let gradients = gpu.garbage([slabs, parameters.columns()]);
     let grad_sums = match is_last {
         true => gpu.upload_padded(&grad_outputs),
         false => gpu.garbage([rows as u32, columns as u32]),
@@ -115,13 +122,15 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
     let Statistics { mean, variance } = &statistics;
     let center = mean.mapv(|mean| f64::from(mean as f32));
     let on_gpu = ndarray::stack![Axis(0), center, mean - &center, *variance];
+    let needed = statistics_rows(kernel.core, rows as u32, options.is_divided) as usize;
+    let chunks = Array2::from_elem([needed - 3, columns], f64::NAN);
+    let on_gpu = ndarray::concatenate![Axis(0), on_gpu, chunks];
     let on_gpu = [sums, &on_gpu].map(|matrix| gpu.upload_filled_up(matrix, f32::NAN));
     let next_on_gpu = gpu.upload_padded(next_grad_sums);
     let hidden = (!is_last).then_some(Hidden {
         next_grad_sums: &next_on_gpu,
         next_weights: &parts[0],
         sums: &on_gpu[0],
-        statistics: batch_norm.then_some(&on_gpu[1]),
     });
     let buffers = Buffers {
         inputs: &gpu.upload_padded(inputs),
@@ -131,15 +140,17 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
         hidden,
         grad_sums: &grad_sums,
         gradients: &gradients,
+        statistics: (batch_norm || options.is_divided).then_some(&on_gpu[1]),
     };
-    gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+    let dispatches = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
+    gpu.run(&dispatches.iter().collect::<Vec<_>>());
 
     let layer = if batch_norm {
         let [gamma, beta] = [gamma.clone(), beta.clone()];
         let [running_mean, running_var] = [mean.clone(), variance.clone()];
-        Layer::Normalized { weights, gamma, beta, running_mean, running_var, batches: 0 }
+        reference::Layer::Normalized { weights, gamma, beta, running_mean, running_var, batches: 0 }
     } else {
-        Layer::Linear { weights, biases: gamma.clone() }
+        reference::Layer::Linear { weights, biases: gamma.clone() }
     };
     let ztilde = if batch_norm { ztilde(sums, gamma, beta) } else { sums.clone() };
     let grad_ztilde = reference::activate_backward(&ztilde, &grad_outputs, activation);
@@ -156,16 +167,22 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
     let per_row = bounds.grad_sums.broadcast([rows, columns]).expect("a bound per column");
     assert_within(&format!("{what}: grad_sums"), &found, &expected, per_row);
 
-    let part = |index: usize| {
-        let first = 4 * u64::from(parts[index].first_quad());
+    let part = |slab: u32, index: usize| {
+        let first = slab * parameters.columns() / 4 + parts[index].first_quad();
         let [rows, columns] = [parts[index].rows(), parts[index].columns()];
-        Matrix::padded(gradients.buffer(), first, rows, columns).unwrap()
+        Matrix::padded(gradients.buffer(), 4 * u64::from(first), rows, columns).unwrap()
     };
+    // Of the weights, each slab has a share.
+    let used = rows.div_ceil(slab(rows as u32, &gradients) as usize) as u32;
     let compare = |name: &str, index: usize, expected: &Array2<f64>, bounds: &Array1<f64>| {
         let what = format!("{what}: {name}");
         let bounds = bounds.view().insert_axis(Axis(1));
         let bounds = bounds.broadcast(expected.raw_dim()).expect("a bound per column");
-        assert_within(&what, &gpu.read_padded(&what, &part(index)), expected, bounds);
+        let slabs = if name == "grad_weights" { used } else { 1 };
+        let shares = (0..slabs).map(|slab| gpu.read_padded(&what, &part(slab, index)));
+        let add = |a: Vec<f32>, b: Vec<f32>| a.into_iter().zip(b).map(|(a, b)| a + b).collect();
+        let found = shares.reduce(add).expect("one slab or more");
+        assert_within(&what, &found, expected, bounds);
     };
     let per_column = |vector: &Array1<f64>| vector.clone().insert_axis(Axis(1));
     let unwritten = match &learned {
@@ -182,7 +199,7 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
         }
     };
     for &index in unwritten {
-        let found = gpu.read_all(&part(index));
+        let found = gpu.read_all(&part(0, index));
         assert!(found.iter().all(|value| value.is_nan()), "{what}: other gradients changed");
     }
 }
@@ -211,12 +228,12 @@ impl Bounds {
             matrix.map_axis(Axis(0), |column| column.fold(0.0, |most: f64, x| most.max(x.abs())))
         };
         // Of the activation's slope; those of ReLU and identity are exact.
-        let slope = match options {
-            Options::Hidden { activation: Activation::Gelu | Activation::Tanh, .. } => 2e-6,
+        let slope = match options.layer {
+            Layer::Hidden { activation: Activation::Gelu | Activation::Tanh, .. } => 2e-6,
             _ => 0.0,
         };
         let from_slopes = slope * most(grad_outputs);
-        let Options::Hidden { batch_norm: true, .. } = options else {
+        let Layer::Hidden { batch_norm: true, .. } = options.layer else {
             let [grad_gamma, grad_beta] = [size.clone(), 1e-6 * &size];
             let grad_weights = rows * &from_slopes + 2e-6 * size;
             return Self { grad_sums: from_slopes, grad_gamma, grad_beta, grad_weights };
@@ -263,20 +280,24 @@ fn matches_the_reference() {
 #[test]
 fn hard_columns_keep_their_digits() {
     for mut gpu in gpus() {
-        let options = hidden(Activation::Identity, true);
-        let kernel = LayerBackward::new(&gpu.gpu.device, options).unwrap();
-        for rows in [2, 3, 33, 60, 1000, 20_000] {
+        let whole = hidden(Activation::Identity, true);
+        let ways = [whole, Options { is_divided: true, ..whole }]
+            .map(|options| (LayerBackward::new(&gpu.gpu.device, options).unwrap(), options));
+        let rows = [2, 3, 33, 60, 1000, 20_000];
+        for (rows, (kernel, options)) in
+            rows.into_iter().flat_map(|rows| ways.iter().map(move |way| (rows, way)))
+        {
             let hard = hard_columns(&mut gpu, rows);
             let columns = hard.ncols();
             let easy = given(&mut gpu, [rows, columns as u32, columns as u32, 3]);
             let next_weights = Array2::eye(columns);
             let sums = hard.clone();
-            check(&mut gpu, &kernel, options, &Given { sums, next_weights, ..easy });
+            check(&mut gpu, kernel, *options, &Given { sums, next_weights, ..easy });
 
             let easy = given(&mut gpu, [rows, columns as u32, columns as u32, 3]);
             let next_weights = Array2::eye(columns);
             let next_grad_sums = hard.mapv(|value| value.clamp(-1e6, 1e6));
-            check(&mut gpu, &kernel, options, &Given { next_grad_sums, next_weights, ..easy });
+            check(&mut gpu, kernel, *options, &Given { next_grad_sums, next_weights, ..easy });
         }
     }
 }
@@ -302,12 +323,8 @@ fn shapes_that_do_not_fit_are_errors() {
     let matrices = [[6, 3], [2, 6], [1, 6]].map(|[rows, columns]| Array2::zeros([rows, columns]));
     let (parameters, parts) = gpu.upload_packed(&matrices.each_ref());
     let gradients = gpu.garbage([1, parameters.columns()]);
-    let hidden = Hidden {
-        next_grad_sums: &next_grad_sums,
-        next_weights: &parts[1],
-        sums: &grad_sums,
-        statistics: Some(&statistics),
-    };
+    let hidden =
+        Hidden { next_grad_sums: &next_grad_sums, next_weights: &parts[1], sums: &grad_sums };
     let right = Buffers {
         inputs: &inputs,
         parameters: &parameters,
@@ -316,6 +333,7 @@ fn shapes_that_do_not_fit_are_errors() {
         hidden: Some(hidden),
         grad_sums: &grad_sums,
         gradients: &gradients,
+        statistics: Some(&statistics),
     };
     kernel.bind(&gpu.gpu.device, "test", right).unwrap();
     let with = |hidden| Buffers { hidden: Some(hidden), ..right };
@@ -337,10 +355,7 @@ fn shapes_that_do_not_fit_are_errors() {
             "next_weights is 2 × 7, but 2 × 6 is needed",
         ),
         (with(Hidden { sums: &wrong, ..hidden }), "sums is 2 × 7, but 5 × 6 is needed"),
-        (
-            with(Hidden { statistics: Some(&wrong), ..hidden }),
-            "statistics is 2 × 7, but 3 × 6 is needed",
-        ),
+        (Buffers { statistics: Some(&wrong), ..right }, "statistics is 2 × 7, but 3 × 6 is needed"),
         (Buffers { grad_sums: &dense, ..right }, "grad_sums's rows of 6 values start 6 apart"),
     ];
     for (buffers, expected) in refused {

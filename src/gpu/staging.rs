@@ -1,0 +1,110 @@
+//! CPU memory to the GPU, through a buffer that is used again and again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use wgpu::{
+    Buffer, BufferDescriptor, BufferUsages, BufferViewMut, CommandEncoder, MapMode, PollType,
+    SubmissionIndex,
+};
+
+use super::{Gpu, check_size, guarded};
+use crate::error::{Error, Result};
+
+/// A buffer that by turns the CPU writes and the GPU copies from.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    label: String,
+    buffer: Buffer,
+    is_mapped: Arc<AtomicBool>,
+    /// The last one that copies from it.
+    submission: Option<SubmissionIndex>,
+}
+
+impl Staging {
+    /// A buffer for `values` values of four bytes, which the CPU may write at once.
+    pub(crate) fn new(gpu: &Gpu, label: &str, values: u64) -> Result<Self> {
+        check_size(&gpu.device, label, 4 * values)?;
+        let buffer = guarded(&gpu.device, || {
+            gpu.device.create_buffer(&BufferDescriptor {
+                label: Some(&format!("ztilde/{label}")),
+                size: 4 * values,
+                usage: BufferUsages::MAP_WRITE | BufferUsages::COPY_SRC,
+                mapped_at_creation: true,
+            })
+        })?;
+        let is_mapped = Arc::new(AtomicBool::new(true));
+        Ok(Self { label: label.to_owned(), buffer, is_mapped, submission: None })
+    }
+
+    /// Lets the CPU write, from the beginning on. If the GPU has not copied yet what was written
+    /// before, this waits for it; in a browser, where nothing may wait, a new buffer takes the place.
+    pub(crate) fn write(
+        &mut self,
+        gpu: &Gpu,
+        write: impl FnOnce(&mut BufferViewMut),
+    ) -> Result<()> {
+        if !self.is_mapped.load(Ordering::Acquire) {
+            let submission_index = self.submission.take();
+            // That the device is lost, the next call finds for itself. In a browser this does nothing.
+            let _ = gpu.device.poll(PollType::Wait { submission_index, timeout: None });
+        }
+        if !self.is_mapped.load(Ordering::Acquire) {
+            *self = Self::new(gpu, &self.label, self.buffer.size() / 4)?;
+        }
+        let mut view = self
+            .buffer
+            .get_mapped_range_mut(..)
+            .map_err(|error| Error::DeviceLost(error.to_string()))?;
+        write(&mut view);
+        Ok(())
+    }
+
+    /// Submits commands that copy from the buffer; does not wait. Then the CPU may write again.
+    pub(crate) fn submit(
+        &mut self,
+        gpu: &Gpu,
+        label: &str,
+        record: impl FnOnce(&mut CommandEncoder, &Buffer),
+    ) -> Result<()> {
+        self.is_mapped.store(false, Ordering::Release);
+        self.buffer.unmap();
+        let is_mapped = Arc::clone(&self.is_mapped);
+        let submission = gpu.submit(label, |encoder| {
+            record(encoder, &self.buffer);
+            encoder.map_buffer_on_submit(&self.buffer, MapMode::Write, .., move |result| {
+                is_mapped.store(result.is_ok(), Ordering::Release);
+            });
+        })?;
+        self.submission = Some(submission);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::testing::TestGpu;
+
+    /// What is written while the GPU may still copy from the buffer arrives behind it, in order.
+    #[test]
+    fn the_cpu_and_the_gpu_take_turns() {
+        let gpu = TestGpu::new().gpu;
+        let target = gpu.matrix("target", 100, 1000).unwrap();
+        let mut staging = Staging::new(&gpu, "staging", 1000).unwrap();
+        for row in 0..100_u32 {
+            staging
+                .write(&gpu, |view| view.copy_from_slice(bytemuck::cast_slice(&[row; 1000])))
+                .unwrap();
+            staging
+                .submit(&gpu, "copy", |encoder, buffer| {
+                    let place = 4000 * u64::from(row);
+                    encoder.copy_buffer_to_buffer(buffer, 0, target.buffer(), place, 4000);
+                })
+                .unwrap();
+        }
+        let reading = crate::gpu::read::<u32>(&gpu, target.buffer(), 0, 100_000);
+        let found = crate::gpu::block_on(&gpu.device, reading).unwrap();
+        assert!(found.iter().zip(0..).all(|(&value, place)| value == place / 1000));
+    }
+}

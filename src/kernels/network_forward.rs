@@ -1,0 +1,255 @@
+//! `shaders/network_forward.wgsl`: all layers of a network in inference, in one dispatch.
+//!
+//! Its twin is [`crate::reference::network_forward`].
+
+use wgpu::Device;
+
+use super::activate;
+use crate::error::Result;
+use crate::gpu::{Core, Dispatch, Kernel, Matrix};
+use crate::options::Activation;
+
+const FOR_SUBGROUPS: &str = concat!(
+    include_str!("../../shaders/network_forward.wgsl"),
+    include_str!("../../shaders/shared/tile_subgroup.wgsl"),
+    include_str!("../../shaders/shared/blocks.wgsl"),
+    include_str!("../../shaders/shared/activation.wgsl"),
+    include_str!("../../shaders/shared/exponential.wgsl"),
+);
+const FOR_WORKGROUPS: &str = concat!(
+    include_str!("../../shaders/network_forward.wgsl"),
+    include_str!("../../shaders/shared/tile_workgroup.wgsl"),
+    include_str!("../../shaders/shared/blocks.wgsl"),
+    include_str!("../../shaders/shared/activation.wgsl"),
+    include_str!("../../shaders/shared/exponential.wgsl"),
+);
+
+/// Layers that the shader's table has room for.
+const MOST_LAYERS: usize = 16;
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct NetworkForward {
+    kernel: Kernel,
+    core: Core,
+}
+
+/// What the kernel reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffers<'a> {
+    /// The packed parameters.
+    pub(crate) parameters: &'a Matrix,
+    /// All running statistics.
+    pub(crate) running: &'a Matrix,
+    /// Inputs first.
+    pub(crate) layers: &'a [Layer<'a>],
+    /// `[rows, inputs]`, padded.
+    pub(crate) inputs: &'a Matrix,
+    /// `[2 · rows, outputs of the widest layer]`, padded.
+    pub(crate) scratch: &'a Matrix,
+    /// `[rows, outputs]`, one behind the other.
+    pub(crate) outputs: &'a Matrix,
+}
+
+/// What belongs to a layer. All rows are padded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layer<'a> {
+    /// `[outputs, inputs]`: a part of the parameters, as are the vectors.
+    pub(crate) weights: &'a Matrix,
+    /// Gamma and beta; or twice the biases. One per output.
+    pub(crate) vectors: [&'a Matrix; 2],
+    /// The running mean and variance of a normalized layer: parts of the running statistics. One per
+    /// output.
+    pub(crate) running: Option<[&'a Matrix; 2]>,
+}
+
+impl NetworkForward {
+    /// Whether one dispatch is faster than one per layer: where layers are narrow. Wide ones have more
+    /// workgroups to offer, and weights that are read too often for every tile of rows.
+    pub(crate) fn serves(layer_sizes: &[u32]) -> bool {
+        const WIDEST: u32 = 128;
+        let widest = layer_sizes[1..].iter().copied().max().unwrap_or(0);
+        layer_sizes.len() - 1 <= MOST_LAYERS && widest <= WIDEST
+    }
+
+    /// Compiles the kernel for a device.
+    pub(crate) fn new(device: &Device, activation: Activation, epsilon: f32) -> Result<Self> {
+        let core = Core::for_device(device);
+        let [_, activation, negative_slope] = activate::constants(activation);
+        let constants = [("EPSILON", epsilon.into()), activation, negative_slope];
+        let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
+        let kernel = Kernel::trusted(device, "network_forward", source, &constants)?;
+        Ok(Self { kernel, core })
+    }
+
+    /// Binds the kernel to its matrices.
+    pub(crate) fn bind(
+        &self,
+        device: &Device,
+        place: &str,
+        buffers: Buffers<'_>,
+    ) -> Result<Dispatch> {
+        let Buffers { parameters, running, layers, inputs, scratch, outputs } = buffers;
+        let kernel = "network_forward";
+        let rows = inputs.rows();
+        let mut columns = inputs.columns();
+        let mut widest = 0;
+        inputs.expect_padded(kernel, "inputs", [rows, columns])?;
+        let mut table = Vec::new();
+        for layer in layers {
+            let outputs = layer.weights.rows();
+            layer.weights.expect_padded(kernel, "weights", [outputs, columns])?;
+            for vector in layer.vectors.iter().chain(layer.running.iter().flatten()) {
+                vector.expect_padded(kernel, "a vector of a layer", [1, outputs])?;
+            }
+            table.push(layer.entry(parameters, running));
+            columns = outputs;
+            widest = widest.max(outputs);
+        }
+        scratch.expect_padded(kernel, "scratch", [2 * rows, widest])?;
+        outputs.expect(kernel, "outputs", [rows, columns])?;
+        table.resize(MOST_LAYERS, [0; 8]);
+        let head = [rows, layers.len() as u32, scratch.stride() / 4, 0];
+        let uniform = [&head[..], table.as_flattened()].concat();
+        self.kernel.bind(
+            device,
+            place,
+            bytemuck::cast_slice(&uniform),
+            &[parameters, running, inputs, scratch, outputs],
+            [self.core.row_tiles(rows), 1, 1],
+        )
+    }
+}
+
+impl Layer<'_> {
+    /// The layer in the shader's table.
+    fn entry(&self, parameters: &Matrix, running: &Matrix) -> [u32; 8] {
+        let learned = |part: &Matrix| part.first_quad() - parameters.first_quad();
+        let [mean, var] = self
+            .running
+            .map_or([0; 2], |parts| parts.map(|part| part.first_quad() - running.first_quad()));
+        [
+            self.weights.rows(),
+            self.weights.columns(),
+            learned(self.weights),
+            learned(self.vectors[0]),
+            learned(self.vectors[1]),
+            mean,
+            var,
+            self.running.is_some().into(),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, Axis};
+
+    use super::*;
+    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::reference;
+
+    const EPSILON: f32 = 1e-3;
+
+    /// Layers of these sizes, every other hidden one normalized.
+    fn layers(gpu: &mut TestGpu, sizes: &[u32]) -> Vec<reference::Layer> {
+        let last = sizes.len() - 2;
+        let layer = |(index, pair): (usize, &[u32])| {
+            let weights = gpu.random([pair[1], pair[0]]);
+            if index == last || index % 2 == 1 {
+                return reference::Layer::Linear { weights, biases: gpu.random_vector(pair[1]) };
+            }
+            let running_var =
+                gpu.random_vector(pair[1]).mapv(|value| f64::from(value.abs() as f32));
+            reference::Layer::Normalized {
+                weights,
+                gamma: gpu.random_vector(pair[1]),
+                beta: gpu.random_vector(pair[1]),
+                running_mean: gpu.random_vector(pair[1]),
+                running_var: running_var + 0.25,
+                batches: 1,
+            }
+        };
+        sizes.windows(2).enumerate().map(layer).collect()
+    }
+
+    fn check(gpu: &mut TestGpu, rows: u32, sizes: &[u32]) {
+        let device = gpu.gpu.device.clone();
+        let kernel = NetworkForward::new(&device, Activation::Sigmoid, EPSILON).unwrap();
+        let layers = layers(gpu, sizes);
+        let row = |vector: &Array1<f64>| vector.clone().insert_axis(Axis(0));
+        // Something, as there may be no normalized layer.
+        let [mut learned, mut running] = [Vec::new(), vec![gpu.random([1, 4])]];
+        for layer in &layers {
+            learned.push(layer.weights().clone());
+            match layer {
+                reference::Layer::Linear { biases, .. } => learned.push(row(biases)),
+                reference::Layer::Normalized { gamma, beta, running_mean, running_var, .. } => {
+                    learned.extend([gamma, beta].map(row));
+                    running.extend([running_mean, running_var].map(row));
+                }
+            }
+        }
+        let (parameters, learned) = gpu.upload_packed(&learned.iter().collect::<Vec<_>>());
+        let (running, statistics) = gpu.upload_packed(&running.iter().collect::<Vec<_>>());
+        let (mut learned, mut statistics) = (learned.iter(), statistics[1..].iter());
+        let mut next = || learned.next().expect("as many as were pushed");
+        let bound: Vec<Layer<'_>> = layers
+            .iter()
+            .map(|layer| match layer {
+                reference::Layer::Linear { .. } => {
+                    let [weights, biases] = [next(), next()];
+                    Layer { weights, vectors: [biases; 2], running: None }
+                }
+                reference::Layer::Normalized { .. } => {
+                    let [weights, gamma, beta] = [next(), next(), next()];
+                    let running = [(); 2].map(|()| statistics.next().expect("as many as pushed"));
+                    Layer { weights, vectors: [gamma, beta], running: Some(running) }
+                }
+            })
+            .collect();
+        let inputs = gpu.random([rows, sizes[0]]);
+        let widest = sizes[1..].iter().copied().max().unwrap();
+        let columns = *sizes.last().unwrap();
+        let outputs = gpu.zeros([rows, columns]);
+        let buffers = Buffers {
+            parameters: &parameters,
+            running: &running,
+            layers: &bound,
+            inputs: &gpu.upload_padded(&inputs),
+            // What was in the scratch before does not matter.
+            scratch: &gpu.garbage([2 * rows, widest]),
+            outputs: &outputs,
+        };
+        gpu.run(&[&kernel.bind(&device, "test", buffers).unwrap()]);
+
+        let expected =
+            reference::network_forward(&layers, &inputs, Activation::Sigmoid, EPSILON.into());
+        // Sums of up to 130 products below 1, whose roundings mostly cancel, through a few layers.
+        let what = format!("network_forward {rows} rows of {sizes:?}");
+        assert_close(&what, &gpu.read(&outputs), &expected, 3e-6, 1e-6);
+    }
+
+    #[test]
+    fn matches_the_reference() {
+        for mut gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
+            for rows in [1, 31, 32, 33, 65, 300] {
+                check(&mut gpu, rows, &[3, 1]);
+                check(&mut gpu, rows, &[8, 36, 3]);
+                check(&mut gpu, rows, &[5, 7, 130, 33, 4, 9, 2]);
+            }
+        }
+    }
+
+    /// On the core that the adapter likes: a software one takes ten times as long with the other.
+    #[test]
+    fn walks_more_rows_than_workgroups() {
+        let mut gpu = TestGpu::with_subgroups();
+        check(&mut gpu, 32 * crate::gpu::MAX_WORKGROUPS + 5, &[1, 2, 1]);
+    }
+
+    #[test]
+    fn has_the_shader_s_table() {
+        assert!(FOR_SUBGROUPS.contains(&format!("array<Layer, {MOST_LAYERS}>")));
+    }
+}

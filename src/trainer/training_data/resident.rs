@@ -1,0 +1,150 @@
+//! A data set on the GPU, where each epoch's batches are gathered.
+
+use wgpu::Buffer;
+
+use super::Batch;
+use crate::data::{Dataset, Targets};
+use crate::error::{Error, Result};
+use crate::gpu::{Dispatch, Gpu, Matrix};
+use crate::kernels::gather_rows;
+use crate::trainer::{Trainer, begin_pass};
+
+#[derive(Debug)]
+pub(super) struct Resident {
+    /// The step count at the epoch's beginning, then the order of its rows.
+    order: Buffer,
+    /// The step count in `order`.
+    first_step: u64,
+    batch_size: u32,
+    gather: Vec<Dispatch>,
+    /// Of the epoch's last, smaller batch.
+    gather_remainder: Vec<Dispatch>,
+}
+
+/// Some rows of the data set.
+#[derive(Debug)]
+struct Part {
+    /// The number of the first one.
+    first_row: u32,
+    inputs: Matrix,
+    targets: Matrix,
+}
+
+impl Resident {
+    /// Copies a data set to the GPU that fits the trainer; an epoch's last batch may have fewer rows.
+    pub(super) fn new(trainer: &Trainer, dataset: &Dataset, left: Option<u32>) -> Result<Self> {
+        let Trainer { network, options, .. } = trainer;
+        let gpu = network.gpu();
+        let rows = dataset.rows();
+        let order = gpu.matrix("data/order", 1, rows.checked_add(1).ok_or_else(too_many_rows)?)?;
+        let parts = upload_parts(gpu, dataset)?;
+        let gather = |rows| bind_gather(trainer, &order, &parts, rows);
+        // An epoch of one smaller batch has no full one.
+        let has_full = rows >= options.batch_size;
+        Ok(Self {
+            gather: if has_full { gather(options.batch_size)? } else { Vec::new() },
+            gather_remainder: left.map_or(Ok(Vec::new()), gather)?,
+            order: order.buffer().clone(),
+            first_step: 0,
+            batch_size: options.batch_size,
+        })
+    }
+
+    pub(super) fn begin_epoch(&mut self, gpu: &Gpu, order: &[u32]) -> Result<()> {
+        gpu.write(&self.order, 1, order)
+    }
+
+    /// The place in the epoch is counted on the GPU, from this step on.
+    pub(super) fn count_from(&mut self, gpu: &Gpu, first_step: u64) -> Result<()> {
+        if first_step != self.first_step {
+            gpu.write(&self.order, 0, &[first_step as u32])?;
+            self.first_step = first_step;
+        }
+        Ok(())
+    }
+
+    pub(super) fn submit<'a>(
+        &self,
+        gpu: &Gpu,
+        batches: impl Iterator<Item = Batch<'a>>,
+    ) -> Result<()> {
+        gpu.submit("ztilde/train", |encoder| {
+            let mut pass = begin_pass(encoder);
+            for batch in batches {
+                let is_full = batch.rows == self.batch_size;
+                let gather = if is_full { &self.gather } else { &self.gather_remainder };
+                for dispatch in gather.iter().chain(batch.step) {
+                    dispatch.encode(&mut pass);
+                }
+            }
+        })?;
+        Ok(())
+    }
+}
+
+fn too_many_rows() -> Error {
+    Error::Length {
+        what: "the data set",
+        found: u32::MAX.into(),
+        needed: u64::from(u32::MAX) - 1,
+        why: "row numbers are counted in u32".to_owned(),
+    }
+}
+
+/// Binds a gathering dispatch for each part of the data set, for batches of so many rows.
+fn bind_gather(
+    trainer: &Trainer,
+    order: &Matrix,
+    parts: &[Part],
+    rows: u32,
+) -> Result<Vec<Dispatch>> {
+    let Trainer { network, options, gather, memory, .. } = trainer;
+    let bind = |Part { first_row, inputs, targets }: &Part| {
+        let buffers = gather_rows::Buffers {
+            step: &memory.step,
+            order,
+            inputs,
+            targets,
+            part_first_row: *first_row,
+            batch_inputs: &memory.batch.inputs.slice(0, rows)?,
+            batch_targets: &memory.batch.targets.slice(0, rows)?,
+            batch_size: options.batch_size,
+        };
+        gather.bind(&network.gpu().device, "data", buffers)
+    };
+    parts.iter().map(bind).collect()
+}
+
+/// Copies a data set to the GPU, in as many parts as it takes to keep each within a binding.
+fn upload_parts(gpu: &Gpu, dataset: &Dataset) -> Result<Vec<Part>> {
+    let limits = gpu.device.limits();
+    let bytes = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+    let inputs = dataset.inputs().as_standard_layout();
+    let inputs = inputs.as_slice().expect("the standard layout is a slice");
+    let features = dataset.features();
+    let rows = dataset.rows();
+    let (targets, target_columns) = match dataset.targets() {
+        Targets::Classes(classes) => (bytemuck::cast_slice::<_, u32>(classes), 1),
+        Targets::Values(values) => (bytemuck::cast_slice(values), values.len() as u32 / rows),
+    };
+    let widest = features.max(target_columns);
+    // One row that does not fit is an error, which making its matrix tells.
+    let most_rows = (bytes / (4 * u64::from(widest))).clamp(1, u32::MAX.into()) as u32;
+    (0..rows)
+        .step_by(most_rows as usize)
+        .map(|first_row| {
+            let part_rows = most_rows.min(rows - first_row);
+            let part_inputs = gpu.matrix("data/inputs", part_rows, features)?;
+            let part_targets = gpu.matrix("data/targets", part_rows, target_columns)?;
+            gpu.write(part_inputs.buffer(), 0, rows_of(inputs, first_row, part_rows, features))?;
+            let values = rows_of(targets, first_row, part_rows, target_columns);
+            gpu.write(part_targets.buffer(), 0, values)?;
+            Ok(Part { first_row, inputs: part_inputs, targets: part_targets })
+        })
+        .collect()
+}
+
+fn rows_of<T>(values: &[T], first: u32, rows: u32, columns: u32) -> &[T] {
+    let columns = columns as usize;
+    &values[first as usize * columns..][..rows as usize * columns]
+}
