@@ -128,7 +128,11 @@ fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
             var tile = multiply(product(), row, first_quad, invocation);
             if NORMALIZATION == BATCH {
                 let count = min(TILE_ROWS, layer.rows - row);
-                moments = joined(moments, tile_moments(moments, &tile, count, invocation));
+                var center = moments.center;
+                if row == first_row {
+                    center = tile_mean(&tile, count, invocation);
+                }
+                moments = joined(moments, tile_moments(&tile, count, center, invocation));
             }
             store_tile(&tile, row, quad, invocation);
         }
@@ -229,23 +233,22 @@ fn product_at(index: u32) -> vec4<f32> {
     return outputs[index];
 }
 
-// The moments of a tile of `count` rows, with the center of the rows before, or its own mean if there
-// are none.
+fn tile_mean(tile: ptr<function, Tile>, count: u32, invocation: u32) -> vec4<f32> {
+    var sum = vec4<f32>();
+    for (var i = 0u; i < OWN_ROWS; i++) {
+        sum += select(vec4<f32>(), (*tile)[i], own_row(invocation, i) < count);
+    }
+    return column_sum(sum, invocation) / f32(count);
+}
+
+// The moments of a tile of `count` rows.
 fn tile_moments(
-    before: Moments,
     tile: ptr<function, Tile>,
     count: u32,
+    center: vec4<f32>,
     invocation: u32,
 ) -> Moments {
-    var center = before.center;
     var sum = vec4<f32>();
-    if before.count == 0.0 {
-        for (var i = 0u; i < OWN_ROWS; i++) {
-            sum += select(vec4<f32>(), (*tile)[i], own_row(invocation, i) < count);
-        }
-        center = column_sum(sum, invocation) / f32(count);
-    }
-    sum = vec4<f32>();
     for (var i = 0u; i < OWN_ROWS; i++) {
         sum += select(vec4<f32>(), (*tile)[i] - center, own_row(invocation, i) < count);
     }
@@ -259,18 +262,20 @@ fn tile_moments(
     return Moments(f32(count), center, rest, column_sum(sum, invocation));
 }
 
+// The moments of the rows of both.
 fn joined(a: Moments, b: Moments) -> Moments {
-    if a.count == 0.0 {
-        return b;
-    }
     let count = a.count + b.count;
     let change = ((b.center - a.center) + b.rest) - a.rest;
-    return Moments(
+    let both = Moments(
         count,
         a.center,
         a.rest + change * (b.count / count),
         a.squares + b.squares + change * change * (a.count * b.count / count),
     );
+    if a.count == 0.0 {
+        return b;
+    }
+    return both;
 }
 
 fn joined_chunks(quad: u32) -> Moments {

@@ -51,7 +51,7 @@ impl Loss {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
+    /// [`Error::Shape`] if the shapes do not fit each other, and what wgpu
     /// reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { outputs, targets, results, grad_outputs } = buffers;

@@ -28,8 +28,8 @@ pub struct TrainingData {
 /// Where the rows are.
 #[derive(Debug)]
 enum Source {
-    Resident(Resident),
-    Streamed(Streamed),
+    Resident(Box<Resident>),
+    Streamed(Box<Streamed>),
 }
 
 /// The walk through the epochs.
@@ -68,13 +68,14 @@ struct Batch<'a> {
 impl TrainingData {
     pub(super) fn resident(trainer: &Trainer, dataset: &Dataset) -> Result<Self> {
         let epochs = Epochs::new(trainer, dataset)?;
-        let source = Source::Resident(Resident::new(trainer, dataset, epochs.left())?);
+        let source = Source::Resident(Resident::new(trainer, dataset, epochs.left())?.into());
         Ok(Self { epochs, source })
     }
 
     pub(super) fn streamed(trainer: &Trainer, dataset: Arc<Dataset>) -> Result<Self> {
         let epochs = Epochs::new(trainer, &dataset)?;
-        let source = Source::Streamed(Streamed::new(trainer, dataset, epochs.steps_per_epoch)?);
+        let source =
+            Source::Streamed(Streamed::new(trainer, dataset, epochs.steps_per_epoch)?.into());
         Ok(Self { epochs, source })
     }
 
