@@ -1,16 +1,17 @@
 //! `Inference`: a network bound to the app's buffers, in the app's encoder.
 
-use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor};
+use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor, Device};
 
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Matrix, read};
 use crate::kernels::copy_rows::CopyRows;
 use crate::kernels::network_forward::NetworkForward;
-use crate::network::Network;
+use crate::network::{FEWEST_ROWS, Network, PlannedBytes, padded_bytes};
+use crate::options::NetworkOptions;
 
 /// Rows of a slice are a multiple of this, so that every slice of a matrix starts on a multiple of
 /// 256 bytes, whatever its columns.
-const SLICE_MULTIPLE: u32 = 64;
+const SLICE_MULTIPLE: u32 = FEWEST_ROWS;
 
 /// What a scratch matrix may take, in bytes; a slice has as many rows as fit.
 const SCRATCH_BYTES: u64 = 32 << 20;
@@ -51,7 +52,7 @@ impl Inference {
         }
         let inputs = rows_of("the buffer of inputs", inputs, rows, network.inputs())?;
         let outputs = rows_of("the buffer of outputs", outputs, rows, network.outputs())?;
-        let slice_rows = slice_rows(network).min(rows);
+        let slice_rows = slice_rows(&network.gpu().device, network.layer_sizes()).min(rows);
         let mut slices = Slices::new(network, slice_rows)?;
         let mut first = 0;
         while first < rows {
@@ -61,6 +62,24 @@ impl Inference {
         }
         let dispatches = slices.dispatches;
         Ok(Self { dispatches })
+    }
+
+    /// What a network and an inference on `rows` rows will hold on the GPU, without the app's buffers.
+    ///
+    /// Tells nothing of sizes and options that make no network.
+    pub fn planned_bytes(
+        device: &Device,
+        layer_sizes: &[u32],
+        options: &NetworkOptions,
+        rows: u32,
+    ) -> PlannedBytes {
+        let rows = slice_rows(device, layer_sizes).min(rows);
+        let inputs = layer_sizes.first().copied().unwrap_or(0);
+        let own_inputs = if inputs.is_multiple_of(4) { 0 } else { padded_bytes(rows, inputs) };
+        let widest = layer_sizes.iter().copied().skip(1).max().unwrap_or(0);
+        let scratch = padded_bytes(rows, widest).saturating_mul(scratch_count(layer_sizes));
+        let batch = own_inputs.saturating_add(scratch);
+        PlannedBytes { batch, ..PlannedBytes::of_network(layer_sizes, options) }
     }
 
     /// What an inference consists of, in order: for whoever wants to time its parts.
@@ -129,13 +148,23 @@ fn rows_of(what: &'static str, buffer: &Buffer, rows: u32, columns: u32) -> Resu
 }
 
 /// How many rows of the widest layer fit the scratch memory and a binding.
-fn slice_rows(network: &Network) -> u32 {
-    let widest = network.layer_sizes().iter().copied().max().map_or(1, u64::from);
-    let limits = network.gpu().device.limits();
-    let bytes = SCRATCH_BYTES.min(limits.max_storage_buffer_binding_size);
-    let rows = (bytes / (4 * widest.next_multiple_of(4))).min(u32::MAX.into()) as u32;
+fn slice_rows(device: &Device, layer_sizes: &[u32]) -> u32 {
+    let widest = layer_sizes.iter().copied().max().unwrap_or(1).max(1);
+    let bytes = SCRATCH_BYTES.min(device.limits().max_storage_buffer_binding_size);
+    let rows = (bytes / padded_bytes(1, widest)).min(u32::MAX.into()) as u32;
     // A layer too wide for that is too wide for the device: making the scratch matrix says so.
     (rows - rows % SLICE_MULTIPLE).max(SLICE_MULTIPLE)
+}
+
+/// How many scratch matrices, or halves of one, anything goes through.
+fn scratch_count(layer_sizes: &[u32]) -> u64 {
+    let layers = layer_sizes.len().saturating_sub(1);
+    if layers > 0 && NetworkForward::serves(layer_sizes) {
+        return 2;
+    }
+    // The last layer's outputs go straight to the app's if their rows are whole vectors of four.
+    let is_straight = layer_sizes.last().is_some_and(|outputs| outputs.is_multiple_of(4));
+    layers.saturating_sub(usize::from(is_straight)).min(2) as u64
 }
 
 /// Binds all layers for slices of the rows, one after the other.

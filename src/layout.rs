@@ -11,6 +11,41 @@ use crate::error::{Error, Result};
 use crate::gpu::Matrix;
 use crate::parameters::Layer;
 
+/// How large a layer's tensors are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LayerShape {
+    inputs: u32,
+    outputs: u32,
+    /// Whether it has gamma, beta and running statistics, or biases.
+    is_normalized: bool,
+}
+
+impl LayerShape {
+    /// Those of a network, inputs first.
+    pub(crate) fn of_network(layer_sizes: &[u32], batch_norm: bool) -> Vec<Self> {
+        let layers = layer_sizes.len().saturating_sub(1);
+        (1..)
+            .zip(layer_sizes.windows(2))
+            .map(|(number, sizes)| Self {
+                inputs: sizes[0],
+                outputs: sizes[1],
+                is_normalized: batch_norm && number < layers,
+            })
+            .collect()
+    }
+}
+
+impl From<&Layer> for LayerShape {
+    fn from(layer: &Layer) -> Self {
+        let [outputs, inputs] = layer.weights().dim().into();
+        Self {
+            inputs: inputs as u32,
+            outputs: outputs as u32,
+            is_normalized: matches!(layer, Layer::Normalized { .. }),
+        }
+    }
+}
+
 /// Tensors start on multiples of 256 bytes: what WebGPU's default limits ask of a binding.
 const ALIGNMENT: u64 = 64;
 
@@ -64,30 +99,28 @@ impl LearnedPlace {
 }
 
 impl LearnedLayout {
-    pub(crate) fn new(layers: &[Layer]) -> Self {
+    pub(crate) fn new(layers: &[LayerShape]) -> Self {
         let mut end = 0;
         let mut places: Vec<LearnedPlace> = layers
             .iter()
-            .map(|layer| {
-                let weights = layer.weights();
-                LearnedPlace {
-                    inputs: weights.ncols() as u32,
-                    outputs: weights.nrows() as u32,
-                    // Rows are whole vectors of four.
-                    weights: reserve(
-                        &mut end,
-                        weights.nrows() * weights.ncols().next_multiple_of(4),
-                    ),
-                    vectors: Vec::new(),
-                }
+            .map(|&LayerShape { inputs, outputs, .. }| {
+                // Rows are whole vectors of four.
+                let values = u64::from(inputs).next_multiple_of(4).saturating_mul(outputs.into());
+                let weights = reserve(&mut end, values);
+                LearnedPlace { inputs, outputs, weights, vectors: Vec::new() }
             })
             .collect();
         let weights = end;
         for (place, layer) in places.iter_mut().zip(layers) {
-            place.vectors =
-                vectors(layer).iter().map(|vector| reserve(&mut end, vector.len())).collect();
+            let vectors = if layer.is_normalized { 2 } else { 1 };
+            place.vectors = (0..vectors).map(|_| reserve(&mut end, place.outputs.into())).collect();
         }
         Self { layers: places, weights, values: end }
+    }
+
+    /// The bytes that the buffer holds.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.values.saturating_mul(4)
     }
 
     /// How many values the buffer holds, with the gaps between the tensors.
@@ -99,7 +132,7 @@ impl LearnedLayout {
     pub(crate) fn length(&self) -> Result<u32> {
         u32::try_from(self.values).map_err(|_| Error::TooLarge {
             what: "parameters".to_owned(),
-            needed: 4 * self.values,
+            needed: self.bytes(),
             limit: "max_storage_buffer_binding_size",
             allowed: 4 * u64::from(u32::MAX),
         })
@@ -180,20 +213,16 @@ struct RunningPlace {
 }
 
 impl RunningLayout {
-    pub(crate) fn new(layers: &[Layer]) -> Self {
+    pub(crate) fn new(layers: &[LayerShape]) -> Self {
         let mut end = 0;
         let layers = layers
             .iter()
-            .map(|layer| match layer {
-                Layer::Linear { .. } => None,
-                Layer::Normalized { batch_norm, .. } => {
-                    let columns = batch_norm.running_mean.len();
-                    Some(RunningPlace {
-                        columns: columns as u32,
-                        mean: reserve(&mut end, columns),
-                        var: reserve(&mut end, columns),
-                    })
-                }
+            .map(|&LayerShape { outputs, is_normalized, .. }| {
+                is_normalized.then(|| RunningPlace {
+                    columns: outputs,
+                    mean: reserve(&mut end, outputs.into()),
+                    var: reserve(&mut end, outputs.into()),
+                })
             })
             .collect();
         // A buffer cannot be empty, even where no layer is normalized.
@@ -243,15 +272,11 @@ fn vectors(layer: &Layer) -> Vec<&Array1<f32>> {
 }
 
 /// The place of the next tensor, and the end moved behind it.
-fn reserve(end: &mut u64, values: usize) -> u64 {
+fn reserve(end: &mut u64, values: u64) -> u64 {
     let first = *end;
-    *end = padded(first + values as u64);
+    let behind = first.saturating_add(values);
+    *end = behind.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX);
     first
-}
-
-/// Where the next tensor may start, if there are as many values before it.
-pub(crate) fn padded(values: u64) -> u64 {
-    values.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX)
 }
 
 fn write<'a>(packed: &mut [f32], first: u64, values: impl Iterator<Item = &'a f32>) {

@@ -18,7 +18,7 @@ pub use data::{Dataset, Targets};
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, evaluate};
 pub use inference::Inference;
-pub use network::{Network, required_limits};
+pub use network::{Network, PlannedBytes, required_limits};
 pub use options::{
     Activation, Loss, Method, NetworkOptions, Optimizer, Remainder, Schedule, TrainerOptions,
 };

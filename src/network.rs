@@ -8,9 +8,13 @@ use crate::error::{Error, Result};
 use crate::gpu::{Core, Dispatch, Gpu, Matrix, read};
 use crate::kernels::layer_forward::{self, LayerForward, Normalization};
 use crate::kernels::network_forward::{self, NetworkForward};
-use crate::layout::{Learned, LearnedLayout, Running, RunningLayout, padded};
+use crate::layout::{LayerShape, Learned, LearnedLayout, Running, RunningLayout};
 use crate::options::{Activation, NetworkOptions};
 use crate::parameters::{BatchNorm, Layer, Parameters};
+
+/// Inference takes as many rows at once, or a multiple. The statistics of a batch have no more rows, or
+/// no more than the batch.
+pub(crate) const FEWEST_ROWS: u32 = 64;
 
 /// A batch-normalized multilayer perceptron on the GPU: everything that was learned.
 ///
@@ -68,7 +72,8 @@ impl Network {
     ) -> Result<Self> {
         // Before gigabytes of weights are made that the device could not take.
         let limits = device.limits();
-        let needed = learned_bytes(layer_sizes);
+        let shapes = LayerShape::of_network(layer_sizes, options.batch_norm);
+        let needed = LearnedLayout::new(&shapes).bytes();
         let limit = "max_storage_buffer_binding_size";
         let allowed = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         if needed > allowed {
@@ -89,10 +94,11 @@ impl Network {
     ) -> Result<Self> {
         parameters.check()?;
         let gpu = Gpu::new(device, queue);
-        let layout = LearnedLayout::new(&parameters.layers);
+        let shapes: Vec<_> = parameters.layers.iter().map(LayerShape::from).collect();
+        let layout = LearnedLayout::new(&shapes);
         let packed = gpu.matrix("parameters", 1, layout.length()?)?;
         gpu.write(packed.buffer(), 0, &layout.pack(&parameters.layers))?;
-        let running_layout = RunningLayout::new(&parameters.layers);
+        let running_layout = RunningLayout::new(&shapes);
         let running_statistics =
             gpu.matrix("running statistics", 1, running_layout.length() as u32)?;
         let packed_running = running_layout.pack(&parameters.layers);
@@ -312,11 +318,14 @@ fn batches(layer: &Layer) -> u64 {
 /// WebGPU's defaults, with larger buffers and bindings where those are too small.
 ///
 /// For apps that are about to make their device. A network fits a device whose limits are at least
-/// these; inference alone needs no more than its parameters do, whatever the rows.
+/// these, and so does [`Inference`](crate::Inference) on any number of rows; for inference alone, a
+/// `batch_size` of 1 will do.
 pub fn required_limits(layer_sizes: &[u32], batch_size: u32) -> wgpu::Limits {
-    let widest = layer_sizes.iter().copied().max().map_or(0, u64::from);
-    let batch = widest.saturating_mul(4).saturating_mul(batch_size.into());
-    let bytes = learned_bytes(layer_sizes).max(batch);
+    // More vectors than without batch normalization. Where batches are divided into slabs, all their
+    // gradients together take less than the default.
+    let learned = LearnedLayout::new(&LayerShape::of_network(layer_sizes, true)).bytes();
+    let widest = layer_sizes.iter().copied().max().unwrap_or(0);
+    let bytes = learned.max(padded_bytes(batch_size.max(FEWEST_ROWS), widest));
     let defaults = wgpu::Limits::default();
     wgpu::Limits {
         max_buffer_size: defaults.max_buffer_size.max(bytes),
@@ -325,15 +334,40 @@ pub fn required_limits(layer_sizes: &[u32], batch_size: u32) -> wgpu::Limits {
     }
 }
 
-/// What the packed parameters of a network take, at the most.
-fn learned_bytes(layer_sizes: &[u32]) -> u64 {
-    layer_sizes
-        .windows(2)
-        .map(|pair| {
-            let [inputs, outputs] = [u64::from(pair[0]), u64::from(pair[1])];
-            // Gamma and beta, or biases.
-            padded(inputs.next_multiple_of(4) * outputs).saturating_add(2 * padded(outputs))
-        })
-        .fold(0_u64, u64::saturating_add)
-        .saturating_mul(4)
+/// The bytes of a matrix whose rows are whole vectors of four.
+pub(crate) fn padded_bytes(rows: u32, columns: u32) -> u64 {
+    let values = u64::from(rows).saturating_mul(u64::from(columns).next_multiple_of(4));
+    values.saturating_mul(4)
+}
+
+/// The bytes that will be held on the GPU, by what holds them: [`Trainer::planned_bytes`] and
+/// [`Inference::planned_bytes`] tell before anything is made.
+///
+/// What does not grow with network, batch or data is left out: a few kilobytes per kernel.
+///
+/// [`Trainer::planned_bytes`]: crate::Trainer::planned_bytes
+/// [`Inference::planned_bytes`]: crate::Inference::planned_bytes
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedBytes {
+    /// What was learned; in training also its gradients, and the optimizer's state of each.
+    pub parameters: u64,
+    /// The matrices that have a row for each row of a batch, and the batch's statistics.
+    pub batch: u64,
+    /// The learning rates and losses of the last steps.
+    pub history: u64,
+}
+
+impl PlannedBytes {
+    /// What a network alone holds.
+    pub(crate) fn of_network(layer_sizes: &[u32], options: &NetworkOptions) -> Self {
+        let shapes = LayerShape::of_network(layer_sizes, options.batch_norm);
+        let running = RunningLayout::new(&shapes).length().saturating_mul(4);
+        let parameters = LearnedLayout::new(&shapes).bytes().saturating_add(running);
+        Self { parameters, batch: 0, history: 0 }
+    }
+
+    /// The sum.
+    pub fn total(&self) -> u64 {
+        self.parameters.saturating_add(self.batch).saturating_add(self.history)
+    }
 }

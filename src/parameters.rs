@@ -3,6 +3,7 @@
 #[cfg(not(target_arch = "wasm32"))]
 mod disk;
 mod file;
+mod folded;
 
 use ndarray::{Array1, Array2, ArrayViewD};
 

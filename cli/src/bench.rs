@@ -26,7 +26,7 @@ use self::{
     gpu::Gpu,
     limits::{Arrangement, Copy, Product, Single},
     row::Row,
-    subject::Case,
+    subject::{Case, Variant},
     table::Table,
     times::{Times, median},
 };
@@ -42,8 +42,9 @@ const TIMED_STEPS: u32 = 64;
 
 /// Measures training steps, inference and matrix products
 ///
-/// A training step shuffles, gathers a batch of a data set on the GPU, and trains on it; inference
-/// uses the running statistics on a batch that lies in a buffer. Steps are submitted together, as many
+/// A training step shuffles, gathers a batch of a data set on the GPU, and trains on it. Inference is on a
+/// batch that lies in a buffer: `running` normalizes with the running statistics, `folded` has them folded
+/// into weights and biases. Steps are submitted together, as many
 /// as take 20 ms, and waited for once: times include recording and submitting. Each row repeats that.
 ///
 /// GFLOP/s count 6 · batch · inputs · outputs for each layer and training step, 4 for the first layer,
@@ -106,7 +107,7 @@ impl Bench {
             output::note("this device has no timestamps: there is nothing to make a profile of");
         }
         self.matmul.iter().try_for_each(|&product| limits::check(&gpu, product))?;
-        show_plans(&cases, &self.matmul)?;
+        show_plans(&gpu, &cases, &self.matmul)?;
         let first_step = cases.first().map(|case| first_step(&gpu, case, start)).transpose()?;
         let table = Table::new(self.json.as_ref())?;
         let mut run = Run { gpu, adapter: adapter.name, seconds: self.seconds, table, limit: 0.0 };
@@ -127,14 +128,11 @@ impl Bench {
         let mut cases = Vec::new();
         for workload in workloads {
             for mode in &self.mode {
-                match mode {
-                    Mode::Train => cases.extend(
-                        self.optimizer
-                            .iter()
-                            .map(|&optimizer| Case { workload, optimizer: Some(optimizer) }),
-                    ),
-                    Mode::Infer => cases.push(Case { workload, optimizer: None }),
-                }
+                let variants: Vec<_> = match mode {
+                    Mode::Train => self.optimizer.iter().copied().map(Variant::Resident).collect(),
+                    Mode::Infer => vec![Variant::Running, Variant::Folded],
+                };
+                cases.extend(variants.into_iter().map(|variant| Case { workload, variant }));
             }
         }
         cases
@@ -150,9 +148,10 @@ fn workload() -> impl TypedValueParser<Value = &'static Workload> {
 
 /// What each workload will hold on the GPU, in the case that holds most, as the cases take
 /// turns; and each product.
-fn show_plans(cases: &[Case], products: &[Product]) -> Result<(), Failure> {
+fn show_plans(gpu: &Gpu, cases: &[Case], products: &[Product]) -> Result<(), Failure> {
     for same in cases.chunk_by(|one, other| one.workload.name == other.workload.name) {
-        let plans = same.iter().map(Case::plan).collect::<Result<Vec<_>, _>>()?;
+        let plans = same.iter().map(|case| case.plan(&gpu.device));
+        let plans = plans.collect::<Result<Vec<_>, _>>()?;
         let Some(largest) = plans.iter().max_by_key(|plan| plan.bytes()) else { continue };
         let Workload { name, batch_size, layer_sizes, .. } = same[0].workload;
         let sizes: Vec<_> = layer_sizes.iter().map(u32::to_string).collect();
@@ -276,7 +275,7 @@ impl Run {
         row.gpu_ms = time_steps(gpu, subject.dispatches(), &times)?;
         row.first_step_s = first_step;
         row.gpu_bytes = gpu_bytes;
-        row.planned_bytes = Some(case.plan()?.bytes());
+        row.planned_bytes = Some(case.plan(&gpu.device)?.bytes());
         self.table.row(&row)?;
 
         if profile && let Some(lines) = profile::profile(gpu, self.seconds, subject.dispatches())? {

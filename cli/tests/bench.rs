@@ -53,14 +53,17 @@ fn a_row_is_an_object_with_all_fields() {
     }
 
     let of = |mode: &str| rows.iter().filter(|row| row["mode"] == mode).collect::<Vec<_>>();
-    let ([copy], [train, descent], [infer]) = (&of("copy")[..], &of("train")[..], &of("infer")[..])
+    let ([copy], [train, descent], [running, folded]) =
+        (&of("copy")[..], &of("train")[..], &of("infer")[..])
     else {
-        panic!("one copy, two trainings and one inference: {rows:?}");
+        panic!("one copy, two trainings and two inferences: {rows:?}");
     };
     assert!(number(copy, "gb_s") > 0.0);
     assert_eq!([&train["opt"], &descent["opt"]], ["adam", "gradient-descent"]);
-    assert_eq!(infer["opt"], Value::Null);
-    for row in [train, descent, infer] {
+    assert_eq!([&running["opt"], &folded["opt"]], [&Value::Null; 2]);
+    let variants = [train, descent, running, folded].map(|row| &row["variant"]);
+    assert_eq!(variants, ["resident", "resident", "running", "folded"]);
+    for row in [train, descent, running, folded] {
         assert_eq!(row["workload"], "digits");
         assert!(number(row, "dispatches") >= 1.0, "{row}");
         assert!((number(row, "samples_s") / number(row, "steps_s") - 64.0).abs() < 1e-6, "{row}");
@@ -68,7 +71,9 @@ fn a_row_is_an_object_with_all_fields() {
     // 64 rows: 4 operations for each weight of the first layer, 6 for the others'; 2 in inference.
     let per_step = |row: &Value| number(row, "gflop_s") * 1e9 / number(row, "steps_s");
     assert!((per_step(train) / (64.0 * (4.0 * 8192.0 + 6.0 * 8832.0)) - 1.0).abs() < 1e-6);
-    assert!((per_step(infer) / (64.0 * 2.0 * (8192.0 + 8832.0)) - 1.0).abs() < 1e-6);
+    for row in [running, folded] {
+        assert!((per_step(row) / (64.0 * 2.0 * (8192.0 + 8832.0)) - 1.0).abs() < 1e-6);
+    }
 
     // The first step of the process is one of the first row.
     assert!(number(train, "first_step_s") > 0.0);
@@ -85,7 +90,9 @@ fn a_profile_has_every_dispatch_and_sums_up_the_kernels() {
     let output = bench(&[
         "digits",
         "--mode",
-        "infer",
+        "train",
+        "--optimizer",
+        "adam",
         "--matmul",
         "64x32x16",
         "--seconds",

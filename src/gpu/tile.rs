@@ -71,7 +71,7 @@ impl Core {
     /// Slabs for a sum over as many rows, of which each takes `bytes` for what it adds up to.
     pub(crate) fn slabs(rows: u32, bytes: u64) -> u32 {
         const MOST_BYTES: u64 = 32 << 20;
-        let most = (MOST_BYTES / bytes).clamp(1, 16) as u32;
+        let most = (MOST_BYTES / bytes.max(1)).clamp(1, 16) as u32;
         (rows / 1024).clamp(1, most)
     }
 

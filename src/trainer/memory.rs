@@ -1,12 +1,16 @@
 //! The matrices that exist only while learning.
 
+use wgpu::Device;
+
+use super::{HISTORY, Trainer};
 use crate::error::Result;
 use crate::gpu::{Core, Matrix};
 use crate::kernels::gradient_norm::MAX_PARTIAL_SUMS;
 use crate::kernels::layer_forward::statistics_rows;
 use crate::kernels::update;
-use crate::network::Network;
-use crate::options::TrainerOptions;
+use crate::layout::{LayerShape, LearnedLayout};
+use crate::network::{Network, PlannedBytes, padded_bytes};
+use crate::options::{NetworkOptions, TrainerOptions};
 
 /// What a step reads and writes besides the network, for batches of up to `batch_size` rows.
 #[derive(Debug)]
@@ -66,18 +70,67 @@ impl Memory {
         // The update binds a value in the place of a state that its method does not have.
         let state = |has: bool| if has { length } else { 1 };
         let has_mean_square = update::has_mean_square(method);
-        let history = super::HISTORY;
         Ok(Self {
             batch,
             dense_inputs,
             step: gpu.matrix("trainer/step", 1, 1)?,
-            history: gpu.matrix("trainer/history", history, 2)?,
-            rates: gpu.matrix("trainer/rates", history, 4)?,
+            history: gpu.matrix("trainer/history", HISTORY, 2)?,
+            rates: gpu.matrix("trainer/rates", HISTORY, 4)?,
             partial_sums: gpu.matrix("trainer/partial sums", 1, MAX_PARTIAL_SUMS)?,
             clip_scale,
             velocity: gpu.matrix("trainer/velocity", 1, state(update::has_velocity(method)))?,
             mean_square: gpu.matrix("trainer/mean square", 1, state(has_mean_square))?,
         })
+    }
+}
+
+impl Trainer {
+    /// What a network and its trainer will hold on the GPU. A data set that is
+    /// [uploaded](Trainer::upload) comes on top of it.
+    ///
+    /// Tells nothing of sizes and options that make no network.
+    pub fn planned_bytes(
+        device: &Device,
+        layer_sizes: &[u32],
+        network: &NetworkOptions,
+        options: &TrainerOptions,
+    ) -> PlannedBytes {
+        let core = Core::for_device(device);
+        let TrainerOptions { batch_size: rows, loss, optimizer, .. } = *options;
+        let shapes = LayerShape::of_network(layer_sizes, network.batch_norm);
+        let learned = LearnedLayout::new(&shapes).bytes();
+        let states = [update::has_velocity, update::has_mean_square];
+        let states = states.into_iter().filter(|has_state| has_state(optimizer.method)).count();
+
+        let inputs = layer_sizes.first().copied().unwrap_or(0);
+        let outputs = layer_sizes.last().copied().unwrap_or(0);
+        let widest = layer_sizes.iter().copied().skip(1).max().unwrap_or(0);
+        let row = |columns: u32| padded_bytes(1, columns);
+        let targets = if loss.has_class_targets() { 1 } else { u64::from(outputs) };
+        let turns = shapes.len().min(2) as u64;
+        // Targets, and results of two values; inputs, and dense ones if they are not the same.
+        let mut per_row = 4 * (targets + 2) + row(inputs) + turns * row(widest);
+        per_row += if inputs.is_multiple_of(4) { 0 } else { 4 * u64::from(inputs) };
+        let mut statistics = 0_u64;
+        let mut slabs = 1;
+        for (number, sizes) in (1..).zip(layer_sizes.windows(2)) {
+            let is_last = number + 1 == layer_sizes.len();
+            // The output layer's sums are its outputs.
+            per_row += if is_last { row(sizes[1]) } else { 2 * row(sizes[1]) };
+            let is_divided = core.divides(rows, sizes[1], sizes[0]);
+            let statistics_rows = statistics_rows(core, rows, is_divided);
+            statistics = statistics.saturating_add(padded_bytes(statistics_rows, sizes[1]));
+            if is_divided {
+                slabs = Core::slabs(rows, learned);
+            }
+        }
+        let network = PlannedBytes::of_network(layer_sizes, network);
+        let copies = u64::from(slabs) + states as u64;
+        PlannedBytes {
+            parameters: network.parameters.saturating_add(learned.saturating_mul(copies)),
+            batch: per_row.saturating_mul(rows.into()).saturating_add(statistics),
+            history: u64::from(HISTORY) * 4 * (2 + 4),
+        }
     }
 }
 
@@ -163,5 +216,22 @@ impl LayerMemory {
 /// The slabs of the gradients, for a batch of as many rows.
 pub(super) fn slabs(network: &Network, rows: u32) -> u32 {
     let is_divided = (0..network.learned().len()).any(|layer| network.divides(layer, rows));
-    if is_divided { Core::slabs(rows, 4 * network.layout().values()) } else { 1 }
+    if is_divided { Core::slabs(rows, network.layout().bytes()) } else { 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::FEWEST_ROWS;
+
+    /// `required_limits` counts on it.
+    #[test]
+    fn statistics_have_no_more_rows_than_a_batch_or_a_slice() {
+        for core in [Core::Subgroup, Core::Workgroup] {
+            for rows in 1..10_000 {
+                let needed = statistics_rows(core, rows, true);
+                assert!(needed <= rows.max(FEWEST_ROWS), "{core:?}: {needed} of {rows} rows");
+            }
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! What a row of the table is about: training steps or inference, on one workload.
 
 use wgpu::BufferUsages;
+use wgpu::Device;
 use ztilde::{
-    Dataset, Inference, Network, NetworkOptions, Trainer, TrainerOptions, TrainingData,
+    Dataset, Inference, Network, NetworkOptions, Parameters, Trainer, TrainerOptions, TrainingData,
     kernels::Dispatch,
 };
 
@@ -24,54 +25,96 @@ const STEPS_PER_SUBMISSION: u32 = 64;
 #[derive(Clone, Copy)]
 pub(super) struct Case {
     pub(super) workload: &'static Workload,
-    /// `None` is inference.
-    pub(super) optimizer: Option<OptimizerName>,
+    pub(super) variant: Variant,
+}
+
+/// What is done with a network, and how, of the ways that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Variant {
+    /// Training on a data set that lies on the GPU.
+    Resident(OptimizerName),
+    /// Inference with the running statistics.
+    Running,
+    /// Inference with these folded into weights and biases.
+    Folded,
 }
 
 impl Case {
     pub(super) fn mode(&self) -> &'static str {
-        if self.optimizer.is_some() { "train" } else { "infer" }
-    }
-
-    /// How it is done, of the ways that there are.
-    pub(super) fn variant(&self) -> &'static str {
-        if self.optimizer.is_some() { "resident" } else { "running" }
-    }
-
-    pub(super) fn optimizer_name(&self) -> Option<String> {
-        self.optimizer.map(typed_name)
-    }
-
-    pub(super) fn operations(&self) -> u64 {
-        match self.optimizer {
-            Some(_) => training_operations(self.workload),
-            None => inference_operations(self.workload),
+        match self.variant {
+            Variant::Resident(_) => "train",
+            Variant::Running | Variant::Folded => "infer",
         }
     }
 
-    pub(super) fn plan(&self) -> Result<Plan, Failure> {
-        Ok(match self.optimizer {
-            Some(optimizer) => {
-                Plan::training(self.workload, rows(self.workload)?, &usual(optimizer))
+    pub(super) fn variant(&self) -> &'static str {
+        match self.variant {
+            Variant::Resident(_) => "resident",
+            Variant::Running => "running",
+            Variant::Folded => "folded",
+        }
+    }
+
+    pub(super) fn optimizer_name(&self) -> Option<String> {
+        match self.variant {
+            Variant::Resident(optimizer) => Some(typed_name(optimizer)),
+            Variant::Running | Variant::Folded => None,
+        }
+    }
+
+    pub(super) fn operations(&self) -> u64 {
+        match self.variant {
+            Variant::Resident(_) => training_operations(self.workload),
+            Variant::Running | Variant::Folded => inference_operations(self.workload),
+        }
+    }
+
+    pub(super) fn plan(&self, device: &Device) -> Result<Plan, Failure> {
+        let Workload { batch_size, layer_sizes, .. } = *self.workload;
+        let network = self.network_options();
+        Ok(match self.variant {
+            Variant::Resident(optimizer) => {
+                let options = self.trainer_options(optimizer);
+                let library = Trainer::planned_bytes(device, layer_sizes, &network, &options);
+                Plan::training(self.workload, rows(self.workload)?, library)
             }
-            None => Plan::inference(self.workload),
+            Variant::Running | Variant::Folded => {
+                // A folded network is one without batch normalization.
+                let batch_norm = self.variant == Variant::Running;
+                let network = NetworkOptions { batch_norm, ..network };
+                let library = Inference::planned_bytes(device, layer_sizes, &network, batch_size);
+                Plan::inference(self.workload, library)
+            }
         })
     }
 
     /// Allocates what it takes.
     pub(super) fn prepare(&self, gpu: &Gpu) -> Result<Subject, Failure> {
-        let Workload { batch_size, layer_sizes, activation, loss, .. } = *self.workload;
-        let options = NetworkOptions { activation, ..Default::default() };
-        let network = Network::new(&gpu.device, &gpu.queue, layer_sizes, options)?;
+        let Workload { batch_size, layer_sizes, .. } = *self.workload;
+        let parameters = Parameters::initialize(layer_sizes, &self.network_options())?;
+        let network =
+            |parameters: &Parameters| Network::from_parameters(&gpu.device, &gpu.queue, parameters);
         let data = dataset(self.workload)?;
-        let Some(optimizer) = self.optimizer else {
-            return Subject::inference(gpu, &network, &data, batch_size);
-        };
-        let optimizer = usual(optimizer);
-        let options = TrainerOptions { batch_size, loss, optimizer, ..Default::default() };
-        let trainer = Trainer::new(network, options)?;
-        let data = trainer.upload(&data)?;
-        Ok(Subject::Training(Box::new((trainer, data))))
+        match self.variant {
+            Variant::Resident(optimizer) => {
+                let trainer = Trainer::new(network(&parameters)?, self.trainer_options(optimizer))?;
+                let data = trainer.upload(&data)?;
+                Ok(Subject::Training(Box::new((trainer, data))))
+            }
+            Variant::Running => Subject::inference(gpu, &network(&parameters)?, &data, batch_size),
+            Variant::Folded => {
+                Subject::inference(gpu, &network(&parameters.folded())?, &data, batch_size)
+            }
+        }
+    }
+
+    fn network_options(&self) -> NetworkOptions {
+        NetworkOptions { activation: self.workload.activation, ..Default::default() }
+    }
+
+    fn trainer_options(&self, optimizer: OptimizerName) -> TrainerOptions {
+        let Workload { batch_size, loss, .. } = *self.workload;
+        TrainerOptions { batch_size, loss, optimizer: usual(optimizer), ..Default::default() }
     }
 }
 
@@ -143,10 +186,15 @@ mod tests {
     fn a_case_holds_what_was_planned() {
         let (_, device, queue) = adapter::open().unwrap();
         let gpu = Gpu { device, queue };
-        let trainings = [OptimizerName::Adam, OptimizerName::GradientDescent].map(Some);
+        let variants = [
+            Variant::Resident(OptimizerName::Adam),
+            Variant::Resident(OptimizerName::GradientDescent),
+            Variant::Running,
+            Variant::Folded,
+        ];
         for workload in &WORKLOADS[..3] {
-            for optimizer in trainings.into_iter().chain([None]) {
-                let case = Case { workload, optimizer };
+            for variant in variants {
+                let case = Case { workload, variant };
                 gpu.wait().unwrap();
                 let Some(before) = gpu.allocated() else {
                     continue; // This backend has no allocator that tells.
@@ -156,13 +204,37 @@ mod tests {
                 subject.submit(&gpu, 1).unwrap();
                 gpu.wait().unwrap();
                 let held = (gpu.allocated().unwrap() - before) as f64;
-                let planned = case.plan().unwrap().bytes() as f64;
-                let what = format!("{} {:?}", workload.name, case.optimizer_name());
+                let planned = case.plan(&gpu.device).unwrap().bytes() as f64;
+                let what = format!("{} {variant:?}", workload.name);
                 assert!(
                     (held / planned - 1.0).abs() < 0.05,
                     "{what}: {planned} bytes were planned, {held} are held"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_plan_grows_with_the_batch_and_the_rows_alone() {
+        let (_, device, _) = adapter::open().unwrap();
+        let [paper, digits] = [&WORKLOADS[1], &WORKLOADS[0]];
+        let planned = |workload: &Workload, batch_size: u32, rows: u32| {
+            let optimizer = usual(OptimizerName::Adam);
+            let options = TrainerOptions { batch_size, optimizer, ..Default::default() };
+            let network = NetworkOptions::default();
+            let sizes = workload.layer_sizes;
+            let library = Trainer::planned_bytes(&device, sizes, &network, &options);
+            (Plan::training(workload, rows, library).bytes(), library)
+        };
+        for workload in [paper, digits] {
+            let inputs = u64::from(workload.layer_sizes[0]);
+            let [(small, library), (double, twice)] =
+                [30, 60].map(|batch_size| planned(workload, batch_size, 1000));
+            // The batch's statistics do not grow.
+            assert!(library.batch < twice.batch && twice.batch <= 2 * library.batch);
+            assert_eq!(double - small, twice.batch - library.batch);
+            let (more_rows, _) = planned(workload, 30, 2000);
+            assert_eq!(more_rows - small, 4 * 1000 * (inputs + 1 + 1));
         }
     }
 }

@@ -1,16 +1,13 @@
 //! What a workload costs: operations, bytes; and the rows that it is measured on.
 
 use ndarray::Array2;
-use ztilde::{Dataset, Optimizer, Targets, kernels::update};
+use ztilde::{Dataset, PlannedBytes, Targets};
 
 use super::{gpu::random_values, workloads::Workload};
 use crate::{digits, failure::Failure, output::bytes};
 
 /// Batches of a data set that is made up.
 const BATCHES: u32 = 4;
-
-/// The steps whose learning rates and losses a trainer keeps.
-const HISTORY: u64 = 8192;
 
 /// Floating-point operations of one training step: for each layer, the products that make the
 /// outputs, the gradient of the weights and, but for the first layer, the gradient of the inputs.
@@ -64,63 +61,37 @@ pub(super) fn dataset(workload: &Workload) -> Result<Dataset, Failure> {
 /// The bytes that a workload will hold on the GPU, by what holds them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
-    /// Rows · (features + targets + 1): inputs, targets, and the order of the rows.
+    /// Inputs and targets: in training of all rows, and the order of these; in inference of a batch.
     data: u64,
-    /// What is learned; in training also its gradients, and the optimizer's state of each.
-    parameters: u64,
-    /// What each row of a batch needs.
-    batch: u64,
-    /// Learning rates and losses of the last steps.
-    history: u64,
+    /// What the library holds.
+    library: PlannedBytes,
 }
 
 impl Plan {
-    /// In values per row of a batch: the inputs and the targets; the sums, ztilde and the outputs of
-    /// each hidden layer, the sums of the last; two gradients of the widest layer; the loss and the
-    /// hit.
-    pub(super) fn training(workload: &Workload, rows: u32, optimizer: &Optimizer) -> Self {
+    pub(super) fn training(workload: &Workload, rows: u32, library: PlannedBytes) -> Self {
         let targets =
             if workload.loss.has_class_targets() { 1 } else { u64::from(workload.outputs()) };
-        let inputs = u64::from(workload.layer_sizes[0]);
-        let hidden: u64 = hidden(workload).sum();
-        let row = inputs + targets + 3 * hidden + u64::from(workload.outputs());
-        let row = row + 2 * widest(workload) + 2;
-        let method = optimizer.method;
-        let states = [update::has_velocity(method), update::has_mean_square(method)];
-        let copies = 2 + states.into_iter().filter(|&has| has).count() as u64;
-        // Mean, variance and two of their gradients of the batch; and the running statistics.
-        let statistics = (5 + 3) * hidden;
-        Self {
-            data: 4 * (u64::from(rows) * (inputs + targets + 1) + 1),
-            parameters: 4 * (copies * parameters(workload) + statistics),
-            batch: 4 * u64::from(workload.batch_size) * row,
-            history: 4 * HISTORY * (2 + 4),
-        }
+        let row = u64::from(workload.layer_sizes[0]) + targets + 1;
+        Self { data: 4 * (u64::from(rows) * row + 1), library }
     }
 
-    /// In values per row of a batch: the inputs, the outputs, and two matrices of the widest layer.
-    pub(super) fn inference(workload: &Workload) -> Self {
-        let [inputs, outputs] = [workload.layer_sizes[0], workload.outputs()].map(u64::from);
-        let row = inputs + outputs + 2 * widest(workload);
-        Self {
-            data: 0,
-            parameters: 4 * (parameters(workload) + 3 * hidden(workload).sum::<u64>()),
-            batch: 4 * u64::from(workload.batch_size) * row,
-            history: 0,
-        }
+    pub(super) fn inference(workload: &Workload, library: PlannedBytes) -> Self {
+        let row = u64::from(workload.layer_sizes[0]) + u64::from(workload.outputs());
+        Self { data: 4 * u64::from(workload.batch_size) * row, library }
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.data + self.parameters + self.batch + self.history
+        self.data + self.library.total()
     }
 
     /// The sum and its parts.
     pub(super) fn describe(&self) -> String {
+        let PlannedBytes { parameters, batch, history } = self.library;
         let parts = [
-            ("data set", self.data),
-            ("parameters", self.parameters),
-            ("batch", self.batch),
-            ("history", self.history),
+            ("data", self.data),
+            ("parameters", parameters),
+            ("batch", batch),
+            ("history", history),
         ];
         let parts: Vec<_> = parts
             .into_iter()
@@ -129,21 +100,6 @@ impl Plan {
             .collect();
         format!("{} ({})", bytes(self.bytes()), parts.join(", "))
     }
-}
-
-/// Weights, gamma and beta of the hidden layers, and the biases of the last.
-fn parameters(workload: &Workload) -> u64 {
-    let weights: u64 = layers(workload).map(|[inputs, outputs]| inputs * outputs).sum();
-    weights + 2 * hidden(workload).sum::<u64>() + u64::from(workload.outputs())
-}
-
-fn hidden(workload: &Workload) -> impl Iterator<Item = u64> {
-    let sizes = workload.layer_sizes;
-    sizes[1..sizes.len() - 1].iter().copied().map(u64::from)
-}
-
-fn widest(workload: &Workload) -> u64 {
-    workload.layer_sizes[1..].iter().copied().map(u64::from).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -181,20 +137,5 @@ mod tests {
                 .unwrap();
             assert!(data.inputs().iter().all(|value| (-1.0..=1.0).contains(value)));
         }
-    }
-
-    #[test]
-    fn a_plan_grows_with_the_batch_and_the_rows_alone() {
-        let plan = |batch_size, rows| {
-            let workload = Workload { batch_size, ..WORKLOADS[2] };
-            Plan::training(&workload, rows, &Optimizer::adam(1e-3))
-        };
-        let [small, double] = [plan(256, 1024), plan(512, 1024)];
-        assert_eq!(double.batch, 2 * small.batch);
-        assert_eq!(double.bytes() - small.bytes(), small.batch);
-        assert_eq!(plan(256, 2048).bytes() - small.bytes(), 4 * 1024 * (784 + 1 + 1));
-        let plain = Plan::training(&WORKLOADS[2], 1024, &Optimizer::gradient_descent(0.1));
-        let learned = 784 * 512 + 512 * 256 + 256 * 10 + 2 * (512 + 256) + 10;
-        assert_eq!(small.parameters - plain.parameters, 4 * 2 * learned);
     }
 }

@@ -1,0 +1,181 @@
+//! Batch normalization folded into weights and biases: the same outputs within rounding.
+
+#[path = "../src/gpu/test_device.rs"]
+mod test_device;
+
+use ndarray::{Array1, Array2};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use ztilde::{
+    Activation, Inference, Layer, Network, NetworkOptions, Parameters, block_on, reference,
+};
+
+const ROWS: u32 = 130;
+
+/// Half the distance of neighbouring floats, relative to their size.
+const ROUNDING: f64 = 1.0 / (1 << 24) as f64;
+
+/// No activation is steeper: GELU's slope comes to 1.13, SiLU's to 1.1.
+const STEEPEST: f64 = 1.13;
+
+/// Far from 0 against their deviation.
+fn inputs(columns: u32) -> Array2<f32> {
+    let mut generator = ChaCha8Rng::seed_from_u64(1);
+    let shape = [ROWS as usize, columns as usize];
+    Array2::from_shape_simple_fn(shape, || 30.0 + generator.random::<f32>())
+}
+
+/// A network whose running statistics are those of the inputs, and awkward: variances from 1e-12 to 1e6
+/// in one layer, and in the first means that are large against the deviation.
+fn parameters(sizes: &[u32], activation: Activation) -> Parameters {
+    let options = NetworkOptions { activation, momentum: 1.0, seed: 3, ..Default::default() };
+    let mut parameters = Parameters::initialize(sizes, &options).unwrap();
+    let mut generator = ChaCha8Rng::seed_from_u64(5);
+    let mut random = || generator.random::<f32>() * 2.0 - 1.0;
+    for layer in &mut parameters.layers {
+        match layer {
+            Layer::Linear { biases, .. } => biases.mapv_inplace(|_| random()),
+            Layer::Normalized { weights, batch_norm } => {
+                batch_norm.gamma.mapv_inplace(|_| random());
+                batch_norm.beta.mapv_inplace(|_| random());
+                let scales = [1e-6, 1e-3, 1.0, 1e3];
+                for (mut row, scale) in weights.rows_mut().into_iter().zip(scales.iter().cycle()) {
+                    row *= *scale;
+                }
+            }
+        }
+    }
+    let mut network = reference::Network::from(&parameters);
+    network.forward(&inputs(sizes[0]).mapv(f64::from));
+    Parameters::from(&network)
+}
+
+/// The bound of each output, where what a layer with `n` inputs computes is rounded `roundings(n)` times.
+///
+/// Each rounding moves an inner product by [`ROUNDING`] times the sum of its terms' magnitudes at most
+/// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). In a folded layer these terms are
+/// `|inputs| · |weights'|ᵀ` and `|biases'|`; in an unfolded one the scaled mean and beta stand in the place
+/// of the biases, and come to `|biases'| + 2 |beta|` at most. The errors of the layers before pass through
+/// `|weights'|` and the activations.
+fn bounds(
+    parameters: &Parameters,
+    inputs: &Array2<f64>,
+    roundings: impl Fn(usize) -> f64,
+) -> Array2<f64> {
+    let folded = reference::Network::from(&parameters.folded());
+    let mut outputs = inputs.clone();
+    let mut errors = Array2::zeros(inputs.dim());
+    for (index, layer) in folded.layers.iter().enumerate() {
+        let reference::Layer::Linear { weights, biases } = layer else {
+            panic!("layer {index} is not folded");
+        };
+        let beta = match &parameters.layers[index] {
+            Layer::Linear { biases, .. } => biases.mapv(f64::from),
+            Layer::Normalized { batch_norm, .. } => batch_norm.beta.mapv(f64::from),
+        };
+        let magnitudes = weights.mapv(f64::abs).reversed_axes();
+        let sums = outputs.mapv(f64::abs).dot(&magnitudes);
+        let sums = sums + biases.mapv(f64::abs) + 2.0 * beta.mapv(f64::abs);
+        let own = roundings(weights.ncols()) * ROUNDING * sums;
+        errors = errors.dot(&magnitudes) + own;
+        let ztilde = outputs.dot(&weights.t()) + biases;
+        let is_last = index + 1 == folded.layers.len();
+        let activation = if is_last { Activation::Identity } else { folded.activation };
+        outputs = reference::activate(&ztilde, activation);
+        // Activations are rounded, too: by a few units.
+        errors = errors * STEEPEST + roundings(4) * ROUNDING * outputs.mapv(f64::abs);
+    }
+    errors
+}
+
+#[track_caller]
+fn assert_within(found: &Array2<f64>, expected: &Array2<f64>, bounds: &Array2<f64>, what: &str) {
+    let mut worst = 0.0_f64;
+    for (index, ((found, expected), bound)) in found.iter().zip(expected).zip(bounds).enumerate() {
+        let error = (found - expected).abs();
+        assert!(error <= *bound, "{what}: output {index} is {found}, not {expected} ± {bound:e}");
+        worst = worst.max(error / bound);
+    }
+    println!(
+        "{what}: {worst:.3} of the bound, bound {:e}",
+        bounds.iter().copied().fold(0.0, f64::max)
+    );
+}
+
+/// In double precision all that differs is one rounding of each weight and bias.
+#[test]
+fn folding_follows_the_reference() {
+    for activation in Activation::ALL {
+        let parameters = parameters(&[5, 37, 66, 3], activation);
+        let inputs = inputs(5).mapv(f64::from);
+        let infer = |parameters: &Parameters| reference::Network::from(parameters).infer(&inputs);
+        let bounds = bounds(&parameters, &inputs, |_| 1.0);
+        let [folded, expected] = [&parameters.folded(), &parameters].map(infer);
+        assert_within(&folded, &expected, &bounds, &format!("{activation:?}"));
+        assert!(folded != expected, "the bound was not needed");
+    }
+}
+
+/// One number by hand: (0.5 · 3 / 2, and 7 − 5 · 3 / 2), with 3.75 + 0.25 under the root.
+#[test]
+fn the_formula_is_the_documented_one() {
+    let options = NetworkOptions { epsilon: 0.25, ..Default::default() };
+    let mut parameters = Parameters::initialize(&[1, 1, 1], &options).unwrap();
+    let Layer::Normalized { weights, batch_norm } = &mut parameters.layers[0] else {
+        panic!("a hidden layer is normalized");
+    };
+    weights.fill(0.5);
+    batch_norm.gamma.fill(3.0);
+    batch_norm.beta.fill(7.0);
+    batch_norm.running_mean.fill(5.0);
+    batch_norm.running_var.fill(3.75);
+    let folded = parameters.folded();
+    let expected = Layer::Linear {
+        weights: Array2::from_elem([1, 1], 0.75),
+        biases: Array1::from_elem(1, -0.5),
+    };
+    assert_eq!(folded.layers, [expected, parameters.layers[1].clone()]);
+}
+
+#[test]
+fn what_is_folded_is_a_network_of_the_same_sizes() {
+    let sizes = [5, 37, 66, 3];
+    let parameters = parameters(&sizes, Activation::Gelu);
+    let folded = parameters.folded();
+    folded.check().unwrap();
+    assert!(parameters.has_batch_norm() && !folded.has_batch_norm());
+    assert_eq!(folded.layer_sizes(), sizes);
+    let settings =
+        |parameters: &Parameters| (parameters.activation, parameters.epsilon, parameters.momentum);
+    assert_eq!(settings(&folded), settings(&parameters));
+    assert_eq!(folded.folded(), folded, "there is nothing left to fold");
+
+    let options = NetworkOptions { batch_norm: false, ..Default::default() };
+    let plain = Parameters::initialize(&sizes, &options).unwrap();
+    assert_eq!(plain.folded(), plain);
+}
+
+/// The kernels that take all layers at once, and those that take one; the bound is that of both, each
+/// with as many roundings as a sum has terms, and a dozen for what comes behind it.
+#[test]
+fn folded_and_unfolded_inference_agree() {
+    for (device, queue) in [test_device::device(), test_device::device_with_subgroups()] {
+        for sizes in [[5, 37, 66, 3], [6, 140, 33, 4]] {
+            for activation in [Activation::Relu, Activation::Sigmoid] {
+                let parameters = parameters(&sizes, activation);
+                let inputs = inputs(sizes[0]);
+                let infer = |parameters: &Parameters| {
+                    let network = Network::from_parameters(&device, &queue, parameters).unwrap();
+                    let predicted = Inference::predict(&network, inputs.as_slice().unwrap());
+                    let shape = [ROWS as usize, sizes[3] as usize];
+                    let outputs = block_on(&device, predicted).unwrap();
+                    Array2::from_shape_vec(shape, outputs).unwrap().mapv(f64::from)
+                };
+                let [folded, running] = [&parameters.folded(), &parameters].map(infer);
+                let inputs = inputs.mapv(f64::from);
+                let bounds = bounds(&parameters, &inputs, |terms| 2.0 * (terms as f64 + 12.0));
+                assert_within(&folded, &running, &bounds, &format!("{sizes:?}, {activation:?}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What will be held on the GPU is told before it is made: against what wgpu's allocator gives out, and
+//! against what devices allow.
+
+#[path = "../src/gpu/test_device.rs"]
+mod test_device;
+
+use wgpu::{Buffer, BufferDescriptor, BufferUsages, Device, DeviceDescriptor, Limits, Queue};
+use ztilde::{
+    Error, Inference, Loss, Network, NetworkOptions, Optimizer, PlannedBytes, Trainer,
+    TrainerOptions, required_limits,
+};
+
+/// A device of the test's own, so that nothing of other tests is counted.
+fn device(has_subgroups: bool) -> (Device, Queue) {
+    let adapter = test_device::adapter();
+    let wanted = if has_subgroups { wgpu::Features::SUBGROUP } else { wgpu::Features::empty() };
+    let required_features = adapter.features() & wanted;
+    let descriptor = DeviceDescriptor { required_features, ..Default::default() };
+    pollster::block_on(adapter.request_device(&descriptor)).unwrap()
+}
+
+fn allocated(device: &Device) -> Option<u64> {
+    device.generate_allocator_report().map(|report| report.total_allocated_bytes)
+}
+
+/// Kernels, their bindings' uniforms, and what alignment adds come on top of a plan, and do not grow
+/// with it.
+#[track_caller]
+fn assert_planned(held: u64, planned: PlannedBytes, what: &str) {
+    const MOST_BESIDES: u64 = 16 << 10;
+    let besides = held.checked_sub(planned.total());
+    assert!(
+        besides.is_some_and(|bytes| bytes <= MOST_BESIDES),
+        "{what}: {held} bytes are held, not {} to {MOST_BESIDES} more: {planned:?}",
+        planned.total()
+    );
+}
+
+/// Rows that are no whole vectors, and rows that are; batches that are divided on most devices, those of
+/// many rows into slabs, and those that are not.
+#[test]
+fn what_is_held_is_what_was_planned() {
+    let cases: [(&[u32], u32, bool, Optimizer, Loss); 7] = [
+        (&[301, 402, 703], 700, true, Optimizer::adam(1e-3), Loss::MeanSquaredError),
+        (&[301, 402, 703], 700, false, Optimizer::rmsprop(1e-3), Loss::SoftmaxCrossEntropy),
+        (&[5, 66, 34, 3], 20_000, true, Optimizer::momentum(0.1, 0.9), Loss::BinaryCrossEntropy),
+        (&[300, 200, 301], 800, true, Optimizer::adam(1e-3), Loss::MeanSquaredError),
+        (&[64, 128, 64], 3000, true, Optimizer::adam(1e-3), Loss::MeanSquaredError),
+        (&[64, 2000], 9, true, Optimizer::gradient_descent(0.1), Loss::SoftmaxCrossEntropy),
+        (&[2048, 2048, 4], 10, true, Optimizer::adam(1e-3), Loss::SoftmaxCrossEntropy),
+    ];
+    for has_subgroups in [false, true] {
+        for (sizes, batch_size, batch_norm, optimizer, loss) in cases {
+            let (device, queue) = device(has_subgroups);
+            settle(&device, &queue);
+            let Some(before) = allocated(&device) else {
+                continue; // This backend has no allocator that tells.
+            };
+            let held = || allocated(&device).unwrap() - before;
+            let options = NetworkOptions { batch_norm, ..Default::default() };
+            let trainer_options =
+                TrainerOptions { batch_size, optimizer, loss, ..Default::default() };
+            let planned = Trainer::planned_bytes(&device, sizes, &options, &trainer_options);
+            let network = Network::new(&device, &queue, sizes, options.clone()).unwrap();
+            let what = format!("{sizes:?}, {batch_size} rows, subgroups {has_subgroups}");
+            let trainer = Trainer::new(network, trainer_options).unwrap();
+            settle(&device, &queue);
+            assert_planned(held(), planned, &format!("training, {what}"));
+
+            let network = trainer.into_network();
+            let planned = Inference::planned_bytes(&device, sizes, &options, batch_size);
+            let [inputs, outputs] = [sizes[0], sizes[sizes.len() - 1]]
+                .map(|columns| buffer(&device, 4 * u64::from(batch_size) * u64::from(columns)));
+            let inference = Inference::new(&network, &inputs, &outputs, batch_size).unwrap();
+            settle(&device, &queue);
+            let of_the_app = inputs.size() + outputs.size();
+            assert_planned(held() - of_the_app, planned, &format!("inference, {what}"));
+            drop(inference);
+        }
+    }
+}
+
+/// Of many rows inference holds no more than of a slice.
+#[test]
+fn planned_inference_is_bounded() {
+    let (device, _) = test_device::device();
+    let planned = |rows| {
+        let options = NetworkOptions::default();
+        Inference::planned_bytes(&device, &[6, 4096, 3], &options, rows)
+    };
+    assert_eq!(planned(2).batch, 2 * planned(1).batch);
+    // Two matrices of the hidden layer, and one of the inputs, filled up.
+    assert_eq!(planned(2048).batch, 4 * 2048 * (2 * 4096 + 8));
+    assert_eq!(planned(u32::MAX), planned(2048));
+}
+
+/// Waits until what was uploaded has passed and the staging memory is given back.
+fn settle(device: &Device, queue: &Queue) {
+    for _ in 0..2 {
+        queue.submit([]);
+        device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    }
+}
+
+fn buffer(device: &Device, size: u64) -> Buffer {
+    device.create_buffer(&BufferDescriptor {
+        label: None,
+        size,
+        usage: BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC,
+        mapped_at_creation: false,
+    })
+}
+
+/// Where a batch decides, its rows filled up to whole vectors; where the slices of inference do; and
+/// where the parameters do: what just needs no more than WebGPU's defaults fits a device that has these,
+/// and what needs more lacks as much as was told.
+#[test]
+fn a_device_with_the_required_limits_suffices() {
+    let (device, queue) = test_device::device();
+    let allowed = Limits::default().max_storage_buffer_binding_size;
+    let fits = |sizes: &[u32], batch_size: u32| {
+        let network = Network::new(&device, &queue, sizes, NetworkOptions::default())?;
+        let options = TrainerOptions { batch_size, ..Default::default() };
+        let network = Trainer::new(network, options)?.into_network();
+        let [inputs, outputs] =
+            [sizes[0], sizes[2]].map(|columns| buffer(&device, 4 * 100 * u64::from(columns)));
+        Inference::new(&network, &inputs, &outputs, 100).map(|_| ())
+    };
+    let cases: [([u32; 3], u32, [u32; 3], u32); 3] = [
+        ([1, 5, 1], 4_194_304, [1, 5, 1], 4_194_305),
+        ([1, 524_285, 1], 2, [1, 524_289, 1], 2),
+        ([4096, 8100, 4], 2, [4096, 8192, 4], 2),
+    ];
+    for (sizes, batch_size, larger_sizes, larger_batch_size) in cases {
+        assert_eq!(required_limits(&sizes, batch_size), Limits::default(), "{sizes:?}");
+        fits(&sizes, batch_size).unwrap_or_else(|error| panic!("{sizes:?}: {error}"));
+
+        let required = required_limits(&larger_sizes, larger_batch_size);
+        let bytes = required.max_storage_buffer_binding_size;
+        assert!(bytes > allowed && required.max_buffer_size >= bytes, "{required:?}");
+        match fits(&larger_sizes, larger_batch_size).unwrap_err() {
+            Error::TooLarge { needed, .. } => assert_eq!(needed, bytes, "{larger_sizes:?}"),
+            error => panic!("{larger_sizes:?}: {error}"),
+        }
+    }
+}
