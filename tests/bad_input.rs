@@ -245,7 +245,7 @@ fn what_is_too_large_for_the_device_is_refused() {
         let parts = ["parameters", "max_storage_buffer_binding_size", "134217728"];
         assert_refused(network, &[&parts[..], &[&needed.to_string()]].concat());
     }
-    // A row of the hidden layer's 6 floats, filled up to 8, more than fit.
+    // One row of the hidden layer's 6 floats, filled up to 8, more than fits.
     let trainer = |batch_size| {
         let options = TrainerOptions { batch_size, ..options(Loss::MeanSquaredError) };
         Trainer::new(app.network(), options)

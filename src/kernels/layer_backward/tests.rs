@@ -345,6 +345,7 @@ fn shapes_that_do_not_fit_are_errors() {
             Buffers { vectors: [&parts[2], &wrong], ..right },
             "gamma, beta or the biases is 2 × 7, but 1 × 6 is needed",
         ),
+        (Buffers { gradients: &wrong, ..right }, "gradients is 2 × 7, but 2 × 60 is needed"),
         (
             with(Hidden { next_grad_sums: &wrong, ..hidden }),
             "next_grad_sums is 2 × 7, but 5 × 2 is needed",
