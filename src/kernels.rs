@@ -1,10 +1,14 @@
 //! The kernels, one room each: `shaders/NAME.wgsl` is the text, `kernels::NAME` compiles, binds and
 //! tests it, `reference::NAME` is its twin on the CPU.
 //!
-//! They are public, so that an app can encode one alone, on its own buffers: compile it once for a
-//! device, bind it once to its matrices, and encode the [`Dispatch`] into a compute pass as often as
-//! needed. Every `bind` checks that the shapes fit each other, and takes a `place` that names the
-//! bound objects for GPU debuggers.
+//! Those with one formula are public, so that an app can encode one alone, on its own buffers: compile
+//! it once for a device, bind it once to its matrices, and encode the [`Dispatch`] into a compute pass
+//! as often as needed. Every `bind` checks that the shapes fit each other, and takes a `place` that
+//! names the bound objects for GPU debuggers.
+//!
+//! The library itself trains and infers with those that take a layer, or a network, through several
+//! formulas at once (`layer_forward`, `layer_backward`, `output_layer`, `network_forward`). They are for
+//! the library's own memory: packed parameters, and rows of whole vectors of four.
 //!
 //! Matrices are row-major: a row is a sample, a column is a feature. A vector is one row.
 
