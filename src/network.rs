@@ -240,7 +240,9 @@ impl Network {
     /// Whether training divides a batch's rows for this layer.
     pub(crate) fn divides(&self, layer: usize, rows: u32) -> bool {
         let weights = self.learned[layer].weights();
-        Core::for_device(&self.gpu.device).divides(rows, weights.rows(), weights.columns())
+        let next = self.learned.get(layer + 1).map_or(0, |next| next.weights().rows());
+        let core = Core::for_device(&self.gpu.device);
+        core.divides(rows, weights.rows(), weights.columns(), next)
     }
 
     /// Binds all layers in one dispatch, as inference computes them. The scratch has two rows of the

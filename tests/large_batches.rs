@@ -73,6 +73,17 @@ fn large_batches_follow_the_reference() {
     }
 }
 
+/// More rows than a software adapter walks in one loop: it would stop, and say nothing.
+#[test]
+fn very_large_batches_follow_the_reference() {
+    let options = TrainerOptions {
+        batch_size: 50_000,
+        optimizer: Optimizer::momentum(0.1, 0.9),
+        ..Default::default()
+    };
+    compare(&NetworkOptions::default(), &options, options.batch_size, &[3, 8, 2]);
+}
+
 #[test]
 fn a_wide_output_layer_follows_the_reference() {
     for batch_size in [50, 1100] {

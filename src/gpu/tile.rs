@@ -52,13 +52,45 @@ impl Core {
     }
 
     /// Whether a layer is large enough to divide the rows of its strips among workgroups, which takes
-    /// more dispatches: a GPU has room for many more workgroups than there are strips, while a CPU has
-    /// not.
-    pub(crate) fn divides(self, rows: u32, columns: u32, inner: u32) -> bool {
+    /// more dispatches. `next` are the columns of the next layer, or 0.
+    ///
+    /// A GPU has room for many more workgroups than there are strips, while a CPU has not. But Mesa's
+    /// software adapter ends an invocation's loops, silently, after 65,535 rounds of all of them.
+    pub(crate) fn divides(self, rows: u32, columns: u32, inner: u32, next: u32) -> bool {
         const MULTIPLICATIONS: u64 = 15_000_000;
         const ROWS: u32 = 1024;
         let product = u64::from(rows) * u64::from(columns) * u64::from(inner);
-        self == Self::Workgroup && (rows > ROWS || product > MULTIPLICATIONS)
+        let is_large = rows > ROWS || product > MULTIPLICATIONS;
+        (self == Self::Workgroup && is_large) || !self.can_walk(rows, inner, next)
+    }
+
+    /// Whether an invocation may go through a whole strip.
+    pub(crate) fn can_walk(self, rows: u32, inner: u32, next: u32) -> bool {
+        const ROUNDS: u64 = 56_000;
+        self.rounds(rows, inner, next) <= ROUNDS
+    }
+
+    /// The most rounds of loops that an invocation goes through for a whole strip, forward or backward.
+    fn rounds(self, rows: u32, inner: u32, next: u32) -> u64 {
+        let [tile_rows, tile_quads] = self.tile().map(u64::from);
+        let [rows, inner, next] = [rows, inner, next].map(u64::from);
+        // Of a sum of so many products.
+        let sum = |length: u64| match self {
+            // With the compiler's checks, loops over registers are not unrolled.
+            Self::Subgroup if cfg!(feature = "checked-shaders") => 10 * length + 1,
+            Self::Subgroup => length / 4 + 1,
+            Self::Workgroup => 21 * length / 16 + 1,
+        };
+        let tiles = rows.div_ceil(tile_rows);
+        // Loops over an invocation's rows of a tile.
+        let own_rows = match self {
+            Self::Subgroup => tile_rows + 2,
+            Self::Workgroup => 6,
+        };
+        let forward = tiles * (sum(inner) + 2 * own_rows);
+        let weights = inner.div_ceil(4 * tile_quads) * (sum(rows) + own_rows);
+        let backward = tiles * (sum(next) + 2 * own_rows) + weights;
+        forward.max(backward)
     }
 
     /// Rows of the chunks that divided rows come in: at most 64 chunks, as each workgroup joins what is
@@ -87,6 +119,19 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_loops_are_divided() {
+        let core = Core::Subgroup;
+        // The compiler's checks make for more rounds.
+        assert_eq!(core.divides(16_384, 64, 64, 3), cfg!(feature = "checked-shaders"));
+        assert!(core.divides(32_768, 64, 64, 3));
+        // A GPU has its own reasons.
+        let core = Core::Workgroup;
+        assert!(!core.divides(1000, 1, 1000, 1));
+        assert!(core.divides(1000, 1, 10_000, 1));
+        assert!(core.divides(1025, 1, 1, 1));
+    }
 
     #[test]
     fn has_the_shaders_numbers() {

@@ -117,7 +117,8 @@ impl Trainer {
             let is_last = number + 1 == layer_sizes.len();
             // The output layer's sums are its outputs.
             per_row += if is_last { row(sizes[1]) } else { 2 * row(sizes[1]) };
-            let is_divided = core.divides(rows, sizes[1], sizes[0]);
+            let next = layer_sizes.get(number + 1).copied().unwrap_or(0);
+            let is_divided = core.divides(rows, sizes[1], sizes[0], next);
             let statistics_rows = statistics_rows(core, rows, is_divided);
             statistics = statistics.saturating_add(padded_bytes(statistics_rows, sizes[1]));
             if is_divided {

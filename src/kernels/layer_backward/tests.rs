@@ -268,6 +268,10 @@ fn matches_the_reference() {
         for options in every_way() {
             let kernel = LayerBackward::new(&gpu.gpu.device, options).unwrap();
             for shape in LAYERS {
+                let [rows, _, next, inner] = shape;
+                if !options.is_divided && !kernel.core.can_walk(rows, inner, next) {
+                    continue;
+                }
                 let given = given(&mut gpu, shape);
                 check(&mut gpu, &kernel, options, &given);
             }
@@ -289,6 +293,9 @@ fn hard_columns_keep_their_digits() {
         {
             let hard = hard_columns(&mut gpu, rows);
             let columns = hard.ncols();
+            if !options.is_divided && !kernel.core.can_walk(rows, 3, columns as u32) {
+                continue;
+            }
             let easy = given(&mut gpu, [rows, columns as u32, columns as u32, 3]);
             let next_weights = Array2::eye(columns);
             let sums = hard.clone();

@@ -196,7 +196,8 @@ fn hard_columns_normalize_within_1e_5() {
                 running_var: Array1::ones(columns),
                 batches: 0,
             };
-            for kernel in [&whole, &divided] {
+            let can_walk = whole.core.can_walk(rows, columns as u32, 0);
+            for kernel in [Some(&divided), can_walk.then_some(&whole)].into_iter().flatten() {
                 check(&mut gpu, kernel, &inputs, &layer, [1e-5, 0.0]);
             }
         }
