@@ -10,8 +10,10 @@
 // where the layer is no wider than a tile and has few rows, waiting for further dispatches costs more
 // than their work. With more rows, this is what layer_forward and loss compute (ROW_BY_ROW): each
 // workgroup stops at the gradients of its rows' outputs, and writes their losses and accuracies in the
-// place of the history. shared/row_loss.wgsl has the formulas of the losses, layer_forward.wgsl the layout of
-// the matrices; the outputs are in the place of their gradient until this is known.
+// place of the history.
+//
+// shared/row_loss.wgsl has the formulas of the losses, layer_forward.wgsl the layout of the matrices;
+// the outputs are in the place of their gradient until this is known.
 
 struct Layer {
     rows: u32,
