@@ -17,10 +17,10 @@
 //
 // What matmul, activate_backward, normalize_gradients and normalize_backward compute, in one dispatch:
 // a workgroup owns a strip of the columns, as wide as a tile, for all rows of the batch. A large batch
-// on a large GPU is divided into chunks of rows as well, and takes three dispatches: MEASURE computes
-// grad_outputs and each chunk's sums; FINISH joins these, always in the same order, and computes
-// grad_sums; WEIGHTS multiplies them with the inputs, the batch divided into slabs, whose shares of
-// grad_weights lie in one slab of `gradients` each (add_slabs.wgsl).
+// (`divides` in src/gpu/tile.rs) is divided into chunks of rows as well, and takes three dispatches:
+// MEASURE computes grad_outputs and each chunk's sums; FINISH joins these, always in the same order, and
+// computes grad_sums; WEIGHTS multiplies them with the inputs, the batch divided into slabs, whose shares
+// of grad_weights lie in one slab of `gradients` each (add_slabs.wgsl).
 //
 // The sums and the statistics are those that layer_forward.wgsl left, which tells the layout of the
 // matrices; the sums of the chunks are where it had those of its chunks. `gradients` are packed like
@@ -78,7 +78,6 @@ struct Column {
 // Sums over rows: of the differences of grad_ztilde from `center`, of their products with normalized,
 // and of normalized, which only all rows together make zero.
 struct Sums {
-    count: f32,
     center: vec4<f32>,
     differences: vec4<f32>,
     products: vec4<f32>,
@@ -252,7 +251,6 @@ fn normalized_sums(
         total.products += tile.products;
         total.normalized += tile.normalized;
     }
-    total.count = f32(last_row - first_row);
     total.center = center;
     total.differences = column_sum(total.differences, invocation);
     total.products = column_sum(total.products, invocation);
@@ -283,7 +281,6 @@ fn linear_sums(first_row: u32, last_row: u32, quad: u32, invocation: u32) -> Sum
         sum += tile_sum;
     }
     var total = Sums();
-    total.count = f32(last_row - first_row);
     total.differences = column_sum(sum, invocation);
     return total;
 }

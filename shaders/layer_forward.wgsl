@@ -19,8 +19,8 @@
 // strip of the columns, as wide as a tile, in training for all rows of the batch, so that nothing has
 // to be known of other workgroups. Otherwise the rows are divided into chunks, too.
 //
-// A large batch on a large GPU, which has room for more workgroups than there are strips, is divided
-// into chunks in training as well, and takes two dispatches: MEASURE computes the sums and each chunk's
+// A large batch (`divides` in src/gpu/tile.rs tells which, and why) is divided into chunks in training
+// as well, and takes two dispatches: MEASURE computes the sums and each chunk's
 // statistics; FINISH joins those of the chunks, always in the same order, and computes the outputs.
 //
 // Matrices are row-major: a row is a sample, a column is a feature; rows are whole vectors of four

@@ -125,12 +125,7 @@ impl Matrix {
         needed: [u32; 2],
     ) -> Result<()> {
         self.expect_shape(kernel, what, needed)?;
-        if self.stride != self.columns {
-            let Self { columns, stride, .. } = self;
-            let rows = format!("rows of {columns} values start {stride} apart");
-            return Err(Error::Refused(format!("{kernel}: {what}'s {rows}")));
-        }
-        Ok(())
+        self.expect_stride(kernel, what, self.columns)
     }
 
     /// Checks the shape, and that rows are whole vectors of four.
@@ -141,9 +136,17 @@ impl Matrix {
         needed: [u32; 2],
     ) -> Result<()> {
         self.expect_shape(kernel, what, needed)?;
+        if !self.offset.is_multiple_of(16) {
+            let place = format!("{what} starts at byte {}, no multiple of 16", self.offset);
+            return Err(Error::Refused(format!("{kernel}: {place}")));
+        }
+        self.expect_stride(kernel, what, self.columns.next_multiple_of(4))
+    }
+
+    fn expect_stride(&self, kernel: &'static str, what: &'static str, needed: u32) -> Result<()> {
         let Self { columns, stride, .. } = *self;
-        if stride != columns.next_multiple_of(4) || !self.offset.is_multiple_of(16) {
-            let rows = format!("rows of {columns} values start {stride} apart");
+        if stride != needed {
+            let rows = format!("rows of {columns} values start {stride} apart, not {needed}");
             return Err(Error::Refused(format!("{kernel}: {what}'s {rows}")));
         }
         Ok(())

@@ -363,7 +363,10 @@ fn shapes_that_do_not_fit_are_errors() {
         ),
         (with(Hidden { sums: &wrong, ..hidden }), "sums is 2 × 7, but 5 × 6 is needed"),
         (Buffers { statistics: Some(&wrong), ..right }, "statistics is 2 × 7, but 3 × 6 is needed"),
-        (Buffers { grad_sums: &dense, ..right }, "grad_sums's rows of 6 values start 6 apart"),
+        (
+            Buffers { grad_sums: &dense, ..right },
+            "grad_sums's rows of 6 values start 6 apart, not 8",
+        ),
     ];
     for (buffers, expected) in refused {
         let error = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap_err().to_string();
