@@ -1,0 +1,78 @@
+//! What the steps saw: losses and accuracies, kept on the GPU until somebody asks.
+
+use super::{HISTORY, Trainer};
+use crate::error::{Error, Result};
+use crate::gpu::read;
+
+/// What a step saw of its batch, before it moved the parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepMetrics {
+    /// The number of the step, counted from 1.
+    pub step: u64,
+    /// Rows in its batch.
+    pub rows: u32,
+    /// The batch's loss. NaN if a class index in a buffer of the app's was none.
+    pub loss: f32,
+    /// The share of right answers; 0 for mean squared error, which knows none.
+    pub accuracy: f32,
+}
+
+/// What an epoch saw of its batches, each before its step moved the parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EpochMetrics {
+    /// Steps of the epoch.
+    pub steps: u32,
+    /// The mean loss of the rows.
+    pub loss: f64,
+    /// The share of right answers; 0 for mean squared error, which knows none.
+    pub accuracy: f64,
+}
+
+impl Trainer {
+    /// What the last `steps` steps saw, oldest first: at most 8192. Steps in encoders that were not
+    /// submitted yet are not there to be seen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if there are not as many, [`Error::Option`] for none, [`Error::DeviceLost`],
+    /// and what wgpu reports.
+    pub fn metrics(&self, steps: u32) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
+        let kept = self.steps.min(HISTORY.into());
+        let reading = if steps == 0 {
+            let expected = "at least 1";
+            Err(Error::Option { option: "steps", value: steps.to_string(), expected })
+        } else if u64::from(steps) > kept {
+            Err(Error::Length {
+                what: "the history",
+                found: kept,
+                needed: steps.into(),
+                why: format!("one per step, of {} so far, of which {HISTORY} are kept", self.steps),
+            })
+        } else {
+            let history = self.memory.history.buffer();
+            Ok(read::<[f32; 2]>(self.network.gpu(), history, 0, 2 * u64::from(HISTORY)))
+        };
+        let slots: Vec<(u64, usize)> = (self.steps.saturating_sub(steps.into())..self.steps)
+            .map(|step| (step, (step % u64::from(HISTORY)) as usize))
+            .collect();
+        let rows: Vec<u32> = slots.iter().map(|&(_, slot)| self.rows[slot]).collect();
+        async move {
+            let history = reading?.await?;
+            let metrics = slots.into_iter().zip(rows).map(|((step, slot), rows)| {
+                let [loss, accuracy] = history[slot];
+                StepMetrics { step: step + 1, rows, loss, accuracy }
+            });
+            Ok(metrics.collect())
+        }
+    }
+
+    /// The loss of the last step.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trainer::metrics`].
+    pub fn loss(&self) -> impl Future<Output = Result<f32>> + use<> {
+        let metrics = self.metrics(1);
+        async move { Ok(metrics.await?[0].loss) }
+    }
+}
