@@ -285,7 +285,9 @@ fn buffers_that_do_not_fit_are_refused() {
         refused(&inputs, &outputs, u32::MAX, &["32 values", "17179869180 are needed"]);
         let parts = ["the buffer of outputs", "23 values", "24 are needed", "8 × 3"];
         refused(&inputs, &app.buffer(23, BOTH), 8, &parts);
-        refused(&inputs, &inputs, 8, &["the same buffer"]);
+        let parts =
+            ["inputs (rows from byte 0 on, 16 apart)", "outputs (rows from byte 0 on, 12 apart)"];
+        refused(&inputs, &inputs, 8, &parts);
         let copied = BufferUsages::COPY_SRC;
         refused(&app.buffer(32, copied), &outputs, 8, &["STORAGE"]);
         refused(&inputs, &app.buffer(24, copied), 8, &["STORAGE"]);
