@@ -66,6 +66,7 @@ fn large_batches_follow_the_reference() {
             remainder: Remainder::Keep,
             seed: 4,
             clip_norm: Some(1.0),
+            ..Default::default()
         };
         let network =
             NetworkOptions { activation: Activation::Tanh, batch_norm, ..Default::default() };
