@@ -64,8 +64,8 @@ impl Activation {
 
 /// What training makes small. Every loss is a mean, over the batch and over the outputs.
 ///
-/// [`TrainerOptions`] may smooth the targets of softmax cross-entropy and weigh its classes; what is
-/// not told of these options, as [`evaluate`](crate::evaluate), takes the plain loss.
+/// [`TrainerOptions`] may smooth the targets of softmax cross-entropy and weigh its classes.
+/// [`evaluate`](crate::evaluate) always takes the plain loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Loss {

@@ -145,6 +145,9 @@ pub struct Optimizer {
     /// How many steps the learning rate takes to rise, on top of the schedule: the rate of step t,
     /// counted from 1, is t / (`warm_up` + 1) times the schedule's until the ramp is over. The schedule
     /// runs meanwhile, so that it ends where it does without. Default: 0, no ramp.
+    ///
+    /// In PyTorch, `ChainedScheduler` of the schedule and
+    /// `LinearLR(start_factor=1 / (warm_up + 1), total_iters=warm_up)`.
     pub warm_up: u64,
     /// Pulls the weights towards 0. Default: 0.
     pub weight_decay: f64,
