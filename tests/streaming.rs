@@ -122,20 +122,6 @@ fn streamed_steps_are_those_on_uploaded_data() {
     }
 }
 
-/// Whose weights lie behind the targets of each batch, also of a smaller one.
-#[test]
-fn streamed_classes_weigh_what_uploaded_ones_do() {
-    let loss = Loss::default();
-    let class_weights = (1..=OUTPUTS).map(|class| class as f32).collect();
-    let options =
-        TrainerOptions { class_weights: Some(class_weights), ..options(loss, Remainder::Keep) };
-    let mut pair = Pair::new(dataset(3 * BATCH_SIZE + 5, 6, loss), &options);
-    for steps in [3, 2, 7] {
-        pair.train(steps);
-    }
-    pair.assert_same_bits("weighed classes");
-}
-
 #[test]
 fn a_data_set_smaller_than_a_window_is_streamed() {
     let loss = Loss::default();
