@@ -1,5 +1,7 @@
 //! One step as data: the list of bound dispatches that a batch goes through.
 
+use wgpu::Device;
+
 use super::memory::{BatchMemory, LayerMemory, Memory, slabs};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
@@ -164,20 +166,10 @@ fn bind_output(
     let place = &place(last);
     let inputs = batch.inputs_of(last);
     let LayerMemory { outputs, grad_sums, .. } = &batch.layers[last];
-    let Memory { class_weights, step, history, .. } = memory;
-    let weights = class_weights.as_ref().map_or(0, Matrix::columns);
-    let targets = match batch.targets.columns() {
-        // Class indices are one row, and what they weigh in this batch lies behind them.
-        1 if kernels.has_class_targets => {
-            &batch.targets.reshape(1, batch.targets.rows() + weights)?
-        }
-        _ => &batch.targets,
-    };
-    let mut dispatches = Vec::new();
-    if let (Some(kernel), Some(class_weights)) = (&kernels.weigh_classes, class_weights) {
-        let buffers = weigh_classes::Buffers { class_weights, targets };
-        dispatches.push(kernel.bind(device, place, buffers)?);
-    }
+    let Memory { step, history, .. } = memory;
+    let (targets, weighing) = bind_targets(kernels, memory, batch, device, place)?;
+    let targets = &targets;
+    let mut dispatches = Vec::from_iter(weighing);
     let in_one = |kernel: &OutputLayer, history: &Matrix| {
         let buffers = output_layer::Buffers {
             inputs,
@@ -211,6 +203,30 @@ fn bind_output(
         }
     }
     Ok(dispatches)
+}
+
+/// The targets as the loss takes them, and what weighs their classes, if anything does.
+fn bind_targets(
+    kernels: &StepKernels,
+    memory: &Memory,
+    batch: &BatchMemory,
+    device: &Device,
+    place: &str,
+) -> Result<(Matrix, Option<Dispatch>)> {
+    let BatchMemory { targets, .. } = batch;
+    if !kernels.has_class_targets {
+        return Ok((targets.clone(), None));
+    }
+    // Class indices are one row.
+    let (Some(kernel), Some(class_weights)) = (&kernels.weigh_classes, &memory.class_weights)
+    else {
+        return Ok((targets.reshape(1, targets.rows())?, None));
+    };
+    // What they weigh in this batch lies behind them.
+    let targets = targets.reshape(1, targets.rows() + class_weights.columns())?;
+    let buffers = weigh_classes::Buffers { class_weights, targets: &targets };
+    let weighing = kernel.bind(device, place, buffers)?;
+    Ok((targets, Some(weighing)))
 }
 
 /// The gradients of a layer; a hidden one's from those of the sums of the next layer.
