@@ -6,7 +6,7 @@
 //! waits for it.
 //!
 //! ```sh
-//! cargo run --release --example in_frame -- --frames 240 --out frame.png
+//! cargo run --release --example in_frame -- --frames 120 --out frame.png
 //! ```
 //!
 //! There is no window: the frames go to a texture, of which the last one becomes the file. On its left
@@ -31,7 +31,7 @@ const BATCH_SIZE: u32 = 2048;
 const STEPS_PER_FRAME: u32 = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (mut frames, mut out) = (240, None);
+    let (mut frames, mut out) = (120, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match (argument.as_str(), arguments.next()) {
