@@ -33,17 +33,24 @@ const MOST_PERIODS: f32 = 16.0;
 
 const BATCH_SIZE: u32 = 1024;
 
+const USAGE: &str = "usage: image [--steps NUMBER] [--picture FILE] FOLDER";
+
 fn main() -> Result<(), Box<dyn Error>> {
+    run(std::env::args().skip(1))
+}
+
+/// The whole program, with the arguments that it was given.
+pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>> {
     let (mut steps, mut picture, mut folder) = (2000, None, None);
-    let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--steps" => steps = arguments.next().ok_or("--steps NUMBER")?.parse()?,
             "--picture" => picture = Some(PathBuf::from(arguments.next().ok_or("--picture FILE")?)),
+            option if option.starts_with('-') => return Err(USAGE.into()),
             _ => folder = Some(PathBuf::from(argument)),
         }
     }
-    let folder = folder.ok_or("usage: image [--steps NUMBER] [--picture FILE] FOLDER")?;
+    let folder = folder.ok_or(USAGE)?;
     fs::create_dir_all(&folder)?;
     let original = picture.map_or_else(|| Ok(Picture::paint()), |path| Picture::read(&path))?;
 

@@ -31,8 +31,12 @@ const BATCH_SIZE: u32 = 2048;
 const STEPS_PER_FRAME: u32 = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    run(std::env::args().skip(1))
+}
+
+/// The whole program, with the arguments that it was given.
+pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>> {
     let (mut frames, mut out) = (120, None);
-    let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match (argument.as_str(), arguments.next()) {
             ("--frames", Some(number)) => frames = number.parse::<NonZeroU32>()?.get(),
