@@ -58,7 +58,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box
     let instance = wgpu::Instance::new(descriptor);
     let adapter = pollster::block_on(instance.request_adapter(&Default::default()))?;
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-        // Not needed, but many times as fast on a software adapter.
+        // Not needed, but several times as fast on a software adapter.
         required_features: adapter.features() & wgpu::Features::SUBGROUP,
         ..Default::default()
     }))?;

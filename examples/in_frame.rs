@@ -46,7 +46,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box
     }
 
     // The app: its device, its buffers, its scene. The library needs no feature; with subgroups it is
-    // many times as fast on a software adapter.
+    // several times as fast on a software adapter.
     let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
     let instance = wgpu::Instance::new(descriptor);
     let adapter = pollster::block_on(instance.request_adapter(&Default::default()))?;
