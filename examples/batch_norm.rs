@@ -31,6 +31,11 @@ const EPSILON: f32 = 1e-5;
 const MOMENTUM: f32 = 0.1;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    run()
+}
+
+/// The whole program: an error, if the GPU's values are not those of the CPU.
+pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     // The app's own device. The kernels need no feature and no limit beyond WebGPU's defaults.
     let instance = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
     let instance = wgpu::Instance::new(instance);
@@ -158,7 +163,7 @@ fn images(mean: impl Fn(f32) -> f32) -> Vec<f32> {
     (0..SAMPLES * CHANNELS * PIXELS).map(value).collect()
 }
 
-/// The six results in the order in which `main` names them, in double precision.
+/// The six results in the order in which `run` names them, in double precision.
 fn on_the_cpu(inputs: &[f32], grads: &[f32], gamma: &[f32], beta: &[f32]) -> [Vec<f64>; 6] {
     let [mut outputs, mut grad_inputs] = [(); 2].map(|()| vec![0.0; inputs.len()]);
     let [mut grad_gammas, mut grad_betas, mut means, mut vars] = [(); 4].map(|()| Vec::new());

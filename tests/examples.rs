@@ -2,6 +2,9 @@
 //!
 //! They are part of this program, as cargo does not rebuild their own for every way to run a test.
 
+#[allow(dead_code, reason = "its main")]
+#[path = "../examples/batch_norm.rs"]
+mod batch_norm;
 #[allow(dead_code, reason = "their main")]
 #[path = "../examples/image.rs"]
 mod image;
@@ -86,6 +89,12 @@ fn image_learns_a_picture() {
         (places.map(u32::from).sum::<u32>() + 4) / 9
     };
     assert_eq!(shrunk.pixel(0, 70, 18).map(u32::from), [0, 1, 2].map(mean));
+}
+
+/// An app's images, there and back, are what the example computes on the CPU.
+#[test]
+fn batch_norm_is_what_the_cpu_computes() {
+    batch_norm::run().unwrap();
 }
 
 #[test]
