@@ -57,7 +57,8 @@ pub(crate) struct Activations<'a> {
 impl Network {
     /// A network with random weights, on the app's device.
     ///
-    /// `layer_sizes` are features per layer, inputs first, outputs last.
+    /// `layer_sizes` are features per layer, inputs first, outputs last. `queue` is the device's own: of
+    /// another one wgpu would complain to the handler of that one's device.
     ///
     /// # Errors
     ///
@@ -323,17 +324,22 @@ fn batches(layer: &Layer) -> u64 {
 /// these, and so does [`Inference`](crate::Inference) on any number of rows; for inference alone, a
 /// `batch_size` of 1 will do.
 pub fn required_limits(layer_sizes: &[u32], batch_size: u32) -> wgpu::Limits {
-    // More vectors than without batch normalization. Where batches are divided into slabs, all their
-    // gradients together take less than the default.
-    let learned = LearnedLayout::new(&LayerShape::of_network(layer_sizes, true)).bytes();
-    let widest = layer_sizes.iter().copied().max().unwrap_or(0);
-    let bytes = learned.max(padded_bytes(batch_size.max(FEWEST_ROWS), widest));
+    let bytes = largest_binding(layer_sizes, batch_size);
     let defaults = wgpu::Limits::default();
     wgpu::Limits {
         max_buffer_size: defaults.max_buffer_size.max(bytes),
         max_storage_buffer_binding_size: defaults.max_storage_buffer_binding_size.max(bytes),
         ..defaults
     }
+}
+
+/// The bytes of the largest matrix that depends on the sizes and the batch.
+fn largest_binding(layer_sizes: &[u32], batch_size: u32) -> u64 {
+    // More vectors than without batch normalization. Where batches are divided into slabs, all their
+    // gradients together take less than the default.
+    let learned = LearnedLayout::new(&LayerShape::of_network(layer_sizes, true)).bytes();
+    let widest = layer_sizes.iter().copied().max().unwrap_or(0);
+    learned.max(padded_bytes(batch_size.max(FEWEST_ROWS), widest))
 }
 
 /// The bytes of a matrix whose rows are whole vectors of four.
@@ -371,5 +377,52 @@ impl PlannedBytes {
     /// The sum.
     pub fn total(&self) -> u64 {
         self.parameters.saturating_add(self.batch).saturating_add(self.history)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wgpu::{DeviceDescriptor, Limits};
+
+    use super::*;
+    use crate::gpu::{block_on, test_device};
+    use crate::inference::Inference;
+    use crate::options::TrainerOptions;
+    use crate::trainer::Trainer;
+
+    /// A step and an inference, on a device that allows so many bytes.
+    fn learn(allowed: u64, sizes: &[u32], batch_size: u32) -> Result<f32> {
+        let required_limits = Limits {
+            max_buffer_size: allowed,
+            max_storage_buffer_binding_size: allowed,
+            ..Limits::default()
+        };
+        let descriptor = DeviceDescriptor { required_limits, ..Default::default() };
+        let request = test_device::adapter().request_device(&descriptor);
+        let (device, queue) =
+            pollster::block_on(request).expect("fewer bytes than any adapter has");
+        let network = Network::new(&device, &queue, sizes, NetworkOptions::default())?;
+        let options = TrainerOptions { batch_size, ..Default::default() };
+        let mut trainer = Trainer::new(network, options)?;
+        let inputs = vec![0.5; (batch_size * sizes[0]) as usize];
+        trainer.step(&inputs, vec![0; batch_size as usize])?;
+        let rows = vec![0.5; (FEWEST_ROWS * sizes[0]) as usize];
+        block_on(&device, Inference::predict(trainer.network(), &rows))?;
+        block_on(&device, trainer.loss())
+    }
+
+    /// Where the batch decides, the rows of inference do, and the parameters do.
+    #[test]
+    fn what_is_required_suffices_and_a_byte_less_does_not() {
+        for (sizes, batch_size) in [([3, 9, 2], 5000), ([1, 801, 2], 2), ([40, 500, 70], 20)] {
+            let bytes = largest_binding(&sizes, batch_size);
+            learn(bytes, &sizes, batch_size).unwrap_or_else(|error| panic!("{sizes:?}: {error}"));
+            match learn(bytes - 1, &sizes, batch_size).unwrap_err() {
+                Error::TooLarge { needed, allowed, .. } => {
+                    assert_eq!([needed, allowed], [bytes, bytes - 1], "{sizes:?}");
+                }
+                error => panic!("{sizes:?}: {error}"),
+            }
+        }
     }
 }
