@@ -34,11 +34,12 @@ const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
 
 /// What of `src` is tests alone.
-const TEST_FILES: [&str; 4] = [
+const TEST_FILES: [&str; 5] = [
     "src/gpu/test_device.rs",
     "src/gpu/testing.rs",
     "src/kernels/layer_backward/tests.rs",
     "src/kernels/layer_forward/tests.rs",
+    "src/network/tests.rs",
 ];
 
 /// Calls that only `gpu` makes: they create GPU objects, write, submit or wait.

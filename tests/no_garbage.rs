@@ -207,6 +207,24 @@ fn an_encoded_inference_takes_what_wgpu_takes() {
     }
 }
 
+/// What was bound once arrives by a dispatch for the inputs and one for the targets.
+#[test]
+fn a_bound_step_takes_what_wgpu_takes() {
+    let (device, queue) = device();
+    let mut trainer = trainer(&device, &queue, 6);
+    let bare = Bare::new(&device, &queue, 6, trainer.dispatches().len() + 2);
+    let batch = trainer.bind_batch(&bare.inputs, &bare.classes).unwrap();
+    for step in 0..3 {
+        let [mut own, mut other] = [(); 2].map(|()| encoder(&device, "the app's"));
+        let expected = measure(|| bare.encode(&mut other, "ztilde/training"));
+        let found = measure(|| trainer.encode_bound_step(&mut own, &batch).unwrap());
+        // At first rates are written.
+        if step > 0 {
+            assert_eq!(found, expected, "step {step}: allocations and their bytes");
+        }
+    }
+}
+
 /// Where the library submits, wgpu takes more for more bindings, so that the bare program records the
 /// library's own dispatches.
 #[test]

@@ -28,7 +28,6 @@ fn two_apps() -> [App; 2] {
 #[test]
 fn what_wgpu_refuses_is_an_error() {
     let [app, other] = two_apps();
-    let network = app.network();
     let [input_bytes, output_bytes] =
         [SIZES[0], SIZES[3]].map(|columns| u64::from(4 * BATCH_SIZE * columns));
     let storage = BufferUsages::STORAGE;
@@ -52,11 +51,14 @@ fn what_wgpu_refuses_is_an_error() {
         ("a buffer for copies", &unbindable),
     ];
     let kernel = AddBiases::new(&app.device).unwrap();
+    let trainer = app.trainer();
     for (what, buffer) in kinds {
         let good = app.buffer(input_bytes, storage);
         for [inputs, outputs] in [[&good, &buffer(output_bytes)], [&buffer(input_bytes), &good]] {
-            assert_refused(what, Inference::new(&network, inputs, outputs, BATCH_SIZE));
+            assert_refused(what, Inference::new(trainer.network(), inputs, outputs, BATCH_SIZE));
         }
+        assert_refused(what, trainer.bind_batch(&buffer(input_bytes), &good));
+        assert_refused(what, trainer.bind_batch(&good, &buffer(input_bytes)));
         let (good, bad) = (Matrix::vector(&good, 0, 3).unwrap(), buffer(output_bytes));
         let bad = Matrix::vector(&bad, 0, 3).unwrap();
         for (biases, sums) in [(&good, &bad), (&bad, &good)] {

@@ -30,6 +30,7 @@ fn an_encoded_step_makes_no_object() {
     let outputs = app.buffer(u64::from(4 * BATCH_SIZE * SIZES[3]), BufferUsages::STORAGE);
     let inference = Inference::new(trainer.network(), &input_buffer, &outputs, BATCH_SIZE).unwrap();
     let mut encoder = device.create_command_encoder(&Default::default());
+    let batch = trainer.bind_batch(&input_buffer, &class_buffer).unwrap();
     // Writes the rates of the next steps as well.
     trainer.encode_step(&mut encoder, &input_buffer, &class_buffer).unwrap();
     // wgpu gives back the staging memory of what was written.
@@ -40,6 +41,7 @@ fn an_encoded_step_makes_no_object() {
     let ((), lines) = journal::record(|| {
         for _ in 0..100 {
             trainer.encode_step(&mut encoder, &input_buffer, &class_buffer).unwrap();
+            trainer.encode_bound_step(&mut encoder, &batch).unwrap();
             inference.encode(&mut encoder);
         }
     });

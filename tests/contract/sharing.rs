@@ -3,8 +3,8 @@
 use std::thread;
 
 use ztilde::{
-    Dataset, Error, Inference, Network, NetworkOptions, Optimizer, Parameters, Trainer,
-    TrainerOptions, TrainingData, block_on,
+    BoundBatch, Dataset, Error, HiddenLayer, Inference, Network, NetworkOptions, Optimizer,
+    Parameters, Trainer, TrainerOptions, TrainingData, block_on,
 };
 
 use crate::app::{App, BATCH_SIZE, SIZES, classes, dataset, inputs, options};
@@ -106,6 +106,8 @@ fn everything_is_send_and_sync() {
     is_both::<Network>();
     is_both::<Trainer>();
     is_both::<TrainingData>();
+    is_both::<BoundBatch>();
+    is_both::<HiddenLayer>();
     is_both::<Inference>();
     is_both::<Parameters>();
     is_both::<Dataset>();

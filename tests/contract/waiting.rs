@@ -166,6 +166,13 @@ fn calls_return_while_the_gpu_is_at_work() {
     check("Trainer::encode_step", &mut || {
         trainer.encode_step(&mut encoder, &input_buffer, &class_buffer).unwrap();
     });
+    let batch = trainer.bind_batch(&input_buffer, &class_buffer).unwrap();
+    check("Trainer::bind_batch", &mut || {
+        drop(trainer.bind_batch(&input_buffer, &class_buffer).unwrap());
+    });
+    check("Trainer::encode_bound_step", &mut || {
+        trainer.encode_bound_step(&mut encoder, &batch).unwrap();
+    });
     queue.submit([encoder.finish()]);
     check("Trainer::set_learning_rate", &mut || trainer.set_learning_rate(0.02).unwrap());
     check("Trainer::train", &mut || trainer.train(&mut data, 300).unwrap());
