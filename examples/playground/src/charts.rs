@@ -1,0 +1,76 @@
+//! The curves of loss and accuracy.
+
+use eframe::egui::{RichText, Stroke, Ui, Vec2b, vec2};
+use egui_plot::{Line, LineStyle, Plot, PlotPoints};
+
+use crate::curve::Curve;
+use crate::learner::{Learner, Progress};
+use crate::theme::Palette;
+
+/// Both charts, side by side.
+pub(crate) fn show(ui: &mut Ui, learners: &[Learner], palette: &Palette, height: f32) {
+    let width = 0.5 * (ui.available_width() - ui.spacing().item_spacing.x);
+    let charts: [(&str, Select); 2] = [
+        ("loss", |progress| [&progress.loss, &progress.held_out_loss]),
+        ("accuracy", |progress| [&progress.accuracy, &progress.held_out_accuracy]),
+    ];
+    ui.horizontal(|ui| {
+        for (name, select) in charts {
+            ui.allocate_ui(vec2(width, height), |ui| {
+                ui.vertical(|ui| chart(ui, name, select, learners, palette, height));
+            });
+        }
+    });
+}
+
+/// The curve of the batches, and that of the held-out points.
+type Select = fn(&Progress) -> [&Curve; 2];
+
+fn chart(
+    ui: &mut Ui,
+    name: &str,
+    select: Select,
+    learners: &[Learner],
+    palette: &Palette,
+    height: f32,
+) {
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(name).strong());
+        ui.label(RichText::new("over the steps").weak());
+    });
+    let is_share = name == "accuracy";
+    let plot = Plot::new(name)
+        .height(height - ui.spacing().interact_size.y - 6.0)
+        .allow_drag(false)
+        .allow_zoom(false)
+        .allow_scroll(false)
+        .allow_boxed_zoom(false)
+        .show_grid([false, true])
+        .set_margin_fraction(vec2(0.0, 0.04))
+        .auto_bounds(Vec2b::TRUE)
+        .include_x(0.0)
+        .include_x(100.0)
+        .include_y(if is_share { 1.0 } else { 0.0 })
+        .include_y(if is_share { 0.5 } else { 0.7 })
+        .y_axis_min_width(34.0)
+        .y_axis_formatter(move |mark, _| {
+            if is_share {
+                format!("{:.0} %", 100.0 * mark.value)
+            } else {
+                format!("{}", mark.value)
+            }
+        });
+    plot.show(ui, |plot| {
+        for learner in learners {
+            let color = palette.network(learner.batch_norm);
+            let [batches, held_out] = select(&learner.progress);
+            let name = format!("{name}, {}", if learner.batch_norm { "with" } else { "without" });
+            let points = PlotPoints::from(batches.points());
+            let stroke = Stroke::new(1.0, color.gamma_multiply(0.45));
+            plot.line(Line::new(format!("{name}, batches"), points).stroke(stroke));
+            let points = PlotPoints::from(held_out.points());
+            let line = Line::new(format!("{name}, held out"), points);
+            plot.line(line.stroke(Stroke::new(2.0, color)).style(LineStyle::Solid));
+        }
+    });
+}

@@ -1,0 +1,124 @@
+//! The panel on the left: what a user chooses.
+
+use eframe::egui::{ComboBox, DragValue, Grid, RichText, ScrollArea, Slider, Ui};
+use ztilde::Activation;
+
+use crate::data_sets::DataSet;
+use crate::settings::{Networks, OptimizerKind, Settings};
+
+const MOST_LAYERS: usize = 6;
+const MOST_UNITS: u32 = 64;
+
+/// Shows all settings; what a user does to them is in them afterwards.
+pub(crate) fn show(ui: &mut Ui, settings: &mut Settings, budget: &mut f32) {
+    ScrollArea::vertical().show(ui, |ui| {
+        section(ui, "Data", |ui| data(ui, settings));
+        section(ui, "Network", |ui| network(ui, settings));
+        section(ui, "Learning", |ui| learning(ui, settings));
+        section(ui, "Pace", |ui| {
+            ui.label("training per frame")
+                .on_hover_text("what the steps of a frame may take on the GPU");
+            ui.add(
+                Slider::new(budget, 0.5..=50.0).logarithmic(true).fixed_decimals(1).suffix(" ms"),
+            );
+            ui.end_row();
+        });
+    });
+}
+
+fn section(ui: &mut Ui, title: &str, contents: impl FnOnce(&mut Ui)) {
+    ui.add_space(4.0);
+    ui.label(RichText::new(title).strong().size(14.0));
+    let grid = Grid::new(title).num_columns(2).spacing([10.0, 6.0]).min_col_width(84.0);
+    grid.show(ui, contents);
+    ui.add_space(8.0);
+}
+
+fn data(ui: &mut Ui, settings: &mut Settings) {
+    choose(ui, "shape", &mut settings.data_set, &DataSet::ALL, DataSet::name);
+    row(ui, "points", Slider::new(&mut settings.points, 2..=2000).logarithmic(true));
+    row(ui, "noise", Slider::new(&mut settings.noise, 0.0..=0.3).fixed_decimals(2));
+}
+
+fn network(ui: &mut Ui, settings: &mut Settings) {
+    ui.label("batch norm");
+    ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 2.0;
+        ui.spacing_mut().button_padding.x = 6.0;
+        for networks in Networks::ALL {
+            ui.selectable_value(&mut settings.networks, networks, networks.name());
+        }
+    });
+    ui.end_row();
+    let layers = &mut settings.hidden_layers;
+    let mut count = layers.len();
+    ui.label("hidden layers");
+    ui.horizontal(|ui| {
+        if ui.small_button("−").clicked() {
+            count = count.saturating_sub(1);
+        }
+        ui.add(DragValue::new(&mut count).range(0..=MOST_LAYERS).speed(0.05));
+        if ui.small_button("+").clicked() {
+            count = (count + 1).min(MOST_LAYERS);
+        }
+    });
+    ui.end_row();
+    layers.resize(count, layers.last().copied().unwrap_or(16));
+    for half in layers.chunks_mut(3) {
+        ui.label(if half.len() == count.min(3) { "units" } else { "" });
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = 4.0;
+            ui.spacing_mut().interact_size.x = 34.0;
+            for units in half {
+                ui.add(DragValue::new(units).range(1..=MOST_UNITS).speed(0.2));
+            }
+        });
+        ui.end_row();
+    }
+    choose(ui, "activation", &mut settings.activation, &Activation::ALL, Activation::name);
+}
+
+fn learning(ui: &mut Ui, settings: &mut Settings) {
+    choose(ui, "optimizer", &mut settings.optimizer, &OptimizerKind::ALL, OptimizerKind::name);
+    let share = |value| Slider::new(value, 0.0..=0.9999).max_decimals(4);
+    let rate = Slider::new(&mut settings.learning_rate, 1e-4..=10.0).logarithmic(true);
+    row(ui, "learning rate", rate.max_decimals(4));
+    match settings.optimizer {
+        OptimizerKind::GradientDescent => {}
+        OptimizerKind::Momentum | OptimizerKind::Nesterov => {
+            row(ui, "momentum μ", share(&mut settings.momentum));
+        }
+        OptimizerKind::RmsProp => row(ui, "smoothing", share(&mut settings.smoothing)),
+        OptimizerKind::Adam | OptimizerKind::AdamW => {
+            row(ui, "beta 1", share(&mut settings.beta1));
+            row(ui, "beta 2", share(&mut settings.beta2));
+        }
+    }
+    row(ui, "weight decay", Slider::new(&mut settings.weight_decay, 0.0..=0.1).max_decimals(4));
+    row(ui, "batch size", Slider::new(&mut settings.batch_size, 1..=512).logarithmic(true));
+    ui.label("seed");
+    ui.add(DragValue::new(&mut settings.seed).speed(0.1));
+    ui.end_row();
+}
+
+fn row(ui: &mut Ui, label: &str, slider: Slider<'_>) {
+    ui.label(label);
+    ui.add(slider);
+    ui.end_row();
+}
+
+fn choose<T: Copy + PartialEq>(
+    ui: &mut Ui,
+    label: &str,
+    chosen: &mut T,
+    choices: &[T],
+    name: fn(T) -> &'static str,
+) {
+    ui.label(label);
+    ComboBox::from_id_salt(label).selected_text(name(*chosen)).show_ui(ui, |ui| {
+        for &choice in choices {
+            ui.selectable_value(chosen, choice, name(choice));
+        }
+    });
+    ui.end_row();
+}

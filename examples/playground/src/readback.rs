@@ -1,0 +1,65 @@
+//! A few values from the GPU to the CPU, without waiting for them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use wgpu::{Buffer, BufferUsages, CommandEncoder, Device, MapMode};
+
+/// A buffer that is copied into and mapped, again and again.
+#[derive(Debug)]
+pub(crate) struct Readback {
+    buffer: Buffer,
+    state: Arc<AtomicU8>,
+}
+
+const IDLE: u8 = 0;
+const UNDER_WAY: u8 = 1;
+const ARRIVED: u8 = 2;
+const FAILED: u8 = 3;
+
+impl Readback {
+    pub(crate) fn new(device: &Device, label: &str, bytes: u64) -> Self {
+        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes,
+            usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        Self { buffer, state: Arc::new(AtomicU8::new(IDLE)) }
+    }
+
+    /// Whether nothing is under way, so that the next copy may be encoded.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state.load(Ordering::Acquire) == IDLE
+    }
+
+    /// Copies the beginnings of these buffers, so many bytes of each, one behind the other. They are
+    /// on their way once the encoder is submitted.
+    pub(crate) fn encode(&self, encoder: &mut CommandEncoder, sources: &[(&Buffer, u64)]) {
+        let mut place = 0;
+        for &(source, bytes) in sources {
+            encoder.copy_buffer_to_buffer(source, 0, &self.buffer, place, bytes);
+            place += bytes;
+        }
+        self.state.store(UNDER_WAY, Ordering::Release);
+        let state = Arc::clone(&self.state);
+        encoder.map_buffer_on_submit(&self.buffer, MapMode::Read, .., move |result| {
+            state.store(if result.is_ok() { ARRIVED } else { FAILED }, Ordering::Release);
+        });
+    }
+
+    /// The values, once they have arrived; then the next copy may be encoded. A lost device gives
+    /// none.
+    pub(crate) fn take<T: bytemuck::Pod>(&self) -> Option<Vec<T>> {
+        if self.state.load(Ordering::Acquire) != ARRIVED {
+            return None;
+        }
+        let values = {
+            let bytes = self.buffer.get_mapped_range(..).ok()?;
+            bytemuck::pod_collect_to_vec(&bytes)
+        };
+        self.buffer.unmap();
+        self.state.store(IDLE, Ordering::Release);
+        Some(values)
+    }
+}
