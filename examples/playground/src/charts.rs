@@ -1,6 +1,6 @@
 //! The curves of loss and accuracy.
 
-use eframe::egui::{RichText, Stroke, Ui, Vec2b, vec2};
+use egui::{RichText, Stroke, Ui, Vec2b, vec2};
 use egui_plot::{Line, LineStyle, Plot, PlotPoints};
 
 use crate::curve::Curve;
@@ -36,10 +36,12 @@ fn chart(
 ) {
     ui.horizontal(|ui| {
         ui.label(RichText::new(name).strong());
-        ui.label(RichText::new("over the steps").weak());
+        ui.label(RichText::new("by step; thick: held-out points, thin: batches").weak().size(11.0));
     });
     let is_share = name == "accuracy";
     let plot = Plot::new(name)
+        // The last number of the axis is as wide as this behind its end.
+        .width(ui.available_width() - 14.0)
         .height(height - ui.spacing().interact_size.y - 6.0)
         .allow_drag(false)
         .allow_zoom(false)
@@ -57,7 +59,7 @@ fn chart(
             if is_share {
                 format!("{:.0} %", 100.0 * mark.value)
             } else {
-                format!("{}", mark.value)
+                format!("{:.1}", mark.value)
             }
         });
     plot.show(ui, |plot| {

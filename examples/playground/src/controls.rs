@@ -1,10 +1,13 @@
 //! The panel on the left: what a user chooses.
 
-use eframe::egui::{ComboBox, DragValue, Grid, RichText, ScrollArea, Slider, Ui};
+use egui::{ComboBox, DragValue, Grid, RichText, ScrollArea, Slider, SliderClamping, Ui};
 use ztilde::Activation;
 
 use crate::data_sets::DataSet;
 use crate::settings::{Networks, OptimizerKind, Settings};
+
+/// Of the panel.
+pub(crate) const WIDTH: f32 = 250.0;
 
 const MOST_LAYERS: usize = 6;
 const MOST_UNITS: u32 = 64;
@@ -16,20 +19,17 @@ pub(crate) fn show(ui: &mut Ui, settings: &mut Settings, budget: &mut f32) {
         section(ui, "Network", |ui| network(ui, settings));
         section(ui, "Learning", |ui| learning(ui, settings));
         section(ui, "Pace", |ui| {
-            ui.label("training per frame")
-                .on_hover_text("what the steps of a frame may take on the GPU");
-            ui.add(
-                Slider::new(budget, 0.5..=50.0).logarithmic(true).fixed_decimals(1).suffix(" ms"),
-            );
-            ui.end_row();
+            row(ui, "per frame", Slider::new(budget, 0.5..=50.0).logarithmic(true).suffix(" ms"));
         });
+        let about = "what the steps of a frame may take on the GPU";
+        ui.label(RichText::new(about).weak().size(11.0));
     });
 }
 
 fn section(ui: &mut Ui, title: &str, contents: impl FnOnce(&mut Ui)) {
     ui.add_space(4.0);
     ui.label(RichText::new(title).strong().size(14.0));
-    let grid = Grid::new(title).num_columns(2).spacing([10.0, 6.0]).min_col_width(84.0);
+    let grid = Grid::new(title).num_columns(2).spacing([8.0, 6.0]).min_col_width(86.0);
     grid.show(ui, contents);
     ui.add_space(8.0);
 }
@@ -37,7 +37,7 @@ fn section(ui: &mut Ui, title: &str, contents: impl FnOnce(&mut Ui)) {
 fn data(ui: &mut Ui, settings: &mut Settings) {
     choose(ui, "shape", &mut settings.data_set, &DataSet::ALL, DataSet::name);
     row(ui, "points", Slider::new(&mut settings.points, 2..=2000).logarithmic(true));
-    row(ui, "noise", Slider::new(&mut settings.noise, 0.0..=0.3).fixed_decimals(2));
+    row(ui, "noise", Slider::new(&mut settings.noise, 0.0..=0.3));
 }
 
 fn network(ui: &mut Ui, settings: &mut Settings) {
@@ -57,7 +57,12 @@ fn network(ui: &mut Ui, settings: &mut Settings) {
         if ui.small_button("−").clicked() {
             count = count.saturating_sub(1);
         }
-        ui.add(DragValue::new(&mut count).range(0..=MOST_LAYERS).speed(0.05));
+        ui.add(
+            DragValue::new(&mut count)
+                .range(0..=MOST_LAYERS)
+                .clamp_existing_to_range(false)
+                .speed(0.05),
+        );
         if ui.small_button("+").clicked() {
             count = (count + 1).min(MOST_LAYERS);
         }
@@ -70,7 +75,12 @@ fn network(ui: &mut Ui, settings: &mut Settings) {
             ui.spacing_mut().item_spacing.x = 4.0;
             ui.spacing_mut().interact_size.x = 34.0;
             for units in half {
-                ui.add(DragValue::new(units).range(1..=MOST_UNITS).speed(0.2));
+                ui.add(
+                    DragValue::new(units)
+                        .range(1..=MOST_UNITS)
+                        .clamp_existing_to_range(false)
+                        .speed(0.2),
+                );
             }
         });
         ui.end_row();
@@ -80,9 +90,9 @@ fn network(ui: &mut Ui, settings: &mut Settings) {
 
 fn learning(ui: &mut Ui, settings: &mut Settings) {
     choose(ui, "optimizer", &mut settings.optimizer, &OptimizerKind::ALL, OptimizerKind::name);
-    let share = |value| Slider::new(value, 0.0..=0.9999).max_decimals(4);
+    let share = |value| Slider::new(value, 0.0..=0.9999);
     let rate = Slider::new(&mut settings.learning_rate, 1e-4..=10.0).logarithmic(true);
-    row(ui, "learning rate", rate.max_decimals(4));
+    row(ui, "learning rate", rate);
     match settings.optimizer {
         OptimizerKind::GradientDescent => {}
         OptimizerKind::Momentum | OptimizerKind::Nesterov => {
@@ -94,17 +104,28 @@ fn learning(ui: &mut Ui, settings: &mut Settings) {
             row(ui, "beta 2", share(&mut settings.beta2));
         }
     }
-    row(ui, "weight decay", Slider::new(&mut settings.weight_decay, 0.0..=0.1).max_decimals(4));
+    row(ui, "weight decay", Slider::new(&mut settings.weight_decay, 0.0..=0.1));
     row(ui, "batch size", Slider::new(&mut settings.batch_size, 1..=512).logarithmic(true));
     ui.label("seed");
     ui.add(DragValue::new(&mut settings.seed).speed(0.1));
     ui.end_row();
 }
 
+/// A slider that leaves a number from the command line as it is, also where it lies beyond.
 fn row(ui: &mut Ui, label: &str, slider: Slider<'_>) {
     ui.label(label);
-    ui.add(slider);
+    ui.add(slider.clamping(SliderClamping::Edits).custom_formatter(|value, _| short(value)));
     ui.end_row();
+}
+
+/// Four significant digits, without zeros at the end.
+fn short(value: f64) -> String {
+    let digits = (3 - value.abs().log10().floor().clamp(-4.0, 3.0) as i32) as usize;
+    let text = format!("{value:.digits$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
 }
 
 fn choose<T: Copy + PartialEq>(

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use eframe::egui::{self, Context, RawInput, Theme, ViewportId, ViewportInfo, pos2, vec2};
 use eframe::egui_wgpu::{Renderer, RendererOptions, ScreenDescriptor};
+use egui::{self, Context, RawInput, Theme, ViewportId, ViewportInfo, pos2, vec2};
 use wgpu::{Device, Queue, Texture, TextureFormat, TextureUsages};
 
 use crate::graphics::{Graphics, headless_device};
@@ -115,8 +115,10 @@ fn draw(
         };
         output.append(context.run_ui(input, |ui| view.show(ui)));
     }
-    for (id, delta) in &output.textures_delta.set {
-        renderer.update_texture(device, queue, *id, delta);
+    for (id, deltas) in std::mem::take(&mut output.textures_delta.set) {
+        for delta in deltas {
+            renderer.update_texture(device, queue, id, &delta);
+        }
     }
     let shapes = context.tessellate(output.shapes, output.pixels_per_point);
     let screen = ScreenDescriptor { size_in_pixels, pixels_per_point: options.scale };

@@ -5,16 +5,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use ndarray::Array2;
-use wgpu::{Buffer, BufferUsages, CommandEncoderDescriptor};
-use ztilde::{
-    Dataset, Inference, Loss, Network, Result, StepMetrics, Targets, Trainer, TrainingData,
-    evaluate,
-};
+use ztilde::{Dataset, Network, Result, StepMetrics, Targets, Trainer, TrainingData};
 
 use crate::curve::Curve;
 use crate::data_sets::Points;
 use crate::graphics::Graphics;
-use crate::readback::Readback;
+use crate::look::Look;
 use crate::settings::Settings;
 use crate::surface::Surface;
 
@@ -28,9 +24,9 @@ pub(crate) struct Learner {
     pub(crate) batch_norm: bool,
     pub(crate) surface: Arc<Surface>,
     pub(crate) progress: Progress,
+    pub(crate) look: Look,
     trainer: Trainer,
     data: TrainingData,
-    held_out: HeldOut,
     /// What the last steps saw, on its way.
     metrics: Option<Pin<Box<dyn Future<Output = Result<Vec<StepMetrics>>>>>>,
     /// Steps whose metrics were asked for.
@@ -43,16 +39,6 @@ pub(crate) struct Progress {
     pub(crate) accuracy: Curve,
     pub(crate) held_out_loss: Curve,
     pub(crate) held_out_accuracy: Curve,
-}
-
-/// The points that the network does not learn from, and what it answers there.
-struct HeldOut {
-    inference: Inference,
-    logits: Buffer,
-    readback: Readback,
-    targets: Targets<'static>,
-    /// Steps that the network had learned when its answers were asked for.
-    steps: u64,
 }
 
 impl Learner {
@@ -77,7 +63,7 @@ impl Learner {
                 held_out_loss: Curve::new(STEPS_PER_VALUE),
                 held_out_accuracy: Curve::new(STEPS_PER_VALUE),
             },
-            held_out: HeldOut::new(graphics, trainer.network(), &held_out)?,
+            look: Look::new(graphics, &trainer, &held_out, targets(&held_out))?,
             trainer,
             data,
             metrics: None,
@@ -106,14 +92,12 @@ impl Learner {
             self.metrics = Some(Box::pin(self.trainer.metrics(new_steps as u32)));
             self.steps_seen = self.steps();
         }
-        if self.held_out.readback.is_idle() {
-            self.held_out.ask(graphics, self.trainer.steps());
-        }
+        self.look.ask(graphics, self.trainer.steps());
     }
 
     /// Takes what has arrived.
     pub(crate) fn collect(&mut self) -> Result<()> {
-        let Self { metrics, progress, held_out, .. } = self;
+        let Self { metrics, progress, look, .. } = self;
         if let Some(future) = metrics
             && let Poll::Ready(arrived) =
                 future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
@@ -124,60 +108,22 @@ impl Learner {
                 progress.accuracy.push(step.step, step.accuracy.into());
             }
         }
-        if let Some(logits) = held_out.readback.take::<f32>() {
-            let outputs = Array2::from_shape_vec([logits.len(), 1], logits).expect("one column");
-            let evaluation = evaluate(&outputs, &held_out.targets, Loss::BinaryCrossEntropy)?;
+        if let Some((steps, evaluation)) = look.take()? {
             let accuracy = evaluation.accuracy.unwrap_or(f64::NAN);
-            progress.held_out_loss.push(held_out.steps, evaluation.loss);
-            progress.held_out_accuracy.push(held_out.steps, accuracy);
+            progress.held_out_loss.push(steps, evaluation.loss);
+            progress.held_out_accuracy.push(steps, accuracy);
         }
         Ok(())
     }
 
     /// Whether an answer is on its way.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.metrics.is_some() || !self.held_out.readback.is_idle()
+        self.metrics.is_some() || self.look.is_under_way()
     }
 
     /// Whether the last loss is no number: the steps were too long.
     pub(crate) fn has_diverged(&self) -> bool {
         self.progress.loss.last().is_some_and(|loss| !loss.is_finite())
-    }
-}
-
-impl HeldOut {
-    fn new(graphics: &Graphics, network: &Network, points: &Points) -> Result<Self> {
-        use wgpu::util::DeviceExt;
-        let device = &graphics.device;
-        let rows = points.places.len() as u32;
-        let inputs = device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-            label: Some("playground/held-out points"),
-            contents: bytemuck::cast_slice(&points.places),
-            usage: BufferUsages::STORAGE,
-        });
-        let logits = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("playground/held-out logits"),
-            size: u64::from(4 * rows),
-            usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC,
-            mapped_at_creation: false,
-        });
-        Ok(Self {
-            inference: Inference::new(network, &inputs, &logits, rows)?,
-            readback: Readback::new(device, "playground/held-out logits", logits.size()),
-            logits,
-            targets: targets(points),
-            steps: 0,
-        })
-    }
-
-    fn ask(&mut self, graphics: &Graphics, steps: u64) {
-        let label = Some("playground/held-out points");
-        let mut encoder =
-            graphics.device.create_command_encoder(&CommandEncoderDescriptor { label });
-        self.inference.encode(&mut encoder);
-        self.readback.encode(&mut encoder, &[(&self.logits, self.logits.size())]);
-        graphics.queue.submit([encoder.finish()]);
-        self.steps = steps;
     }
 }
 

@@ -8,7 +8,9 @@ mod curve;
 mod data_sets;
 mod graphics;
 mod headless;
+mod hidden_layers;
 mod learner;
+mod look;
 mod pace;
 mod readback;
 mod session;
@@ -22,7 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use eframe::egui::Theme;
+use egui::Theme;
 use ztilde::Activation;
 
 use crate::data_sets::DataSet;

@@ -143,7 +143,7 @@ impl Clock {
         if let Some(queries) = &self.queries {
             encoder.resolve_query_set(queries, 0..2, &self.resolved, 0);
         }
-        self.readback.encode(encoder, &[(&self.resolved, CLOCK_BYTES)]);
+        self.readback.encode(encoder, [&self.resolved]);
     }
 
     /// Once both moments have passed: the milliseconds between them, if the device measures.

@@ -33,13 +33,17 @@ impl Readback {
         self.state.load(Ordering::Acquire) == IDLE
     }
 
-    /// Copies the beginnings of these buffers, so many bytes of each, one behind the other. They are
-    /// on their way once the encoder is submitted.
-    pub(crate) fn encode(&self, encoder: &mut CommandEncoder, sources: &[(&Buffer, u64)]) {
+    /// Copies these buffers, one behind the other. They are on their way once the encoder is
+    /// submitted.
+    pub(crate) fn encode<'a>(
+        &self,
+        encoder: &mut CommandEncoder,
+        sources: impl IntoIterator<Item = &'a Buffer>,
+    ) {
         let mut place = 0;
-        for &(source, bytes) in sources {
-            encoder.copy_buffer_to_buffer(source, 0, &self.buffer, place, bytes);
-            place += bytes;
+        for source in sources {
+            encoder.copy_buffer_to_buffer(source, 0, &self.buffer, place, source.size());
+            place += source.size();
         }
         self.state.store(UNDER_WAY, Ordering::Release);
         let state = Arc::clone(&self.state);

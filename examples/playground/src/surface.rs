@@ -3,8 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use eframe::egui::{Color32, Rect};
 use eframe::egui_wgpu::{CallbackResources, CallbackTrait, ScreenDescriptor};
+use egui::{Color32, Rect};
 use wgpu::util::DeviceExt;
 use wgpu::{
     BindGroup, BindGroupLayout, Buffer, BufferUsages, CommandBuffer, CommandEncoder, Device, Queue,
@@ -19,7 +19,7 @@ use crate::theme::Palette;
 const SIDE: u32 = 160;
 
 /// A point's radius, in egui's points.
-const RADIUS: f32 = 3.6;
+const RADIUS: f32 = 3.2;
 
 /// What all surfaces on a device share.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ struct Picture {
     colors: [[f32; 4]; 4],
     side: u32,
     extent: f32,
-    radius: f32,
+    width_in_pixels: f32,
     radius_in_pixels: f32,
 }
 
@@ -210,14 +210,12 @@ impl CallbackTrait for SurfaceCallback {
         _: &mut CallbackResources,
     ) -> Vec<CommandBuffer> {
         let Palette { classes: [class_0, class_1], neutral, line, .. } = self.palette;
-        let radius_in_pixels = RADIUS * screen.pixels_per_point + 0.5;
-        let half_in_pixels = 0.5 * self.rect.width() * screen.pixels_per_point;
         let picture = Picture {
             colors: [class_0, class_1, neutral, line].map(components),
             side: SIDE,
             extent: EXTENT,
-            radius: radius_in_pixels / half_in_pixels,
-            radius_in_pixels,
+            width_in_pixels: self.rect.width() * screen.pixels_per_point,
+            radius_in_pixels: RADIUS * screen.pixels_per_point + 0.5,
         };
         queue.write_buffer(&self.surface.picture, 0, bytemuck::bytes_of(&picture));
         // A network that has not moved answers the same.
@@ -229,7 +227,7 @@ impl CallbackTrait for SurfaceCallback {
 
     fn paint(
         &self,
-        _: eframe::egui::PaintCallbackInfo,
+        _: egui::PaintCallbackInfo,
         pass: &mut RenderPass<'static>,
         _: &CallbackResources,
     ) {

@@ -11,8 +11,8 @@ struct Picture {
     side: u32,
     // The plane is shown from −extent to extent.
     extent: f32,
-    // A point's radius, as a share of the picture's half, and in pixels.
-    radius: f32,
+    width_in_pixels: f32,
+    // Of a point.
     radius_in_pixels: f32,
 }
 
@@ -37,22 +37,27 @@ fn logit_at(column: u32, row: u32) -> f32 {
     return logits[row * picture.side + column];
 }
 
-// Between the places of the grid, a weighted mean of the four around.
-fn logit_between(place: vec2f) -> f32 {
+// Between the places of the grid: a weighted mean of the four around, and its slope per pixel.
+// (Derivatives from neighbouring pixels would be wrong where a triangle ends.)
+fn logit_between(place: vec2f) -> vec3f {
     let last = f32(picture.side - 1u);
     let grid = clamp(place * f32(picture.side) - 0.5, vec2f(0.0), vec2f(last));
     let first = vec2u(grid);
     let next = min(first + 1u, vec2u(picture.side - 1u));
     let share = fract(grid);
-    let above = mix(logit_at(first.x, first.y), logit_at(next.x, first.y), share.x);
-    let below = mix(logit_at(first.x, next.y), logit_at(next.x, next.y), share.x);
-    return mix(above, below, share.y);
+    let above = vec2f(logit_at(first.x, first.y), logit_at(next.x, first.y));
+    let below = vec2f(logit_at(first.x, next.y), logit_at(next.x, next.y));
+    let middle = mix(above, below, share.y);
+    let logit = mix(middle.x, middle.y, share.x);
+    let right = middle.y - middle.x;
+    let down = mix(below.x - above.x, below.y - above.y, share.x);
+    return vec3f(logit, vec2f(right, down) * f32(picture.side) / picture.width_in_pixels);
 }
 
 @fragment
 fn surface_fragment(fragment: SurfaceFragment) -> @location(0) vec4f {
-    let logit = logit_between(fragment.place);
-    let change = fwidth(logit);
+    let logit_and_slope = logit_between(fragment.place);
+    let logit = logit_and_slope.x;
     // The bits of a NaN, which a compiler may take for any number elsewhere.
     if (bitcast<u32>(logit) & 0x7fffffffu) > 0x7f800000u {
         return mix(picture.neutral, picture.line, 0.25);
@@ -62,7 +67,7 @@ fn surface_fragment(fragment: SurfaceFragment) -> @location(0) vec4f {
     let class_color = select(picture.class_0, picture.class_1, certainty > 0.0);
     let color = mix(picture.neutral, class_color, 0.8 * pow(abs(certainty), 0.8));
     // Two pixels wide, wherever the logit passes 0.
-    let distance = abs(logit) / max(change, 1e-12);
+    let distance = abs(logit) / max(length(logit_and_slope.yz), 1e-12);
     return mix(color, picture.line, 0.85 * (1.0 - smoothstep(0.6, 1.4, distance)));
 }
 
@@ -87,7 +92,7 @@ fn point_vertex(
     let corner = vec2f(vec2u(corner_index & 1u, corner_index >> 1u)) * 2.0 - 1.0;
     let center = place / picture.extent;
     let color = select(picture.class_0, picture.class_1, class_and_held_out.x == 1u);
-    let position = vec4f(center + picture.radius * corner, 0.0, 1.0);
+    let position = vec4f(center + 2.0 * picture.radius_in_pixels / picture.width_in_pixels * corner, 0.0, 1.0);
     return PointFragment(position, corner, color, class_and_held_out.y);
 }
 

@@ -1,6 +1,6 @@
 //! Colours and spacing, light and dark.
 
-use eframe::egui::{
+use egui::{
     Color32, Context, CornerRadius, FontFamily, FontId, Stroke, Style, TextStyle, Theme, vec2,
 };
 
@@ -94,8 +94,8 @@ fn space(style: &mut Style) {
     style.spacing.item_spacing = vec2(8.0, 6.0);
     style.spacing.button_padding = vec2(8.0, 3.0);
     style.spacing.interact_size.y = 20.0;
-    style.spacing.slider_width = 72.0;
-    style.spacing.combo_width = 118.0;
+    style.spacing.slider_width = 66.0;
+    style.spacing.combo_width = 124.0;
     style.interaction.selectable_labels = false;
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use eframe::egui::{
+use eframe::egui_wgpu::Callback;
+use egui::{
     self, CentralPanel, Color32, Frame, Margin, Panel, Pos2, Rect, RichText, Sense, Stroke, Theme,
     Ui, pos2, vec2,
 };
-use eframe::egui_wgpu::Callback;
 
 use crate::data_sets::EXTENT;
 use crate::graphics::Graphics;
@@ -15,12 +15,14 @@ use crate::session::Session;
 use crate::settings::Settings;
 use crate::surface::SurfaceCallback;
 use crate::theme::Palette;
-use crate::{charts, controls};
+use crate::{charts, controls, hidden_layers};
 
 pub(crate) struct View {
     pub(crate) session: Session,
     settings: Settings,
     shows_held_out: bool,
+    /// The unit of each hidden layer that is looked at.
+    units: Vec<usize>,
     /// Where the surfaces were drawn last, in egui's points.
     pub(crate) surface_places: Vec<Rect>,
 }
@@ -31,7 +33,13 @@ const CHART_HEIGHT: f32 = 190.0;
 impl View {
     pub(crate) fn new(graphics: Graphics, settings: Settings) -> Self {
         let session = Session::new(graphics, &settings);
-        Self { session, settings, shows_held_out: false, surface_places: Vec::new() }
+        Self {
+            session,
+            settings,
+            shows_held_out: false,
+            units: Vec::new(),
+            surface_places: Vec::new(),
+        }
     }
 
     pub(crate) fn show(&mut self, ui: &mut Ui) {
@@ -41,16 +49,26 @@ impl View {
         let bar = frame(Margin::symmetric(GAP as i8, 8));
         Panel::top("bar").frame(bar).show(ui, |ui| self.bar(ui, &palette));
         let side = frame(Margin::same(GAP as i8));
-        Panel::left("controls").frame(side).resizable(false).exact_size(238.0).show(ui, |ui| {
-            controls::show(ui, &mut self.settings, &mut self.session.pace.budget);
-        });
+        Panel::left("controls").frame(side).resizable(false).exact_size(controls::WIDTH).show(
+            ui,
+            |ui| {
+                controls::show(ui, &mut self.settings, &mut self.session.pace.budget);
+            },
+        );
+        Panel::right("hidden layers")
+            .frame(side)
+            .resizable(false)
+            .exact_size(hidden_layers::WIDTH)
+            .show(ui, |ui| {
+                hidden_layers::show(ui, &self.session.learners, &mut self.units, &palette);
+            });
         CentralPanel::default().frame(side).show(ui, |ui| self.center(ui, &palette));
         self.session.apply(&self.settings);
     }
 
     fn bar(&mut self, ui: &mut Ui, palette: &Palette) {
         ui.horizontal(|ui| {
-            ui.label(RichText::new("z̃").size(20.0).strong().color(palette.normalized));
+            hidden_layers::accented_z(ui, "˜", 22.0, palette.normalized);
             ui.label(RichText::new("playground").size(17.0).strong());
             ui.add_space(GAP);
             let session = &mut self.session;
@@ -181,7 +199,7 @@ fn color_key(ui: &Ui, palette: &Palette, place: Rect) {
         Rect::from_min_size(pos2(first.right() + 8.0, place.center().y - 4.0), vec2(120.0, 8.0));
     gradient(painter, bar, [palette.classes[0], palette.neutral, palette.classes[1]]);
     let second = text(bar.right() + 8.0, egui::Align2::LEFT_CENTER, "surely class 1");
-    text(second.right() + 20.0, egui::Align2::LEFT_CENTER, "line: as likely as not");
+    text(second.right() + 20.0, egui::Align2::LEFT_CENTER, "line: as likely the one as the other");
 }
 
 fn gradient(painter: &egui::Painter, place: Rect, colors: [Color32; 3]) {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use eframe::egui::{self, Theme, Ui, ViewportBuilder};
 use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupCreateNew};
+use egui::{self, Theme, Ui, ViewportBuilder};
 
 use crate::graphics::{Graphics, device_descriptor};
 use crate::settings::Settings;
