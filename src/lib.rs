@@ -23,7 +23,7 @@ pub use options::{
     Activation, Loss, Method, NetworkOptions, Optimizer, Remainder, Schedule, TrainerOptions,
 };
 pub use parameters::{BatchNorm, Layer, Parameters};
-pub use trainer::{EpochMetrics, StepMetrics, Trainer, TrainingData};
+pub use trainer::{EpochMetrics, HiddenBatchNorm, HiddenLayer, StepMetrics, Trainer, TrainingData};
 pub use {ndarray, wgpu};
 
 #[cfg(not(target_arch = "wasm32"))]

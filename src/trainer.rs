@@ -1,5 +1,6 @@
 //! `Trainer`: what exists only while learning; one step, one epoch.
 
+mod hidden_layer;
 mod memory;
 mod metrics;
 mod step;
@@ -17,6 +18,7 @@ use crate::kernels::gather_rows::GatherRows;
 use crate::kernels::update;
 use crate::network::Network;
 use crate::options::TrainerOptions;
+pub use hidden_layer::{HiddenBatchNorm, HiddenLayer};
 use memory::Memory;
 pub use metrics::{EpochMetrics, StepMetrics};
 use step::StepKernels;

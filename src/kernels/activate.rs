@@ -4,16 +4,16 @@
 
 use wgpu::Device;
 
-use super::{WORKGROUP_SIZE, linear_workgroups};
+use super::{LayoutKernel, WORKGROUP_SIZE, elements, walking_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Matrix};
 use crate::options::Activation;
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
-pub struct Activate(Kernel);
+pub struct Activate(LayoutKernel);
 
-/// What the kernel reads and writes.
+/// What the kernel reads and writes: rows any distance apart, or images, from any place on.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`.
@@ -33,25 +33,31 @@ impl Activate {
             include_str!("../../shaders/activate.wgsl"),
             include_str!("../../shaders/shared/activation.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
+            include_str!("../../shaders/shared/layout.wgsl"),
         );
-        Kernel::new(device, "activate", source, &constants(activation)).map(Self)
+        let [_, activation, negative_slope] = constants(activation);
+        LayoutKernel::walking(device, "activate", source, &[activation, negative_slope]).map(Self)
     }
 
     /// Binds the kernel to its matrices.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Refused`](crate::Error::Refused) if samples have different numbers of pixels, and what
+    /// wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, outputs } = buffers;
-        outputs.expect("activate", "outputs", [inputs.rows(), inputs.columns()])?;
-        self.0.bind(
+        outputs.expect_like("activate", "outputs", inputs)?;
+        let [inputs, outputs] = &elements(device, [inputs, outputs]);
+        let shape = [inputs.rows(), inputs.columns()];
+        let uniform = [&inputs.layout()[..], &outputs.layout(), &shape].concat();
+        self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&[inputs.values() as u32]),
+            bytemuck::cast_slice(&uniform),
             &[inputs, outputs],
-            linear_workgroups(inputs.values()),
+            walking_workgroups(inputs),
         )
     }
 }

@@ -4,16 +4,17 @@
 
 use wgpu::Device;
 
-use super::{activate, linear_workgroups};
+use super::{LayoutKernel, activate, elements, walking_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Matrix};
 use crate::options::Activation;
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
-pub struct ActivateBackward(Kernel);
+pub struct ActivateBackward(LayoutKernel);
 
-/// What the kernel reads and writes; all are `[rows, columns]`.
+/// What the kernel reads and writes; all are `[rows, columns]`: rows any distance apart, or images, from
+/// any place on.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// The values before the activation.
@@ -35,27 +36,34 @@ impl ActivateBackward {
             include_str!("../../shaders/activate_backward.wgsl"),
             include_str!("../../shaders/shared/activation.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
+            include_str!("../../shaders/shared/layout.wgsl"),
         );
-        Kernel::new(device, "activate_backward", source, &activate::constants(activation)).map(Self)
+        let [_, activation, negative_slope] = activate::constants(activation);
+        let constants = [activation, negative_slope];
+        LayoutKernel::walking(device, "activate_backward", source, &constants).map(Self)
     }
 
     /// Binds the kernel to its matrices.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Refused`](crate::Error::Refused) if samples have different numbers of pixels, and what
+    /// wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, grad_outputs, grad_inputs } = buffers;
-        let shape = [inputs.rows(), inputs.columns()];
-        grad_outputs.expect("activate_backward", "grad_outputs", shape)?;
-        grad_inputs.expect("activate_backward", "grad_inputs", shape)?;
-        self.0.bind(
+        grad_outputs.expect_like("activate_backward", "grad_outputs", inputs)?;
+        grad_inputs.expect_like("activate_backward", "grad_inputs", inputs)?;
+        let matrices = [inputs, grad_outputs, grad_inputs];
+        let matrices @ [inputs, ..] = &elements(device, matrices);
+        let layouts = matrices.each_ref().map(Matrix::layout);
+        let uniform = [layouts.as_flattened(), &[inputs.rows(), inputs.columns()]].concat();
+        self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&[inputs.values() as u32]),
-            &[inputs, grad_outputs, grad_inputs],
-            linear_workgroups(inputs.values()),
+            bytemuck::cast_slice(&uniform),
+            &matrices.each_ref(),
+            walking_workgroups(inputs),
         )
     }
 }

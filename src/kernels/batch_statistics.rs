@@ -4,21 +4,22 @@
 
 use wgpu::Device;
 
-use super::{COLUMNS, LANES, column_workgroups};
+use super::{LayoutKernel, summing_workgroups};
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Matrix};
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
 pub struct BatchStatistics {
-    kernel: Kernel,
+    kernel: LayoutKernel,
     momentum: f32,
 }
 
 /// What the kernel reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// `[rows, columns]`, at least two rows.
+    /// `[rows, columns]`, at least two rows. They may be any distance apart, or those of images, and
+    /// start anywhere.
     pub inputs: &'a Matrix,
     /// `[2, columns]`: the mean is the sum of the two rows, the first being its rounded value.
     pub mean: &'a Matrix,
@@ -40,9 +41,9 @@ impl BatchStatistics {
         let source = concat!(
             include_str!("../../shaders/batch_statistics.wgsl"),
             include_str!("../../shaders/shared/lane_sum.wgsl"),
+            include_str!("../../shaders/shared/layout.wgsl"),
         );
-        let constants = [("COLUMNS", COLUMNS.into()), ("LANES", LANES.into())];
-        let kernel = Kernel::new(device, "batch_statistics", source, &constants)?;
+        let kernel = LayoutKernel::summing(device, "batch_statistics", source, &[])?;
         Ok(Self { kernel, momentum })
     }
 
@@ -64,12 +65,14 @@ impl BatchStatistics {
         running_mean.expect(kernel, "running_mean", [1, columns])?;
         running_var.expect(kernel, "running_var", [1, columns])?;
         let unbias = (f64::from(rows) / (f64::from(rows) - 1.0)) as f32;
-        self.kernel.bind(
+        let inputs = &inputs.aligned(device);
+        let numbers = [rows, columns, self.momentum.to_bits(), unbias.to_bits()];
+        self.kernel.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&[rows, columns, self.momentum.to_bits(), unbias.to_bits()]),
+            bytemuck::cast_slice(&[inputs.layout(), numbers]),
             &[inputs, mean, variance, running_mean, running_var],
-            column_workgroups(columns),
+            summing_workgroups(inputs),
         )
     }
 }
@@ -80,6 +83,7 @@ mod tests {
 
     use super::*;
     use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+    use crate::kernels::COLUMNS;
     use crate::reference;
 
     fn check(gpu: &mut TestGpu, what: &str, inputs: &Array2<f64>) {

@@ -29,7 +29,8 @@ impl CopyRows {
         outputs: &Matrix,
     ) -> Result<Dispatch> {
         let [rows, columns] = [inputs.rows(), inputs.columns()];
-        outputs.expect_shape("copy_rows", "outputs", [rows, columns])?;
+        inputs.expect_rows("copy_rows", "inputs", [rows, columns])?;
+        outputs.expect_rows("copy_rows", "outputs", [rows, columns])?;
         let uniform = [rows, columns, inputs.stride(), outputs.stride()];
         self.0.bind(
             device,

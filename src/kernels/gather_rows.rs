@@ -65,8 +65,9 @@ impl GatherRows {
         let name = "gather_rows";
         let rows = batch_inputs.rows();
         step.expect(name, "step", [1, 1])?;
+        inputs.expect(name, "inputs", [inputs.rows(), inputs.columns()])?;
         targets.expect(name, "targets", [inputs.rows(), targets.columns()])?;
-        batch_inputs.expect_shape(name, "batch_inputs", [rows, inputs.columns()])?;
+        batch_inputs.expect_rows(name, "batch_inputs", [rows, inputs.columns()])?;
         batch_targets.expect(name, "batch_targets", [rows, targets.columns()])?;
         if order.values() <= u64::from(rows) {
             return Err(Error::Length {

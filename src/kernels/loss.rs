@@ -57,9 +57,10 @@ impl Loss {
         let Buffers { outputs, targets, results, grad_outputs } = buffers;
         let [rows, columns] = [outputs.rows(), outputs.columns()];
         let target_shape = if self.loss.has_class_targets() { [1, rows] } else { [rows, columns] };
+        outputs.expect_rows("loss", "outputs", [rows, columns])?;
         targets.expect("loss", "targets", target_shape)?;
         results.expect("loss", "results", [rows, 2])?;
-        grad_outputs.expect_shape("loss", "grad_outputs", [rows, columns])?;
+        grad_outputs.expect_rows("loss", "grad_outputs", [rows, columns])?;
         let stride = outputs.stride();
         if grad_outputs.stride() != stride {
             let found = grad_outputs.stride();

@@ -4,18 +4,18 @@
 
 use wgpu::Device;
 
-use super::WORKGROUP_SIZE;
+use super::{LayoutKernel, walking_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix, workgroups};
-
-/// Rows that pay for reading a column's vectors once.
-const ROWS_PER_INVOCATION: u32 = 8;
+use crate::gpu::{Dispatch, Matrix};
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
-pub struct Normalize(Kernel);
+pub struct Normalize(LayoutKernel);
 
 /// What the kernel reads and writes.
+///
+/// The batches may be rows any distance apart, or images; these, the mean and the variance may start
+/// anywhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`.
@@ -39,42 +39,41 @@ impl Normalize {
     ///
     /// What wgpu reports.
     pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
-        Kernel::new(
-            device,
-            "normalize",
+        let source = concat!(
             include_str!("../../shaders/normalize.wgsl"),
-            &[("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("EPSILON", epsilon.into())],
-        )
-        .map(Self)
+            include_str!("../../shaders/shared/layout.wgsl"),
+        );
+        let constants = [("EPSILON", epsilon.into())];
+        LayoutKernel::walking(device, "normalize", source, &constants).map(Self)
     }
 
     /// Binds the kernel to its matrices.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Refused`](crate::Error::Refused) if samples have different numbers of pixels, and what
+    /// wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, mean, variance, gamma, beta, outputs } = buffers;
         let [rows, columns] = [inputs.rows(), inputs.columns()];
-        mean.expect("normalize", "mean", [2, columns])?;
+        mean.expect_rows("normalize", "mean", [2, columns])?;
         variance.expect("normalize", "variance", [1, columns])?;
         gamma.expect("normalize", "gamma", [1, columns])?;
         beta.expect("normalize", "beta", [1, columns])?;
-        outputs.expect("normalize", "outputs", [rows, columns])?;
-        self.0.bind(
+        outputs.expect_like("normalize", "outputs", inputs)?;
+        let placed = [inputs, mean, variance, outputs].map(|matrix| matrix.aligned(device));
+        let layouts = placed.each_ref().map(Matrix::layout);
+        let uniform = [layouts.as_flattened(), &[rows, columns]].concat();
+        let [inputs, mean, variance, outputs] = &placed;
+        self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&[rows, columns]),
+            bytemuck::cast_slice(&uniform),
             &[inputs, mean, variance, gamma, beta, outputs],
-            column_walk_workgroups(rows, columns),
+            walking_workgroups(inputs),
         )
     }
-}
-
-/// Workgroups for a kernel whose invocations own a column and walk down some of its rows.
-pub(super) fn column_walk_workgroups(rows: u32, columns: u32) -> [u32; 3] {
-    [workgroups(columns.into(), WORKGROUP_SIZE), workgroups(rows.into(), ROWS_PER_INVOCATION), 1]
 }
 
 #[cfg(test)]

@@ -4,16 +4,18 @@
 
 use wgpu::Device;
 
-use super::WORKGROUP_SIZE;
-use super::normalize::column_walk_workgroups;
+use super::{LayoutKernel, walking_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Matrix};
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
-pub struct NormalizeBackward(Kernel);
+pub struct NormalizeBackward(LayoutKernel);
 
 /// What the kernel reads and writes.
+///
+/// The batches may be rows any distance apart, or images; these, the mean and the variance may start
+/// anywhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`: what was normalized.
@@ -41,21 +43,21 @@ impl NormalizeBackward {
     ///
     /// What wgpu reports.
     pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
-        Kernel::new(
-            device,
-            "normalize_backward",
+        let source = concat!(
             include_str!("../../shaders/normalize_backward.wgsl"),
-            &[("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("EPSILON", epsilon.into())],
-        )
-        .map(Self)
+            include_str!("../../shaders/shared/layout.wgsl"),
+        );
+        let constants = [("EPSILON", epsilon.into())];
+        LayoutKernel::walking(device, "normalize_backward", source, &constants).map(Self)
     }
 
     /// Binds the kernel to its matrices.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Refused`](crate::Error::Refused) if samples have different numbers of pixels, and what
+    /// wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers {
             inputs,
@@ -69,19 +71,24 @@ impl NormalizeBackward {
         } = buffers;
         let [rows, columns] = [inputs.rows(), inputs.columns()];
         let kernel = "normalize_backward";
-        mean.expect(kernel, "mean", [2, columns])?;
+        mean.expect_rows(kernel, "mean", [2, columns])?;
         variance.expect(kernel, "variance", [1, columns])?;
         gamma.expect(kernel, "gamma", [1, columns])?;
         grad_gamma.expect(kernel, "grad_gamma", [1, columns])?;
         grad_mean.expect(kernel, "grad_mean", [2, columns])?;
-        grad_outputs.expect(kernel, "grad_outputs", [rows, columns])?;
-        grad_inputs.expect(kernel, "grad_inputs", [rows, columns])?;
-        self.0.bind(
+        grad_outputs.expect_like(kernel, "grad_outputs", inputs)?;
+        grad_inputs.expect_like(kernel, "grad_inputs", inputs)?;
+        let placed = [inputs, mean, variance, grad_outputs, grad_inputs];
+        let placed = placed.map(|matrix| matrix.aligned(device));
+        let layouts = placed.each_ref().map(Matrix::layout);
+        let uniform = [layouts.as_flattened(), &[rows, columns]].concat();
+        let [inputs, mean, variance, grad_outputs, grad_inputs] = &placed;
+        self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&[rows, columns]),
+            bytemuck::cast_slice(&uniform),
             &[inputs, mean, variance, gamma, grad_gamma, grad_mean, grad_outputs, grad_inputs],
-            column_walk_workgroups(rows, columns),
+            walking_workgroups(inputs),
         )
     }
 }
