@@ -1,7 +1,7 @@
 //! The curves of loss and accuracy.
 
-use egui::{RichText, Stroke, Ui, Vec2b, vec2};
-use egui_plot::{Line, LineStyle, Plot, PlotPoints};
+use egui::{Rangef, RichText, Stroke, Ui, Vec2b, vec2};
+use egui_plot::{AxisHints, GridInput, GridMark, Line, Plot, PlotPoints};
 
 use crate::curve::Curve;
 use crate::learner::{Learner, Progress};
@@ -50,6 +50,9 @@ fn chart(
         .show_grid([false, true])
         .set_margin_fraction(vec2(0.0, 0.04))
         .auto_bounds(Vec2b::TRUE)
+        .x_grid_spacer(|input| marks(input, 5.0))
+        .y_grid_spacer(|input| marks(input, 8.0))
+        .custom_x_axes(vec![AxisHints::new_x().label_spacing(Rangef::new(24.0, 30.0))])
         .include_x(0.0)
         .include_x(100.0)
         .include_y(if is_share { 1.0 } else { 0.0 })
@@ -72,7 +75,18 @@ fn chart(
             plot.line(Line::new(format!("{name}, batches"), points).stroke(stroke));
             let points = PlotPoints::from(held_out.points());
             let line = Line::new(format!("{name}, held out"), points);
-            plot.line(line.stroke(Stroke::new(2.0, color)).style(LineStyle::Solid));
+            plot.line(line.stroke(Stroke::new(2.0, color)));
         }
     });
+}
+
+/// Round numbers, about so many or half of them, all alike.
+fn marks(input: GridInput, most: f64) -> Vec<GridMark> {
+    let (first, last) = input.bounds;
+    let finest = (last - first) / most;
+    let power = 10_f64.powf(finest.log10().floor());
+    let round = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
+    let step_size = round.into_iter().find(|step| *step >= finest).unwrap_or(10.0 * power);
+    let mark = |index| GridMark { value: index as f64 * step_size, step_size };
+    ((first / step_size).ceil() as i64..=(last / step_size).floor() as i64).map(mark).collect()
 }

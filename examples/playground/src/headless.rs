@@ -1,7 +1,8 @@
 //! The view as a picture, without a window.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 
 use eframe::egui_wgpu::{Renderer, RendererOptions, ScreenDescriptor};
@@ -66,11 +67,14 @@ pub(crate) fn render(options: &Options) -> Result<Picture, Box<dyn std::error::E
         settle(&mut view, &device)?;
     }
     settle(&mut view, &device)?;
+    if let Some(problem) = view.session.problem.take() {
+        return Err(problem.into());
+    }
     let [width, height] = options.size.map(|length| (length as f32 * options.scale).round() as u32);
     let texture = draw(&mut view, options, &device, &queue, [width, height]);
     let pixels = read(&texture, &device, &queue)?;
-    if let Some(problem) = view.session.problem.take().or(view.session.graphics.take_complaint()) {
-        return Err(problem.into());
+    if let Some(complaint) = view.session.graphics.take_complaint() {
+        return Err(complaint.into());
     }
     let results = view.session.learners.iter().zip(&view.surface_places);
     let results = results.map(|(learner, &place)| NetworkResult {
@@ -194,10 +198,8 @@ fn read(
 impl Picture {
     /// Writes it as a PNG.
     pub(crate) fn save(&self, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
-        let mut file = BufWriter::new(File::create(path)?);
-        file.write_all(&self.png()?)?;
-        file.flush()?;
-        Ok(())
+        let bytes = self.png()?;
+        std::fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()).into())
     }
 
     /// The bytes of a PNG.

@@ -2,7 +2,7 @@
 //! normalization does.
 
 use egui::{
-    Align2, Color32, CornerRadius, DragValue, FontId, Frame, Galley, Margin, Painter, Pos2, Rect,
+    Align2, Color32, CornerRadius, DragValue, FontId, Frame, Galley, Margin, Painter, Rect,
     RichText, ScrollArea, Sense, Shape, Stroke, Ui, pos2, vec2,
 };
 use std::sync::Arc;
@@ -163,16 +163,18 @@ fn histogram(painter: &Painter, place: Rect, values: &[f32], limit: f32, color: 
     }
     let most = counts.iter().max().copied().unwrap_or(0).max(1) as f32;
     let width = place.width() / BINS as f32;
-    let mut outline: Vec<Pos2> = Vec::new();
-    for (bin, &count) in counts.iter().enumerate() {
+    let first = counts.iter().position(|&count| count > 0);
+    let last = counts.iter().rposition(|&count| count > 0);
+    let (Some(first), Some(last)) = (first, last) else { return };
+    let left = |bin: usize| place.left() + bin as f32 * width;
+    let mut outline = vec![pos2(left(first), place.bottom())];
+    for (bin, &count) in counts.iter().enumerate().take(last + 1).skip(first) {
         let y = place.bottom() - 0.94 * place.height() * count as f32 / most;
-        let left = place.left() + bin as f32 * width;
-        if count > 0 {
-            let bar = Rect::from_min_max(pos2(left, y), pos2(left + width, place.bottom()));
-            painter.rect_filled(bar, 0.0, color.gamma_multiply(0.22));
-        }
-        outline.extend([pos2(left, y), pos2(left + width, y)]);
+        let bar = Rect::from_min_max(pos2(left(bin), y), pos2(left(bin + 1), place.bottom()));
+        painter.rect_filled(bar, 0.0, color.gamma_multiply(0.22));
+        outline.extend([pos2(left(bin), y), pos2(left(bin + 1), y)]);
     }
+    outline.push(pos2(left(last + 1), place.bottom()));
     painter.add(Shape::line(outline, Stroke::new(1.3, color)));
 }
 
@@ -192,7 +194,7 @@ fn axis(ui: &mut Ui, limit: f32, palette: &Palette) {
     }
 }
 
-/// Where the strips of a card end: 4, or more if many values lie beyond.
+/// Where the strips of a card end: 3, or more if many values lie beyond.
 fn limit<'a>(seen: impl Iterator<Item = &'a UnitValues>) -> f32 {
     let of_unit = |unit: &UnitValues| {
         let ztilde = unit.normalized.as_ref().map(|normalized| &normalized.ztilde);
@@ -202,8 +204,8 @@ fn limit<'a>(seen: impl Iterator<Item = &'a UnitValues>) -> f32 {
             .map(|values| far(values))
             .fold(0.0, f32::max)
     };
-    let farthest = seen.map(of_unit).fold(4.0, f32::max);
-    (2.0 * (0.5 * farthest).ceil()).min(1000.0)
+    let farthest = seen.map(of_unit).fold(3.0, f32::max);
+    farthest.ceil().min(1000.0)
 }
 
 /// What 99 of 100 values stay below, whatever their sign.

@@ -112,8 +112,8 @@ fn size(text: &str) -> Result<[u32; 2], String> {
     let (width, height) = text.split_once('x').ok_or_else(expected)?;
     let lengths = [width, height].map(|length| length.parse().ok());
     match lengths {
-        [Some(width @ 600..=8192), Some(height @ 400..=8192)] => Ok([width, height]),
-        [Some(_), Some(_)] => Err("must be between 600x400 and 8192x8192".to_owned()),
+        [Some(width @ 900..=8192), Some(height @ 600..=8192)] => Ok([width, height]),
+        [Some(_), Some(_)] => Err("must be between 900x600 and 8192x8192".to_owned()),
         _ => Err(expected()),
     }
 }

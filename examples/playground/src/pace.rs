@@ -27,7 +27,7 @@ pub(crate) struct Pace {
 impl Pace {
     pub(crate) fn new(device: &Device, queue: &Queue) -> Self {
         let clock = Clock::new(device, queue);
-        Self { budget: 6.0, clock, in_flight: None, step_time: None, steps: 1.0 }
+        Self { budget: 8.0, clock, in_flight: None, step_time: None, steps: 1.0 }
     }
 
     /// Other networks, whose steps take another time.

@@ -85,8 +85,9 @@ impl Session {
             let steps = self.pace.steps();
             if steps > 0 {
                 self.pace.begin(&self.graphics.device, &self.graphics.queue);
-                self.train(steps);
+                self.step(steps);
                 self.pace.end(steps, &self.graphics.device, &self.graphics.queue);
+                self.ask();
             }
         }
         if let Some(complaint) = self.graphics.take_complaint() {
@@ -99,12 +100,17 @@ impl Session {
         self.learners.iter().any(Learner::is_waiting)
     }
 
-    /// Submits so many steps of each network, on the same batches. Does not wait.
+    /// Submits so many steps of each network, and asks what became of it. Does not wait.
     pub(crate) fn train(&mut self, steps: u32) {
+        self.step(steps);
+        self.ask();
+    }
+
+    /// The networks' seeds are the same, and so are their batches.
+    fn step(&mut self, steps: u32) {
         let result = self.learners.iter_mut().try_for_each(|learner| learner.train(steps));
-        match result {
-            Ok(()) => self.ask(),
-            Err(error) => self.fail(&error),
+        if let Err(error) = result {
+            self.fail(&error);
         }
     }
 

@@ -102,7 +102,7 @@ fn point_fragment(fragment: PointFragment) -> @location(0) vec4f {
     let distance = length(fragment.corner) * picture.radius_in_pixels;
     let edge = picture.radius_in_pixels - 0.5;
     let covered = 1.0 - smoothstep(edge - 0.5, edge + 0.5, distance);
-    let inner = 1.0 - smoothstep(edge - 1.6, edge - 0.6, distance);
+    let inner = 1.0 - smoothstep(edge - 1.4, edge - 0.4, distance);
     let hole = select(0.0, 1.0 - smoothstep(edge - 3.0, edge - 2.0, distance), fragment.held_out == 1u);
     let color = mix(picture.neutral, fragment.color, inner * (1.0 - hole));
     // Colours are multiplied by their share of the pixel.

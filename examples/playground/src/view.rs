@@ -97,7 +97,8 @@ impl View {
                 }
                 ui.checkbox(&mut self.shows_held_out, "show held-out points");
                 if let Some((steps, time)) = session.pace.measured() {
-                    let pace = format!("{steps} steps per frame, {:.2} ms each", time);
+                    let plural = if steps == 1 { "" } else { "s" };
+                    let pace = format!("{steps} step{plural} per frame, {time:.2} ms each");
                     ui.label(RichText::new(pace).weak()).on_hover_text(&session.graphics.adapter);
                 }
             });
