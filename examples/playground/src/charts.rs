@@ -38,6 +38,8 @@ fn chart(
         ui.label(RichText::new(name).strong());
         ui.label(RichText::new("by step; thick: held-out points, thin: batches").weak().size(11.0));
     });
+    // What the plot makes its lines and numbers of.
+    ui.visuals_mut().override_text_color = Some(palette.weak_text.gamma_multiply(0.8));
     let is_share = name == "accuracy";
     let plot = Plot::new(name)
         // The last number of the axis is as wide as this behind its end.

@@ -8,7 +8,7 @@ use egui::{
 use std::sync::Arc;
 
 use crate::learner::Learner;
-use crate::look::UnitValues;
+use crate::look::{NormalizedValues, UnitValues};
 use crate::theme::Palette;
 
 /// Of the panel.
@@ -33,7 +33,7 @@ pub(crate) fn show(ui: &mut Ui, learners: &[Learner], chosen: &mut Vec<usize>, p
         for (layer, unit) in chosen.iter_mut().enumerate() {
             card(ui, learners, layer, unit, height, palette);
         }
-        if layers == 0 {
+        if layers == 0 && !learners.is_empty() {
             ui.label(RichText::new("There is none: the network is linear.").weak());
         }
     });
@@ -143,17 +143,25 @@ fn strip(ui: &mut Ui, values: Option<&UnitValues>, limit: f32, height: f32, pale
     painter.line_segment([pos2(x(0.0), place.top()), pos2(x(0.0), place.bottom())], line);
     match &values.normalized {
         Some(normalized) => {
-            histogram(&painter, place, &values.sums, limit, palette.sums);
-            histogram(&painter, place, &normalized.standardized, limit, palette.standardized);
-            histogram(&painter, place, &normalized.ztilde, limit, palette.ztilde);
+            let NormalizedValues { standardized, ztilde, .. } = normalized;
+            histogram(&painter, place, &values.sums, limit, (palette.sums, 0.4, 0.0));
+            histogram(&painter, place, ztilde, limit, (palette.ztilde, 0.2, 1.6));
+            histogram(&painter, place, standardized, limit, (palette.standardized, 0.0, 1.6));
         }
-        None => histogram(&painter, place, &values.sums, limit, palette.plain),
+        None => histogram(&painter, place, &values.sums, limit, (palette.plain, 0.2, 1.6)),
     }
     painter.line_segment([place.left_bottom(), place.right_bottom()], line);
 }
 
-/// How often values fall into each of the bins between −limit and limit, as an outline.
-fn histogram(painter: &Painter, place: Rect, values: &[f32], limit: f32, color: Color32) {
+/// How often values fall into each of the bins between −limit and limit. Looks are a color, how much
+/// of it fills the bins, and how wide it is drawn around them.
+fn histogram(
+    painter: &Painter,
+    place: Rect,
+    values: &[f32],
+    limit: f32,
+    (color, fill, outline_width): (Color32, f32, f32),
+) {
     let mut counts = [0_u32; BINS];
     for value in values {
         let bin = (0.5 * (value / limit + 1.0) * BINS as f32).floor();
@@ -171,11 +179,11 @@ fn histogram(painter: &Painter, place: Rect, values: &[f32], limit: f32, color: 
     for (bin, &count) in counts.iter().enumerate().take(last + 1).skip(first) {
         let y = place.bottom() - 0.94 * place.height() * count as f32 / most;
         let bar = Rect::from_min_max(pos2(left(bin), y), pos2(left(bin + 1), place.bottom()));
-        painter.rect_filled(bar, 0.0, color.gamma_multiply(0.22));
+        painter.rect_filled(bar, 0.0, color.gamma_multiply(fill));
         outline.extend([pos2(left(bin), y), pos2(left(bin + 1), y)]);
     }
     outline.push(pos2(left(last + 1), place.bottom()));
-    painter.add(Shape::line(outline, Stroke::new(1.3, color)));
+    painter.add(Shape::line(outline, Stroke::new(outline_width, color)));
 }
 
 fn axis(ui: &mut Ui, limit: f32, palette: &Palette) {

@@ -123,7 +123,7 @@ impl Look {
     /// How good the answers at the held-out points were, and after how many steps, once they have
     /// arrived. The layers have their values then, too.
     pub(crate) fn take(&mut self) -> Result<Option<(u64, Evaluation)>> {
-        let Some(values) = self.readback.take::<f32>() else { return Ok(None) };
+        let Some(values) = self.readback.take::<f32>()? else { return Ok(None) };
         let (logits, mut rest) = values.split_at(self.targets.len());
         // Before the first step there was no batch.
         for layer in self.layers.iter_mut().filter(|_| self.steps > 0) {

@@ -16,6 +16,12 @@ pub(crate) struct Pace {
     /// What a frame's steps may take on the GPU, in milliseconds.
     pub(crate) budget: f32,
     clock: Clock,
+    plan: Plan,
+}
+
+/// How many steps the next frame takes, by what is known of the earlier ones.
+#[derive(Debug)]
+struct Plan {
     /// Steps of the frame whose end has not been seen.
     in_flight: Option<u32>,
     /// What a step takes, in milliseconds. Unknown before the first was measured, and where the
@@ -24,44 +30,59 @@ pub(crate) struct Pace {
     steps: f32,
 }
 
+/// The last frame's steps, as a frame finds them.
+#[derive(Clone, Copy, Debug)]
+enum Seen {
+    UnderWay,
+    /// Still under way, and nothing will tell how long they took.
+    UnderWayUnmeasured,
+    Done {
+        milliseconds: f32,
+    },
+    DoneUnmeasured,
+}
+
+impl Plan {
+    const NEW: Self = Self { in_flight: None, step_time: None, steps: 1.0 };
+
+    fn steps(&mut self, seen: Seen, budget: f32) -> u32 {
+        let Some(taken) = self.in_flight else { return self.steps as u32 };
+        match seen {
+            Seen::UnderWay => return 0,
+            // Without a clock what is not done by the next frame is too much, and what is done may
+            // be more.
+            Seen::UnderWayUnmeasured => {
+                self.steps = (0.5 * self.steps).max(1.0);
+                return 0;
+            }
+            Seen::DoneUnmeasured => self.steps = (1.25 * self.steps + 1.0).min(MOST_STEPS),
+            Seen::Done { milliseconds } => {
+                let new = milliseconds / taken as f32;
+                let step_time = self.step_time.map_or(new, |old| old + SHARE_OF_NEW * (new - old));
+                self.step_time = Some(step_time);
+                // At most twice as many as before: the first steps' times say little.
+                let fitting = budget / step_time.max(1e-6);
+                self.steps = fitting.min(2.0 * taken as f32).clamp(1.0, MOST_STEPS);
+            }
+        }
+        self.in_flight = None;
+        self.steps as u32
+    }
+}
+
 impl Pace {
     pub(crate) fn new(device: &Device, queue: &Queue) -> Self {
-        let clock = Clock::new(device, queue);
-        Self { budget: 8.0, clock, in_flight: None, step_time: None, steps: 1.0 }
+        Self { budget: 8.0, clock: Clock::new(device, queue), plan: Plan::NEW }
     }
 
     /// Other networks, whose steps take another time.
     pub(crate) fn forget(&mut self) {
-        (self.step_time, self.steps) = (None, 1.0);
+        self.plan = Plan { in_flight: self.plan.in_flight, ..Plan::NEW };
     }
 
-    /// The steps of this frame.
+    /// The steps of this frame: none while the GPU is busy with those of the last one.
     pub(crate) fn steps(&mut self) -> u32 {
-        if let Some(steps) = self.in_flight {
-            let Some(time) = self.clock.take() else {
-                // Without a clock: what is not done by the next frame is too much.
-                if !self.clock.measures() {
-                    self.steps = (0.5 * self.steps).max(1.0);
-                }
-                return 0;
-            };
-            self.in_flight = None;
-            self.adapt(steps, time);
-        }
-        self.steps as u32
-    }
-
-    fn adapt(&mut self, steps: u32, time: Option<f32>) {
-        let Some(time) = time else {
-            self.steps = (1.25 * self.steps + 1.0).min(MOST_STEPS);
-            return;
-        };
-        let new = time / steps as f32;
-        let step_time = self.step_time.map_or(new, |old| old + SHARE_OF_NEW * (new - old));
-        self.step_time = Some(step_time);
-        // At most twice as many as before: the first steps' times say little.
-        let fitting = self.budget / step_time.max(1e-6);
-        self.steps = fitting.min(2.0 * steps as f32).clamp(1.0, MOST_STEPS);
+        self.plan.steps(self.clock.look(), self.budget)
     }
 
     /// Before a frame's steps are submitted, and behind them.
@@ -74,12 +95,12 @@ impl Pace {
             self.clock.mark(encoder, 1);
             self.clock.read(encoder);
         });
-        self.in_flight = Some(steps);
+        self.plan.in_flight = Some(steps);
     }
 
-    /// Steps of the last frame, and what a step takes in milliseconds.
+    /// Steps of a frame, and what a step takes in milliseconds.
     pub(crate) fn measured(&self) -> Option<(u32, f32)> {
-        Some((self.steps as u32, self.step_time?))
+        Some((self.plan.steps as u32, self.plan.step_time?))
     }
 }
 
@@ -122,10 +143,6 @@ impl Clock {
         }
     }
 
-    fn measures(&self) -> bool {
-        self.queries.is_some()
-    }
-
     /// Notes the time at which everything that was submitted before is done.
     fn mark(&self, encoder: &mut CommandEncoder, moment: u32) {
         let Some(query_set) = &self.queries else { return };
@@ -146,10 +163,50 @@ impl Clock {
         self.readback.encode(encoder, [&self.resolved]);
     }
 
-    /// Once both moments have passed: the milliseconds between them, if the device measures.
-    fn take(&self) -> Option<Option<f32>> {
-        let ticks = self.readback.take::<u64>()?;
-        let nanoseconds = ticks[1].saturating_sub(ticks[0]) as f32 * self.period;
-        Some(self.measures().then_some(1e-6 * nanoseconds))
+    /// Whether both moments have passed, and what lies between them.
+    fn look(&self) -> Seen {
+        // A lost device is told by those who look at the networks.
+        match (self.readback.take::<u64>().unwrap_or(None), &self.queries) {
+            (None, None) => Seen::UnderWayUnmeasured,
+            (None, Some(_)) => Seen::UnderWay,
+            (Some(_), None) => Seen::DoneUnmeasured,
+            (Some(ticks), Some(_)) => {
+                let nanoseconds = ticks[1].saturating_sub(ticks[0]) as f32 * self.period;
+                Seen::Done { milliseconds: 1e-6 * nanoseconds }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What frames take that each find the last one's steps like this.
+    fn frames(plan: &mut Plan, seen: impl Fn(u32) -> Seen, count: usize) -> Vec<u32> {
+        let frame = |_| {
+            let steps = plan.steps(seen(plan.in_flight.unwrap_or(0)), 8.0);
+            plan.in_flight = if steps > 0 { Some(steps) } else { plan.in_flight };
+            steps
+        };
+        (0..count).map(frame).collect()
+    }
+
+    #[test]
+    fn steps_fit_the_budget_and_wait_for_the_gpu() {
+        let mut plan = Plan::NEW;
+        let step_of = |time: f32| move |taken| Seen::Done { milliseconds: time * taken as f32 };
+        assert_eq!(frames(&mut plan, step_of(1.0), 6), [1, 2, 4, 8, 8, 8]);
+        assert_eq!(frames(&mut plan, |_| Seen::UnderWay, 3), [0, 0, 0]);
+        assert_eq!(frames(&mut plan, step_of(4.0), 40)[39], 2);
+        assert_eq!(frames(&mut plan, step_of(100.0), 40)[39], 1);
+    }
+
+    #[test]
+    fn without_a_clock_a_frame_tells() {
+        let mut plan = Plan::NEW;
+        assert_eq!(frames(&mut plan, |_| Seen::DoneUnmeasured, 4), [1, 2, 3, 5]);
+        assert_eq!(frames(&mut plan, |_| Seen::UnderWayUnmeasured, 1), [0]);
+        assert_eq!(frames(&mut plan, |_| Seen::DoneUnmeasured, 1), [4]);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use wgpu::{Buffer, BufferUsages, CommandEncoder, Device, MapMode};
+use ztilde::{Error, Result};
 
 /// A buffer that is copied into and mapped, again and again.
 #[derive(Debug)]
@@ -52,18 +53,24 @@ impl Readback {
         });
     }
 
-    /// The values, once they have arrived; then the next copy may be encoded. A lost device gives
-    /// none.
-    pub(crate) fn take<T: bytemuck::Pod>(&self) -> Option<Vec<T>> {
-        if self.state.load(Ordering::Acquire) != ARRIVED {
-            return None;
+    /// The values, once they have arrived; then the next copy may be encoded.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DeviceLost`] if they never will.
+    pub(crate) fn take<T: bytemuck::Pod>(&self) -> Result<Option<Vec<T>>> {
+        match self.state.load(Ordering::Acquire) {
+            ARRIVED => {}
+            FAILED => return Err(Error::DeviceLost("what was asked for never came".to_owned())),
+            _ => return Ok(None),
         }
         let values = {
-            let bytes = self.buffer.get_mapped_range(..).ok()?;
+            let bytes = self.buffer.get_mapped_range(..);
+            let bytes = bytes.map_err(|error| Error::DeviceLost(error.to_string()))?;
             bytemuck::pod_collect_to_vec(&bytes)
         };
         self.buffer.unmap();
         self.state.store(IDLE, Ordering::Release);
-        Some(values)
+        Ok(Some(values))
     }
 }

@@ -86,6 +86,25 @@ fn what_cannot_be_trained_is_an_error_in_words() {
     }
 }
 
+#[test]
+fn a_lost_device_is_told() {
+    let (adapter, device, queue) = headless_device().unwrap();
+    let mut view = View::new(Graphics::new(&adapter, &device, &queue, FORMAT), Settings::default());
+    view.session.is_playing = true;
+    view.session.frame();
+    device.destroy();
+    for _ in 0..3 {
+        view.session.frame();
+    }
+    let problem = view.session.problem.clone().expect("nothing was told");
+    assert!(problem.contains("lost"), "{problem}");
+    // Neither a reset nor drawing panics.
+    view.session.reset();
+
+    Context::default().run_ui(RawInput::default(), |ui| view.show(ui)).textures_delta.clear();
+    assert!(view.session.problem.is_some());
+}
+
 /// As in a window: frames that never wait, whose steps fit their budget.
 #[test]
 fn frames_take_the_steps_that_fit() {
