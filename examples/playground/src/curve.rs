@@ -80,6 +80,7 @@ mod tests {
         curve.push(10_001, f64::NAN);
         let points = curve.points();
         assert!((MOST_BUCKETS / 2..=MOST_BUCKETS).contains(&points.len()), "{}", points.len());
+        assert!(points.is_sorted_by(|[step, _], [next, _]| step < next), "{points:?}");
         // So it is on a straight line.
         for [step, value] in points {
             assert_eq!(step, value);
