@@ -1,6 +1,6 @@
 //! The curves of loss and accuracy.
 
-use egui::{Rangef, RichText, Stroke, Ui, Vec2b, vec2};
+use egui::{Rangef, RichText, Stroke, Ui, Vec2, Vec2b, vec2};
 use egui_plot::{AxisHints, GridInput, GridMark, Line, Plot, PlotPoints};
 
 use crate::curve::Curve;
@@ -17,7 +17,7 @@ pub(crate) fn show(ui: &mut Ui, learners: &[Learner], palette: &Palette, height:
     ui.horizontal(|ui| {
         for (name, select) in charts {
             ui.allocate_ui(vec2(width, height), |ui| {
-                ui.vertical(|ui| chart(ui, name, select, learners, palette, height));
+                ui.vertical(|ui| chart(ui, (name, select), learners, palette, vec2(width, height)));
             });
         }
     });
@@ -28,23 +28,23 @@ type Select = fn(&Progress) -> [&Curve; 2];
 
 fn chart(
     ui: &mut Ui,
-    name: &str,
-    select: Select,
+    (name, select): (&str, Select),
     learners: &[Learner],
     palette: &Palette,
-    height: f32,
+    size: Vec2,
 ) {
     ui.horizontal(|ui| {
         ui.label(RichText::new(name).strong());
-        ui.label(RichText::new("by step; thick: held-out points, thin: batches").weak().size(11.0));
+        ui.label(RichText::new("thick: held out, thin: batches").weak().size(11.0));
     });
     // What the plot makes its lines and numbers of.
     ui.visuals_mut().override_text_color = Some(palette.weak_text.gamma_multiply(0.8));
     let is_share = name == "accuracy";
+    let height = size.y - ui.spacing().interact_size.y - 6.0;
     let plot = Plot::new(name)
         // The last number of the axis is as wide as this behind its end.
-        .width(ui.available_width() - 14.0)
-        .height(height - ui.spacing().interact_size.y - 6.0)
+        .width(size.x - 14.0)
+        .height(height)
         .allow_drag(false)
         .allow_zoom(false)
         .allow_scroll(false)
@@ -53,19 +53,17 @@ fn chart(
         .set_margin_fraction(vec2(0.0, 0.04))
         .auto_bounds(Vec2b::TRUE)
         .x_grid_spacer(|input| marks(input, 5.0))
-        .y_grid_spacer(|input| marks(input, 8.0))
+        .y_grid_spacer(move |input| marks(input, f64::from(height / 30.0).clamp(2.0, 8.0)))
         .custom_x_axes(vec![AxisHints::new_x().label_spacing(Rangef::new(24.0, 30.0))])
         .include_x(0.0)
         .include_x(100.0)
         .include_y(if is_share { 1.0 } else { 0.0 })
         .include_y(if is_share { 0.5 } else { 0.7 })
         .y_axis_min_width(34.0)
-        .y_axis_formatter(move |mark, _| {
-            if is_share {
-                format!("{:.0} %", 100.0 * mark.value)
-            } else {
-                format!("{:.1}", mark.value)
-            }
+        .y_axis_formatter(move |mark, _| match mark.value {
+            share if is_share => format!("{:.0} %", 100.0 * share),
+            loss if loss >= 100.0 => format!("{loss:.1e}"),
+            loss => format!("{loss:.1}"),
         });
     plot.show(ui, |plot| {
         for learner in learners {

@@ -21,7 +21,7 @@ pub(crate) fn show(ui: &mut Ui, settings: &mut Settings, budget: &mut f32) {
         section(ui, "Pace", |ui| {
             row(ui, "per frame", Slider::new(budget, 0.5..=50.0).logarithmic(true).suffix(" ms"));
         });
-        let about = "what the steps of a frame may take on the GPU";
+        let about = "what a frame's steps may take on the GPU";
         ui.label(RichText::new(about).weak().size(11.0));
     });
 }
@@ -69,12 +69,12 @@ fn network(ui: &mut Ui, settings: &mut Settings) {
     });
     ui.end_row();
     layers.resize(count, layers.last().copied().unwrap_or(16));
-    for half in layers.chunks_mut(3) {
-        ui.label(if half.len() == count.min(3) { "units" } else { "" });
+    for (row, units_of_layers) in layers.chunks_mut(3).enumerate() {
+        ui.label(if row == 0 { "units" } else { "" });
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = 4.0;
             ui.spacing_mut().interact_size.x = 34.0;
-            for units in half {
+            for units in units_of_layers {
                 ui.add(
                     DragValue::new(units)
                         .range(1..=MOST_UNITS)

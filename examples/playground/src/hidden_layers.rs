@@ -51,7 +51,7 @@ fn key(ui: &mut Ui, palette: &Palette, has_batch_norm: bool) {
         let word = |ui: &mut Ui, text: &str| {
             ui.label(RichText::new(text).size(11.5));
         };
-        square(ui, palette.sums);
+        square(ui, if has_batch_norm { palette.sums } else { palette.plain });
         word(ui, "sums");
         if has_batch_norm {
             ui.add_space(4.0);

@@ -30,6 +30,9 @@ use ztilde::Activation;
 use crate::data_sets::DataSet;
 use crate::settings::{Networks, OptimizerKind, Settings};
 
+/// Below this the view has no room, in egui's points.
+const LEAST_SIZE: [u32; 2] = [1080, 660];
+
 /// A window in which a network learns, with and without batch normalization.
 #[derive(Debug, Parser)]
 #[command(name = "playground", version)]
@@ -110,12 +113,13 @@ fn activation(name: &str) -> Result<Activation, String> {
 fn size(text: &str) -> Result<[u32; 2], String> {
     let expected = || format!("{text} is no size, as 1200x760 is one");
     let (width, height) = text.split_once('x').ok_or_else(expected)?;
-    let lengths = [width, height].map(|length| length.parse().ok());
-    match lengths {
-        [Some(width @ 900..=8192), Some(height @ 600..=8192)] => Ok([width, height]),
-        [Some(_), Some(_)] => Err("must be between 900x600 and 8192x8192".to_owned()),
-        _ => Err(expected()),
+    let lengths = [width, height].map(|length| length.parse::<u32>().ok());
+    let [Some(width), Some(height)] = lengths else { return Err(expected()) };
+    let [least_width, least_height] = LEAST_SIZE;
+    if !(least_width..=8192).contains(&width) || !(least_height..=8192).contains(&height) {
+        return Err(format!("must be between {least_width}x{least_height} and 8192x8192"));
     }
+    Ok([width, height])
 }
 
 fn main() -> ExitCode {

@@ -95,7 +95,7 @@ fn space(style: &mut Style) {
     style.spacing.button_padding = vec2(8.0, 3.0);
     style.spacing.interact_size.y = 20.0;
     style.spacing.slider_width = 66.0;
-    style.spacing.combo_width = 124.0;
+    style.spacing.combo_width = 128.0;
     style.interaction.selectable_labels = false;
 }
 

@@ -147,13 +147,13 @@ fn title(ui: &Ui, learner: &Learner, palette: &Palette, corner: Pos2, width: f32
     painter.text(corner, egui::Align2::LEFT_TOP, name, font(15.0), color);
     let progress = &learner.progress;
     let told = if learner.has_diverged() {
-        "diverged: the loss is no number; a smaller learning rate helps".to_owned()
+        "diverged: the loss is no number".to_owned()
     } else {
         let [accuracy, loss] =
             [&progress.held_out_accuracy, &progress.held_out_loss].map(|curve| curve.last());
         match (accuracy, loss) {
             (Some(accuracy), Some(loss)) => {
-                format!("held-out points: {:.1} % right, loss {loss:.3}", 100.0 * accuracy)
+                format!("held out: {:.1} % right, loss {loss:.3}", 100.0 * accuracy)
             }
             _ => String::new(),
         }
@@ -200,7 +200,7 @@ fn color_key(ui: &Ui, palette: &Palette, place: Rect) {
         Rect::from_min_size(pos2(first.right() + 8.0, place.center().y - 4.0), vec2(120.0, 8.0));
     gradient(painter, bar, [palette.classes[0], palette.neutral, palette.classes[1]]);
     let second = text(bar.right() + 8.0, egui::Align2::LEFT_CENTER, "surely class 1");
-    text(second.right() + 20.0, egui::Align2::LEFT_CENTER, "line: as likely the one as the other");
+    text(second.right() + 20.0, egui::Align2::LEFT_CENTER, "line: undecided");
 }
 
 fn gradient(painter: &egui::Painter, place: Rect, colors: [Color32; 3]) {

@@ -37,7 +37,7 @@ pub(crate) fn open(
         viewport: ViewportBuilder::default()
             .with_title("z̃ playground")
             .with_inner_size(size.map(|length| length as f32))
-            .with_min_inner_size([900.0, 600.0]),
+            .with_min_inner_size(crate::LEAST_SIZE.map(|length| length as f32)),
         wgpu_options: WgpuConfiguration {
             wgpu_setup: WgpuSetup::CreateNew(setup),
             ..Default::default()
