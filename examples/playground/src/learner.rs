@@ -20,6 +20,8 @@ const MOST_METRICS: u64 = 8000;
 /// Steps whose mean is the finest value of a curve: a single batch's loss says little.
 const STEPS_PER_VALUE: u64 = 10;
 
+type PendingMetrics = dyn Future<Output = Result<Vec<StepMetrics>>>;
+
 pub(crate) struct Learner {
     pub(crate) batch_norm: bool,
     pub(crate) surface: Arc<Surface>,
@@ -28,7 +30,7 @@ pub(crate) struct Learner {
     trainer: Trainer,
     data: TrainingData,
     /// What the last steps saw, on its way.
-    metrics: Option<Pin<Box<dyn Future<Output = Result<Vec<StepMetrics>>>>>>,
+    metrics: Option<Pin<Box<PendingMetrics>>>,
     /// Steps whose metrics were asked for.
     steps_seen: u64,
 }
@@ -85,7 +87,8 @@ impl Learner {
         self.trainer.train(&mut self.data, steps)
     }
 
-    /// Asks how the network does by now, where the last answer has arrived; does not wait.
+    /// Asks how the network does by now, if it has moved and the last answer has arrived; does not
+    /// wait.
     pub(crate) fn ask(&mut self, graphics: &Graphics) {
         let new_steps = (self.steps() - self.steps_seen).min(MOST_METRICS);
         if self.metrics.is_none() && new_steps > 0 {
@@ -116,9 +119,10 @@ impl Learner {
         Ok(())
     }
 
-    /// Whether an answer is on its way.
+    /// Whether there is an answer that has not arrived, or was not asked for yet.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.metrics.is_some() || self.look.is_under_way()
+        let is_behind = self.steps_seen < self.steps() || self.look.is_behind(self.steps());
+        self.metrics.is_some() || self.look.is_under_way() || is_behind
     }
 
     /// Whether the last loss is no number: the steps were too long.

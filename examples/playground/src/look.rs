@@ -31,8 +31,8 @@ pub(crate) struct Look {
     /// What is copied, one behind the other: the answers, then the matrices of each layer.
     sources: Vec<Buffer>,
     readback: Readback,
-    /// Steps that the network had learned when the look was encoded.
-    steps: u64,
+    /// Steps that the network had learned when the last look was encoded.
+    steps: Option<u64>,
 }
 
 /// What the last batches left of a hidden layer.
@@ -92,7 +92,7 @@ impl Look {
         }
         let bytes = sources.iter().map(Buffer::size).sum();
         let readback = Readback::new(device, "playground/look", bytes);
-        Ok(Self { layers, inference, targets, dispatches, sources, readback, steps: 0 })
+        Ok(Self { layers, inference, targets, dispatches, sources, readback, steps: None })
     }
 
     /// Whether one is on its way.
@@ -100,9 +100,14 @@ impl Look {
         !self.readback.is_idle()
     }
 
-    /// Submits a look at the network after so many steps, unless one is on its way.
+    /// Whether the network has learned since.
+    pub(crate) fn is_behind(&self, steps: u64) -> bool {
+        self.steps != Some(steps)
+    }
+
+    /// Submits a look at the network after so many steps, if it has moved and none is on its way.
     pub(crate) fn ask(&mut self, graphics: &Graphics, steps: u64) {
-        if self.is_under_way() {
+        if self.is_under_way() || !self.is_behind(steps) {
             return;
         }
         let label = Some("playground/look");
@@ -117,16 +122,18 @@ impl Look {
         drop(pass);
         self.readback.encode(&mut encoder, &self.sources);
         graphics.queue.submit([encoder.finish()]);
-        self.steps = steps;
+        self.steps = Some(steps);
     }
 
     /// How good the answers at the held-out points were, and after how many steps, once they have
     /// arrived. The layers have their values then, too.
     pub(crate) fn take(&mut self) -> Result<Option<(u64, Evaluation)>> {
-        let Some(values) = self.readback.take::<f32>()? else { return Ok(None) };
+        let (Some(values), Some(steps)) = (self.readback.take::<f32>()?, self.steps) else {
+            return Ok(None);
+        };
         let (logits, mut rest) = values.split_at(self.targets.len());
         // Before the first step there was no batch.
-        for layer in self.layers.iter_mut().filter(|_| self.steps > 0) {
+        for layer in self.layers.iter_mut().filter(|_| steps > 0) {
             let (batch, behind) = rest.split_at(layer.values());
             layer.push(batch);
             rest = behind;
@@ -134,7 +141,7 @@ impl Look {
         let outputs = Array2::from_shape_vec([logits.len(), 1], logits.to_vec());
         let outputs = outputs.expect("one column");
         let evaluation = evaluate(&outputs, &self.targets, Loss::BinaryCrossEntropy)?;
-        Ok(Some((self.steps, evaluation)))
+        Ok(Some((steps, evaluation)))
     }
 }
 

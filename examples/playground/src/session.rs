@@ -87,9 +87,9 @@ impl Session {
                 self.pace.begin(&self.graphics.device, &self.graphics.queue);
                 self.step(steps);
                 self.pace.end(steps, &self.graphics.device, &self.graphics.queue);
-                self.ask();
             }
         }
+        self.ask();
         if let Some(complaint) = self.graphics.take_complaint() {
             self.problem = Some(complaint);
         }

@@ -143,5 +143,11 @@ fn frames_take_the_steps_that_fit() {
     let before = session.steps();
     session.frame();
     assert_eq!(session.steps(), before, "a paused session went on");
+    // It still brings what was under way, until nothing is new.
+    for _ in 0..3 {
+        device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        session.frame();
+    }
+    assert!(!session.is_waiting());
     assert!(session.learners[0].progress.loss.last().is_some_and(f64::is_finite));
 }
