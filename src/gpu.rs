@@ -7,6 +7,7 @@ mod kernel;
 mod matrix;
 mod pipelines;
 mod read;
+mod rows;
 mod staging;
 #[cfg(test)]
 pub(crate) mod test_device;
@@ -29,6 +30,7 @@ pub use matrix::Matrix;
 #[cfg(not(target_arch = "wasm32"))]
 pub use read::block_on;
 pub(crate) use read::read;
+pub use rows::Rows;
 pub(crate) use staging::Staging;
 pub(crate) use tile::Core;
 

@@ -10,7 +10,15 @@
 //! formulas at once (`layer_forward`, `layer_backward`, `output_layer`, `network_forward`). They are for
 //! the library's own memory: packed parameters, and rows of whole vectors of four.
 //!
-//! Matrices are row-major: a row is a sample, a column is a feature. A vector is one row.
+//! Matrices are row-major: a row is a sample, a column is a feature. A vector is one row. The kernels of
+//! batch normalization (`batch_statistics`, `normalize`, `normalize_gradients`, `normalize_backward`) and
+//! of the activation (`activate`, `activate_backward`) also take batches whose rows lie some distance
+//! apart ([`Matrix::strided`]), and [images](Matrix::images): there a feature is a channel, and each pixel
+//! of each sample is a row. These batches may start at any value of a buffer. All other kernels take
+//! values that lie one behind the other, and refuse what does not.
+//!
+//! `examples/batch_norm.rs` is an app with a network of its own that normalizes its images with them,
+//! forward and backward.
 
 pub mod activate;
 pub mod activate_backward;

@@ -17,13 +17,16 @@ mod trainer;
 pub use data::{Dataset, Targets};
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, evaluate};
+pub use gpu::Rows;
 pub use inference::Inference;
 pub use network::{Network, PlannedBytes, required_limits};
 pub use options::{
     Activation, Loss, Method, NetworkOptions, Optimizer, Remainder, Schedule, TrainerOptions,
 };
 pub use parameters::{BatchNorm, Layer, Parameters};
-pub use trainer::{EpochMetrics, HiddenBatchNorm, HiddenLayer, StepMetrics, Trainer, TrainingData};
+pub use trainer::{
+    BoundBatch, EpochMetrics, HiddenBatchNorm, HiddenLayer, StepMetrics, Trainer, TrainingData,
+};
 pub use {ndarray, wgpu};
 
 #[cfg(not(target_arch = "wasm32"))]

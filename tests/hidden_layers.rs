@@ -1,10 +1,12 @@
 //! What a step leaves of the hidden layers is what the reference saw there, read by the public kernels
 //! into an app's own buffers.
 
+mod read_buffer;
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
 
 use ndarray::{Array1, Array2};
+use read_buffer::read_buffer;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
 use wgpu::{Buffer, BufferDescriptor, BufferUsages, Device, Queue};
 use ztilde::kernels::{Dispatch, Matrix, activate, normalize};
@@ -68,19 +70,10 @@ fn look(
     let [rows, columns] = [layer.sums.rows(), layer.sums.columns()];
     let own = buffer(device, u64::from(rows) * u64::from(columns));
     let dispatch = bind(&Matrix::new(&own, 0, rows, columns).unwrap()).unwrap();
-    let reading = device.create_buffer(&BufferDescriptor {
-        label: None,
-        size: own.size(),
-        usage: BufferUsages::COPY_DST | BufferUsages::MAP_READ,
-        mapped_at_creation: false,
-    });
     let mut encoder = device.create_command_encoder(&Default::default());
     dispatch.encode(&mut encoder.begin_compute_pass(&Default::default()));
-    encoder.copy_buffer_to_buffer(&own, 0, &reading, 0, own.size());
     queue.submit([encoder.finish()]);
-    reading.map_async(wgpu::MapMode::Read, .., |_| ());
-    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
-    bytemuck::pod_collect_to_vec(&reading.get_mapped_range(..).unwrap())
+    read_buffer(device, queue, &own)
 }
 
 #[track_caller]

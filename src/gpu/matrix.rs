@@ -159,6 +159,11 @@ impl Matrix {
         self.layout.plane > 1
     }
 
+    /// How many values lie before it in its buffer.
+    pub(crate) fn first(&self) -> u64 {
+        self.offset / 4 + u64::from(self.layout.first)
+    }
+
     /// How many vectors of four lie before it in its buffer.
     pub(crate) fn first_quad(&self) -> u32 {
         (self.offset / 16) as u32
@@ -174,6 +179,29 @@ impl Matrix {
             offset: self.offset,
             size: wgpu::BufferSize::new(4 * self.values),
         })
+    }
+
+    /// Whether values of one are among those of the other, or may be: in the same buffer only rows that
+    /// start as far apart as the other's can be told from these.
+    pub(crate) fn may_overlap(&self, other: &Self) -> bool {
+        let [begin, other_begin] = [self, other].map(Self::first);
+        let [end, other_end] = [self, other].map(|matrix| matrix.first() + matrix.values);
+        if self.buffer != other.buffer || end <= other_begin || other_end <= begin {
+            return false;
+        }
+        let stride = u64::from(self.stride());
+        // Where the other's rows start behind those of this one.
+        let behind = (other_begin % stride + stride - begin % stride) % stride;
+        let is_between =
+            u64::from(self.columns) <= behind && behind + u64::from(other.columns) <= stride;
+        self.stride() != other.stride() || !is_between
+    }
+
+    /// Whether it lies as the kernels take it that know nothing of places and strides: row behind row,
+    /// from a place on that the device allows.
+    pub(crate) fn is_plain(&self, device: &Device) -> bool {
+        let alignment = u64::from(device.limits().min_storage_buffer_offset_alignment);
+        self.stride() == self.columns && self.offset.is_multiple_of(alignment)
     }
 
     /// The same matrix bound from a place on that the device allows: for kernels that know by

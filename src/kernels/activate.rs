@@ -80,7 +80,7 @@ pub(super) mod tests {
     use ndarray::Array2;
 
     use super::*;
-    use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu, assert_close};
     use crate::reference;
 
     /// Values at which the functions bend, saturate, or change formulas; then a fine grid.
@@ -95,26 +95,35 @@ pub(super) mod tests {
         Array2::from_shape_vec([1, values.len()], values).expect("one row")
     }
 
-    fn check(gpu: &TestGpu, activation: Activation, inputs: &Array2<f64>) {
+    fn check(
+        gpu: &TestGpu,
+        activation: Activation,
+        inputs: &Array2<f64>,
+        arrangements: [Arrangement; 2],
+    ) {
         let kernel = Activate::new(&gpu.gpu.device, activation).unwrap();
-        let on_gpu = gpu.upload(inputs);
-        let outputs = gpu.zeros([on_gpu.rows(), on_gpu.columns()]);
+        let on_gpu = gpu.arrange(inputs, arrangements[0]);
+        let outputs = gpu.arranged([on_gpu.rows(), on_gpu.columns()], arrangements[1]);
         let buffers = Buffers { inputs: &on_gpu, outputs: &outputs };
         gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
 
         let expected = reference::activate(inputs, activation);
         // A few roundings of values around 1, and of the value itself.
-        assert_close(activation.name(), &gpu.read(&outputs), &expected, 2e-7, 3e-7);
+        let what = format!("{}, {arrangements:?}", activation.name());
+        assert_close(&what, &gpu.read_arranged(&what, &outputs), &expected, 2e-7, 3e-7);
     }
 
     #[test]
     fn matches_the_reference() {
+        use Arrangement::{Dense, Images, Strided};
         let mut gpu = TestGpu::new();
         for activation in Activation::ALL {
-            check(&gpu, activation, &telling_inputs());
+            check(&gpu, activation, &telling_inputs(), [Dense; 2]);
             for shape in SHAPES {
                 let inputs = gpu.random(shape);
-                check(&gpu, activation, &inputs);
+                for arrangements in [[Dense; 2], [Strided; 2], [Images; 2], [Dense, Strided]] {
+                    check(&gpu, activation, &inputs, arrangements);
+                }
             }
         }
     }
@@ -123,6 +132,6 @@ pub(super) mod tests {
     fn walks_more_elements_than_invocations() {
         let mut gpu = TestGpu::new();
         let inputs = gpu.random([1, WORKGROUP_SIZE * crate::gpu::MAX_WORKGROUPS + 7]);
-        check(&gpu, Activation::Relu, &inputs);
+        check(&gpu, Activation::Relu, &inputs, [Arrangement::Dense; 2]);
     }
 }

@@ -73,36 +73,44 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
-    use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu, assert_close};
     use crate::kernels::activate::tests::telling_inputs;
     use crate::reference;
 
-    fn check(gpu: &mut TestGpu, activation: Activation, inputs: &Array2<f64>) {
+    fn check(
+        gpu: &mut TestGpu,
+        activation: Activation,
+        inputs: &Array2<f64>,
+        arrangement: Arrangement,
+    ) {
         let kernel = ActivateBackward::new(&gpu.gpu.device, activation).unwrap();
-        let on_gpu = gpu.upload(inputs);
+        let on_gpu = gpu.arrange(inputs, arrangement);
         let shape = [on_gpu.rows(), on_gpu.columns()];
         let grad_outputs = gpu.random(shape);
-        let grad_inputs = gpu.zeros(shape);
+        let grad_inputs = gpu.arranged(shape, arrangement);
         let buffers = Buffers {
             inputs: &on_gpu,
-            grad_outputs: &gpu.upload(&grad_outputs),
+            grad_outputs: &gpu.arrange(&grad_outputs, arrangement),
             grad_inputs: &grad_inputs,
         };
         gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
 
         let expected = reference::activate_backward(inputs, &grad_outputs, activation);
         // A few roundings of slopes around 1.
-        assert_close(activation.name(), &gpu.read(&grad_inputs), &expected, 4e-7, 3e-7);
+        let what = format!("{}, {arrangement:?}", activation.name());
+        assert_close(&what, &gpu.read_arranged(&what, &grad_inputs), &expected, 4e-7, 3e-7);
     }
 
     #[test]
     fn matches_the_reference() {
         let mut gpu = TestGpu::new();
         for activation in Activation::ALL {
-            check(&mut gpu, activation, &telling_inputs());
+            check(&mut gpu, activation, &telling_inputs(), Arrangement::Dense);
             for shape in SHAPES {
                 let inputs = gpu.random(shape);
-                check(&mut gpu, activation, &inputs);
+                for arrangement in Arrangement::ALL {
+                    check(&mut gpu, activation, &inputs, arrangement);
+                }
             }
         }
     }
