@@ -88,6 +88,11 @@ impl Loss {
         }
     }
 
+    /// The loss of that [`name`](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|loss| loss.name() == name)
+    }
+
     /// Whether targets are class indices, rather than a value per output.
     pub const fn has_class_targets(self) -> bool {
         matches!(self, Self::SoftmaxCrossEntropy)
@@ -170,6 +175,18 @@ pub enum Method {
         /// (AdamW, arXiv 1711.05101), rather than through the gradient.
         decoupled: bool,
     },
+}
+
+impl Method {
+    /// Whether it remembers a velocity, or mean, of each gradient.
+    pub const fn has_velocity(self) -> bool {
+        matches!(self, Self::Momentum { .. } | Self::Adam { .. })
+    }
+
+    /// Whether it remembers the mean square of each gradient.
+    pub const fn has_mean_square(self) -> bool {
+        matches!(self, Self::RmsProp { .. } | Self::Adam { .. })
+    }
 }
 
 /// How the learning rate moves with the steps. Computed on the CPU, in f64.

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use wgpu::{
-    Buffer, BufferDescriptor, BufferUsages, BufferViewMut, CommandEncoder, MapMode, PollType,
-    SubmissionIndex,
+    Buffer, BufferDescriptor, BufferUsages, BufferViewMut, CommandEncoder, MapMode, SubmissionIndex,
 };
 
-use super::{Gpu, check_size, guarded};
+use super::{Gpu, check_size, guarded, wait};
 use crate::error::{Error, Result};
 
 /// A buffer that by turns the CPU writes and the GPU copies from.
@@ -45,9 +44,8 @@ impl Staging {
         write: impl FnOnce(&mut BufferViewMut),
     ) -> Result<()> {
         if !self.is_mapped.load(Ordering::Acquire) {
-            let submission_index = self.submission.take();
-            // That the device is lost, the next call finds for itself. In a browser this does nothing.
-            let _ = gpu.device.poll(PollType::Wait { submission_index, timeout: None });
+            let is_mapped = || self.is_mapped.load(Ordering::Acquire);
+            wait::wait(&gpu.device, self.submission.clone(), is_mapped)?;
         }
         if !self.is_mapped.load(Ordering::Acquire) {
             *self = Self::new(gpu, &self.label, self.buffer.size() / 4)?;
@@ -83,7 +81,10 @@ impl Staging {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::gpu::block_on_for;
     use crate::gpu::testing::TestGpu;
 
     /// What is written while the GPU may still copy from the buffer arrives behind it, in order.
@@ -106,5 +107,36 @@ mod tests {
         let reading = crate::gpu::read::<u32>(&gpu, target.buffer(), 0, 100_000);
         let found = crate::gpu::block_on(&gpu.device, reading).unwrap();
         assert!(found.iter().zip(0..).all(|(&value, place)| value == place / 1000));
+    }
+
+    /// Where a write has to wait for the GPU, it waits no longer than the future that it is in, and can
+    /// be tried again.
+    #[test]
+    fn waiting_for_the_gpu_can_have_an_end() {
+        const VALUES: u64 = 1 << 24;
+        let gpu = TestGpu::new().gpu;
+        let target = gpu.buffer("target", VALUES).unwrap();
+        let mut staging = Staging::new(&gpu, "staging", VALUES).unwrap();
+        let fill = |staging: &mut Staging, value: u8| {
+            let bytes = vec![value; 4 * VALUES as usize];
+            staging.write(&gpu, |view| view.copy_from_slice(&bytes))
+        };
+        let copy = |encoder: &mut CommandEncoder, buffer: &Buffer| {
+            for _ in 0..4 {
+                encoder.copy_buffer_to_buffer(buffer, 0, &target, 0, 4 * VALUES);
+            }
+        };
+        // A busy machine may keep the test from asking until the GPU is done: then it tries again.
+        let answer = (0..100).find_map(|_| {
+            fill(&mut staging, 1).unwrap();
+            staging.submit(&gpu, "copy", copy).unwrap();
+            let writing = async { staging.write(&gpu, |_| {}) };
+            block_on_for(&gpu.device, Duration::ZERO, writing).err()
+        });
+        assert!(matches!(answer, Some(Error::Timeout { .. })), "{answer:?}");
+        fill(&mut staging, 2).unwrap();
+        staging.submit(&gpu, "copy", copy).unwrap();
+        let reading = crate::gpu::read::<u32>(&gpu, &target, VALUES - 1, 1);
+        assert_eq!(crate::gpu::block_on(&gpu.device, reading).unwrap(), [0x0202_0202]);
     }
 }
