@@ -4,7 +4,7 @@
 //     grad_outputs = gradient of the batch's loss
 //
 // shared/row_loss.wgsl has the formulas. The outputs come from the output layer; the targets are values,
-// or one class index per row. The accuracy is 1 if the row's first largest output is the class's, or the
+// or one class index per row, then the weights of the classes if there are any. The accuracy is 1 if the row's first largest output is the class's, or the
 // share of its outputs on the target's side of one half, or 0 for mean squared error.
 //
 // Row-major: a row is a sample, a column is a feature; rows of the outputs and of their gradient start
@@ -18,7 +18,7 @@ struct Shape {
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> outputs: array<f32>;
-@group(0) @binding(2) var<storage, read> targets: array<u32>;  // class indices, or the bits of floats
+@group(0) @binding(2) var<storage, read> targets: array<u32>;  // class indices, and the bits of floats
 @group(0) @binding(3) var<storage, read_write> results: array<vec2<f32>>;
 @group(0) @binding(4) var<storage, read_write> grad_outputs: array<f32>;
 
@@ -46,6 +46,13 @@ fn target_at(row: u32, column: u32) -> u32 {
         return targets[row];
     }
     return targets[row * shape.columns + column];
+}
+
+fn class_weight(class_index: u32) -> f32 {
+    if HAS_CLASS_WEIGHTS {
+        return bitcast<f32>(targets[shape.rows + class_index]);
+    }
+    return 1.0;
 }
 
 fn put_gradient(row: u32, column: u32, gradient: f32) {

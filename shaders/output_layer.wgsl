@@ -29,7 +29,7 @@ struct Layer {
 @group(0) @binding(0) var<uniform> layer: Layer;
 @group(0) @binding(1) var<storage, read> inputs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> parameters: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> targets: array<u32>;  // class indices, or the bits of floats
+@group(0) @binding(3) var<storage, read> targets: array<u32>;  // as loss.wgsl has them
 @group(0) @binding(4) var<storage, read_write> grad_sums: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> gradients: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> step: array<u32>;
@@ -114,6 +114,13 @@ fn target_at(row: u32, column: u32) -> u32 {
         return targets[row];
     }
     return targets[row * layer.columns + column];
+}
+
+fn class_weight(class_index: u32) -> f32 {
+    if HAS_CLASS_WEIGHTS {
+        return bitcast<f32>(targets[layer.rows + class_index]);
+    }
+    return 1.0;
 }
 
 fn put_gradient(row: u32, column: u32, gradient: f32) {

@@ -12,16 +12,16 @@
 //                                      / (√(mean_square / (1 − SMOOTHINGᵗ)) + EPSILON)
 //
 // All parameters lie in one buffer, weights first; their gradients (backward pass) and the optimizer's
-// state lie in others of the same layout. Only weights decay. `clip_scale` comes from
+// state lie in others of the same layout. Weights decay, or all parameters. `clip_scale` comes from
 // gradient_norm.wgsl, and record_step.wgsl has counted this step already.
 //
 // Memory is what takes the time: values are read and written four at a time ("a quad"), each once. An
 // invocation owns quads a whole dispatch apart.
 
 struct Update {
-    quads: u32,         // parameters, in fours
-    weight_quads: u32,  // how many of them are weights
-    capacity: u32,      // of the rates, in steps
+    quads: u32,           // parameters, in fours
+    decaying_quads: u32,  // how many of them decay
+    capacity: u32,        // of the rates, in steps
 }
 
 // What the CPU worked out in f64 for each step t, counted from 1.
@@ -66,7 +66,7 @@ fn main(
     for (var i = invocation.x; i < update.quads; i += WORKGROUP_SIZE * workgroups.x) {
         var parameter = parameters[i];
         var gradient = scale * gradients[i];
-        if i < update.weight_quads {
+        if i < update.decaying_quads {
             gradient += WEIGHT_DECAY * parameter;
             parameter -= rate.decay * parameter;
         }

@@ -10,7 +10,8 @@ use crate::reference;
 /// How well outputs fit their targets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evaluation {
-    /// The mean over the rows and outputs. NaN if an output is: the training has diverged.
+    /// The mean over the rows and outputs: the plain loss, without label smoothing or class weights,
+    /// so that it compares with others'. NaN if an output is: the training has diverged.
     pub loss: f64,
     /// For softmax cross-entropy, the share of rows whose largest output (the first, of equals) is
     /// that of their class; for binary cross-entropy, the share of outputs on the same side of 0 as

@@ -33,6 +33,7 @@ pub mod normalize_gradients;
 pub(crate) mod output_layer;
 pub mod record_step;
 pub mod update;
+pub mod weigh_classes;
 
 use crate::error::{Error, Result};
 pub use crate::gpu::{Dispatch, Matrix};

@@ -1,8 +1,11 @@
 //! The choices that an app makes, as plain data: what the network computes, and how it learns.
 
+mod optimizer;
+
 use std::fmt::Display;
 
 use crate::error::{Error, Result};
+pub use optimizer::{Method, Optimizer, Schedule};
 
 /// The function after each hidden layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -60,6 +63,9 @@ impl Activation {
 }
 
 /// What training makes small. Every loss is a mean, over the batch and over the outputs.
+///
+/// [`TrainerOptions`] may smooth the targets of softmax cross-entropy and weigh its classes.
+/// [`evaluate`](crate::evaluate) always takes the plain loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Loss {
@@ -135,190 +141,6 @@ impl NetworkOptions {
     }
 }
 
-/// How a step moves the parameters, once their gradients are known.
-///
-/// In the formulas `g` is the gradient (clipped, and with `weight_decay · p` added to it where the
-/// decay is not decoupled), `p` the parameter, `t` the step counted from 1, and `rate` the
-/// learning rate of that step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Method {
-    /// `p −= rate · g`.
-    GradientDescent,
-    /// `v = momentum · v + g`, then `p −= rate · v`; with `nesterov`, `p −= rate · (g + momentum · v)`.
-    ///
-    /// PyTorch's form. The lecture's averaged form, `v = β·v + (1 − β)·g`, takes the same path with
-    /// a learning rate that is 1 / (1 − β) times as large.
-    Momentum {
-        /// How much of the velocity is kept; 0.9 is usual.
-        momentum: f64,
-        /// Whether to look ahead along the velocity (Nesterov).
-        nesterov: bool,
-    },
-    /// `s = smoothing · s + (1 − smoothing) · g²`, then `p −= rate · g / (√s + epsilon)`.
-    RmsProp {
-        /// How much of the mean square is kept; PyTorch's default is 0.99.
-        smoothing: f64,
-        /// Outside the root; 1e-8.
-        epsilon: f64,
-    },
-    /// `m = β₁·m + (1 − β₁)·g`, `v = β₂·v + (1 − β₂)·g²`, then
-    /// `p −= rate / (1 − β₁ᵗ) · m / (√(v / (1 − β₂ᵗ)) + epsilon)` (Kingma and Ba, arXiv 1412.6980).
-    Adam {
-        /// How much of the mean is kept; 0.9.
-        beta1: f64,
-        /// How much of the mean square is kept; 0.999.
-        beta2: f64,
-        /// Outside the root; 1e-8.
-        epsilon: f64,
-        /// Whether weight decay acts on the parameters directly, `p −= rate · weight_decay · p`
-        /// (AdamW, arXiv 1711.05101), rather than through the gradient.
-        decoupled: bool,
-    },
-}
-
-impl Method {
-    /// Whether it remembers a velocity, or mean, of each gradient.
-    pub const fn has_velocity(self) -> bool {
-        matches!(self, Self::Momentum { .. } | Self::Adam { .. })
-    }
-
-    /// Whether it remembers the mean square of each gradient.
-    pub const fn has_mean_square(self) -> bool {
-        matches!(self, Self::RmsProp { .. } | Self::Adam { .. })
-    }
-}
-
-/// How the learning rate moves with the steps. Computed on the CPU, in f64.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub enum Schedule {
-    /// The same for all steps.
-    #[default]
-    Constant,
-    /// Multiplied by `factor` after every `every` steps.
-    Step {
-        /// Steps between two changes; at least 1.
-        every: u64,
-        /// What the rate is multiplied by.
-        factor: f64,
-    },
-    /// Half a cosine from the learning rate down to `last · learning rate`, over `steps` steps;
-    /// then it stays there.
-    Cosine {
-        /// Steps until the end; at least 1.
-        steps: u64,
-        /// The share of the learning rate that is left at the end.
-        last: f64,
-    },
-}
-
-/// The method, its learning rate, and the decay of the weights.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Optimizer {
-    /// How a step moves the parameters.
-    pub method: Method,
-    /// The learning rate, before the schedule.
-    pub learning_rate: f64,
-    /// How the learning rate moves with the steps.
-    pub schedule: Schedule,
-    /// Pulls the weights (never gamma, beta or biases) towards 0. Default: 0.
-    pub weight_decay: f64,
-}
-
-impl Default for Optimizer {
-    fn default() -> Self {
-        Self::adam(1e-3)
-    }
-}
-
-impl Optimizer {
-    /// A method with a constant learning rate and no weight decay.
-    pub const fn new(method: Method, learning_rate: f64) -> Self {
-        Self { method, learning_rate, schedule: Schedule::Constant, weight_decay: 0.0 }
-    }
-
-    /// Plain gradient descent.
-    pub const fn gradient_descent(learning_rate: f64) -> Self {
-        Self::new(Method::GradientDescent, learning_rate)
-    }
-
-    /// Gradient descent with momentum; 0.9 is usual.
-    pub const fn momentum(learning_rate: f64, momentum: f64) -> Self {
-        Self::new(Method::Momentum { momentum, nesterov: false }, learning_rate)
-    }
-
-    /// Gradient descent with Nesterov's momentum.
-    pub const fn nesterov(learning_rate: f64, momentum: f64) -> Self {
-        Self::new(Method::Momentum { momentum, nesterov: true }, learning_rate)
-    }
-
-    /// `RMSprop` with smoothing 0.99 and epsilon 1e-8.
-    pub const fn rmsprop(learning_rate: f64) -> Self {
-        Self::new(Method::RmsProp { smoothing: 0.99, epsilon: 1e-8 }, learning_rate)
-    }
-
-    /// Adam with betas 0.9 and 0.999, and epsilon 1e-8.
-    pub const fn adam(learning_rate: f64) -> Self {
-        let method = Method::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: false };
-        Self::new(method, learning_rate)
-    }
-
-    /// `AdamW`: Adam with decoupled weight decay.
-    pub const fn adamw(learning_rate: f64, weight_decay: f64) -> Self {
-        let method = Method::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: true };
-        Self { weight_decay, ..Self::new(method, learning_rate) }
-    }
-
-    /// The learning rate of a step, counted from 1.
-    pub fn learning_rate_at(&self, step: u64) -> f64 {
-        let done = step.saturating_sub(1);
-        self.learning_rate
-            * match self.schedule {
-                Schedule::Constant => 1.0,
-                Schedule::Step { every, factor } => factor.powf((done / every.max(1)) as f64),
-                Schedule::Cosine { steps, last } => {
-                    let progress = (done as f64 / steps.max(1) as f64).min(1.0);
-                    last + (1.0 - last) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
-                }
-            }
-    }
-
-    pub(crate) fn check(&self) -> Result<()> {
-        let share = |value: f64| (0.0..1.0).contains(&value);
-        let from_zero = |value: f64| value >= 0.0;
-        let positive = |value: f64| value > 0.0;
-        check("learning_rate", self.learning_rate, "finite and above 0", positive)?;
-        check("weight_decay", self.weight_decay, "finite and at least 0", from_zero)?;
-        match self.method {
-            Method::GradientDescent => {}
-            Method::Momentum { momentum, .. } => {
-                check("momentum", momentum, "at least 0 and below 1", share)?;
-            }
-            Method::RmsProp { smoothing, epsilon } => {
-                check("smoothing", smoothing, "at least 0 and below 1", share)?;
-                check("the optimizer's epsilon", epsilon, "finite and above 0", positive)?;
-            }
-            Method::Adam { beta1, beta2, epsilon, .. } => {
-                check("beta1", beta1, "at least 0 and below 1", share)?;
-                check("beta2", beta2, "at least 0 and below 1", share)?;
-                check("the optimizer's epsilon", epsilon, "finite and above 0", positive)?;
-            }
-        }
-        match self.schedule {
-            Schedule::Constant => Ok(()),
-            Schedule::Step { every, factor } => {
-                check("the schedule's every", every as f64, "at least 1", positive)?;
-                check("the schedule's factor", factor, "finite and above 0", positive)
-            }
-            Schedule::Cosine { steps, last } => {
-                check("the schedule's steps", steps as f64, "at least 1", positive)?;
-                check("the schedule's last", last, "finite and at least 0", from_zero)
-            }
-        }
-    }
-}
-
 /// What becomes of the rows that do not fill a batch at the end of an epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Remainder {
@@ -337,6 +159,20 @@ pub struct TrainerOptions {
     pub batch_size: u32,
     /// What training makes small. Default: [`Loss::SoftmaxCrossEntropy`].
     pub loss: Loss,
+    /// How much of softmax cross-entropy's targets is spread evenly over the classes: a row of class y
+    /// is compared with `(1 − label_smoothing) · [c = y] + label_smoothing / classes`. At least 0 and
+    /// below 1, and 0 with other losses. Default: 0.
+    pub label_smoothing: f32,
+    /// How much each class counts in softmax cross-entropy, so that rare ones are not lost: a weight
+    /// per output, finite and at least 0, and not 0 for all. Default: none; every row counts the same.
+    ///
+    /// PyTorch's convention: a row's loss is multiplied by the weight of its class, and the batch's
+    /// loss is the sum over the rows, divided by the sum of their weights. What label smoothing gives
+    /// to each class is multiplied by that class's own weight. Only the ratios of the weights matter.
+    ///
+    /// A batch whose rows all weigh 0 has loss 0 and gradient 0. Accuracies count rows, whatever these
+    /// weigh.
+    pub class_weights: Option<Vec<f32>>,
     /// How a step moves the parameters. Default: Adam with learning rate 0.001.
     pub optimizer: Optimizer,
     /// The largest Euclidean norm that all gradients together may have; a longer gradient is scaled
@@ -353,6 +189,8 @@ impl Default for TrainerOptions {
         Self {
             batch_size: 64,
             loss: Loss::default(),
+            label_smoothing: 0.0,
+            class_weights: None,
             optimizer: Optimizer::default(),
             clip_norm: None,
             remainder: Remainder::default(),
@@ -362,12 +200,48 @@ impl Default for TrainerOptions {
 }
 
 impl TrainerOptions {
-    pub(crate) fn check(&self) -> Result<()> {
+    /// For a network of so many outputs.
+    pub(crate) fn check(&self, outputs: u32) -> Result<()> {
         check("batch_size", self.batch_size, "at least 1", |value| value >= 1.0)?;
+        let share = |value: f64| (0.0..1.0).contains(&value);
+        check("label_smoothing", self.label_smoothing, "at least 0 and below 1", share)?;
+        if self.loss != Loss::SoftmaxCrossEntropy && self.label_smoothing != 0.0 {
+            let value = format!("{} with {}", self.label_smoothing, self.loss.name());
+            let expected = "0 with other losses than softmax-cross-entropy";
+            return Err(Error::Option { option: "label_smoothing", value, expected });
+        }
+        self.check_class_weights(outputs)?;
         if let Some(norm) = self.clip_norm {
             check("clip_norm", norm, "finite and above 0", |value| value > 0.0)?;
         }
         self.optimizer.check()
+    }
+
+    fn check_class_weights(&self, outputs: u32) -> Result<()> {
+        let Some(weights) = &self.class_weights else {
+            return Ok(());
+        };
+        let option = "class_weights";
+        if self.loss != Loss::SoftmaxCrossEntropy {
+            let value = format!("of {} values with {}", weights.len(), self.loss.name());
+            let expected = "none with other losses than softmax-cross-entropy";
+            return Err(Error::Option { option, value, expected });
+        }
+        let [found, needed] = [weights.len() as u64, outputs.into()];
+        if found != needed {
+            let why = format!("one for each of {outputs} outputs");
+            return Err(Error::Length { what: option, found, needed, why });
+        }
+        let is_weight = |weight: f32| weight.is_finite() && weight >= 0.0;
+        if let Some(class) = weights.iter().position(|&weight| !is_weight(weight)) {
+            let value = format!("{} for class {class}", weights[class]);
+            return Err(Error::Option { option, value, expected: "finite and at least 0" });
+        }
+        if weights.iter().all(|&weight| weight == 0.0) {
+            let value = format!("0 for each of {found} classes");
+            return Err(Error::Option { option, value, expected: "above 0 for at least one" });
+        }
+        Ok(())
     }
 }
 

@@ -29,6 +29,7 @@ mod output_layer;
 mod record_step;
 mod trainer;
 mod update;
+mod weigh_classes;
 
 pub use activate::activate;
 pub use activate_backward::activate_backward;
@@ -41,7 +42,9 @@ pub use gather_rows::gather_rows;
 pub use gradient_norm::{clip_scale, gradient_norm};
 pub use layer_backward::layer_backward;
 pub use layer_forward::layer_forward;
-pub use loss::{binary_cross_entropy, loss, mean_squared_error, softmax_cross_entropy};
+pub use loss::{
+    binary_cross_entropy, loss, mean_squared_error, smoothed_cross_entropy, softmax_cross_entropy,
+};
 pub use matmul::matmul;
 pub use network::{Gradients, Layer, LayerGradients, LayerPass, Network, Pass};
 pub use network_forward::network_forward;
@@ -52,6 +55,7 @@ pub use output_layer::output_layer;
 pub use record_step::record_step;
 pub use trainer::Trainer;
 pub use update::{adam, gradient_descent, momentum, rmsprop};
+pub use weigh_classes::weigh_classes;
 
 /// What a loss makes of a batch.
 #[derive(Clone, Debug, PartialEq)]

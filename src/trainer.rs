@@ -80,11 +80,12 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] if an option makes no sense, [`Error::BatchTooSmall`] if batches of one row
+    /// [`Error::Option`] if an option makes no sense, [`Error::Length`] if there is not one class weight
+    /// per output, [`Error::BatchTooSmall`] if batches of one row
     /// would have to be normalized, [`Error::TooLarge`] if a matrix of the batch is too large for the
     /// device (see [`required_limits`](crate::required_limits)), and what wgpu reports.
     pub fn new(network: Network, options: TrainerOptions) -> Result<Self> {
-        options.check()?;
+        options.check(network.outputs())?;
         check_rows(&network, options.batch_size)?;
         let device = &network.gpu().device;
         let kernels = StepKernels::new(&network, &options)?;

@@ -4,7 +4,7 @@
 mod app;
 
 use app::{App, assert_refused};
-use ztilde::{Method, Network, NetworkOptions, Optimizer, Schedule, Trainer, TrainerOptions};
+use ztilde::{Loss, Method, Network, NetworkOptions, Optimizer, Schedule, Trainer, TrainerOptions};
 
 const SIZES: [u32; 3] = [4, 6, 3];
 const NONE: [f64; 3] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
@@ -59,8 +59,9 @@ fn trainer_options_that_make_no_sense_are_refused() {
     }
     let schedule = Schedule::Step { every: 0, factor: 0.5 };
     optimizer(Optimizer { schedule, ..good }, "the schedule's every", 0.0);
-    let schedule = Schedule::Cosine { steps: 0, last: 0.5 };
-    optimizer(Optimizer { schedule, ..good }, "the schedule's steps", 0.0);
+    for schedule in [Schedule::Cosine { steps: 0, last: 0.5 }, Schedule::OneCycle { steps: 0 }] {
+        optimizer(Optimizer { schedule, ..good }, "the schedule's steps", 0.0);
+    }
 
     let method = |method, name: &str, value| optimizer(Optimizer::new(method, 0.1), name, value);
     let adam = |beta1, beta2, epsilon| Method::Adam { beta1, beta2, epsilon, decoupled: true };
@@ -76,6 +77,40 @@ fn trainer_options_that_make_no_sense_are_refused() {
         let name = "the optimizer's epsilon";
         method(Method::RmsProp { smoothing: 0.9, epsilon: value }, name, value);
         method(adam(0.9, 0.999, value), name, value);
+    }
+    app.assert_silent();
+}
+
+#[test]
+fn options_of_cross_entropy_that_make_no_sense_are_refused() {
+    let app = App::get();
+    let refused = |options: TrainerOptions, parts: &[&str]| {
+        let network = NetworkOptions::default();
+        let network = Network::new(&app.device, &app.queue, &SIZES, network).unwrap();
+        assert_refused(Trainer::new(network, options), parts);
+    };
+    for value in NONE.map(|value| value as f32).into_iter().chain([-0.1, 1.0, 1.5]) {
+        let options = TrainerOptions { label_smoothing: value, ..Default::default() };
+        refused(options, &[&format!("label_smoothing is {value}, but must be at least 0")]);
+    }
+    let weights = |weights: &[f32], parts: &[&str]| {
+        let class_weights = Some(weights.to_vec());
+        refused(TrainerOptions { class_weights, ..Default::default() }, parts);
+    };
+    for value in NONE.map(|value| value as f32).into_iter().chain([-0.1]) {
+        let message = format!("class_weights is {value} for class 1, but must be finite and at");
+        weights(&[1.0, value, 0.0], &[&message]);
+    }
+    weights(&[0.0; 3], &["class_weights is 0 for each of 3 classes, but must be above 0"]);
+    weights(&[1.0; 4], &["class_weights holds 4 values, but 3 are needed"]);
+    weights(&[], &["class_weights holds 0 values, but 3 are needed"]);
+    for loss in [Loss::MeanSquaredError, Loss::BinaryCrossEntropy] {
+        let name = loss.name();
+        let options = TrainerOptions { loss, label_smoothing: 0.125, ..Default::default() };
+        refused(options, &[&format!("label_smoothing is 0.125 with {name}, but must be 0 with")]);
+        let class_weights = Some(vec![1.0; 3]);
+        let options = TrainerOptions { loss, class_weights, ..Default::default() };
+        refused(options, &[&format!("class_weights is of 3 values with {name}, but must be none")]);
     }
     app.assert_silent();
 }

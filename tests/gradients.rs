@@ -81,18 +81,31 @@ fn every_gradient_is_how_the_loss_changes() {
     for activation in Activation::ALL {
         for loss in Loss::ALL {
             for batch_norm in [false, true] {
-                check_network(activation, loss, batch_norm);
+                let options = TrainerOptions { loss, ..TrainerOptions::default() };
+                check_network(activation, &options, batch_norm);
             }
         }
     }
 }
 
-fn check_network(activation: Activation, loss: Loss, batch_norm: bool) {
-    let what = format!("{}, {}, batch norm {batch_norm}", activation.name(), loss.name());
-    let options = TrainerOptions { loss, ..TrainerOptions::default() };
+/// The rows of the second class weigh more, or alone.
+#[test]
+fn every_gradient_of_smoothed_labels_and_weighed_classes_is_how_the_loss_changes() {
+    for label_smoothing in [0.0, 0.3] {
+        for class_weights in [None, Some(vec![0.5, 3.0]), Some(vec![0.0, 1.0])] {
+            let options =
+                TrainerOptions { label_smoothing, class_weights, ..TrainerOptions::default() };
+            check_network(Activation::Tanh, &options, true);
+        }
+    }
+}
+
+fn check_network(activation: Activation, options: &TrainerOptions, batch_norm: bool) {
+    let loss = options.loss;
+    let what = format!("{}, {options:?}, batch norm {batch_norm}", activation.name());
     let targets = targets(loss);
     let loss_of = |network: &Network, inputs: &Array2<f64>| {
-        Trainer::new(network.clone(), &options).gradients(inputs, &targets).0
+        Trainer::new(network.clone(), options).gradients(inputs, &targets).0
     };
     let inputs = matrix(ROWS, LAYER_SIZES[0], 41);
     let network = network(activation, batch_norm);
@@ -100,7 +113,7 @@ fn check_network(activation: Activation, loss: Loss, batch_norm: bool) {
         let nearest = seen.ztilde.iter().fold(f64::INFINITY, |nearest, x| nearest.min(x.abs()));
         assert!(nearest > FROM_KINK, "{what}: {nearest} is too near to a kink; take other numbers");
     }
-    let (_loss, gradients) = Trainer::new(network.clone(), &options).gradients(&inputs, &targets);
+    let (_loss, gradients) = Trainer::new(network.clone(), options).gradients(&inputs, &targets);
 
     for (index, &gradient) in gradients.learned().iter().enumerate() {
         let [up, down] = [STEP, -STEP].map(|step| {

@@ -66,11 +66,26 @@ fn large_batches_follow_the_reference() {
             remainder: Remainder::Keep,
             seed: 4,
             clip_norm: Some(1.0),
+            ..Default::default()
         };
         let network =
             NetworkOptions { activation: Activation::Tanh, batch_norm, ..Default::default() };
         compare(&network, &options, 2 * BATCH_SIZE + LAST_BATCH, &[7, 34, 9, 3]);
     }
+}
+
+#[test]
+fn large_batches_of_weighed_classes_follow_the_reference() {
+    let options = TrainerOptions {
+        batch_size: BATCH_SIZE,
+        label_smoothing: 0.125,
+        class_weights: Some(vec![0.25, 3.0, 1.0]),
+        optimizer: Optimizer::momentum(0.1, 0.9),
+        remainder: Remainder::Keep,
+        ..Default::default()
+    };
+    let network = NetworkOptions { activation: Activation::Tanh, ..Default::default() };
+    compare(&network, &options, BATCH_SIZE + LAST_BATCH, &[7, 34, 9, 3]);
 }
 
 /// More rows than a software adapter walks in one loop: it would stop, and say nothing.

@@ -106,7 +106,14 @@ fn training_goes_on_after_the_device_was_destroyed() {
             })
         });
         let mut encoder = device.create_command_encoder(&Default::default());
+        let network = Network::new(&device, &queue, &[3, 4, 2], NetworkOptions::default());
+        let [idle, network] = [network, Network::new(&device, &queue, &[3, 2], Default::default())]
+            .map(Result::unwrap);
         device.destroy();
+        // Something to compile anew, and something that is compiled.
+        let clipped = TrainerOptions { clip_norm: Some(1.0), ..options(7) };
+        assert_lost(Trainer::new(idle, clipped), "clipping trainer");
+        assert_lost(Trainer::new(network, options(BATCH_SIZE)), "trainer");
         let inputs = [0.0; (FEATURES * BATCH_SIZE) as usize];
         assert_lost(trainer.step(&inputs, vec![0; BATCH_SIZE as usize]), "step");
         assert_lost(block_on(&device, trainer.epoch(&mut data)), "epoch");

@@ -85,6 +85,26 @@ fn what_is_held_is_what_was_planned() {
     }
 }
 
+/// Those of the app and those of a batch: 32 KiB here, more than what is held besides any plan.
+#[test]
+fn class_weights_are_planned() {
+    let (device, queue) = device(false);
+    settle(&device, &queue);
+    let Some(before) = allocated(&device) else {
+        return;
+    };
+    let sizes = [2, 4096];
+    let class_weights = Some(vec![1.0; 4096]);
+    let options = TrainerOptions { batch_size: 9, class_weights, ..Default::default() };
+    let network_options = NetworkOptions::default();
+    let planned = Trainer::planned_bytes(&device, &sizes, &network_options, &options);
+    let network = Network::new(&device, &queue, &sizes, network_options).unwrap();
+    let trainer = Trainer::new(network, options).unwrap();
+    settle(&device, &queue);
+    assert_planned(allocated(&device).unwrap() - before, planned, "class weights");
+    drop(trainer);
+}
+
 /// Of many rows inference holds no more than of a slice.
 #[test]
 fn planned_inference_is_bounded() {

@@ -4,13 +4,16 @@
 //! PyTorch is not needed to run these tests. The program in the next comment made their numbers;
 //! all that goes in comes from a formula, in multiples of a power of two that f32 holds exactly.
 
+mod pytorch_numbers;
+
 use std::borrow::Cow;
 
 use ndarray::{Array1, Array2, arr1, arr2};
+use pytorch_numbers::{assert_close, matrix, numbers, parameters};
 use ztilde::{
     data::Targets,
     options::{Activation, Loss, Method, NetworkOptions, Optimizer, Schedule, TrainerOptions},
-    parameters::{BatchNorm, Layer, Parameters},
+    parameters::Parameters,
     reference::{
         self, LossGradient, Network, Statistics, Trainer, batch_statistics, normalize,
         normalize_backward, normalize_gradients,
@@ -201,39 +204,6 @@ const TRAINING: [[f64; 6]; 36] = [
     [4.1968252334153, 0.475, -0.8058619146343, 0.3947507934726, 4.9947068457187, -2.208299372677],
 ];
 
-/// The numbers are rounded to 13 digits behind the point, and that is all that is seen of a
-/// difference: 5e-14. The rest is room for another machine's exponentials, and for the rounding of
-/// five steps that is divided by a small deviation.
-const TOLERANCE: f64 = 1e-12;
-
-#[track_caller]
-fn assert_close<'a>(
-    what: &str,
-    found: impl IntoIterator<Item = &'a f64>,
-    expected: impl IntoIterator<Item = &'a f64>,
-) {
-    let found: Vec<f64> = found.into_iter().copied().collect();
-    let expected: Vec<f64> = expected.into_iter().copied().collect();
-    assert_eq!(found.len(), expected.len(), "{what}");
-    for (index, (found, expected)) in found.into_iter().zip(expected).enumerate() {
-        let difference = (found - expected).abs();
-        assert!(
-            difference <= TOLERANCE * (1.0 + expected.abs()),
-            "{what}, value {index}: {found}, but PyTorch has {expected}: {difference:e} off"
-        );
-    }
-}
-
-/// The program's formula.
-fn numbers(seed: usize, count: usize) -> Array1<f64> {
-    let number = |i: usize| ((7 * i * i + 13 * i + 29 * seed) % 61) as f64 - 30.0;
-    (0..count).map(|index| number(index) / 32.0).collect()
-}
-
-fn matrix(seed: usize, rows: usize, columns: usize) -> Array2<f64> {
-    numbers(seed, rows * columns).into_shape_with_order((rows, columns)).unwrap()
-}
-
 #[test]
 fn activations_and_their_derivatives() {
     let x = arr2(&[X]);
@@ -309,29 +279,6 @@ fn batch_normalization() {
         [118.6500942409942, 1.3502340348768],
     ]);
     assert_close("inference", &outputs, &expected);
-}
-
-/// The program's network: 4-5-3-2.
-fn parameters(activation: Activation, batch_norm: bool) -> Parameters {
-    let options = NetworkOptions::default();
-    let single = |values: Array1<f64>| values.mapv(|value| value as f32);
-    let layer = |(index, [inputs, outputs]): (usize, [usize; 2])| {
-        let weights = matrix(index, outputs, inputs).mapv(|value| value as f32);
-        let biases = single(numbers(20 + index, outputs));
-        if !batch_norm || index == 2 {
-            return Layer::Linear { weights, biases };
-        }
-        let batch_norm = BatchNorm {
-            gamma: single(numbers(10 + index, outputs) / 2.0 + 1.0),
-            beta: biases,
-            running_mean: Array1::zeros(outputs),
-            running_var: Array1::ones(outputs),
-            batches: 0,
-        };
-        Layer::Normalized { weights, batch_norm }
-    };
-    let layers = [[4, 5], [5, 3], [3, 2]].into_iter().enumerate().map(layer).collect();
-    Parameters { activation, epsilon: options.epsilon, momentum: options.momentum, layers }
 }
 
 /// The program's optimizers, each with its decay, and one of the schedules.

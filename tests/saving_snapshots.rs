@@ -22,6 +22,8 @@ fn snapshot(optimizer: Optimizer, batch_norm: bool, has_data: bool) -> Snapshot 
         batch_size: 4,
         loss: if batch_norm { Loss::SoftmaxCrossEntropy } else { Loss::BinaryCrossEntropy },
         optimizer: Optimizer { learning_rate: 0.1 / 3.0, ..optimizer },
+        label_smoothing: if batch_norm { 0.1 } else { 0.0 },
+        class_weights: batch_norm.then(|| vec![1.0 / 3.0, 1e-30]),
         clip_norm: batch_norm.then_some(1.0 / 7.0),
         remainder: if batch_norm { Remainder::Keep } else { Remainder::Drop },
         seed: u64::MAX,
@@ -50,7 +52,12 @@ fn optimizers() -> [Optimizer; 6] {
         Optimizer { schedule: constant, ..Optimizer::gradient_descent(0.1) },
         Optimizer { schedule: stepping, ..Optimizer::momentum(0.1, 0.9) },
         Optimizer { schedule: falling, ..Optimizer::nesterov(0.1, 1.0 / 3.0) },
-        Optimizer::rmsprop(0.1),
+        Optimizer {
+            schedule: Schedule::OneCycle { steps: 30 },
+            warm_up: 7,
+            decays_all: true,
+            ..Optimizer::rmsprop(0.1)
+        },
         Optimizer::adam(0.1),
         Optimizer::adamw(0.1, 1e-300 + 0.1 / 3.0),
     ]
@@ -245,6 +252,11 @@ fn metadata_that_makes_no_sense_is_refused() {
         (" place.position=1 ", " place.position=6 ", ["place.position is 6", "4 mini-batches"]),
         (" place.rows=14 ", " place.rows=x ", ["place.rows", "\"x\""]),
         (" trainer.batch_size=4 ", " trainer.batch_size=0 ", ["batch_size is 0", "at least 1"]),
+        (
+            " trainer.class_weights=3.3333334e-1,1e-30 ",
+            " trainer.class_weights=1,2,3 ",
+            ["class_weights holds 3", "2 are needed"],
+        ),
         (" trainer.loss=softmax", " trainer.loss=hardmax", ["trainer.loss", "hardmax"]),
         (" trainer.remainder=keep ", " trainer.remainder=k ", ["trainer.remainder", "\"k\""]),
         (" optimizer.beta1=9e-1 ", " optimizer.beta1=1 ", ["beta1 is 1", "below 1"]),

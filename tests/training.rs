@@ -235,22 +235,112 @@ fn every_shape_follows_the_reference() {
     }
 }
 
+/// In one workgroup, row by row, and behind an output layer of its own.
+#[test]
+fn smoothed_labels_and_weighed_classes_follow_the_reference() {
+    let shapes: [(&[u32], u32); 4] =
+        [(&ODD_SIZES, ROWS), (&[3, 10, 5], 259), (&[6, 33, 35], ROWS), (&[4, 8, 1], ROWS)];
+    for (sizes, batch_size) in shapes {
+        for (label_smoothing, is_weighed) in [(0.125, false), (0.0, true), (0.3, true)] {
+            let outputs = sizes[sizes.len() - 1];
+            // Their sum over a batch is more than a float holds; and 0 for some.
+            let weight = |class: u32| if class % 4 == 3 { 0.0 } else { 9e36 * (class + 1) as f32 };
+            let options = TrainerOptions {
+                batch_size,
+                label_smoothing,
+                class_weights: is_weighed.then(|| (0..outputs).map(weight).collect()),
+                optimizer: Optimizer::momentum(0.05, 0.9),
+                clip_norm: Some(0.5),
+                ..Default::default()
+            };
+            let network = NetworkOptions { activation: Activation::Tanh, ..Default::default() };
+            compare(sizes, network, &options);
+        }
+    }
+}
+
+#[test]
+fn warm_up_and_the_decay_of_all_parameters_follow_the_reference() {
+    for batch_norm in [true, false] {
+        for decoupled in [true, false] {
+            let method = Method::Adam { beta1: 0.9, beta2: 0.999, epsilon: EPSILON, decoupled };
+            let optimizer = Optimizer {
+                weight_decay: 0.1,
+                decays_all: true,
+                warm_up: 3,
+                schedule: Schedule::OneCycle { steps: 9 },
+                ..Optimizer::new(method, 0.02)
+            };
+            let options = TrainerOptions { batch_size: ROWS, optimizer, ..Default::default() };
+            let activation = Activation::Tanh;
+            let network = NetworkOptions { activation, batch_norm, ..Default::default() };
+            compare(&ODD_SIZES, network, &options);
+        }
+    }
+}
+
+/// Nothing is NaN, and nothing moves.
+#[test]
+fn a_batch_whose_classes_weigh_nothing_teaches_nothing() {
+    let shapes: [(&[u32], u32); 3] = [(&ODD_SIZES, 8), (&[3, 10, 5], 259), (&[6, 33, 35], 8)];
+    for (sizes, batch_size) in shapes {
+        for label_smoothing in [0.0, 0.25] {
+            let (device, queue) = test_device::device();
+            let options = NetworkOptions { batch_norm: false, ..Default::default() };
+            let network = Network::new(&device, &queue, sizes, options).unwrap();
+            let mut class_weights = vec![1.0; sizes[sizes.len() - 1] as usize];
+            class_weights[1] = 0.0;
+            let options = TrainerOptions {
+                batch_size,
+                label_smoothing,
+                class_weights: Some(class_weights),
+                optimizer: Optimizer::gradient_descent(0.5),
+                ..Default::default()
+            };
+            let mut trainer = Trainer::new(network, options).unwrap();
+            let parameters = |trainer: &Trainer| {
+                numbers(&block_on(&device, trainer.network().parameters()).unwrap())
+            };
+            let before = parameters(&trainer);
+            let inputs = batches(sizes, batch_size, Loss::default(), 1).remove(0).inputs;
+            let mut step = |class| {
+                let classes = vec![class; batch_size as usize];
+                trainer.step(inputs.as_slice().unwrap(), classes).unwrap();
+                let metrics = block_on(&device, trainer.metrics(1)).unwrap()[0];
+                (metrics.loss, parameters(&trainer))
+            };
+            assert_eq!(step(1), (0.0, before.clone()), "{sizes:?}, {label_smoothing}");
+            let (loss, after) = step(0);
+            assert!(loss > 0.1 && after != before, "{sizes:?}, {label_smoothing}: {loss}");
+        }
+    }
+}
+
 /// An epoch on the GPU's copy of a data set is the same as its batches, one by one, from the CPU.
 #[test]
 fn an_epoch_is_its_batches() {
     for sizes in [SIZES, ODD_SIZES] {
         for loss in Loss::ALL {
             for remainder in [Remainder::Drop, Remainder::Keep] {
-                compare_epochs(&sizes, loss, remainder);
+                let options = TrainerOptions { loss, remainder, ..Default::default() };
+                compare_epochs(&sizes, options);
             }
         }
+        let class_weights = (1..=sizes[3]).map(|class| class as f32).collect();
+        let options = TrainerOptions {
+            class_weights: Some(class_weights),
+            remainder: Remainder::Keep,
+            ..Default::default()
+        };
+        compare_epochs(&sizes, options);
     }
 }
 
 #[track_caller]
-fn compare_epochs(sizes: &[u32], loss: Loss, remainder: Remainder) {
+fn compare_epochs(sizes: &[u32], options: TrainerOptions) {
     let (device, queue) = test_device::device();
-    let options = TrainerOptions { batch_size: 8, loss, remainder, seed: 9, ..Default::default() };
+    let options = TrainerOptions { batch_size: 8, seed: 9, ..options };
+    let TrainerOptions { loss, remainder, .. } = options;
     let parameters = Parameters::initialize(sizes, &NetworkOptions::default()).unwrap();
     let Batch { inputs, targets } = batches(sizes, ROWS, loss, 1).remove(0);
     let dataset = Dataset::new(inputs, targets).unwrap();

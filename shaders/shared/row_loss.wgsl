@@ -1,8 +1,12 @@
 // The loss and accuracy of a row of outputs, and the gradient, which may take the outputs' place.
-// Needs exponential.wgsl; the kernel says with output_at, target_at and put_gradient where these are.
+// Needs exponential.wgsl; the kernel says with output_at, target_at, class_weight and put_gradient where
+// these are.
 //
-//     softmax cross-entropy   loss     = log Σ_c exp(o[c]) − o[class]
-//                             gradient = (softmax(o) − (1 at the class, else 0)) / rows
+//     softmax cross-entropy   loss     = Σ_c t[c] · (log Σ_k exp(o[k]) − o[c])
+//                             gradient = (softmax(o)[c] · Σ_k t[k] − t[c]) / rows
+//                             with t[c] = w[c] · ((1 at the class, else 0) · (1 − S) + S / columns),
+//                             S = LABEL_SMOOTHING, and the weights w of the classes in this batch
+//                             (weigh_classes.wgsl), or 1
 //     mean squared error      loss     = average over c of (o[c] − t[c])²
 //                             gradient = 2 · (o − t) / (rows · columns)
 //     binary cross-entropy    loss     = average over c of log(1 + exp(o[c])) − t[c] · o[c]
@@ -14,6 +18,8 @@
 // no harm.
 
 override LOSS: u32;  // src/kernels/loss.rs numbers them in the order of Loss::ALL
+override LABEL_SMOOTHING: f32;
+override HAS_CLASS_WEIGHTS: bool;
 
 const SOFTMAX_CROSS_ENTROPY = 0u;
 const MEAN_SQUARED_ERROR = 1u;
@@ -54,11 +60,25 @@ fn softmax_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<f32> {
         // WGSL has no constant NaN: the row keeps the compiler from seeing one.
         return vec2<f32>(bitcast<f32>(0x7fc00000u | (row & 1u)), 0.0);
     }
-    let loss = log_one_plus(others) - (output_at(row, class_index) - largest);
+    let log_sum = log_one_plus(others);
+    let own_target = (1.0 - LABEL_SMOOTHING) * class_weight(class_index);
+    let even_target = LABEL_SMOOTHING / f32(columns);
+    var loss = own_target * (log_sum - (output_at(row, class_index) - largest));
+    var targets_sum = own_target;
+    if LABEL_SMOOTHING > 0.0 {
+        for (var column = 0u; column < columns; column++) {
+            let wanted = even_target * class_weight(column);
+            loss += wanted * (log_sum - (output_at(row, column) - largest));
+            targets_sum += wanted;
+        }
+    }
     for (var column = 0u; column < columns; column++) {
         let share = exponential(output_at(row, column) - largest) / (1.0 + others);
-        let target_share = select(0.0, 1.0, column == class_index);
-        put_gradient(row, column, (share - target_share) / f32(rows));
+        var wanted = select(0.0, own_target, column == class_index);
+        if LABEL_SMOOTHING > 0.0 {
+            wanted += even_target * class_weight(column);
+        }
+        put_gradient(row, column, (share * targets_sum - wanted) / f32(rows));
     }
     return vec2<f32>(loss, select(0.0, 1.0, guess == class_index));
 }

@@ -43,10 +43,8 @@ impl Staging {
         gpu: &Gpu,
         write: impl FnOnce(&mut BufferViewMut),
     ) -> Result<()> {
-        if !self.is_mapped.load(Ordering::Acquire) {
-            let is_mapped = || self.is_mapped.load(Ordering::Acquire);
-            wait::wait(&gpu.device, self.submission.clone(), is_mapped)?;
-        }
+        let is_mapped = || self.is_mapped.load(Ordering::Acquire);
+        wait::wait(&gpu.device, self.submission.clone(), is_mapped)?;
         if !self.is_mapped.load(Ordering::Acquire) {
             *self = Self::new(gpu, &self.label, self.buffer.size() / 4)?;
         }

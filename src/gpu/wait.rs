@@ -39,6 +39,9 @@ pub(super) fn wait(
     submission: Option<SubmissionIndex>,
     is_done: impl Fn() -> bool,
 ) -> Result<()> {
+    if is_done() {
+        return Ok(());
+    }
     #[cfg(not(target_arch = "wasm32"))]
     if let Some(deadline) = DEADLINE.get() {
         let mut pause = SHORTEST_PAUSE;
@@ -124,7 +127,8 @@ pub fn block_on<F: Future>(device: &Device, future: F) -> F::Output {
             return output;
         }
         // A lost device ends the wait with an error, which the future then finds for itself.
-        let _ = wait(device, AWAITED.take(), || true);
+        let submission_index = AWAITED.take();
+        let _ = poll(device, PollType::Wait { submission_index, timeout: None });
     }
 }
 

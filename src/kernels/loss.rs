@@ -13,7 +13,25 @@ use crate::options;
 #[derive(Clone, Debug)]
 pub struct Loss {
     kernel: Kernel,
-    loss: options::Loss,
+    options: Options,
+}
+
+/// What is computed of each row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// The loss.
+    pub loss: options::Loss,
+    /// The share of softmax cross-entropy's targets that is spread evenly over the classes, or 0.
+    pub label_smoothing: f32,
+    /// Whether softmax cross-entropy weighs its classes.
+    pub has_class_weights: bool,
+}
+
+impl From<options::Loss> for Options {
+    /// The plain loss.
+    fn from(loss: options::Loss) -> Self {
+        Self { loss, label_smoothing: 0.0, has_class_weights: false }
+    }
 }
 
 /// What the kernel reads and writes.
@@ -21,8 +39,9 @@ pub struct Loss {
 pub struct Buffers<'a> {
     /// `[rows, columns]`: of the output layer.
     pub outputs: &'a Matrix,
-    /// For softmax cross-entropy one class index (`u32`) per row, in one row; for the others the
-    /// shape of the outputs.
+    /// For softmax cross-entropy one class index (`u32`) per row, in one row, with class weights
+    /// followed by what [`super::weigh_classes`] leaves for each column; for the others the shape of
+    /// the outputs.
     pub targets: &'a Matrix,
     /// `[rows, 2]`: each row's loss and accuracy.
     pub results: &'a Matrix,
@@ -31,20 +50,22 @@ pub struct Buffers<'a> {
 }
 
 impl Loss {
-    /// Compiles the kernel for a device.
+    /// Compiles the kernel for a device: for a loss as it is, or with [`Options`].
     ///
     /// # Errors
     ///
     /// What wgpu reports.
-    pub fn new(device: &Device, loss: options::Loss) -> Result<Self> {
+    pub fn new(device: &Device, options: impl Into<Options>) -> Result<Self> {
+        let options = options.into();
         let source = concat!(
             include_str!("../../shaders/loss.wgsl"),
             include_str!("../../shaders/shared/row_loss.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
         );
-        let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("LOSS", number(loss))];
+        let mut constants = vec![("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
+        constants.extend(options.constants());
         let kernel = Kernel::new(device, "loss", source, &constants)?;
-        Ok(Self { kernel, loss })
+        Ok(Self { kernel, options })
     }
 
     /// Binds the kernel to its matrices.
@@ -56,8 +77,7 @@ impl Loss {
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { outputs, targets, results, grad_outputs } = buffers;
         let [rows, columns] = [outputs.rows(), outputs.columns()];
-        let target_shape = if self.loss.has_class_targets() { [1, rows] } else { [rows, columns] };
-        targets.expect("loss", "targets", target_shape)?;
+        targets.expect("loss", "targets", self.options.target_shape(rows, columns))?;
         results.expect("loss", "results", [rows, 2])?;
         grad_outputs.expect_shape("loss", "grad_outputs", [rows, columns])?;
         let stride = outputs.stride();
@@ -76,15 +96,30 @@ impl Loss {
     }
 }
 
-/// The override LOSS of a kernel that ends in `row_loss.wgsl`.
-pub(super) fn number(loss: options::Loss) -> f64 {
-    let number = options::Loss::ALL.iter().position(|&candidate| candidate == loss);
-    number.expect("ALL lists every loss") as f64
+impl Options {
+    /// The overrides of a kernel that has `row_loss.wgsl`.
+    pub(super) fn constants(self) -> [(&'static str, f64); 3] {
+        let number = options::Loss::ALL.iter().position(|&candidate| candidate == self.loss);
+        [
+            ("LOSS", number.expect("ALL lists every loss") as f64),
+            ("LABEL_SMOOTHING", self.label_smoothing.into()),
+            ("HAS_CLASS_WEIGHTS", f64::from(u8::from(self.has_class_weights))),
+        ]
+    }
+
+    /// The shape of the targets of a batch, with the weights of its classes.
+    pub(super) fn target_shape(self, rows: u32, columns: u32) -> [u32; 2] {
+        match (self.loss.has_class_targets(), self.has_class_weights) {
+            (true, true) => [1, rows.saturating_add(columns)],
+            (true, false) => [1, rows],
+            (false, _) => [rows, columns],
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use ndarray::Array2;
+    use ndarray::{Array1, Array2};
 
     use super::*;
     use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
@@ -92,7 +127,7 @@ mod tests {
 
     fn run(
         gpu: &TestGpu,
-        loss: options::Loss,
+        loss: impl Into<Options>,
         outputs: &Array2<f64>,
         targets: &Matrix,
     ) -> [Vec<f32>; 2] {
@@ -142,6 +177,37 @@ mod tests {
         for shape in SHAPES.into_iter().chain([[5, 1000], [many_rows, 1]]) {
             for scale in [1.0, 100.0] {
                 check_classes(&mut gpu, shape, scale);
+            }
+        }
+    }
+
+    /// Weights as they are after weighing: about 1 on average, and 0 here and there.
+    #[test]
+    fn smoothed_and_weighted_cross_entropy_match_the_reference() {
+        let mut gpu = TestGpu::new();
+        for shape in SHAPES.into_iter().chain([[5, 1000]]) {
+            for (label_smoothing, has_class_weights) in [(0.125, false), (0.0, true), (0.125, true)]
+            {
+                let loss = options::Loss::SoftmaxCrossEntropy;
+                let options = Options { loss, label_smoothing, has_class_weights };
+                let outputs = gpu.random(shape).mapv(|value| f64::from((10.0 * value) as f32));
+                let classes: Vec<u32> = (0..shape[0]).map(|row| (row * 7 + 3) % shape[1]).collect();
+                let weights = match has_class_weights {
+                    true => {
+                        gpu.random_vector(shape[1]).mapv(|weight| (1.0 + weight).max(0.25) - 0.25)
+                    }
+                    false => Array1::ones(shape[1] as usize),
+                };
+                let weights = weights.mapv(|weight| f64::from(weight as f32));
+                let mut targets = classes.clone();
+                if has_class_weights {
+                    targets.extend(weights.iter().map(|&weight| (weight as f32).to_bits()));
+                }
+                let found = run(&gpu, options, &outputs, &gpu.upload_integers(&targets));
+                let smoothing = label_smoothing.into();
+                let expected =
+                    reference::smoothed_cross_entropy(&outputs, &classes, smoothing, &weights);
+                compare(&format!("{options:?} {shape:?}"), &found, &expected);
             }
         }
     }

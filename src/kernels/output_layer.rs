@@ -7,7 +7,6 @@ use wgpu::Device;
 use super::loss;
 use crate::error::Result;
 use crate::gpu::{Core, Dispatch, Kernel, Matrix};
-use crate::options;
 
 const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/output_layer.wgsl"),
@@ -34,7 +33,7 @@ const MOST_ROWS: u32 = 256;
 pub(crate) struct OutputLayer {
     kernel: Kernel,
     core: Core,
-    loss: options::Loss,
+    loss: loss::Options,
     way: Way,
 }
 
@@ -78,10 +77,11 @@ impl OutputLayer {
     }
 
     /// Compiles the kernel for a device.
-    pub(crate) fn new(device: &Device, loss: options::Loss, way: Way) -> Result<Self> {
+    pub(crate) fn new(device: &Device, loss: loss::Options, way: Way) -> Result<Self> {
         let core = Core::for_device(device);
         let is_row_by_row = f64::from(u8::from(way == Way::RowByRow));
-        let constants = [("LOSS", loss::number(loss)), ("ROW_BY_ROW", is_row_by_row)];
+        let mut constants = vec![("ROW_BY_ROW", is_row_by_row)];
+        constants.extend(loss.constants());
         let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
         let kernel = Kernel::trusted(device, "output_layer", source, &constants)?;
         Ok(Self { kernel, core, loss, way })
@@ -104,8 +104,7 @@ impl OutputLayer {
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
         let slabs = gradients.rows();
         gradients.expect_padded(kernel, "gradients", [slabs, parameters.columns()])?;
-        let target_shape = if self.loss.has_class_targets() { [1, rows] } else { [rows, columns] };
-        targets.expect(kernel, "targets", target_shape)?;
+        targets.expect(kernel, "targets", self.loss.target_shape(rows, columns))?;
         step.expect(kernel, "step", [1, 1])?;
         let results = match self.way {
             Way::Whole => history.rows(),
@@ -130,7 +129,7 @@ impl OutputLayer {
 
 #[cfg(test)]
 mod tests {
-    use ndarray::Axis;
+    use ndarray::{Array1, Array2, Axis};
 
     use super::*;
     use crate::data::Targets;
@@ -154,7 +153,7 @@ mod tests {
         [1031, 3, 33],
     ];
 
-    fn check(gpu: &mut TestGpu, loss: Loss, [rows, columns, inner]: [u32; 3]) {
+    fn check(gpu: &mut TestGpu, loss: loss::Options, [rows, columns, inner]: [u32; 3]) {
         let device = gpu.gpu.device.clone();
         let way = OutputLayer::way(&device, rows, columns).unwrap();
         let what = format!("{loss:?}, {rows} × {columns} × {inner}");
@@ -162,14 +161,31 @@ mod tests {
         let inputs = gpu.coarse([rows, inner]);
         let weights = gpu.coarse([columns, inner]);
         let biases = gpu.coarse([1, columns]);
-        let (targets, on_gpu_targets) = if loss.has_class_targets() {
-            let classes: Vec<u32> = (0..rows).map(|row| (7 * row + 3) % columns).collect();
-            let on_gpu = gpu.upload_integers(&classes);
-            (Targets::from(classes), on_gpu)
+        let classes: Vec<u32> = (0..rows).map(|row| (7 * row + 3) % columns).collect();
+        let class_weights = Array1::from_shape_fn(columns as usize, |class| {
+            if loss.has_class_weights { (class % 3) as f64 / 2.0 } else { 1.0 }
+        });
+        let values = gpu.random([rows, columns]).mapv(|value| 0.5 + 0.5 * value);
+        let targets = if loss.loss.has_class_targets() {
+            let mut targets = classes.clone();
+            if loss.has_class_weights {
+                targets.extend(class_weights.iter().map(|&weight| (weight as f32).to_bits()));
+            }
+            gpu.upload_integers(&targets)
         } else {
-            let values = gpu.random([rows, columns]).mapv(|value| 0.5 + 0.5 * value);
-            let floats: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-            (Targets::from(floats), gpu.upload(&values))
+            gpu.upload(&values)
+        };
+        let on_cpu = |outputs: &Array2<f64>| match loss.loss {
+            Loss::SoftmaxCrossEntropy => reference::smoothed_cross_entropy(
+                outputs,
+                &classes,
+                loss.label_smoothing.into(),
+                &class_weights,
+            ),
+            other => {
+                let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+                reference::loss(other, outputs, &Targets::from(values))
+            }
         };
         let (parameters, parts) = gpu.upload_packed(&[&weights, &biases]);
         let gradients = gpu.garbage([2, parameters.columns()]);
@@ -183,14 +199,14 @@ mod tests {
             biases: &parts[1],
             grad_sums: &grad_sums,
             gradients: &gradients,
-            targets: &on_gpu_targets,
+            targets: &targets,
             step: &step,
             history: &history,
         };
         gpu.run(&[&kernel.bind(&device, "test", buffers).unwrap()]);
 
         let layer = Layer::Linear { weights, biases: biases.row(0).to_owned() };
-        let (measured, learned) = reference::output_layer(&layer, &inputs, &targets, loss);
+        let (measured, learned) = reference::output_layer(&layer, &inputs, on_cpu);
         let LayerGradients::Linear { grad_weights, grad_biases } = learned else {
             unreachable!("the output layer is linear");
         };
@@ -237,7 +253,10 @@ mod tests {
     #[test]
     fn matches_the_reference() {
         for mut gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
-            for loss in Loss::ALL {
+            let plain = Loss::ALL.map(loss::Options::from);
+            let weighted =
+                loss::Options { label_smoothing: 0.25, has_class_weights: true, ..plain[0] };
+            for loss in plain.into_iter().chain([weighted]) {
                 for shape in LAYERS {
                     check(&mut gpu, loss, shape);
                 }

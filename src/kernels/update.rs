@@ -18,6 +18,7 @@ const MOST_WORKGROUPS: u32 = 1024;
 pub struct Update {
     kernel: Kernel,
     method: Method,
+    decays_all: bool,
 }
 
 /// What the kernel reads and writes.
@@ -34,7 +35,7 @@ pub struct Buffers<'a> {
     pub gradients: &'a Matrix,
     /// One row, weights first: a multiple of four values.
     pub parameters: &'a Matrix,
-    /// How many of the parameters are weights, which decay: a multiple of four.
+    /// How many of the parameters are weights, which decay even if not all do: a multiple of four.
     pub weights: u32,
     /// One row, zero before the first step; for methods that [have no velocity](Method::has_velocity)
     /// anything, which is left alone.
@@ -46,7 +47,7 @@ pub struct Buffers<'a> {
 
 /// What the kernel needs to know of a step, counted from 1: the learning rate by the schedule, the
 /// same with Adam's correction of the mean, the correction of the root mean square, and the share
-/// that a decoupled decay takes of the weights.
+/// that a decoupled decay takes of what decays.
 pub fn rates(optimizer: &Optimizer, step: u64) -> [f32; 4] {
     let rate = optimizer.learning_rate_at(step);
     let Method::Adam { beta1, beta2, decoupled, .. } = optimizer.method else {
@@ -68,7 +69,7 @@ impl Update {
     pub fn new(device: &Device, optimizer: &Optimizer) -> Result<Self> {
         let source = include_str!("../../shaders/update.wgsl");
         let kernel = Kernel::new(device, "update", source, &constants(optimizer))?;
-        Ok(Self { kernel, method: optimizer.method })
+        Ok(Self { kernel, method: optimizer.method, decays_all: optimizer.decays_all })
     }
 
     /// Binds the kernel to its matrices.
@@ -97,6 +98,7 @@ impl Update {
         gradients.expect("update", "gradients", [1, length])?;
         let quads_of_all = quads("the row of parameters", length)?;
         let quads_of_weights = quads("the weights' part of the parameters", weights)?;
+        let decaying_quads = if self.decays_all { quads_of_all } else { quads_of_weights };
         let method = self.method;
         let velocity = state(device, method.has_velocity(), "velocity", velocity, length)?;
         let mean_square =
@@ -104,7 +106,7 @@ impl Update {
         self.kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&[quads_of_all, quads_of_weights, rates.rows()]),
+            bytemuck::cast_slice(&[quads_of_all, decaying_quads, rates.rows()]),
             &[step, rates, clip_scale, gradients, parameters, &velocity, &mean_square],
             [workgroups(quads_of_all.into(), WORKGROUP_SIZE).min(MOST_WORKGROUPS), 1, 1],
         )
@@ -171,7 +173,8 @@ mod tests {
             Optimizer::adamw(0.01, 0.1),
         ];
         let decaying = plain.map(|optimizer| Optimizer { weight_decay: 0.01, ..optimizer });
-        plain.into_iter().chain(decaying).collect()
+        let decaying_all = decaying.map(|optimizer| Optimizer { decays_all: true, ..optimizer });
+        plain.into_iter().chain(decaying).chain(decaying_all).collect()
     }
 
     /// One step of the twin, on the parameters and on the optimizer's state.
@@ -188,7 +191,8 @@ mod tests {
         let mut index = 0;
         Zip::from(parameters).and(gradients).and(velocity).and(mean_square).for_each(
             |parameter, &gradient, velocity, square| {
-                let decay = if index < weights { decay } else { 0.0 };
+                let decays = index < weights || optimizer.decays_all;
+                let decay = if decays { decay } else { 0.0 };
                 index += 1;
                 let mut gradient = CLIP_SCALE * gradient;
                 if decoupled {

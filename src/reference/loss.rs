@@ -39,8 +39,27 @@ pub fn loss(loss: Loss, outputs: &Array2<f64>, targets: &Targets<'_>) -> LossGra
 ///
 /// If there is not one class per row, or a class is no column of the outputs.
 pub fn softmax_cross_entropy(outputs: &Array2<f64>, classes: &[u32]) -> LossGradient {
+    smoothed_cross_entropy(outputs, classes, 0.0, &Array1::ones(outputs.ncols()))
+}
+
+/// `Σ t · −log softmax(outputs)` of each row, and its gradient `(softmax(outputs) · Σ t − t) / rows`,
+/// with `t = class_weights · ((1 − label_smoothing) · [column = class] + label_smoothing / columns)`.
+///
+/// The weights are those of the classes in this batch: what [`weigh_classes`](super::weigh_classes)
+/// makes of them.
+///
+/// # Panics
+///
+/// As [`softmax_cross_entropy`]; and if there is not one weight per column.
+pub fn smoothed_cross_entropy(
+    outputs: &Array2<f64>,
+    classes: &[u32],
+    label_smoothing: f64,
+    class_weights: &Array1<f64>,
+) -> LossGradient {
     let (rows, columns) = outputs.dim();
     assert_eq!(classes.len(), rows, "classes for {rows} rows of outputs");
+    assert_eq!(class_weights.len(), columns, "weights for {columns} columns of outputs");
     let mut row_losses = Array1::zeros(rows);
     let mut row_accuracies = Array1::zeros(rows);
     let mut grad_outputs = Array2::zeros((rows, columns));
@@ -52,11 +71,15 @@ pub fn softmax_cross_entropy(outputs: &Array2<f64>, classes: &[u32]) -> LossGrad
         });
         // Without the largest output taken out, its exponential could overflow.
         let powers = outputs.mapv(|x| (x - largest).exp());
-        row_losses[row] = powers.sum().ln() - (outputs[class] - largest);
+        let loss_of = |column: usize| powers.sum().ln() - (outputs[column] - largest);
+        let mut targets = class_weights * (label_smoothing / columns as f64);
+        targets[class] += class_weights[class] * (1.0 - label_smoothing);
+        // What is no target costs nothing, not even an output of −∞.
+        let wanted = targets.indexed_iter().filter(|&(_, &target)| target != 0.0);
+        row_losses[row] = wanted.map(|(column, target)| target * loss_of(column)).sum();
         row_accuracies[row] = f64::from(best == class);
-        let mut grad_row = grad_outputs.row_mut(row);
-        grad_row.assign(&(&powers / powers.sum()));
-        grad_row[class] -= 1.0;
+        let shares = &powers / powers.sum();
+        grad_outputs.row_mut(row).assign(&(shares * targets.sum() - targets));
     }
     grad_outputs /= rows as f64;
     LossGradient { row_losses, row_accuracies, grad_outputs }

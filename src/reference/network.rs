@@ -137,7 +137,7 @@ impl Network {
     }
 
     /// Every number that is learned: layer by layer, the weights row by row, then the biases, or
-    /// gamma and then beta. With each, whether it is a weight: only those decay.
+    /// gamma and then beta. With each, whether it is a weight: the others do not decay unless asked to.
     pub fn learned_mut(&mut self) -> Vec<(&mut f64, bool)> {
         let mut learned = Vec::new();
         for layer in &mut self.layers {

@@ -1,18 +1,18 @@
 //! Training: a loss, its gradients, and the step that they make.
 
-use ndarray::Array2;
+use ndarray::{Array1, Array2};
 
 use super::{
     Gradients, LossGradient, Network, adam, clip_scale, gradient_descent, gradient_norm, loss,
-    momentum, record_step, rmsprop,
+    momentum, record_step, rmsprop, smoothed_cross_entropy, weigh_classes,
 };
 use crate::{
     data::Targets,
-    options::{Method, TrainerOptions},
+    options::{Loss, Method, TrainerOptions},
 };
 
-/// A network that learns, one batch at a time. It takes of its options the loss, the optimizer and
-/// the norm to clip to; the batches are the caller's.
+/// A network that learns, one batch at a time. It takes of its options the loss with what belongs to
+/// it, the optimizer and the norm to clip to; the batches are the caller's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trainer {
     network: Network,
@@ -51,7 +51,7 @@ impl Trainer {
     pub fn gradients(&self, inputs: &Array2<f64>, targets: &Targets<'_>) -> (f64, Gradients) {
         let pass = self.network.pass(inputs);
         let LossGradient { row_losses, row_accuracies, grad_outputs } =
-            loss(self.options.loss, &pass.outputs, targets);
+            self.loss(&pass.outputs, targets);
         let (loss, _accuracy) = record_step(&row_losses, &row_accuracies);
         (loss, self.network.backward(&pass, &grad_outputs))
     }
@@ -64,10 +64,24 @@ impl Trainer {
     pub fn step(&mut self, inputs: &Array2<f64>, targets: &Targets<'_>) -> (f64, f64) {
         let pass = self.network.forward(inputs);
         let LossGradient { row_losses, row_accuracies, grad_outputs } =
-            loss(self.options.loss, &pass.outputs, targets);
+            self.loss(&pass.outputs, targets);
         let gradients = self.network.backward(&pass, &grad_outputs);
         self.update(&gradients);
         record_step(&row_losses, &row_accuracies)
+    }
+
+    fn loss(&self, outputs: &Array2<f64>, targets: &Targets<'_>) -> LossGradient {
+        let TrainerOptions { loss: kind, label_smoothing, class_weights, .. } = &self.options;
+        let (Loss::SoftmaxCrossEntropy, Targets::Classes(classes)) = (*kind, targets) else {
+            return loss(*kind, outputs, targets);
+        };
+        let weights = match class_weights {
+            Some(weights) => {
+                weigh_classes(&weights.iter().copied().map(f64::from).collect(), classes)
+            }
+            None => Array1::ones(outputs.ncols()),
+        };
+        smoothed_cross_entropy(outputs, classes, (*label_smoothing).into(), &weights)
     }
 
     fn update(&mut self, gradients: &Gradients) {
@@ -82,7 +96,8 @@ impl Trainer {
         for ((parameter, is_weight), (gradient, moments)) in
             learned.zip(gradients.into_iter().zip(&mut self.moments))
         {
-            let weight_decay = if is_weight { optimizer.weight_decay } else { 0.0 };
+            let decays = is_weight || optimizer.decays_all;
+            let weight_decay = if decays { optimizer.weight_decay } else { 0.0 };
             let Moments { mean, mean_square } = moments;
             let decayed = gradient + weight_decay * *parameter;
             match optimizer.method {

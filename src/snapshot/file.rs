@@ -83,7 +83,7 @@ impl Snapshot {
             return Err(Error::Model(message));
         };
         metadata.expect_version("snapshot", VERSION)?;
-        let options = options::read(&metadata)?;
+        let options = options::read(&metadata, outputs(&parameters))?;
         let mut state = |has: bool, name: &str| {
             let floats = |name: &str, shape: &[usize]| added.floats(name, shape);
             has.then(|| read_state(&parameters, name, floats)).transpose()
@@ -96,6 +96,10 @@ impl Snapshot {
         let place = read_place(&metadata, &options)?;
         Ok(Self { parameters, options, steps, place, velocity, mean_square })
     }
+}
+
+fn outputs(parameters: &Parameters) -> u32 {
+    parameters.layer_sizes().last().copied().unwrap_or(0)
 }
 
 fn tensor_name(state: &str, parameter: &str) -> String {

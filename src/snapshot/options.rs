@@ -7,12 +7,14 @@ use crate::error::{Error, Result};
 use crate::options::{Loss, Method, Optimizer, Remainder, Schedule, TrainerOptions};
 use crate::parameters::Metadata;
 
-const NO_CLIPPING: &str = "none";
+const NONE: &str = "none";
 
 /// ` name=value` for each.
 pub(super) fn describe(options: &TrainerOptions) -> String {
-    let TrainerOptions { batch_size, loss, optimizer, clip_norm, remainder, seed } = options;
-    let Optimizer { method, learning_rate, schedule, weight_decay } = optimizer;
+    let TrainerOptions { batch_size, loss, optimizer, clip_norm, remainder, seed, .. } = options;
+    let TrainerOptions { label_smoothing, class_weights, .. } = options;
+    let Optimizer { method, learning_rate, schedule, .. } = optimizer;
+    let Optimizer { warm_up, weight_decay, decays_all, .. } = optimizer;
     let mut text = String::new();
     let mut add = |name: &str, value: &str| {
         write!(text, " {name}={value}").expect("writing to a string never fails");
@@ -20,11 +22,19 @@ pub(super) fn describe(options: &TrainerOptions) -> String {
     let number = |value: f64| format!("{value:e}");
     add("trainer.batch_size", &batch_size.to_string());
     add("trainer.loss", loss.name());
-    add("trainer.clip_norm", &clip_norm.map_or(NO_CLIPPING.to_owned(), number));
+    add("trainer.label_smoothing", &format!("{label_smoothing:e}"));
+    let weights = |weights: &[f32]| {
+        let texts: Vec<_> = weights.iter().map(|weight| format!("{weight:e}")).collect();
+        texts.join(",")
+    };
+    add("trainer.class_weights", &class_weights.as_deref().map_or(NONE.to_owned(), weights));
+    add("trainer.clip_norm", &clip_norm.map_or(NONE.to_owned(), number));
     add("trainer.remainder", remainder_name(*remainder));
     add("trainer.seed", &seed.to_string());
     add("optimizer.learning_rate", &number(*learning_rate));
+    add("optimizer.warm_up", &warm_up.to_string());
     add("optimizer.weight_decay", &number(*weight_decay));
+    add("optimizer.decays_all", &decays_all.to_string());
     match *method {
         Method::GradientDescent => add("optimizer.method", "gradient-descent"),
         Method::Momentum { momentum, nesterov } => {
@@ -57,22 +67,36 @@ pub(super) fn describe(options: &TrainerOptions) -> String {
             add("schedule.steps", &steps.to_string());
             add("schedule.last", &number(last));
         }
+        Schedule::OneCycle { steps } => {
+            add("schedule", "one-cycle");
+            add("schedule.steps", &steps.to_string());
+        }
     }
     text
 }
 
-pub(super) fn read(metadata: &Metadata) -> Result<TrainerOptions> {
+/// For a network of so many outputs.
+pub(super) fn read(metadata: &Metadata, outputs: u32) -> Result<TrainerOptions> {
     let options = TrainerOptions {
         batch_size: metadata.parsed("trainer.batch_size")?,
         loss: metadata.choice("trainer.loss", Loss::from_name)?,
+        label_smoothing: metadata.parsed("trainer.label_smoothing")?,
+        class_weights: metadata.choice("trainer.class_weights", |value| match value {
+            NONE => Some(None),
+            list => {
+                list.split(',').map(|weight| weight.parse().ok()).collect::<Option<_>>().map(Some)
+            }
+        })?,
         optimizer: Optimizer {
             method: method(metadata)?,
             learning_rate: metadata.parsed("optimizer.learning_rate")?,
             schedule: schedule(metadata)?,
+            warm_up: metadata.parsed("optimizer.warm_up")?,
             weight_decay: metadata.parsed("optimizer.weight_decay")?,
+            decays_all: metadata.parsed("optimizer.decays_all")?,
         },
         clip_norm: metadata.choice("trainer.clip_norm", |value| match value {
-            NO_CLIPPING => Some(None),
+            NONE => Some(None),
             number => number.parse().ok().map(Some),
         })?,
         remainder: metadata.choice("trainer.remainder", |value| {
@@ -81,7 +105,7 @@ pub(super) fn read(metadata: &Metadata) -> Result<TrainerOptions> {
         })?,
         seed: metadata.parsed("trainer.seed")?,
     };
-    options.check()?;
+    options.check(outputs)?;
     Ok(options)
 }
 
@@ -117,6 +141,7 @@ fn schedule(metadata: &Metadata) -> Result<Schedule> {
             steps: metadata.parsed("schedule.steps")?,
             last: metadata.parsed("schedule.last")?,
         }),
+        "one-cycle" => Ok(Schedule::OneCycle { steps: metadata.parsed("schedule.steps")? }),
         other => Err(Error::Model(format!("its schedule is {other:?}"))),
     }
 }

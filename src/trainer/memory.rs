@@ -19,6 +19,8 @@ pub(super) struct Memory {
     /// Where a batch from the CPU or from an app's buffer goes, whose rows lie one behind the other: the
     /// inputs themselves if these are whole vectors of four.
     pub(super) dense_inputs: Matrix,
+    /// One row, if classes are weighed.
+    pub(super) class_weights: Option<Matrix>,
     pub(super) step: Matrix,
     pub(super) history: Matrix,
     pub(super) rates: Matrix,
@@ -32,6 +34,7 @@ pub(super) struct Memory {
 #[derive(Debug)]
 pub(super) struct BatchMemory {
     pub(super) inputs: Matrix,
+    /// Behind class indices there is room for as many weights as there are classes, if they have any.
     pub(super) targets: Matrix,
     /// One per layer.
     pub(super) layers: Vec<LayerMemory>,
@@ -71,6 +74,7 @@ impl Memory {
         Ok(Self {
             batch,
             dense_inputs,
+            class_weights: class_weights(network, options)?,
             step: gpu.matrix("trainer/step", 1, 1)?,
             history: gpu.matrix("trainer/history", HISTORY, 2)?,
             rates: gpu.matrix("trainer/rates", HISTORY, 4)?,
@@ -126,9 +130,13 @@ impl Trainer {
         }
         let network = PlannedBytes::of_network(layer_sizes, network);
         let copies = u64::from(slabs) + states as u64;
+        // Those of the app, and those of a batch.
+        let class_weights =
+            options.class_weights.as_ref().map_or(0, |_| 2 * 4 * u64::from(outputs));
+        let besides_rows = statistics.saturating_add(class_weights);
         PlannedBytes {
             parameters: network.parameters.saturating_add(learned.saturating_mul(copies)),
-            batch: per_row.saturating_mul(rows.into()).saturating_add(statistics),
+            batch: per_row.saturating_mul(rows.into()).saturating_add(besides_rows),
             history: u64::from(HISTORY) * 4 * (2 + 4),
         }
     }
@@ -138,6 +146,7 @@ impl BatchMemory {
     fn new(network: &Network, options: &TrainerOptions) -> Result<Self> {
         let gpu = network.gpu();
         let rows = options.batch_size;
+        let weights = options.class_weights.as_ref().map_or(0, |_| network.outputs());
         let sizes = network.layer_sizes();
         let widest = sizes[1..].iter().copied().max().expect("a network has an output layer");
         let targets = if options.loss.has_class_targets() { 1 } else { network.outputs() };
@@ -150,7 +159,9 @@ impl BatchMemory {
         let length = network.layout().length()?;
         Ok(Self {
             inputs: gpu.padded_matrix("trainer/inputs", rows, network.inputs())?,
-            targets: gpu.matrix("trainer/targets", rows, targets)?,
+            targets: gpu
+                .matrix("trainer/targets", rows.saturating_add(weights), targets)?
+                .slice(0, rows)?,
             layers: layers.collect::<Result<_>>()?,
             results: gpu.matrix("trainer/results", rows, 2)?,
             gradients: gpu.matrix("trainer/gradients", slabs(network, rows), length)?,
@@ -211,6 +222,24 @@ impl LayerMemory {
             is_divided: *is_divided,
         })
     }
+}
+
+/// Only their ratios matter. The largest is made 1, so that no sum of them overflows; one that would
+/// round to a number without all its digits is 0, which some GPUs would take it for.
+fn class_weights(network: &Network, options: &TrainerOptions) -> Result<Option<Matrix>> {
+    let Some(weights) = &options.class_weights else {
+        return Ok(None);
+    };
+    let largest = weights.iter().copied().fold(0.0, f32::max);
+    let shares: Vec<f32> = weights
+        .iter()
+        .map(|&weight| (f64::from(weight) / f64::from(largest)) as f32)
+        .map(|share| if share.is_normal() { share } else { 0.0 })
+        .collect();
+    let gpu = network.gpu();
+    let matrix = gpu.matrix("trainer/class weights", 1, network.outputs())?;
+    gpu.write(matrix.buffer(), 0, &shares)?;
+    Ok(Some(matrix))
 }
 
 /// The slabs of the gradients, for a batch of as many rows.

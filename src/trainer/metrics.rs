@@ -11,7 +11,8 @@ pub struct StepMetrics {
     pub step: u64,
     /// Rows in its batch.
     pub rows: u32,
-    /// The batch's loss. NaN if a class index in a buffer of the app's was none.
+    /// The batch's loss, as training makes it small: with label smoothing and class weights. NaN if a
+    /// class index in a buffer of the app's was none.
     pub loss: f32,
     /// The share of right answers; 0 for mean squared error, which knows none.
     pub accuracy: f32,
@@ -22,7 +23,9 @@ pub struct StepMetrics {
 pub struct EpochMetrics {
     /// Steps of the epoch.
     pub steps: u32,
-    /// The mean loss of the rows.
+    /// The mean loss of the rows: of the batches' losses, each as often as its batch has rows. With
+    /// class weights, where a batch's loss is divided by what its rows weigh, this is not quite the
+    /// weighted mean over all rows of the epoch.
     pub loss: f64,
     /// The share of right answers; 0 for mean squared error, which knows none.
     pub accuracy: f64,

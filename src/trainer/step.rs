@@ -1,5 +1,7 @@
 //! One step as data: the list of bound dispatches that a batch goes through.
 
+use wgpu::Device;
+
 use super::memory::{BatchMemory, LayerMemory, Memory, slabs};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
@@ -13,6 +15,7 @@ use crate::kernels::{
     output_layer::{self, OutputLayer, Way},
     record_step::{self, RecordStep},
     update::{self, Update},
+    weigh_classes::{self, WeighClasses},
 };
 use crate::layout::Learned;
 use crate::network::{Activations, Network};
@@ -26,6 +29,7 @@ pub(super) struct StepKernels {
     backward: Vec<LayerBackward>,
     output: OutputKernels,
     has_class_targets: bool,
+    weigh_classes: Option<WeighClasses>,
     /// Where a batch's rows are divided into slabs.
     add_slabs: Option<AddSlabs>,
     gradient_norm: Option<GradientNorm>,
@@ -66,14 +70,19 @@ impl StepKernels {
             };
             LayerBackward::new(device, layer_backward::Options { layer, is_divided })
         });
+        let loss = loss::Options {
+            loss: options.loss,
+            label_smoothing: options.label_smoothing,
+            has_class_weights: options.class_weights.is_some(),
+        };
         let way = OutputLayer::way(device, rows, network.outputs());
-        let outputs = |way| OutputLayer::new(device, options.loss, way);
+        let outputs = |way| OutputLayer::new(device, loss, way);
         let output = match way {
             Some(way @ Way::Whole) => OutputKernels::InOne(outputs(way)?),
             _ => OutputKernels::Separate {
                 outputs: match way {
                     Some(way) => Outputs::Narrow(outputs(way)?),
-                    None => Outputs::Wide(Loss::new(device, options.loss)?),
+                    None => Outputs::Wide(Loss::new(device, loss)?),
                 },
                 record_step: RecordStep::new(device)?,
                 backward: LayerBackward::new(
@@ -90,6 +99,7 @@ impl StepKernels {
             backward: backward.collect::<Result<_>>()?,
             output,
             has_class_targets: options.loss.has_class_targets(),
+            weigh_classes: loss.has_class_weights.then(|| WeighClasses::new(device)).transpose()?,
             add_slabs: (slabs(network, rows) > 1).then(|| AddSlabs::new(device)).transpose()?,
             gradient_norm: gradient_norm.transpose()?,
             update: Update::new(device, &options.optimizer)?,
@@ -156,12 +166,10 @@ fn bind_output(
     let place = &place(last);
     let inputs = batch.inputs_of(last);
     let LayerMemory { outputs, grad_sums, .. } = &batch.layers[last];
-    let targets = match batch.targets.columns() {
-        // Class indices are one row.
-        1 if kernels.has_class_targets => &batch.targets.reshape(1, batch.targets.rows())?,
-        _ => &batch.targets,
-    };
     let Memory { step, history, .. } = memory;
+    let (targets, weighing) = bind_targets(kernels, memory, batch, device, place)?;
+    let targets = &targets;
+    let mut dispatches = Vec::from_iter(weighing);
     let in_one = |kernel: &OutputLayer, history: &Matrix| {
         let buffers = output_layer::Buffers {
             inputs,
@@ -177,25 +185,48 @@ fn bind_output(
         kernel.bind(device, place, buffers)
     };
     match &kernels.output {
-        OutputKernels::InOne(kernel) => Ok(vec![in_one(kernel, history)?]),
+        OutputKernels::InOne(kernel) => dispatches.push(in_one(kernel, history)?),
         OutputKernels::Separate { outputs: kernel, record_step, backward } => {
             let results = &batch.results;
-            let mut dispatches = match kernel {
-                Outputs::Narrow(kernel) => vec![in_one(kernel, results)?],
+            match kernel {
+                Outputs::Narrow(kernel) => dispatches.push(in_one(kernel, results)?),
                 Outputs::Wide(loss) => {
                     let measure =
                         loss::Buffers { outputs, targets, results, grad_outputs: grad_sums };
-                    let mut dispatches = network.bind_inference(last, place, inputs, outputs)?;
+                    dispatches.extend(network.bind_inference(last, place, inputs, outputs)?);
                     dispatches.push(loss.bind(device, place, measure)?);
-                    dispatches
                 }
-            };
+            }
             let record = record_step::Buffers { results, step, history };
             dispatches.push(record_step.bind(device, place, record)?);
             dispatches.extend(bind_backward(network, backward, batch, last, None)?);
-            Ok(dispatches)
         }
     }
+    Ok(dispatches)
+}
+
+/// The targets as the loss takes them, and what weighs their classes, if anything does.
+fn bind_targets(
+    kernels: &StepKernels,
+    memory: &Memory,
+    batch: &BatchMemory,
+    device: &Device,
+    place: &str,
+) -> Result<(Matrix, Option<Dispatch>)> {
+    let BatchMemory { targets, .. } = batch;
+    if !kernels.has_class_targets {
+        return Ok((targets.clone(), None));
+    }
+    // Class indices are one row.
+    let (Some(kernel), Some(class_weights)) = (&kernels.weigh_classes, &memory.class_weights)
+    else {
+        return Ok((targets.reshape(1, targets.rows())?, None));
+    };
+    // What they weigh in this batch lies behind them.
+    let targets = targets.reshape(1, targets.rows() + class_weights.columns())?;
+    let buffers = weigh_classes::Buffers { class_weights, targets: &targets };
+    let weighing = kernel.bind(device, place, buffers)?;
+    Ok((targets, Some(weighing)))
 }
 
 /// The gradients of a layer; a hidden one's from those of the sums of the next layer.

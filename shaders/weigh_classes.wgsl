@@ -1,0 +1,39 @@
+// Weigh classes: how much each class counts in a batch, over what its rows count on average.
+//
+//     targets[rows + c] = class_weights[c] · rows / Σ_r class_weights[targets[r]]
+//
+// so that the mean over the rows of their weighted losses (row_loss.wgsl) is the weighted mean. Where all
+// rows weigh 0, so does every class. A row whose class is none weighs nothing.
+//
+// The class indices of the rows come from outside; the weights go behind them as the bits of floats.
+// One workgroup.
+
+struct Batch {
+    rows: u32,
+    classes: u32,
+}
+
+@group(0) @binding(0) var<uniform> batch: Batch;
+@group(0) @binding(1) var<storage, read> class_weights: array<f32>;
+@group(0) @binding(2) var<storage, read_write> targets: array<u32>;
+
+override WORKGROUP_SIZE: u32;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(local_invocation_index) index: u32) {
+    var sum = 0.0;
+    for (var row = index; row < batch.rows; row += WORKGROUP_SIZE) {
+        let class_index = targets[row];
+        if class_index < batch.classes {
+            sum += class_weights[class_index];
+        }
+    }
+    let total = workgroup_sum(sum, index);
+    var scale = 0.0;
+    if total > 0.0 {
+        scale = f32(batch.rows) / total;
+    }
+    for (var class_index = index; class_index < batch.classes; class_index += WORKGROUP_SIZE) {
+        targets[batch.rows + class_index] = bitcast<u32>(scale * class_weights[class_index]);
+    }
+}

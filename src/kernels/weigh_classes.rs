@@ -1,0 +1,130 @@
+//! `shaders/weigh_classes.wgsl`: how much each class counts in a batch.
+//!
+//! Its twin is [`crate::reference::weigh_classes`].
+
+use wgpu::Device;
+
+use crate::error::Result;
+use crate::gpu::{Dispatch, Kernel, Matrix};
+
+/// One workgroup does it all: as large as WebGPU promises.
+const WORKGROUP_SIZE: u32 = 256;
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub struct WeighClasses(Kernel);
+
+/// What the kernel reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    /// One row: a weight for each class, at least 0.
+    pub class_weights: &'a Matrix,
+    /// One row of `rows + classes` values: one class index (`u32`) for each row of the batch, behind
+    /// which the kernel leaves the weights, as [`super::loss`] takes them.
+    pub targets: &'a Matrix,
+}
+
+impl WeighClasses {
+    /// Compiles the kernel for a device.
+    ///
+    /// # Errors
+    ///
+    /// What wgpu reports.
+    pub fn new(device: &Device) -> Result<Self> {
+        let source = concat!(
+            include_str!("../../shaders/weigh_classes.wgsl"),
+            include_str!("../../shaders/shared/workgroup_sum.wgsl"),
+        );
+        let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
+        Kernel::new(device, "weigh_classes", source, &constants).map(Self)
+    }
+
+    /// Binds the kernel to its matrices.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
+    /// reports.
+    pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
+        let Buffers { class_weights, targets } = buffers;
+        let classes = class_weights.columns();
+        class_weights.expect("weigh_classes", "class_weights", [1, classes])?;
+        let rows = targets.columns().saturating_sub(classes).max(1);
+        targets.expect("weigh_classes", "targets", [1, rows.saturating_add(classes)])?;
+        let matrices = [class_weights, targets];
+        self.0.bind(device, place, bytemuck::cast_slice(&[rows, classes]), &matrices, [1, 1, 1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array1;
+
+    use super::*;
+    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::reference;
+
+    /// The weights that the kernel leaves behind the classes, which have to be as they were.
+    fn weigh(gpu: &TestGpu, class_weights: &Array1<f64>, classes: &[u32]) -> Vec<f32> {
+        let rows = classes.len();
+        let mut values = classes.to_vec();
+        values.resize(rows + class_weights.len(), f32::NAN.to_bits());
+        let targets = gpu.upload_integers(&values);
+        let buffers =
+            Buffers { class_weights: &gpu.upload_vector(class_weights), targets: &targets };
+        let kernel = WeighClasses::new(&gpu.gpu.device).unwrap();
+        gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+        let mut found = gpu.read(&targets);
+        let weights = found.split_off(rows);
+        let found: Vec<u32> = found.into_iter().map(f32::to_bits).collect();
+        assert_eq!(found, classes, "the classes themselves");
+        weights
+    }
+
+    #[test]
+    fn matches_the_reference() {
+        let mut gpu = TestGpu::new();
+        for (rows, classes) in [(1, 1), (2, 3), (255, 2), (256, 10), (257, 300), (70_001, 7)] {
+            let class_weights = gpu.random_vector(classes).mapv(|weight| 1.5 + weight);
+            let indices: Vec<u32> = (0..rows).map(|row| (row * 7 + 3) % classes).collect();
+            let found = weigh(&gpu, &class_weights, &indices);
+            let expected = reference::weigh_classes(&class_weights, &indices);
+            // A lane's sum of 274 values is rounded as often.
+            assert_close(&format!("{rows} rows, {classes}"), &found, &expected, 0.0, 1.6e-5);
+        }
+    }
+
+    #[test]
+    fn a_batch_without_weight_leaves_none() {
+        let gpu = TestGpu::new();
+        let class_weights = ndarray::array![0.0, 1.0, 0.0];
+        assert_eq!(weigh(&gpu, &class_weights, &[0, 2, 2, 0]), [0.0; 3]);
+        let expected = reference::weigh_classes(&class_weights, &[0, 2, 2, 0]);
+        assert_eq!(expected, Array1::<f64>::zeros(3));
+    }
+
+    /// Such a row has no weight, wherever its index would lead.
+    #[test]
+    fn a_class_that_is_none_weighs_nothing() {
+        let gpu = TestGpu::new();
+        let found = weigh(&gpu, &ndarray::array![1.0, 3.0], &[1, 2, u32::MAX, 0]);
+        assert_eq!(found, [1.0, 3.0]);
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit() {
+        let gpu = TestGpu::new();
+        let device = &gpu.gpu.device;
+        let kernel = WeighClasses::new(device).unwrap();
+        let message = |class_weights: [u32; 2], targets: [u32; 2]| {
+            let [class_weights, targets] = [&gpu.zeros(class_weights), &gpu.zeros(targets)];
+            let bound = kernel.bind(device, "test", Buffers { class_weights, targets });
+            bound.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let found = message([1, 3], [1, 3]);
+        assert!(found.contains("targets is 1 × 3, but 1 × 4 is needed"), "{found}");
+        let found = message([2, 3], [1, 8]);
+        assert!(found.contains("class_weights is 2 × 3, but 1 × 3 is needed"), "{found}");
+        assert_eq!(message([1, 3], [1, 4]), "");
+    }
+}

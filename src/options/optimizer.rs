@@ -1,0 +1,250 @@
+//! How a step moves the parameters: the method, its learning rate, and the decay of the weights.
+
+use std::f64::consts::PI;
+
+use super::check;
+use crate::error::Result;
+
+/// How a step moves the parameters, once their gradients are known.
+///
+/// In the formulas `g` is the gradient (clipped, and with `weight_decay · p` added to it where the
+/// decay is not decoupled), `p` the parameter, `t` the step counted from 1, and `rate` the
+/// learning rate of that step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Method {
+    /// `p −= rate · g`.
+    GradientDescent,
+    /// `v = momentum · v + g`, then `p −= rate · v`; with `nesterov`, `p −= rate · (g + momentum · v)`.
+    ///
+    /// PyTorch's form. The lecture's averaged form, `v = β·v + (1 − β)·g`, takes the same path with
+    /// a learning rate that is 1 / (1 − β) times as large.
+    Momentum {
+        /// How much of the velocity is kept; 0.9 is usual.
+        momentum: f64,
+        /// Whether to look ahead along the velocity (Nesterov).
+        nesterov: bool,
+    },
+    /// `s = smoothing · s + (1 − smoothing) · g²`, then `p −= rate · g / (√s + epsilon)`.
+    RmsProp {
+        /// How much of the mean square is kept; PyTorch's default is 0.99.
+        smoothing: f64,
+        /// Outside the root; 1e-8.
+        epsilon: f64,
+    },
+    /// `m = β₁·m + (1 − β₁)·g`, `v = β₂·v + (1 − β₂)·g²`, then
+    /// `p −= rate / (1 − β₁ᵗ) · m / (√(v / (1 − β₂ᵗ)) + epsilon)` (Kingma and Ba, arXiv 1412.6980).
+    Adam {
+        /// How much of the mean is kept; 0.9.
+        beta1: f64,
+        /// How much of the mean square is kept; 0.999.
+        beta2: f64,
+        /// Outside the root; 1e-8.
+        epsilon: f64,
+        /// Whether weight decay acts on the parameters directly, `p −= rate · weight_decay · p`
+        /// (AdamW, arXiv 1711.05101), rather than through the gradient.
+        decoupled: bool,
+    },
+}
+
+impl Method {
+    /// Whether it remembers a velocity, or mean, of each gradient.
+    pub const fn has_velocity(self) -> bool {
+        matches!(self, Self::Momentum { .. } | Self::Adam { .. })
+    }
+
+    /// Whether it remembers the mean square of each gradient.
+    pub const fn has_mean_square(self) -> bool {
+        matches!(self, Self::RmsProp { .. } | Self::Adam { .. })
+    }
+}
+
+/// How the learning rate moves with the steps. Computed on the CPU, in f64.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Schedule {
+    /// The same for all steps.
+    #[default]
+    Constant,
+    /// Multiplied by `factor` after every `every` steps.
+    Step {
+        /// Steps between two changes; at least 1.
+        every: u64,
+        /// What the rate is multiplied by.
+        factor: f64,
+    },
+    /// Half a cosine from the learning rate down to `last · learning rate`, over `steps` steps;
+    /// then it stays there.
+    Cosine {
+        /// Steps until the end; at least 1.
+        steps: u64,
+        /// The share of the learning rate that is left at the end.
+        last: f64,
+    },
+    /// The one-cycle policy over `steps` steps: half a cosine from a 25th of the learning rate up to
+    /// it, during the first 30 %, then half a cosine down to the 10,000th part of where it began;
+    /// there it stays.
+    ///
+    /// What PyTorch's `OneCycleLR(max_lr=learning_rate, total_steps=steps)` does by default, except
+    /// that this leaves the momentum alone (`cycle_momentum=False`).
+    OneCycle {
+        /// Steps until the end; at least 1.
+        steps: u64,
+    },
+}
+
+impl Schedule {
+    /// The share of the learning rate that is left after `done` steps.
+    fn share(self, done: u64) -> f64 {
+        match self {
+            Self::Constant => 1.0,
+            Self::Step { every, factor } => factor.powf((done / every.max(1)) as f64),
+            Self::Cosine { steps, last } => {
+                half_cosine(1.0, last, (done as f64 / steps.max(1) as f64).min(1.0))
+            }
+            Self::OneCycle { steps } => one_cycle(done as f64, steps as f64),
+        }
+    }
+
+    fn check(self) -> Result<()> {
+        let positive = |value: f64| value > 0.0;
+        let check_steps =
+            |steps: u64| check("the schedule's steps", steps as f64, "at least 1", positive);
+        match self {
+            Self::Constant => Ok(()),
+            Self::Step { every, factor } => {
+                check("the schedule's every", every as f64, "at least 1", positive)?;
+                check("the schedule's factor", factor, "finite and above 0", positive)
+            }
+            Self::Cosine { steps, last } => {
+                check_steps(steps)?;
+                let from_zero = |value: f64| value >= 0.0;
+                check("the schedule's last", last, "finite and at least 0", from_zero)
+            }
+            Self::OneCycle { steps } => check_steps(steps),
+        }
+    }
+}
+
+/// From `first` at progress 0 to `last` at 1.
+fn half_cosine(first: f64, last: f64, progress: f64) -> f64 {
+    last + (first - last) * 0.5 * (1.0 + (PI * progress).cos())
+}
+
+fn one_cycle(done: f64, steps: f64) -> f64 {
+    const RISE: f64 = 0.3;
+    const FIRST: f64 = 1.0 / 25.0;
+    const LAST: f64 = FIRST / 1e4;
+    // PyTorch's: the first of `steps` rates is that of step 0, the last one that of step `steps − 1`,
+    // and the peak lies between two steps if 30 % are not whole.
+    let [peak, end] = [RISE * steps - 1.0, steps - 1.0];
+    if done <= peak {
+        half_cosine(FIRST, 1.0, done / peak)
+    } else {
+        half_cosine(1.0, LAST, ((done - peak) / (end - peak)).min(1.0))
+    }
+}
+
+/// The method, its learning rate, and the decay of the weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Optimizer {
+    /// How a step moves the parameters.
+    pub method: Method,
+    /// The learning rate, before the schedule.
+    pub learning_rate: f64,
+    /// How the learning rate moves with the steps.
+    pub schedule: Schedule,
+    /// How many steps the learning rate takes to rise, on top of the schedule: the rate of step t,
+    /// counted from 1, is t / (`warm_up` + 1) times the schedule's until the ramp is over. The schedule
+    /// runs meanwhile, so that it ends where it does without. Default: 0, no ramp.
+    ///
+    /// In PyTorch, `ChainedScheduler` of the schedule and
+    /// `LinearLR(start_factor=1 / (warm_up + 1), total_iters=warm_up)`.
+    pub warm_up: u64,
+    /// Pulls the weights towards 0. Default: 0.
+    pub weight_decay: f64,
+    /// Whether the decay acts on gamma, beta and biases, too, as it does in PyTorch's optimizers unless
+    /// they are told otherwise. Default: false.
+    pub decays_all: bool,
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self::adam(1e-3)
+    }
+}
+
+impl Optimizer {
+    /// A method with a constant learning rate and no weight decay.
+    pub const fn new(method: Method, learning_rate: f64) -> Self {
+        let schedule = Schedule::Constant;
+        let (warm_up, weight_decay, decays_all) = (0, 0.0, false);
+        Self { method, learning_rate, schedule, warm_up, weight_decay, decays_all }
+    }
+
+    /// Plain gradient descent.
+    pub const fn gradient_descent(learning_rate: f64) -> Self {
+        Self::new(Method::GradientDescent, learning_rate)
+    }
+
+    /// Gradient descent with momentum; 0.9 is usual.
+    pub const fn momentum(learning_rate: f64, momentum: f64) -> Self {
+        Self::new(Method::Momentum { momentum, nesterov: false }, learning_rate)
+    }
+
+    /// Gradient descent with Nesterov's momentum.
+    pub const fn nesterov(learning_rate: f64, momentum: f64) -> Self {
+        Self::new(Method::Momentum { momentum, nesterov: true }, learning_rate)
+    }
+
+    /// `RMSprop` with smoothing 0.99 and epsilon 1e-8.
+    pub const fn rmsprop(learning_rate: f64) -> Self {
+        Self::new(Method::RmsProp { smoothing: 0.99, epsilon: 1e-8 }, learning_rate)
+    }
+
+    /// Adam with betas 0.9 and 0.999, and epsilon 1e-8.
+    pub const fn adam(learning_rate: f64) -> Self {
+        let method = Method::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: false };
+        Self::new(method, learning_rate)
+    }
+
+    /// `AdamW`: Adam with decoupled weight decay.
+    pub const fn adamw(learning_rate: f64, weight_decay: f64) -> Self {
+        let method = Method::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: true };
+        Self { weight_decay, ..Self::new(method, learning_rate) }
+    }
+
+    /// The learning rate of a step, counted from 1.
+    pub fn learning_rate_at(&self, step: u64) -> f64 {
+        let done = step.saturating_sub(1);
+        let rate = self.learning_rate * self.schedule.share(done);
+        if done < self.warm_up {
+            return rate * ((done + 1) as f64 / (self.warm_up as f64 + 1.0));
+        }
+        rate
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let share = |value: f64| (0.0..1.0).contains(&value);
+        let from_zero = |value: f64| value >= 0.0;
+        let positive = |value: f64| value > 0.0;
+        check("learning_rate", self.learning_rate, "finite and above 0", positive)?;
+        check("weight_decay", self.weight_decay, "finite and at least 0", from_zero)?;
+        match self.method {
+            Method::GradientDescent => {}
+            Method::Momentum { momentum, .. } => {
+                check("momentum", momentum, "at least 0 and below 1", share)?;
+            }
+            Method::RmsProp { smoothing, epsilon } => {
+                check("smoothing", smoothing, "at least 0 and below 1", share)?;
+                check("the optimizer's epsilon", epsilon, "finite and above 0", positive)?;
+            }
+            Method::Adam { beta1, beta2, epsilon, .. } => {
+                check("beta1", beta1, "at least 0 and below 1", share)?;
+                check("beta2", beta2, "at least 0 and below 1", share)?;
+                check("the optimizer's epsilon", epsilon, "finite and above 0", positive)?;
+            }
+        }
+        self.schedule.check()
+    }
+}
