@@ -181,21 +181,6 @@ pub(crate) fn guarded<T>(device: &Device, call: impl FnOnce() -> T) -> Result<T>
     match first_error {
         None => Ok(value),
         Some(wgpu::Error::OutOfMemory { source }) => Err(Error::OutOfMemory(source.to_string())),
-        Some(error) if is_lost(device) => Err(Error::DeviceLost(error.to_string())),
         Some(error) => Err(Error::Refused(error.to_string())),
     }
-}
-
-/// Whether the device is lost: that wgpu tells nobody but the app's handler, but what such a device
-/// makes has no memory.
-fn is_lost(device: &Device) -> bool {
-    let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("ztilde/lost?"),
-        size: 4,
-        usage: BufferUsages::MAP_WRITE,
-        mapped_at_creation: true,
-    });
-    drop(scope.pop());
-    buffer.get_mapped_range_mut(..).is_err()
 }

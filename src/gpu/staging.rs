@@ -15,9 +15,23 @@ use crate::error::{Error, Result};
 pub(crate) struct Staging {
     label: String,
     buffer: Buffer,
-    is_mapped: Arc<AtomicBool>,
+    mapping: Arc<Mapping>,
     /// The last one that copies from it.
     submission: Option<SubmissionIndex>,
+}
+
+/// What became of the wish to write again.
+#[derive(Debug)]
+struct Mapping {
+    is_answered: AtomicBool,
+    is_mapped: AtomicBool,
+}
+
+impl Mapping {
+    fn set(&self, is_answered: bool, is_mapped: bool) {
+        self.is_mapped.store(is_mapped, Ordering::Release);
+        self.is_answered.store(is_answered, Ordering::Release);
+    }
 }
 
 impl Staging {
@@ -32,8 +46,9 @@ impl Staging {
                 mapped_at_creation: true,
             })
         })?;
-        let is_mapped = Arc::new(AtomicBool::new(true));
-        Ok(Self { label: label.to_owned(), buffer, is_mapped, submission: None })
+        let [is_answered, is_mapped] = [(); 2].map(|()| AtomicBool::new(true));
+        let mapping = Arc::new(Mapping { is_answered, is_mapped });
+        Ok(Self { label: label.to_owned(), buffer, mapping, submission: None })
     }
 
     /// Lets the CPU write, from the beginning on. If the GPU has not copied yet what was written
@@ -43,9 +58,9 @@ impl Staging {
         gpu: &Gpu,
         write: impl FnOnce(&mut BufferViewMut),
     ) -> Result<()> {
-        let is_mapped = || self.is_mapped.load(Ordering::Acquire);
-        wait::wait(&gpu.device, self.submission.clone(), is_mapped)?;
-        if !self.is_mapped.load(Ordering::Acquire) {
+        let is_answered = || self.mapping.is_answered.load(Ordering::Acquire);
+        wait::wait(&gpu.device, self.submission.clone(), is_answered)?;
+        if !self.mapping.is_mapped.load(Ordering::Acquire) {
             *self = Self::new(gpu, &self.label, self.buffer.size() / 4)?;
         }
         let mut view = self
@@ -63,13 +78,13 @@ impl Staging {
         label: &str,
         record: impl FnOnce(&mut CommandEncoder, &Buffer),
     ) -> Result<()> {
-        self.is_mapped.store(false, Ordering::Release);
+        self.mapping.set(false, false);
         self.buffer.unmap();
-        let is_mapped = Arc::clone(&self.is_mapped);
+        let mapping = Arc::clone(&self.mapping);
         let submission = gpu.submit(label, |encoder| {
             record(encoder, &self.buffer);
             encoder.map_buffer_on_submit(&self.buffer, MapMode::Write, .., move |result| {
-                is_mapped.store(result.is_ok(), Ordering::Release);
+                mapping.set(true, result.is_ok());
             });
         })?;
         self.submission = Some(submission);
@@ -136,5 +151,28 @@ mod tests {
         staging.submit(&gpu, "copy", copy).unwrap();
         let reading = crate::gpu::read::<u32>(&gpu, &target, VALUES - 1, 1);
         assert_eq!(crate::gpu::block_on(&gpu.device, reading).unwrap(), [0x0202_0202]);
+    }
+
+    /// A lost device does not let the time pass.
+    #[test]
+    fn waiting_ends_with_the_device() {
+        let adapter = crate::gpu::test_device::adapter();
+        let device = adapter.request_device(&wgpu::DeviceDescriptor::default());
+        let (device, queue) = pollster::block_on(device).unwrap();
+        let gpu = Gpu::new(&device, &queue);
+        let target = gpu.buffer("target", 1000).unwrap();
+        let mut staging = Staging::new(&gpu, "staging", 1000).unwrap();
+        for destroyed in [false, true] {
+            if destroyed {
+                device.destroy();
+            }
+            let copy = |encoder: &mut CommandEncoder, buffer: &Buffer| {
+                encoder.copy_buffer_to_buffer(buffer, 0, &target, 0, 4000);
+            };
+            staging.submit(&gpu, "copy", copy).unwrap();
+            let writing = async { staging.write(&gpu, |_| {}) };
+            let answer = block_on_for(&device, Duration::from_secs(60), writing);
+            assert_eq!(matches!(answer, Err(Error::DeviceLost(_))), destroyed, "{answer:?}");
+        }
     }
 }

@@ -158,6 +158,7 @@ pub fn block_on_for<T>(
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return output;
         }
+        AWAITED.take();
         // This crate's futures look for themselves; others may not.
         let _ = look(device);
         deadline.sleep(&mut pause)?;
