@@ -1,12 +1,12 @@
 //! Training and inference in samples per second, which Criterion calls elements, on the five named
-//! networks, and how long it takes to make a trainer.
+//! networks, how long it takes to make a trainer, and what a frame of an app's takes of the CPU.
 //!
 //! ```text
 //! cargo bench --bench training            all of them
 //! cargo bench --bench training -- mnist   those whose name has this in it
 //! ```
 //!
-//! Times include what the CPU does to record and submit.
+//! Times include what the CPU does to record and submit; those of a frame are nothing else.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -21,7 +21,7 @@ use rand::{RngExt, SeedableRng};
 use wgpu::{Buffer, BufferUsages, Device, PollType, Queue};
 use workloads::{WORKLOADS, Workload};
 use ztilde::{
-    Dataset, Inference, Network, NetworkOptions, Optimizer, Targets, Trainer, TrainerOptions,
+    Dataset, Inference, Loss, Network, NetworkOptions, Optimizer, Targets, Trainer, TrainerOptions,
     TrainingData,
 };
 
@@ -34,6 +34,7 @@ fn main() {
         training_steps(criterion, "streaming", |trainer, data| trainer.stream(data));
         inference(criterion);
         construction(criterion);
+        frame(criterion);
     });
 }
 
@@ -97,6 +98,55 @@ fn construction(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What a frame takes of the CPU: a step of training and an inference on 256 × 256 pixels are encoded,
+/// which is the library's part; wgpu finishes the app's encoder; the frame is submitted, while the
+/// device has nothing else to do. The work itself is waited for, and not counted.
+fn frame(criterion: &mut Criterion) {
+    const ROWS: u32 = 256;
+    const PIXELS: u32 = 256 * 256;
+    let (device, queue) = test_device::device_with_subgroups();
+    let mut group = criterion.benchmark_group("frame");
+    let mut frame = None;
+    for (part, name) in ["encode", "finish", "submit"].into_iter().enumerate() {
+        group.bench_function(name, |bencher| {
+            let (trainer, inference, [rows, colors]) = frame.get_or_insert_with(|| {
+                let [rows, colors, pixels, picture] = [2 * ROWS, 3 * ROWS, 2 * PIXELS, 3 * PIXELS]
+                    .map(|values| make_buffer(&device, values));
+                let network =
+                    Network::new(&device, &queue, &[2, 64, 64, 3], NetworkOptions::default());
+                let options = TrainerOptions {
+                    batch_size: ROWS,
+                    loss: Loss::MeanSquaredError,
+                    optimizer: Optimizer::adam(1e-3),
+                    ..Default::default()
+                };
+                let trainer = Trainer::new(network.expect("a network"), options);
+                let trainer = trainer.expect("a trainer");
+                let inference = Inference::new(trainer.network(), &pixels, &picture, PIXELS);
+                (trainer, inference.expect("the buffers fit"), [rows, colors])
+            });
+            bencher.iter_custom(|frames| {
+                let mut time = Duration::ZERO;
+                for _ in 0..frames {
+                    let mut encoder = device.create_command_encoder(&Default::default());
+                    let start = Instant::now();
+                    trainer.encode_step(&mut encoder, &*rows, &*colors).expect("the buffers fit");
+                    inference.encode(&mut encoder);
+                    let encoded = Instant::now();
+                    let commands = encoder.finish();
+                    let finished = Instant::now();
+                    queue.submit([commands]);
+                    let submitted = Instant::now();
+                    time += [encoded - start, finished - encoded, submitted - finished][part];
+                    device.poll(PollType::wait_indefinitely()).expect("the device answers");
+                }
+                time
+            });
+        });
+    }
+    group.finish();
+}
+
 /// How long it takes to submit work and to wait for its end.
 fn time(device: &Device, submit: impl FnOnce()) -> Duration {
     let start = Instant::now();
@@ -144,16 +194,20 @@ fn make_training(
 
 fn make_inference(device: &Device, queue: &Queue, workload: &Workload) -> Inference {
     let network = make_network(device, queue, workload);
-    let [inputs, outputs] = [workload.layer_sizes[0], workload.outputs()].map(|columns| {
-        device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size: 4 * u64::from(workload.batch_size) * u64::from(columns),
-            usage: BufferUsages::STORAGE | BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        })
-    });
+    let [inputs, outputs] = [workload.layer_sizes[0], workload.outputs()]
+        .map(|columns| make_buffer(device, workload.batch_size * columns));
     fill(queue, &inputs);
     Inference::new(&network, &inputs, &outputs, workload.batch_size).expect("the buffers fit")
+}
+
+/// A buffer of an app's.
+fn make_buffer(device: &Device, values: u32) -> Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 4 * u64::from(values),
+        usage: BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC,
+        mapped_at_creation: false,
+    })
 }
 
 /// Writes random values into a whole buffer.

@@ -1,15 +1,19 @@
 // Activate: the activation function, element by element.
 //
-//     outputs[i] = activation(inputs[i])
+//     outputs[r, c] = activation(inputs[r, c])
 //
-// The inputs are ztilde (normalize.wgsl), or a layer's sums with biases. An invocation owns elements
-// a whole dispatch apart.
+// The inputs are ztilde (normalize.wgsl), or a layer's sums with biases. A row is a sample, or a pixel of
+// one; a column is a feature (shared/layout.wgsl); where nothing is between the values, all are one row.
+// An invocation owns one column and walks down some of its rows.
 
-struct Length {
-    length: u32,
+struct Shape {
+    inputs: Layout,
+    outputs: Layout,
+    rows: u32,
+    columns: u32,
 }
 
-@group(0) @binding(0) var<uniform> shape: Length;
+@group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> inputs: array<f32>;
 @group(0) @binding(2) var<storage, read_write> outputs: array<f32>;
 
@@ -20,7 +24,12 @@ fn main(
     @builtin(global_invocation_id) invocation: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
-    for (var i = invocation.x; i < shape.length; i += WORKGROUP_SIZE * workgroups.x) {
-        outputs[i] = activation(inputs[i]);
+    let first = columns_and_rows(invocation);
+    let step = columns_and_rows(vec3<u32>(WORKGROUP_SIZE, 1u, 1u) * workgroups);
+    for (var column = first.x; column < shape.columns; column += step.x) {
+        for (var row = first.y; row < shape.rows; row += step.y) {
+            let input = inputs[place(shape.inputs, row, column)];
+            outputs[place(shape.outputs, row, column)] = activation(input);
+        }
     }
 }

@@ -1,14 +1,19 @@
 // Activate, backward: the gradient through the activation function, element by element.
 //
-//     grad_inputs[i] = grad_outputs[i] · activation′(inputs[i])
+//     grad_inputs[r, c] = grad_outputs[r, c] · activation′(inputs[r, c])
 //
-// The inputs are those of activate.wgsl. An invocation owns elements a whole dispatch apart.
+// The inputs are those of activate.wgsl, and so is the walk: an invocation owns one column, and some of
+// its rows.
 
-struct Length {
-    length: u32,
+struct Shape {
+    inputs: Layout,
+    grad_outputs: Layout,
+    grad_inputs: Layout,
+    rows: u32,
+    columns: u32,
 }
 
-@group(0) @binding(0) var<uniform> shape: Length;
+@group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> inputs: array<f32>;
 @group(0) @binding(2) var<storage, read> grad_outputs: array<f32>;
 @group(0) @binding(3) var<storage, read_write> grad_inputs: array<f32>;
@@ -20,7 +25,13 @@ fn main(
     @builtin(global_invocation_id) invocation: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
-    for (var i = invocation.x; i < shape.length; i += WORKGROUP_SIZE * workgroups.x) {
-        grad_inputs[i] = grad_outputs[i] * activation_slope(inputs[i]);
+    let first = columns_and_rows(invocation);
+    let step = columns_and_rows(vec3<u32>(WORKGROUP_SIZE, 1u, 1u) * workgroups);
+    for (var column = first.x; column < shape.columns; column += step.x) {
+        for (var row = first.y; row < shape.rows; row += step.y) {
+            let slope = activation_slope(inputs[place(shape.inputs, row, column)]);
+            let grad = grad_outputs[place(shape.grad_outputs, row, column)];
+            grad_inputs[place(shape.grad_inputs, row, column)] = grad * slope;
+        }
     }
 }

@@ -5,15 +5,16 @@
 //     running_mean[c] = (1 − momentum) · running_mean[c] + momentum · mean[c]
 //     running_var[c]  = (1 − momentum) · running_var[c]  + momentum · variance[c] · rows / (rows − 1)
 //
-// The inputs are a layer's sums (matmul.wgsl), row-major: a row is a sample, a column is a feature.
-// A workgroup owns COLUMNS features; LANES invocations share one, and each walks every LANES-th row,
-// so that neighbors read neighbors.
+// The inputs are a layer's sums (matmul.wgsl): a row is a sample, or a pixel of one; a column is a
+// feature (shared/layout.wgsl). A workgroup owns COLUMNS features; LANES invocations share one, and each
+// walks every LANES-th row, so that neighbors read neighbors: of images a workgroup owns one.
 //
 // `mean` has two rows, and the mean is their sum: where the mean is large against the deviation, a
 // rounded mean is wrong by many deviations' thousandths. The second row is the mean of what is left
 // after subtracting the first.
 
 struct Batch {
+    inputs: Layout,
     rows: u32,
     columns: u32,
     momentum: f32,
@@ -49,22 +50,22 @@ fn measure_column(column: u32, local_column: u32, lane: u32) {
     let count = f32(batch.rows);
 
     // Sums of differences from the first row lose nothing to a large mean.
-    let first_row = inputs[min(column, batch.columns - 1u)];
+    let first_row = inputs[place(batch.inputs, 0u, min(column, batch.columns - 1u))];
     var sum = 0.0;
     for (var row = lane; row < rows; row += LANES) {
-        sum += inputs[row * batch.columns + column] - first_row;
+        sum += inputs[place(batch.inputs, row, column)] - first_row;
     }
     let center = first_row + lane_sum(sum, local_column, lane) / count;
 
     sum = 0.0;
     for (var row = lane; row < rows; row += LANES) {
-        sum += inputs[row * batch.columns + column] - center;
+        sum += inputs[place(batch.inputs, row, column)] - center;
     }
     let rest = lane_sum(sum, local_column, lane) / count;
 
     sum = 0.0;
     for (var row = lane; row < rows; row += LANES) {
-        let difference = (inputs[row * batch.columns + column] - center) - rest;
+        let difference = (inputs[place(batch.inputs, row, column)] - center) - rest;
         sum += difference * difference;
     }
     let spread = lane_sum(sum, local_column, lane) / count;

@@ -2,20 +2,21 @@
 //
 //     outputs[r, c] = inputs[r, c]
 //
-// An app's rows lie one behind the other; the kernels that multiply matrices want whole vectors of four.
-// Row-major; what fills up the rows of the outputs is left alone. An invocation owns elements a whole
-// dispatch apart.
+// An app's rows lie where it likes (shared/layout.wgsl); the kernels that multiply matrices want whole
+// vectors of four. What is between the rows of the outputs, or fills them up, is left alone. Values are
+// copied bit by bit, so they may be floats or class indices. An invocation owns elements a whole dispatch
+// apart.
 
 struct Shape {
+    inputs: Layout,
+    outputs: Layout,
     rows: u32,
     columns: u32,
-    inputs_stride: u32,  // values from one row to the next
-    outputs_stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> shape: Shape;
-@group(0) @binding(1) var<storage, read> inputs: array<f32>;
-@group(0) @binding(2) var<storage, read_write> outputs: array<f32>;
+@group(0) @binding(1) var<storage, read> inputs: array<u32>;
+@group(0) @binding(2) var<storage, read_write> outputs: array<u32>;
 
 override WORKGROUP_SIZE: u32;
 
@@ -28,6 +29,6 @@ fn main(
     for (var i = invocation.x; i < length; i += WORKGROUP_SIZE * workgroups.x) {
         let row = i / shape.columns;
         let column = i % shape.columns;
-        outputs[row * shape.outputs_stride + column] = inputs[row * shape.inputs_stride + column];
+        outputs[place(shape.outputs, row, column)] = inputs[place(shape.inputs, row, column)];
     }
 }

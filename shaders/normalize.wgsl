@@ -6,10 +6,14 @@
 // running_mean and running_var. The kernel cannot tell the two apart, and need not. `mean` has two
 // rows, whose sum is the mean; the second row of a running mean is zero.
 //
-// Matrices are row-major: a row is a sample, a column is a feature. An invocation owns one column and
-// walks down its rows: it reads the vectors once, and neighbors read neighbors.
+// A row is a sample, or a pixel of one; a column is a feature (shared/layout.wgsl). An invocation owns
+// one column and walks down some of its rows: it reads the vectors once, and neighbors read neighbors.
 
 struct Shape {
+    inputs: Layout,
+    mean: Layout,
+    variance: Layout,
+    outputs: Layout,
     rows: u32,
     columns: u32,
 }
@@ -31,19 +35,20 @@ fn main(
     @builtin(global_invocation_id) invocation: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
-    let stride = WORKGROUP_SIZE * workgroups.x;
-    for (var column = invocation.x; column < shape.columns; column += stride) {
-        let center = mean[column];
-        let rest = mean[shape.columns + column];
-        let inverse_std = 1.0 / sqrt(variance[column] + EPSILON);
+    let first = columns_and_rows(invocation);
+    let step = columns_and_rows(vec3<u32>(WORKGROUP_SIZE, 1u, 1u) * workgroups);
+    for (var column = first.x; column < shape.columns; column += step.x) {
+        let center = mean[place(shape.mean, 0u, column)];
+        let rest = mean[place(shape.mean, 1u, column)];
+        let inverse_std = 1.0 / sqrt(variance[place(shape.variance, 0u, column)] + EPSILON);
         let scale = gamma[column];
         let shift = beta[column];
-        for (var row = invocation.y; row < shape.rows; row += workgroups.y) {
-            let index = row * shape.columns + column;
+        for (var row = first.y; row < shape.rows; row += step.y) {
             // Center first, in two steps: anything else loses digits where the mean is large against
             // the standard deviation.
-            let normalized = ((inputs[index] - center) - rest) * inverse_std;
-            outputs[index] = scale * normalized + shift;
+            let input = inputs[place(shape.inputs, row, column)];
+            let normalized = ((input - center) - rest) * inverse_std;
+            outputs[place(shape.outputs, row, column)] = scale * normalized + shift;
         }
     }
 }

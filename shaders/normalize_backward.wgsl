@@ -8,10 +8,15 @@
 // and variance are those of normalize.wgsl, with the batch's own statistics; grad_gamma and grad_mean
 // (which is grad_beta / rows, as the sum of two rows) come from normalize_gradients.wgsl.
 //
-// Matrices are row-major: a row is a sample, a column is a feature. An invocation owns one column and
-// walks down its rows.
+// A row is a sample, or a pixel of one; a column is a feature (shared/layout.wgsl). An invocation owns
+// one column and walks down some of its rows.
 
 struct Shape {
+    inputs: Layout,
+    mean: Layout,
+    variance: Layout,
+    grad_outputs: Layout,
+    grad_inputs: Layout,
     rows: u32,
     columns: u32,
 }
@@ -34,20 +39,23 @@ fn main(
     @builtin(global_invocation_id) invocation: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
-    let stride = WORKGROUP_SIZE * workgroups.x;
-    for (var column = invocation.x; column < shape.columns; column += stride) {
-        let center = mean[column];
-        let rest = mean[shape.columns + column];
+    let first = columns_and_rows(invocation);
+    let step = columns_and_rows(vec3<u32>(WORKGROUP_SIZE, 1u, 1u) * workgroups);
+    for (var column = first.x; column < shape.columns; column += step.x) {
+        let center = mean[place(shape.mean, 0u, column)];
+        let rest = mean[place(shape.mean, 1u, column)];
         let grad_center = grad_mean[column];
         let grad_rest = grad_mean[shape.columns + column];
-        let inverse_std = 1.0 / sqrt(variance[column] + EPSILON);
+        let inverse_std = 1.0 / sqrt(variance[place(shape.variance, 0u, column)] + EPSILON);
         let scale = gamma[column] * inverse_std;
         let slope = grad_gamma[column] / f32(shape.rows);
-        for (var row = invocation.y; row < shape.rows; row += workgroups.y) {
-            let index = row * shape.columns + column;
-            let normalized = ((inputs[index] - center) - rest) * inverse_std;
-            let centered = (grad_outputs[index] - grad_center) - grad_rest;
-            grad_inputs[index] = scale * (centered - normalized * slope);
+        for (var row = first.y; row < shape.rows; row += step.y) {
+            let input = inputs[place(shape.inputs, row, column)];
+            let grad = grad_outputs[place(shape.grad_outputs, row, column)];
+            let normalized = ((input - center) - rest) * inverse_std;
+            let centered = (grad - grad_center) - grad_rest;
+            let grad_input = scale * (centered - normalized * slope);
+            grad_inputs[place(shape.grad_inputs, row, column)] = grad_input;
         }
     }
 }

@@ -9,9 +9,15 @@
 // their mean taken out, nothing is lost to a large one. normalize_backward.wgsl needs that mean too:
 // `grad_mean` has two rows, whose sum it is, as `mean` has.
 //
-// A workgroup owns COLUMNS features; LANES invocations share one, and each walks every LANES-th row.
+// A row is a sample, or a pixel of one; a column is a feature (shared/layout.wgsl). A workgroup owns
+// COLUMNS features; LANES invocations share one, and each walks every LANES-th row, so that neighbors
+// read neighbors: of images a workgroup owns one.
 
 struct Shape {
+    inputs: Layout,
+    mean: Layout,
+    variance: Layout,
+    grad_outputs: Layout,
     rows: u32,
     columns: u32,
 }
@@ -49,22 +55,22 @@ fn reduce_column(column: u32, local_column: u32, lane: u32) {
 
     // Sums of differences from the first row lose nothing to a large mean.
     let safe_column = min(column, shape.columns - 1u);
-    let first_row = grad_outputs[safe_column];
+    let first_row = grad_outputs[place(shape.grad_outputs, 0u, safe_column)];
     var sum = 0.0;
     for (var row = lane; row < rows; row += LANES) {
-        sum += grad_outputs[row * shape.columns + column] - first_row;
+        sum += grad_outputs[place(shape.grad_outputs, row, column)] - first_row;
     }
     let grad_center = first_row + lane_sum(sum, local_column, lane) / count;
 
-    let center = mean[safe_column];
-    let rest = mean[shape.columns + safe_column];
-    let inverse_std = 1.0 / sqrt(variance[safe_column] + EPSILON);
+    let center = mean[place(shape.mean, 0u, safe_column)];
+    let rest = mean[place(shape.mean, 1u, safe_column)];
+    let inverse_std = 1.0 / sqrt(variance[place(shape.variance, 0u, safe_column)] + EPSILON);
     var difference_sum = 0.0;
     var product_sum = 0.0;
     for (var row = lane; row < rows; row += LANES) {
-        let index = row * shape.columns + column;
-        let difference = grad_outputs[index] - grad_center;
-        let normalized = ((inputs[index] - center) - rest) * inverse_std;
+        let input = inputs[place(shape.inputs, row, column)];
+        let difference = grad_outputs[place(shape.grad_outputs, row, column)] - grad_center;
+        let normalized = ((input - center) - rest) * inverse_std;
         difference_sum += difference;
         product_sum += difference * normalized;
     }

@@ -96,7 +96,7 @@ pub enum Error {
         rows: u64,
     },
 
-    /// The training data belongs to another trainer, whose batches lie elsewhere.
+    /// The training data, or the bound batch, belongs to another trainer, whose batches lie elsewhere.
     #[error("the training data belongs to another trainer")]
     OtherTrainer,
 

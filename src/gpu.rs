@@ -7,6 +7,7 @@ mod kernel;
 mod matrix;
 mod pipelines;
 mod read;
+mod rows;
 mod staging;
 #[cfg(test)]
 pub(crate) mod test_device;
@@ -29,6 +30,7 @@ pub(crate) use kernel::MAX_WORKGROUPS;
 pub(crate) use kernel::{Kernel, workgroups};
 pub use matrix::Matrix;
 pub(crate) use read::{Source, read, read_all};
+pub use rows::Rows;
 pub(crate) use staging::Staging;
 pub(crate) use tile::Core;
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,9 +1,9 @@
 //! `Inference`: a network bound to the app's buffers, in the app's encoder.
 
-use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor, Device};
+use wgpu::{CommandEncoder, ComputePassDescriptor, Device};
 
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Gpu, Matrix, read};
+use crate::gpu::{Dispatch, Gpu, Matrix, Rows, read};
 use crate::kernels::copy_rows::CopyRows;
 use crate::kernels::network_forward::NetworkForward;
 use crate::network::{FEWEST_ROWS, Network, PlannedBytes, padded_bytes};
@@ -29,16 +29,28 @@ pub struct Inference {
 }
 
 impl Inference {
-    /// Binds a network to `rows` rows of inputs and of outputs, row-major `f32`s from the beginning
-    /// of each buffer on.
+    /// Binds a network to `rows` rows of inputs and of outputs, `f32`s.
+    ///
+    /// Rows may start at any multiple of 4 bytes, and be any multiple of 4 bytes apart; a buffer alone
+    /// stands for rows one behind the other, from its beginning on. What is between the rows of outputs is
+    /// left alone. Inputs and outputs may be parts of one buffer that do not overlap.
+    ///
+    /// The fastest are rows one behind the other that are whole vectors of four and start at a multiple
+    /// of the device's `min_storage_buffer_offset_alignment`: others are copied.
     ///
     /// Both buffers need `BufferUsages::STORAGE`.
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if a buffer is too short, [`Error::Option`] if there are no rows, and what
-    /// wgpu reports.
-    pub fn new(network: &Network, inputs: &Buffer, outputs: &Buffer, rows: u32) -> Result<Self> {
+    /// [`Error::Length`] if a buffer is too short, [`Error::Option`] if there are no rows,
+    /// [`Error::Refused`] if an offset or a stride is no multiple of 4, or rows overlap, and what wgpu
+    /// reports.
+    pub fn new<'a>(
+        network: &Network,
+        inputs: impl Into<Rows<'a>>,
+        outputs: impl Into<Rows<'a>>,
+        rows: u32,
+    ) -> Result<Self> {
         if rows == 0 {
             return Err(Error::Option {
                 option: "rows",
@@ -46,14 +58,19 @@ impl Inference {
                 expected: "at least 1",
             });
         }
-        if inputs == outputs {
-            let reason = "inputs and outputs are the same buffer".to_owned();
+        let inputs = inputs.into().matrix("the buffer of inputs", rows, network.inputs())?;
+        let outputs = outputs.into().matrix("the buffer of outputs", rows, network.outputs())?;
+        if inputs.may_overlap(&outputs) {
+            let [inputs, outputs] = [&inputs, &outputs].map(|matrix| {
+                let [first, apart] =
+                    [matrix.first(), matrix.stride().into()].map(|value| 4 * value);
+                format!("rows from byte {first} on, {apart} apart")
+            });
+            let reason = format!("inputs ({inputs}) and outputs ({outputs}) overlap in one buffer");
             return Err(Error::Refused(reason));
         }
-        let inputs = rows_of("the buffer of inputs", inputs, rows, network.inputs())?;
-        let outputs = rows_of("the buffer of outputs", outputs, rows, network.outputs())?;
         let slice_rows = slice_rows(&network.gpu().device, network.layer_sizes()).min(rows);
-        let mut slices = Slices::new(network, slice_rows)?;
+        let mut slices = Slices::new(network, slice_rows, [&inputs, &outputs])?;
         let mut first = 0;
         while first < rows {
             let count = slice_rows.min(rows - first);
@@ -65,6 +82,8 @@ impl Inference {
     }
 
     /// What a network and an inference on `rows` rows will hold on the GPU, without the app's buffers.
+    /// Rows of these that are some distance apart, or start elsewhere than at the beginning, may be held
+    /// once more, filled up to whole vectors of four: as many of them as make a slice.
     ///
     /// Tells nothing of sizes and options that make no network.
     pub fn planned_bytes(
@@ -138,19 +157,11 @@ fn start_prediction(
     Ok(read(gpu, &output_buffer, 0, values))
 }
 
-fn rows_of(what: &'static str, buffer: &Buffer, rows: u32, columns: u32) -> Result<Matrix> {
-    let needed = u64::from(rows) * u64::from(columns);
-    let found = buffer.size() / 4;
-    if found < needed {
-        return Err(Error::Length { what, found, needed, why: format!("{rows} × {columns}") });
-    }
-    Matrix::new(buffer, 0, rows, columns)
-}
-
 /// How many rows of the widest layer fit the scratch memory and a binding.
 fn slice_rows(device: &Device, layer_sizes: &[u32]) -> u32 {
     let widest = layer_sizes.iter().copied().max().unwrap_or(1).max(1);
-    let bytes = SCRATCH_BYTES.min(device.limits().max_storage_buffer_binding_size);
+    // Two scratch matrices may be the halves of one.
+    let bytes = SCRATCH_BYTES.min(device.limits().max_storage_buffer_binding_size / 2);
     let rows = (bytes / padded_bytes(1, widest)).min(u32::MAX.into()) as u32;
     // A layer too wide for that is too wide for the device: making the scratch matrix says so.
     (rows - rows % SLICE_MULTIPLE).max(SLICE_MULTIPLE)
@@ -173,27 +184,39 @@ struct Slices<'a> {
     copy_rows: CopyRows,
     /// What takes all layers at once, if it is faster.
     in_one: Option<NetworkForward>,
-    /// The inputs, if those of the app are no whole vectors of four.
+    /// The inputs, if those of the app are no whole vectors of four, or lie elsewhere.
     inputs: Option<Matrix>,
+    /// Whether the last layer writes to the app's outputs, whose rows may have to be whole vectors too.
+    is_straight: bool,
+    /// What takes all layers at once writes to these, if not straight to the app's.
+    outputs: Option<Matrix>,
     /// What goes into a layer and comes out of it take turns in two matrices, or in the halves of one.
     scratch: Vec<Matrix>,
     dispatches: Vec<Dispatch>,
 }
 
 impl<'a> Slices<'a> {
-    fn new(network: &'a Network, rows: u32) -> Result<Self> {
+    fn new(network: &'a Network, rows: u32, [inputs, outputs]: [&Matrix; 2]) -> Result<Self> {
         let gpu = network.gpu();
         let sizes = network.layer_sizes();
         let widest = sizes[1..].iter().copied().max().unwrap_or(1);
         let padded = |rows, columns| gpu.padded_matrix("inference/scratch", rows, columns);
         let is_in_one = NetworkForward::serves(sizes);
         let kernel = || NetworkForward::new(&gpu.device, network.activation(), network.epsilon());
-        let has_own_inputs = !sizes[0].is_multiple_of(4);
+        // No dispatch can read and write the same buffer.
+        let has_own_inputs = !sizes[0].is_multiple_of(4)
+            || !inputs.is_plain(&gpu.device)
+            || inputs.buffer() == outputs.buffer();
+        let is_straight =
+            outputs.is_plain(&gpu.device) && (is_in_one || network.outputs().is_multiple_of(4));
+        let own_outputs = || gpu.matrix("inference/outputs", rows, network.outputs());
         Ok(Self {
             network,
             copy_rows: CopyRows::new(&gpu.device)?,
             in_one: is_in_one.then(kernel).transpose()?,
             inputs: has_own_inputs.then(|| padded(rows, sizes[0])).transpose()?,
+            is_straight,
+            outputs: (is_in_one && !is_straight).then(own_outputs).transpose()?,
             scratch: match is_in_one {
                 true => vec![padded(2 * rows, widest)?],
                 false => vec![padded(rows, widest)?, padded(rows, widest)?],
@@ -210,7 +233,7 @@ impl<'a> Slices<'a> {
             Some(own) => {
                 let own = own.slice(0, rows)?;
                 let copy = self.copy_rows.bind(device, "inference/inputs", inputs, &own)?;
-                self.dispatches.push(copy);
+                self.dispatches.extend(copy);
                 own
             }
         };
@@ -218,20 +241,21 @@ impl<'a> Slices<'a> {
             None => self.bind_layers(inputs, outputs),
             Some(kernel) => {
                 let scratch = self.scratch[0].slice(0, 2 * rows)?;
-                let matrices = [&inputs, &scratch, outputs];
+                let own = self.outputs.as_ref().map(|own| own.slice(0, rows)).transpose()?;
+                let matrices = [&inputs, &scratch, own.as_ref().unwrap_or(outputs)];
                 self.dispatches.push(self.network.bind_all(kernel, "inference", matrices)?);
-                Ok(())
+                own.map_or(Ok(()), |own| self.bind_copy(&own, outputs))
             }
         }
     }
 
     fn bind_layers(&mut self, mut layer_inputs: Matrix, outputs: &Matrix) -> Result<()> {
-        let Self { network, copy_rows, scratch, dispatches, .. } = self;
+        let Self { network, scratch, dispatches, .. } = self;
         let rows = outputs.rows();
         let sizes = &network.layer_sizes()[1..];
         for (layer, &columns) in sizes.iter().enumerate() {
             let is_last = layer + 1 == sizes.len();
-            let layer_outputs = if is_last && columns.is_multiple_of(4) {
+            let layer_outputs = if is_last && self.is_straight {
                 outputs.clone()
             } else {
                 scratch[layer % 2].reshape_padded(rows, columns)?
@@ -241,10 +265,14 @@ impl<'a> Slices<'a> {
             dispatches.extend(bound);
             layer_inputs = layer_outputs;
         }
-        if !outputs.columns().is_multiple_of(4) {
-            let device = &network.gpu().device;
-            dispatches.push(copy_rows.bind(device, "inference/outputs", &layer_inputs, outputs)?);
-        }
+        if self.is_straight { Ok(()) } else { self.bind_copy(&layer_inputs, outputs) }
+    }
+
+    /// What brings the last layer's outputs to the app's.
+    fn bind_copy(&mut self, own: &Matrix, outputs: &Matrix) -> Result<()> {
+        let device = &self.network.gpu().device;
+        let copy = self.copy_rows.bind(device, "inference/outputs", own, outputs)?;
+        self.dispatches.extend(copy);
         Ok(())
     }
 }

@@ -10,7 +10,15 @@
 //! formulas at once (`layer_forward`, `layer_backward`, `output_layer`, `network_forward`). They are for
 //! the library's own memory: packed parameters, and rows of whole vectors of four.
 //!
-//! Matrices are row-major: a row is a sample, a column is a feature. A vector is one row.
+//! Matrices are row-major: a row is a sample, a column is a feature. A vector is one row. The kernels of
+//! batch normalization (`batch_statistics`, `normalize`, `normalize_gradients`, `normalize_backward`) and
+//! of the activation (`activate`, `activate_backward`) also take batches whose rows lie some distance
+//! apart ([`Matrix::strided`]), and [images](Matrix::images): there a feature is a channel, and each pixel
+//! of each sample is a row. These batches may start at any value of a buffer. All other kernels take
+//! values that lie one behind the other, and refuse what does not.
+//!
+//! `examples/batch_norm.rs` is an app with a network of its own that normalizes its images with them,
+//! forward and backward.
 
 pub mod activate;
 pub mod activate_backward;
@@ -35,8 +43,11 @@ pub mod record_step;
 pub mod update;
 pub mod weigh_classes;
 
+use wgpu::Device;
+
 use crate::error::{Error, Result};
 pub use crate::gpu::{Dispatch, Matrix};
+use crate::gpu::{Kernel, workgroups};
 
 /// Invocations in a workgroup of the kernels that go element by element or row by row.
 const WORKGROUP_SIZE: u32 = 64;
@@ -48,14 +59,89 @@ const QUAD: u32 = 4;
 const COLUMNS: u32 = 16;
 const LANES: u32 = 16;
 
-/// Workgroups for a kernel that sums up columns.
-fn column_workgroups(columns: u32) -> [u32; 3] {
-    [crate::gpu::workgroups(columns.into(), COLUMNS), 1, 1]
+/// The same of images, whose columns lie far apart.
+const IMAGE_COLUMNS: u32 = 1;
+const IMAGE_LANES: u32 = 256;
+
+/// Rows that pay for reading a column's vectors once.
+const ROWS_PER_INVOCATION: u32 = 8;
+
+/// A kernel that ends in shaders/shared/layout.wgsl, compiled for rows and for images.
+#[derive(Clone, Debug)]
+struct LayoutKernel {
+    rows: Kernel,
+    images: Kernel,
+}
+
+impl LayoutKernel {
+    /// One whose invocations own a column and walk down some of its rows.
+    fn walking(
+        device: &Device,
+        name: &'static str,
+        source: &str,
+        constants: &[(&'static str, f64)],
+    ) -> Result<Self> {
+        let compile = |is_images: bool| {
+            let own = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("IS_IMAGES", is_images.into())];
+            Kernel::new(device, name, source, &[&own, constants].concat())
+        };
+        Ok(Self { rows: compile(false)?, images: compile(true)? })
+    }
+
+    /// One that sums up columns.
+    fn summing(
+        device: &Device,
+        name: &'static str,
+        source: &str,
+        constants: &[(&'static str, f64)],
+    ) -> Result<Self> {
+        let compile = |is_images: bool, columns: u32, lanes: u32| {
+            let own = [
+                ("COLUMNS", columns.into()),
+                ("LANES", lanes.into()),
+                ("IS_IMAGES", is_images.into()),
+            ];
+            Kernel::new(device, name, source, &[&own, constants].concat())
+        };
+        Ok(Self {
+            rows: compile(false, COLUMNS, LANES)?,
+            images: compile(true, IMAGE_COLUMNS, IMAGE_LANES)?,
+        })
+    }
+
+    fn of(&self, batch: &Matrix) -> &Kernel {
+        if batch.is_images() { &self.images } else { &self.rows }
+    }
+}
+
+/// Matrices of a kernel that goes element by element: each as one row, if nothing is between its values.
+fn elements<const N: usize>(device: &Device, matrices: [&Matrix; N]) -> [Matrix; N] {
+    let is_dense = matrices.iter().all(|matrix| matrix.as_row().is_some());
+    matrices.map(|matrix| {
+        let row = matrix.as_row().filter(|_| is_dense);
+        row.as_ref().unwrap_or(matrix).aligned(device)
+    })
+}
+
+/// Workgroups for a kernel whose invocations own a column of a batch and walk down some of its rows.
+fn walking_workgroups(batch: &Matrix) -> [u32; 3] {
+    let [rows, columns] = [batch.rows(), batch.columns()].map(u64::from);
+    let size = WORKGROUP_SIZE;
+    match batch.is_images() {
+        false => [workgroups(columns, size), workgroups(rows, ROWS_PER_INVOCATION), 1],
+        true => [workgroups(rows, size * ROWS_PER_INVOCATION), workgroups(columns, 1), 1],
+    }
+}
+
+/// Workgroups for a kernel that sums up the columns of a batch.
+fn summing_workgroups(batch: &Matrix) -> [u32; 3] {
+    let columns = if batch.is_images() { IMAGE_COLUMNS } else { COLUMNS };
+    [workgroups(batch.columns().into(), columns), 1, 1]
 }
 
 /// Workgroups for a kernel that goes element by element or row by row.
 fn linear_workgroups(items: u64) -> [u32; 3] {
-    [crate::gpu::workgroups(items, WORKGROUP_SIZE), 1, 1]
+    [workgroups(items, WORKGROUP_SIZE), 1, 1]
 }
 
 /// How many quads so many values are.

@@ -18,6 +18,7 @@ mod trainer;
 pub use data::{Dataset, Targets};
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, evaluate};
+pub use gpu::Rows;
 pub use inference::Inference;
 pub use network::{Network, PlannedBytes, required_limits};
 pub use options::{
@@ -25,7 +26,9 @@ pub use options::{
 };
 pub use parameters::{BatchNorm, Layer, Parameters};
 pub use snapshot::{Place, Snapshot};
-pub use trainer::{EpochMetrics, StepMetrics, Trainer, TrainingData};
+pub use trainer::{
+    BoundBatch, EpochMetrics, HiddenBatchNorm, HiddenLayer, StepMetrics, Trainer, TrainingData,
+};
 pub use {ndarray, wgpu};
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,5 +1,7 @@
 //! `Trainer`: what exists only while learning; one step, one epoch.
 
+mod bound_batch;
+mod hidden_layer;
 mod memory;
 mod metrics;
 mod snapshot;
@@ -9,16 +11,19 @@ mod training_data;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use wgpu::{Buffer, BufferUsages, CommandEncoder, ComputePassDescriptor};
+use wgpu::{CommandEncoder, ComputePassDescriptor};
 
 use crate::data::{Dataset, Targets};
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Matrix};
+use crate::gpu::Dispatch;
+use crate::kernels::copy_rows::CopyRows;
 use crate::kernels::gather_rows::GatherRows;
 use crate::kernels::update;
 use crate::network::Network;
 use crate::options::TrainerOptions;
 use crate::snapshot::Place;
+pub use bound_batch::BoundBatch;
+pub use hidden_layer::{HiddenBatchNorm, HiddenLayer};
 use memory::Memory;
 pub use metrics::{EpochMetrics, StepMetrics};
 use step::StepKernels;
@@ -56,9 +61,10 @@ pub struct Trainer {
     options: TrainerOptions,
     kernels: StepKernels,
     gather: GatherRows,
+    copy_rows: CopyRows,
     memory: Memory,
     /// What a batch from the CPU or from an app's buffer needs before a step.
-    arrival: Option<Dispatch>,
+    arrival: Vec<Dispatch>,
     /// One step on a batch of `batch_size` rows.
     step: Vec<Dispatch>,
     /// Steps encoded so far.
@@ -91,9 +97,11 @@ impl Trainer {
         let kernels = StepKernels::new(&network, &options)?;
         let memory = Memory::new(&network, &options)?;
         let step = step::bind(&network, &kernels, &memory, options.batch_size)?;
+        let copy_rows = CopyRows::new(device)?;
         Ok(Self {
             gather: GatherRows::new(device)?,
-            arrival: step::bind_arrival(&network, &memory)?,
+            arrival: step::bind_arrival(&network, &copy_rows, &memory)?,
+            copy_rows,
             kernels,
             memory,
             step,
@@ -167,38 +175,7 @@ impl Trainer {
             Targets::Classes(classes) => gpu.write(target_buffer, 0, classes)?,
             Targets::Values(values) => gpu.write(target_buffer, 0, values)?,
         }
-        gpu.submit("ztilde/step", |encoder| self.encode(encoder))?;
-        self.count_step(self.options.batch_size);
-        Ok(())
-    }
-
-    /// One step on a batch that lies in the app's buffers, in the app's encoder.
-    ///
-    /// `inputs` are `batch_size` rows of `f32`, row-major, from the beginning of the buffer on; so are
-    /// targets that are values, while class indices are one `u32` per row. Both buffers need
-    /// `BufferUsages::COPY_SRC`.
-    ///
-    /// A class index that is none makes the step's loss NaN, and leaves its row out of the gradient.
-    /// Up to 7,000 steps may wait in encoders that were not submitted.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Length`] if a buffer is too short, [`Error::Refused`] if it cannot be copied from.
-    /// Nothing is encoded then.
-    pub fn encode_step(
-        &mut self,
-        encoder: &mut CommandEncoder,
-        inputs: &Buffer,
-        targets: &Buffer,
-    ) -> Result<()> {
-        check_source("the buffer of inputs", inputs, &self.memory.dense_inputs)?;
-        check_source("the buffer of targets", targets, &self.memory.batch.targets)?;
-        self.write_rates(1)?;
-        let Memory { dense_inputs, batch, .. } = &self.memory;
-        for (source, matrix) in [(inputs, dense_inputs), (targets, &batch.targets)] {
-            encoder.copy_buffer_to_buffer(source, 0, matrix.buffer(), 0, 4 * matrix.values());
-        }
-        self.encode(encoder);
+        gpu.submit("ztilde/step", |encoder| self.encode(encoder, &self.arrival))?;
         self.count_step(self.options.batch_size);
         Ok(())
     }
@@ -319,10 +296,10 @@ impl Trainer {
         Ok(data)
     }
 
-    /// A step on the batch that has arrived.
-    fn encode(&self, encoder: &mut CommandEncoder) {
+    /// A step on the batch that `arrival` brings to its place.
+    fn encode(&self, encoder: &mut CommandEncoder, arrival: &[Dispatch]) {
         let mut pass = begin_pass(encoder);
-        for dispatch in self.arrival.iter().chain(&self.step) {
+        for dispatch in arrival.iter().chain(&self.step) {
             dispatch.encode(&mut pass);
         }
     }
@@ -381,18 +358,6 @@ fn begin_pass(encoder: &mut CommandEncoder) -> wgpu::ComputePass<'_> {
 fn check_rows(network: &Network, rows: u32) -> Result<()> {
     if rows < 2 && network.has_batch_norm() {
         return Err(Error::BatchTooSmall { rows: rows.into() });
-    }
-    Ok(())
-}
-
-fn check_source(what: &'static str, buffer: &Buffer, matrix: &Matrix) -> Result<()> {
-    if !buffer.usage().contains(BufferUsages::COPY_SRC) {
-        return Err(Error::Refused(format!("{what} was made without BufferUsages::COPY_SRC")));
-    }
-    let found = buffer.size() / 4;
-    if found < matrix.values() {
-        let why = format!("{} × {}", matrix.rows(), matrix.columns());
-        return Err(Error::Length { what, found, needed: matrix.values(), why });
     }
     Ok(())
 }

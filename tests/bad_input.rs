@@ -9,7 +9,9 @@ use ndarray::Array2;
 use read_buffer::read_buffer;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
 use wgpu::{Buffer, BufferDescriptor, BufferUsages};
-use ztilde::kernels::{Matrix, add_biases, batch_statistics};
+use ztilde::kernels::{
+    Matrix, add_biases, batch_statistics, column_sums, gather_rows, loss, matmul, record_step,
+};
 use ztilde::{
     Dataset, Inference, Layer, Loss, Network, NetworkOptions, Parameters, Remainder, Targets,
     Trainer, TrainerOptions, block_on, required_limits,
@@ -285,7 +287,9 @@ fn buffers_that_do_not_fit_are_refused() {
         refused(&inputs, &outputs, u32::MAX, &["32 values", "17179869180 are needed"]);
         let parts = ["the buffer of outputs", "23 values", "24 are needed", "8 × 3"];
         refused(&inputs, &app.buffer(23, BOTH), 8, &parts);
-        refused(&inputs, &inputs, 8, &["the same buffer"]);
+        let parts =
+            ["inputs (rows from byte 0 on, 16 apart)", "outputs (rows from byte 0 on, 12 apart)"];
+        refused(&inputs, &inputs, 8, &parts);
         let copied = BufferUsages::COPY_SRC;
         refused(&app.buffer(32, copied), &outputs, 8, &["STORAGE"]);
         refused(&inputs, &app.buffer(24, copied), 8, &["STORAGE"]);
@@ -356,5 +360,75 @@ fn matrices_that_do_not_fit_a_kernel_are_refused() {
     let kernel = batch_statistics::BatchStatistics::new(&app.device, 0.1).unwrap();
     assert_refused(kernel.bind(&app.device, "here", buffers), &["1 row", "at least 2"]);
     assert!(read_buffer(&app.device, &app.queue, &buffer).iter().all(|&value| value == 0.0));
+    app.assert_silent();
+}
+
+/// Rows that are some distance apart, and images, in the place of what the other kernels take.
+#[test]
+fn layouts_that_a_kernel_does_not_take_are_refused() {
+    let app = App::get();
+    let device = &app.device;
+    let buffer = app.buffer(1024, BOTH);
+    assert_refused(Matrix::strided(&buffer, 0, 5, 8, 7), &["8 values", "start 7 apart"]);
+    assert_refused(Matrix::strided(&buffer, 5, 93, 8, 11), &["1024 values", "1025 are needed"]);
+    assert_refused(Matrix::images(&buffer, 2, 3, 11, 31), &["1024 values", "1025 are needed"]);
+    assert_refused(Matrix::images(&buffer, 0, 1 << 20, 1, 1 << 12), &["1048576 × 1 × 4096"]);
+    let new = |rows, columns| Matrix::new(&buffer, 0, rows, columns).unwrap();
+    let strided = Matrix::strided(&buffer, 0, 4, 8, 9).unwrap();
+    let images = Matrix::images(&buffer, 0, 2, 8, 2).unwrap();
+    let apart: &[&str] = &["rows of 8 values start 9 apart, not 8"];
+    let planes: &[&str] = &["features lie 2 values apart, not 1"];
+
+    let column_sums = column_sums::ColumnSums::new(device).unwrap();
+    let add_biases = add_biases::AddBiases::new(device).unwrap();
+    let matmul = matmul::Matmul::new(device).unwrap();
+    let gather_rows = gather_rows::GatherRows::new(device).unwrap();
+    for (matrix, parts) in [(&strided, apart), (&images, planes)] {
+        let buffers = column_sums::Buffers { inputs: matrix, sums: &new(1, 8) };
+        assert_refused(column_sums.bind(device, "here", buffers), parts);
+        let buffers = add_biases::Buffers { biases: &new(1, 8), sums: matrix };
+        assert_refused(add_biases.bind(device, "here", buffers), parts);
+        for number in 0..3 {
+            let dense = [&new(4, 8), &new(8, 8), &new(4, 8)];
+            let [left, right, outputs] =
+                std::array::from_fn(|index| if index == number { matrix } else { dense[index] });
+            // The transposed one has the shape of a right factor.
+            let right = match number {
+                1 => matmul::Operand::Transposed(right),
+                _ => matmul::Operand::Plain(right),
+            };
+            let outputs = if number == 1 { &new(4, 4) } else { outputs };
+            let buffers = matmul::Buffers { left: matmul::Operand::Plain(left), right, outputs };
+            assert_refused(matmul.bind(device, "here", buffers), parts);
+        }
+        let buffers = gather_rows::Buffers {
+            step: &new(1, 1),
+            order: &new(1, 5),
+            inputs: matrix,
+            targets: &new(4, 1),
+            part_first_row: 0,
+            batch_inputs: &new(4, 8),
+            batch_targets: &new(4, 1),
+            batch_size: 4,
+        };
+        assert_refused(gather_rows.bind(device, "here", buffers), parts);
+        let buffers = gather_rows::Buffers { inputs: &new(4, 8), batch_inputs: matrix, ..buffers };
+        // It takes rows any distance apart.
+        if parts == planes {
+            assert_refused(gather_rows.bind(device, "here", buffers), planes);
+        }
+    }
+    let buffers = loss::Buffers {
+        outputs: &images,
+        targets: &new(4, 8),
+        results: &new(4, 2),
+        grad_outputs: &images,
+    };
+    let loss = loss::Loss::new(device, Loss::MeanSquaredError).unwrap();
+    assert_refused(loss.bind(device, "here", buffers), planes);
+    let results = Matrix::images(&buffer, 0, 2, 2, 2).unwrap();
+    let buffers = record_step::Buffers { results: &results, step: &new(1, 1), history: &new(9, 2) };
+    let record_step = record_step::RecordStep::new(device).unwrap();
+    assert_refused(record_step.bind(device, "here", buffers), planes);
     app.assert_silent();
 }

@@ -1,58 +1,128 @@
 //! A matrix: a part of a buffer, with its shape.
 
-use wgpu::{BindingResource, Buffer, BufferBinding};
+use wgpu::{BindingResource, Buffer, BufferBinding, Device};
 
 use crate::error::{Error, Result};
 
-/// Rows of four-byte values in a part of a buffer, row-major: `f32`, or `u32` where a kernel says so.
+/// Rows of four-byte values in a part of a buffer: `f32`, or `u32` where a kernel says so.
 ///
 /// A batch is a matrix in which a row is a sample and a column is a feature; a vector is a matrix of
-/// one row.
+/// one row. Rows are one behind the other ([`Matrix::new`]), or start some distance apart
+/// ([`Matrix::strided`]). Of [images](Matrix::images) a column is a channel, and a row is a pixel of a
+/// sample.
 #[derive(Clone, Debug)]
 pub struct Matrix {
     buffer: Buffer,
+    /// Bytes before what is bound.
     offset: u64,
     rows: u32,
     columns: u32,
-    /// How many values apart rows start.
-    stride: u32,
+    layout: Layout,
+    /// How many values are bound.
+    values: u64,
+}
+
+/// Where the values of a matrix lie, as `shaders/shared/layout.wgsl` has it: that of a row and a column
+/// at `first + row / plane · sample_stride + column · column_stride + row % plane`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    /// Values before the matrix in what is bound.
+    first: u32,
+    /// Rows of a sample: the pixels of an image, or 1.
+    plane: u32,
+    sample_stride: u32,
+    column_stride: u32,
 }
 
 impl Matrix {
-    /// The `rows` × `columns` values of `buffer` from `first` (counted in values) on.
+    /// The `rows` × `columns` values of `buffer` from `first` (counted in values) on, row-major.
     ///
     /// # Errors
     ///
     /// [`Error::Length`] if the buffer ends before the matrix does, [`Error::Refused`] if the matrix
-    /// is empty, or, when it is bound, if it does not start on a multiple of the device's
-    /// `min_storage_buffer_offset_alignment`.
+    /// is empty. When it is bound, [`Error::Refused`] if it does not start on a multiple of the device's
+    /// `min_storage_buffer_offset_alignment` and the kernel does not say that it may.
     pub fn new(buffer: &Buffer, first: u64, rows: u32, columns: u32) -> Result<Self> {
-        Self::with_stride(buffer, first, [rows, columns], columns)
+        Self::strided(buffer, first, rows, columns, columns)
     }
 
-    /// The same with rows that are whole vectors of four, filled up with values that are, and remain,
-    /// zero: what the kernels that multiply matrices read and write.
+    /// The same with rows that start `stride` values apart, which is at least `columns`. What lies
+    /// between the rows is left alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Matrix::new`]; [`Error::Refused`] also if rows would overlap. When it is bound,
+    /// [`Error::Refused`] if the kernel does not say that it takes strides.
+    pub fn strided(
+        buffer: &Buffer,
+        first: u64,
+        rows: u32,
+        columns: u32,
+        stride: u32,
+    ) -> Result<Self> {
+        if stride < columns {
+            let overlap = format!("rows of {columns} values that start {stride} apart overlap");
+            return Err(Error::Refused(overlap));
+        }
+        // Behind the last row there may be nothing.
+        let values = u64::from(rows.saturating_sub(1)) * u64::from(stride) + u64::from(columns);
+        let layout = Layout { first: 0, plane: 1, sample_stride: stride, column_stride: 1 };
+        Self::with_layout(buffer, first, [rows, columns], layout, values)
+    }
+
+    /// Images of `samples` × `channels` × `pixels` values (N, C, H·W) from `first` (counted in values)
+    /// on: a matrix of `samples · pixels` rows, whose columns are the channels. Row `r` is pixel
+    /// `r % pixels` of sample `r / pixels`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Matrix::new`]; [`Error::Refused`] also if there are more than 2³² − 1 rows, or values of a
+    /// sample. When it is bound, [`Error::Refused`] if the kernel does not say that it takes images.
+    pub fn images(
+        buffer: &Buffer,
+        first: u64,
+        samples: u32,
+        channels: u32,
+        pixels: u32,
+    ) -> Result<Self> {
+        let (Some(rows), Some(sample_stride)) =
+            (samples.checked_mul(pixels), channels.checked_mul(pixels))
+        else {
+            let shape = format!("{samples} × {channels} × {pixels}");
+            return Err(Error::Refused(format!("images of {shape} are more than {}", u32::MAX)));
+        };
+        let values = u64::from(rows) * u64::from(channels);
+        let layout = Layout { first: 0, plane: pixels, sample_stride, column_stride: pixels };
+        Self::with_layout(buffer, first, [rows, channels], layout, values)
+    }
+
+    /// Rows that are whole vectors of four, filled up with values that are, and remain, zero: what the
+    /// kernels that multiply matrices read and write.
     pub(crate) fn padded(buffer: &Buffer, first: u64, rows: u32, columns: u32) -> Result<Self> {
-        Self::with_stride(buffer, first, [rows, columns], columns.next_multiple_of(4))
+        let stride = columns.next_multiple_of(4);
+        let layout = Layout { first: 0, plane: 1, sample_stride: stride, column_stride: 1 };
+        let values = u64::from(rows) * u64::from(stride);
+        Self::with_layout(buffer, first, [rows, columns], layout, values)
     }
 
-    fn with_stride(
+    fn with_layout(
         buffer: &Buffer,
         first: u64,
         [rows, columns]: [u32; 2],
-        stride: u32,
+        layout: Layout,
+        values: u64,
     ) -> Result<Self> {
         if rows == 0 || columns == 0 {
             // wgpu would bind the rest of the buffer.
             return Err(Error::Refused(format!("a matrix of {rows} × {columns} is empty")));
         }
-        let needed = first.saturating_add(u64::from(rows) * u64::from(stride));
+        let needed = first.saturating_add(values);
         let found = buffer.size() / 4;
         if found < needed {
             let why = format!("{first} before it, then {rows} × {columns}");
             return Err(Error::Length { what: "a buffer", found, needed, why });
         }
-        Ok(Self { buffer: buffer.clone(), offset: 4 * first, rows, columns, stride })
+        Ok(Self { buffer: buffer.clone(), offset: 4 * first, rows, columns, layout, values })
     }
 
     /// The `length` values of `buffer` from `first` (counted in values) on, as one row.
@@ -74,14 +144,24 @@ impl Matrix {
         self.columns
     }
 
-    /// How many values there are, with those that fill up the rows.
+    /// How many values there are, with those between the rows and those that fill them up.
     pub fn values(&self) -> u64 {
-        u64::from(self.rows) * u64::from(self.stride)
+        self.values
     }
 
-    /// How many values apart rows start.
+    /// How many values apart rows, or the samples of images, start.
     pub(crate) fn stride(&self) -> u32 {
-        self.stride
+        self.layout.sample_stride
+    }
+
+    /// Whether a row is a pixel, with its features a plane apart.
+    pub(crate) fn is_images(&self) -> bool {
+        self.layout.plane > 1
+    }
+
+    /// How many values lie before it in its buffer.
+    pub(crate) fn first(&self) -> u64 {
+        self.offset / 4 + u64::from(self.layout.first)
     }
 
     /// How many vectors of four lie before it in its buffer.
@@ -97,14 +177,57 @@ impl Matrix {
         BindingResource::Buffer(BufferBinding {
             buffer: &self.buffer,
             offset: self.offset,
-            size: wgpu::BufferSize::new(4 * self.values()),
+            size: wgpu::BufferSize::new(4 * self.values),
         })
     }
 
-    /// `rows` of this matrix from `first` on.
+    /// Whether values of one are among those of the other, or may be: in the same buffer only rows that
+    /// start as far apart as the other's can be told from these.
+    pub(crate) fn may_overlap(&self, other: &Self) -> bool {
+        let [begin, other_begin] = [self, other].map(Self::first);
+        let [end, other_end] = [self, other].map(|matrix| matrix.first() + matrix.values);
+        if self.buffer != other.buffer || end <= other_begin || other_end <= begin {
+            return false;
+        }
+        let stride = u64::from(self.stride());
+        // Where the other's rows start behind those of this one.
+        let behind = (other_begin % stride + stride - begin % stride) % stride;
+        let is_between =
+            u64::from(self.columns) <= behind && behind + u64::from(other.columns) <= stride;
+        self.stride() != other.stride() || !is_between
+    }
+
+    /// Whether it lies as the kernels take it that know nothing of places and strides: row behind row,
+    /// from a place on that the device allows.
+    pub(crate) fn is_plain(&self, device: &Device) -> bool {
+        let alignment = u64::from(device.limits().min_storage_buffer_offset_alignment);
+        self.stride() == self.columns && self.offset.is_multiple_of(alignment)
+    }
+
+    /// The same matrix bound from a place on that the device allows: for kernels that know by
+    /// [`Matrix::layout`] what lies before it then.
+    pub(crate) fn aligned(&self, device: &Device) -> Self {
+        let alignment = u64::from(device.limits().min_storage_buffer_offset_alignment);
+        let before = self.offset % alignment / 4;
+        let layout = Layout { first: self.layout.first + before as u32, ..self.layout };
+        let (offset, values) = (self.offset - 4 * before, self.values + before);
+        Self { buffer: self.buffer.clone(), offset, layout, values, ..*self }
+    }
+
+    /// Where the values are, as kernels that end in `shaders/shared/layout.wgsl` are told.
+    pub(crate) fn layout(&self) -> [u32; 4] {
+        let Layout { first, plane, sample_stride, column_stride } = self.layout;
+        [first, plane, sample_stride, column_stride]
+    }
+
+    /// `rows` of this matrix from `first` on; not of images, nor of what was [aligned](Self::aligned).
     pub(crate) fn slice(&self, first: u32, rows: u32) -> Result<Self> {
-        let first = self.offset / 4 + u64::from(first) * u64::from(self.stride);
-        Self::with_stride(&self.buffer, first, [rows, self.columns], self.stride)
+        let Self { buffer, offset, columns, layout, .. } = self;
+        let stride = u64::from(layout.sample_stride);
+        let behind_last = self.values - (u64::from(self.rows) - 1) * stride;
+        let first = offset / 4 + u64::from(first) * stride;
+        let values = u64::from(rows.saturating_sub(1)) * stride + behind_last;
+        Self::with_layout(buffer, first, [rows, *columns], *layout, values)
     }
 
     /// The same memory as a matrix of another shape, which is not larger.
@@ -112,20 +235,30 @@ impl Matrix {
         Self::new(&self.buffer, self.offset / 4, rows, columns)
     }
 
+    /// The same memory as one row, in the order in which the values lie there: if nothing is between them.
+    pub(crate) fn as_row(&self) -> Option<Self> {
+        let values = u64::from(self.rows) * u64::from(self.columns);
+        let length = u32::try_from(values).ok().filter(|_| values == self.values)?;
+        self.reshape(1, length).ok()
+    }
+
     /// The same with padded rows.
     pub(crate) fn reshape_padded(&self, rows: u32, columns: u32) -> Result<Self> {
         Self::padded(&self.buffer, self.offset / 4, rows, columns)
     }
 
-    /// Checks the shape that `kernel` needs `what` to have.
+    /// Checks that it has the shape that `kernel` needs `what` to have, with its values one behind the
+    /// other.
     pub(crate) fn expect(
         &self,
         kernel: &'static str,
         what: &'static str,
         needed: [u32; 2],
     ) -> Result<()> {
+        // How far apart rows start says nothing about a single one.
+        let stride = if self.rows == 1 { self.stride() } else { self.columns };
         self.expect_shape(kernel, what, needed)?;
-        self.expect_stride(kernel, what, self.columns)
+        self.expect_stride(kernel, what, stride)
     }
 
     /// Checks the shape, and that rows are whole vectors of four.
@@ -143,17 +276,50 @@ impl Matrix {
         self.expect_stride(kernel, what, self.columns.next_multiple_of(4))
     }
 
+    /// Checks the shape, and that it is no images; rows may be any distance apart.
+    pub(crate) fn expect_rows(
+        &self,
+        kernel: &'static str,
+        what: &'static str,
+        needed: [u32; 2],
+    ) -> Result<()> {
+        self.expect_shape(kernel, what, needed)?;
+        if self.is_images() {
+            let apart = self.layout.column_stride;
+            let features = format!("{what}'s features lie {apart} values apart, not 1");
+            return Err(Error::Refused(format!("{kernel}: {features}")));
+        }
+        Ok(())
+    }
+
+    /// Checks the shape, and that it is images with as many pixels as `other`, if that is images.
+    pub(crate) fn expect_like(
+        &self,
+        kernel: &'static str,
+        what: &'static str,
+        other: &Self,
+    ) -> Result<()> {
+        self.expect_shape(kernel, what, [other.rows, other.columns])?;
+        let [found, needed] = [self.layout.plane, other.layout.plane];
+        if found != needed {
+            let pixels = format!("{what}'s samples have {found} pixels, not {needed}");
+            return Err(Error::Refused(format!("{kernel}: {pixels}")));
+        }
+        Ok(())
+    }
+
     fn expect_stride(&self, kernel: &'static str, what: &'static str, needed: u32) -> Result<()> {
-        let Self { columns, stride, .. } = *self;
-        if stride != needed {
-            let rows = format!("rows of {columns} values start {stride} apart, not {needed}");
+        self.expect_rows(kernel, what, [self.rows, self.columns])?;
+        let Self { columns, layout: Layout { sample_stride, .. }, .. } = self;
+        if *sample_stride != needed {
+            let rows =
+                format!("rows of {columns} values start {sample_stride} apart, not {needed}");
             return Err(Error::Refused(format!("{kernel}: {what}'s {rows}")));
         }
         Ok(())
     }
 
-    /// Checks the shape alone, for a kernel that takes any stride.
-    pub(crate) fn expect_shape(
+    fn expect_shape(
         &self,
         kernel: &'static str,
         what: &'static str,

@@ -21,6 +21,24 @@ pub(crate) const SHAPES: [[u32; 2]; 11] = [
     [1031, 5],
 ];
 
+/// How a batch lies in its buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Arrangement {
+    /// Row behind row, from the beginning on.
+    Dense,
+    /// Rows some distance apart, from a place on that no binding can start at.
+    Strided,
+    /// Images, from such a place on: of two samples or more, unless the number of rows is a prime.
+    Images,
+}
+
+impl Arrangement {
+    pub(crate) const ALL: [Self; 3] = [Self::Dense, Self::Strided, Self::Images];
+}
+
+/// What is around the values of an arranged matrix, and has to stay there.
+const AROUND: f32 = 12345.0;
+
 pub(crate) struct TestGpu {
     pub(crate) gpu: Gpu,
     generator: ChaCha8Rng,
@@ -59,6 +77,49 @@ impl TestGpu {
 
     pub(crate) fn upload_vector(&self, values: &Array1<f64>) -> Matrix {
         self.upload(&values.clone().insert_axis(ndarray::Axis(0)))
+    }
+
+    /// A matrix whose values are all [`AROUND`], as what is around it.
+    pub(crate) fn arranged(&self, shape: [u32; 2], arrangement: Arrangement) -> Matrix {
+        const BEFORE: u64 = 3;
+        const BEHIND: u64 = 2;
+        let [rows, columns] = shape;
+        let stride = columns + 5;
+        let length = u64::from(rows) * u64::from(stride) + BEFORE + BEHIND;
+        let buffer = self.gpu.buffer("test", length).expect("a test's matrix fits the device");
+        self.gpu.write(&buffer, 0, &vec![AROUND; length as usize]).expect("it is as large as that");
+        let samples = (2..rows).find(|divisor| rows.is_multiple_of(*divisor)).unwrap_or(1);
+        match arrangement {
+            Arrangement::Dense => Matrix::new(&buffer, 0, rows, columns),
+            Arrangement::Strided => Matrix::strided(&buffer, BEFORE, rows, columns, stride),
+            Arrangement::Images => {
+                Matrix::images(&buffer, BEFORE, samples, columns, rows / samples)
+            }
+        }
+        .expect("the buffer is large enough")
+    }
+
+    /// The values, rounded to floats, on the GPU.
+    pub(crate) fn arrange(&self, values: &Array2<f64>, arrangement: Arrangement) -> Matrix {
+        let matrix = self.arranged([values.nrows() as u32, values.ncols() as u32], arrangement);
+        let mut all = vec![AROUND; matrix.buffer().size() as usize / 4];
+        for (place, &value) in places(&matrix).zip(values) {
+            all[place] = value as f32;
+        }
+        self.gpu.write(matrix.buffer(), 0, &all).expect("the buffer is as large as that");
+        matrix
+    }
+
+    /// The values, row by row. What is around them has to be what was there before.
+    #[track_caller]
+    pub(crate) fn read_arranged(&self, what: &str, matrix: &Matrix) -> Vec<f32> {
+        let reading = read(&self.gpu, matrix.buffer(), 0, matrix.buffer().size() / 4);
+        let mut all = block_on(&self.gpu.device, reading).expect("the device answers");
+        let values = places(matrix).map(|place| std::mem::replace(&mut all[place], AROUND));
+        let values = values.collect();
+        let changed = all.iter().position(|&value| value != AROUND);
+        assert_eq!(changed, None, "{what}: what is around the values has changed, at this place");
+        values
     }
 
     pub(crate) fn upload_integers(&self, values: &[u32]) -> Matrix {
@@ -179,6 +240,16 @@ impl TestGpu {
         }
         self.read_inside(matrix)
     }
+}
+
+/// Where the values of a matrix are in its buffer, row by row.
+fn places(matrix: &Matrix) -> impl Iterator<Item = usize> {
+    let [_, plane, sample_stride, column_stride] = matrix.layout().map(u64::from);
+    let (first, columns) = (matrix.first(), u64::from(matrix.columns()));
+    (0..u64::from(matrix.rows())).flat_map(move |row| {
+        let first = first + row / plane * sample_stride + row % plane;
+        (0..columns).map(move |column| (first + column * column_stride) as usize)
+    })
 }
 
 /// Compares what a kernel computed with its twin's values: each within `absolute` plus `relative`

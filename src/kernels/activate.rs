@@ -4,16 +4,16 @@
 
 use wgpu::Device;
 
-use super::{WORKGROUP_SIZE, linear_workgroups};
+use super::{LayoutKernel, WORKGROUP_SIZE, elements, walking_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Matrix};
 use crate::options::Activation;
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
-pub struct Activate(Kernel);
+pub struct Activate(LayoutKernel);
 
-/// What the kernel reads and writes.
+/// What the kernel reads and writes: rows any distance apart, or images, from any place on.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`.
@@ -33,25 +33,31 @@ impl Activate {
             include_str!("../../shaders/activate.wgsl"),
             include_str!("../../shaders/shared/activation.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
+            include_str!("../../shaders/shared/layout.wgsl"),
         );
-        Kernel::new(device, "activate", source, &constants(activation)).map(Self)
+        let [_, activation, negative_slope] = constants(activation);
+        LayoutKernel::walking(device, "activate", source, &[activation, negative_slope]).map(Self)
     }
 
     /// Binds the kernel to its matrices.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Refused`](crate::Error::Refused) if samples have different numbers of pixels, and what
+    /// wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, outputs } = buffers;
-        outputs.expect("activate", "outputs", [inputs.rows(), inputs.columns()])?;
-        self.0.bind(
+        outputs.expect_like("activate", "outputs", inputs)?;
+        let [inputs, outputs] = &elements(device, [inputs, outputs]);
+        let shape = [inputs.rows(), inputs.columns()];
+        let uniform = [&inputs.layout()[..], &outputs.layout(), &shape].concat();
+        self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&[inputs.values() as u32]),
+            bytemuck::cast_slice(&uniform),
             &[inputs, outputs],
-            linear_workgroups(inputs.values()),
+            walking_workgroups(inputs),
         )
     }
 }
@@ -74,7 +80,7 @@ pub(super) mod tests {
     use ndarray::Array2;
 
     use super::*;
-    use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu, assert_close};
     use crate::reference;
 
     /// Values at which the functions bend, saturate, or change formulas; then a fine grid.
@@ -89,26 +95,35 @@ pub(super) mod tests {
         Array2::from_shape_vec([1, values.len()], values).expect("one row")
     }
 
-    fn check(gpu: &TestGpu, activation: Activation, inputs: &Array2<f64>) {
+    fn check(
+        gpu: &TestGpu,
+        activation: Activation,
+        inputs: &Array2<f64>,
+        arrangements: [Arrangement; 2],
+    ) {
         let kernel = Activate::new(&gpu.gpu.device, activation).unwrap();
-        let on_gpu = gpu.upload(inputs);
-        let outputs = gpu.zeros([on_gpu.rows(), on_gpu.columns()]);
+        let on_gpu = gpu.arrange(inputs, arrangements[0]);
+        let outputs = gpu.arranged([on_gpu.rows(), on_gpu.columns()], arrangements[1]);
         let buffers = Buffers { inputs: &on_gpu, outputs: &outputs };
         gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
 
         let expected = reference::activate(inputs, activation);
         // A few roundings of values around 1, and of the value itself.
-        assert_close(activation.name(), &gpu.read(&outputs), &expected, 2e-7, 3e-7);
+        let what = format!("{}, {arrangements:?}", activation.name());
+        assert_close(&what, &gpu.read_arranged(&what, &outputs), &expected, 2e-7, 3e-7);
     }
 
     #[test]
     fn matches_the_reference() {
+        use Arrangement::{Dense, Images, Strided};
         let mut gpu = TestGpu::new();
         for activation in Activation::ALL {
-            check(&gpu, activation, &telling_inputs());
+            check(&gpu, activation, &telling_inputs(), [Dense; 2]);
             for shape in SHAPES {
                 let inputs = gpu.random(shape);
-                check(&gpu, activation, &inputs);
+                for arrangements in [[Dense; 2], [Strided; 2], [Images; 2], [Dense, Strided]] {
+                    check(&gpu, activation, &inputs, arrangements);
+                }
             }
         }
     }
@@ -117,6 +132,6 @@ pub(super) mod tests {
     fn walks_more_elements_than_invocations() {
         let mut gpu = TestGpu::new();
         let inputs = gpu.random([1, WORKGROUP_SIZE * crate::gpu::MAX_WORKGROUPS + 7]);
-        check(&gpu, Activation::Relu, &inputs);
+        check(&gpu, Activation::Relu, &inputs, [Arrangement::Dense; 2]);
     }
 }

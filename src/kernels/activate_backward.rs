@@ -4,16 +4,17 @@
 
 use wgpu::Device;
 
-use super::{activate, linear_workgroups};
+use super::{LayoutKernel, activate, elements, walking_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Matrix};
 use crate::options::Activation;
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
-pub struct ActivateBackward(Kernel);
+pub struct ActivateBackward(LayoutKernel);
 
-/// What the kernel reads and writes; all are `[rows, columns]`.
+/// What the kernel reads and writes; all are `[rows, columns]`: rows any distance apart, or images, from
+/// any place on.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// The values before the activation.
@@ -35,27 +36,34 @@ impl ActivateBackward {
             include_str!("../../shaders/activate_backward.wgsl"),
             include_str!("../../shaders/shared/activation.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
+            include_str!("../../shaders/shared/layout.wgsl"),
         );
-        Kernel::new(device, "activate_backward", source, &activate::constants(activation)).map(Self)
+        let [_, activation, negative_slope] = activate::constants(activation);
+        let constants = [activation, negative_slope];
+        LayoutKernel::walking(device, "activate_backward", source, &constants).map(Self)
     }
 
     /// Binds the kernel to its matrices.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Refused`](crate::Error::Refused) if samples have different numbers of pixels, and what
+    /// wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, grad_outputs, grad_inputs } = buffers;
-        let shape = [inputs.rows(), inputs.columns()];
-        grad_outputs.expect("activate_backward", "grad_outputs", shape)?;
-        grad_inputs.expect("activate_backward", "grad_inputs", shape)?;
-        self.0.bind(
+        grad_outputs.expect_like("activate_backward", "grad_outputs", inputs)?;
+        grad_inputs.expect_like("activate_backward", "grad_inputs", inputs)?;
+        let matrices = [inputs, grad_outputs, grad_inputs];
+        let matrices @ [inputs, ..] = &elements(device, matrices);
+        let layouts = matrices.each_ref().map(Matrix::layout);
+        let uniform = [layouts.as_flattened(), &[inputs.rows(), inputs.columns()]].concat();
+        self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&[inputs.values() as u32]),
-            &[inputs, grad_outputs, grad_inputs],
-            linear_workgroups(inputs.values()),
+            bytemuck::cast_slice(&uniform),
+            &matrices.each_ref(),
+            walking_workgroups(inputs),
         )
     }
 }
@@ -65,36 +73,44 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
-    use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu, assert_close};
     use crate::kernels::activate::tests::telling_inputs;
     use crate::reference;
 
-    fn check(gpu: &mut TestGpu, activation: Activation, inputs: &Array2<f64>) {
+    fn check(
+        gpu: &mut TestGpu,
+        activation: Activation,
+        inputs: &Array2<f64>,
+        arrangement: Arrangement,
+    ) {
         let kernel = ActivateBackward::new(&gpu.gpu.device, activation).unwrap();
-        let on_gpu = gpu.upload(inputs);
+        let on_gpu = gpu.arrange(inputs, arrangement);
         let shape = [on_gpu.rows(), on_gpu.columns()];
         let grad_outputs = gpu.random(shape);
-        let grad_inputs = gpu.zeros(shape);
+        let grad_inputs = gpu.arranged(shape, arrangement);
         let buffers = Buffers {
             inputs: &on_gpu,
-            grad_outputs: &gpu.upload(&grad_outputs),
+            grad_outputs: &gpu.arrange(&grad_outputs, arrangement),
             grad_inputs: &grad_inputs,
         };
         gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
 
         let expected = reference::activate_backward(inputs, &grad_outputs, activation);
         // A few roundings of slopes around 1.
-        assert_close(activation.name(), &gpu.read(&grad_inputs), &expected, 4e-7, 3e-7);
+        let what = format!("{}, {arrangement:?}", activation.name());
+        assert_close(&what, &gpu.read_arranged(&what, &grad_inputs), &expected, 4e-7, 3e-7);
     }
 
     #[test]
     fn matches_the_reference() {
         let mut gpu = TestGpu::new();
         for activation in Activation::ALL {
-            check(&mut gpu, activation, &telling_inputs());
+            check(&mut gpu, activation, &telling_inputs(), Arrangement::Dense);
             for shape in SHAPES {
                 let inputs = gpu.random(shape);
-                check(&mut gpu, activation, &inputs);
+                for arrangement in Arrangement::ALL {
+                    check(&mut gpu, activation, &inputs, arrangement);
+                }
             }
         }
     }

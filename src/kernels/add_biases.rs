@@ -45,6 +45,7 @@ impl AddBiases {
     /// reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { biases, sums } = buffers;
+        sums.expect("add_biases", "sums", [sums.rows(), sums.columns()])?;
         biases.expect("add_biases", "biases", [1, sums.columns()])?;
         self.0.bind(
             device,

@@ -4,7 +4,7 @@
 
 use wgpu::Device;
 
-use super::{COLUMNS, LANES, column_workgroups};
+use super::{COLUMNS, LANES, summing_workgroups};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix};
 
@@ -44,13 +44,14 @@ impl ColumnSums {
     /// reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, sums } = buffers;
+        inputs.expect("column_sums", "inputs", [inputs.rows(), inputs.columns()])?;
         sums.expect("column_sums", "sums", [1, inputs.columns()])?;
         self.0.bind(
             device,
             place,
             bytemuck::cast_slice(&[inputs.rows(), inputs.columns()]),
             &[inputs, sums],
-            column_workgroups(inputs.columns()),
+            summing_workgroups(inputs),
         )
     }
 }

@@ -65,8 +65,9 @@ impl GatherRows {
         let name = "gather_rows";
         let rows = batch_inputs.rows();
         step.expect(name, "step", [1, 1])?;
+        inputs.expect(name, "inputs", [inputs.rows(), inputs.columns()])?;
         targets.expect(name, "targets", [inputs.rows(), targets.columns()])?;
-        batch_inputs.expect_shape(name, "batch_inputs", [rows, inputs.columns()])?;
+        batch_inputs.expect_rows(name, "batch_inputs", [rows, inputs.columns()])?;
         batch_targets.expect(name, "batch_targets", [rows, targets.columns()])?;
         if order.values() <= u64::from(rows) {
             return Err(Error::Length {
@@ -76,7 +77,8 @@ impl GatherRows {
                 why: format!("1 + {rows} rows of a batch"),
             });
         }
-        let is_quads = inputs.columns().is_multiple_of(4);
+        let lengths = [inputs.columns(), batch_inputs.stride()];
+        let is_quads = lengths.iter().all(|length| length.is_multiple_of(4));
         let (kernel, size) = if is_quads { (&self.quads, 4) } else { (&self.values, 1) };
         let columns = inputs.columns() / size;
         let uniform = [
@@ -149,6 +151,29 @@ mod tests {
                 assert_close(&what, &gpu.read(&batch_targets), &expected, 0.0, 0.0);
             }
         }
+    }
+
+    #[test]
+    fn a_row_of_whole_vectors_may_start_at_any_value() {
+        let mut gpu = TestGpu::new();
+        let kernel = GatherRows::new(&gpu.gpu.device).unwrap();
+        let dataset = gpu.random([3, 4]);
+        let order = [2, 0, 1];
+        let batch_targets = gpu.zeros([3, 1]);
+        let batch_inputs = gpu.zeros([3, 7]);
+        let buffers = Buffers {
+            step: &gpu.upload_integers(&[0]),
+            order: &gpu.upload_integers(&[&[0], &order[..]].concat()),
+            inputs: &gpu.upload(&dataset),
+            targets: &gpu.zeros([3, 1]),
+            part_first_row: 0,
+            batch_inputs: &Matrix::strided(batch_inputs.buffer(), 0, 3, 4, 7).unwrap(),
+            batch_targets: &batch_targets,
+            batch_size: 3,
+        };
+        gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+        let expected = reference::copy_rows(&reference::gather_rows(&dataset, &order), 7);
+        assert_close("gather_rows", &gpu.read(&batch_inputs), &expected, 0.0, 0.0);
     }
 
     #[test]

@@ -77,9 +77,10 @@ impl Loss {
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { outputs, targets, results, grad_outputs } = buffers;
         let [rows, columns] = [outputs.rows(), outputs.columns()];
+        outputs.expect_rows("loss", "outputs", [rows, columns])?;
         targets.expect("loss", "targets", self.options.target_shape(rows, columns))?;
         results.expect("loss", "results", [rows, 2])?;
-        grad_outputs.expect_shape("loss", "grad_outputs", [rows, columns])?;
+        grad_outputs.expect_rows("loss", "grad_outputs", [rows, columns])?;
         let stride = outputs.stride();
         if grad_outputs.stride() != stride {
             let found = grad_outputs.stride();

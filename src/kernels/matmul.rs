@@ -98,6 +98,10 @@ impl Matmul {
             };
             right.matrix().expect("matmul", "right", needed)?;
         }
+        for (name, operand) in [("left", left), ("right", right)] {
+            let matrix = operand.matrix();
+            matrix.expect("matmul", name, [matrix.rows(), matrix.columns()])?;
+        }
         outputs.expect("matmul", "outputs", [rows, columns])?;
         if let Some(dispatch) = self.quads.bind(device, place, buffers)? {
             return Ok(dispatch);

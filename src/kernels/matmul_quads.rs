@@ -68,7 +68,7 @@ impl MatmulQuads {
             (Operand::Transposed(_), Operand::Plain(_)) => &self.transposed_plain,
             (Operand::Transposed(_), Operand::Transposed(_)) => return Ok(None),
         };
-        if !matrices.iter().all(|matrix| matrix.stride().is_multiple_of(4)) {
+        if !matrices.iter().all(|matrix| matrix.columns().is_multiple_of(4)) {
             return Ok(None);
         }
         let [_, inner] = left.shape();

@@ -4,18 +4,18 @@
 
 use wgpu::Device;
 
-use super::WORKGROUP_SIZE;
+use super::{LayoutKernel, walking_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix, workgroups};
-
-/// Rows that pay for reading a column's vectors once.
-const ROWS_PER_INVOCATION: u32 = 8;
+use crate::gpu::{Dispatch, Matrix};
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
-pub struct Normalize(Kernel);
+pub struct Normalize(LayoutKernel);
 
 /// What the kernel reads and writes.
+///
+/// The batches may be rows any distance apart, or images; these, the mean and the variance may start
+/// anywhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`.
@@ -39,42 +39,41 @@ impl Normalize {
     ///
     /// What wgpu reports.
     pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
-        Kernel::new(
-            device,
-            "normalize",
+        let source = concat!(
             include_str!("../../shaders/normalize.wgsl"),
-            &[("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("EPSILON", epsilon.into())],
-        )
-        .map(Self)
+            include_str!("../../shaders/shared/layout.wgsl"),
+        );
+        let constants = [("EPSILON", epsilon.into())];
+        LayoutKernel::walking(device, "normalize", source, &constants).map(Self)
     }
 
     /// Binds the kernel to its matrices.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Refused`](crate::Error::Refused) if samples have different numbers of pixels, and what
+    /// wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, mean, variance, gamma, beta, outputs } = buffers;
         let [rows, columns] = [inputs.rows(), inputs.columns()];
-        mean.expect("normalize", "mean", [2, columns])?;
+        mean.expect_rows("normalize", "mean", [2, columns])?;
         variance.expect("normalize", "variance", [1, columns])?;
         gamma.expect("normalize", "gamma", [1, columns])?;
         beta.expect("normalize", "beta", [1, columns])?;
-        outputs.expect("normalize", "outputs", [rows, columns])?;
-        self.0.bind(
+        outputs.expect_like("normalize", "outputs", inputs)?;
+        let placed = [inputs, mean, variance, outputs].map(|matrix| matrix.aligned(device));
+        let layouts = placed.each_ref().map(Matrix::layout);
+        let uniform = [layouts.as_flattened(), &[rows, columns]].concat();
+        let [inputs, mean, variance, outputs] = &placed;
+        self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&[rows, columns]),
+            bytemuck::cast_slice(&uniform),
             &[inputs, mean, variance, gamma, beta, outputs],
-            column_walk_workgroups(rows, columns),
+            walking_workgroups(inputs),
         )
     }
-}
-
-/// Workgroups for a kernel whose invocations own a column and walk down some of its rows.
-pub(super) fn column_walk_workgroups(rows: u32, columns: u32) -> [u32; 3] {
-    [workgroups(columns.into(), WORKGROUP_SIZE), workgroups(rows.into(), ROWS_PER_INVOCATION), 1]
 }
 
 #[cfg(test)]
@@ -82,7 +81,7 @@ pub(super) mod tests {
     use ndarray::{Array1, Array2};
 
     use super::*;
-    use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu, assert_close};
     use crate::reference;
 
     const EPSILON: f32 = 1e-5;
@@ -113,33 +112,61 @@ pub(super) mod tests {
         inputs
     }
 
+    fn check(gpu: &mut TestGpu, shape: [u32; 2], arrangements: [Arrangement; 2]) {
+        let kernel = Normalize::new(&gpu.gpu.device, EPSILON).unwrap();
+        let inputs = gpu.random(shape);
+        let [mean, gamma, beta] = [(); 3].map(|()| gpu.random_vector(shape[1]));
+        let variance = gpu.random_vector(shape[1]).mapv(|value| value.abs() + 0.01);
+        let variance = variance.mapv(|value| f64::from(value as f32));
+        let outputs = gpu.arranged(shape, arrangements[1]);
+        let buffers = Buffers {
+            inputs: &gpu.arrange(&inputs, arrangements[0]),
+            mean: &gpu.upload_mean(&mean),
+            variance: &gpu.upload_vector(&variance),
+            gamma: &gpu.upload_vector(&gamma),
+            beta: &gpu.upload_vector(&beta),
+            outputs: &outputs,
+        };
+        gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+
+        let epsilon = EPSILON.into();
+        let expected = reference::normalize(&inputs, &mean, &variance, &gamma, &beta, epsilon);
+        // ẑ reaches 20 here; its four roundings, and one of the sum with beta.
+        let what = format!("normalize {shape:?}, {arrangements:?}");
+        assert_close(&what, &gpu.read_arranged(&what, &outputs), &expected, 5e-6, 1e-6);
+    }
+
     #[test]
     fn matches_the_reference() {
+        use Arrangement::{Dense, Strided};
         let mut gpu = TestGpu::new();
-        let kernel = Normalize::new(&gpu.gpu.device, EPSILON).unwrap();
-        // The last has more rows than 65,535 workgroups walk at once.
-        for shape in SHAPES.into_iter().chain([[600_000, 2]]) {
-            let inputs = gpu.random(shape);
-            let [mean, gamma, beta] = [(); 3].map(|()| gpu.random_vector(shape[1]));
-            let variance = gpu.random_vector(shape[1]).mapv(|value| value.abs() + 0.01);
-            let variance = variance.mapv(|value| f64::from(value as f32));
-            let outputs = gpu.zeros(shape);
-            let buffers = Buffers {
-                inputs: &gpu.upload(&inputs),
-                mean: &gpu.upload_mean(&mean),
-                variance: &gpu.upload_vector(&variance),
-                gamma: &gpu.upload_vector(&gamma),
-                beta: &gpu.upload_vector(&beta),
-                outputs: &outputs,
-            };
-            gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
-
-            let epsilon = EPSILON.into();
-            let expected = reference::normalize(&inputs, &mean, &variance, &gamma, &beta, epsilon);
-            // ẑ reaches 20 here; its four roundings, and one of the sum with beta.
-            let what = format!("normalize {shape:?}");
-            assert_close(&what, &gpu.read(&outputs), &expected, 5e-6, 1e-6);
+        // The last have more rows, and more columns, than 65,535 workgroups walk at once.
+        for shape in SHAPES.into_iter().chain([[600_000, 2], [6, 70_001]]) {
+            for arrangement in Arrangement::ALL {
+                check(&mut gpu, shape, [arrangement; 2]);
+            }
+            // Inputs and outputs need not lie alike.
+            check(&mut gpu, shape, [Strided, Dense]);
         }
+    }
+
+    #[test]
+    fn samples_have_as_many_pixels_or_are_refused() {
+        let gpu = TestGpu::new();
+        let kernel = Normalize::new(&gpu.gpu.device, EPSILON).unwrap();
+        let [mean, vector] = [gpu.zeros([2, 5]), gpu.zeros([1, 5])];
+        let inputs = gpu.arranged([12, 5], Arrangement::Images);
+        let outputs = gpu.zeros([12, 5]);
+        let buffers = Buffers {
+            inputs: &inputs,
+            mean: &mean,
+            variance: &vector,
+            gamma: &vector,
+            beta: &vector,
+            outputs: &outputs,
+        };
+        let error = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap_err().to_string();
+        assert!(error.contains("outputs's samples have 1 pixels, not 6"), "{error}");
     }
 
     /// ẑ of hard columns, through both kernels, against the f64 reference on the same floats.
@@ -149,11 +176,15 @@ pub(super) mod tests {
         let mut gpu = TestGpu::new();
         let normalize = Normalize::new(&gpu.gpu.device, EPSILON).unwrap();
         let statistics = BatchStatistics::new(&gpu.gpu.device, 0.1).unwrap();
-        for rows in [2, 3, 60, 1000, 20_000] {
+        let cases = [2, 3, 60, 1000, 20_000].into_iter();
+        for (rows, arrangement) in
+            cases.flat_map(|rows| Arrangement::ALL.map(|arrangement| (rows, arrangement)))
+        {
             let inputs = hard_columns(&mut gpu, rows);
             let columns = inputs.ncols() as u32;
-            let on_gpu = gpu.upload(&inputs);
-            let [mean, outputs] = [gpu.zeros([2, columns]), gpu.zeros([rows, columns])];
+            let on_gpu = gpu.arrange(&inputs, arrangement);
+            let [mean, outputs] =
+                [gpu.zeros([2, columns]), gpu.arranged([rows, columns], arrangement)];
             let [variance, running, beta] = [(); 3].map(|()| gpu.zeros([1, columns]));
             let gamma = Array1::ones(columns as usize);
             let measure = batch_statistics::Buffers {
@@ -180,8 +211,8 @@ pub(super) mod tests {
             let beta = Array1::zeros(columns as usize);
             let expected =
                 reference::normalize(&inputs, &mean, &variance, &gamma, &beta, EPSILON.into());
-            let what = format!("normalized hard columns, {rows} rows");
-            assert_close(&what, &gpu.read(&outputs), &expected, 1e-5, 0.0);
+            let what = format!("normalized hard columns, {rows} rows, {arrangement:?}");
+            assert_close(&what, &gpu.read_arranged(&what, &outputs), &expected, 1e-5, 0.0);
         }
     }
 }

@@ -4,16 +4,18 @@
 
 use wgpu::Device;
 
-use super::WORKGROUP_SIZE;
-use super::normalize::column_walk_workgroups;
+use super::{LayoutKernel, walking_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Matrix};
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
-pub struct NormalizeBackward(Kernel);
+pub struct NormalizeBackward(LayoutKernel);
 
 /// What the kernel reads and writes.
+///
+/// The batches may be rows any distance apart, or images; these, the mean and the variance may start
+/// anywhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`: what was normalized.
@@ -41,21 +43,21 @@ impl NormalizeBackward {
     ///
     /// What wgpu reports.
     pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
-        Kernel::new(
-            device,
-            "normalize_backward",
+        let source = concat!(
             include_str!("../../shaders/normalize_backward.wgsl"),
-            &[("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("EPSILON", epsilon.into())],
-        )
-        .map(Self)
+            include_str!("../../shaders/shared/layout.wgsl"),
+        );
+        let constants = [("EPSILON", epsilon.into())];
+        LayoutKernel::walking(device, "normalize_backward", source, &constants).map(Self)
     }
 
     /// Binds the kernel to its matrices.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Refused`](crate::Error::Refused) if samples have different numbers of pixels, and what
+    /// wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers {
             inputs,
@@ -69,19 +71,24 @@ impl NormalizeBackward {
         } = buffers;
         let [rows, columns] = [inputs.rows(), inputs.columns()];
         let kernel = "normalize_backward";
-        mean.expect(kernel, "mean", [2, columns])?;
+        mean.expect_rows(kernel, "mean", [2, columns])?;
         variance.expect(kernel, "variance", [1, columns])?;
         gamma.expect(kernel, "gamma", [1, columns])?;
         grad_gamma.expect(kernel, "grad_gamma", [1, columns])?;
         grad_mean.expect(kernel, "grad_mean", [2, columns])?;
-        grad_outputs.expect(kernel, "grad_outputs", [rows, columns])?;
-        grad_inputs.expect(kernel, "grad_inputs", [rows, columns])?;
-        self.0.bind(
+        grad_outputs.expect_like(kernel, "grad_outputs", inputs)?;
+        grad_inputs.expect_like(kernel, "grad_inputs", inputs)?;
+        let placed = [inputs, mean, variance, grad_outputs, grad_inputs];
+        let placed = placed.map(|matrix| matrix.aligned(device));
+        let layouts = placed.each_ref().map(Matrix::layout);
+        let uniform = [layouts.as_flattened(), &[rows, columns]].concat();
+        let [inputs, mean, variance, grad_outputs, grad_inputs] = &placed;
+        self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&[rows, columns]),
+            bytemuck::cast_slice(&uniform),
             &[inputs, mean, variance, gamma, grad_gamma, grad_mean, grad_outputs, grad_inputs],
-            column_walk_workgroups(rows, columns),
+            walking_workgroups(inputs),
         )
     }
 }
@@ -91,15 +98,31 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
-    use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu, assert_close};
     use crate::kernels::normalize::tests::hard_columns;
     use crate::kernels::normalize_gradients::{self, NormalizeGradients};
     use crate::reference;
 
     const EPSILON: f32 = 1e-5;
 
-    /// Both kernels of the backward pass, from the exact statistics of the inputs.
     fn check(gpu: &mut TestGpu, what: &str, inputs: &Array2<f64>, grad_outputs: &Array2<f64>) {
+        for arrangement in Arrangement::ALL {
+            check_arranged(
+                gpu,
+                &format!("{what}, {arrangement:?}"),
+                [inputs, grad_outputs],
+                arrangement,
+            );
+        }
+    }
+
+    /// Both kernels of the backward pass, from the exact statistics of the inputs.
+    fn check_arranged(
+        gpu: &mut TestGpu,
+        what: &str,
+        [inputs, grad_outputs]: [&Array2<f64>; 2],
+        arrangement: Arrangement,
+    ) {
         let device = &gpu.gpu.device.clone();
         let [rows, columns] = [inputs.nrows() as u32, inputs.ncols() as u32];
         let gradients_kernel = NormalizeGradients::new(device, EPSILON).unwrap();
@@ -109,11 +132,11 @@ mod tests {
         // What the GPU is given is a float; the twin gets the same one.
         let variance = statistics.variance.mapv(|variance| f64::from(variance as f32));
         let mean = &statistics.mean;
-        let on_gpu = [gpu.upload(inputs), gpu.upload(grad_outputs)];
+        let on_gpu = [inputs, grad_outputs].map(|batch| gpu.arrange(batch, arrangement));
         let vectors = [gpu.upload_mean(mean), gpu.upload_vector(&variance)];
         let [grad_gamma, grad_beta] = [(); 2].map(|()| gpu.zeros([1, columns]));
         let grad_mean = gpu.zeros([2, columns]);
-        let grad_inputs = gpu.zeros([rows, columns]);
+        let grad_inputs = gpu.arranged([rows, columns], arrangement);
         let gradients = normalize_gradients::Buffers {
             inputs: &on_gpu[0],
             mean: &vectors[0],
@@ -151,6 +174,7 @@ mod tests {
             epsilon,
         );
         let columns_of = |matrix: &Matrix| gpu.read(matrix);
+        let grad_inputs = gpu.read_arranged(what, &grad_inputs);
         for (column, (&grad_gamma, &grad_beta)) in
             columns_of(&grad_gamma).iter().zip(&columns_of(&grad_beta)).enumerate()
         {
@@ -175,8 +199,8 @@ mod tests {
             // Against what the gradient is made of: its centered part times gamma / √(…).
             let scale = gamma[column].abs() / (variance[column] + epsilon).sqrt();
             let largest = grads.mapv(|grad| (grad - center).abs()).fold(0.0, |a: f64, &b| a.max(b));
-            let found: Vec<f32> =
-                gpu.read(&grad_inputs).into_iter().skip(column).step_by(columns as usize).collect();
+            let found = grad_inputs.iter().skip(column).step_by(columns as usize);
+            let found: Vec<f32> = found.copied().collect();
             assert_close(
                 &format!("{what}: grad_inputs"),
                 &found,
@@ -194,6 +218,16 @@ mod tests {
         for shape in SHAPES.into_iter().filter(|&[rows, _]| rows > 1).chain([[20_011, 3]]) {
             let [inputs, grad_outputs] = [gpu.random(shape), gpu.random(shape)];
             check(&mut gpu, &format!("{shape:?}"), &inputs, &grad_outputs);
+        }
+    }
+
+    #[test]
+    fn walks_more_rows_and_columns_than_workgroups() {
+        let mut gpu = TestGpu::new();
+        for shape in [[600_000, 2], [4, 65_537]] {
+            let batches = [gpu.random(shape), gpu.random(shape)];
+            let what = format!("{shape:?}");
+            check_arranged(&mut gpu, &what, batches.each_ref(), Arrangement::Images);
         }
     }
 

@@ -4,15 +4,18 @@
 
 use wgpu::Device;
 
-use super::{COLUMNS, LANES, column_workgroups};
+use super::{LayoutKernel, summing_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Matrix};
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
-pub struct NormalizeGradients(Kernel);
+pub struct NormalizeGradients(LayoutKernel);
 
 /// What the kernel reads and writes.
+///
+/// The batches may be rows any distance apart, or images; these, the mean and the variance may start
+/// anywhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`: what was normalized.
@@ -42,35 +45,40 @@ impl NormalizeGradients {
         let source = concat!(
             include_str!("../../shaders/normalize_gradients.wgsl"),
             include_str!("../../shaders/shared/lane_sum.wgsl"),
+            include_str!("../../shaders/shared/layout.wgsl"),
         );
-        let constants =
-            [("COLUMNS", COLUMNS.into()), ("LANES", LANES.into()), ("EPSILON", epsilon.into())];
-        Kernel::new(device, "normalize_gradients", source, &constants).map(Self)
+        let constants = [("EPSILON", epsilon.into())];
+        LayoutKernel::summing(device, "normalize_gradients", source, &constants).map(Self)
     }
 
     /// Binds the kernel to its matrices.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Refused`](crate::Error::Refused) if samples have different numbers of pixels, and what
+    /// wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, mean, variance, grad_outputs, grad_gamma, grad_beta, grad_mean } =
             buffers;
         let [rows, columns] = [inputs.rows(), inputs.columns()];
         let kernel = "normalize_gradients";
-        mean.expect(kernel, "mean", [2, columns])?;
+        mean.expect_rows(kernel, "mean", [2, columns])?;
         variance.expect(kernel, "variance", [1, columns])?;
-        grad_outputs.expect(kernel, "grad_outputs", [rows, columns])?;
+        grad_outputs.expect_like(kernel, "grad_outputs", inputs)?;
         grad_gamma.expect(kernel, "grad_gamma", [1, columns])?;
         grad_beta.expect(kernel, "grad_beta", [1, columns])?;
         grad_mean.expect(kernel, "grad_mean", [2, columns])?;
-        self.0.bind(
+        let placed = [inputs, mean, variance, grad_outputs].map(|matrix| matrix.aligned(device));
+        let layouts = placed.each_ref().map(Matrix::layout);
+        let uniform = [layouts.as_flattened(), &[rows, columns]].concat();
+        let [inputs, mean, variance, grad_outputs] = &placed;
+        self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&[rows, columns]),
+            bytemuck::cast_slice(&uniform),
             &[inputs, mean, variance, grad_outputs, grad_gamma, grad_beta, grad_mean],
-            column_workgroups(columns),
+            summing_workgroups(inputs),
         )
     }
 }

@@ -140,13 +140,16 @@ pub(super) fn bind(
 }
 
 /// Binds what brings `dense_inputs` to the inputs, if these are not the same.
-pub(super) fn bind_arrival(network: &Network, memory: &Memory) -> Result<Option<Dispatch>> {
+pub(super) fn bind_arrival(
+    network: &Network,
+    copy_rows: &CopyRows,
+    memory: &Memory,
+) -> Result<Vec<Dispatch>> {
     let Memory { batch: BatchMemory { inputs, .. }, dense_inputs, .. } = memory;
     if inputs.buffer() == dense_inputs.buffer() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let device = &network.gpu().device;
-    CopyRows::new(device)?.bind(device, "inputs", dense_inputs, inputs).map(Some)
+    copy_rows.bind(&network.gpu().device, "inputs", dense_inputs, inputs)
 }
 
 fn place(layer: usize) -> String {

@@ -1,0 +1,72 @@
+//! Rows in an app's buffer, which the library's matrices come from and go to.
+
+use wgpu::Buffer;
+
+use super::Matrix;
+use crate::error::{Error, Result};
+
+/// Where rows of four-byte values are in an app's buffer, in bytes, as in the layouts of vertex buffers.
+///
+/// A buffer alone stands for rows that lie one behind the other from its beginning on. Vertices of a
+/// position, a normal and a color, three `f32`s each, are two batches in the same buffer:
+///
+/// ```
+/// # fn bind(vertices: &ztilde::wgpu::Buffer) {
+/// use ztilde::Rows;
+///
+/// let positions = Rows { buffer: vertices, offset: 0, stride: Some(36) };
+/// let colors = Rows { buffer: vertices, offset: 24, stride: Some(36) };
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// The buffer.
+    pub buffer: &'a Buffer,
+    /// Where the first row starts: a multiple of 4.
+    pub offset: u64,
+    /// From the start of one row to the start of the next: a multiple of 4, and at least as long as a
+    /// row. What lies between the rows is left alone. `None`: one row behind the other.
+    pub stride: Option<u64>,
+}
+
+impl<'a> From<&'a Buffer> for Rows<'a> {
+    fn from(buffer: &'a Buffer) -> Self {
+        Self { buffer, offset: 0, stride: None }
+    }
+}
+
+impl Rows<'_> {
+    /// The rows as a matrix, if the buffer has as many.
+    pub(crate) fn matrix(&self, what: &'static str, rows: u32, columns: u32) -> Result<Matrix> {
+        let Self { buffer, offset, .. } = *self;
+        let length = 4 * u64::from(columns);
+        let stride = self.stride.unwrap_or(length);
+        for (name, bytes) in [("offset", offset), ("stride", stride)] {
+            if !bytes.is_multiple_of(4) {
+                let reason = format!("{what}: its {name} of {bytes} bytes is no multiple of 4");
+                return Err(Error::Refused(reason));
+            }
+        }
+        let strides = length..=4 * u64::from(u32::MAX);
+        if !strides.contains(&stride) {
+            let allowed = format!("{} to {}", strides.start(), strides.end());
+            let reason = format!("{what}: rows start {stride} bytes apart, not {allowed}");
+            return Err(Error::Refused(reason));
+        }
+        let first = offset / 4;
+        let before_last = u64::from(rows.saturating_sub(1)) * (stride / 4);
+        let needed = first.saturating_add(before_last).saturating_add(columns.into());
+        let found = buffer.size() / 4;
+        if found < needed {
+            let mut why = format!("{rows} × {columns}");
+            if stride != length {
+                why = format!("{why}, {} apart", stride / 4);
+            }
+            if offset > 0 {
+                why = format!("{first} before them, then {why}");
+            }
+            return Err(Error::Length { what, found, needed, why });
+        }
+        Matrix::strided(buffer, first, rows, columns, (stride / 4) as u32)
+    }
+}

@@ -1,0 +1,114 @@
+//! One step on a batch that lies in the app's buffers, in the app's encoder.
+
+use wgpu::{BufferUsages, CommandEncoder};
+
+use super::{Memory, Trainer};
+use crate::error::{Error, Result};
+use crate::gpu::{Dispatch, Matrix, Rows};
+
+/// A batch in the app's buffers, bound to the trainer that [bound](Trainer::bind_batch) it.
+///
+/// A step sees what the buffers hold by then.
+#[derive(Debug)]
+pub struct BoundBatch {
+    /// What brings it to where the trainer wants it.
+    arrival: Vec<Dispatch>,
+    /// Where that is.
+    batch_inputs: Matrix,
+}
+
+impl Trainer {
+    /// One step on a batch that lies in the app's buffers, in the app's encoder.
+    ///
+    /// `inputs` are `batch_size` rows of `f32`, one behind the other, from the beginning of the buffer or
+    /// from an offset on; so are targets that are values, while class indices are one `u32` per row.
+    /// Rows some distance apart can be [bound](Trainer::bind_batch). Both buffers need
+    /// `BufferUsages::COPY_SRC`.
+    ///
+    /// A class index that is none makes the step's loss NaN, and leaves its row out of the gradient.
+    /// Up to 7,000 steps may wait in encoders that were not submitted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if a buffer is too short, [`Error::Refused`] if it cannot be copied from, if an
+    /// offset is no multiple of 4, or if rows are some distance apart. Nothing is encoded then.
+    pub fn encode_step<'a>(
+        &mut self,
+        encoder: &mut CommandEncoder,
+        inputs: impl Into<Rows<'a>>,
+        targets: impl Into<Rows<'a>>,
+    ) -> Result<()> {
+        let Memory { dense_inputs, batch, .. } = &self.memory;
+        let inputs = source("the buffer of inputs", inputs.into(), dense_inputs)?;
+        let targets = source("the buffer of targets", targets.into(), &batch.targets)?;
+        self.write_rates(1)?;
+        let Memory { dense_inputs, batch, .. } = &self.memory;
+        for (source, matrix) in [(inputs, dense_inputs), (targets, &batch.targets)] {
+            let (first, length) = (4 * source.first(), 4 * matrix.values());
+            encoder.copy_buffer_to_buffer(source.buffer(), first, matrix.buffer(), 0, length);
+        }
+        self.encode(encoder, &self.arrival);
+        self.count_step(self.options.batch_size);
+        Ok(())
+    }
+
+    /// Binds the rows of a batch in the app's buffers, any distance apart, for as many
+    /// [steps](Trainer::encode_bound_step) as the app likes. Inputs and targets may lie in one buffer.
+    ///
+    /// Rows are as in [`Trainer::encode_step`], but both buffers need `BufferUsages::STORAGE`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if a buffer is too short, [`Error::Refused`] if an offset or a stride is no
+    /// multiple of 4, or if rows overlap, and what wgpu reports.
+    pub fn bind_batch<'a>(
+        &self,
+        inputs: impl Into<Rows<'a>>,
+        targets: impl Into<Rows<'a>>,
+    ) -> Result<BoundBatch> {
+        let batch = &self.memory.batch;
+        let bind = |what, place, rows: Rows<'_>, matrix: &Matrix| {
+            let rows = rows.matrix(what, matrix.rows(), matrix.columns())?;
+            self.copy_rows.bind(&self.network.gpu().device, place, &rows, matrix)
+        };
+        let mut arrival = bind("the buffer of inputs", "inputs", inputs.into(), &batch.inputs)?;
+        let targets = targets.into();
+        arrival.extend(bind("the buffer of targets", "targets", targets, &batch.targets)?);
+        Ok(BoundBatch { arrival, batch_inputs: batch.inputs.clone() })
+    }
+
+    /// One step on a batch that was bound, in the app's encoder: as [`Trainer::encode_step`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherTrainer`] if another trainer bound it, and what wgpu reports. Nothing is encoded
+    /// then.
+    pub fn encode_bound_step(
+        &mut self,
+        encoder: &mut CommandEncoder,
+        batch: &BoundBatch,
+    ) -> Result<()> {
+        if batch.batch_inputs.buffer() != self.memory.batch.inputs.buffer() {
+            return Err(Error::OtherTrainer);
+        }
+        self.write_rates(1)?;
+        self.encode(encoder, &batch.arrival);
+        self.count_step(self.options.batch_size);
+        Ok(())
+    }
+}
+
+/// The rows that are copied to a matrix, if they are one behind the other.
+fn source(what: &'static str, rows: Rows<'_>, matrix: &Matrix) -> Result<Matrix> {
+    if !rows.buffer.usage().contains(BufferUsages::COPY_SRC) {
+        return Err(Error::Refused(format!("{what} was made without BufferUsages::COPY_SRC")));
+    }
+    let source = rows.matrix(what, matrix.rows(), matrix.columns())?;
+    let [length, stride] = [source.columns(), source.stride()].map(|values| 4 * u64::from(values));
+    if stride != length {
+        let apart = format!("rows of {length} bytes start {stride} apart");
+        let reason = format!("{what}: {apart}, which Trainer::bind_batch would take");
+        return Err(Error::Refused(reason));
+    }
+    Ok(source)
+}

@@ -1,0 +1,84 @@
+//! What a training step leaves of a hidden layer, for whoever wants to look into it.
+
+use super::Trainer;
+use crate::gpu::Matrix;
+use crate::layout::Learned;
+
+/// What the last step left of a hidden layer, on the GPU: views of the trainer's own memory, for the
+/// public [`kernels`](crate::kernels) to read. A view holds its memory, not the trainer.
+///
+/// They tell of a batch from the moment on in which its step is submitted, and until the next one is: an
+/// app that encodes what reads them behind a step, in the same encoder or in a later submission, sees
+/// that step. Rows behind those of an epoch's last, smaller batch are left from batches before.
+///
+/// [`Normalize`](crate::kernels::normalize::Normalize), compiled with the network's epsilon, makes z̃ of
+/// the sums in a matrix of the app's; with a gamma of ones and a beta of zeros it makes ẑ.
+///
+/// ```no_run
+/// # use ztilde::{Network, Trainer, kernels::{Dispatch, Matrix, normalize}, wgpu};
+/// # fn app(device: &wgpu::Device, trainer: &Trainer, buffer: &wgpu::Buffer) -> ztilde::Result<()> {
+/// let layer = trainer.hidden_layer(0).expect("the network has a hidden layer");
+/// let batch_norm = layer.batch_norm.as_ref().expect("it is normalized");
+/// let ztilde = Matrix::new(buffer, 0, layer.sums.rows(), layer.sums.columns())?;
+/// let buffers = normalize::Buffers {
+///     inputs: &layer.sums,
+///     mean: &batch_norm.mean,
+///     variance: &batch_norm.variance,
+///     gamma: &batch_norm.gamma,
+///     beta: &batch_norm.beta,
+///     outputs: &ztilde,
+/// };
+/// let normalize = normalize::Normalize::new(device, 1e-5)?;
+/// let look: Dispatch = normalize.bind(device, "look", buffers)?; // Bound once, encoded every frame.
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct HiddenLayer {
+    /// `[batch_size, width]`: the inputs times the weights, which go into the normalization; without
+    /// one, with the biases, what goes into the activation.
+    pub sums: Matrix,
+    /// What the sums were normalized with, if the layer has batch normalization.
+    pub batch_norm: Option<HiddenBatchNorm>,
+    /// `[batch_size, width]`: what comes out of the activation.
+    pub outputs: Matrix,
+}
+
+/// What a hidden layer is normalized with: the statistics of the batch, and what was learned.
+#[derive(Clone, Debug)]
+pub struct HiddenBatchNorm {
+    /// `[2, width]`: the batch's mean, as the sum of two rows.
+    pub mean: Matrix,
+    /// `[1, width]`: the batch's variance, which divides by the number of rows.
+    pub variance: Matrix,
+    /// `[1, width]`: the scale, which the step has moved already. That of the step was the one before.
+    pub gamma: Matrix,
+    /// `[1, width]`: the shift, which the step has moved as well.
+    pub beta: Matrix,
+}
+
+impl Trainer {
+    /// What the last step left of a hidden layer, counted from 0. None if there are not as many.
+    pub fn hidden_layer(&self, index: usize) -> Option<HiddenLayer> {
+        let (_, hidden) = self.network.learned().split_last()?;
+        let memory = &self.memory.batch.layers[..hidden.len()];
+        let (learned, memory) = (hidden.get(index)?, memory.get(index)?);
+        let batch_norm = match learned {
+            Learned::Linear { .. } => None,
+            Learned::Normalized { gamma, beta, .. } => {
+                let statistics = |first, rows| {
+                    let part = memory.statistics.slice(first, rows);
+                    part.expect("the statistics have three rows or more")
+                };
+                Some(HiddenBatchNorm {
+                    mean: statistics(0, 2),
+                    variance: statistics(2, 1),
+                    gamma: gamma.clone(),
+                    beta: beta.clone(),
+                })
+            }
+        };
+        let (sums, outputs) = (memory.sums.clone(), memory.outputs.clone());
+        Some(HiddenLayer { sums, batch_norm, outputs })
+    }
+}

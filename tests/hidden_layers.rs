@@ -1,0 +1,160 @@
+//! What a step leaves of the hidden layers is what the reference saw there, read by the public kernels
+//! into an app's own buffers.
+
+mod read_buffer;
+#[path = "../src/gpu/test_device.rs"]
+mod test_device;
+
+use ndarray::{Array1, Array2};
+use read_buffer::read_buffer;
+use wgpu::util::{BufferInitDescriptor, DeviceExt};
+use wgpu::{Buffer, BufferDescriptor, BufferUsages, Device, Queue};
+use ztilde::kernels::{Dispatch, Matrix, activate, normalize};
+use ztilde::{
+    Activation, HiddenBatchNorm, HiddenLayer, Layer, Loss, Network, NetworkOptions, Optimizer,
+    Trainer, TrainerOptions, block_on, reference,
+};
+
+const EPSILON: f32 = 1e-5;
+
+fn values(count: u32, seed: f64) -> Vec<f32> {
+    (0..count)
+        .map(|index| (seed + 1.7 * f64::from(index) * f64::from(index)).sin() as f32)
+        .collect()
+}
+
+fn trainer(device: &Device, queue: &Queue, sizes: &[u32], rows: u32, batch_norm: bool) -> Trainer {
+    let options = NetworkOptions {
+        activation: Activation::Tanh,
+        batch_norm,
+        epsilon: EPSILON,
+        seed: 3,
+        ..Default::default()
+    };
+    let network = Network::new(device, queue, sizes, options).unwrap();
+    let options = TrainerOptions {
+        batch_size: rows,
+        loss: Loss::MeanSquaredError,
+        // Gamma and beta leave one and zero.
+        optimizer: Optimizer::adam(0.1),
+        ..Default::default()
+    };
+    Trainer::new(network, options).unwrap()
+}
+
+fn buffer(device: &Device, values: u64) -> Buffer {
+    device.create_buffer(&BufferDescriptor {
+        label: None,
+        size: 4 * values,
+        usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC,
+        mapped_at_creation: false,
+    })
+}
+
+fn vector(device: &Device, values: &[f32]) -> Matrix {
+    let buffer = device.create_buffer_init(&BufferInitDescriptor {
+        label: None,
+        contents: bytemuck::cast_slice(values),
+        usage: BufferUsages::STORAGE,
+    });
+    Matrix::vector(&buffer, 0, values.len() as u32).unwrap()
+}
+
+/// What `bind` makes of a layer in a matrix of the app's.
+fn look(
+    device: &Device,
+    queue: &Queue,
+    layer: &HiddenLayer,
+    bind: impl FnOnce(&Matrix) -> ztilde::Result<Dispatch>,
+) -> Vec<f32> {
+    let [rows, columns] = [layer.sums.rows(), layer.sums.columns()];
+    let own = buffer(device, u64::from(rows) * u64::from(columns));
+    let dispatch = bind(&Matrix::new(&own, 0, rows, columns).unwrap()).unwrap();
+    let mut encoder = device.create_command_encoder(&Default::default());
+    dispatch.encode(&mut encoder.begin_compute_pass(&Default::default()));
+    queue.submit([encoder.finish()]);
+    read_buffer(device, queue, &own)
+}
+
+#[track_caller]
+fn assert_close(what: &str, found: &[f32], expected: &Array2<f64>) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for ((place, &expected), &found) in expected.indexed_iter().zip(found) {
+        let error = (f64::from(found) - expected).abs();
+        assert!(error <= 2e-5, "{what}, at {place:?}: {found}, not {expected}");
+    }
+}
+
+/// A step, and then everything that can be seen of its hidden layers.
+fn check(device: &Device, queue: &Queue, sizes: &[u32], rows: u32, batch_norm: bool) {
+    let mut trainer = trainer(device, queue, sizes, rows, batch_norm);
+    let inputs = values(rows * sizes[0], 0.3);
+    let targets = values(rows * sizes[sizes.len() - 1], 0.7);
+    let before = block_on(device, trainer.network().parameters()).unwrap();
+    trainer.step(&inputs, &targets[..]).unwrap();
+    let after = block_on(device, trainer.network().parameters()).unwrap();
+
+    let shape = [rows as usize, sizes[0] as usize];
+    let inputs = Array2::from_shape_vec(shape, inputs).unwrap().mapv(f64::from);
+    let pass = reference::Network::from(&before).pass(&inputs);
+    let identity = activate::Activate::new(device, Activation::Identity).unwrap();
+    let normalize = normalize::Normalize::new(device, EPSILON).unwrap();
+    let hidden = sizes.len() - 2;
+    for index in 0..hidden {
+        let what = format!("{sizes:?}, {rows} rows, batch norm {batch_norm}, layer {index}");
+        let layer = trainer.hidden_layer(index).expect("there is a hidden layer");
+        let copy = |inputs: &Matrix| {
+            look(device, queue, &layer, |outputs| {
+                identity.bind(device, "look", activate::Buffers { inputs, outputs })
+            })
+        };
+        let seen = &pass.layers[index];
+        let sums = if batch_norm { &seen.sums } else { &seen.ztilde };
+        assert_close(&format!("sums, {what}"), &copy(&layer.sums), sums);
+        let outputs = &pass.layers[index + 1].inputs;
+        assert_close(&format!("outputs, {what}"), &copy(&layer.outputs), outputs);
+
+        let Layer::Normalized { batch_norm: learned, .. } = &after.layers[index] else {
+            assert!(layer.batch_norm.is_none(), "{what}");
+            continue;
+        };
+        let HiddenBatchNorm { mean, variance, gamma, beta } = layer.batch_norm.as_ref().unwrap();
+        let make = |gamma: &Matrix, beta: &Matrix| {
+            let inputs = &layer.sums;
+            look(device, queue, &layer, |outputs| {
+                let buffers = normalize::Buffers { inputs, mean, variance, gamma, beta, outputs };
+                normalize.bind(device, "look", buffers)
+            })
+        };
+        let reference::Statistics { mean, variance } = seen.statistics.as_ref().unwrap();
+        let expected = |gamma: &Array1<f32>, beta: &Array1<f32>| {
+            let [gamma, beta] = [gamma, beta].map(|vector| vector.mapv(f64::from));
+            reference::normalize(&seen.sums, mean, variance, &gamma, &beta, EPSILON.into())
+        };
+        let ztilde = expected(&learned.gamma, &learned.beta);
+        assert_close(&format!("z̃, {what}"), &make(gamma, beta), &ztilde);
+        let [ones, zeros] = [1.0, 0.0].map(|value| Array1::from_elem(mean.len(), value));
+        let [gamma, beta] =
+            [&ones, &zeros].map(|values| vector(device, values.as_slice().unwrap()));
+        assert_close(&format!("ẑ, {what}"), &make(&gamma, &beta), &expected(&ones, &zeros));
+    }
+    assert!(trainer.hidden_layer(hidden).is_none(), "the output layer is not hidden");
+}
+
+/// Widths that are no whole vectors of four; a batch that is divided among workgroups; with what each
+/// way of multiplying matrices leaves.
+#[test]
+fn hidden_layers_are_what_the_reference_saw() {
+    for (device, queue) in [test_device::device(), test_device::device_with_subgroups()] {
+        for batch_norm in [true, false] {
+            check(&device, &queue, &[6, 5, 7, 33, 3], 50, batch_norm);
+        }
+        check(&device, &queue, &[5, 66, 34, 3], 20_000, true);
+    }
+}
+
+#[test]
+fn a_network_without_hidden_layers_shows_none() {
+    let (device, queue) = test_device::device();
+    assert!(trainer(&device, &queue, &[3, 2], 4, true).hidden_layer(0).is_none());
+}
