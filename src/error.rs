@@ -1,6 +1,7 @@
 //! One error type: what an app can get wrong, and what a device or a disk can do to it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// `std::result::Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -134,7 +135,17 @@ pub enum Error {
     #[error("refused: {0}")]
     Refused(String),
 
-    /// The device was lost; the parameters that were read or saved last can go on with a new one.
+    /// The device did not answer in time. It may still: ask again.
+    #[error("the device did not answer within {limit:?}, after {waited:?}")]
+    Timeout {
+        /// How long it was waited for.
+        waited: Duration,
+        /// How long it was to be waited for.
+        limit: Duration,
+    },
+
+    /// The device was lost. What was read or saved last can go on with a new one: the
+    /// [`Parameters`](crate::Parameters), or a [`Snapshot`](crate::Snapshot) of the training.
     #[error("the device was lost: {0}")]
     DeviceLost(String),
 }

@@ -14,12 +14,14 @@ pub(crate) mod test_device;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tile;
+mod wait;
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use wgpu::{
-    Buffer, BufferUsages, CommandEncoder, CommandEncoderDescriptor, Device, Queue, SubmissionIndex,
+    Buffer, BufferSize, BufferUsages, CommandEncoder, CommandEncoderDescriptor, Device, Queue,
+    SubmissionIndex,
 };
 
 pub use kernel::Dispatch;
@@ -27,12 +29,12 @@ pub use kernel::Dispatch;
 pub(crate) use kernel::MAX_WORKGROUPS;
 pub(crate) use kernel::{Kernel, workgroups};
 pub use matrix::Matrix;
-#[cfg(not(target_arch = "wasm32"))]
-pub use read::block_on;
-pub(crate) use read::read;
+pub(crate) use read::{Source, read, read_all};
 pub use rows::Rows;
 pub(crate) use staging::Staging;
 pub(crate) use tile::Core;
+#[cfg(not(target_arch = "wasm32"))]
+pub use wait::{block_on, block_on_for};
 
 use crate::error::{Error, Result};
 
@@ -83,8 +85,29 @@ impl Gpu {
         first: u64,
         values: &[T],
     ) -> Result<()> {
-        guarded(&self.device, || {
-            self.queue.write_buffer(buffer, 4 * first, bytemuck::cast_slice(values));
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let Some(size) = BufferSize::new(bytes.len() as u64) else { return Ok(()) };
+        let is_taken = guarded(&self.device, || {
+            let view = self.queue.write_buffer_with(buffer, 4 * first, size);
+            view.map(|mut view| view.copy_from_slice(bytes)).is_some()
+        })?;
+        // Of all refusals wgpu keeps this one from the error scopes.
+        if is_taken { Ok(()) } else { Err(Error::DeviceLost("it takes no more data".to_owned())) }
+    }
+
+    /// Writes all of a buffer, after everything that was submitted so far: what is too much to risk the
+    /// device. If there is no memory for the copy that travels, wgpu gives up the whole device over its
+    /// own, but not over a buffer that was asked for.
+    pub(crate) fn upload<T: bytemuck::NoUninit>(
+        &self,
+        buffer: &Buffer,
+        values: &[T],
+    ) -> Result<()> {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let mut staging = Staging::new(self, "upload", bytes.len() as u64 / 4)?;
+        staging.write(self, |view| view.copy_from_slice(bytes))?;
+        staging.submit(self, "ztilde/upload", |encoder, staging| {
+            encoder.copy_buffer_to_buffer(staging, 0, buffer, 0, bytes.len() as u64);
         })
     }
 

@@ -162,12 +162,20 @@ impl LearnedLayout {
     }
 
     pub(crate) fn pack(&self, layers: &[Layer]) -> Vec<f32> {
+        self.pack_tensors(layers.iter().map(|layer| (layer.weights(), vectors(layer))))
+    }
+
+    /// The same for tensors of the same shapes: what [`Self::unpack`] gives.
+    pub(crate) fn pack_tensors<'a>(
+        &self,
+        layers: impl IntoIterator<Item = (&'a Array2<f32>, impl IntoIterator<Item = &'a Array1<f32>>)>,
+    ) -> Vec<f32> {
         let mut packed = vec![0.0; self.values as usize];
-        for (place, layer) in self.layers.iter().zip(layers) {
-            for (row, first) in layer.weights().rows().into_iter().zip(place.rows()) {
+        for (place, (weights, vectors)) in self.layers.iter().zip(layers) {
+            for (row, first) in weights.rows().into_iter().zip(place.rows()) {
                 write(&mut packed, first, row.iter());
             }
-            for (&first, vector) in place.vectors.iter().zip(vectors(layer)) {
+            for (&first, vector) in place.vectors.iter().zip(vectors) {
                 write(&mut packed, first, vector.iter());
             }
         }

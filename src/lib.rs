@@ -12,6 +12,7 @@ pub mod options;
 pub mod parameters;
 mod random;
 pub mod reference;
+mod snapshot;
 mod trainer;
 
 pub use data::{Dataset, Targets};
@@ -24,10 +25,11 @@ pub use options::{
     Activation, Loss, Method, NetworkOptions, Optimizer, Remainder, Schedule, TrainerOptions,
 };
 pub use parameters::{BatchNorm, Layer, Parameters};
+pub use snapshot::{Place, Snapshot};
 pub use trainer::{
     BoundBatch, EpochMetrics, HiddenBatchNorm, HiddenLayer, StepMetrics, Trainer, TrainingData,
 };
 pub use {ndarray, wgpu};
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use gpu::block_on;
+pub use gpu::{block_on, block_on_for};

@@ -8,7 +8,7 @@ use std::ops::Range;
 use wgpu::{Device, Queue};
 
 use crate::error::{Error, Result};
-use crate::gpu::{Core, Dispatch, Gpu, Matrix, read};
+use crate::gpu::{Core, Dispatch, Gpu, Matrix, Source, read_all};
 use crate::kernels::layer_forward::{self, LayerForward, Normalization};
 use crate::kernels::network_forward::{self, NetworkForward};
 use crate::layout::{LayerShape, Learned, LearnedLayout, Running, RunningLayout};
@@ -101,12 +101,12 @@ impl Network {
         let shapes: Vec<_> = parameters.layers.iter().map(LayerShape::from).collect();
         let layout = LearnedLayout::new(&shapes);
         let packed = gpu.matrix("parameters", 1, layout.length()?)?;
-        gpu.write(packed.buffer(), 0, &layout.pack(&parameters.layers))?;
+        gpu.upload(packed.buffer(), &layout.pack(&parameters.layers))?;
         let running_layout = RunningLayout::new(&shapes);
         let running_statistics =
             gpu.matrix("running statistics", 1, running_layout.length() as u32)?;
         let packed_running = running_layout.pack(&parameters.layers);
-        gpu.write(running_statistics.buffer(), 0, &packed_running)?;
+        gpu.upload(running_statistics.buffer(), &packed_running)?;
         let Parameters { activation, epsilon, momentum, .. } = *parameters;
         let mut network = Self {
             activation,
@@ -134,16 +134,32 @@ impl Network {
     ///
     /// [`Error::DeviceLost`], and what wgpu reports.
     pub fn parameters(&self) -> impl Future<Output = Result<Parameters>> + use<> {
-        let learned = read(&self.gpu, self.parameters.buffer(), 0, self.layout.values());
-        let running =
-            read(&self.gpu, self.running_statistics.buffer(), 0, self.running_layout.length());
+        let packed = read_all(&self.gpu, self.sources());
+        let unpack = self.unpack();
+        async move {
+            let [learned, running] = packed.await?;
+            Ok(unpack(&learned, &running))
+        }
+    }
+
+    /// All that is learned, and the running statistics.
+    pub(crate) fn sources(&self) -> [Source<'_>; 2] {
+        let running = self.running_statistics.buffer();
+        [
+            Source::new(self.parameters.buffer(), self.layout.values()),
+            Source::new(running, self.running_layout.length()),
+        ]
+    }
+
+    /// What makes parameters of the values of the two [`sources`](Self::sources).
+    pub(crate) fn unpack(&self) -> impl FnOnce(&[f32], &[f32]) -> Parameters + use<> {
         let layout = self.layout.clone();
         let running_layout = self.running_layout.clone();
         let batches = self.batches.clone();
         let (activation, epsilon, momentum) = (self.activation, self.epsilon, self.momentum);
-        async move {
-            let learned = layout.unpack(&learned.await?);
-            let running = running_layout.unpack(&running.await?);
+        move |learned, running| {
+            let learned = layout.unpack(learned);
+            let running = running_layout.unpack(running);
             let layers = learned
                 .into_iter()
                 .zip(running.into_iter().zip(batches))
@@ -158,7 +174,7 @@ impl Network {
                     }
                 })
                 .collect();
-            Ok(Parameters { activation, epsilon, momentum, layers })
+            Parameters { activation, epsilon, momentum, layers }
         }
     }
 

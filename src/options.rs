@@ -94,6 +94,11 @@ impl Loss {
         }
     }
 
+    /// The loss of that [`name`](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|loss| loss.name() == name)
+    }
+
     /// Whether targets are class indices, rather than a value per output.
     pub const fn has_class_targets(self) -> bool {
         matches!(self, Self::SoftmaxCrossEntropy)

@@ -4,6 +4,12 @@
 mod disk;
 mod file;
 mod folded;
+mod metadata;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use disk::{read_file, write_file};
+pub(crate) use file::ModelFile;
+pub(crate) use metadata::Metadata;
 
 use ndarray::{Array1, Array2, ArrayViewD};
 
@@ -144,6 +150,15 @@ impl Parameters {
         self.tensors().iter().try_for_each(check_values)
     }
 
+    /// Takes back that the running statistics have seen as many batches.
+    pub(crate) fn uncount_batches(&mut self, count: u64) {
+        for layer in &mut self.layers {
+            if let Layer::Normalized { batch_norm, .. } = layer {
+                batch_norm.batches = batch_norm.batches.saturating_sub(count);
+            }
+        }
+    }
+
     fn check_shapes(&self) -> Result<()> {
         let mut inputs = None;
         for (index, layer) in self.indexed_layers() {
@@ -185,6 +200,16 @@ impl Parameters {
         })
     }
 
+    /// Each layer's learned tensors, with their names and shapes: weights, then biases, or gamma and beta.
+    pub(crate) fn learned(&self) -> impl Iterator<Item = Vec<(String, &[usize])>> {
+        self.indexed_layers().map(|(index, layer)| {
+            let vectors = layer.learned_vectors(index).into_iter();
+            std::iter::once((format!("{index}.weight"), layer.weights().shape()))
+                .chain(vectors.map(|(name, vector)| (name, vector.shape())))
+                .collect()
+        })
+    }
+
     /// Every tensor of floats under PyTorch's name.
     fn tensors(&self) -> Vec<(String, ArrayViewD<'_, f32>)> {
         let mut tensors = Vec::new();
@@ -208,17 +233,23 @@ impl Layer {
 
     /// What there is one of per output, under PyTorch's names, where the weights have `index`.
     fn vectors(&self, index: usize) -> Vec<(String, &Array1<f32>)> {
+        let mut vectors = self.learned_vectors(index);
+        if let Self::Normalized { batch_norm, .. } = self {
+            let index = index + 1;
+            vectors.push((format!("{index}.running_mean"), &batch_norm.running_mean));
+            vectors.push((format!("{index}.running_var"), &batch_norm.running_var));
+        }
+        vectors
+    }
+
+    /// Those of them that are learned by gradients.
+    fn learned_vectors(&self, index: usize) -> Vec<(String, &Array1<f32>)> {
         match self {
             Self::Linear { biases, .. } => vec![(format!("{index}.bias"), biases)],
-            Self::Normalized { batch_norm, .. } => {
-                let index = index + 1;
-                vec![
-                    (format!("{index}.weight"), &batch_norm.gamma),
-                    (format!("{index}.bias"), &batch_norm.beta),
-                    (format!("{index}.running_mean"), &batch_norm.running_mean),
-                    (format!("{index}.running_var"), &batch_norm.running_var),
-                ]
-            }
+            Self::Normalized { batch_norm, .. } => vec![
+                (format!("{}.weight", index + 1), &batch_norm.gamma),
+                (format!("{}.bias", index + 1), &batch_norm.beta),
+            ],
         }
     }
 }

@@ -4,6 +4,7 @@ mod bound_batch;
 mod hidden_layer;
 mod memory;
 mod metrics;
+mod snapshot;
 mod step;
 mod training_data;
 
@@ -20,6 +21,7 @@ use crate::kernels::gather_rows::GatherRows;
 use crate::kernels::update;
 use crate::network::Network;
 use crate::options::TrainerOptions;
+use crate::snapshot::Place;
 pub use bound_batch::BoundBatch;
 pub use hidden_layer::{HiddenBatchNorm, HiddenLayer};
 use memory::Memory;
@@ -71,6 +73,12 @@ pub struct Trainer {
     steps_with_rates: u64,
     /// What is written of them at a time.
     rates: Vec<[f32; 4]>,
+    /// Steps that were taken before this trainer was restored from a snapshot.
+    steps_before: u64,
+    /// Where it is in the data that it learned from last.
+    place: Option<Place>,
+    /// Where the data begins that it is given, once it is restored and until it has learned from some.
+    resumes_at: Option<Place>,
     /// Rows of the last steps, at the step's number, counted from 0, modulo [`HISTORY`].
     rows: Vec<u32>,
 }
@@ -102,6 +110,9 @@ impl Trainer {
             steps: 0,
             steps_with_rates: 0,
             rates: Vec::with_capacity(RATES_BLOCK as usize),
+            steps_before: 0,
+            place: None,
+            resumes_at: None,
             rows: vec![0; HISTORY as usize],
             network,
             options,
@@ -177,18 +188,20 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if its features or targets do not fit the network, [`Error::Targets`] or
+    /// [`Error::Length`] if its features or targets do not fit the network, or its rows the place where a
+    /// [restored](Trainer::restore) trainer goes on, [`Error::Targets`] or
     /// [`Error::Class`] if they do not fit the loss, [`Error::BatchTooSmall`] if an epoch's last batch
     /// would have one row, [`Error::OutOfMemory`] or [`Error::TooLarge`] if the device cannot hold it,
     /// and what else wgpu reports.
     pub fn upload(&self, dataset: &Dataset) -> Result<TrainingData> {
-        TrainingData::resident(self, dataset).map_err(|error| match error {
+        let data = TrainingData::resident(self, dataset).map_err(|error| match error {
             Error::OutOfMemory(message) => Error::OutOfMemory(format!("{message} ({STREAM})")),
             Error::TooLarge { what, needed, limit, allowed } => {
                 Error::TooLarge { what: format!("{what} ({STREAM})"), needed, limit, allowed }
             }
             other => other,
-        })
+        })?;
+        self.at_its_place(data)
     }
 
     /// Keeps a data set on the CPU, to train on it by the batch: for one that the GPU cannot hold, or
@@ -205,7 +218,7 @@ impl Trainer {
     /// As [`Trainer::upload`]; [`Error::TooLarge`] only if a batch, with its targets, is larger than the
     /// device's `max_buffer_size`.
     pub fn stream(&self, dataset: impl Into<Arc<Dataset>>) -> Result<TrainingData> {
-        TrainingData::streamed(self, dataset.into())
+        self.at_its_place(TrainingData::streamed(self, dataset.into())?)
     }
 
     /// Trains on the next `steps` mini-batches, going on with the next epoch where one ends. Submits,
@@ -216,11 +229,14 @@ impl Trainer {
     /// window is made there.
     ///
     /// Steps that were encoded before must have been submitted: the place in the epoch is counted on the
-    /// GPU. To keep the GPU's queue short as well, wait for [`Trainer::metrics`] now and then.
+    /// GPU. That the device is lost may show only in what waits for an answer, such as
+    /// [`Trainer::metrics`]. To keep the GPU's queue short as well, wait for [`Trainer::metrics`] now and then.
     ///
     /// # Errors
     ///
-    /// [`Error::OtherTrainer`] if the data belongs to another trainer, and what wgpu reports.
+    /// [`Error::OtherTrainer`] if the data belongs to another trainer, [`Error::Timeout`] if a limit of
+    /// [`block_on_for`](crate::block_on_for) ends the wait (the steps so far are taken, and counted), and
+    /// what wgpu reports.
     pub fn train(&mut self, data: &mut TrainingData, steps: u32) -> Result<()> {
         if !data.belongs_to(&self.memory.batch.inputs) {
             return Err(Error::OtherTrainer);
@@ -234,6 +250,8 @@ impl Trainer {
             for _ in 0..count {
                 self.count_step(data.advance());
             }
+            self.place = Some(data.place());
+            self.resumes_at = None;
             left -= count;
         }
         Ok(())
@@ -241,6 +259,10 @@ impl Trainer {
 
     /// Trains to the end of the epoch, and tells what it saw. Waits for what it submitted some time ago,
     /// so that the GPU's queue stays short and does not run empty.
+    ///
+    /// If the future is dropped, or ends with an error, the steps that were submitted are taken and
+    /// counted all the same: the next call goes on from there. What it saw can be asked of
+    /// [`Trainer::metrics`].
     ///
     /// # Errors
     ///
@@ -269,6 +291,12 @@ impl Trainer {
         epoch.loss /= rows;
         epoch.accuracy /= rows;
         Ok(epoch)
+    }
+
+    /// Data as a restored trainer goes on with it.
+    fn at_its_place(&self, mut data: TrainingData) -> Result<TrainingData> {
+        self.resumes_at.map_or(Ok(()), |place| data.go_to(place))?;
+        Ok(data)
     }
 
     /// A step on the batch that `arrival` brings to its place.

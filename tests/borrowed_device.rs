@@ -192,39 +192,3 @@ fn buffers_of_another_device_are_refused() {
         assert!(matches!(error, Error::Refused(_)), "{error}");
     }
 }
-
-/// A lost device answers no question, and what is submitted to it is lost without a panic. The
-/// parameters that were read before go on with another device.
-#[test]
-fn a_lost_device_is_an_error() {
-    let (device, queue, uncaptured) = device(Limits::default());
-    let mut first = trainer(&device, &queue, 0);
-    let [input_buffer, class_buffer] = [upload(&device, &inputs(0)), upload(&device, &classes(0))];
-    let mut data = [first.upload(&dataset(60)).unwrap(), first.stream(dataset(60)).unwrap()];
-    let kept = block_on(&device, first.network().parameters()).unwrap();
-    let mut encoder = device.create_command_encoder(&Default::default());
-    device.destroy();
-    // Of what does not wait, wgpu may tell that the device is lost, or leave it to the answers.
-    let _ = first.encode_step(&mut encoder, &input_buffer, &class_buffer);
-    let _ = first.step(&inputs(0), classes(0));
-    for data in &mut data {
-        let _ = first.train(data, 1);
-        block_on(&device, first.epoch(data)).unwrap_err();
-    }
-    Inference::new(first.network(), &input_buffer, &class_buffer, 1).unwrap_err();
-    Network::new(&device, &queue, &[6, 8, 4], NetworkOptions::default()).unwrap_err();
-    let answers = [
-        block_on(&device, first.metrics(1)).map(|_| ()),
-        block_on(&device, first.network().parameters()).map(|_| ()),
-        block_on(&device, Inference::predict(first.network(), &[0.0; 6])).map(|_| ()),
-    ];
-    for answer in answers {
-        let error = answer.unwrap_err();
-        assert!(matches!(error, Error::DeviceLost(_)), "{error}");
-    }
-    assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
-
-    let (device, queue) = test_device::device();
-    let network = Network::from_parameters(&device, &queue, &kept).unwrap();
-    assert!(block_on(&device, network.parameters()).unwrap() == kept);
-}

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 /// wgpu. Names go up in this list only, so nothing goes in circles.
 ///
 /// This is about the code that users run: a test may name what it likes.
-const MAY_NAME: [(&str, &[&str]); 13] = [
+const MAY_NAME: [(&str, &[&str]); 14] = [
     // The CPU's half never names wgpu.
     ("error", &[]),
     ("options", &["error"]),
     ("random", &[]),
     ("data", &["error", "options", "random"]),
     ("parameters", &["error", "options", "random"]),
+    ("snapshot", &["data", "error", "options", "parameters"]),
     ("reference", &["data", "error", "options", "parameters"]),
     ("evaluation", &["data", "error", "options", "reference"]),
     // The GPU's half. `gpu` knows nothing of networks, `kernels` know matrices and no layers.
@@ -24,7 +25,10 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
     ("layout", &["error", "gpu", "parameters", "wgpu"]),
     ("network", &["error", "gpu", "kernels", "layout", "options", "parameters", "wgpu"]),
     ("inference", &["data", "error", "gpu", "kernels", "layout", "network", "options", "wgpu"]),
-    ("trainer", &["data", "error", "gpu", "kernels", "layout", "network", "options", "wgpu"]),
+    (
+        "trainer",
+        &["data", "error", "gpu", "kernels", "layout", "network", "options", "snapshot", "wgpu"],
+    ),
 ];
 
 /// What the reference has besides the kernels' twins: what calls them in order.

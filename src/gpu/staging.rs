@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use wgpu::{
-    Buffer, BufferDescriptor, BufferUsages, BufferViewMut, CommandEncoder, MapMode, PollType,
-    SubmissionIndex,
+    Buffer, BufferDescriptor, BufferUsages, BufferViewMut, CommandEncoder, MapMode, SubmissionIndex,
 };
 
-use super::{Gpu, check_size, guarded};
+use super::{Gpu, check_size, guarded, wait};
 use crate::error::{Error, Result};
 
 /// A buffer that by turns the CPU writes and the GPU copies from.
@@ -16,9 +15,23 @@ use crate::error::{Error, Result};
 pub(crate) struct Staging {
     label: String,
     buffer: Buffer,
-    is_mapped: Arc<AtomicBool>,
+    mapping: Arc<Mapping>,
     /// The last one that copies from it.
     submission: Option<SubmissionIndex>,
+}
+
+/// What became of the wish to write again.
+#[derive(Debug)]
+struct Mapping {
+    is_answered: AtomicBool,
+    is_mapped: AtomicBool,
+}
+
+impl Mapping {
+    fn set(&self, is_answered: bool, is_mapped: bool) {
+        self.is_mapped.store(is_mapped, Ordering::Release);
+        self.is_answered.store(is_answered, Ordering::Release);
+    }
 }
 
 impl Staging {
@@ -33,8 +46,9 @@ impl Staging {
                 mapped_at_creation: true,
             })
         })?;
-        let is_mapped = Arc::new(AtomicBool::new(true));
-        Ok(Self { label: label.to_owned(), buffer, is_mapped, submission: None })
+        let [is_answered, is_mapped] = [(); 2].map(|()| AtomicBool::new(true));
+        let mapping = Arc::new(Mapping { is_answered, is_mapped });
+        Ok(Self { label: label.to_owned(), buffer, mapping, submission: None })
     }
 
     /// Lets the CPU write, from the beginning on. If the GPU has not copied yet what was written
@@ -44,12 +58,9 @@ impl Staging {
         gpu: &Gpu,
         write: impl FnOnce(&mut BufferViewMut),
     ) -> Result<()> {
-        if !self.is_mapped.load(Ordering::Acquire) {
-            let submission_index = self.submission.take();
-            // That the device is lost, the next call finds for itself. In a browser this does nothing.
-            let _ = gpu.device.poll(PollType::Wait { submission_index, timeout: None });
-        }
-        if !self.is_mapped.load(Ordering::Acquire) {
+        let is_answered = || self.mapping.is_answered.load(Ordering::Acquire);
+        wait::wait(&gpu.device, self.submission.clone(), is_answered)?;
+        if !self.mapping.is_mapped.load(Ordering::Acquire) {
             *self = Self::new(gpu, &self.label, self.buffer.size() / 4)?;
         }
         let mut view = self
@@ -67,13 +78,13 @@ impl Staging {
         label: &str,
         record: impl FnOnce(&mut CommandEncoder, &Buffer),
     ) -> Result<()> {
-        self.is_mapped.store(false, Ordering::Release);
+        self.mapping.set(false, false);
         self.buffer.unmap();
-        let is_mapped = Arc::clone(&self.is_mapped);
+        let mapping = Arc::clone(&self.mapping);
         let submission = gpu.submit(label, |encoder| {
             record(encoder, &self.buffer);
             encoder.map_buffer_on_submit(&self.buffer, MapMode::Write, .., move |result| {
-                is_mapped.store(result.is_ok(), Ordering::Release);
+                mapping.set(true, result.is_ok());
             });
         })?;
         self.submission = Some(submission);
@@ -83,7 +94,10 @@ impl Staging {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::gpu::block_on_for;
     use crate::gpu::testing::TestGpu;
 
     /// What is written while the GPU may still copy from the buffer arrives behind it, in order.
@@ -106,5 +120,59 @@ mod tests {
         let reading = crate::gpu::read::<u32>(&gpu, target.buffer(), 0, 100_000);
         let found = crate::gpu::block_on(&gpu.device, reading).unwrap();
         assert!(found.iter().zip(0..).all(|(&value, place)| value == place / 1000));
+    }
+
+    /// Where a write has to wait for the GPU, it waits no longer than the future that it is in, and can
+    /// be tried again.
+    #[test]
+    fn waiting_for_the_gpu_can_have_an_end() {
+        const VALUES: u64 = 1 << 24;
+        let gpu = TestGpu::new().gpu;
+        let target = gpu.buffer("target", VALUES).unwrap();
+        let mut staging = Staging::new(&gpu, "staging", VALUES).unwrap();
+        let fill = |staging: &mut Staging, value: u8| {
+            let bytes = vec![value; 4 * VALUES as usize];
+            staging.write(&gpu, |view| view.copy_from_slice(&bytes))
+        };
+        let copy = |encoder: &mut CommandEncoder, buffer: &Buffer| {
+            for _ in 0..4 {
+                encoder.copy_buffer_to_buffer(buffer, 0, &target, 0, 4 * VALUES);
+            }
+        };
+        // A busy machine may keep the test from asking until the GPU is done: then it tries again.
+        let answer = (0..100).find_map(|_| {
+            fill(&mut staging, 1).unwrap();
+            staging.submit(&gpu, "copy", copy).unwrap();
+            let writing = async { staging.write(&gpu, |_| {}) };
+            block_on_for(&gpu.device, Duration::ZERO, writing).err()
+        });
+        assert!(matches!(answer, Some(Error::Timeout { .. })), "{answer:?}");
+        fill(&mut staging, 2).unwrap();
+        staging.submit(&gpu, "copy", copy).unwrap();
+        let reading = crate::gpu::read::<u32>(&gpu, &target, VALUES - 1, 1);
+        assert_eq!(crate::gpu::block_on(&gpu.device, reading).unwrap(), [0x0202_0202]);
+    }
+
+    /// A lost device does not let the time pass.
+    #[test]
+    fn waiting_ends_with_the_device() {
+        let adapter = crate::gpu::test_device::adapter();
+        let device = adapter.request_device(&wgpu::DeviceDescriptor::default());
+        let (device, queue) = pollster::block_on(device).unwrap();
+        let gpu = Gpu::new(&device, &queue);
+        let target = gpu.buffer("target", 1000).unwrap();
+        let mut staging = Staging::new(&gpu, "staging", 1000).unwrap();
+        for destroyed in [false, true] {
+            if destroyed {
+                device.destroy();
+            }
+            let copy = |encoder: &mut CommandEncoder, buffer: &Buffer| {
+                encoder.copy_buffer_to_buffer(buffer, 0, &target, 0, 4000);
+            };
+            staging.submit(&gpu, "copy", copy).unwrap();
+            let writing = async { staging.write(&gpu, |_| {}) };
+            let answer = block_on_for(&device, Duration::from_secs(60), writing);
+            assert_eq!(matches!(answer, Err(Error::DeviceLost(_))), destroyed, "{answer:?}");
+        }
     }
 }

@@ -37,22 +37,12 @@ pub struct Buffers<'a> {
     pub parameters: &'a Matrix,
     /// How many of the parameters are weights, which decay even if not all do: a multiple of four.
     pub weights: u32,
-    /// One row, zero before the first step; for methods that [have no velocity](has_velocity)
+    /// One row, zero before the first step; for methods that [have no velocity](Method::has_velocity)
     /// anything, which is left alone.
     pub velocity: &'a Matrix,
     /// One row, zero before the first step; for methods that
-    /// [have no mean square](has_mean_square) anything, which is left alone.
+    /// [have no mean square](Method::has_mean_square) anything, which is left alone.
     pub mean_square: &'a Matrix,
-}
-
-/// Whether a method remembers a velocity, or mean, of each gradient.
-pub fn has_velocity(method: Method) -> bool {
-    matches!(method, Method::Momentum { .. } | Method::Adam { .. })
-}
-
-/// Whether a method remembers the mean square of each gradient.
-pub fn has_mean_square(method: Method) -> bool {
-    matches!(method, Method::RmsProp { .. } | Method::Adam { .. })
 }
 
 /// What the kernel needs to know of a step, counted from 1: the learning rate by the schedule, the
@@ -110,9 +100,9 @@ impl Update {
         let quads_of_weights = quads("the weights' part of the parameters", weights)?;
         let decaying_quads = if self.decays_all { quads_of_all } else { quads_of_weights };
         let method = self.method;
-        let velocity = state(device, has_velocity(method), "velocity", velocity, length)?;
+        let velocity = state(device, method.has_velocity(), "velocity", velocity, length)?;
         let mean_square =
-            state(device, has_mean_square(method), "mean_square", mean_square, length)?;
+            state(device, method.has_mean_square(), "mean_square", mean_square, length)?;
         self.kernel.bind(
             device,
             place,
@@ -239,7 +229,7 @@ mod tests {
         let on_gpu = gpu.upload_vector(&parameters);
         let state = |has: bool| gpu.zeros([1, if has { length } else { 1 }]);
         let state =
-            [state(has_velocity(optimizer.method)), state(has_mean_square(optimizer.method))];
+            [state(optimizer.method.has_velocity()), state(optimizer.method.has_mean_square())];
         let table = (1..=STEPS).flat_map(|step| rates(optimizer, step.into()).map(f64::from));
         let table = Array2::from_shape_vec([STEPS as usize, 4], table.collect()).unwrap();
         let [table, clip_scale] = [gpu.upload(&table), gpu.upload(&ndarray::array![[CLIP_SCALE]])];
@@ -262,7 +252,7 @@ mod tests {
         let what = format!("{optimizer:?}, {length} parameters");
         // A handful of roundings of each step's change, and one of the parameter for each step.
         assert_close(&what, &gpu.read(&on_gpu), &parameters, 1e-6, 0.0);
-        if has_mean_square(optimizer.method) {
+        if optimizer.method.has_mean_square() {
             assert_close(&what, &gpu.read(&state[1]), &mean_square, 1e-12, 1e-6);
         }
     }

@@ -47,6 +47,18 @@ pub enum Method {
     },
 }
 
+impl Method {
+    /// Whether it remembers a velocity, or mean, of each gradient.
+    pub const fn has_velocity(self) -> bool {
+        matches!(self, Self::Momentum { .. } | Self::Adam { .. })
+    }
+
+    /// Whether it remembers the mean square of each gradient.
+    pub const fn has_mean_square(self) -> bool {
+        matches!(self, Self::RmsProp { .. } | Self::Adam { .. })
+    }
+}
+
 /// How the learning rate moves with the steps. Computed on the CPU, in f64.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]

@@ -16,9 +16,7 @@ impl Parameters {
     /// Those of [`check`](Self::check); [`Error::File`] if the file cannot be written. An older
     /// file is then left as it was.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let bytes = self.to_bytes()?;
-        replace(path, &bytes).map_err(|source| Error::File { path: path.to_owned(), source })
+        write_file(path.as_ref(), &self.to_bytes()?)
     }
 
     /// Reads a file as [`from_bytes`](Self::from_bytes) does.
@@ -27,11 +25,18 @@ impl Parameters {
     ///
     /// [`Error::File`] if the file cannot be read, and those of [`from_bytes`](Self::from_bytes).
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let bytes =
-            fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
-        Self::from_bytes(&bytes)
+        Self::from_bytes(&read_file(path.as_ref())?)
     }
+}
+
+/// The whole file.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })
+}
+
+/// Writes beside the file, then renames, so that there is always the whole old one or the whole new one.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes).map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ndarray::{Array1, Array2};
-use safetensors::tensor::{Metadata, TensorInfo, TensorView, serialize};
+use ndarray::{Array1, Array2, ArrayViewD};
+use safetensors::tensor::{Metadata as Header, TensorInfo, TensorView, serialize};
 use safetensors::{Dtype, SafeTensorError};
 
+use super::metadata::{self, Metadata};
 use super::{BatchNorm, Layer, Parameters};
 use crate::error::{Error, Result};
 use crate::options::{Activation, NetworkOptions};
 
-/// The entry of the file's metadata that holds what PyTorch's state dictionaries do not. One entry
-/// rather than four: the order of several would differ from file to file.
-const METADATA: &str = "ztilde";
+/// What the names of tensors begin with that are no part of the model: a
+/// [`Snapshot`](crate::Snapshot) adds them.
+const ADDED: &str = "optimizer.";
 
 /// Raised when a file that was written by an older version can no longer be read as it was meant.
 const VERSION: &str = "1";
@@ -31,8 +32,17 @@ impl Parameters {
     ///
     /// Those of [`check`](Self::check): no file is written that could not be read.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.to_bytes_with(Vec::new(), "")
+    }
+
+    /// The same with more tensors and more metadata.
+    pub(crate) fn to_bytes_with(
+        &self,
+        added: Vec<(String, ArrayViewD<'_, f32>)>,
+        metadata: &str,
+    ) -> Result<Vec<u8>> {
         self.check()?;
-        let floats = self.tensors().into_iter().map(|(name, values)| {
+        let floats = self.tensors().into_iter().chain(added).map(|(name, values)| {
             let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             (name, Dtype::F32, values.shape().to_vec(), bytes)
         });
@@ -53,7 +63,8 @@ impl Parameters {
                 Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?))
             })
             .collect();
-        let metadata = HashMap::from([(METADATA.to_owned(), self.describe())]);
+        let text = format!("{}{metadata}", self.describe());
+        let metadata = HashMap::from([(metadata::ENTRY.to_owned(), text)]);
         views
             .and_then(|views| serialize(views, Some(metadata)))
             .map_err(|error| Error::Model(error.to_string()))
@@ -61,7 +72,8 @@ impl Parameters {
 
     /// Reads what [`to_bytes`](Self::to_bytes) wrote, or what PyTorch's
     /// `safetensors.torch.save_file(model.state_dict(), path)` did for a `Sequential` of the same
-    /// form; hidden layers with and without normalization may alternate.
+    /// form; hidden layers with and without normalization may alternate. Of the file of a
+    /// [`Snapshot`](crate::Snapshot) it reads the model.
     ///
     /// PyTorch's files do not say which activation, epsilon and momentum the network has: they get
     /// those of [`NetworkOptions::default`] (ReLU, 1e-5, 0.1). Set [`Parameters::activation`]
@@ -74,18 +86,7 @@ impl Parameters {
     /// [`Error::Option`] if the epsilon or momentum make no sense. Bytes from anywhere may be
     /// tried: nothing panics.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (metadata, data) = split_header(bytes)?;
-        let options = match metadata.metadata().as_ref().and_then(|entries| entries.get(METADATA)) {
-            Some(description) => parse_description(description)?,
-            None => NetworkOptions::default(),
-        };
-        let unread =
-            metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
-        let layers = read_layers(&mut Tensors { unread, data })?;
-        let NetworkOptions { activation, epsilon, momentum, .. } = options;
-        let parameters = Self { activation, epsilon, momentum, layers };
-        parameters.check()?;
-        Ok(parameters)
+        Ok(ModelFile::read(bytes)?.parameters)
     }
 
     /// What PyTorch's state dictionaries leave out. `{:e}` writes as many digits as bring the same
@@ -100,28 +101,40 @@ impl Parameters {
     }
 }
 
-fn parse_description(description: &str) -> Result<NetworkOptions> {
-    let mut entries: BTreeMap<&str, &str> =
-        description.split_whitespace().filter_map(|entry| entry.split_once('=')).collect();
-    let mut take = |name: &str| {
-        entries.remove(name).ok_or_else(|| {
-            Error::Model(format!("its metadata, {description:?}, does not give the {name}"))
-        })
-    };
-    let version = take("version")?;
-    if version != VERSION {
-        return Err(Error::Model(format!(
-            "it is of format version {version}, but this library reads version {VERSION}"
-        )));
+/// A file's contents.
+pub(crate) struct ModelFile<'a> {
+    pub(crate) parameters: Parameters,
+    /// PyTorch's files have none.
+    pub(crate) metadata: Option<Metadata>,
+    /// The tensors that are no part of the model.
+    pub(crate) added: Tensors<'a>,
+}
+
+impl<'a> ModelFile<'a> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self> {
+        let (header, data) = split_header(bytes)?;
+        let entry = header.metadata().as_ref().and_then(|entries| entries.get(metadata::ENTRY));
+        let metadata = entry.map(|text| Metadata::parse(text));
+        let options = metadata.as_ref().map_or(Ok(NetworkOptions::default()), network_options)?;
+        let (added, unread) = header
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| (name, info.clone()))
+            .partition(|(name, _)| name.starts_with(ADDED));
+        let layers = read_layers(&mut Tensors { unread, data })?;
+        let NetworkOptions { activation, epsilon, momentum, .. } = options;
+        let parameters = Parameters { activation, epsilon, momentum, layers };
+        parameters.check()?;
+        Ok(Self { parameters, metadata, added: Tensors { unread: added, data } })
     }
-    let unknown = |name: &str, value: &str| Error::Model(format!("its {name} is {value:?}"));
-    let number = |name: &str, value: &str| value.parse().map_err(|_| unknown(name, value));
-    let activation = take("activation")?;
+}
+
+fn network_options(metadata: &Metadata) -> Result<NetworkOptions> {
+    metadata.expect_version("version", VERSION)?;
     Ok(NetworkOptions {
-        activation: Activation::from_name(activation)
-            .ok_or_else(|| unknown("activation", activation))?,
-        epsilon: number("epsilon", take("epsilon")?)?,
-        momentum: number("momentum", take("momentum")?)?,
+        activation: metadata.choice("activation", Activation::from_name)?,
+        epsilon: metadata.parsed("epsilon")?,
+        momentum: metadata.parsed("momentum")?,
         ..Default::default()
     })
 }
@@ -130,7 +143,7 @@ fn parse_description(description: &str) -> Result<NetworkOptions> {
 ///
 /// [`safetensors::SafeTensors::deserialize`] does the same, but adds up the lengths that the header
 /// claims without looking for an overflow.
-fn split_header(bytes: &[u8]) -> Result<(Metadata, &[u8])> {
+fn split_header(bytes: &[u8]) -> Result<(Header, &[u8])> {
     let (length, rest) = bytes.split_first_chunk().ok_or_else(|| {
         Error::Model(format!("{} bytes are too few for a safetensors file", bytes.len()))
     })?;
@@ -144,16 +157,16 @@ fn split_header(bytes: &[u8]) -> Result<(Metadata, &[u8])> {
             rest.len()
         ))
     })?;
-    let metadata: Metadata = serde_json::from_slice(header)
+    let header: Header = serde_json::from_slice(header)
         .map_err(|error| Error::Model(format!("its header cannot be read: {error}")))?;
-    if metadata.data_len() != data.len() {
+    if header.data_len() != data.len() {
         return Err(Error::Model(format!(
             "its tensors should take {} bytes, but {} follow the header",
-            metadata.data_len(),
+            header.data_len(),
             data.len()
         )));
     }
-    Ok((metadata, data))
+    Ok((header, data))
 }
 
 /// Reads `Linear`, with `BatchNorm1d` where it has no biases, and steps over an activation, until
@@ -195,7 +208,7 @@ fn read_layers(tensors: &mut Tensors<'_>) -> Result<Vec<Layer>> {
 }
 
 /// The tensors of a file that have not been read yet.
-struct Tensors<'a> {
+pub(crate) struct Tensors<'a> {
     unread: BTreeMap<String, TensorInfo>,
     data: &'a [u8],
 }
@@ -211,13 +224,26 @@ impl<'a> Tensors<'a> {
     }
 
     fn vector(&mut self, name: &str, length: usize) -> Result<Array1<f32>> {
+        Ok(self.floats(name, &[length])?.into())
+    }
+
+    /// The values of a tensor that has this shape.
+    pub(crate) fn floats(&mut self, name: &str, needed: &[usize]) -> Result<Vec<f32>> {
         let (shape, bytes) = self.take(name, Dtype::F32)?;
-        if shape != [length] {
+        if shape != needed {
             return Err(Error::Model(format!(
-                "{name} has shape {shape:?}, but must have [{length}]"
+                "{name} has shape {shape:?}, but must have {needed:?}"
             )));
         }
-        Ok(floats(bytes).into())
+        Ok(floats(bytes))
+    }
+
+    /// That everything was read.
+    pub(crate) fn expect_none_left(&self) -> Result<()> {
+        match self.unread.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Error::Model(format!("{name} belongs to nothing in the file"))),
+        }
     }
 
     fn count(&mut self, name: &str) -> Result<u64> {

@@ -7,7 +7,6 @@ use crate::error::Result;
 use crate::gpu::{Core, Matrix};
 use crate::kernels::gradient_norm::MAX_PARTIAL_SUMS;
 use crate::kernels::layer_forward::statistics_rows;
-use crate::kernels::update;
 use crate::layout::{LayerShape, LearnedLayout};
 use crate::network::{Network, PlannedBytes, padded_bytes};
 use crate::options::{NetworkOptions, TrainerOptions};
@@ -72,7 +71,6 @@ impl Memory {
         let method = options.optimizer.method;
         // The update binds a value in the place of a state that its method does not have.
         let state = |has: bool| if has { length } else { 1 };
-        let has_mean_square = update::has_mean_square(method);
         Ok(Self {
             batch,
             dense_inputs,
@@ -82,8 +80,8 @@ impl Memory {
             rates: gpu.matrix("trainer/rates", HISTORY, 4)?,
             partial_sums: gpu.matrix("trainer/partial sums", 1, MAX_PARTIAL_SUMS)?,
             clip_scale,
-            velocity: gpu.matrix("trainer/velocity", 1, state(update::has_velocity(method)))?,
-            mean_square: gpu.matrix("trainer/mean square", 1, state(has_mean_square))?,
+            velocity: gpu.matrix("trainer/velocity", 1, state(method.has_velocity()))?,
+            mean_square: gpu.matrix("trainer/mean square", 1, state(method.has_mean_square()))?,
         })
     }
 }
@@ -103,8 +101,9 @@ impl Trainer {
         let TrainerOptions { batch_size: rows, loss, optimizer, .. } = *options;
         let shapes = LayerShape::of_network(layer_sizes, network.batch_norm);
         let learned = LearnedLayout::new(&shapes).bytes();
-        let states = [update::has_velocity, update::has_mean_square];
-        let states = states.into_iter().filter(|has_state| has_state(optimizer.method)).count();
+        let method = optimizer.method;
+        let states = [method.has_velocity(), method.has_mean_square()];
+        let states = states.into_iter().filter(|&has_state| has_state).count();
 
         let inputs = layer_sizes.first().copied().unwrap_or(0);
         let outputs = layer_sizes.last().copied().unwrap_or(0);

@@ -32,15 +32,17 @@ pub struct EpochMetrics {
 }
 
 impl Trainer {
-    /// What the last `steps` steps saw, oldest first: at most 8192. Steps in encoders that were not
-    /// submitted yet are not there to be seen.
+    /// What the last `steps` steps saw, oldest first: at most 8192, and none from before the trainer was
+    /// [restored](Trainer::restore). Steps in encoders that were not submitted yet are not there to be
+    /// seen.
     ///
     /// # Errors
     ///
     /// [`Error::Length`] if there are not as many, [`Error::Option`] for none, [`Error::DeviceLost`],
     /// and what wgpu reports.
     pub fn metrics(&self, steps: u32) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
-        let kept = self.steps.min(HISTORY.into());
+        let taken = self.steps - self.steps_before;
+        let kept = taken.min(HISTORY.into());
         let reading = if steps == 0 {
             let expected = "at least 1";
             Err(Error::Option { option: "steps", value: steps.to_string(), expected })
@@ -49,7 +51,7 @@ impl Trainer {
                 what: "the history",
                 found: kept,
                 needed: steps.into(),
-                why: format!("one per step, of {} so far, of which {HISTORY} are kept", self.steps),
+                why: format!("one per step, of {taken} so far, of which {HISTORY} are kept"),
             })
         } else {
             let history = self.memory.history.buffer();

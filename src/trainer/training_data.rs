@@ -11,6 +11,7 @@ use crate::data::{Dataset, batches, shuffled_order};
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Matrix};
 use crate::options::Remainder;
+use crate::snapshot::Place;
 use resident::Resident;
 use streamed::Streamed;
 
@@ -43,6 +44,8 @@ struct Epochs {
     epoch: u64,
     /// Steps of this epoch that were encoded.
     position: u32,
+    /// Whether the source has the order of this epoch.
+    is_shuffled: bool,
     /// Where the trainer wants its batches.
     batch_inputs: Matrix,
     remainder: Option<RemainderStep>,
@@ -99,6 +102,23 @@ impl TrainingData {
         if self.epochs.epoch == 0 { 0 } else { self.epochs.position }
     }
 
+    /// Between which two mini-batches it is.
+    pub fn place(&self) -> Place {
+        Place { epoch: self.epoch(), position: self.position(), rows: self.rows() }
+    }
+
+    /// Goes to a place, of this data or of another with as many rows: the next mini-batch is the one
+    /// that came there, if batch size, remainder and seed were these.
+    ///
+    /// Data that a [restored](Trainer::restore) trainer uploads or streams is there already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if the place is one in another number of rows, or behind the end of an epoch.
+    pub fn go_to(&mut self, place: Place) -> Result<()> {
+        self.epochs.go_to(place)
+    }
+
     pub(super) fn belongs_to(&self, batch_inputs: &Matrix) -> bool {
         self.epochs.batch_inputs.buffer() == batch_inputs.buffer()
     }
@@ -126,17 +146,21 @@ impl TrainingData {
     pub(super) fn prepare(&mut self, gpu: &Gpu, steps: u64) -> Result<()> {
         let Self { epochs, source } = self;
         if epochs.steps_left() == 0 {
-            let order = shuffled_order(epochs.rows, epochs.seed, epochs.epoch);
+            epochs.epoch += 1;
+            epochs.position = 0;
+            epochs.is_shuffled = false;
+        }
+        if !epochs.is_shuffled {
+            let order = shuffled_order(epochs.rows, epochs.seed, epochs.epoch - 1);
             match source {
                 Source::Resident(resident) => resident.begin_epoch(gpu, &order)?,
                 Source::Streamed(streamed) => streamed.begin_epoch(order),
             }
-            epochs.epoch += 1;
-            epochs.position = 0;
+            epochs.is_shuffled = true;
         }
         match source {
             Source::Resident(resident) => {
-                resident.count_from(gpu, steps - u64::from(epochs.position))
+                resident.count_from(gpu, steps.wrapping_sub(epochs.position.into()))
             }
             Source::Streamed(_) => Ok(()),
         }
@@ -198,9 +222,30 @@ impl Epochs {
             steps_per_epoch,
             epoch: 0,
             position: steps_per_epoch,
+            is_shuffled: false,
             batch_inputs: memory.batch.inputs.clone(),
             remainder,
         })
+    }
+
+    fn go_to(&mut self, place: Place) -> Result<()> {
+        let Place { epoch, position, rows } = place;
+        let wrong = |what, found: u32, needed: u32, why: &str| {
+            let [found, needed] = [found, needed].map(u64::from);
+            Err(Error::Length { what, found, needed, why: why.to_owned() })
+        };
+        if rows != self.rows {
+            let why = "the rows of the data that the place is in";
+            return wrong("the data set", self.rows, rows, why);
+        }
+        if position > self.steps_per_epoch {
+            let why = "the mini-batches of the epoch that lie before the place";
+            return wrong("an epoch", self.steps_per_epoch, position, why);
+        }
+        self.epoch = epoch;
+        self.position = if epoch == 0 { self.steps_per_epoch } else { position };
+        self.is_shuffled = false;
+        Ok(())
     }
 
     fn steps_left(&self) -> u32 {

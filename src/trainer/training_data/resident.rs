@@ -136,9 +136,9 @@ fn upload_parts(gpu: &Gpu, dataset: &Dataset) -> Result<Vec<Part>> {
             let part_rows = most_rows.min(rows - first_row);
             let part_inputs = gpu.matrix("data/inputs", part_rows, features)?;
             let part_targets = gpu.matrix("data/targets", part_rows, target_columns)?;
-            gpu.write(part_inputs.buffer(), 0, rows_of(inputs, first_row, part_rows, features))?;
+            gpu.upload(part_inputs.buffer(), rows_of(inputs, first_row, part_rows, features))?;
             let values = rows_of(targets, first_row, part_rows, target_columns);
-            gpu.write(part_targets.buffer(), 0, values)?;
+            gpu.upload(part_targets.buffer(), values)?;
             Ok(Part { first_row, inputs: part_inputs, targets: part_targets })
         })
         .collect()

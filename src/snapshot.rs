@@ -1,0 +1,91 @@
+//! `Snapshot`: everything that training goes on with, on the CPU.
+
+mod file;
+mod options;
+
+use ndarray::{Array1, Array2};
+
+use crate::options::TrainerOptions;
+use crate::parameters::Parameters;
+
+/// What a [`Trainer`](crate::Trainer) was at one moment: what it learned, what its optimizer remembers,
+/// and where in the data it was.
+///
+/// [`Trainer::snapshot`](crate::Trainer::snapshot) takes one, and
+/// [`Trainer::restore`](crate::Trainer::restore) goes on with it, on any device; on the adapter where it
+/// was taken, to the bit as if nothing had happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    pub(crate) parameters: Parameters,
+    pub(crate) options: TrainerOptions,
+    pub(crate) steps: u64,
+    pub(crate) place: Option<Place>,
+    /// Where the method has one; so is the mean square.
+    pub(crate) velocity: Option<State>,
+    pub(crate) mean_square: Option<State>,
+}
+
+/// What an optimizer remembers of each layer: a number for each weight, then for each bias, or for each
+/// gamma and each beta.
+pub(crate) type State = Vec<(Array2<f32>, Vec<Array1<f32>>)>;
+
+/// A place in the data that a trainer learns from: between two mini-batches.
+///
+/// It holds for data sets with as many rows and for trainers with the same batch size, remainder and
+/// seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub(crate) epoch: u64,
+    pub(crate) position: u32,
+    pub(crate) rows: u32,
+}
+
+impl Snapshot {
+    /// What was learned, with the running statistics.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The options, with the learning rate of that moment.
+    pub fn options(&self) -> &TrainerOptions {
+        &self.options
+    }
+
+    /// The steps that were taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Where the trainer was in the [`TrainingData`](crate::TrainingData) that it learned from last.
+    /// None if it learned only from batches that the app handed in.
+    pub fn place(&self) -> Option<Place> {
+        self.place
+    }
+
+    /// Takes the place out: what a trainer uploads or streams that is restored from this begins at its
+    /// beginning.
+    ///
+    /// For apps that learn from several data sets by turns, and keep the place of each themselves:
+    /// [`TrainingData::place`](crate::TrainingData::place) and
+    /// [`TrainingData::go_to`](crate::TrainingData::go_to).
+    pub fn take_place(&mut self) -> Option<Place> {
+        self.place.take()
+    }
+}
+
+impl Place {
+    /// The number of the epoch, counted from 1; 0 before the first step.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// How many of the epoch's mini-batches lie before it.
+    pub fn position(&self) -> u32 {
+        self.position
+    }
+
+    /// Rows of the data set.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+}

@@ -1,0 +1,169 @@
+//! Snapshots as files: a model's, with what the optimizer remembers as further tensors and the rest as
+//! further metadata.
+
+#[cfg(not(target_arch = "wasm32"))]
+use std::path::Path;
+
+use ndarray::{Array2, ArrayViewD};
+
+use super::{Place, Snapshot, State, options};
+use crate::data::batches;
+use crate::error::{Error, Result};
+use crate::options::TrainerOptions;
+use crate::parameters::{Metadata, ModelFile, Parameters};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::parameters::{read_file, write_file};
+
+/// Raised when a snapshot that was written by an older version can no longer be read as it was meant.
+const VERSION: &str = "1";
+
+/// As many steps as one can count on from without an overflow.
+const MOST_STEPS: u64 = i64::MAX as u64;
+
+impl Snapshot {
+    /// Writes [`to_bytes`](Self::to_bytes) to a file: beside it first, then renamed, so that there is
+    /// always the whole old file or the whole new one, even if the power fails.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`to_bytes`](Self::to_bytes); [`Error::File`] if the file cannot be written. An older
+    /// file is then left as it was.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        write_file(path.as_ref(), &self.to_bytes()?)
+    }
+
+    /// Reads a file as [`from_bytes`](Self::from_bytes) does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if the file cannot be read, and those of [`from_bytes`](Self::from_bytes).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        Self::from_bytes(&read_file(path.as_ref())?)
+    }
+
+    /// A file's contents: those of [`Parameters::to_bytes`] with more in them, so that
+    /// [`Parameters::load`] reads the model of a snapshot. The same bytes for the same snapshot.
+    ///
+    /// For each learned tensor, for example `0.weight` or `1.bias`, there are
+    /// `optimizer.velocity.0.weight` (momentum's velocity, or Adam's mean of the gradients) and
+    /// `optimizer.mean_square.0.weight` (that of `RMSprop` and Adam), as far as the method has them. The
+    /// options, the steps and the place in the data are in the metadata. PyTorch's `load_state_dict` takes
+    /// such a file with `strict=False`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Parameters::check`]: what diverged is not written.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut added = Vec::new();
+        for (name, state) in [("velocity", &self.velocity), ("mean_square", &self.mean_square)] {
+            added.extend(state.iter().flat_map(|state| tensors(&self.parameters, name, state)));
+        }
+        let place = self.place.map_or(String::new(), |Place { epoch, position, rows }| {
+            format!(" place.epoch={epoch} place.position={position} place.rows={rows}")
+        });
+        let options = options::describe(&self.options);
+        let steps = self.steps;
+        let metadata = format!(" snapshot={VERSION} trainer.steps={steps}{place}{options}");
+        self.parameters.to_bytes_with(added, &metadata)
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    ///
+    /// As [`Parameters::from_bytes`]; [`Error::Model`] also if it is a model without the rest of a
+    /// snapshot, or if what the optimizer remembers does not fit the model; [`Error::Option`] if the
+    /// trainer's options make no sense. Bytes from anywhere may be tried: nothing panics.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let ModelFile { parameters, metadata, mut added } = ModelFile::read(bytes)?;
+        let Some(metadata) = metadata.filter(|metadata| metadata.has("snapshot")) else {
+            let message = "it holds a model, but not the state of its training".to_owned();
+            return Err(Error::Model(message));
+        };
+        metadata.expect_version("snapshot", VERSION)?;
+        let options = options::read(&metadata, outputs(&parameters))?;
+        let mut state = |has: bool, name: &str| {
+            let floats = |name: &str, shape: &[usize]| added.floats(name, shape);
+            has.then(|| read_state(&parameters, name, floats)).transpose()
+        };
+        let method = options.optimizer.method;
+        let velocity = state(method.has_velocity(), "velocity")?;
+        let mean_square = state(method.has_mean_square(), "mean_square")?;
+        added.expect_none_left()?;
+        let steps = count(&metadata, "trainer.steps")?;
+        let place = read_place(&metadata, &options)?;
+        Ok(Self { parameters, options, steps, place, velocity, mean_square })
+    }
+}
+
+fn outputs(parameters: &Parameters) -> u32 {
+    parameters.layer_sizes().last().copied().unwrap_or(0)
+}
+
+fn tensor_name(state: &str, parameter: &str) -> String {
+    format!("optimizer.{state}.{parameter}")
+}
+
+fn tensors<'a>(
+    parameters: &Parameters,
+    name: &str,
+    state: &'a State,
+) -> Vec<(String, ArrayViewD<'a, f32>)> {
+    let layers = parameters.learned().zip(state);
+    layers
+        .flat_map(|(learned, (weights, vectors))| {
+            let vectors = vectors.iter().map(|vector| vector.view().into_dyn());
+            let tensors = std::iter::once(weights.view().into_dyn()).chain(vectors);
+            let names = learned.into_iter().map(|(parameter, _)| tensor_name(name, &parameter));
+            names.zip(tensors).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn read_state(
+    parameters: &Parameters,
+    name: &str,
+    mut floats: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+) -> Result<State> {
+    let mut state = State::new();
+    for learned in parameters.learned() {
+        let mut tensors = learned
+            .into_iter()
+            .map(|(parameter, shape)| Ok((shape, floats(&tensor_name(name, &parameter), shape)?)));
+        let (shape, weights) = tensors.next().expect("a layer has weights")?;
+        let weights = Array2::from_shape_vec([shape[0], shape[1]], weights);
+        let weights = weights.map_err(|error| Error::Model(format!("{name}: {error}")))?;
+        let vectors = tensors.map(|tensor: Result<_>| Ok(tensor?.1.into()));
+        state.push((weights, vectors.collect::<Result<_>>()?));
+    }
+    Ok(state)
+}
+
+fn read_place(metadata: &Metadata, options: &TrainerOptions) -> Result<Option<Place>> {
+    if !metadata.has("place.rows") {
+        return Ok(None);
+    }
+    let place = Place {
+        epoch: count(metadata, "place.epoch")?,
+        position: metadata.parsed("place.position")?,
+        rows: metadata.parsed("place.rows")?,
+    };
+    let most = batches(place.rows, options.batch_size, options.remainder);
+    if place.position > most {
+        let found = place.position;
+        return Err(Error::Model(format!(
+            "its place.position is {found}, but an epoch has {most} mini-batches"
+        )));
+    }
+    Ok(Some(place))
+}
+
+fn count(metadata: &Metadata, name: &str) -> Result<u64> {
+    let number = metadata.parsed(name)?;
+    if number > MOST_STEPS {
+        return Err(Error::Model(format!("its {name} is {number}, but {MOST_STEPS} is the most")));
+    }
+    Ok(number)
+}

@@ -1,0 +1,98 @@
+//! What training goes on with: taken to the CPU, and brought to a device again.
+
+use wgpu::{Device, Queue};
+
+use super::Trainer;
+use crate::error::Result;
+use crate::gpu::{Gpu, Matrix, Source, read_all};
+use crate::layout::LearnedLayout;
+use crate::network::Network;
+use crate::snapshot::{Snapshot, State};
+
+impl Trainer {
+    /// Takes to the CPU what the training goes on with, as it will be after everything that was
+    /// submitted so far: parameters, running statistics, the optimizer's memory, the options, the number
+    /// of steps and the place in the data.
+    ///
+    /// All of it is of one moment: one submission copies it, at once. The app and the training go on
+    /// while the future waits, and what they do does not show in it. Steps in encoders that were not
+    /// submitted yet are not in it, nor counted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost), and what wgpu reports.
+    pub fn snapshot(&self) -> impl Future<Output = Result<Snapshot>> + use<> {
+        let memory = &self.memory;
+        let [learned, running] = self.network.sources();
+        let [step, velocity, mean_square] = [&memory.step, &memory.velocity, &memory.mean_square]
+            .map(|matrix| Source::new(matrix.buffer(), matrix.values()));
+        let gpu = self.network.gpu();
+        let values = read_all::<f32, 5>(gpu, [learned, running, step, velocity, mean_square]);
+        let unpack = self.network.unpack();
+        let layout = self.network.layout().clone();
+        let (steps, place, options) = (self.steps, self.place, self.options.clone());
+        async move {
+            let [learned, running, step, velocity, mean_square] = values.await?;
+            // Those that were encoded and not submitted.
+            let missing = (steps as u32).wrapping_sub(step[0].to_bits());
+            let mut parameters = unpack(&learned, &running);
+            parameters.uncount_batches(missing.into());
+            let method = options.optimizer.method;
+            Ok(Snapshot {
+                parameters,
+                steps: steps - u64::from(missing),
+                place,
+                velocity: method.has_velocity().then(|| layout.unpack(&velocity)),
+                mean_square: method.has_mean_square().then(|| layout.unpack(&mean_square)),
+                options,
+            })
+        }
+    }
+
+    /// Goes on with a snapshot, on any device: where the first trainer was, or on another one after that
+    /// was lost. A snapshot can be restored as often as one likes.
+    ///
+    /// On the same adapter, driver and version the steps give what those of the first trainer would
+    /// have, to the bit, if they are given the same batches: until it has learned from some, all data
+    /// that the restored trainer [uploads](Trainer::upload) or [streams](Trainer::stream) begins at the
+    /// snapshot's [place](Snapshot::place), which has to be one in data with as many rows. That the rows
+    /// are the same is up to the app.
+    ///
+    /// Counting goes on as well: of [`steps`](Trainer::steps), of the schedule, of the batches that the
+    /// running statistics have seen. What the former steps saw is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::from_parameters`] and [`Trainer::new`]; so
+    /// [`Error::Architecture`](crate::Error::Architecture) if the training had diverged.
+    pub fn restore(device: &Device, queue: &Queue, snapshot: &Snapshot) -> Result<Self> {
+        let network = Network::from_parameters(device, queue, &snapshot.parameters)?;
+        let mut trainer = Self::new(network, snapshot.options.clone())?;
+        let Self { network, memory, .. } = &trainer;
+        let gpu = network.gpu();
+        gpu.write(memory.step.buffer(), 0, &[snapshot.steps as u32])?;
+        for (matrix, state) in
+            [(&memory.velocity, &snapshot.velocity), (&memory.mean_square, &snapshot.mean_square)]
+        {
+            write_state(gpu, network.layout(), matrix, state.as_ref())?;
+        }
+        trainer.steps = snapshot.steps;
+        trainer.steps_with_rates = snapshot.steps;
+        trainer.steps_before = snapshot.steps;
+        trainer.place = snapshot.place;
+        trainer.resumes_at = snapshot.place;
+        Ok(trainer)
+    }
+}
+
+/// Writes the state of a method that has one.
+fn write_state(
+    gpu: &Gpu,
+    layout: &LearnedLayout,
+    matrix: &Matrix,
+    state: Option<&State>,
+) -> Result<()> {
+    let Some(state) = state else { return Ok(()) };
+    let layers = state.iter().map(|(weights, vectors)| (weights, vectors));
+    gpu.upload(matrix.buffer(), &layout.pack_tensors(layers))
+}

@@ -1,0 +1,371 @@
+//! A device that is destroyed, does not answer, or has no memory left: an error, no panic and no hang;
+//! and training goes on from the last snapshot, to the bit.
+
+#[path = "../src/gpu/test_device.rs"]
+mod test_device;
+
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Waker};
+use std::time::Duration;
+use std::{array, thread};
+
+use ndarray::Array2;
+use wgpu::{Device, DeviceDescriptor, Limits, Queue};
+use ztilde::{
+    Dataset, Error, Inference, Network, NetworkOptions, Optimizer, Remainder, Snapshot, Trainer,
+    TrainerOptions, TrainingData, block_on, block_on_for,
+};
+
+const BATCH_SIZE: u32 = 16;
+const FEATURES: u32 = 6;
+/// 201 batches an epoch: more than are submitted, or are in a window, at once.
+const ROWS: u32 = 200 * BATCH_SIZE + 5;
+
+/// A device of the test's own, and what its handler of uncaptured errors is told.
+fn device() -> (Device, Queue, Arc<Mutex<Vec<String>>>) {
+    let adapter = test_device::adapter();
+    let descriptor = DeviceDescriptor::default();
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+    let uncaptured = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&uncaptured);
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        kept.lock().unwrap().push(error.to_string());
+    }));
+    (device, queue, uncaptured)
+}
+
+fn trainer(device: &Device, queue: &Queue, sizes: &[u32], batch_size: u32) -> Trainer {
+    let network = Network::new(device, queue, sizes, NetworkOptions::default()).unwrap();
+    Trainer::new(network, options(batch_size)).unwrap()
+}
+
+fn options(batch_size: u32) -> TrainerOptions {
+    let optimizer = Optimizer::adam(0.01);
+    TrainerOptions { batch_size, optimizer, remainder: Remainder::Keep, ..Default::default() }
+}
+
+fn small_trainer(device: &Device, queue: &Queue) -> Trainer {
+    trainer(device, queue, &[FEATURES, 12, 4], BATCH_SIZE)
+}
+
+fn dataset(rows: u32, features: u32) -> Dataset {
+    let inputs = Array2::from_shape_fn([rows as usize, features as usize], |(row, column)| {
+        ((7 * row + column) as f32).sin()
+    });
+    Dataset::new(inputs, (0..rows).map(|row| row.wrapping_mul(row) % 4).collect::<Vec<u32>>())
+        .unwrap()
+}
+
+fn give(trainer: &Trainer, streams: bool) -> TrainingData {
+    let dataset = dataset(ROWS, FEATURES);
+    let data = if streams { trainer.stream(dataset) } else { trainer.upload(&dataset) };
+    data.unwrap()
+}
+
+/// What a training without a break is in the end.
+fn whole(steps: u32) -> Snapshot {
+    let (device, queue) = test_device::device();
+    let mut trainer = small_trainer(&device, &queue);
+    let mut data = give(&trainer, false);
+    trainer.train(&mut data, steps).unwrap();
+    block_on(&device, trainer.snapshot()).unwrap()
+}
+
+/// Goes on with a snapshot on another device, up to this step.
+fn finish(snapshot: &Snapshot, streams: bool, steps: u32) -> Snapshot {
+    let (device, queue) = test_device::device();
+    let mut trainer = Trainer::restore(&device, &queue, snapshot).unwrap();
+    let mut data = give(&trainer, streams);
+    trainer.train(&mut data, steps - snapshot.steps() as u32).unwrap();
+    block_on(&device, trainer.snapshot()).unwrap()
+}
+
+#[track_caller]
+fn assert_lost<T>(result: Result<T, Error>, what: &str) {
+    let error = result.err().unwrap_or_else(|| panic!("{what}: no error"));
+    assert!(matches!(error, Error::DeviceLost(_)), "{what}: {error}");
+}
+
+/// What waits, makes or writes something says that the device is lost.
+#[test]
+fn training_goes_on_after_the_device_was_destroyed() {
+    let expected = whole(250);
+    for streams in [false, true] {
+        let (device, queue, uncaptured) = device();
+        let mut trainer = small_trainer(&device, &queue);
+        let mut data = give(&trainer, streams);
+        trainer.train(&mut data, 100).unwrap();
+        let snapshot = block_on(&device, trainer.snapshot()).unwrap();
+        trainer.train(&mut data, 30).unwrap();
+        let app_buffers: [wgpu::Buffer; 2] = array::from_fn(|_| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: 1 << 16,
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            })
+        });
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let network = Network::new(&device, &queue, &[3, 4, 2], NetworkOptions::default());
+        let [idle, network] = [network, Network::new(&device, &queue, &[3, 2], Default::default())]
+            .map(Result::unwrap);
+        device.destroy();
+        // Something to compile anew, and something that is compiled.
+        let clipped = TrainerOptions { clip_norm: Some(1.0), ..options(7) };
+        assert_lost(Trainer::new(idle, clipped), "clipping trainer");
+        assert_lost(Trainer::new(network, options(BATCH_SIZE)), "trainer");
+        let inputs = [0.0; (FEATURES * BATCH_SIZE) as usize];
+        assert_lost(trainer.step(&inputs, vec![0; BATCH_SIZE as usize]), "step");
+        assert_lost(block_on(&device, trainer.epoch(&mut data)), "epoch");
+        assert_lost(block_on(&device, trainer.metrics(1)), "metrics");
+        assert_lost(block_on(&device, trainer.snapshot()), "snapshot");
+        assert_lost(block_on(&device, trainer.network().parameters()), "parameters");
+        let predicted = Inference::predict(trainer.network(), &[0.0; FEATURES as usize]);
+        assert_lost(block_on(&device, predicted), "predict");
+        assert_lost(trainer.upload(&dataset(ROWS, FEATURES)), "upload");
+        assert_lost(trainer.stream(dataset(ROWS, FEATURES)), "stream");
+        assert_lost(Trainer::restore(&device, &queue, &snapshot), "restore");
+        let inference = Inference::new(trainer.network(), &app_buffers[0], &app_buffers[1], 1);
+        assert_lost(inference, "inference");
+        let network = NetworkOptions { batch_norm: false, ..Default::default() };
+        assert_lost(Network::new(&device, &queue, &[3, 4, 2], network), "network");
+        // Of what is submitted and not waited for, wgpu need not tell.
+        let _ = trainer.train(&mut data, 1);
+        let _ = trainer.encode_step(&mut encoder, &app_buffers[0], &app_buffers[1]);
+        queue.submit([encoder.finish()]);
+        assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
+        drop((trainer, data));
+        assert!(finish(&snapshot, streams, 250) == expected, "streams: {streams}");
+    }
+}
+
+/// A trainer whose snapshot takes longer to copy, on any device, than it takes to ask for it.
+fn large_trainer(device: &Device, queue: &Queue) -> (Trainer, TrainingData) {
+    let trainer = trainer(device, queue, &[1024, 4096, 4], BATCH_SIZE);
+    let data = trainer.upload(&dataset(10 * BATCH_SIZE, 1024)).unwrap();
+    (trainer, data)
+}
+
+/// A busy machine may keep the test from asking until the device is done: then it tries again.
+fn unfinished<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    (0..100).find_map(|_| ask()).expect("the device is never asked in time")
+}
+
+#[test]
+fn futures_end_when_the_device_is_destroyed() {
+    let (device, queue, uncaptured) = device();
+    let (mut trainer, mut data) = large_trainer(&device, &queue);
+    trainer.train(&mut data, 2).unwrap();
+    let metrics = trainer.metrics(2);
+    let mut context = Context::from_waker(Waker::noop());
+    let pending = unfinished(|| {
+        let mut snapshot = Box::pin(trainer.snapshot());
+        snapshot.as_mut().poll(&mut context).is_pending().then_some(snapshot)
+    });
+    device.destroy();
+    // What was submitted before may still be told.
+    match block_on(&device, pending) {
+        Ok(snapshot) => assert_eq!(snapshot.steps(), 2),
+        lost => assert_lost(lost, "snapshot"),
+    }
+    match block_on(&device, metrics) {
+        Ok(metrics) => assert_eq!(metrics[1].step, 2),
+        lost => assert_lost(lost, "metrics"),
+    }
+    assert_lost(block_on(&device, trainer.epoch(&mut data)), "epoch");
+    assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
+}
+
+/// At whatever moment another thread destroys the device.
+#[test]
+fn another_thread_may_destroy_the_device() {
+    const STEPS: u32 = 3000;
+    let expected = whole(STEPS);
+    for round in 0..4 {
+        let streams = round % 2 == 1;
+        let (device, queue, uncaptured) = device();
+        let (sender, snapshots) = mpsc::channel();
+        let training = thread::spawn({
+            let device = device.clone();
+            move || -> Result<(), Error> {
+                let mut trainer = small_trainer(&device, &queue);
+                let mut data = give(&trainer, streams);
+                while trainer.steps() < STEPS.into() {
+                    block_on(&device, trainer.epoch(&mut data))?;
+                    trainer.train(&mut data, 37 * (round + 1))?;
+                    sender.send(block_on(&device, trainer.snapshot())?).unwrap();
+                }
+                Ok(())
+            }
+        });
+        let mut last = snapshots.recv().unwrap();
+        for _ in 0..round {
+            last = snapshots.recv().unwrap();
+        }
+        device.destroy();
+        let error = training.join().unwrap();
+        assert_lost(error, "the thread");
+        if let Some(later) = snapshots.iter().last() {
+            last = later;
+        }
+        assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
+        assert!(finish(&last, !streams, STEPS) == expected, "round {round}");
+    }
+}
+
+/// The time is up, the trainer is not: it can be asked again, and goes on.
+#[test]
+fn waiting_can_have_an_end() {
+    let (device, queue) = test_device::device();
+    let (mut trainer, mut data) = large_trainer(&device, &queue);
+    trainer.train(&mut data, 2).unwrap();
+    let snapshot = [Duration::ZERO, Duration::from_micros(1)].map(|limit| {
+        unfinished(|| {
+            let mut snapshot = Box::pin(trainer.snapshot());
+            let error = block_on_for(&device, limit, snapshot.as_mut()).err()?;
+            let Error::Timeout { waited, limit: told } = error else { panic!("{error}") };
+            assert!(told == limit && waited >= limit, "{waited:?} of {limit:?}");
+            Some(snapshot)
+        })
+    });
+    let [snapshot, _] = snapshot;
+    let same_future = block_on(&device, snapshot).unwrap();
+    let another = block_on_for(&device, Duration::MAX, trainer.snapshot()).unwrap();
+    assert!(same_future == another);
+
+    trainer.train(&mut data, 2).unwrap();
+    let found = block_on(&device, trainer.snapshot()).unwrap();
+    let (mut trainer, mut data) = large_trainer(&device, &queue);
+    trainer.train(&mut data, 4).unwrap();
+    assert!(block_on(&device, trainer.snapshot()).unwrap() == found);
+}
+
+fn held(device: &Device) -> Option<u64> {
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let report = device.generate_allocator_report()?;
+    Some(report.allocations.iter().map(|allocation| allocation.size).sum())
+}
+
+/// More than the device's limits allow is refused, and nothing half made is held.
+#[test]
+fn what_is_too_large_leaves_nothing_behind() {
+    let limits = Limits { max_storage_buffer_binding_size: 1 << 17, ..Limits::default() };
+    let descriptor = DeviceDescriptor { required_limits: limits, ..Default::default() };
+    let adapter = test_device::adapter();
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+    let mut trainer = small_trainer(&device, &queue);
+    let mut data = give(&trainer, false);
+    let network = |sizes: &[u32]| Network::new(&device, &queue, sizes, NetworkOptions::default());
+    trainer.train(&mut data, 10).unwrap();
+    let before = held(&device);
+    let batch_size = 1 << 14;
+    let refused: [Result<(), Error>; 3] = [
+        network(&[200, 200, 4]).map(drop),
+        network(&[6, 12, 4])
+            .and_then(|network| Trainer::new(network, options(batch_size)))
+            .map(drop),
+        trainer.upload(&dataset(40_000, FEATURES)).map(drop),
+    ];
+    for result in refused {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::TooLarge { allowed: 131_072, .. }), "{error}");
+    }
+    assert_eq!(held(&device), before);
+    trainer.train(&mut data, 10).unwrap();
+    assert!(block_on(&device, trainer.snapshot()).unwrap() == whole(20));
+}
+
+#[cfg(target_os = "linux")]
+mod out_of_memory {
+    use std::env;
+    use std::process::Command;
+
+    use super::*;
+
+    const CHILD: &str = "ZTILDE_TEST_HAS_LITTLE_MEMORY";
+
+    /// In a process of its own, whose address space is bounded: the software adapter gives the memory of
+    /// the process, and takes what the system has to promise, which is more than there is. Other adapters'
+    /// drivers need address space without end.
+    #[test]
+    fn no_memory_left_is_an_error_and_nothing_else() {
+        if env::var_os(CHILD).is_some() {
+            return child();
+        }
+        if test_device::adapter().get_info().device_type != wgpu::DeviceType::Cpu {
+            return;
+        }
+        let script = "ulimit -v 1800000; exec \"$0\" --exact --nocapture \
+                      out_of_memory::no_memory_left_is_an_error_and_nothing_else";
+        let child = Command::new("sh")
+            .args(["-c", script])
+            .arg(env::current_exe().unwrap())
+            .env(CHILD, "1")
+            // The same address space whatever the number of cores.
+            .envs([("LP_NUM_THREADS", "2"), ("MALLOC_ARENA_MAX", "2")])
+            .output()
+            .unwrap();
+        let [output, errors] =
+            [&child.stdout, &child.stderr].map(|text| String::from_utf8_lossy(text));
+        assert!(child.status.success() && output.contains("1 passed"), "{output}{errors}");
+    }
+
+    /// Fills the memory with data sets, asks for more, and goes on.
+    fn child() {
+        let expected = whole(20);
+        let (device, queue, uncaptured) = device();
+        let mut trainer = small_trainer(&device, &queue);
+        let mut data = give(&trainer, false);
+        trainer.train(&mut data, 10).unwrap();
+        let snapshot = block_on(&device, trainer.snapshot()).unwrap();
+        // What is compiled for these is there when they are made again.
+        let sizes = [1024, 1024, 4];
+        let large = self::trainer(&device, &queue, &sizes, 1024);
+        let large_snapshot = block_on(&device, large.snapshot()).unwrap();
+        let app_buffers: [wgpu::Buffer; 2] = array::from_fn(|_| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: 4 * 1024 * 8192,
+                usage: wgpu::BufferUsages::STORAGE,
+                mapped_at_creation: false,
+            })
+        });
+        let streamed = dataset(4096, 1024);
+        let mut kept = Vec::new();
+        for rows in [1 << 19, 1 << 14] {
+            let dataset = dataset(rows, FEATURES);
+            let error = loop {
+                assert!(kept.len() < 10_000, "the memory has no end");
+                match trainer.upload(&dataset) {
+                    Ok(data) => kept.push(data),
+                    Err(error) => break error,
+                }
+                // What travelled is given back.
+                device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+            };
+            let is_told = matches!(&error, Error::OutOfMemory(reason) if reason.contains("stream"));
+            assert!(is_told, "{error}");
+        }
+        let before = held(&device);
+        let network = || Network::new(&device, &queue, &sizes, NetworkOptions::default());
+        let refused: [Result<(), Error>; 4] = [
+            Inference::new(large.network(), &app_buffers[0], &app_buffers[1], 8192).map(drop),
+            network().map(drop),
+            Trainer::restore(&device, &queue, &large_snapshot).map(drop),
+            large.stream(streamed).map(drop),
+        ];
+        for (number, result) in refused.into_iter().enumerate() {
+            let error = result.expect_err(&number.to_string());
+            assert!(matches!(error, Error::OutOfMemory(_)), "{number}: {error}");
+        }
+        assert_eq!(held(&device), before);
+        trainer.train(&mut data, 10).unwrap();
+        assert!(block_on(&device, trainer.snapshot()).unwrap() == expected);
+        drop((kept, large));
+        held(&device);
+        let large = self::trainer(&device, &queue, &sizes, 1024);
+        assert!(block_on(&device, large.snapshot()).unwrap() == large_snapshot);
+        assert!(finish(&snapshot, true, 20) == expected);
+        assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
+    }
+}
