@@ -130,7 +130,7 @@ fn frame(criterion: &mut Criterion) {
                 for _ in 0..frames {
                     let mut encoder = device.create_command_encoder(&Default::default());
                     let start = Instant::now();
-                    trainer.encode_step(&mut encoder, &*rows, &*colors).expect("the buffers fit");
+                    trainer.encode_step(&mut encoder, &*rows, &*colors).expect("they fit");
                     inference.encode(&mut encoder);
                     let encoded = Instant::now();
                     let commands = encoder.finish();

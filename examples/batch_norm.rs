@@ -158,7 +158,7 @@ fn images(mean: impl Fn(f32) -> f32) -> Vec<f32> {
     (0..SAMPLES * CHANNELS * PIXELS).map(value).collect()
 }
 
-/// Outputs, grad_inputs, grad_gamma, grad_beta, running_mean and running_var, in double precision.
+/// The six results in the order in which `main` names them, in double precision.
 fn on_the_cpu(inputs: &[f32], grads: &[f32], gamma: &[f32], beta: &[f32]) -> [Vec<f64>; 6] {
     let [mut outputs, mut grad_inputs] = [(); 2].map(|()| vec![0.0; inputs.len()]);
     let [mut grad_gammas, mut grad_betas, mut means, mut vars] = [(); 4].map(|()| Vec::new());

@@ -162,7 +162,7 @@ pub(crate) fn unused_matrices(device: &Device, count: u64) -> Result<Vec<Matrix>
 /// handler.
 ///
 /// Natively an error is known at once. A browser tells it later than this function can wait: there
-/// the scope keeps it from the app's handler, and the first read reports what became of it.
+/// the scope keeps it from the app's handler, and only what is read later shows that it was there.
 pub(crate) fn guarded<T>(device: &Device, call: impl FnOnce() -> T) -> Result<T> {
     let scopes = [
         wgpu::ErrorFilter::Internal,
@@ -184,5 +184,45 @@ pub(crate) fn guarded<T>(device: &Device, call: impl FnOnce() -> T) -> Result<T>
         None => Ok(value),
         Some(wgpu::Error::OutOfMemory { source }) => Err(Error::OutOfMemory(source.to_string())),
         Some(error) => Err(Error::Refused(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wgpu::BufferDescriptor;
+
+    use super::testing::TestGpu;
+    use super::*;
+
+    /// The test's device has no handler of its own, so that an error would be a panic.
+    #[test]
+    fn what_wgpu_refuses_is_an_error() {
+        fn assert_refused<T>(what: &str, result: Result<T>) {
+            match result {
+                Ok(_) => panic!("{what} was accepted"),
+                Err(error) => assert!(matches!(error, Error::Refused(_)), "{what}: {error}"),
+            }
+        }
+        let TestGpu { gpu, .. } = TestGpu::new();
+        let small = gpu.buffer("small", 4).unwrap();
+        assert_refused("a write behind the end", gpu.write(&small, 1, &[0_u32; 4]));
+        let label = Some("invalid");
+        let usage = BufferUsages::empty();
+        let descriptor = BufferDescriptor { label, size: 16, usage, mapped_at_creation: false };
+        let invalid = guarded(&gpu.device, || gpu.device.create_buffer(&descriptor));
+        assert_refused("a buffer without usage", invalid);
+        let submission = gpu.submit("a copy into itself", |encoder| {
+            encoder.copy_buffer_to_buffer(&small, 0, &small, 0, 16);
+        });
+        assert_refused("a copy into itself", submission);
+        let reading = read::<u32>(&gpu, &small, 1, 4);
+        assert_refused("a copy behind the end", block_on(&gpu.device, reading));
+        let kernel = Kernel::new(&gpu.device, "no_shader", "no shader", &[]);
+        assert_refused("a shader that is none", kernel);
+        let mut staging = Staging::new(&gpu, "staging", 4).unwrap();
+        let submission = staging.submit(&gpu, "behind the end", |encoder, staging| {
+            encoder.copy_buffer_to_buffer(staging, 16, &small, 0, 16);
+        });
+        assert_refused("a copy from behind the end of a window", submission);
     }
 }

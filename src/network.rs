@@ -1,5 +1,8 @@
 //! `Network`: the parameters on the GPU, and the order of the layers.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use wgpu::{Device, Queue};
@@ -57,7 +60,8 @@ pub(crate) struct Activations<'a> {
 impl Network {
     /// A network with random weights, on the app's device.
     ///
-    /// `layer_sizes` are features per layer, inputs first, outputs last.
+    /// `layer_sizes` are features per layer, inputs first, outputs last. `queue` is the device's own: of
+    /// another one wgpu would complain to the handler of that one's device.
     ///
     /// # Errors
     ///
@@ -339,17 +343,22 @@ fn batches(layer: &Layer) -> u64 {
 /// these, and so does [`Inference`](crate::Inference) on any number of rows; for inference alone, a
 /// `batch_size` of 1 will do.
 pub fn required_limits(layer_sizes: &[u32], batch_size: u32) -> wgpu::Limits {
-    // More vectors than without batch normalization. Where batches are divided into slabs, all their
-    // gradients together take less than the default.
-    let learned = LearnedLayout::new(&LayerShape::of_network(layer_sizes, true)).bytes();
-    let widest = layer_sizes.iter().copied().max().unwrap_or(0);
-    let bytes = learned.max(padded_bytes(batch_size.max(FEWEST_ROWS), widest));
+    let bytes = largest_binding(layer_sizes, batch_size);
     let defaults = wgpu::Limits::default();
     wgpu::Limits {
         max_buffer_size: defaults.max_buffer_size.max(bytes),
         max_storage_buffer_binding_size: defaults.max_storage_buffer_binding_size.max(bytes),
         ..defaults
     }
+}
+
+/// The bytes of the largest matrix that depends on the sizes and the batch.
+fn largest_binding(layer_sizes: &[u32], batch_size: u32) -> u64 {
+    // More vectors than without batch normalization. Where batches are divided into slabs, all their
+    // gradients together take less than the default.
+    let learned = LearnedLayout::new(&LayerShape::of_network(layer_sizes, true)).bytes();
+    let widest = layer_sizes.iter().copied().max().unwrap_or(0);
+    learned.max(padded_bytes(batch_size.max(FEWEST_ROWS), widest))
 }
 
 /// The bytes of a matrix whose rows are whole vectors of four.

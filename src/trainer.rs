@@ -77,6 +77,8 @@ pub struct Trainer {
     place: Option<Place>,
     /// Where the data begins that it is given, once it is restored and until it has learned from some.
     resumes_at: Option<Place>,
+    /// What is written of them at a time.
+    rates: Vec<[f32; 4]>,
     /// Rows of the last steps, at the step's number, counted from 0, modulo [`HISTORY`].
     rows: Vec<u32>,
 }
@@ -110,6 +112,7 @@ impl Trainer {
             steps_before: 0,
             place: None,
             resumes_at: None,
+            rates: Vec::with_capacity(RATES_BLOCK as usize),
             rows: vec![0; HISTORY as usize],
             network,
             options,
@@ -324,10 +327,11 @@ impl Trainer {
         while self.steps_with_rates < self.steps + count {
             let first = self.steps_with_rates;
             let end = (first / RATES_BLOCK + 1) * RATES_BLOCK;
-            let rates: Vec<[f32; 4]> =
-                (first..end).map(|step| update::rates(&self.options.optimizer, step + 1)).collect();
+            self.rates.clear();
+            let rates = |step| update::rates(&self.options.optimizer, step + 1);
+            self.rates.extend((first..end).map(rates));
             let place = 4 * (first % u64::from(HISTORY));
-            gpu.write(self.memory.rates.buffer(), place, &rates)?;
+            gpu.write(self.memory.rates.buffer(), place, &self.rates)?;
             self.steps_with_rates = end;
         }
         Ok(())

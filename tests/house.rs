@@ -38,11 +38,12 @@ const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
 
 /// What of `src` is tests alone.
-const TEST_FILES: [&str; 4] = [
+const TEST_FILES: [&str; 5] = [
     "src/gpu/test_device.rs",
     "src/gpu/testing.rs",
     "src/kernels/layer_backward/tests.rs",
     "src/kernels/layer_forward/tests.rs",
+    "src/network/tests.rs",
 ];
 
 /// Calls that only `gpu` makes: they create GPU objects, write, submit or wait.
@@ -51,6 +52,20 @@ const ONLY_GPU: [&str; 4] = [".create_", ".write_buffer(", "queue.submit(", "dev
 /// The device is the app's: nobody makes one or sets a handler on it.
 const NOBODY: [&str; 4] =
     ["request_adapter(", "request_device(", "on_uncaptured_error(", "set_device_lost_callback("];
+
+/// What no browser can do: to block, to start a thread, to look at the clock or at a file. Where it stands
+/// otherwise, it is left out there, or does nothing there.
+const NOT_IN_BROWSERS: [(&str, &[&str]); 9] = [
+    ("wait_indefinitely", &[]),
+    ("PollType::Wait", &["src/gpu/wait.rs"]),
+    ("pollster", &[]),
+    ("mpsc", &[]),
+    ("Condvar", &[]),
+    ("thread::", &["src/gpu/wait.rs"]),
+    ("Instant", &["src/gpu/wait.rs"]),
+    ("SystemTime", &[]),
+    ("fs::", &["src/parameters/disk.rs"]),
+];
 
 /// The one place where wgpu demands it: to compile a shader without checks.
 const UNSAFE: &str = "src/gpu/kernel.rs";
@@ -129,6 +144,40 @@ fn only_gpu_makes_gpu_objects() {
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// Every object has a name for GPU debuggers.
+#[test]
+fn every_descriptor_has_a_label() {
+    let mut descriptors = 0;
+    for (path, code) in library() {
+        for (place, name) in code.match_indices("Descriptor {") {
+            let fields = code[place + name.len()..].split('}').next().unwrap_or_default();
+            let has_label =
+                fields.contains("label: Some(") || fields.trim_start().starts_with("label");
+            assert!(has_label, "{}: a descriptor without a label:{fields}", path.display());
+            descriptors += 1;
+        }
+        for unnamed in ["label: None", "Descriptor::default()", "(&Default::default())"] {
+            assert!(!code.contains(unnamed), "{} has {unnamed}", path.display());
+        }
+    }
+    assert!(descriptors > 5, "{descriptors} descriptors in src");
+}
+
+#[test]
+fn nothing_is_beyond_a_browser() {
+    for (path, code) in library() {
+        for (call, places) in NOT_IN_BROWSERS {
+            let is_allowed = places.iter().any(|place| path == Path::new(place));
+            assert!(is_allowed || !code.contains(call), "{} has {call}", path.display());
+        }
+    }
+    for (call, places) in NOT_IN_BROWSERS {
+        for place in places {
+            assert!(code(&read(Path::new(place))).contains(call), "{place} has no {call} any more");
+        }
+    }
 }
 
 #[test]

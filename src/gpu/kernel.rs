@@ -22,8 +22,8 @@ pub(crate) const MAX_WORKGROUPS: u32 = 65_535;
 pub(crate) struct Kernel {
     name: &'static str,
     pipeline: ComputePipeline,
-    /// Held so that whoever compiles the same next finds it.
-    _shared: Arc<SharedPipeline>,
+    /// Held, also by what is bound, so that whoever compiles the same next finds it.
+    shared: Arc<SharedPipeline>,
 }
 
 /// A kernel bound to its buffers: encode it as often as you like.
@@ -33,6 +33,7 @@ pub struct Dispatch {
     pipeline: ComputePipeline,
     bindings: BindGroup,
     workgroups: [u32; 3],
+    _shared: Arc<SharedPipeline>,
 }
 
 impl Kernel {
@@ -108,7 +109,7 @@ impl Kernel {
                 })
             })
         })?;
-        Ok(Self { name, pipeline, _shared: shared })
+        Ok(Self { name, pipeline, shared })
     }
 
     /// Binds `uniform` to binding 0 and `matrices` to the bindings 1, 2, … in their order.
@@ -138,7 +139,8 @@ impl Kernel {
                 entries: &entries,
             })
         })?;
-        Ok(Dispatch { name, pipeline: self.pipeline.clone(), bindings, workgroups })
+        let Self { pipeline, shared, .. } = self.clone();
+        Ok(Dispatch { name, pipeline, bindings, workgroups, _shared: shared })
     }
 }
 

@@ -51,6 +51,13 @@ impl SharedPipeline {
             return Arc::clone(found);
         }
         let pipeline = Mutex::new(None);
+        #[cfg_attr(
+            target_arch = "wasm32",
+            allow(
+                clippy::arc_with_non_send_sync,
+                reason = "a browser's device stays in its thread"
+            )
+        )]
         let new = Arc::new(Self { device: device.clone(), source, pipeline });
         listed.push(Listed { device_hash: hash, pipeline: Arc::downgrade(&new) });
         new

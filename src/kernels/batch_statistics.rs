@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::gpu::MAX_WORKGROUPS;
     use crate::gpu::testing::{Arrangement, SHAPES, TestGpu, assert_close};
-    use crate::kernels::{COLUMNS, IMAGE_COLUMNS};
+    use crate::kernels::COLUMNS;
     use crate::reference;
 
     fn check(gpu: &mut TestGpu, what: &str, inputs: &Array2<f64>) {
@@ -162,8 +162,6 @@ mod tests {
         let what = "more columns than workgroups";
         let inputs = gpu.random([2, COLUMNS * MAX_WORKGROUPS + 5]);
         check_arranged(&mut gpu, what, &inputs, Arrangement::Dense);
-        let inputs = gpu.random([4, IMAGE_COLUMNS * MAX_WORKGROUPS + 5]);
-        check_arranged(&mut gpu, what, &inputs, Arrangement::Images);
     }
 
     #[test]

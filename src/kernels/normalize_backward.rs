@@ -222,13 +222,11 @@ mod tests {
     }
 
     #[test]
-    fn walks_more_rows_and_columns_than_workgroups() {
+    fn walks_more_pixels_than_workgroups() {
         let mut gpu = TestGpu::new();
-        for shape in [[600_000, 2], [4, 65_537]] {
-            let batches = [gpu.random(shape), gpu.random(shape)];
-            let what = format!("{shape:?}");
-            check_arranged(&mut gpu, &what, batches.each_ref(), Arrangement::Images);
-        }
+        let batches = [(); 2].map(|()| gpu.random([600_000, 2]));
+        let what = "more pixels than workgroups";
+        check_arranged(&mut gpu, what, batches.each_ref(), Arrangement::Images);
     }
 
     #[test]

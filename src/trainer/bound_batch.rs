@@ -31,7 +31,9 @@ impl Trainer {
     /// # Errors
     ///
     /// [`Error::Length`] if a buffer is too short, [`Error::Refused`] if it cannot be copied from, if an
-    /// offset is no multiple of 4, or if rows are some distance apart. Nothing is encoded then.
+    /// offset is no multiple of 4, or if rows are some distance apart. Nothing is encoded then. What wgpu
+    /// finds only when the encoder is finished or submitted, such as one of another device, or a buffer
+    /// that was destroyed, it tells there.
     pub fn encode_step<'a>(
         &mut self,
         encoder: &mut CommandEncoder,

@@ -1,0 +1,142 @@
+//! A network that learns: its trainer, its surface, and what is known of its progress.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use ndarray::Array2;
+use ztilde::{Dataset, Network, Result, StepMetrics, Targets, Trainer, TrainingData};
+
+use crate::curve::Curve;
+use crate::data_sets::Points;
+use crate::graphics::Graphics;
+use crate::look::Look;
+use crate::settings::Settings;
+use crate::surface::Surface;
+
+/// Steps whose metrics are read at once: the trainer keeps no more than 8192.
+const MOST_METRICS: u64 = 8000;
+
+/// Steps whose mean is the finest value of a curve: a single batch's loss says little.
+const STEPS_PER_VALUE: u64 = 10;
+
+type PendingMetrics = dyn Future<Output = Result<Vec<StepMetrics>>>;
+
+pub(crate) struct Learner {
+    pub(crate) batch_norm: bool,
+    pub(crate) surface: Arc<Surface>,
+    pub(crate) progress: Progress,
+    pub(crate) look: Look,
+    trainer: Trainer,
+    data: TrainingData,
+    /// What the last steps saw, on its way.
+    metrics: Option<Pin<Box<PendingMetrics>>>,
+    /// Steps whose metrics were asked for.
+    steps_seen: u64,
+}
+
+/// Loss and accuracy over the steps.
+pub(crate) struct Progress {
+    pub(crate) loss: Curve,
+    pub(crate) accuracy: Curve,
+    pub(crate) held_out_loss: Curve,
+    pub(crate) held_out_accuracy: Curve,
+}
+
+impl Learner {
+    pub(crate) fn new(graphics: &Graphics, settings: &Settings, batch_norm: bool) -> Result<Self> {
+        let Graphics { device, queue, pipelines, .. } = graphics;
+        let [learned, held_out] = settings.draw_points();
+        let network = Network::new(
+            device,
+            queue,
+            &settings.layer_sizes(),
+            settings.network_options(batch_norm),
+        )?;
+        let trainer = Trainer::new(network, settings.trainer_options())?;
+        let data = trainer.upload(&dataset(&learned)?)?;
+        let surface = Surface::new(device, pipelines, trainer.network(), [&learned, &held_out])?;
+        Ok(Self {
+            batch_norm,
+            surface: Arc::new(surface),
+            progress: Progress {
+                loss: Curve::new(STEPS_PER_VALUE),
+                accuracy: Curve::new(STEPS_PER_VALUE),
+                held_out_loss: Curve::new(STEPS_PER_VALUE),
+                held_out_accuracy: Curve::new(STEPS_PER_VALUE),
+            },
+            look: Look::new(graphics, &trainer, &held_out, targets(&held_out))?,
+            trainer,
+            data,
+            metrics: None,
+            steps_seen: 0,
+        })
+    }
+
+    /// Steps so far.
+    pub(crate) fn steps(&self) -> u64 {
+        self.trainer.steps()
+    }
+
+    pub(crate) fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        self.trainer.set_learning_rate(learning_rate)
+    }
+
+    /// Submits so many steps; does not wait.
+    pub(crate) fn train(&mut self, steps: u32) -> Result<()> {
+        self.trainer.train(&mut self.data, steps)
+    }
+
+    /// Asks how the network does by now, if it has moved and the last answer has arrived; does not
+    /// wait.
+    pub(crate) fn ask(&mut self, graphics: &Graphics) {
+        let new_steps = (self.steps() - self.steps_seen).min(MOST_METRICS);
+        if self.metrics.is_none() && new_steps > 0 {
+            self.metrics = Some(Box::pin(self.trainer.metrics(new_steps as u32)));
+            self.steps_seen = self.steps();
+        }
+        self.look.ask(graphics, self.trainer.steps());
+    }
+
+    /// Takes what has arrived.
+    pub(crate) fn collect(&mut self) -> Result<()> {
+        let Self { metrics, progress, look, .. } = self;
+        if let Some(future) = metrics
+            && let Poll::Ready(arrived) =
+                future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        {
+            *metrics = None;
+            for step in arrived? {
+                progress.loss.push(step.step, step.loss.into());
+                progress.accuracy.push(step.step, step.accuracy.into());
+            }
+        }
+        if let Some((steps, evaluation)) = look.take()? {
+            let accuracy = evaluation.accuracy.unwrap_or(f64::NAN);
+            progress.held_out_loss.push(steps, evaluation.loss);
+            progress.held_out_accuracy.push(steps, accuracy);
+        }
+        Ok(())
+    }
+
+    /// Whether there is an answer that has not arrived, or was not asked for yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        let is_behind = self.steps_seen < self.steps() || self.look.is_behind(self.steps());
+        self.metrics.is_some() || self.look.is_under_way() || is_behind
+    }
+
+    /// Whether the last loss is no number: the steps were too long.
+    pub(crate) fn has_diverged(&self) -> bool {
+        self.progress.loss.last().is_some_and(|loss| !loss.is_finite())
+    }
+}
+
+fn dataset(points: &Points) -> Result<Dataset> {
+    let places = points.places.iter().flatten().copied().collect();
+    let inputs = Array2::from_shape_vec([points.places.len(), 2], places).expect("two columns");
+    Dataset::new(inputs, targets(points))
+}
+
+fn targets(points: &Points) -> Targets<'static> {
+    Targets::Values(points.classes.iter().map(|&class| class as f32).collect())
+}

@@ -1,0 +1,212 @@
+//! How many steps a frame takes: as many as fit its budget, and none while the GPU is still busy with
+//! those of an earlier frame.
+
+use wgpu::{BufferUsages, CommandEncoder, ComputePassDescriptor, Device, Features, Queue};
+
+use crate::readback::Readback;
+
+/// So that what a frame submits stays short even where steps cost nothing.
+const MOST_STEPS: f32 = 1000.0;
+
+/// How much of a new measurement goes into the time of a step.
+const SHARE_OF_NEW: f32 = 0.2;
+
+#[derive(Debug)]
+pub(crate) struct Pace {
+    /// What a frame's steps may take on the GPU, in milliseconds.
+    pub(crate) budget: f32,
+    clock: Clock,
+    plan: Plan,
+}
+
+/// How many steps the next frame takes, by what is known of the earlier ones.
+#[derive(Debug)]
+struct Plan {
+    /// Steps of the frame whose end has not been seen.
+    in_flight: Option<u32>,
+    /// What a step takes, in milliseconds. Unknown before the first was measured, and where the
+    /// adapter has no clock.
+    step_time: Option<f32>,
+    steps: f32,
+}
+
+/// The last frame's steps, as a frame finds them.
+#[derive(Clone, Copy, Debug)]
+enum Seen {
+    UnderWay,
+    /// Still under way, and nothing will tell how long they took.
+    UnderWayUnmeasured,
+    Done {
+        milliseconds: f32,
+    },
+    DoneUnmeasured,
+}
+
+impl Plan {
+    const NEW: Self = Self { in_flight: None, step_time: None, steps: 1.0 };
+
+    fn steps(&mut self, seen: Seen, budget: f32) -> u32 {
+        let Some(taken) = self.in_flight else { return self.steps as u32 };
+        match seen {
+            Seen::UnderWay => return 0,
+            // Without a clock what is not done by the next frame is too much, and what is done may
+            // be more.
+            Seen::UnderWayUnmeasured => {
+                self.steps = (0.5 * self.steps).max(1.0);
+                return 0;
+            }
+            Seen::DoneUnmeasured => self.steps = (1.25 * self.steps + 1.0).min(MOST_STEPS),
+            Seen::Done { milliseconds } => {
+                let new = milliseconds / taken as f32;
+                let step_time = self.step_time.map_or(new, |old| old + SHARE_OF_NEW * (new - old));
+                self.step_time = Some(step_time);
+                // At most twice as many as before: the first steps' times say little.
+                let fitting = budget / step_time.max(1e-6);
+                self.steps = fitting.min(2.0 * taken as f32).clamp(1.0, MOST_STEPS);
+            }
+        }
+        self.in_flight = None;
+        self.steps as u32
+    }
+}
+
+impl Pace {
+    pub(crate) fn new(device: &Device, queue: &Queue) -> Self {
+        Self { budget: 8.0, clock: Clock::new(device, queue), plan: Plan::NEW }
+    }
+
+    /// Other networks, whose steps take another time.
+    pub(crate) fn forget(&mut self) {
+        self.plan = Plan { in_flight: self.plan.in_flight, ..Plan::NEW };
+    }
+
+    /// The steps of this frame: none while the GPU is busy with those of the last one.
+    pub(crate) fn steps(&mut self) -> u32 {
+        self.plan.steps(self.clock.look(), self.budget)
+    }
+
+    /// Before a frame's steps are submitted, and behind them.
+    pub(crate) fn begin(&self, device: &Device, queue: &Queue) {
+        submit(device, queue, |encoder| self.clock.mark(encoder, 0));
+    }
+
+    pub(crate) fn end(&mut self, steps: u32, device: &Device, queue: &Queue) {
+        submit(device, queue, |encoder| {
+            self.clock.mark(encoder, 1);
+            self.clock.read(encoder);
+        });
+        self.plan.in_flight = Some(steps);
+    }
+
+    /// Steps of a frame, and what a step takes in milliseconds.
+    pub(crate) fn measured(&self) -> Option<(u32, f32)> {
+        Some((self.plan.steps as u32, self.plan.step_time?))
+    }
+}
+
+fn submit(device: &Device, queue: &Queue, encode: impl FnOnce(&mut CommandEncoder)) {
+    let label = Some("playground/clock");
+    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+    encode(&mut encoder);
+    queue.submit([encoder.finish()]);
+}
+
+/// The GPU's time at two moments. Also without the feature it tells when the second has passed.
+#[derive(Debug)]
+struct Clock {
+    queries: Option<wgpu::QuerySet>,
+    resolved: wgpu::Buffer,
+    readback: Readback,
+    /// Nanoseconds per tick.
+    period: f32,
+}
+
+/// Two times, 64 bits each.
+const CLOCK_BYTES: u64 = 16;
+
+impl Clock {
+    fn new(device: &Device, queue: &Queue) -> Self {
+        let label = Some("playground/clock");
+        let measures = device.features().contains(Features::TIMESTAMP_QUERY);
+        let descriptor =
+            wgpu::QuerySetDescriptor { label, ty: wgpu::QueryType::Timestamp, count: 2 };
+        Self {
+            queries: measures.then(|| device.create_query_set(&descriptor)),
+            resolved: device.create_buffer(&wgpu::BufferDescriptor {
+                label,
+                size: CLOCK_BYTES,
+                usage: BufferUsages::QUERY_RESOLVE | BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            }),
+            readback: Readback::new(device, "playground/clock", CLOCK_BYTES),
+            period: queue.get_timestamp_period(),
+        }
+    }
+
+    /// Notes the time at which everything that was submitted before is done.
+    fn mark(&self, encoder: &mut CommandEncoder, moment: u32) {
+        let Some(query_set) = &self.queries else { return };
+        encoder.begin_compute_pass(&ComputePassDescriptor {
+            label: Some("playground/clock"),
+            timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                query_set,
+                beginning_of_pass_write_index: Some(moment),
+                end_of_pass_write_index: None,
+            }),
+        });
+    }
+
+    fn read(&self, encoder: &mut CommandEncoder) {
+        if let Some(queries) = &self.queries {
+            encoder.resolve_query_set(queries, 0..2, &self.resolved, 0);
+        }
+        self.readback.encode(encoder, [&self.resolved]);
+    }
+
+    /// Whether both moments have passed, and what lies between them.
+    fn look(&self) -> Seen {
+        // A lost device is told by those who look at the networks.
+        match (self.readback.take::<u64>().unwrap_or(None), &self.queries) {
+            (None, None) => Seen::UnderWayUnmeasured,
+            (None, Some(_)) => Seen::UnderWay,
+            (Some(_), None) => Seen::DoneUnmeasured,
+            (Some(ticks), Some(_)) => {
+                let nanoseconds = ticks[1].saturating_sub(ticks[0]) as f32 * self.period;
+                Seen::Done { milliseconds: 1e-6 * nanoseconds }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What frames take that each find the last one's steps like this.
+    fn frames(plan: &mut Plan, seen: impl Fn(u32) -> Seen, count: usize) -> Vec<u32> {
+        let frame = |_| {
+            let steps = plan.steps(seen(plan.in_flight.unwrap_or(0)), 8.0);
+            plan.in_flight = if steps > 0 { Some(steps) } else { plan.in_flight };
+            steps
+        };
+        (0..count).map(frame).collect()
+    }
+
+    #[test]
+    fn steps_fit_the_budget_and_wait_for_the_gpu() {
+        let mut plan = Plan::NEW;
+        let step_of = |time: f32| move |taken| Seen::Done { milliseconds: time * taken as f32 };
+        assert_eq!(frames(&mut plan, step_of(1.0), 6), [1, 2, 4, 8, 8, 8]);
+        assert_eq!(frames(&mut plan, |_| Seen::UnderWay, 3), [0, 0, 0]);
+        assert_eq!(frames(&mut plan, step_of(4.0), 40)[39], 2);
+        assert_eq!(frames(&mut plan, step_of(100.0), 40)[39], 1);
+    }
+
+    #[test]
+    fn without_a_clock_a_frame_tells() {
+        let mut plan = Plan::NEW;
+        assert_eq!(frames(&mut plan, |_| Seen::DoneUnmeasured, 4), [1, 2, 3, 5]);
+        assert_eq!(frames(&mut plan, |_| Seen::UnderWayUnmeasured, 1), [0]);
+        assert_eq!(frames(&mut plan, |_| Seen::DoneUnmeasured, 1), [4]);
+    }
+}

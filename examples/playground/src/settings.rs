@@ -1,0 +1,163 @@
+//! What a user chooses.
+
+use clap::ValueEnum;
+use ztilde::{Activation, Loss, Method, NetworkOptions, Optimizer, TrainerOptions};
+
+use crate::data_sets::{DataSet, Points};
+
+/// Which networks learn, side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Networks {
+    /// One, with batch normalization.
+    BatchNorm,
+    /// One, without.
+    Plain,
+    /// Both, with the same seed, on the same batches.
+    Both,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OptimizerKind {
+    GradientDescent,
+    Momentum,
+    Nesterov,
+    RmsProp,
+    Adam,
+    AdamW,
+}
+
+/// Everything but the pace: the same settings give the same numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Settings {
+    pub(crate) data_set: DataSet,
+    /// Points to learn from; as many again are held out.
+    pub(crate) points: u32,
+    /// The standard deviation of the points' noise.
+    pub(crate) noise: f32,
+    pub(crate) networks: Networks,
+    /// Units of each hidden layer.
+    pub(crate) hidden_layers: Vec<u32>,
+    pub(crate) activation: Activation,
+    pub(crate) optimizer: OptimizerKind,
+    pub(crate) learning_rate: f64,
+    pub(crate) momentum: f64,
+    pub(crate) smoothing: f64,
+    pub(crate) beta1: f64,
+    pub(crate) beta2: f64,
+    pub(crate) weight_decay: f64,
+    pub(crate) batch_size: u32,
+    pub(crate) seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data_set: DataSet::Spirals,
+            points: 400,
+            noise: 0.02,
+            networks: Networks::Both,
+            hidden_layers: vec![16, 16, 16],
+            activation: Activation::Relu,
+            optimizer: OptimizerKind::GradientDescent,
+            learning_rate: 0.1,
+            momentum: 0.9,
+            smoothing: 0.99,
+            beta1: 0.9,
+            beta2: 0.999,
+            weight_decay: 0.0,
+            batch_size: 64,
+            seed: 0,
+        }
+    }
+}
+
+impl OptimizerKind {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::GradientDescent,
+        Self::Momentum,
+        Self::Nesterov,
+        Self::RmsProp,
+        Self::Adam,
+        Self::AdamW,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::GradientDescent => "gradient descent",
+            Self::Momentum => "momentum",
+            Self::Nesterov => "Nesterov",
+            Self::RmsProp => "RMSprop",
+            Self::Adam => "Adam",
+            Self::AdamW => "AdamW",
+        }
+    }
+}
+
+impl Networks {
+    pub(crate) const ALL: [Self; 3] = [Self::BatchNorm, Self::Plain, Self::Both];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::BatchNorm => "on",
+            Self::Plain => "off",
+            Self::Both => "compare",
+        }
+    }
+
+    /// Of each network, whether it is normalized.
+    pub(crate) fn batch_norms(self) -> &'static [bool] {
+        match self {
+            Self::BatchNorm => &[true],
+            Self::Plain => &[false],
+            Self::Both => &[true, false],
+        }
+    }
+}
+
+impl Settings {
+    /// Two coordinates in, one logit out.
+    pub(crate) fn layer_sizes(&self) -> Vec<u32> {
+        [&[2], self.hidden_layers.as_slice(), &[1]].concat()
+    }
+
+    pub(crate) fn network_options(&self, batch_norm: bool) -> NetworkOptions {
+        let Self { activation, seed, .. } = *self;
+        NetworkOptions { activation, batch_norm, seed, ..Default::default() }
+    }
+
+    pub(crate) fn trainer_options(&self) -> TrainerOptions {
+        TrainerOptions {
+            batch_size: self.batch_size,
+            loss: Loss::BinaryCrossEntropy,
+            optimizer: self.optimizer(),
+            seed: self.seed,
+            ..Default::default()
+        }
+    }
+
+    fn optimizer(&self) -> Optimizer {
+        let Self { learning_rate, momentum, smoothing, beta1, beta2, weight_decay, .. } = *self;
+        let adam = |decoupled| Method::Adam { beta1, beta2, epsilon: 1e-8, decoupled };
+        let method = match self.optimizer {
+            OptimizerKind::GradientDescent => Method::GradientDescent,
+            OptimizerKind::Momentum => Method::Momentum { momentum, nesterov: false },
+            OptimizerKind::Nesterov => Method::Momentum { momentum, nesterov: true },
+            OptimizerKind::RmsProp => Method::RmsProp { smoothing, epsilon: 1e-8 },
+            OptimizerKind::Adam => adam(false),
+            OptimizerKind::AdamW => adam(true),
+        };
+        Optimizer { weight_decay, ..Optimizer::new(method, learning_rate) }
+    }
+
+    /// The points to learn from, and as many that are held out.
+    pub(crate) fn draw_points(&self) -> [Points; 2] {
+        let Self { points, noise, seed, .. } = *self;
+        [0, 1].map(|draw| self.data_set.points(points, noise, seed, draw))
+    }
+
+    /// Whether a network that learns by `self` can go on by `other`: only the learning rate may
+    /// change on the way.
+    pub(crate) fn differs_only_in_rate(&self, other: &Self) -> bool {
+        *other == Self { learning_rate: other.learning_rate, ..self.clone() }
+    }
+}

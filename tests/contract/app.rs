@@ -1,0 +1,156 @@
+//! An app with a device of its own, which sees what the library does there.
+
+use std::sync::{Arc, Mutex};
+
+use ndarray::Array2;
+use wgpu::util::{BufferInitDescriptor, DeviceExt};
+use wgpu::{
+    Adapter, Buffer, BufferDescriptor, BufferUsages, Device, DeviceDescriptor, Limits, Queue,
+};
+use ztilde::kernels::{
+    Matrix,
+    add_biases::{self, AddBiases},
+};
+use ztilde::{
+    Dataset, Inference, Network, NetworkOptions, Remainder, Trainer, TrainerOptions, block_on,
+};
+
+use crate::test_device;
+
+/// Rows that are no whole vectors of four, in and out.
+pub(crate) const SIZES: [u32; 4] = [6, 30, 20, 3];
+pub(crate) const BATCH_SIZE: u32 = 20;
+
+/// An app, and what the handlers are told that it set on its device.
+pub(crate) struct App {
+    pub(crate) device: Device,
+    pub(crate) queue: Queue,
+    pub(crate) uncaptured: Arc<Mutex<Vec<String>>>,
+    pub(crate) lost: Arc<Mutex<Vec<wgpu::DeviceLostReason>>>,
+}
+
+impl App {
+    /// With what WebGPU promises everywhere, and no more.
+    pub(crate) fn new() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
+    pub(crate) fn with_limits(limits: Limits) -> Self {
+        Self::on(&test_device::adapter(), limits)
+    }
+
+    /// Objects of two devices may only meet if they are of the same instance, as two adapters are not:
+    /// wgpu panics otherwise.
+    pub(crate) fn on(adapter: &Adapter, required_limits: Limits) -> Self {
+        let descriptor = DeviceDescriptor { required_limits, ..Default::default() };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+        let uncaptured = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&uncaptured);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            kept.lock().unwrap().push(error.to_string());
+        }));
+        let lost = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&lost);
+        device.set_device_lost_callback(move |reason, _| kept.lock().unwrap().push(reason));
+        Self { device, queue, uncaptured, lost }
+    }
+
+    pub(crate) fn network(&self) -> Network {
+        Network::new(&self.device, &self.queue, &SIZES, NetworkOptions::default()).unwrap()
+    }
+
+    pub(crate) fn trainer(&self) -> Trainer {
+        Trainer::new(self.network(), options()).unwrap()
+    }
+
+    pub(crate) fn upload<T: bytemuck::NoUninit>(&self, values: &[T]) -> Buffer {
+        self.device.create_buffer_init(&BufferInitDescriptor {
+            label: Some("the app's"),
+            contents: bytemuck::cast_slice(values),
+            usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC,
+        })
+    }
+
+    pub(crate) fn buffer(&self, size: u64, usage: BufferUsages) -> Buffer {
+        self.device.create_buffer(&BufferDescriptor {
+            label: Some("the app's"),
+            size,
+            usage,
+            mapped_at_creation: false,
+        })
+    }
+
+    pub(crate) fn wait(&self) {
+        self.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_silent(&self) {
+        self.wait();
+        assert_eq!(*self.uncaptured.lock().unwrap(), [""; 0], "the app's handler was called");
+    }
+
+    /// Calls everything public that touches the GPU, and drops what it made.
+    pub(crate) fn call_everything(&self) {
+        let Self { device, queue, .. } = self;
+        let [input_buffer, class_buffer] = [self.upload(&inputs()), self.upload(&classes())];
+        let label = Some("the app's");
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+        let mut trainer = self.trainer();
+        trainer.step(&inputs(), classes()).unwrap();
+        trainer.set_learning_rate(0.01).unwrap();
+        trainer.encode_step(&mut encoder, &input_buffer, &class_buffer).unwrap();
+        let batch = trainer.bind_batch(&input_buffer, &class_buffer).unwrap();
+        trainer.encode_bound_step(&mut encoder, &batch).unwrap();
+        trainer.hidden_layer(1).unwrap();
+        let outputs = self.upload(&[0.0_f32; (BATCH_SIZE * SIZES[3]) as usize]);
+        let inference =
+            Inference::new(trainer.network(), &input_buffer, &outputs, BATCH_SIZE).unwrap();
+        inference.encode(&mut encoder);
+        queue.submit([encoder.finish()]);
+        for mut data in
+            [trainer.upload(&dataset(10)).unwrap(), trainer.stream(dataset(10)).unwrap()]
+        {
+            trainer.train(&mut data, 3).unwrap();
+            block_on(device, trainer.epoch(&mut data)).unwrap();
+        }
+        block_on(device, trainer.metrics(2)).unwrap();
+        assert!(block_on(device, trainer.loss()).unwrap().is_finite());
+        block_on(device, Inference::predict(trainer.network(), &inputs())).unwrap();
+        let parameters = block_on(device, trainer.network().parameters()).unwrap();
+        Network::from_parameters(device, queue, &parameters).unwrap();
+
+        let vector = self.upload(&[0.0_f32; 6]);
+        let biases = &Matrix::vector(&vector, 0, 6).unwrap();
+        let sums = &Matrix::new(&outputs, 0, 10, 6).unwrap();
+        let buffers = add_biases::Buffers { biases, sums };
+        AddBiases::new(device).unwrap().bind(device, "the app's layer", buffers).unwrap();
+        self.wait();
+    }
+}
+
+pub(crate) fn options() -> TrainerOptions {
+    TrainerOptions {
+        batch_size: BATCH_SIZE,
+        clip_norm: Some(1.0),
+        remainder: Remainder::Keep,
+        ..Default::default()
+    }
+}
+
+pub(crate) fn inputs() -> Vec<f32> {
+    (0..BATCH_SIZE * SIZES[0]).map(|value| (value as f32).sin()).collect()
+}
+
+pub(crate) fn classes() -> Vec<u32> {
+    (0..BATCH_SIZE).map(|row| row * row % SIZES[3]).collect()
+}
+
+/// So many batches, and one of five rows.
+pub(crate) fn dataset(batches: u32) -> Dataset {
+    let rows = batches * BATCH_SIZE + 5;
+    let inputs = Array2::from_shape_fn([rows as usize, SIZES[0] as usize], |(row, column)| {
+        ((6 * row + column) as f32).sin()
+    });
+    Dataset::new(inputs, (0..rows).map(|row| row % SIZES[3]).collect::<Vec<u32>>()).unwrap()
+}

@@ -1,0 +1,101 @@
+//! What wgpu refuses inside the library's calls comes back from them, and not to the app's handler.
+
+use wgpu::{Buffer, BufferUsages, Limits};
+use ztilde::kernels::{
+    Matrix,
+    add_biases::{self, AddBiases},
+};
+use ztilde::{Error, Inference, Result};
+
+use crate::app::{App, BATCH_SIZE, SIZES, classes, inputs};
+use crate::test_device;
+
+#[track_caller]
+fn assert_refused<T>(what: &str, result: Result<T>) {
+    match result {
+        Ok(_) => panic!("{what} was accepted"),
+        Err(Error::Refused(message)) => assert!(!message.is_empty(), "{what}"),
+        Err(error) => panic!("{what}: {error}"),
+    }
+}
+
+/// Two devices of one adapter.
+fn two_apps() -> [App; 2] {
+    let adapter = test_device::adapter();
+    [(); 2].map(|()| App::on(&adapter, Limits::default()))
+}
+
+#[test]
+fn what_wgpu_refuses_is_an_error() {
+    let [app, other] = two_apps();
+    let [input_bytes, output_bytes] =
+        [SIZES[0], SIZES[3]].map(|columns| u64::from(4 * BATCH_SIZE * columns));
+    let storage = BufferUsages::STORAGE;
+    let destroyed = |bytes| {
+        let buffer = app.buffer(bytes, storage);
+        buffer.destroy();
+        buffer
+    };
+    let invalid = |_| {
+        let scope = app.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let buffer = app.buffer(app.device.limits().max_buffer_size + 4, storage);
+        assert!(pollster::block_on(scope.pop()).is_some());
+        buffer
+    };
+    let foreign = |bytes| other.buffer(bytes, storage);
+    let unbindable = |bytes| app.buffer(bytes, BufferUsages::COPY_SRC);
+    let kinds: [(&str, &dyn Fn(u64) -> Buffer); 4] = [
+        ("a destroyed buffer", &destroyed),
+        ("an invalid buffer", &invalid),
+        ("another device's buffer", &foreign),
+        ("a buffer for copies", &unbindable),
+    ];
+    let kernel = AddBiases::new(&app.device).unwrap();
+    let trainer = app.trainer();
+    for (what, buffer) in kinds {
+        let good = app.buffer(input_bytes, storage);
+        for [inputs, outputs] in [[&good, &buffer(output_bytes)], [&buffer(input_bytes), &good]] {
+            assert_refused(what, Inference::new(trainer.network(), inputs, outputs, BATCH_SIZE));
+        }
+        assert_refused(what, trainer.bind_batch(&buffer(input_bytes), &good));
+        assert_refused(what, trainer.bind_batch(&good, &buffer(input_bytes)));
+        let (good, bad) = (Matrix::vector(&good, 0, 3).unwrap(), buffer(output_bytes));
+        let bad = Matrix::vector(&bad, 0, 3).unwrap();
+        for (biases, sums) in [(&good, &bad), (&bad, &good)] {
+            let buffers = add_biases::Buffers { biases, sums };
+            assert_refused(what, kernel.bind(&app.device, "here", buffers));
+        }
+        let buffers = add_biases::Buffers { biases: &good, sums: &good };
+        assert_refused("on another device", kernel.bind(&other.device, "here", buffers));
+    }
+    app.assert_silent();
+    other.assert_silent();
+}
+
+/// What wgpu finds out only when the app finishes its encoder or submits it, it tells there.
+#[test]
+fn what_the_app_records_wrong_is_told_where_it_ends() {
+    let [app, other] = two_apps();
+    let mut trainer = app.trainer();
+    let [input_buffer, class_buffer] = [app.upload(&inputs()), app.upload(&classes())];
+    let outputs = app.buffer(u64::from(4 * BATCH_SIZE * SIZES[3]), BufferUsages::STORAGE);
+    let inference = Inference::new(trainer.network(), &input_buffer, &outputs, BATCH_SIZE).unwrap();
+    let mut foreign = other.device.create_command_encoder(&Default::default());
+    trainer.encode_step(&mut foreign, &input_buffer, &class_buffer).unwrap();
+    inference.encode(&mut foreign);
+    other.assert_silent();
+    let scope = other.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    foreign.finish();
+    let error = pollster::block_on(scope.pop()).expect("an encoder of another device");
+    assert!(error.to_string().contains("the app's"), "{error}");
+
+    let mut encoder = app.device.create_command_encoder(&Default::default());
+    trainer.encode_step(&mut encoder, &input_buffer, &class_buffer).unwrap();
+    input_buffer.destroy();
+    let scope = app.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    app.queue.submit([encoder.finish()]);
+    let error = pollster::block_on(scope.pop()).expect("a destroyed buffer");
+    assert!(error.to_string().contains("the app's"), "{error}");
+    app.assert_silent();
+    other.assert_silent();
+}

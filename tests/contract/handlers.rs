@@ -1,0 +1,24 @@
+//! The handlers that an app sets on its device stay there.
+
+use wgpu::BufferUsages;
+use wgpu::DeviceLostReason::Destroyed;
+
+use crate::app::App;
+
+/// After everything was called, each is told what the app does wrong, and was told nothing before.
+#[test]
+fn the_apps_handlers_stay() {
+    let app = App::new();
+    app.call_everything();
+    app.assert_silent();
+    let most = app.device.limits().max_buffer_size;
+    app.buffer(most + 4, BufferUsages::STORAGE);
+    let told = app.uncaptured.lock().unwrap();
+    assert!(told.len() == 1 && told[0].contains("the app's"), "the app's handler: {told:?}");
+
+    assert_eq!(*app.lost.lock().unwrap(), [], "the device is not lost yet");
+    app.device.destroy();
+    // What a lost device answers is not asked here.
+    let _ = app.device.poll(wgpu::PollType::wait_indefinitely());
+    assert_eq!(*app.lost.lock().unwrap(), [Destroyed], "the app's callback");
+}

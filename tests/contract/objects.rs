@@ -1,0 +1,77 @@
+//! After construction a step makes no GPU object: none that stays, and none that is dropped at once.
+
+use wgpu::{BufferUsages, Device};
+use ztilde::Inference;
+
+use crate::app::{App, BATCH_SIZE, SIZES, classes, inputs};
+use crate::journal;
+
+/// What was made for the device, and not dropped.
+fn objects(device: &Device) -> [(&'static str, isize); 8] {
+    let counters = device.get_internal_counters().hal;
+    [
+        ("buffers", counters.buffers.read()),
+        ("bytes of buffers", counters.buffer_memory.read()),
+        ("memory allocations", counters.memory_allocations.read()),
+        ("bind groups", counters.bind_groups.read()),
+        ("bind group layouts", counters.bind_group_layouts.read()),
+        ("compute pipelines", counters.compute_pipelines.read()),
+        ("pipeline layouts", counters.pipeline_layouts.read()),
+        ("shader modules", counters.shader_modules.read()),
+    ]
+}
+
+#[test]
+fn an_encoded_step_makes_no_object() {
+    let app = App::new();
+    let App { device, queue, .. } = &app;
+    let mut trainer = app.trainer();
+    let [input_buffer, class_buffer] = [app.upload(&inputs()), app.upload(&classes())];
+    let outputs = app.buffer(u64::from(4 * BATCH_SIZE * SIZES[3]), BufferUsages::STORAGE);
+    let inference = Inference::new(trainer.network(), &input_buffer, &outputs, BATCH_SIZE).unwrap();
+    let mut encoder = device.create_command_encoder(&Default::default());
+    let batch = trainer.bind_batch(&input_buffer, &class_buffer).unwrap();
+    // Writes the rates of the next steps as well.
+    trainer.encode_step(&mut encoder, &input_buffer, &class_buffer).unwrap();
+    // wgpu gives back the staging memory of what was written.
+    queue.submit([]);
+    app.wait();
+    let before = objects(device);
+    assert!(before.iter().any(|&(_, count)| count > 0), "nothing is counted: {before:?}");
+    let ((), lines) = journal::record(|| {
+        for _ in 0..100 {
+            trainer.encode_step(&mut encoder, &input_buffer, &class_buffer).unwrap();
+            trainer.encode_bound_step(&mut encoder, &batch).unwrap();
+            inference.encode(&mut encoder);
+        }
+    });
+    let made = lines.iter().find(|line| line.contains("create"));
+    assert_eq!(made, None, "of {} lines", lines.len());
+    let copies = lines.iter().filter(|line| line.contains("copy_buffer_to_buffer")).count();
+    assert_eq!(copies, 200, "of {} lines", lines.len());
+    assert_eq!(objects(device), before);
+    queue.submit([encoder.finish()]);
+    app.wait();
+    assert_eq!(objects(device), before, "after they were submitted");
+}
+
+/// What is submitted has an encoder, and what is uploaded goes through wgpu's staging memory.
+#[test]
+fn a_submitted_step_makes_its_encoder_alone() {
+    let app = App::new();
+    let mut trainer = app.trainer();
+    let mut data = trainer.upload(&crate::app::dataset(20)).unwrap();
+    let (input_values, class_values) = (inputs(), classes());
+    for round in 0..3 {
+        let ((), lines) = journal::record(|| {
+            trainer.step(&input_values, &class_values).unwrap();
+            trainer.train(&mut data, 5).unwrap();
+        });
+        app.wait();
+        let made = lines.iter().filter(|line| line.contains("create"));
+        let made = made.filter(|line| !line.contains("create_staging_buffer"));
+        let encoders = made.clone().filter(|line| line.contains("create_command_encoder")).count();
+        // At first the rates and the order of the epoch are written, by the same way.
+        assert_eq!([made.count(), encoders], [2, 2], "round {round}: {lines:#?}");
+    }
+}
