@@ -57,12 +57,12 @@ const NOBODY: [&str; 4] =
 /// otherwise, it is left out there, or does nothing there.
 const NOT_IN_BROWSERS: [(&str, &[&str]); 9] = [
     ("wait_indefinitely", &[]),
-    ("PollType::Wait", &["src/gpu/read.rs", "src/gpu/staging.rs"]),
+    ("PollType::Wait", &["src/gpu/wait.rs"]),
     ("pollster", &[]),
     ("mpsc", &[]),
     ("Condvar", &[]),
-    ("thread::", &[]),
-    ("Instant", &[]),
+    ("thread::", &["src/gpu/wait.rs"]),
+    ("Instant", &["src/gpu/wait.rs"]),
     ("SystemTime", &[]),
     ("fs::", &["src/parameters/disk.rs"]),
 ];
