@@ -5,14 +5,14 @@
 mod adapter;
 mod adapters;
 mod bench;
-mod digits;
+mod data;
 mod diverged;
 mod failure;
-mod idx;
 mod options;
 mod output;
 mod progress;
 mod report;
+mod run;
 mod settle;
 mod train;
 

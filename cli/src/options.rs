@@ -8,13 +8,16 @@ use clap::{
     value_parser,
 };
 use serde::Serialize;
-use ztilde::{Activation, NetworkOptions, Remainder, TrainerOptions};
+use ztilde::{Activation, NetworkOptions, Remainder};
 
-use crate::output::Json;
+use crate::{data::DataOptions, failure::Failure, output::Json};
 
 /// The options by the topics of the help.
 #[derive(Args, Serialize)]
 pub(crate) struct Options {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) data: DataOptions,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) network: Network,
@@ -65,10 +68,11 @@ pub(crate) struct Training {
     #[arg(long, default_value_t = 30, value_parser = value_parser!(u32).range(1..))]
     pub(crate) epochs: u32,
 
-    /// Rows per step; at least 2 with batch normalization
-    #[arg(long, value_name = "ROWS", value_parser = value_parser!(u32).range(1..),
-        default_value_t = TrainerOptions::default().batch_size)]
-    pub(crate) batch_size: u32,
+    /// Rows per step; at least 2 with batch normalization [default: 64, but 8, 16 or 32 where an
+    /// epoch would have fewer than 8 batches]
+    #[arg(long, value_name = "ROWS", value_parser = value_parser!(u32).range(1..))]
+    #[serde(skip)]
+    pub(crate) batch_size: Option<u32>,
 
     /// What becomes of the rows that do not fill a batch: drop leaves them to the next epoch, whose
     /// shuffle brings others to the end; keep makes a smaller batch of them
@@ -85,6 +89,23 @@ pub(crate) struct Training {
     /// adapter and driver, the same seed gives the same network
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+impl Training {
+    /// How many batches an epoch of so many rows has.
+    pub(crate) fn steps_per_epoch(&self, rows: u64, batch_size: u32) -> Result<u64, Failure> {
+        let steps = match self.remainder {
+            Remainder::Drop => rows / u64::from(batch_size),
+            Remainder::Keep => rows.div_ceil(batch_size.into()),
+        };
+        if steps > 0 {
+            return Ok(steps);
+        }
+        Err(Failure::input(format!(
+            "--batch-size is {batch_size}, but there are only {rows} rows to learn from, and \
+             --remainder drop leaves out what does not fill a batch"
+        )))
+    }
 }
 
 /// How the parameters move. The numbers that only some optimizers or schedules have are `None`

@@ -36,7 +36,7 @@ impl Progress {
         })
     }
 
-    pub(crate) fn advance(&self, epoch: u32, steps: u64, loss: f32, samples_per_second: f64) {
+    pub(crate) fn advance(&self, epoch: u64, steps: u64, loss: f32, samples_per_second: f64) {
         self.bar.set_prefix(format!("{epoch}/{}", self.epochs));
         self.bar.set_message(format!(
             "loss {loss:.4}  {} samples/s",

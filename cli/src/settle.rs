@@ -20,7 +20,11 @@ pub(crate) struct Settled {
 }
 
 /// Schedules count steps, so this has to know how many an epoch has.
-pub(crate) fn settle(options: &Options, steps_per_epoch: u32) -> Result<Settled, Failure> {
+pub(crate) fn settle(
+    options: &Options,
+    batch_size: u32,
+    steps_per_epoch: u64,
+) -> Result<Settled, Failure> {
     let (network, training) = (&options.network, &options.training);
     let mut report = match serde_json::to_value(options) {
         Ok(Value::Object(report)) => report,
@@ -31,6 +35,7 @@ pub(crate) fn settle(options: &Options, steps_per_epoch: u32) -> Result<Settled,
     let mut optimizer = optimizer(&options.learning, &mut report)?;
     optimizer.schedule =
         schedule(&options.learning, training.epochs, steps_per_epoch, &mut report)?;
+    report.insert("batch_size".to_owned(), batch_size.into());
     report.insert("clip_norm".to_owned(), options.learning.clip_norm.into());
     report.insert("batch_norm".to_owned(), (!network.no_batch_norm).into());
     if network.no_batch_norm {
@@ -46,7 +51,7 @@ pub(crate) fn settle(options: &Options, steps_per_epoch: u32) -> Result<Settled,
             seed: training.seed,
         },
         trainer: TrainerOptions {
-            batch_size: training.batch_size,
+            batch_size,
             optimizer,
             clip_norm: options.learning.clip_norm,
             remainder: training.remainder,
@@ -107,7 +112,7 @@ pub(crate) fn usual(optimizer: OptimizerName) -> Optimizer {
 fn schedule(
     learning: &Learning,
     epochs: u32,
-    steps_per_epoch: u32,
+    steps_per_epoch: u64,
     report: &mut Map<String, Value>,
 ) -> Result<Schedule, Failure> {
     let chosen = typed_name(learning.schedule);
@@ -120,7 +125,7 @@ fn schedule(
         ],
         report,
     );
-    let steps = |epochs: f64| ((epochs * f64::from(steps_per_epoch)).round() as u64).max(1);
+    let steps = |epochs: f64| ((epochs * steps_per_epoch as f64).round() as u64).max(1);
     let schedule = match learning.schedule {
         ScheduleName::Constant => Schedule::Constant,
         ScheduleName::Step => {
@@ -188,7 +193,7 @@ mod tests {
 
     fn settled(arguments: &str) -> Result<Settled, Failure> {
         let matches = command().get_matches_from(arguments.split_whitespace());
-        settle(&Options::from_arg_matches(&matches).unwrap(), 22)
+        settle(&Options::from_arg_matches(&matches).unwrap(), 64, 22)
     }
 
     #[test]

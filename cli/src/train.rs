@@ -1,23 +1,21 @@
-//! `ztilde train`: learns to read handwritten digits, and says how well.
+//! `ztilde train`: learns from a data set, and says how well.
 
-use std::time::{Duration, Instant};
-
-use ndarray::Array2;
-use wgpu::Device;
-use ztilde::{Dataset, Evaluation, Inference, Loss, Network, Trainer, TrainingData};
+use wgpu::{Device, Queue};
+use ztilde::{Loss, Network, Trainer};
 
 use crate::{
-    adapter, digits,
-    diverged::diverged,
+    adapter,
+    data::{Data, HeldOut, Prepared, Room},
     failure::Failure,
-    options::{Options, Training},
+    options::Options,
     output::{self, Json},
-    progress::{Pace, Progress},
-    report::{Data, Epoch, Final, Report},
-    settle::settle,
+    progress::Progress,
+    report::{self, Epoch, Final, Fold, Outcome, Report, Summary, decimals},
+    run::{Learned, Place, Run},
+    settle::{Settled, settle},
 };
 
-/// Trains a network; without options, on 1,797 handwritten digits
+/// Trains a network on your data; without any, on 1,797 handwritten digits
 ///
 /// Without options it learns to read the 1,797 handwritten digits of 8x8 pixels that the binary
 /// carries, with a network of 64-128-64-10 features. Results go to stdout, a line per epoch, the
@@ -31,45 +29,40 @@ pub(crate) struct Train {
 
 impl Train {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let Options { network, training, results, .. } = &self.options;
+        let Options { data: data_options, training, results, .. } = &self.options;
         // Whoever mistyped a path should not learn of it after the training.
         results.model.as_deref().map_or(Ok(()), output::check_writable)?;
         results.json.as_ref().map_or(Ok(()), Json::check)?;
 
-        let data = digits::load()?;
-        let (learned, held_out) = hold_out(&data, training)?;
-        let settled = settle(&self.options, steps_per_epoch(learned.rows(), training)?)?;
+        let mut notes = Vec::new();
+        let data = Data::read(data_options, &mut notes)?;
+        let held_out = match data_options.folds {
+            Some(folds) => HeldOut::Fold(0, folds),
+            None => HeldOut::Share(training.held_out),
+        };
+        let rows = data.learned_rows(held_out, training.seed)?;
+        let batch_size = training.batch_size.unwrap_or_else(|| usual_batch_size(rows));
+        let steps_per_epoch = training.steps_per_epoch(rows, batch_size)?;
+        let settled = settle(&self.options, batch_size, steps_per_epoch)?;
+        let memory = (data_options.memory * f64::from(1 << 20)) as u64;
+        let room = Room { memory, batch_size, seed: training.seed };
+        let first = data.prepare(held_out, room, &mut notes)?;
+        notes.iter().for_each(|note| output::note(&format!("note: {note}")));
+
         let (adapter, device, queue) = adapter::open()?;
-
-        let mut layer_sizes = vec![data.features()];
-        layer_sizes.extend(&network.hidden.0);
-        layer_sizes.push(digits::CLASSES);
-        let loss = settled.trainer.loss;
-        let network = Network::new(&device, &queue, &layer_sizes, settled.network)?;
-        let trainer = Trainer::new(network, settled.trainer)?;
-        let uploaded = trainer.upload(&learned)?;
-
-        let steps = u64::from(uploaded.steps_per_epoch()) * u64::from(training.epochs);
         let to_stderr = results.json == Some(Json::Stdout);
+        let trainings = u64::from(data_options.folds.unwrap_or(1));
+        let steps = trainings * steps_per_epoch * u64::from(training.epochs);
         let progress = Progress::new(steps, training.epochs, to_stderr);
-        let mut run = Run { device, trainer, data: uploaded, held_out, loss, progress };
-        let (epochs, last) = run.train(training.epochs)?;
-
-        if let Some(path) = &results.model {
-            let parameters = ztilde::block_on(&run.device, run.trainer.network().parameters())?;
-            parameters.save(path)?;
-        }
-        run.progress.finish();
-        if let (Some(accuracy), Some(held_out)) = (last.test_accuracy, &run.held_out) {
-            run.progress.line(&format!(
-                "test accuracy {:.2} % on {} rows that were held out",
-                100.0 * accuracy,
-                held_out.rows()
-            ))?;
-        }
-        if let Some(path) = &results.model {
-            run.progress.line(&format!("model saved to {}", path.display()))?;
-        }
+        let work = Work { options: &self.options, settled: &settled, device, queue, progress };
+        let preprocessing = first.preprocessing.clone();
+        let summary = data.summary(&preprocessing);
+        let outcome = match data_options.folds {
+            None => work.once(first)?,
+            Some(folds) => work.folds(first, folds, |fold| {
+                data.prepare(HeldOut::Fold(fold, folds), room, &mut Vec::new())
+            })?,
+        };
         let Some(json) = &results.json else {
             return Ok(());
         };
@@ -77,141 +70,130 @@ impl Train {
             version: env!("CARGO_PKG_VERSION"),
             adapter,
             options: settled.report,
-            data: Data { rows: data.rows(), features: data.features(), classes: digits::CLASSES },
-            epochs,
-            last,
+            data: report::Data { notes: &notes, ..summary },
+            outcome,
         })
     }
 }
 
-/// What is learned from, and what is held out to test on.
-fn hold_out(data: &Dataset, training: &Training) -> Result<(Dataset, Option<Dataset>), Failure> {
-    if training.held_out == 0.0 {
-        return Ok((data.clone(), None));
-    }
-    let (learned, held_out) = data.split(training.held_out, training.seed)?;
-    Ok((learned, Some(held_out)))
-}
-
-fn steps_per_epoch(rows: u32, training: &Training) -> Result<u32, Failure> {
-    let batch_size = training.batch_size;
-    match ztilde::data::batches(rows, batch_size, training.remainder) {
-        0 => Err(Failure::input(format!(
-            "--batch-size is {batch_size}, but there are only {rows} rows to learn from, and \
-             --remainder drop leaves out what does not fill a batch"
-        ))),
-        steps => Ok(steps),
-    }
-}
-
-/// A training under way.
-struct Run {
+/// What is there for one training, or for several.
+struct Work<'a> {
+    options: &'a Options,
+    settled: &'a Settled,
     device: Device,
-    trainer: Trainer,
-    data: TrainingData,
-    held_out: Option<Dataset>,
-    loss: Loss,
+    queue: Queue,
     progress: Progress,
 }
 
-impl Run {
-    fn train(&mut self, epochs: u32) -> Result<(Vec<Epoch>, Final), Failure> {
-        let mut pace = Pace::new();
-        let mut report: Vec<Epoch> = Vec::new();
-        let (mut steps, mut samples, mut time) = (0, 0, Duration::ZERO);
-        self.progress.line(&Epoch::head(self.held_out.is_some()))?;
-        for epoch in 1..=epochs {
-            let seen = self.learn(epoch, &mut pace)?;
-            let tested = self.test(seen.last_step)?;
-            let line = Epoch {
-                epoch,
-                train_loss: seen.loss / seen.rows as f64,
-                train_accuracy: seen.accuracy / seen.rows as f64,
-                test_loss: tested.as_ref().map(|tested| tested.loss),
-                test_accuracy: tested.and_then(|tested| tested.accuracy),
-                seconds: seen.time.as_secs_f64(),
-            };
-            self.progress.line(&line.line())?;
-            report.push(line);
-            steps = seen.last_step;
-            samples += seen.rows;
-            time += seen.time;
+impl Work<'_> {
+    /// Trains once, and saves the model.
+    fn once(&self, data: Prepared) -> Result<Outcome, Failure> {
+        let model = self.options.results.model.as_ref();
+        let tested_rows = data.held_out.as_ref().map(|rows| rows.count());
+        let (network, epochs, last) = self.train(data, true)?;
+        if let Some(path) = model {
+            let parameters = ztilde::block_on(&self.device, network.parameters())?;
+            parameters.save(path)?;
         }
-        let last = Final {
-            test_loss: report.last().and_then(|epoch| epoch.test_loss),
-            test_accuracy: report.last().and_then(|epoch| epoch.test_accuracy),
-            steps,
-            seconds: time.as_secs_f64(),
-            samples_per_second: samples as f64 / time.as_secs_f64(),
-        };
-        Ok((report, last))
-    }
-
-    /// One epoch of training.
-    fn learn(&mut self, epoch: u32, pace: &mut Pace) -> Result<Seen, Failure> {
-        let mut seen = Seen::default();
-        let mut left = self.data.steps_per_epoch();
-        while left > 0 {
-            let steps = pace.steps().min(left);
-            let start = Instant::now();
-            self.trainer.train(&mut self.data, steps)?;
-            let metrics = ztilde::block_on(&self.device, self.trainer.metrics(steps))?;
-            let time = start.elapsed();
-            pace.took(time);
-
-            let rows_before = seen.rows;
-            let mut loss = 0.0;
-            for step in metrics {
-                if !step.loss.is_finite() {
-                    return Err(self.diverged(step.step, step.loss.into()));
+        self.progress.finish();
+        if let (Some(test), Some(rows)) = (&last.test, tested_rows) {
+            let result = match (test.accuracy, test.rmse) {
+                (Some(accuracy), _) => format!("test accuracy {:.2} %", 100.0 * accuracy),
+                (None, rmse) => {
+                    let r2 =
+                        test.r2.map_or_else(String::new, |r2| format!(", R² {}", decimals(r2)));
+                    format!("test RMSE {}{r2}", decimals(rmse.unwrap_or_default()))
                 }
-                seen.rows += u64::from(step.rows);
-                seen.loss += f64::from(step.loss) * f64::from(step.rows);
-                seen.accuracy += f64::from(step.accuracy) * f64::from(step.rows);
-                seen.last_step = step.step;
-                loss = step.loss;
-            }
-            seen.time += time;
-            left -= steps;
-            let speed = (seen.rows - rows_before) as f64 / time.as_secs_f64();
-            self.progress.advance(epoch, steps.into(), loss, speed);
+            };
+            self.progress.line(&format!("{result} on {rows} rows that were held out"))?;
         }
-        Ok(seen)
+        if let Some(path) = model {
+            self.progress.line(&format!("model saved to {}", path.display()))?;
+        }
+        Ok(Outcome::Once { epochs, last })
     }
 
-    /// The network as it is now, on the rows that were held out.
-    fn test(&self, step: u64) -> Result<Option<Evaluation>, Failure> {
-        let Some(held_out) = &self.held_out else {
-            return Ok(None);
+    /// Trains once for each fold.
+    fn folds(
+        &self,
+        first: Prepared,
+        count: u32,
+        prepare: impl Fn(u32) -> Result<Prepared, Failure>,
+    ) -> Result<Outcome, Failure> {
+        let loss = loss(&first);
+        self.progress.line(&Fold::head(loss))?;
+        let mut first = Some(first);
+        let mut folds = Vec::new();
+        for fold in 0..count {
+            let data = first.take().map_or_else(|| prepare(fold), Ok)?;
+            let (_, epochs, last) = self.train(data, false)?;
+            let fold = Fold { fold: fold + 1, epochs, last };
+            self.progress.line(&fold.line())?;
+            folds.push(fold);
+        }
+        self.progress.finish();
+        let last = Summary::new(&folds, loss);
+        self.progress.line(&last.line(count))?;
+        Ok(Outcome::Folds { folds, last })
+    }
+
+    /// Trains a new network.
+    fn train(
+        &self,
+        data: Prepared,
+        is_told: bool,
+    ) -> Result<(Network, Vec<Epoch>, Final), Failure> {
+        let loss = loss(&data);
+        let Prepared { preprocessing, learned, held_out } = data;
+        let hidden = &self.options.network.hidden.0;
+        let mut layer_sizes = vec![preprocessing.inputs() as u32];
+        layer_sizes.extend(hidden);
+        layer_sizes.push(preprocessing.outputs() as u32);
+        let network =
+            Network::new(&self.device, &self.queue, &layer_sizes, self.settled.network.clone())?;
+        let options = ztilde::TrainerOptions { loss, ..self.settled.trainer.clone() };
+        let trainer = Trainer::new(network, options)?;
+        let epochs = self.options.training.epochs;
+        let learned = Learned::new(&trainer, learned, epochs)?;
+        let mut run = Run {
+            device: &self.device,
+            trainer,
+            learned,
+            held_out,
+            target_scale: preprocessing.target_scale(),
+            place: Place::default(),
+            progress: &self.progress,
+            is_told,
         };
-        // A data set is row-major in memory.
-        let inputs = held_out.inputs().as_slice().unwrap_or_default();
-        let outputs =
-            ztilde::block_on(&self.device, Inference::predict(self.trainer.network(), inputs))?;
-        let shape = (held_out.rows() as usize, digits::CLASSES as usize);
-        let outputs = Array2::from_shape_vec(shape, outputs)
-            .map_err(|error| Failure::device(format!("the outputs: {error}")))?;
-        let tested = ztilde::evaluate(&outputs, held_out.targets(), self.loss)?;
-        if !tested.loss.is_finite() {
-            return Err(self.diverged(step, tested.loss));
-        }
-        Ok(Some(tested))
-    }
-
-    fn diverged(&self, step: u64, loss: f64) -> Failure {
-        match ztilde::block_on(&self.device, self.trainer.network().parameters()) {
-            Ok(parameters) => diverged(step, loss, &parameters),
-            Err(error) => error.into(),
-        }
+        let (epochs, last) = run.train(epochs)?;
+        Ok((run.trainer.into_network(), epochs, last))
     }
 }
 
-/// What an epoch's batches came to; losses and accuracies times rows.
-#[derive(Default)]
-struct Seen {
-    rows: u64,
-    loss: f64,
-    accuracy: f64,
-    last_step: u64,
-    time: Duration,
+/// What the outputs are compared by.
+fn loss(data: &Prepared) -> Loss {
+    match data.preprocessing.target.classes() {
+        Some(_) => Loss::SoftmaxCrossEntropy,
+        None => Loss::MeanSquaredError,
+    }
+}
+
+/// Few rows make small batches: a power of two that an epoch has eight of at least, from 8 on to the
+/// library's default.
+fn usual_batch_size(rows: u64) -> u32 {
+    let most = ztilde::TrainerOptions::default().batch_size;
+    let eighth = (rows / 8).clamp(8, most.into());
+    let power = 1_u64 << eighth.ilog2();
+    rows.clamp(1, power) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_rows_make_small_batches() {
+        let sizes = [1, 5, 8, 100, 142, 455, 512, 1438, 1 << 40].map(usual_batch_size);
+        assert_eq!(sizes, [1, 5, 8, 8, 16, 32, 64, 64, 64]);
+    }
 }

@@ -4,7 +4,7 @@ use ndarray::Array2;
 use ztilde::{Dataset, PlannedBytes, Targets};
 
 use super::{gpu::random_values, workloads::Workload};
-use crate::{digits, failure::Failure, output::bytes};
+use crate::{data::digits, failure::Failure, output::bytes};
 
 /// Batches of a data set that is made up.
 const BATCHES: u32 = 4;

@@ -1,0 +1,325 @@
+//! What a network learns from: tables of text, images, arrays, or the digits that the binary carries.
+//!
+//! A file is read once, into a [`Table`](table::Table) of numbers. Rows are divided, scales are fitted
+//! to those that are learned from, and only then inputs are made of numbers, the same way for rows of
+//! training, of testing, and of later files.
+
+mod array;
+mod arrays;
+mod blocks;
+mod cell;
+pub(crate) mod digits;
+mod fit;
+mod idx;
+mod known;
+mod names;
+mod numpy;
+mod options;
+mod preprocessing;
+mod rows;
+mod scan;
+mod seen;
+mod source;
+mod split;
+mod table;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use crate::{failure::Failure, report};
+use arrays::Arrays;
+use options::{Scale, Task};
+use preprocessing::Preprocessing;
+use source::{Format, Source};
+use split::Split;
+use table::Table;
+use text::Text;
+
+pub(crate) use blocks::{Visit, visits};
+pub(crate) use fit::Statistics;
+pub(crate) use options::DataOptions;
+pub(crate) use rows::{Room, Rows};
+
+/// A data set that was read.
+pub(crate) struct Data {
+    table: Table,
+    /// Rows of their own to test on.
+    test: Option<Table>,
+    scale: Scale,
+    is_embedded: bool,
+}
+
+/// What is held out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum HeldOut {
+    /// This share of the rows.
+    Share(f64),
+    /// One of as many folds, counted from 0.
+    Fold(u32, u32),
+}
+
+/// Rows that are ready to be learned from, and tested on.
+pub(crate) struct Prepared {
+    pub(crate) preprocessing: Preprocessing,
+    pub(crate) learned: Rows,
+    pub(crate) held_out: Option<Rows>,
+}
+
+/// What a path leads to.
+enum Input {
+    Text(Box<Source>),
+    Arrays(Box<Arrays>),
+}
+
+impl Data {
+    /// Reads what was asked for. Notes tell what nobody asked for.
+    pub(crate) fn read(options: &DataOptions, notes: &mut Vec<String>) -> Result<Self, Failure> {
+        let Some(path) = &options.data else {
+            return Self::digits(options);
+        };
+        let (input, own_test, task) = find(path, options)?;
+        let table = match input {
+            Input::Arrays(arrays) => arrays::table(*arrays, options, options.task.or(task))?,
+            Input::Text(source) => {
+                let text = Text::open(*source, &options.layout)?;
+                scan::scan(text, options, notes)?
+            }
+        };
+        let test = match &options.test_data {
+            Some(path) => Some(find(path, &DataOptions { targets: None, ..options.clone() })?.0),
+            // Whoever wants folds wants all rows in them.
+            None => own_test.filter(|_| options.folds.is_none()),
+        };
+        let known = &table.preprocessing;
+        let test = test.map(|test| match test {
+            Input::Arrays(arrays) => arrays::known(*arrays, known, options.missing),
+            Input::Text(source) => {
+                known::read(Text::open(*source, &options.layout)?, known, options.missing)
+            }
+        });
+        let test = test.transpose()?;
+        let data = Self { scale: scale(options, &table), table, test, is_embedded: false };
+        data.note(options, notes);
+        Ok(data)
+    }
+
+    fn digits(options: &DataOptions) -> Result<Self, Failure> {
+        let [images, labels] = digits::arrays()?;
+        let arrays = Arrays::new(images, Some(labels))?;
+        let mut table = arrays::table(arrays, options, Some(Task::Classification))?;
+        table.white = digits::INK;
+        Ok(Self { scale: scale(options, &table), table, test: None, is_embedded: true })
+    }
+
+    /// Tells what was found, and what was decided.
+    fn note(&self, options: &DataOptions, notes: &mut Vec<String>) {
+        let Table { file, preprocessing, counts, .. } = &self.table;
+        let target = &preprocessing.target;
+        let (decided, wanted) = match target.classes() {
+            Some(classes) => (format!("{} classes", classes.len()), "regression"),
+            None => ("a number".to_owned(), "classification"),
+        };
+        let last = if options.target.is_none() && target.number.is_some() {
+            ", the last column,"
+        } else {
+            ""
+        };
+        let other = if options.task.is_none() && !self.has_named_classes() {
+            format!(" (--task {wanted} takes it otherwise)")
+        } else {
+            String::new()
+        };
+        notes.push(format!(
+            "{file}: {} rows, {} columns as {} inputs; the target {:?}{last} is {decided}{other}",
+            counts.rows,
+            preprocessing.columns.len(),
+            preprocessing.inputs(),
+            target.name,
+        ));
+        for (table, counts) in [Some(&self.table), self.test.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|table| (table, &table.counts))
+        {
+            let mut note = |count: u64, what: &str| {
+                if count > 0 {
+                    notes.push(format!("{}: {count} {what}", table.file));
+                }
+            };
+            note(counts.without_target, "rows have no target and are left out");
+            note(counts.dropped, "rows have a missing value and are left out");
+            note(counts.filled, "values are missing and are filled (--missing)");
+        }
+        if let (Some(classes), None) = (target.classes(), &self.test) {
+            let rare: Vec<_> =
+                classes.iter().zip(&counts.of_class).filter(|(_, rows)| **rows < 2).collect();
+            if let Some((first, _)) = rare.first() {
+                notes.push(format!(
+                    "{} class(es) have one row only, which is either learned or tested: {first:?}{}",
+                    rare.len(),
+                    if rare.len() > 1 { ", …" } else { "" }
+                ));
+            }
+        }
+    }
+
+    /// Whether the classes are words rather than numbers.
+    fn has_named_classes(&self) -> bool {
+        let classes = self.table.preprocessing.target.classes();
+        classes.is_some_and(|classes| classes.iter().any(|class| cell::finite(class).is_none()))
+    }
+
+    /// How many rows are learned from.
+    pub(crate) fn learned_rows(&self, held_out: HeldOut, seed: u64) -> Result<u64, Failure> {
+        Ok(self.table.counts.rows - self.split(held_out, seed)?.1)
+    }
+
+    /// Divides the rows, fits scales to those that are learned from, and makes inputs.
+    pub(crate) fn prepare(
+        &self,
+        held_out: HeldOut,
+        room: Room,
+        notes: &mut Vec<String>,
+    ) -> Result<Prepared, Failure> {
+        let (split, _) = self.split(held_out, room.seed)?;
+        let group = match held_out {
+            HeldOut::Share(_) => 1,
+            HeldOut::Fold(fold, _) => fold as usize,
+        };
+        let preprocessing = fit::fit(&self.table, &split, group, self.scale, notes)?;
+        let (learned, held_out) = rows::prepare(&self.table, &preprocessing, &split, group, room)?;
+        let held_out = match &self.test {
+            None => held_out,
+            Some(test) => {
+                let whole = Split::whole(&test.counts.of_class);
+                Some(rows::prepare(test, &preprocessing, &whole, 1, room)?.0)
+            }
+        };
+        Ok(Prepared { preprocessing, learned, held_out })
+    }
+
+    /// Which rows are held out, and how many.
+    fn split(&self, held_out: HeldOut, seed: u64) -> Result<(Split, u64), Failure> {
+        let Table { file, counts, .. } = &self.table;
+        let rows = counts.rows;
+        let (split, group) = match held_out {
+            _ if self.test.is_some() => (Split::whole(&counts.of_class), 1),
+            HeldOut::Share(0.0) => (Split::whole(&counts.of_class), 1),
+            HeldOut::Share(share) if self.is_embedded => (digits::split(share, seed)?, 1),
+            HeldOut::Share(share) => {
+                let split = Split::held_out(&counts.of_class, share, seed);
+                if [0, rows].contains(&split.rows(1)) {
+                    return Err(Failure::input(format!(
+                        "{file}: --held-out {share} of {rows} row(s) is {}; there must be rows to \
+                         learn from and rows to test on, unless --held-out is 0",
+                        split.rows(1)
+                    )));
+                }
+                (split, 1)
+            }
+            HeldOut::Fold(fold, folds) => {
+                if rows < folds.into() {
+                    return Err(Failure::input(format!(
+                        "{file}: --folds is {folds}, but there are only {rows} rows"
+                    )));
+                }
+                (Split::folds(&counts.of_class, folds, seed), fold as usize)
+            }
+        };
+        let count = split.rows(group);
+        Ok((split, count))
+    }
+
+    /// What the report says of the data, but for notes.
+    pub(crate) fn summary<'a>(&self, preprocessing: &'a Preprocessing) -> report::Data<'a> {
+        let Preprocessing { has_header, columns, target } = preprocessing;
+        let names = || columns.iter().map(|column| column.name.as_str()).collect();
+        report::Data {
+            rows: self.table.counts.rows,
+            features: columns.len(),
+            inputs: preprocessing.inputs(),
+            columns: has_header.then(names),
+            target: &target.name,
+            classes: target.classes().map(<[String]>::len),
+            class_names: target.classes(),
+            notes: &[],
+        }
+    }
+}
+
+fn scale(options: &DataOptions, table: &Table) -> Scale {
+    let usual = if table.is_bytes { Scale::Pixels } else { Scale::Standardize };
+    options.scale.unwrap_or(usual)
+}
+
+/// What a path leads to, the rows to test on that are beside it, and what the targets are if that is
+/// clear from the format.
+fn find(
+    path: &Path,
+    options: &DataOptions,
+) -> Result<(Input, Option<Input>, Option<Task>), Failure> {
+    let images = if source::is_folder(path) { idx::images_in(path)? } else { None };
+    let path = images.as_deref().unwrap_or(path);
+    let source = Source::open(path)?;
+    let format = source.format;
+    if options.targets.is_some() && format == Format::Text {
+        return Err(Failure::input(format!(
+            "{}: --targets is for images and arrays; --target names a column of a table",
+            source.name
+        )));
+    }
+    match format {
+        Format::Text => Ok((Input::Text(source.into()), None, None)),
+        Format::Npz => {
+            let name = source.name.clone();
+            let numpy::Arrays { inputs, targets, test } =
+                numpy::unzip(&name, source.into_seekable()?.0)?;
+            let input = |inputs, targets| {
+                Ok::<_, Failure>(Input::Arrays(Arrays::new(inputs, Some(targets))?.into()))
+            };
+            let test = test.map(|(inputs, targets)| input(inputs, targets)).transpose()?;
+            Ok((input(inputs, targets)?, test, None))
+        }
+        Format::Npy => {
+            let targets = options.targets.as_deref().map(array).transpose()?;
+            let arrays = Arrays::new(read_array(source)?, targets)?;
+            Ok((Input::Arrays(arrays.into()), None, None))
+        }
+        Format::Idx => {
+            let input = |path: &Path, labels: Option<&Path>| {
+                let labels = labels.map(Path::to_owned).or_else(|| idx::labels_of(path));
+                let Some(labels) = labels else {
+                    return Err(Failure::input(format!(
+                        "{}: the labels are not beside it, as {}; --targets names their file",
+                        path.display(),
+                        idx::labels_name(path)
+                    )));
+                };
+                let arrays = Arrays::new(array(path)?, Some(array(&labels)?))?;
+                Ok(Input::Arrays(arrays.into()))
+            };
+            let test = idx::test_images_of(path).map(|path| input(&path, None)).transpose()?;
+            let learned = input(path, options.targets.as_deref())?;
+            Ok((learned, test, Some(Task::Classification)))
+        }
+    }
+}
+
+/// The array in a file.
+fn array(path: &Path) -> Result<array::Array, Failure> {
+    read_array(Source::open(path)?)
+}
+
+fn read_array(source: Source) -> Result<array::Array, Failure> {
+    let (name, format, prefix) = (source.name.clone(), source.format, source.prefix.clone());
+    let (storage, length) = source.into_seekable()?;
+    let array = match format {
+        Format::Idx => idx::parse(&name, &prefix, storage, length),
+        Format::Npy => numpy::parse(&name, &prefix, storage, length),
+        Format::Text | Format::Npz => Err("it is neither IDX nor .npy".to_owned()),
+    };
+    array.map_err(|error| Failure::input(format!("{name}: {error}")))
+}

@@ -1,0 +1,164 @@
+//! Tables of arrays: images with labels, or NumPy's matrices.
+
+use std::collections::BTreeSet;
+
+use super::{
+    array::Array,
+    cell::finite,
+    names::Names,
+    options::{DataOptions, Missing, Task},
+    preprocessing::{Column, Preprocessing, Target, Values},
+    scan::{Choice, choose},
+    seen::{MOST_CLASSES, numbers},
+    table::{Recode, Table},
+};
+use crate::failure::Failure;
+
+/// Inputs, and the targets if they are not a column among them.
+pub(crate) struct Arrays {
+    pub(crate) inputs: Array,
+    pub(crate) targets: Option<Array>,
+}
+
+impl Arrays {
+    /// Checks that there is a target for each row.
+    pub(crate) fn new(inputs: Array, targets: Option<Array>) -> Result<Self, Failure> {
+        if let Some(targets) = &targets {
+            let (name, rows, count) = (&targets.name, targets.rows, inputs.rows);
+            if rows != count {
+                let inputs = &inputs.name;
+                return Err(Failure::input(format!(
+                    "{name} has {rows} rows of targets, but {inputs} has {count} rows"
+                )));
+            }
+            let columns = targets.columns;
+            if columns != 1 {
+                return Err(Failure::input(format!(
+                    "{name} has {columns} targets in a row, but one is learned; .argmax(axis=1) makes \
+                     class numbers of one-hot rows"
+                )));
+            }
+        }
+        Ok(Self { inputs, targets })
+    }
+
+    fn names(&self) -> Names {
+        Names::numbered(self.inputs.columns)
+    }
+
+    fn list(self) -> Vec<Array> {
+        [self.inputs].into_iter().chain(self.targets).collect()
+    }
+}
+
+/// Makes a table of arrays that nobody has described.
+pub(crate) fn table(
+    arrays: Arrays,
+    options: &DataOptions,
+    task: Option<Task>,
+) -> Result<Table, Failure> {
+    let file = arrays.inputs.name.clone();
+    let failed = |error: String| Failure::input(format!("{file}: {error}"));
+    let names = arrays.names();
+    if options.categorical.is_some() {
+        return Err(failed("--categorical is for tables of text".to_owned()));
+    }
+    let Choice { mut columns, .. } =
+        choose(&names, options, arrays.targets.is_some()).map_err(failed)?;
+    let target_array = arrays.targets.as_ref().unwrap_or(&arrays.inputs);
+    let (target_place, number) = match &arrays.targets {
+        Some(_) => (arrays.inputs.columns, None),
+        None => columns.pop().map_or((0, None), |column| (column, Some(column + 1))),
+    };
+    let in_array = if number.is_none() { 0 } else { target_place };
+    let (different, is_whole) = different(target_array, in_array)?;
+    let (values, recode) = numbers(&different, is_whole, target_array.rows, task)
+        .map_err(|why| Failure::input(format!("{}: the target {why}", target_array.name)))?;
+    let column = |&column: &usize| Column {
+        name: names.name(column).to_owned(),
+        number: column + 1,
+        values: Values::Number { shift: 0.0, scale: 1.0, fill: None },
+    };
+    let name = number.map_or("target".to_owned(), |number| names.name(number - 1).to_owned());
+    let preprocessing = Preprocessing {
+        has_header: false,
+        columns: columns.iter().map(column).collect(),
+        target: Target { name, number, values },
+    };
+    let places = columns.iter().map(|&column| (column, Recode::Keep));
+    let places = places.chain([(target_place, recode)]).collect();
+    Table::new(file.clone(), arrays.list(), places, options.missing, preprocessing)
+}
+
+/// Makes a table of arrays whose columns are known.
+pub(crate) fn known(
+    arrays: Arrays,
+    preprocessing: &Preprocessing,
+    missing: Missing,
+) -> Result<Table, Failure> {
+    let file = arrays.inputs.name.clone();
+    let columns = arrays.inputs.columns;
+    let most = preprocessing.columns.iter().map(|column| column.number).max().unwrap_or(0);
+    let target = &preprocessing.target;
+    let place = match &arrays.targets {
+        Some(_) => columns,
+        None => target.number.unwrap_or(columns) - 1,
+    };
+    if most > columns || arrays.targets.is_none() && place >= columns {
+        return Err(Failure::input(format!(
+            "{file} has {columns} columns, but {} are learned from",
+            most.max(target.number.unwrap_or(0))
+        )));
+    }
+    let recode = match target.classes() {
+        None => Recode::Keep,
+        Some(classes) => {
+            let numbers: Vec<f64> = classes.iter().filter_map(|class| finite(class)).collect();
+            let (array, column) = match &arrays.targets {
+                Some(targets) => (targets, 0),
+                None => (&arrays.inputs, place),
+            };
+            let (different, _) = different(array, column)?;
+            let unknown = different
+                .iter()
+                .map(|&bits| f64::from_bits(bits))
+                .find(|number| numbers.len() < classes.len() || !numbers.contains(number));
+            if let Some(unknown) = unknown {
+                return Err(Failure::input(format!(
+                    "{}: {unknown} is none of the {} classes: {}",
+                    array.name,
+                    classes.len(),
+                    classes.join(", ")
+                )));
+            }
+            Recode::Search(numbers)
+        }
+    };
+    let places = preprocessing.columns.iter().map(|column| (column.number - 1, Recode::Keep));
+    let places = places.chain([(place, recode)]).collect();
+    Table::new(file, arrays.list(), places, missing, preprocessing.clone())
+}
+
+/// The bits of the different numbers in a column, until they are more than there can be classes; and
+/// whether they are whole.
+fn different(array: &Array, column: usize) -> Result<(BTreeSet<u64>, bool), Failure> {
+    let mut different = BTreeSet::new();
+    let mut is_whole = true;
+    let mut cells = Vec::new();
+    let at_once = ((1 << 16) / array.columns).max(1);
+    for first in (0..array.rows).step_by(at_once) {
+        let count = at_once.min((array.rows - first) as usize);
+        array
+            .read(first, count, &mut cells)
+            .map_err(|error| Failure::input(format!("{}: {error}", array.name)))?;
+        let numbers = cells.chunks_exact(array.columns).map(|row| row[column] + 0.0);
+        for number in numbers.filter(|number| number.is_finite()) {
+            different.insert(number.to_bits());
+            is_whole &= number == number.trunc();
+            if different.len() > MOST_CLASSES {
+                return Ok((different, is_whole));
+            }
+        }
+    }
+    Ok((different, is_whole))
+}

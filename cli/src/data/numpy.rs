@@ -1,0 +1,239 @@
+//! NumPy's `.npy`, and `.npz`, which is a zip file of those.
+//!
+//! The header of an array is a Python dictionary of three entries, written by NumPy in one way only.
+//! The crates that read it evaluate Python literals, at the price of a parser generator and numbers
+//! of any size; this is the part that is needed.
+
+use std::io::{Read, Seek};
+
+use zip::{ZipArchive, result::ZipError};
+
+use super::{
+    array::{Array, Element},
+    source::{Seekable, unpack},
+};
+use crate::failure::Failure;
+
+/// The longest header that is read. NumPy's take 128 bytes, unless a type has many fields.
+const HEADER_BYTES: usize = 1 << 16;
+
+/// The names by which inputs go in an `.npz` file, and their targets.
+const NAMES: [(&str, &[&str]); 4] = [
+    ("inputs", &["x_train", "X_train", "x", "X", "inputs", "data", "features", "images"]),
+    ("targets", &["y_train", "Y_train", "y", "Y", "targets", "target", "labels", "label"]),
+    ("test inputs", &["x_test", "X_test"]),
+    ("test targets", &["y_test", "Y_test"]),
+];
+
+/// Reads the header of an array in a file of so many bytes.
+pub(crate) fn parse(
+    name: &str,
+    prefix: &[u8],
+    storage: Box<dyn Seekable>,
+    length: u64,
+) -> Result<Array, String> {
+    let header = header(prefix).ok_or("the header of the array is not whole")?;
+    let text = String::from_utf8_lossy(header);
+    let descr = entry(&text, "descr")?;
+    let is_by_column = entry(&text, "fortran_order")?.starts_with("True");
+    let shape = entry(&text, "shape")?;
+    let shape = shape
+        .strip_prefix('(')
+        .and_then(|shape| shape.split_once(')'))
+        .and_then(|(sizes, _)| {
+            let sizes = sizes.split(',').map(str::trim).filter(|size| !size.is_empty());
+            sizes.map(|size| size.parse().ok()).collect::<Option<Vec<u64>>>()
+        })
+        .ok_or("the header of the array has no shape")?;
+    let descr = descr.strip_prefix('\'').and_then(|descr| descr.split_once('\''));
+    let Some((descr, _)) = descr else {
+        return Err("the array has fields of several types: save each one by itself".to_owned());
+    };
+    let element = match descr.as_bytes() {
+        [order @ (b'<' | b'>' | b'|' | b'='), letter, size @ ..] => std::str::from_utf8(size)
+            .ok()
+            .and_then(|size| size.parse().ok())
+            .and_then(|size| Element::new(*letter, size, *order == b'>')),
+        _ => None,
+    };
+    let element = element.ok_or_else(|| {
+        let what = match descr.as_bytes().get(1) {
+            Some(b'U' | b'S') => "text: a number for each class is read",
+            Some(b'O') => "Python objects, which only Python can read",
+            _ => "of a type that is not read here",
+        };
+        format!("the array is '{descr}', {what}; .astype('float32') or 'int64' makes numbers")
+    })?;
+    let start = (header.as_ptr() as usize - prefix.as_ptr() as usize + header.len()) as u64;
+    let place = [start, length.saturating_sub(start)];
+    Array::new(name.to_owned(), storage, place, element, &shape, is_by_column)
+}
+
+/// The dictionary that stands before the elements.
+fn header(prefix: &[u8]) -> Option<&[u8]> {
+    let (version, rest) = prefix.strip_prefix(b"\x93NUMPY")?.split_at_checked(2)?;
+    let (length, rest) = rest.split_at_checked(if version[0] == 1 { 2 } else { 4 })?;
+    let length = length.iter().rev().fold(0, |length, &byte| length << 8 | usize::from(byte));
+    rest.get(..length.min(HEADER_BYTES))
+}
+
+/// What stands behind a key of the dictionary.
+fn entry<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
+    let key = format!("'{key}':");
+    header
+        .split_once(&key)
+        .map(|(_, value)| value.trim_start())
+        .ok_or_else(|| format!("the header of the array has no {key} entry"))
+}
+
+/// The arrays of an `.npz` file.
+pub(crate) struct Arrays {
+    pub(crate) inputs: Array,
+    pub(crate) targets: Array,
+    pub(crate) test: Option<(Array, Array)>,
+}
+
+/// Unpacks the inputs and the targets of an `.npz` file.
+pub(crate) fn unzip(name: &str, file: Box<dyn Seekable>) -> Result<Arrays, Failure> {
+    let failed = |error: ZipError| Failure::input(format!("{name}: {error}"));
+    let mut archive = ZipArchive::new(file).map_err(failed)?;
+    let names: Vec<String> = archive
+        .file_names()
+        .filter_map(|name| name.ok()?.strip_suffix(".npy").map(str::to_owned))
+        .collect();
+    if names.is_empty() {
+        return Err(Failure::input(format!(
+            "{name} is a zip file without NumPy's arrays; a spreadsheet can be saved as CSV"
+        )));
+    }
+    let find = |what: usize| {
+        let (_, known) = NAMES[what];
+        known.iter().find_map(|known| names.iter().find(|name| name == known)).cloned()
+    };
+    let needed = |what: usize| {
+        find(what).ok_or_else(|| {
+            let (what, known) = NAMES[what];
+            Failure::input(format!(
+                "{name} has the arrays {}, but none for the {what}, which go by the name of {}",
+                names.join(", "),
+                known.join(", ")
+            ))
+        })
+    };
+    let (inputs, targets) = (needed(0)?, needed(1)?);
+    let test = find(2).zip(find(3));
+    let mut array = |member: &str| -> Result<Array, Failure> {
+        let label = format!("{name}, {member}");
+        let member = archive.by_name(&format!("{member}.npy")).map_err(failed)?;
+        let (mut storage, length) = unpack(&label, member)?;
+        let mut prefix = Vec::new();
+        let read = (&mut storage).take(2 * HEADER_BYTES as u64).read_to_end(&mut prefix);
+        read.and_then(|_| storage.rewind())
+            .map_err(|error| Failure::input(format!("{label}: {error}")))?;
+        parse(&label, &prefix, storage, length)
+            .map_err(|error| Failure::input(format!("{label}: {error}")))
+    };
+    Ok(Arrays {
+        inputs: array(&inputs)?,
+        targets: array(&targets)?,
+        test: match test {
+            Some((inputs, targets)) => Some((array(&inputs)?, array(&targets)?)),
+            None => None,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Write};
+
+    use zip::{ZipWriter, write::SimpleFileOptions};
+
+    use super::*;
+
+    /// As `numpy.save` writes it.
+    fn npy(descr: &str, order: &str, shape: &str, elements: &[u8]) -> Vec<u8> {
+        let mut header =
+            format!("{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}");
+        while (10 + header.len() + 1) % 64 != 0 {
+            header.push(' ');
+        }
+        header.push('\n');
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(elements);
+        bytes
+    }
+
+    fn parsed(bytes: &[u8]) -> Result<Array, String> {
+        parse("test", bytes, Box::new(Cursor::new(bytes.to_vec())), bytes.len() as u64)
+    }
+
+    fn values(array: &Array) -> Vec<f64> {
+        let mut values = Vec::new();
+        array.read(0, array.rows as usize, &mut values).unwrap();
+        values
+    }
+
+    #[test]
+    fn arrays_are_read_in_either_order() {
+        let elements: Vec<u8> =
+            [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let rows = parsed(&npy("'<f4'", "False", "(2, 2)", &elements)).unwrap();
+        assert_eq!(values(&rows), [1.0, 2.0, 3.0, 4.0]);
+        let columns = parsed(&npy("'<f4'", "True", "(2, 2)", &elements)).unwrap();
+        assert_eq!(values(&columns), [1.0, 3.0, 2.0, 4.0]);
+        let bytes = parsed(&npy("'|u1'", "False", "(3,)", &[1, 2, 3])).unwrap();
+        assert_eq!((bytes.rows, bytes.columns), (3, 1));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told() {
+        let refused = |bytes: &[u8], expected: &str| {
+            let error = parsed(bytes).err().unwrap();
+            assert!(error.contains(expected), "{error}");
+        };
+        refused(&npy("'<U10'", "False", "(1,)", &[0; 40]), "'<U10', text");
+        refused(&npy("'|O'", "False", "(1,)", &[0; 8]), "Python objects");
+        refused(&npy("'<f2'", "False", "(1,)", &[0; 2]), "astype");
+        refused(&npy("[('a', '<f4')]", "False", "(1,)", &[0; 4]), "several types");
+        refused(&npy("'<f4'", "False", "(5,)", &[0; 4]), "4 bytes, but 5 elements");
+        refused(&npy("'<f4'", "False", "()", &[0; 4]), "a single number");
+        refused(&npy("'<f4'", "False", "(99999999999999999999,)", &[0; 4]), "no shape");
+        refused(b"\x93NUMPY\x02\x00\xff\xff\xff\xff{}", "not whole");
+        refused(b"\x93NUMPY", "not whole");
+        refused(b"\x93NUMPY\x01\x00\x02\x00{}", "no 'descr':");
+    }
+
+    fn npz(members: &[(&str, Vec<u8>)]) -> Box<Cursor<Vec<u8>>> {
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, bytes) in members {
+            writer.start_file(*name, SimpleFileOptions::default()).unwrap();
+            writer.write_all(bytes).unwrap();
+        }
+        Box::new(writer.finish().unwrap())
+    }
+
+    #[test]
+    fn arrays_of_a_zip_file_go_by_name() {
+        let bytes =
+            |elements: &[u8]| npy("'|u1'", "False", &format!("({},)", elements.len()), elements);
+        let file = npz(&[
+            ("y.npy", bytes(&[1, 2])),
+            ("other.npy", bytes(&[9])),
+            ("X.npy", bytes(&[3, 4])),
+        ]);
+        let arrays = unzip("test", file).unwrap();
+        assert_eq!(values(&arrays.inputs), [3.0, 4.0]);
+        assert_eq!(values(&arrays.targets), [1.0, 2.0]);
+        assert!(arrays.test.is_none());
+
+        let error = unzip("test", npz(&[("a.npy", bytes(&[1]))])).err().unwrap().to_string();
+        assert!(error.contains("has the arrays a, but none for the inputs"), "{error}");
+        let error = unzip("test", npz(&[("sheet.xml", vec![1])])).err().unwrap().to_string();
+        assert!(error.contains("spreadsheet"), "{error}");
+        let broken = Box::new(Cursor::new(b"PK\x03\x04 and no more".to_vec()));
+        assert!(unzip("test", broken).is_err());
+    }
+}

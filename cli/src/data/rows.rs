@@ -1,0 +1,156 @@
+//! Rows as the network sees them: in memory, or in blocks of a temporary file.
+
+use ndarray::Array2;
+use ztilde::{Dataset, Targets};
+
+use super::{
+    blocks::{BlockFile, BlockWriter},
+    preprocessing::{Preprocessing, TargetValues},
+    split::Split,
+    table::Table,
+};
+use crate::failure::Failure;
+
+/// Rows with their targets.
+pub(crate) enum Rows {
+    Memory(Dataset),
+    Blocks(BlockFile),
+}
+
+/// How rows are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// The most bytes of rows in memory.
+    pub(crate) memory: u64,
+    /// The rows of all blocks but the last are a multiple of this.
+    pub(crate) batch_size: u32,
+    /// Decides which row is in which block.
+    pub(crate) seed: u64,
+}
+
+impl Rows {
+    pub(crate) fn count(&self) -> u64 {
+        match self {
+            Self::Memory(dataset) => dataset.rows().into(),
+            Self::Blocks(blocks) => blocks.rows(),
+        }
+    }
+
+    /// Visits all rows, some at a time, in an order that is always the same.
+    pub(crate) fn visit(
+        &self,
+        mut visit: impl FnMut(&Dataset) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Memory(dataset) => visit(dataset),
+            Self::Blocks(file) => {
+                (0..file.blocks()).try_for_each(|block| visit(&file.read(block)?))
+            }
+        }
+    }
+}
+
+/// Collects rows of which it is known how many there will be.
+enum Collector {
+    Memory { inputs: Vec<f32>, targets: TargetList },
+    Blocks(Box<BlockWriter>),
+}
+
+/// Targets of one kind.
+enum TargetList {
+    Classes(Vec<u32>),
+    Values(Vec<f32>),
+}
+
+/// Makes of a table the rows to learn from, and those that are held out, if there are any.
+pub(crate) fn prepare(
+    table: &Table,
+    preprocessing: &Preprocessing,
+    split: &Split,
+    held_out: usize,
+    room: Room,
+) -> Result<(Rows, Option<Rows>), Failure> {
+    let held_out_rows = split.rows(held_out);
+    let learned_rows = table.counts.rows - held_out_rows;
+    let mut learned = Collector::new(preprocessing, learned_rows, room)?;
+    let mut tested = Collector::new(preprocessing, held_out_rows, room)?;
+    let mut dealer = split.dealer();
+    let mut inputs = Vec::with_capacity(preprocessing.inputs());
+    table.walk(|cells, class| {
+        inputs.clear();
+        preprocessing.apply(cells, &mut inputs);
+        let target = preprocessing.target.apply(cells[cells.len() - 1]);
+        let is_held_out = dealer.deal(class) == held_out;
+        let collector = if is_held_out { &mut tested } else { &mut learned };
+        collector.push(&inputs, target)
+    })?;
+    let tested = (held_out_rows > 0).then(|| tested.finish(preprocessing)).transpose()?;
+    Ok((learned.finish(preprocessing)?, tested))
+}
+
+impl Collector {
+    fn new(preprocessing: &Preprocessing, rows: u64, room: Room) -> Result<Self, Failure> {
+        let row_bytes = 4 * (preprocessing.inputs() as u64 + 1);
+        let bytes = rows * row_bytes;
+        let is_class = preprocessing.target.classes().is_some();
+        if bytes > room.memory || rows > u32::MAX.into() {
+            let blocks = BlockWriter::new(preprocessing.inputs(), is_class, rows, room)?;
+            return Ok(Self::Blocks(blocks.into()));
+        }
+        let inputs = Vec::with_capacity(rows as usize * preprocessing.inputs());
+        let targets = if is_class {
+            TargetList::Classes(Vec::with_capacity(rows as usize))
+        } else {
+            TargetList::Values(Vec::with_capacity(rows as usize))
+        };
+        Ok(Self::Memory { inputs, targets })
+    }
+
+    fn push(&mut self, row: &[f32], target: f64) -> Result<(), Failure> {
+        match self {
+            Self::Blocks(blocks) => blocks.push(row, target),
+            Self::Memory { inputs, targets } => {
+                inputs.extend_from_slice(row);
+                match targets {
+                    TargetList::Classes(classes) => classes.push(target as u32),
+                    TargetList::Values(values) => values.push(target as f32),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self, preprocessing: &Preprocessing) -> Result<Rows, Failure> {
+        match self {
+            Self::Blocks(blocks) => Ok(Rows::Blocks(blocks.finish()?)),
+            Self::Memory { inputs, targets } => {
+                let targets = match targets {
+                    TargetList::Classes(classes) => Targets::from(classes),
+                    TargetList::Values(values) => Targets::from(values),
+                };
+                Ok(Rows::Memory(dataset(inputs, preprocessing.inputs(), targets)?))
+            }
+        }
+    }
+}
+
+/// A data set of row-major inputs.
+pub(super) fn dataset(
+    inputs: Vec<f32>,
+    columns: usize,
+    targets: Targets<'static>,
+) -> Result<Dataset, Failure> {
+    let inputs = Array2::from_shape_vec((inputs.len() / columns, columns), inputs)
+        .map_err(|error| Failure::input(format!("the rows: {error}")))?;
+    Ok(Dataset::new(inputs, targets)?)
+}
+
+impl super::preprocessing::Target {
+    /// What the network learns of a cell: a class, or a number in its own scale.
+    fn apply(&self, cell: f64) -> f64 {
+        match self.values {
+            TargetValues::Classes(_) => cell,
+            TargetValues::Number { shift, scale } => (cell - shift) / scale,
+        }
+    }
+}

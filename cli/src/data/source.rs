@@ -1,0 +1,187 @@
+//! Opens a file, plain or gzip, and tells by its first bytes what it is.
+
+use std::{
+    fs::{self, File},
+    io::{self, Cursor, Read, Seek},
+    path::Path,
+};
+
+use flate2::read::MultiGzDecoder;
+
+use crate::failure::Failure;
+
+/// How much of a file is looked at.
+const PREFIX: u64 = 64 << 10;
+
+/// What is kept in memory of a file that has to be unpacked; the rest goes to a temporary file.
+const IN_MEMORY: usize = 64 << 20;
+
+/// What a file holds, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Idx,
+    Npy,
+    Npz,
+}
+
+/// What can be read from any place on: a file, an unpacked one, or bytes in memory.
+pub(crate) trait Seekable: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> Seekable for T {}
+
+/// A file that was opened.
+pub(crate) struct Source {
+    /// As it was typed, for messages.
+    pub(crate) name: String,
+    pub(crate) format: Format,
+    /// The first bytes, unpacked.
+    pub(crate) prefix: Vec<u8>,
+    /// What comes after them.
+    rest: Box<dyn Read + Send>,
+    /// The file itself if it can be read from any place on, and is not packed.
+    plain: Option<File>,
+}
+
+impl Source {
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        let name = path.display().to_string();
+        let failed = |error: io::Error| Failure::input(format!("{name}: {error}"));
+        let mut file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(Failure::input(format!(
+                "{name} is a folder without the files of an image data set, which are called \
+                 train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz. Name a file"
+            )));
+        }
+        let plain = if metadata.is_file() { Some(File::open(path).map_err(failed)?) } else { None };
+        let prefix = read_prefix(&mut file).map_err(failed)?;
+        if !prefix.starts_with(&[0x1f, 0x8b]) {
+            return Self::sniff(name, prefix, Box::new(file), plain);
+        }
+        let mut unpacked = MultiGzDecoder::new(Cursor::new(prefix).chain(file));
+        let prefix = read_prefix(&mut unpacked)
+            .map_err(|error| Failure::input(format!("{name}: the gzip data is broken: {error}")))?;
+        Self::sniff(name, prefix, Box::new(unpacked), None)
+    }
+
+    fn sniff(
+        name: String,
+        prefix: Vec<u8>,
+        rest: Box<dyn Read + Send>,
+        plain: Option<File>,
+    ) -> Result<Self, Failure> {
+        let format = format(&prefix).map_err(|why| Failure::input(format!("{name}: {why}")))?;
+        Ok(Self { name, format, prefix, rest, plain })
+    }
+
+    /// All of the file, from the beginning on.
+    pub(crate) fn into_reader(self) -> impl Read + Send {
+        Cursor::new(self.prefix).chain(self.rest)
+    }
+
+    /// The file and its length, unpacked where it has to be.
+    pub(crate) fn into_seekable(self) -> Result<(Box<dyn Seekable>, u64), Failure> {
+        let name = self.name.clone();
+        match self.plain {
+            Some(file) => {
+                let length = file.metadata().map(|metadata| metadata.len());
+                let length = length.map_err(|error| Failure::input(format!("{name}: {error}")))?;
+                Ok((Box::new(file), length))
+            }
+            None => unpack(&name, self.into_reader()),
+        }
+    }
+}
+
+/// Copies what can only be read once to where it can be read again: memory, or a temporary file.
+pub(crate) fn unpack(
+    name: &str,
+    mut reader: impl Read,
+) -> Result<(Box<dyn Seekable>, u64), Failure> {
+    let mut unpacked = tempfile::spooled_tempfile(IN_MEMORY);
+    let length = io::copy(&mut reader, &mut unpacked)
+        .and_then(|length| unpacked.rewind().map(|()| length))
+        .map_err(|error| Failure::input(format!("{name}: unpacking it: {error}")))?;
+    Ok((Box::new(unpacked), length))
+}
+
+fn read_prefix(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut prefix = Vec::new();
+    reader.take(PREFIX).read_to_end(&mut prefix)?;
+    Ok(prefix)
+}
+
+fn format(prefix: &[u8]) -> Result<Format, &'static str> {
+    match prefix {
+        [] => Err("the file is empty"),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Ok(Format::Npy),
+        [b'P', b'K', 3, 4, ..] => Ok(Format::Npz),
+        [0, 0, 0x08..=0x0E, dimensions, ..] if *dimensions > 0 => Ok(Format::Idx),
+        [b'P', b'A', b'R', b'1', ..] => {
+            Err("Parquet is not read here; save the table as CSV, which may be gzip")
+        }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err("the text is UTF-16; save it as UTF-8"),
+        _ if prefix.contains(&0) => Err(
+            "the file is binary, and none that is known: a table is CSV or TSV text, images are \
+             IDX, arrays are .npy or .npz; text and IDX may be gzip",
+        ),
+        _ => Ok(Format::Text),
+    }
+}
+
+/// Whether a path names a folder.
+pub(crate) fn is_folder(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::*;
+
+    #[test]
+    fn formats_are_known_by_their_first_bytes() {
+        assert_eq!(format(b"a,b\n1,2\n"), Ok(Format::Text));
+        assert_eq!(format(&[0, 0, 8, 3, 0, 0]), Ok(Format::Idx));
+        assert_eq!(format(b"\x93NUMPY\x01\x00"), Ok(Format::Npy));
+        assert_eq!(format(b"PK\x03\x04"), Ok(Format::Npz));
+        for (prefix, expected) in [
+            (&b""[..], "empty"),
+            (b"\xff\xfea\0", "UTF-16"),
+            (b"PAR1", "Parquet"),
+            (b"\x7fELF\0\0", "binary"),
+        ] {
+            let error = format(prefix).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_packed_file_reads_as_the_plain_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = "x,y\n".repeat(50_000);
+        let packed = directory.path().join("packed");
+        let mut encoder = GzEncoder::new(File::create(&packed).unwrap(), Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap();
+
+        let source = Source::open(&packed).unwrap();
+        assert_eq!(source.format, Format::Text);
+        let mut found = String::new();
+        source.into_reader().read_to_string(&mut found).unwrap();
+        assert!(found == text);
+        let (_, length) = Source::open(&packed).unwrap().into_seekable().unwrap();
+        assert_eq!(length, text.len() as u64);
+
+        // Cut short, it is an error rather than a shorter file.
+        let bytes = fs::read(&packed).unwrap();
+        fs::write(&packed, &bytes[..bytes.len() / 2]).unwrap();
+        let opened = Source::open(&packed).and_then(Source::into_seekable);
+        assert!(opened.is_err());
+    }
+}

@@ -1,0 +1,155 @@
+//! Training on one's own tables, as somebody at a terminal meets it.
+
+use std::{
+    fs,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+/// Runs the binary in a folder that has these files.
+fn run(files: &[(&str, String)], arguments: &str) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).expect("a file");
+    }
+    Command::new(env!("CARGO_BIN_EXE_ztilde"))
+        .args(arguments.split_whitespace())
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts")
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).expect("UTF-8")
+}
+
+/// The report, of a run that succeeded.
+#[track_caller]
+fn report(output: &Output) -> Value {
+    assert!(output.status.success(), "{:?}: {}", output.status, stderr(output));
+    serde_json::from_slice(&output.stdout).expect("a report")
+}
+
+/// Numbers that look random, between −1 and 1.
+fn noise() -> impl FnMut() -> f64 {
+    let mut state = 1_u64;
+    move || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / 2_f64.powi(52) - 1.0
+    }
+}
+
+/// Points in a plane, whose class is the sign of their product; a word and a large offset beside them.
+fn classes(rows: usize) -> String {
+    let mut noise = noise();
+    let rows = (0..rows).map(|row| {
+        let (x, y) = (noise(), noise());
+        let word = ["red", "blue", ""][row % 3];
+        let class = if x * y > 0.0 { "same" } else { "different" };
+        format!("{},{},{word},{class}\r\n", 1e6 + x, y)
+    });
+    format!("\u{feff}\"x, far\",y,word,sign\r\n{}\r\n", rows.collect::<String>())
+}
+
+#[test]
+fn a_table_with_words_is_learned() {
+    let files = [("table.csv", classes(400))];
+    let output = run(&files, "train table.csv --epochs 20 --learning-rate 0.01 --json");
+    let report = report(&output);
+    let data = &report["data"];
+    assert_eq!(data["rows"], 400);
+    assert_eq!(data["inputs"], 4);
+    assert_eq!(data["columns"], serde_json::json!(["x, far", "y", "word"]));
+    assert_eq!(data["class_names"], serde_json::json!(["different", "same"]));
+    assert_eq!(data["target"], "sign");
+    assert!(stderr(&output).contains("note: table.csv: 400 rows, 3 columns as 4 inputs"));
+    assert!(stderr(&output).contains("133 values are missing"));
+    assert_eq!(report["options"]["batch_size"], 32);
+    let accuracy = report["final"]["test_accuracy"].as_f64();
+    assert!(accuracy > Some(0.9), "{accuracy:?}");
+}
+
+/// A value in thousands, which follows from two numbers.
+fn values(rows: usize) -> String {
+    let mut noise = noise();
+    let rows = (0..rows).map(|_| {
+        let (x, y) = (noise(), noise());
+        format!("{x},{y},{}\n", 5000.0 + 1000.0 * (x + y * y))
+    });
+    rows.collect()
+}
+
+#[test]
+fn a_number_is_learned_in_its_own_units() {
+    let files = [("table.csv", values(400))];
+    let output = run(&files, "train table.csv --epochs 20 --learning-rate 0.01 --json");
+    let report = report(&output);
+    assert_eq!(report["data"]["classes"], Value::Null);
+    let last = &report["final"];
+    let [rmse, r2] = ["test_rmse", "test_r2"].map(|name| last[name].as_f64().expect(name));
+    // The deviation of the target is 650; what is left of it is 1 − R² of its square.
+    assert!(r2 > 0.9, "{last}");
+    assert!((rmse / 650.0 - (1.0 - r2).sqrt()).abs() < 0.05, "{last}");
+    let first = &report["epochs"][0];
+    assert!(first["train_rmse"].as_f64() > Some(100.0), "{first}");
+    assert_eq!(first["test_accuracy"], Value::Null);
+    assert!(stderr(&output).contains("test RMSE  test R²"), "{}", stderr(&output));
+}
+
+#[test]
+fn folds_are_trained_one_after_the_other() {
+    let files = [("table.csv", classes(90))];
+    let output = run(&files, "train table.csv --epochs 2 --hidden 8 --folds 3 --json");
+    let report = report(&output);
+    let folds = report["folds"].as_array().expect("folds");
+    assert_eq!(folds.len(), 3);
+    let accuracies: Vec<f64> =
+        folds.iter().filter_map(|fold| fold["final"]["test_accuracy"].as_f64()).collect();
+    let mean = accuracies.iter().sum::<f64>() / 3.0;
+    let found = report["final"]["test_accuracy"].as_f64().expect("a mean");
+    assert!((found - mean).abs() < 1e-12, "{report}");
+    assert!(stderr(&output).contains("the mean and deviation of 3 folds"), "{}", stderr(&output));
+
+    let output = run(&files, "train table.csv --folds 3 --held-out 0.5");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--held-out"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_table_larger_than_its_memory_is_learned_in_blocks() {
+    let files = [("table.csv", classes(400)), ("test.csv", classes(50))];
+    let arguments = "train table.csv --epochs 20 --learning-rate 0.01 --batch-size 32 --json";
+    let blocks = format!("{arguments} --memory 0.004");
+    let report_of_blocks = report(&run(&files, &blocks));
+    assert_eq!(report_of_blocks["final"]["steps"], 20 * (320 / 32));
+    let accuracy = report_of_blocks["final"]["test_accuracy"].as_f64();
+    assert!(accuracy > Some(0.85), "{accuracy:?}");
+    // The same seed takes the same way.
+    let again = report(&run(&files, &blocks));
+    assert_eq!(again["epochs"][19]["train_loss"], report_of_blocks["epochs"][19]["train_loss"]);
+
+    let tested = report(&run(&files, &format!("{blocks} --test-data test.csv --remainder keep")));
+    assert_eq!(tested["final"]["steps"], 20 * 13, "400 rows are 12 batches of 32 and one of 16");
+}
+
+#[test]
+fn what_is_wrong_with_a_table_is_code_2() {
+    let files = [("table.csv", classes(9)), ("empty.csv", String::new())];
+    for (arguments, expected) in [
+        ("missing.csv", "error: missing.csv: "),
+        ("empty.csv", "error: empty.csv: the file is empty"),
+        (".", "error: . is a folder without"),
+        ("table.csv --target sing", "nearest: \"sign\""),
+        ("table.csv --batch-size 64", "--batch-size is 64, but there are only 7 rows"),
+        ("table.csv --test-data empty.csv", "error: empty.csv: the file is empty"),
+        ("table.csv --task regression", "is text (\"different\" in line 2)"),
+        ("--drop 100", "there is no column 100: the columns are 1 to 64"),
+    ] {
+        let output = run(&files, &format!("train {arguments}"));
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {}", stderr(&output));
+        assert!(stderr(&output).contains(expected), "{arguments}: {}", stderr(&output));
+    }
+}
