@@ -269,7 +269,18 @@ mod tests {
     fn json_keeps_every_bit() {
         let written = example();
         let text = serde_json::to_string(&written).unwrap();
-        assert_eq!(Preprocessing::from_json(&text), Ok(written));
+        assert_eq!(Preprocessing::from_json(&text).as_ref(), Ok(&written));
+        let mut many = written.clone();
+        many.columns = (1..2000)
+            .map(|number| {
+                let shift = (f64::from(number).sqrt() - 7.0) * 10_f64.powi(number % 60 - 30);
+                let values = Values::Number { shift, scale: shift.abs(), fill: Some(1.0 / shift) };
+                Column { name: number.to_string(), number: number as usize, values }
+            })
+            .filter(|column| column.number != 49)
+            .collect();
+        let read = Preprocessing::from_json(&serde_json::to_string(&many).unwrap());
+        assert!(read == Ok(many), "some of 6,000 numbers have changed");
         let refused = |from: &str, to: &str, expected: &str| {
             assert!(text.contains(from), "{text}");
             let error = Preprocessing::from_json(&text.replace(from, to)).unwrap_err();
