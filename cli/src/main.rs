@@ -7,8 +7,10 @@ mod adapters;
 mod bench;
 mod digits;
 mod diverged;
+mod export;
 mod failure;
 mod idx;
+mod onnx;
 mod options;
 mod output;
 mod progress;
@@ -31,6 +33,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Train(Box<train::Train>),
+    Export(export::Export),
     Bench(bench::Bench),
     Adapters(adapters::Adapters),
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let result = match Arguments::parse().command {
         Command::Train(train) => train.run(),
+        Command::Export(export) => export.run(),
         Command::Bench(bench) => bench.run(start),
         Command::Adapters(adapters) => adapters.run(),
     };
