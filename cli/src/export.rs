@@ -44,7 +44,7 @@ impl Export {
         let values = append_network(&mut graph, &parameters, &values)?;
         let outputs_name = graph.node("outputs", "Identity", &[&values], &[]);
         graph.output(&outputs_name, outputs as usize);
-        std::fs::write(&self.onnx, graph.to_bytes("ztilde", &[])).map_err(|error| Failure::input(error.to_string()))?;
+        output::replace(&self.onnx, &graph.to_bytes("ztilde", &[]))?;
         output::note(&format!("ONNX model written to {}", self.onnx.display()));
         Ok(())
     }

@@ -13,6 +13,7 @@ mod idx;
 mod onnx;
 mod options;
 mod output;
+mod plot;
 mod progress;
 mod report;
 mod settle;

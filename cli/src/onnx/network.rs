@@ -47,8 +47,7 @@ fn append_linear(
     let shape = [weights.nrows(), weights.ncols()];
     let weights = graph.floats(&format!("{module}.weight"), &shape, weights.iter().copied());
     let biases = biases.map(|biases| vector(graph, &format!("{module}.bias"), biases));
-    let operands: Vec<&str> =
-        [inputs, &weights].into_iter().chain(biases.as_deref()).collect();
+    let operands: Vec<&str> = [inputs, &weights].into_iter().chain(biases.as_deref()).collect();
     graph.node(&format!("{module}.linear"), "Gemm", &operands, &[("transB", Setting::Integer(1))])
 }
 
