@@ -1,30 +1,37 @@
 //! ONNX: a graph of operators that other runtimes run.
 //!
-//! Operators are those of ONNX's set 20, which names GELU.
+//! Operators are those of ONNX's set 20, the first with GELU.
 
 mod message;
 mod network;
+mod preprocessing;
 
 use message::{
-    Attribute, Dimension, FLOAT, Graph as GraphMessage, INT64, Model, Node, OperatorSet, Property,
-    Shape, Size, Tensor, TensorType, Type, Value,
+    Attribute, DOUBLE, Dimension, FLOAT, Graph as GraphMessage, INT64, Model, Node, OperatorSet, Property,
+    STRING, Shape, Size, Tensor, TensorType, Type, Value,
 };
 use prost::Message;
 
 pub(crate) use network::append_network;
+pub(crate) use preprocessing::{append_answer, append_preprocessing};
 
 /// The operator set, and the version of the format that brought it.
 const OPERATOR_SET: i64 = 20;
 const FORMAT: i64 = 9;
+
+/// Where the operators on texts are.
+const STRINGS_DOMAIN: &str = "ai.onnx.ml";
+const STRINGS_OPERATOR_SET: i64 = 3;
 
 /// A graph that is being written. A value has the name of the node that makes it.
 #[derive(Default)]
 pub(crate) struct Graph(GraphMessage);
 
 /// A setting of a node.
-pub(crate) enum Setting {
+pub(crate) enum Setting<'a> {
     Float(f32),
     Integer(i64),
+    Strings(&'a [String]),
 }
 
 impl Graph {
@@ -39,25 +46,69 @@ impl Graph {
         self.0.output.push(value(name, FLOAT, Some(columns)));
     }
 
-    /// Gives a value away under its own name: an index for each row.
-    pub(crate) fn index_output(&mut self, name: &str) {
-        self.0.output.push(value(name, INT64, None));
+    /// A matrix of texts that whoever runs the graph brings.
+    pub(crate) fn text_input(&mut self, name: &str, columns: usize) -> String {
+        self.0.input.push(value(name, STRING, Some(columns)));
+        name.to_owned()
     }
 
-    /// A constant of floats. Returns its name.
+    /// Gives a value away under its own name: a text for each row.
+    pub(crate) fn text_output(&mut self, name: &str) {
+        self.0.output.push(value(name, STRING, None));
+    }
+
+    /// A constant of floats. Returns its name, as all of these do.
     pub(crate) fn floats(
         &mut self,
         name: &str,
         shape: &[usize],
         values: impl IntoIterator<Item = f32>,
     ) -> String {
-        self.0.initializer.push(Tensor {
-            dims: shape.iter().map(|&size| size as i64).collect(),
-            data_type: FLOAT,
-            name: name.to_owned(),
-            raw_data: values.into_iter().flat_map(f32::to_le_bytes).collect(),
-        });
+        let raw_data = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        self.constant(name, shape, Tensor { data_type: FLOAT, raw_data, ..Default::default() })
+    }
+
+    /// A constant of doubles.
+    pub(crate) fn doubles(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: impl IntoIterator<Item = f64>,
+    ) -> String {
+        let raw_data = values.into_iter().flat_map(f64::to_le_bytes).collect();
+        self.constant(name, shape, Tensor { data_type: DOUBLE, raw_data, ..Default::default() })
+    }
+
+    /// A constant of integers.
+    pub(crate) fn integers(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: impl IntoIterator<Item = i64>,
+    ) -> String {
+        let raw_data = values.into_iter().flat_map(i64::to_le_bytes).collect();
+        self.constant(name, shape, Tensor { data_type: INT64, raw_data, ..Default::default() })
+    }
+
+    /// A constant of texts.
+    pub(crate) fn texts(&mut self, name: &str, texts: &[String]) -> String {
+        let string_data = texts.iter().map(|text| text.clone().into_bytes()).collect();
+        let tensor = Tensor { data_type: STRING, string_data, ..Default::default() };
+        self.constant(name, &[texts.len()], tensor)
+    }
+
+    fn constant(&mut self, name: &str, shape: &[usize], tensor: Tensor) -> String {
+        let dims = shape.iter().map(|&size| size as i64).collect();
+        self.0.initializer.push(Tensor { dims, name: name.to_owned(), ..tensor });
         name.to_owned()
+    }
+
+    pub(crate) fn cast_to_double(&mut self, name: &str, input: &str) -> String {
+        self.node(name, "Cast", &[input], &[("to", Setting::Integer(DOUBLE.into()))])
+    }
+
+    pub(crate) fn cast_to_float(&mut self, name: &str, input: &str) -> String {
+        self.node(name, "Cast", &[input], &[("to", Setting::Integer(FLOAT.into()))])
     }
 
     /// A node of one output, which has the node's name. Returns that.
@@ -66,7 +117,19 @@ impl Graph {
         name: &str,
         operator: &str,
         inputs: &[&str],
-        settings: &[(&str, Setting)],
+        settings: &[(&str, Setting<'_>)],
+    ) -> String {
+        self.node_of("", name, operator, inputs, settings)
+    }
+
+    /// The same with an operator of another domain.
+    pub(crate) fn node_of(
+        &mut self,
+        domain: &str,
+        name: &str,
+        operator: &str,
+        inputs: &[&str],
+        settings: &[(&str, Setting<'_>)],
     ) -> String {
         self.0.node.push(Node {
             input: inputs.iter().map(|&input| input.to_owned()).collect(),
@@ -74,7 +137,7 @@ impl Graph {
             name: name.to_owned(),
             op_type: operator.to_owned(),
             attribute: settings.iter().map(|(name, setting)| setting.attribute(name)).collect(),
-            domain: String::new(),
+            domain: domain.to_owned(),
         });
         name.to_owned()
     }
@@ -88,7 +151,9 @@ impl Graph {
         };
         Model {
             ir_version: FORMAT,
-            opset_import: vec![OperatorSet { domain: String::new(), version: OPERATOR_SET }],
+            opset_import: [("", OPERATOR_SET), (STRINGS_DOMAIN, STRINGS_OPERATOR_SET)]
+                .map(|(domain, version)| OperatorSet { domain: domain.to_owned(), version })
+                .to_vec(),
             producer_name: "ztilde".to_owned(),
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
             graph: Some(self.0),
@@ -98,14 +163,20 @@ impl Graph {
     }
 }
 
-impl Setting {
+impl Setting<'_> {
     fn attribute(&self, name: &str) -> Attribute {
         // The numbers that `AttributeProto.AttributeType` gives the kinds.
-        let (float, integer, kind) = match *self {
-            Self::Float(value) => (Some(value), None, 1),
-            Self::Integer(value) => (None, Some(value), 2),
+        let attribute = match *self {
+            Self::Float(value) => Attribute { float: Some(value), kind: 1, ..Default::default() },
+            Self::Integer(value) => {
+                Attribute { integer: Some(value), kind: 2, ..Default::default() }
+            }
+            Self::Strings(texts) => {
+                let strings = texts.iter().map(|text| text.clone().into_bytes()).collect();
+                Attribute { strings, kind: 8, ..Default::default() }
+            }
         };
-        Attribute { name: name.to_owned(), float, integer, kind, ..Default::default() }
+        Attribute { name: name.to_owned(), ..attribute }
     }
 }
 

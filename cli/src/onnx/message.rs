@@ -7,6 +7,7 @@ use prost::{Message, Oneof};
 pub(super) const FLOAT: i32 = 1;
 pub(super) const INT64: i32 = 7;
 pub(super) const STRING: i32 = 8;
+pub(super) const DOUBLE: i32 = 11;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Model {
@@ -92,6 +93,8 @@ pub(super) struct Tensor {
     pub(super) dims: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub(super) data_type: i32,
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub(super) string_data: Vec<Vec<u8>>,
     #[prost(string, tag = "8")]
     pub(super) name: String,
     #[prost(bytes = "vec", tag = "9")]
