@@ -42,6 +42,8 @@ pub struct Network {
     running: Vec<Option<Running>>,
     /// How many batches each layer's running statistics have seen.
     batches: Vec<u64>,
+    /// The app's own.
+    notes: String,
     /// One per layer, for inference.
     kernels: Vec<LayerForward>,
 }
@@ -120,6 +122,7 @@ impl Network {
             running_layout,
             running_statistics,
             batches: parameters.layers.iter().map(batches).collect(),
+            notes: parameters.notes.clone(),
             kernels: Vec::new(),
             gpu,
         };
@@ -157,6 +160,7 @@ impl Network {
         let running_layout = self.running_layout.clone();
         let batches = self.batches.clone();
         let (activation, epsilon, momentum) = (self.activation, self.epsilon, self.momentum);
+        let notes = self.notes.clone();
         move |learned, running| {
             let learned = layout.unpack(learned);
             let running = running_layout.unpack(running);
@@ -174,7 +178,7 @@ impl Network {
                     }
                 })
                 .collect();
-            Parameters { activation, epsilon, momentum, layers }
+            Parameters { activation, epsilon, momentum, layers, notes }
         }
     }
 

@@ -28,6 +28,10 @@ pub struct Parameters {
     pub momentum: f32,
     /// The hidden layers, then the output layer, which is [`Layer::Linear`].
     pub layers: Vec<Layer>,
+    /// What else belongs to the network: the names of its classes, say, and how its inputs are scaled.
+    /// The app's own; it goes into the file and through training, and is read by nobody here. Empty at
+    /// first.
+    pub notes: String,
 }
 
 /// One layer's parameters.
@@ -113,7 +117,7 @@ impl Parameters {
             });
         }
         let NetworkOptions { activation, epsilon, momentum, .. } = *options;
-        Ok(Self { activation, epsilon, momentum, layers })
+        Ok(Self { activation, epsilon, momentum, layers, notes: String::new() })
     }
 
     /// The number of inputs, of each hidden layer's outputs, and of the network's outputs: what

@@ -34,6 +34,7 @@ fn parameters() -> Parameters {
             },
             Layer::Linear { weights: array![[1.0, 2.0, 3.0]], biases: array![-0.5] },
         ],
+        notes: " activation=tanh\n{\"classes\": [\"é\", \"b\"]}\n".to_owned(),
     }
 }
 

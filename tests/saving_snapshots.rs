@@ -17,7 +17,9 @@ use ztilde::{
 fn snapshot(optimizer: Optimizer, batch_norm: bool, has_data: bool) -> Snapshot {
     let (device, queue) = test_device::device();
     let options = NetworkOptions { batch_norm, ..Default::default() };
-    let network = Network::new(&device, &queue, &[2, 3, 2], options).unwrap();
+    let mut parameters = Parameters::initialize(&[2, 3, 2], &options).unwrap();
+    "of cats = and\ndogs".clone_into(&mut parameters.notes);
+    let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
     let options = TrainerOptions {
         batch_size: 4,
         loss: if batch_norm { Loss::SoftmaxCrossEntropy } else { Loss::BinaryCrossEntropy },

@@ -76,6 +76,7 @@ mod tests {
             epsilon: 1e-5,
             momentum: 0.1,
             layers: vec![normalized(3, 2), normalized(4, 3), output],
+            notes: String::new(),
         }
     }
 

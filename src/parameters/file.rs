@@ -63,7 +63,10 @@ impl Parameters {
                 Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?))
             })
             .collect();
-        let text = format!("{}{metadata}", self.describe());
+        let mut text = format!("{}{metadata}", self.describe());
+        if !self.notes.is_empty() {
+            text = format!("{text}\n{}", self.notes);
+        }
         let metadata = HashMap::from([(metadata::ENTRY.to_owned(), text)]);
         views
             .and_then(|views| serialize(views, Some(metadata)))
@@ -114,7 +117,10 @@ impl<'a> ModelFile<'a> {
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self> {
         let (header, data) = split_header(bytes)?;
         let entry = header.metadata().as_ref().and_then(|entries| entries.get(metadata::ENTRY));
-        let metadata = entry.map(|text| Metadata::parse(text));
+        // Notes may be of more than one line.
+        let (pairs, notes) =
+            entry.map_or(("", ""), |text| text.split_once('\n').unwrap_or((text, "")));
+        let metadata = entry.map(|_| Metadata::parse(pairs));
         let options = metadata.as_ref().map_or(Ok(NetworkOptions::default()), network_options)?;
         let (added, unread) = header
             .tensors()
@@ -123,7 +129,8 @@ impl<'a> ModelFile<'a> {
             .partition(|(name, _)| name.starts_with(ADDED));
         let layers = read_layers(&mut Tensors { unread, data })?;
         let NetworkOptions { activation, epsilon, momentum, .. } = options;
-        let parameters = Parameters { activation, epsilon, momentum, layers };
+        let parameters =
+            Parameters { activation, epsilon, momentum, layers, notes: notes.to_owned() };
         parameters.check()?;
         Ok(Self { parameters, metadata, added: Tensors { unread: added, data } })
     }

@@ -20,7 +20,7 @@ impl Parameters {
     #[must_use]
     pub fn folded(&self) -> Self {
         let layers = self.layers.iter().map(|layer| layer.folded(self.epsilon)).collect();
-        Self { layers, ..*self }
+        Self { layers, notes: self.notes.clone(), ..*self }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a file says besides its tensors: `name=value` pairs with spaces between them, in one entry of
-//! the safetensors metadata. One entry rather than many: the order of several would differ from file to
-//! file.
+//! the safetensors metadata, and after a line break the app's notes. One entry rather than many: the order
+//! of several would differ from file to file.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

@@ -234,6 +234,7 @@ impl From<&Network> for Parameters {
             epsilon: round(network.epsilon),
             momentum: round(network.momentum),
             layers: network.layers.iter().map(layer).collect(),
+            notes: String::new(),
         }
     }
 }

@@ -59,5 +59,11 @@ pub(crate) fn parameters(activation: Activation, batch_norm: bool) -> Parameters
         Layer::Normalized { weights, batch_norm }
     };
     let layers = [[4, 5], [5, 3], [3, 2]].into_iter().enumerate().map(layer).collect();
-    Parameters { activation, epsilon: options.epsilon, momentum: options.momentum, layers }
+    Parameters {
+        activation,
+        epsilon: options.epsilon,
+        momentum: options.momentum,
+        layers,
+        notes: String::new(),
+    }
 }
