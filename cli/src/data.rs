@@ -161,10 +161,10 @@ impl Data {
             String::new()
         };
         notes.push(format!(
-            "{file}: {} rows, {} columns as {} inputs; the target {:?}{last} is {decided}{other}",
-            counts.rows,
-            preprocessing.columns.len(),
-            preprocessing.inputs(),
+            "{file}: {}, {} as {}; the target {:?}{last} is {decided}{other}",
+            plural(counts.rows, "row"),
+            plural(preprocessing.columns.len() as u64, "column"),
+            plural(preprocessing.inputs() as u64, "input"),
             target.name,
         ));
         for (table, counts) in [Some(&self.table), self.test.as_ref()]
@@ -261,7 +261,7 @@ impl Data {
         Ok((split, count))
     }
 
-    /// What the report says of the data, but for notes.
+    /// What the report says of the data, but for notes and times.
     pub(crate) fn summary<'a>(&self, preprocessing: &'a Preprocessing) -> report::Data<'a> {
         let Preprocessing { has_header, columns, target } = preprocessing;
         let names = || columns.iter().map(|column| column.name.as_str()).collect();
@@ -274,8 +274,15 @@ impl Data {
             classes: target.classes().map(<[String]>::len),
             class_names: target.classes(),
             notes: &[],
+            read_seconds: 0.0,
+            prepare_seconds: 0.0,
         }
     }
+}
+
+/// A number of things.
+fn plural(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn scale(options: &DataOptions, table: &Table) -> Scale {

@@ -33,6 +33,9 @@ pub(crate) struct Data<'a> {
     pub(crate) classes: Option<usize>,
     pub(crate) class_names: Option<&'a [String]>,
     pub(crate) notes: &'a [String],
+    /// How long it took to read all rows, and to make inputs of them.
+    pub(crate) read_seconds: f64,
+    pub(crate) prepare_seconds: f64,
 }
 
 /// What training came to.

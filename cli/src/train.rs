@@ -1,5 +1,7 @@
 //! `ztilde train`: learns from a data set, and says how well.
 
+use std::time::Instant;
+
 use wgpu::{Device, Queue};
 use ztilde::{Loss, Network, Parameters, Trainer};
 
@@ -38,7 +40,9 @@ impl Train {
         results.plot.as_ref().map_or(Ok(()), |plot| output::check_writable(plot.path()))?;
 
         let mut notes = Vec::new();
+        let start = Instant::now();
         let data = Data::read(data_options, &mut notes)?;
+        let read_seconds = start.elapsed().as_secs_f64();
         let held_out = match data_options.folds {
             Some(folds) => HeldOut::Fold(0, folds),
             None => HeldOut::Share(training.held_out),
@@ -49,7 +53,9 @@ impl Train {
         let settled = settle(&self.options, batch_size, steps_per_epoch)?;
         let memory = (data_options.memory * f64::from(1 << 20)) as u64;
         let room = Room { memory, batch_size, seed: training.seed };
+        let start = Instant::now();
         let first = data.prepare(held_out, room, &mut notes)?;
+        let prepare_seconds = start.elapsed().as_secs_f64();
         notes.iter().for_each(|note| output::note(&format!("note: {note}")));
 
         let (adapter, device, queue) = adapter::open()?;
@@ -61,7 +67,11 @@ impl Train {
         let preprocessing = first.preprocessing.clone();
         let summary = data.summary(&preprocessing);
         let outcome = match data_options.folds {
-            None => work.once(first)?,
+            None => {
+                // What was read is on the disk, and no longer needed.
+                drop(data);
+                work.once(first)?
+            }
             Some(folds) => work.folds(first, folds, |fold| {
                 data.prepare(HeldOut::Fold(fold, folds), room, &mut Vec::new())
             })?,
@@ -73,7 +83,7 @@ impl Train {
             version: env!("CARGO_PKG_VERSION"),
             adapter,
             options: settled.report,
-            data: report::Data { notes: &notes, ..summary },
+            data: report::Data { notes: &notes, read_seconds, prepare_seconds, ..summary },
             outcome,
         })
     }

@@ -13,6 +13,8 @@ const LISTED: usize = 12;
 pub(crate) struct Names {
     names: Vec<String>,
     pub(crate) from_header: bool,
+    /// The names that a header has more than once.
+    pub(crate) repeated: Vec<String>,
 }
 
 impl Names {
@@ -21,6 +23,7 @@ impl Names {
     pub(crate) fn from_header<'a>(cells: impl Iterator<Item = &'a str>) -> Self {
         let mut names: Vec<String> = Vec::new();
         let mut seen = HashSet::new();
+        let mut repeated = Vec::new();
         for (cell, number) in cells.zip(1..) {
             let name = match cell.trim() {
                 "" => format!("column {number}"),
@@ -32,15 +35,18 @@ impl Names {
                 count += 1;
                 unique = format!("{name}.{count}");
             }
+            if count == 2 {
+                repeated.push(name);
+            }
             names.push(unique);
         }
-        Self { names, from_header: true }
+        Self { names, from_header: true, repeated }
     }
 
     /// Columns that have numbers only.
     pub(crate) fn numbered(count: usize) -> Self {
         let names = (1..=count).map(|number| format!("column {number}")).collect();
-        Self { names, from_header: false }
+        Self { names, from_header: false, repeated: Vec::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -177,6 +183,7 @@ mod tests {
         let names = names();
         assert_eq!(names.name(2), "column 3");
         assert_eq!(names.name(5), "alcohol.2");
+        assert_eq!(names.repeated, ["alcohol"]);
         assert_eq!(names.describe(0), "column 1 (\"alcohol\")");
         assert_eq!(names.describe(2), "column 3");
         assert_eq!(names.as_option(&[0, 1, 3]), "alcohol,2,x-ray");

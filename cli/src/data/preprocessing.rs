@@ -174,8 +174,9 @@ impl Preprocessing {
         }
     }
 
-    /// The inputs of a record: its cells are those of the columns, as text.
-    #[cfg(test)]
+    /// The inputs of a record: its cells are those of the columns, as text. They are those that the
+    /// row had in training, to the bit.
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing predicts yet"))]
     pub(crate) fn record(&self, cells: &[&str]) -> Result<Vec<f32>, String> {
         let encode = |(column, cell): (&Column, &&str)| column.encode(cell);
         let cells = self.columns.iter().zip(cells).map(encode).collect::<Result<Vec<_>, _>>()?;
@@ -184,7 +185,7 @@ impl Preprocessing {
         Ok(inputs)
     }
 
-    /// Reads what was written as JSON.
+    /// Reads what was written as JSON, and checks it.
     pub(crate) fn from_json(text: &str) -> Result<Self, String> {
         let read: Self = serde_json::from_str(text).map_err(|error| {
             format!("the preprocessing is not what this version writes: {error}")

@@ -6,6 +6,7 @@ use csv::ByteRecord;
 
 use super::{
     array::{Array, Element},
+    cell::finite,
     names::Names,
     options::{DataOptions, Missing, Task},
     preprocessing::{Column, Preprocessing, Target, Values},
@@ -138,7 +139,11 @@ fn meaning(
 ) -> Result<Meaning, String> {
     let target_scan = scans.pop().ok_or("there is no target")?;
     let (&target_column, features) = choice.columns.split_last().ok_or("there is no target")?;
+    for name in &names.repeated {
+        notes.push(format!("several columns are called {name:?}: the second goes by {name:?}.2"));
+    }
     check_categories(names, features, &scans)?;
+    check_commas(names, features, &scans)?;
     let mut columns = Vec::new();
     let mut places = Vec::new();
     for ((place, &column), scan) in features.iter().enumerate().zip(&scans) {
@@ -206,6 +211,24 @@ fn check_categories(names: &Names, features: &[usize], scans: &[Seen]) -> Result
         described.join(", "),
         names.as_option(&columns)
     ))
+}
+
+/// Numbers with a decimal comma are no numbers here, nor should each become a category.
+fn check_commas(names: &Names, features: &[usize], scans: &[Seen]) -> Result<(), String> {
+    let with_point = |text: &String| finite(&text.replacen(',', ".", 1)).is_some();
+    for (&column, scan) in features.iter().zip(scans) {
+        let (Some((line, text)), false) = (&scan.first_text, scan.is_text) else { continue };
+        if scan.texts.keys().all(with_point) {
+            return Err(format!(
+                "{} has numbers with a decimal comma, such as {text:?} in line {line}: write them \
+                 with a point, or leave them out with --drop {option}, or take them as categories \
+                 with --categorical {option}",
+                names.describe(column),
+                option = names.as_option(&[column])
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The cells that were read, as bytes.

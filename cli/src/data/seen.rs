@@ -25,7 +25,7 @@ pub(super) const COUNTED: usize = 100_000;
 /// What a column was seen to hold.
 pub(super) struct Seen {
     /// Whether each cell is a category, also where it is a number.
-    is_text: bool,
+    pub(super) is_text: bool,
     /// The texts, in the order in which they came.
     pub(super) texts: HashMap<String, u32>,
     pub(super) first_text: Option<(u64, String)>,

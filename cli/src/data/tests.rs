@@ -196,6 +196,8 @@ fn what_cannot_be_learned_is_told_with_its_place() {
         &["line 4, column 1 (\"x\"): \"inf\" is no finite number"],
     );
     refused("x,y\n1,1\n2,1e400\n", "", &["line 3, column 2 (\"y\"): \"1e400\" is no finite"]);
+    refused("x;y\n1,5;a\n2;b\n1,25;a\n", "", &["column 1 (\"x\")", "\"2\" is a number"]);
+    refused("x;y\n1,5;a\n2,5;b\n", "", &["decimal comma, such as \"1,5\" in line 2"]);
     refused("x,y\n1,a\n2o,b\n", "", &["line 3, column 1 (\"x\"): \"2o\" is no number", "--drop x"]);
     refused(
         "150,4,a,b\n1,2,3,0\n",

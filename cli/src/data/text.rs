@@ -65,7 +65,7 @@ impl Text {
             .map_err(|error| Failure::input(format!("{file}: {error}")))?;
         let mut first = ByteRecord::new();
         let Some(first_line) =
-            records.read(&mut first).map_err(|error| Failure::input(format!("{file}: {error}")))?
+            records.read(&mut first).map_err(|error| Failure::input(format!("{file}, {error}")))?
         else {
             return Err(Failure::input(format!("{file}: there are no rows")));
         };
