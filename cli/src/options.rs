@@ -186,7 +186,7 @@ pub(crate) struct Results {
     pub(crate) model: Option<PathBuf>,
 
     /// Draw the curves of loss and accuracy (or RMSE) over the epochs, to a file that ends in .svg or
-    /// .png [default: none]
+    /// .png
     #[arg(long, value_name = "FILE", conflicts_with = "folds")]
     pub(crate) plot: Option<PictureFile>,
 
