@@ -4,8 +4,9 @@
 //     grad_outputs = gradient of the batch's loss
 //
 // shared/row_loss.wgsl has the formulas. The outputs come from the output layer; the targets are values,
-// or one class index per row, then the weights of the classes if there are any. The accuracy is 1 if the row's first largest output is the class's, or the
-// share of its outputs on the target's side of one half, or 0 for mean squared error.
+// or one class index per row, then the weights of the classes if there are any. The accuracy is 1 if the
+// row's first largest output is the class's, or the share of its outputs on the target's side of one half,
+// or 0 for mean squared error.
 //
 // Row-major: a row is a sample, a column is a feature; rows of the outputs and of their gradient start
 // `stride` values apart, and the gradient's are filled up with zeros. An invocation owns a row.

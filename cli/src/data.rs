@@ -31,8 +31,7 @@ use std::path::Path;
 
 use crate::{failure::Failure, report};
 use arrays::Arrays;
-use options::{Scale, Task};
-use preprocessing::Preprocessing;
+use options::{Layout, Missing, Scale, Task};
 use source::{Format, Source};
 use split::Split;
 use table::Table;
@@ -40,7 +39,8 @@ use text::Text;
 
 pub(crate) use blocks::{Visit, visits};
 pub(crate) use fit::Statistics;
-pub(crate) use options::DataOptions;
+pub(crate) use options::{DataOptions, KnownOptions};
+pub(crate) use preprocessing::{Column, Preprocessing, Target, TargetValues, Values};
 pub(crate) use rows::{Room, Rows};
 
 /// A data set that was read.
@@ -74,13 +74,46 @@ enum Input {
     Arrays(Box<Arrays>),
 }
 
+impl Input {
+    /// A table with the columns that another one had.
+    fn known(
+        self,
+        preprocessing: &Preprocessing,
+        layout: &Layout,
+        missing: Missing,
+    ) -> Result<Table, Failure> {
+        match self {
+            Self::Arrays(arrays) => arrays::known(*arrays, preprocessing, missing),
+            Self::Text(source) => known::read(Text::open(*source, layout)?, preprocessing, missing),
+        }
+    }
+}
+
+/// All rows of a data set, for a model that was trained on another, or on a part of it.
+pub(crate) fn known_rows(
+    options: &KnownOptions,
+    preprocessing: &Preprocessing,
+) -> Result<Rows, Failure> {
+    let input = match &options.data {
+        Some(path) => find(path, options.targets.as_deref())?.0,
+        None => {
+            let [images, labels] = digits::arrays()?;
+            Input::Arrays(Arrays::new(images, Some(labels))?.into())
+        }
+    };
+    let table = input.known(preprocessing, &options.layout, options.missing)?;
+    let whole = Split::whole(&table.counts.of_class);
+    let room = Room { memory: options::MEMORY, batch_size: 1, seed: 0 };
+    Ok(rows::prepare(&table, preprocessing, &whole, 1, room)?.0)
+}
+
 impl Data {
     /// Reads what was asked for. Notes tell what nobody asked for.
     pub(crate) fn read(options: &DataOptions, notes: &mut Vec<String>) -> Result<Self, Failure> {
         let Some(path) = &options.data else {
             return Self::digits(options);
         };
-        let (input, own_test, task) = find(path, options)?;
+        let (input, own_test, task) = find(path, options.targets.as_deref())?;
         let table = match input {
             Input::Arrays(arrays) => arrays::table(*arrays, options, options.task.or(task))?,
             Input::Text(source) => {
@@ -89,17 +122,12 @@ impl Data {
             }
         };
         let test = match &options.test_data {
-            Some(path) => Some(find(path, &DataOptions { targets: None, ..options.clone() })?.0),
+            Some(path) => Some(find(path, None)?.0),
             // Whoever wants folds wants all rows in them.
             None => own_test.filter(|_| options.folds.is_none()),
         };
         let known = &table.preprocessing;
-        let test = test.map(|test| match test {
-            Input::Arrays(arrays) => arrays::known(*arrays, known, options.missing),
-            Input::Text(source) => {
-                known::read(Text::open(*source, &options.layout)?, known, options.missing)
-            }
-        });
+        let test = test.map(|test| test.known(known, &options.layout, options.missing));
         let test = test.transpose()?;
         let data = Self { scale: scale(options, &table), table, test, is_embedded: false };
         data.note(options, notes);
@@ -266,13 +294,13 @@ fn scale(options: &DataOptions, table: &Table) -> Scale {
 /// clear from the format.
 fn find(
     path: &Path,
-    options: &DataOptions,
+    targets: Option<&Path>,
 ) -> Result<(Input, Option<Input>, Option<Task>), Failure> {
     let images = if source::is_folder(path) { idx::images_in(path)? } else { None };
     let path = images.as_deref().unwrap_or(path);
     let source = Source::open(path)?;
     let format = source.format;
-    if options.targets.is_some() && format == Format::Text {
+    if targets.is_some() && format == Format::Text {
         return Err(Failure::input(format!(
             "{}: --targets is for images and arrays; --target names a column of a table",
             source.name
@@ -291,7 +319,7 @@ fn find(
             Ok((input(inputs, targets)?, test, None))
         }
         Format::Npy => {
-            let targets = options.targets.as_deref().map(array).transpose()?;
+            let targets = targets.map(array).transpose()?;
             let arrays = Arrays::new(read_array(source)?, targets)?;
             Ok((Input::Arrays(arrays.into()), None, None))
         }
@@ -309,7 +337,7 @@ fn find(
                 Ok(Input::Arrays(arrays.into()))
             };
             let test = idx::test_images_of(path).map(|path| input(&path, None)).transpose()?;
-            let learned = input(path, options.targets.as_deref())?;
+            let learned = input(path, targets)?;
             Ok((learned, test, Some(Task::Classification)))
         }
     }

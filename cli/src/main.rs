@@ -7,9 +7,14 @@ mod adapters;
 mod bench;
 mod data;
 mod diverged;
+mod evaluate;
+mod export;
 mod failure;
+mod model;
+mod onnx;
 mod options;
 mod output;
+mod plot;
 mod progress;
 mod report;
 mod run;
@@ -31,6 +36,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Train(Box<train::Train>),
+    Evaluate(Box<evaluate::Evaluate>),
+    Export(export::Export),
     Bench(bench::Bench),
     Adapters(adapters::Adapters),
 }
@@ -56,6 +63,8 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let result = match Arguments::parse().command {
         Command::Train(train) => train.run(),
+        Command::Evaluate(evaluate) => evaluate.run(),
+        Command::Export(export) => export.run(),
         Command::Bench(bench) => bench.run(start),
         Command::Adapters(adapters) => adapters.run(),
     };

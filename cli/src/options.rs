@@ -10,7 +10,12 @@ use clap::{
 use serde::Serialize;
 use ztilde::{Activation, NetworkOptions, Remainder};
 
-use crate::{data::DataOptions, failure::Failure, output::Json};
+use crate::{
+    data::DataOptions,
+    failure::Failure,
+    output::Json,
+    plot::{PictureFile, Theme},
+};
 
 /// The options by the topics of the help.
 #[derive(Args, Serialize)]
@@ -179,6 +184,15 @@ pub(crate) struct Results {
     /// Save the trained network to this file: safetensors under PyTorch's names
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
+
+    /// Draw the curves of loss and accuracy (or RMSE) over the epochs, to a file that ends in .svg or
+    /// .png
+    #[arg(long, value_name = "FILE", conflicts_with = "folds")]
+    pub(crate) plot: Option<PictureFile>,
+
+    /// The colors of the plot
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) theme: Theme,
 
     /// Write the results as JSON, to a file or to stdout (-); the table goes to stderr in that case
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]

@@ -106,6 +106,30 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Puts bytes into a file that holds the old ones or the new ones at any moment, never half of them.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let write = || {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".ztilde-").suffix(".tmp");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // What any new file asks for; the user's umask takes from it.
+            builder.permissions(fs::Permissions::from_mode(0o666));
+        }
+        let mut beside = builder.tempfile_in(directory)?;
+        beside.write_all(bytes)?;
+        beside.as_file().sync_all()?;
+        beside.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|error: io::Error| file(path, &error))
+}
+
 fn file(path: &Path, error: &io::Error) -> Failure {
     Failure::input(format!("{}: {error}", path.display()))
 }

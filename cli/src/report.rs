@@ -4,7 +4,10 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 use ztilde::{Evaluation, Loss};
 
-use crate::adapter::Description;
+use crate::{
+    adapter::Description,
+    plot::{Panel, Series},
+};
 
 /// The whole of a training.
 #[derive(Serialize)]
@@ -190,6 +193,36 @@ impl Epoch {
         }
         line + &format!("  {:>7.2}", self.seconds)
     }
+}
+
+/// The epochs as curves: the loss, and the accuracy or the RMSE.
+pub(crate) fn panels(epochs: &[Epoch]) -> Vec<Panel> {
+    let panel = |values: &str, is_percentage, value: fn(&Evaluation) -> Option<f64>| {
+        let points = |of: fn(&Epoch) -> Option<&Evaluation>| {
+            let point = |epoch: &Epoch| Some((f64::from(epoch.epoch), value(of(epoch)?)?));
+            epochs.iter().filter_map(point).collect::<Vec<_>>()
+        };
+        let all = [
+            ("in training", true, points(|epoch| Some(&epoch.train))),
+            ("held out", false, points(|epoch| epoch.test.as_ref())),
+        ];
+        let series = |(name, is_dashed, points): (&str, bool, Vec<_>)| {
+            let name = name.to_owned();
+            (!points.is_empty()).then_some(Series { name, color: 0, is_dashed, points })
+        };
+        Panel {
+            values: values.to_owned(),
+            is_percentage,
+            series: all.into_iter().filter_map(series).collect(),
+        }
+    };
+    let is_class = epochs.iter().all(|epoch| epoch.train.accuracy.is_some());
+    let second = match is_class {
+        true => panel("accuracy (%)", true, |found| found.accuracy.map(|share| 100.0 * share)),
+        false => panel("RMSE", false, |found| found.rmse),
+    };
+    let loss = if is_class { "loss (cross-entropy)" } else { "loss (mean squared error)" };
+    vec![panel(loss, false, |found| Some(found.loss)), second]
 }
 
 impl Fold {

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Outputs that are looked at together, in a test.
-const TESTED_OUTPUTS: usize = 1 << 22;
+pub(crate) const TESTED_OUTPUTS: usize = 1 << 22;
 
 /// Where in its data a training is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -264,7 +264,7 @@ impl Seen {
 }
 
 /// What the parts of a test came to; losses and accuracies times rows.
-struct Tested {
+pub(crate) struct Tested {
     rows: f64,
     loss: f64,
     accuracy: Option<f64>,
@@ -273,11 +273,11 @@ struct Tested {
 }
 
 impl Tested {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { rows: 0.0, loss: 0.0, accuracy: None, targets: Statistics::NONE }
     }
 
-    fn take(&mut self, part: &Evaluation, targets: &Targets<'_>) {
+    pub(crate) fn take(&mut self, part: &Evaluation, targets: &Targets<'_>) {
         let rows = targets.len() as f64;
         self.rows += rows;
         self.loss += part.loss * rows;
@@ -289,7 +289,7 @@ impl Tested {
         }
     }
 
-    fn evaluation(&self) -> Evaluation {
+    pub(crate) fn evaluation(&self) -> Evaluation {
         let loss = self.loss / self.rows;
         let accuracy = self.accuracy.map(|accuracy| accuracy / self.rows);
         let (rmse, r2) = match accuracy {

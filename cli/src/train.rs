@@ -3,14 +3,16 @@
 use std::time::Instant;
 
 use wgpu::{Device, Queue};
-use ztilde::{Loss, Network, Trainer};
+use ztilde::{Loss, Network, Parameters, Trainer};
 
 use crate::{
     adapter,
     data::{Data, HeldOut, Prepared, Room},
     failure::Failure,
+    model,
     options::Options,
     output::{self, Json},
+    plot::curves,
     progress::Progress,
     report::{self, Epoch, Final, Fold, Outcome, Report, Summary, decimals},
     run::{Learned, Place, Run},
@@ -35,6 +37,7 @@ impl Train {
         // Whoever mistyped a path should not learn of it after the training.
         results.model.as_deref().map_or(Ok(()), output::check_writable)?;
         results.json.as_ref().map_or(Ok(()), Json::check)?;
+        results.plot.as_ref().map_or(Ok(()), |plot| output::check_writable(plot.path()))?;
 
         let mut notes = Vec::new();
         let start = Instant::now();
@@ -100,10 +103,12 @@ impl Work<'_> {
     fn once(&self, data: Prepared) -> Result<Outcome, Failure> {
         let model = self.options.results.model.as_ref();
         let tested_rows = data.held_out.as_ref().map(|rows| rows.count());
+        let notes = model::notes(&data.preprocessing)?;
+        let title = format!("learning {:?}", data.preprocessing.target.name);
         let (network, epochs, last) = self.train(data, true)?;
         if let Some(path) = model {
             let parameters = ztilde::block_on(&self.device, network.parameters())?;
-            parameters.save(path)?;
+            Parameters { notes, ..parameters }.save(path)?;
         }
         self.progress.finish();
         if let (Some(test), Some(rows)) = (&last.test, tested_rows) {
@@ -116,6 +121,9 @@ impl Work<'_> {
                 }
             };
             self.progress.line(&format!("{result} on {rows} rows that were held out"))?;
+        }
+        if let Some(file) = &self.options.results.plot {
+            curves(file, self.options.results.theme, &title, &report::panels(&epochs))?;
         }
         if let Some(path) = model {
             self.progress.line(&format!("model saved to {}", path.display()))?;

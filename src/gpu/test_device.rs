@@ -18,7 +18,7 @@ pub(crate) fn adapter() -> Adapter {
         pollster::block_on(instance.request_adapter(&options)).ok()
     };
     choices.into_iter().find_map(request).expect(
-        "no GPU adapter: run the tests with `scripts/with-adapter cargo test --workspace`, \
+        "no GPU adapter: run the tests with `scripts/with-adapter cargo test`, \
          which installs a software one where there is none",
     )
 }

@@ -119,6 +119,8 @@ impl App {
         block_on(device, Inference::predict(trainer.network(), &inputs())).unwrap();
         let parameters = block_on(device, trainer.network().parameters()).unwrap();
         Network::from_parameters(device, queue, &parameters).unwrap();
+        let snapshot = block_on(device, trainer.snapshot()).unwrap();
+        Trainer::restore(device, queue, &snapshot).unwrap();
 
         let vector = self.upload(&[0.0_f32; 6]);
         let biases = &Matrix::vector(&vector, 0, 6).unwrap();

@@ -4,7 +4,7 @@ use std::thread;
 
 use ztilde::{
     BoundBatch, Dataset, Error, HiddenLayer, Inference, Network, NetworkOptions, Optimizer,
-    Parameters, Trainer, TrainerOptions, TrainingData, block_on,
+    Parameters, Snapshot, Trainer, TrainerOptions, TrainingData, block_on,
 };
 
 use crate::app::{App, BATCH_SIZE, SIZES, classes, dataset, inputs, options};
@@ -110,6 +110,7 @@ fn everything_is_send_and_sync() {
     is_both::<HiddenLayer>();
     is_both::<Inference>();
     is_both::<Parameters>();
+    is_both::<Snapshot>();
     is_both::<Dataset>();
     is_both::<Error>();
     let app = App::new();
@@ -118,6 +119,7 @@ fn everything_is_send_and_sync() {
     is_send(&trainer.network().parameters());
     is_send(&Inference::predict(trainer.network(), &inputs()));
     is_send(&trainer.metrics(1));
+    is_send(&trainer.snapshot());
     is_send(&trainer.loss());
     is_send(&trainer.epoch(&mut data));
 }

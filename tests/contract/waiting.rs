@@ -160,6 +160,8 @@ fn calls_return_while_the_gpu_is_at_work() {
         drop(Network::from_parameters(device, queue, &parameters).unwrap());
     });
     check("Trainer::new", &mut || drop(Trainer::new(network(), options()).unwrap()));
+    let snapshot = block_on(device, trainer.snapshot()).unwrap();
+    check("Trainer::restore", &mut || drop(Trainer::restore(device, queue, &snapshot).unwrap()));
     check("Trainer::upload", &mut || drop(trainer.upload(&dataset(10)).unwrap()));
     check("Trainer::stream", &mut || drop(trainer.stream(dataset(10)).unwrap()));
     check("Trainer::step", &mut || trainer.step(&inputs(), classes()).unwrap());
@@ -182,6 +184,7 @@ fn calls_return_while_the_gpu_is_at_work() {
         }
     });
     check("Trainer::metrics", &mut || drop(trainer.metrics(3)));
+    check("Trainer::snapshot", &mut || drop(trainer.snapshot()));
     check("Trainer::loss", &mut || drop(trainer.loss()));
     check("Network::parameters", &mut || drop(trainer.network().parameters()));
     check("Inference::predict", &mut || drop(Inference::predict(trainer.network(), &inputs())));
@@ -205,6 +208,7 @@ fn no_future_blocks_while_it_is_polled() {
     let mut data = [trainer.upload(&dataset).unwrap(), trainer.stream(dataset).unwrap()];
     let check = &busy;
     check.assert_never_blocks("metrics", async || trainer.metrics(1).await.unwrap());
+    check.assert_never_blocks("snapshot", async || trainer.snapshot().await.unwrap());
     check.assert_never_blocks("loss", async || trainer.loss().await.unwrap());
     let network = trainer.network();
     check.assert_never_blocks("parameters", async || network.parameters().await.unwrap());

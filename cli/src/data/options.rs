@@ -8,6 +8,9 @@ use serde::Serialize;
 use super::text::Delimiter;
 use crate::options::positive;
 
+/// The most bytes of rows in memory, unless told.
+pub(super) const MEMORY: u64 = 256 << 20;
+
 /// What to learn from, and how to read it.
 #[derive(Args, Clone, Debug, Serialize)]
 #[command(next_help_heading = "Data")]
@@ -78,6 +81,37 @@ pub(crate) struct DataOptions {
     /// temporary file, in the folder that TMPDIR names
     #[arg(long, value_name = "MIB", default_value_t = 256.0, value_parser = positive)]
     pub(crate) memory: f64,
+}
+
+/// Rows whose columns are those that a model was trained on.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Data")]
+pub(crate) struct KnownOptions {
+    /// The rows, as `train` reads them; columns are found by their names if there are any, and may
+    /// stand in another order [default: the 1,797 digits]
+    #[arg(value_name = "DATA", help_heading = "Data")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// The targets where they are in a file of their own: labels beside images, or an .npy file
+    /// [default: found by the name of the images]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) targets: Option<PathBuf>,
+
+    /// What becomes of rows with empty cells, NA, NaN, null or ?: fill takes the mean of the training
+    /// rows, and no category; drop leaves the row out; error stops
+    #[arg(long, value_enum, default_value_t = Missing::Fill)]
+    pub(crate) missing: Missing,
+
+    #[command(flatten)]
+    pub(crate) layout: Layout,
+}
+
+impl KnownOptions {
+    /// The name of the data set.
+    pub(crate) fn name(&self) -> String {
+        let name = self.data.as_deref().and_then(std::path::Path::file_name);
+        name.map_or_else(|| "digits".to_owned(), |name| name.to_string_lossy().into_owned())
+    }
 }
 
 /// How a table of text is laid out.

@@ -101,6 +101,14 @@ impl Target {
         }
     }
 
+    /// A number that the network gives, in the units of the table.
+    pub(crate) fn in_own_units(&self, output: f64) -> f64 {
+        match self.values {
+            TargetValues::Classes(_) => output,
+            TargetValues::Number { shift, scale } => shift + scale * output,
+        }
+    }
+
     /// The names of the classes, if it has any.
     pub(crate) fn classes(&self) -> Option<&[String]> {
         match &self.values {
@@ -178,7 +186,6 @@ impl Preprocessing {
     }
 
     /// Reads what was written as JSON, and checks it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "model files do not hold it yet"))]
     pub(crate) fn from_json(text: &str) -> Result<Self, String> {
         let read: Self = serde_json::from_str(text).map_err(|error| {
             format!("the preprocessing is not what this version writes: {error}")

@@ -1,0 +1,236 @@
+//! `ztilde evaluate`: how good a saved model is on a data set.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ndarray::Array2;
+use serde::Serialize;
+use ztilde::{Dataset, Evaluation, Inference, Loss, Network, Targets};
+
+use crate::{
+    adapter::{self, Description},
+    data::{KnownOptions, Preprocessing, known_rows},
+    failure::Failure,
+    model,
+    output::{self, Json},
+    plot::{PictureFile, Theme, confusion_matrix, scatter},
+    report::decimals,
+    run::{TESTED_OUTPUTS, Tested},
+};
+
+/// Classes whose confusion a terminal has room for.
+const MOST_PRINTED_CLASSES: usize = 12;
+
+/// Tells how good a saved model is on a data set
+///
+/// The rows are read and scaled as those were that it was trained on: the model file says how. For classes
+/// it gives the loss, the accuracy and the confusion matrix, for numbers the loss, RMSE and R².
+#[derive(Args)]
+pub(crate) struct Evaluate {
+    /// A model file that `train --model` wrote
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+
+    #[command(flatten)]
+    data: KnownOptions,
+
+    /// Draw the confusion matrix, or predicted against true values, to a file that ends in .svg or .png
+    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    plot: Option<PictureFile>,
+
+    /// The colors of the plot
+    #[arg(long, value_enum, default_value_t, help_heading = "Results")]
+    theme: Theme,
+
+    /// Write the results as JSON, to a file or to stdout (-)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-",
+        help_heading = "Results")]
+    json: Option<Json>,
+}
+
+/// The object that `--json` writes.
+#[derive(Serialize)]
+struct Report<'a> {
+    version: &'static str,
+    adapter: Description,
+    rows: u64,
+    loss: f64,
+    accuracy: Option<f64>,
+    rmse: Option<f64>,
+    r2: Option<f64>,
+    class_names: Option<&'a [String]>,
+    /// How many rows of each class were taken for which.
+    confusion: Option<Vec<Vec<u64>>>,
+}
+
+impl Evaluate {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        self.plot.as_ref().map_or(Ok(()), |plot| output::check_writable(plot.path()))?;
+        self.json.as_ref().map_or(Ok(()), Json::check)?;
+        let (parameters, preprocessing) = model::load(&self.model)?;
+        let Some(preprocessing) = preprocessing else {
+            return Err(Failure::input(format!(
+                "{}: the model does not say how rows become its inputs: `ztilde train --model` did \
+                 not write it",
+                self.model.display()
+            )));
+        };
+        let rows = known_rows(&self.data, &preprocessing)?;
+        let (adapter, device, queue) = adapter::open()?;
+        let network = Network::from_parameters(&device, &queue, &parameters)?;
+        let mut answers = Answers::new(&preprocessing);
+        rows.visit(|dataset| {
+            let at_once = (TESTED_OUTPUTS / network.outputs() as usize).max(1) as u32;
+            (0..dataset.rows()).step_by(at_once as usize).try_for_each(|first| {
+                let end = dataset.rows().min(first.saturating_add(at_once));
+                let part = dataset.select(&(first..end).collect::<Vec<_>>())?;
+                answers.take(&device, &network, &part)
+            })
+        })?;
+        let evaluation = answers.evaluation();
+        self.tell(rows.count(), &evaluation, &answers)?;
+        if let Some(file) = &self.plot {
+            answers.draw(file, self.theme, &self.data, rows.count(), &evaluation)?;
+        }
+        let Some(json) = &self.json else {
+            return Ok(());
+        };
+        let Evaluation { loss, accuracy, rmse, r2 } = evaluation;
+        json.write(&Report {
+            version: env!("CARGO_PKG_VERSION"),
+            adapter,
+            rows: rows.count(),
+            loss,
+            accuracy,
+            rmse,
+            r2,
+            class_names: preprocessing.target.classes(),
+            confusion: accuracy.map(|_| answers.confusion.clone()),
+        })
+    }
+
+    /// Lines for people, which leave stdout to the JSON if that goes there.
+    fn tell(&self, rows: u64, found: &Evaluation, answers: &Answers<'_>) -> Result<(), Failure> {
+        let line = |line: &str| match self.json {
+            Some(Json::Stdout) => {
+                output::note(line);
+                Ok(())
+            }
+            _ => output::print(line),
+        };
+        line(&format!("{} on {rows} rows, loss {}", summary(found), decimals(found.loss)))?;
+        match answers.preprocessing.target.classes() {
+            Some(classes) if classes.len() <= MOST_PRINTED_CLASSES => {
+                answers.confusion_lines(classes).iter().try_for_each(|text| line(text))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn summary(found: &Evaluation) -> String {
+    match (found.accuracy, found.rmse, found.r2) {
+        (Some(accuracy), ..) => format!("accuracy {:.2} %", 100.0 * accuracy),
+        (None, Some(rmse), Some(r2)) => format!("RMSE {}, R² {}", decimals(rmse), decimals(r2)),
+        (None, rmse, _) => format!("RMSE {}", decimals(rmse.unwrap_or(f64::NAN))),
+    }
+}
+
+/// What a model answered, beside what is true.
+struct Answers<'a> {
+    preprocessing: &'a Preprocessing,
+    tested: Tested,
+    /// `[class][predicted]`; empty for numbers.
+    confusion: Vec<Vec<u64>>,
+    /// True and predicted numbers, in the table's own units; none for classes.
+    numbers: Vec<(f64, f64)>,
+}
+
+impl<'a> Answers<'a> {
+    fn new(preprocessing: &'a Preprocessing) -> Self {
+        let classes = preprocessing.target.classes().map_or(0, <[String]>::len);
+        let confusion = vec![vec![0; classes]; classes];
+        Self { preprocessing, tested: Tested::new(), confusion, numbers: Vec::new() }
+    }
+
+    fn take(
+        &mut self,
+        device: &wgpu::Device,
+        network: &Network,
+        part: &Dataset,
+    ) -> Result<(), Failure> {
+        // A data set is row-major in memory.
+        let inputs = part.inputs().as_slice().unwrap_or_default();
+        let outputs = ztilde::block_on(device, Inference::predict(network, inputs))?;
+        let shape = (part.rows() as usize, network.outputs() as usize);
+        let outputs = Array2::from_shape_vec(shape, outputs)
+            .map_err(|error| Failure::device(format!("the outputs: {error}")))?;
+        let targets = part.targets();
+        match targets {
+            Targets::Classes(classes) => {
+                self.tested.take(
+                    &ztilde::evaluate(&outputs, targets, Loss::SoftmaxCrossEntropy)?,
+                    targets,
+                );
+                for (row, &class) in outputs.rows().into_iter().zip(classes.iter()) {
+                    let largest = |best: usize, place: usize| {
+                        if row[place] > row[best] { place } else { best }
+                    };
+                    self.confusion[class as usize][(0..row.len()).fold(0, largest)] += 1;
+                }
+            }
+            Targets::Values(values) => {
+                self.tested
+                    .take(&ztilde::evaluate(&outputs, targets, Loss::MeanSquaredError)?, targets);
+                let own = |value: f32| self.preprocessing.target.in_own_units(value.into());
+                self.numbers.extend(
+                    values.iter().zip(&outputs).map(|(&truth, &found)| (own(truth), own(found))),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluation(&self) -> Evaluation {
+        let found = self.tested.evaluation();
+        let scale = self.preprocessing.target_scale();
+        Evaluation { rmse: found.rmse.map(|rmse| rmse * scale), ..found }
+    }
+
+    fn draw(
+        &self,
+        file: &PictureFile,
+        theme: Theme,
+        data: &KnownOptions,
+        rows: u64,
+        found: &Evaluation,
+    ) -> Result<(), Failure> {
+        let title = format!("{}: {} on {rows} rows", data.name(), summary(found));
+        match self.preprocessing.target.classes() {
+            Some(classes) => confusion_matrix(file, theme, &title, classes, &self.confusion),
+            None => scatter(file, theme, &title, &self.preprocessing.target.name, &self.numbers),
+        }
+    }
+
+    /// A table of the confusion: a line for each class, a column for each class that it was taken for.
+    fn confusion_lines(&self, classes: &[String]) -> Vec<String> {
+        let name = |name: &String| name.chars().take(12).collect::<String>();
+        let count_width = self.confusion.iter().flatten().max().map_or(1, |c| c.to_string().len());
+        let names: Vec<String> = classes.iter().map(name).collect();
+        let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        let width = width.max(count_width).max("class".len());
+        let row = |first: &str, cells: &mut dyn Iterator<Item = String>| {
+            let cells: String = cells.map(|cell| format!("  {cell:>width$}")).collect();
+            format!("{first:>width$}{cells}")
+        };
+        let head = row("class", &mut names.iter().cloned());
+        let lines = names
+            .iter()
+            .zip(&self.confusion)
+            .map(|(name, counts)| row(name, &mut counts.iter().map(u64::to_string)));
+        std::iter::once("rows of each class, by the class that they were taken for:".to_owned())
+            .chain([head])
+            .chain(lines)
+            .collect()
+    }
+}

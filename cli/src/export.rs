@@ -1,0 +1,79 @@
+//! `ztilde export`: a trained network as an ONNX model.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::{
+    data::{Preprocessing, Values},
+    failure::Failure,
+    model,
+    onnx::{Graph, append_answer, append_network, append_preprocessing},
+    output,
+};
+
+/// Writes a trained network as an ONNX model
+///
+/// Of a model that `train` wrote, the ONNX model takes the cells of a table's rows: `numbers`, a matrix
+/// of floats (NaN where one is missing), and `categories`, a matrix of strings, each if the table has
+/// such columns. It gives `class` and `probabilities`, or `values`. The names of the columns are in the
+/// model's metadata.
+///
+/// Of another model it takes `inputs` and gives `outputs`, those of the linear output layer. Batch
+/// normalization uses the running statistics.
+#[derive(Args)]
+pub(crate) struct Export {
+    /// A model file that `train --model` or PyTorch wrote
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    onnx: PathBuf,
+
+    /// Batch normalization folded into weights and biases, rather than as operators of its own
+    #[arg(long)]
+    fold: bool,
+}
+
+impl Export {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        output::check_writable(&self.onnx)?;
+        let (parameters, preprocessing) = model::load(&self.model)?;
+        let parameters = if self.fold { parameters.folded() } else { parameters };
+        let mut graph = Graph::default();
+        let mut remarks = Vec::new();
+        if let Some(preprocessing) = &preprocessing {
+            let inputs = append_preprocessing(&mut graph, preprocessing);
+            let outputs = append_network(&mut graph, &parameters, &inputs)?;
+            append_answer(&mut graph, &preprocessing.target, &outputs);
+            remarks = columns(preprocessing);
+        } else {
+            let sizes = parameters.layer_sizes();
+            let [inputs, outputs] = [0, sizes.len() - 1].map(|place| sizes[place] as usize);
+            let values = graph.input("inputs", inputs);
+            let values = append_network(&mut graph, &parameters, &values)?;
+            let values = graph.node("outputs", "Identity", &[&values], &[]);
+            graph.output(&values, outputs);
+        }
+        output::replace(&self.onnx, &graph.into_bytes("ztilde", &remarks))?;
+        output::note(&format!("ONNX model written to {}", self.onnx.display()));
+        Ok(())
+    }
+}
+
+/// The names of the columns that the graph's inputs take, and of the one that it tells, as JSON.
+fn columns(preprocessing: &Preprocessing) -> Vec<(&'static str, String)> {
+    let names = |of_numbers: bool| {
+        let columns = preprocessing.columns.iter();
+        let columns = columns
+            .filter(|column| matches!(column.values, Values::Number { .. }) == of_numbers)
+            .map(|column| serde_json::Value::from(column.name.as_str()));
+        serde_json::Value::Array(columns.collect()).to_string()
+    };
+    vec![
+        ("numbers", names(true)),
+        ("categories", names(false)),
+        ("target", preprocessing.target.name.clone()),
+    ]
+}

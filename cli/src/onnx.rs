@@ -1,0 +1,190 @@
+//! ONNX: a graph of operators that other runtimes run.
+//!
+//! Operators are those of ONNX's set 20, the first with GELU.
+
+mod message;
+mod network;
+mod preprocessing;
+
+use message::{
+    Attribute, DOUBLE, Dimension, FLOAT, Graph as GraphMessage, INT64, Model, Node, OperatorSet,
+    Property, STRING, Shape, Size, Tensor, TensorType, Type, Value,
+};
+use prost::Message;
+
+pub(crate) use network::append_network;
+pub(crate) use preprocessing::{append_answer, append_preprocessing};
+
+/// The operator set, and the version of the format that brought it.
+const OPERATOR_SET: i64 = 20;
+const FORMAT: i64 = 9;
+
+/// Where the operators on texts are.
+const STRINGS_DOMAIN: &str = "ai.onnx.ml";
+const STRINGS_OPERATOR_SET: i64 = 3;
+
+/// A graph that is being written. A value has the name of the node that makes it.
+#[derive(Default)]
+pub(crate) struct Graph(GraphMessage);
+
+/// A setting of a node.
+pub(crate) enum Setting<'a> {
+    Float(f32),
+    Integer(i64),
+    Strings(&'a [String]),
+}
+
+impl Graph {
+    /// A matrix of floats that whoever runs the graph brings: any number of rows.
+    pub(crate) fn input(&mut self, name: &str, columns: usize) -> String {
+        self.0.input.push(value(name, FLOAT, Some(columns)));
+        name.to_owned()
+    }
+
+    /// Gives a value away under its own name: a matrix of floats with so many columns.
+    pub(crate) fn output(&mut self, name: &str, columns: usize) {
+        self.0.output.push(value(name, FLOAT, Some(columns)));
+    }
+
+    /// A matrix of texts that whoever runs the graph brings.
+    pub(crate) fn text_input(&mut self, name: &str, columns: usize) -> String {
+        self.0.input.push(value(name, STRING, Some(columns)));
+        name.to_owned()
+    }
+
+    /// Gives a value away under its own name: a text for each row.
+    pub(crate) fn text_output(&mut self, name: &str) {
+        self.0.output.push(value(name, STRING, None));
+    }
+
+    /// A constant of floats. Returns its name, as all of these do.
+    pub(crate) fn floats(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: impl IntoIterator<Item = f32>,
+    ) -> String {
+        let raw_data = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        self.constant(name, shape, Tensor { data_type: FLOAT, raw_data, ..Default::default() })
+    }
+
+    /// A constant of doubles.
+    pub(crate) fn doubles(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: impl IntoIterator<Item = f64>,
+    ) -> String {
+        let raw_data = values.into_iter().flat_map(f64::to_le_bytes).collect();
+        self.constant(name, shape, Tensor { data_type: DOUBLE, raw_data, ..Default::default() })
+    }
+
+    /// A constant of integers.
+    pub(crate) fn integers(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: impl IntoIterator<Item = i64>,
+    ) -> String {
+        let raw_data = values.into_iter().flat_map(i64::to_le_bytes).collect();
+        self.constant(name, shape, Tensor { data_type: INT64, raw_data, ..Default::default() })
+    }
+
+    /// A constant of texts.
+    pub(crate) fn texts(&mut self, name: &str, texts: &[String]) -> String {
+        let string_data = texts.iter().map(|text| text.clone().into_bytes()).collect();
+        let tensor = Tensor { data_type: STRING, string_data, ..Default::default() };
+        self.constant(name, &[texts.len()], tensor)
+    }
+
+    fn constant(&mut self, name: &str, shape: &[usize], tensor: Tensor) -> String {
+        let dims = shape.iter().map(|&size| size as i64).collect();
+        self.0.initializer.push(Tensor { dims, name: name.to_owned(), ..tensor });
+        name.to_owned()
+    }
+
+    pub(crate) fn cast_to_double(&mut self, name: &str, input: &str) -> String {
+        self.node(name, "Cast", &[input], &[("to", Setting::Integer(DOUBLE.into()))])
+    }
+
+    pub(crate) fn cast_to_float(&mut self, name: &str, input: &str) -> String {
+        self.node(name, "Cast", &[input], &[("to", Setting::Integer(FLOAT.into()))])
+    }
+
+    /// A node of one output, which has the node's name. Returns that.
+    pub(crate) fn node(
+        &mut self,
+        name: &str,
+        operator: &str,
+        inputs: &[&str],
+        settings: &[(&str, Setting<'_>)],
+    ) -> String {
+        self.node_of("", name, operator, inputs, settings)
+    }
+
+    /// The same with an operator of another domain.
+    pub(crate) fn node_of(
+        &mut self,
+        domain: &str,
+        name: &str,
+        operator: &str,
+        inputs: &[&str],
+        settings: &[(&str, Setting<'_>)],
+    ) -> String {
+        self.0.node.push(Node {
+            input: inputs.iter().map(|&input| input.to_owned()).collect(),
+            output: vec![name.to_owned()],
+            name: name.to_owned(),
+            op_type: operator.to_owned(),
+            attribute: settings.iter().map(|(name, setting)| setting.attribute(name)).collect(),
+            domain: domain.to_owned(),
+        });
+        name.to_owned()
+    }
+
+    /// The file, with remarks for whoever reads it.
+    pub(crate) fn into_bytes(mut self, name: &str, remarks: &[(&str, String)]) -> Vec<u8> {
+        name.clone_into(&mut self.0.name);
+        let property = |(key, value): &(&str, String)| Property {
+            key: (*key).to_owned(),
+            value: value.clone(),
+        };
+        Model {
+            ir_version: FORMAT,
+            opset_import: [("", OPERATOR_SET), (STRINGS_DOMAIN, STRINGS_OPERATOR_SET)]
+                .map(|(domain, version)| OperatorSet { domain: domain.to_owned(), version })
+                .to_vec(),
+            producer_name: "ztilde".to_owned(),
+            producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+            graph: Some(self.0),
+            metadata_props: remarks.iter().map(property).collect(),
+        }
+        .encode_to_vec()
+    }
+}
+
+impl Setting<'_> {
+    fn attribute(&self, name: &str) -> Attribute {
+        // The numbers that `AttributeProto.AttributeType` gives the kinds.
+        let attribute = match *self {
+            Self::Float(value) => Attribute { float: Some(value), kind: 1, ..Default::default() },
+            Self::Integer(value) => {
+                Attribute { integer: Some(value), kind: 2, ..Default::default() }
+            }
+            Self::Strings(texts) => {
+                let strings = texts.iter().map(|text| text.clone().into_bytes()).collect();
+                Attribute { strings, kind: 8, ..Default::default() }
+            }
+        };
+        Attribute { name: name.to_owned(), ..attribute }
+    }
+}
+
+/// A value's type: so many columns, and as many rows as each run has; without columns, one dimension.
+fn value(name: &str, element: i32, columns: Option<usize>) -> Value {
+    let rows = Dimension { size: Some(Size::Named("rows".to_owned())) };
+    let columns = columns.map(|size| Dimension { size: Some(Size::Known(size as i64)) });
+    let shape = Shape { dimension: std::iter::once(rows).chain(columns).collect() };
+    let tensor = TensorType { element, shape: Some(shape) };
+    Value { name: name.to_owned(), kind: Some(Type { tensor: Some(tensor) }) }
+}

@@ -1,0 +1,128 @@
+//! What is done with a trained model: told how good it is, drawn, and handed to other runtimes.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+fn run(folder: &Path, arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ztilde"))
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts")
+}
+
+#[track_caller]
+fn succeed(folder: &Path, arguments: &str) -> Output {
+    let output = run(folder, arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn report(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).expect("a report")
+}
+
+/// A number, a word, and a class or a value that follow from them.
+fn table(is_class: bool) -> String {
+    let rows = (0..200).map(|row| {
+        let x = f64::from(row * 37 % 101) - 50.0;
+        let word = ["up", "down"][row as usize % 2];
+        let value = if row % 2 == 0 { x } else { -x };
+        match is_class {
+            true => format!("{x},{word},{}\n", if value > 0.0 { "warm" } else { "cold" }),
+            false => format!("{x},{word},{}\n", 1000.0 + 3.0 * value),
+        }
+    });
+    format!("x,word,y\n{}", rows.collect::<String>())
+}
+
+/// The same columns in another order: they are found by their names.
+fn reordered(table: &str) -> String {
+    let cells = |line: &str| {
+        let cells: Vec<&str> = line.split(',').collect();
+        format!("{},{},{}\n", cells[2], cells[0], cells[1])
+    };
+    table.lines().map(cells).collect()
+}
+
+#[test]
+fn a_model_is_told_drawn_and_exported() {
+    for is_class in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        fs::write(folder.join("table.csv"), table(is_class)).unwrap();
+        fs::write(folder.join("other.csv"), reordered(&table(is_class))).unwrap();
+        let training = "train table.csv --test-data table.csv --epochs 40 --hidden 16 \
+                        --model m.safetensors --plot curves.png --json -";
+        let trained = report(&succeed(folder, training));
+        for data in ["table.csv", "other.csv"] {
+            let plot = format!("{data}.svg");
+            let evaluate = format!("evaluate m.safetensors {data} --plot {plot} --json -");
+            let told = report(&succeed(folder, &evaluate));
+            assert_eq!(told["rows"], 200);
+            let names: &[&str] =
+                if is_class { &["loss", "accuracy"] } else { &["loss", "rmse", "r2"] };
+            for name in names {
+                let [expected, found] = [&trained["final"][format!("test_{name}")], &told[*name]]
+                    .map(|value| {
+                        value.as_f64().unwrap_or_else(|| panic!("{name} of {trained} and {told}"))
+                    });
+                let error = (expected - found).abs();
+                assert!(error <= 1e-6 * expected.abs(), "{name}: {expected} and {found}");
+            }
+            let good = if is_class { told["accuracy"].as_f64() } else { told["r2"].as_f64() };
+            assert!(good.unwrap() > 0.9, "{told}");
+            if is_class {
+                let confusion = told["confusion"].as_array().unwrap().iter();
+                let counts = confusion.flat_map(|row| row.as_array().unwrap());
+                assert_eq!(counts.map(|count| count.as_u64().unwrap()).sum::<u64>(), 200);
+            }
+            let svg = fs::read_to_string(folder.join(plot)).unwrap();
+            assert!(
+                svg.contains(if is_class { ">\nwarm\n<" } else { ">\npredicted y\n<" }),
+                "{svg}"
+            );
+        }
+        assert!(fs::read(folder.join("curves.png")).unwrap().starts_with(b"\x89PNG"));
+
+        for (option, has_batch_norm) in [("", true), ("--fold", false)] {
+            succeed(folder, &format!("export m.safetensors --onnx m.onnx {option}"));
+            let onnx = fs::read(folder.join("m.onnx")).unwrap();
+            let has = |text: &str| onnx.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+            assert_eq!(has("BatchNormalization"), has_batch_norm);
+            assert!(has("numbers") && has("categories") && has("OneHotEncoder"));
+            assert_eq!([has("probabilities"), has("warm")], [is_class; 2]);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_model_is_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("table.csv"), table(true)).unwrap();
+    succeed(folder, "train table.csv --epochs 1 --model m.safetensors");
+    fs::write(folder.join("short.csv"), "x,y\n1,warm\n").unwrap();
+    fs::write(folder.join("hot.csv"), "x,word,y\n1,up,warm\n2,up,hot\n").unwrap();
+    for (arguments, texts) in [
+        ("evaluate table.csv table.csv", ["table.csv", "not a model"]),
+        ("evaluate none.safetensors table.csv", ["none.safetensors", "No such file"]),
+        ("evaluate m.safetensors short.csv", ["short.csv", "word"]),
+        ("evaluate m.safetensors hot.csv", ["hot.csv, line 3", "\"hot\" is none of the 2 classes"]),
+        ("evaluate m.safetensors table.csv --plot a.jpg", ["--plot", ".svg or .png"]),
+        ("export m.safetensors --onnx no/folder.onnx", ["no", "No such file"]),
+    ] {
+        let output = run(folder, arguments);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {told}");
+        for text in texts {
+            assert!(told.contains(text), "{arguments}: no {text:?} in {told}");
+        }
+    }
+}
