@@ -10,11 +10,13 @@ mod diverged;
 mod evaluate;
 mod export;
 mod failure;
+mod forward;
 mod model;
 mod onnx;
 mod options;
 mod output;
 mod plot;
+mod predict;
 mod progress;
 mod report;
 mod run;
@@ -37,6 +39,7 @@ struct Arguments {
 enum Command {
     Train(Box<train::Train>),
     Evaluate(Box<evaluate::Evaluate>),
+    Predict(predict::Predict),
     Export(export::Export),
     Bench(bench::Bench),
     Adapters(adapters::Adapters),
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Train(train) => train.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
+        Command::Predict(predict) => predict.run(),
         Command::Export(export) => export.run(),
         Command::Bench(bench) => bench.run(start),
         Command::Adapters(adapters) => adapters.run(),

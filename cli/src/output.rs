@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, ErrorKind, Write},
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
@@ -108,26 +109,108 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
 
 /// Puts bytes into a file that holds the old ones or the new ones at any moment, never half of them.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let mut replacement = Replacement::new(path)?;
+    replacement.write(bytes)?;
+    replacement.finish()
+}
+
+/// A file that is written piece by piece, beside the one whose place it takes when it is whole.
+pub(crate) struct Replacement {
+    path: PathBuf,
+    written: Written,
+}
+
+enum Written {
+    Beside(tempfile::NamedTempFile),
+    /// To a device or a pipe, which nothing can take the place of.
+    Straight(fs::File),
+}
+
+impl Replacement {
+    pub(crate) fn new(path: &Path) -> Result<Self, Failure> {
+        let written = match fs::metadata(path) {
+            Ok(metadata) if !metadata.is_file() => {
+                fs::File::options().write(true).open(path).map(Written::Straight)
+            }
+            _ => beside(path).map(Written::Beside),
+        };
+        let written = written.map_err(|error| file(path, &error))?;
+        Ok(Self { path: path.to_owned(), written })
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let written = match &mut self.written {
+            Written::Beside(beside) => beside.write_all(bytes),
+            Written::Straight(straight) => straight.write_all(bytes),
+        };
+        written.map_err(|error| file(&self.path, &error))
+    }
+
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        let Self { path, written } = self;
+        let Written::Beside(beside) = written else {
+            return Ok(());
+        };
+        let finish = || {
+            beside.as_file().sync_all()?;
+            beside.persist(&path)?;
+            Ok(())
+        };
+        finish().map_err(|error: io::Error| file(&path, &error))
+    }
+}
+
+/// A temporary file in the same folder.
+fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let write = || {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".ztilde-").suffix(".tmp");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // What any new file asks for; the user's umask takes from it.
-            builder.permissions(fs::Permissions::from_mode(0o666));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".ztilde-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // What any new file asks for; the user's umask takes from it.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(directory)
+}
+
+/// What a command gives to whoever comes next: a file that is there when it is whole, or stdout.
+pub(crate) enum Stream {
+    Stdout,
+    File(Replacement),
+}
+
+impl Stream {
+    pub(crate) fn new(path: Option<&Path>) -> Result<Self, Failure> {
+        path.map_or(Ok(Self::Stdout), |path| Replacement::new(path).map(Self::File))
+    }
+
+    /// Writes bytes. It breaks if nobody reads any more, as behind `head`, which is no failure.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<ControlFlow<()>, Failure> {
+        match self {
+            Self::File(replacement) => replacement.write(bytes).map(ControlFlow::Continue),
+            Self::Stdout => {
+                let mut stdout = io::stdout().lock();
+                match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+                    Ok(()) => Ok(ControlFlow::Continue(())),
+                    Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                        Ok(ControlFlow::Break(()))
+                    }
+                    Err(error) => Err(Failure::input(format!("stdout: {error}"))),
+                }
+            }
         }
-        let mut beside = builder.tempfile_in(directory)?;
-        beside.write_all(bytes)?;
-        beside.as_file().sync_all()?;
-        beside.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|error: io::Error| file(path, &error))
+    }
+
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Stdout => Ok(()),
+            Self::File(replacement) => replacement.finish(),
+        }
+    }
 }
 
 fn file(path: &Path, error: &io::Error) -> Failure {

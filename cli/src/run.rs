@@ -5,20 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ndarray::Array2;
 use wgpu::Device;
-use ztilde::{Dataset, Evaluation, Inference, Loss, Targets, Trainer, TrainingData};
+use ztilde::{Dataset, Evaluation, Loss, Targets, Trainer, TrainingData};
 
 use crate::{
     data::{Rows, Statistics, Visit, visits},
     diverged::diverged,
     failure::Failure,
+    forward,
     progress::{Pace, Progress},
     report::{Epoch, Final},
 };
-
-/// Outputs that are looked at together, in a test.
-pub(crate) const TESTED_OUTPUTS: usize = 1 << 22;
 
 /// Where in its data a training is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -188,7 +185,7 @@ impl Run<'_> {
         };
         let mut tested = Tested::new();
         held_out.visit(|dataset| {
-            let at_once = (TESTED_OUTPUTS / self.trainer.network().outputs() as usize).max(1);
+            let at_once = forward::rows_at_once(self.trainer.network()) as usize;
             let rows = dataset.rows() as usize;
             (0..rows).step_by(at_once).try_for_each(|first| {
                 self.test_rows(dataset, first..rows.min(first + at_once), &mut tested)
@@ -212,10 +209,7 @@ impl Run<'_> {
         // A data set is row-major in memory.
         let inputs = dataset.inputs().as_slice().unwrap_or_default();
         let inputs = &inputs[rows.start * features..rows.end * features];
-        let outputs = ztilde::block_on(self.device, Inference::predict(network, inputs))?;
-        let shape = (rows.len(), network.outputs() as usize);
-        let outputs = Array2::from_shape_vec(shape, outputs)
-            .map_err(|error| Failure::device(format!("the outputs: {error}")))?;
+        let outputs = forward::outputs(self.device, network, inputs)?;
         let targets = match dataset.targets() {
             Targets::Classes(classes) => Targets::from(&classes[rows]),
             Targets::Values(values) => Targets::from(&values[rows]),
@@ -306,6 +300,8 @@ impl Tested {
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Array2;
+
     use super::*;
 
     #[test]

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum, value_parser};
+use clap::{
+    Args, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+    value_parser,
+};
 use serde::Serialize;
 
 use super::text::Delimiter;
@@ -112,6 +116,30 @@ impl KnownOptions {
         let name = self.data.as_deref().and_then(std::path::Path::file_name);
         name.map_or_else(|| "digits".to_owned(), |name| name.to_string_lossy().into_owned())
     }
+}
+
+/// Rows whose columns are those that a model was trained on; nobody asks for their targets.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Data")]
+pub(crate) struct UnlabeledOptions {
+    /// The rows, as `train` reads them, - for stdin; columns are found by their names if there are any,
+    /// and may stand in another order; the target's is ignored if it is there [default: stdin]
+    #[arg(value_name = "DATA", help_heading = "Data")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// What becomes of empty cells, NA, NaN, null or ?, and of categories that were not learned from:
+    /// fill takes the mean of the training rows, and no category; error stops
+    #[arg(long, value_name = "MISSING", default_value = "fill", value_parser = fill_or_error())]
+    pub(crate) missing: Missing,
+
+    #[command(flatten)]
+    pub(crate) layout: Layout,
+}
+
+/// Every row is answered, so that none may be dropped.
+fn fill_or_error() -> impl TypedValueParser<Value = Missing> {
+    PossibleValuesParser::new(["fill", "error"])
+        .map(|text| if text == "error" { Missing::Error } else { Missing::Fill })
 }
 
 /// How a table of text is laid out.

@@ -68,7 +68,7 @@ pub(crate) fn scan(
 
 pub(super) fn missing(text: &Text, line: u64, column: usize) -> Failure {
     Failure::input(format!(
-        "{}, line {line}, {}: the value is missing; --missing fill or drop goes on without it",
+        "{}, line {line}, {}: the value is missing; --missing fill goes on without it",
         text.file,
         text.names.describe(column)
     ))
@@ -180,7 +180,8 @@ fn meaning(
         number: Some(target_column + 1),
         values,
     };
-    let preprocessing = Preprocessing { has_header: names.from_header, columns, target };
+    let (has_header, width) = (names.from_header, names.len());
+    let preprocessing = Preprocessing { has_header, width, columns, target };
     Ok(Meaning { preprocessing, places })
 }
 

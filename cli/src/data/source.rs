@@ -44,10 +44,14 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Opens a file; `-` is stdin.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        if path == Path::new("-") {
+            return Self::read("stdin".to_owned(), io::stdin(), None);
+        }
         let name = path.display().to_string();
         let failed = |error: io::Error| Failure::input(format!("{name}: {error}"));
-        let mut file = File::open(path).map_err(failed)?;
+        let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
             return Err(Failure::input(format!(
@@ -56,7 +60,16 @@ impl Source {
             )));
         }
         let plain = if metadata.is_file() { Some(File::open(path).map_err(failed)?) } else { None };
-        let prefix = read_prefix(&mut file).map_err(failed)?;
+        Self::read(name, file, plain)
+    }
+
+    fn read(
+        name: String,
+        mut file: impl Read + Send + 'static,
+        plain: Option<File>,
+    ) -> Result<Self, Failure> {
+        let prefix =
+            read_prefix(&mut file).map_err(|error| Failure::input(format!("{name}: {error}")))?;
         if !prefix.starts_with(&[0x1f, 0x8b]) {
             return Self::sniff(name, prefix, Box::new(file), plain);
         }

@@ -54,6 +54,15 @@ pub(crate) struct Text {
 
 impl Text {
     pub(crate) fn open(source: Source, layout: &Layout) -> Result<Self, Failure> {
+        Self::open_by(source, layout, looks_like_header)
+    }
+
+    /// The same where something else tells whether the first record is a header.
+    pub(crate) fn open_by(
+        source: Source,
+        layout: &Layout,
+        is_header: impl FnOnce(&ByteRecord) -> bool,
+    ) -> Result<Self, Failure> {
         let file = source.name.clone();
         let mut prefix = &source.prefix[..];
         for _ in 0..layout.skip_lines {
@@ -69,7 +78,7 @@ impl Text {
         else {
             return Err(Failure::input(format!("{file}: there are no rows")));
         };
-        let is_header = layout.header.unwrap_or_else(|| looks_like_header(&first));
+        let is_header = layout.header.unwrap_or_else(|| is_header(&first));
         let names = if is_header {
             let cells = first.iter().map(std::str::from_utf8).collect::<Result<Vec<_>, _>>();
             let cells = cells.map_err(|_| not_utf8(&file, first_line))?;
@@ -119,7 +128,7 @@ pub(crate) fn not_utf8(file: &str, line: u64) -> Failure {
 }
 
 /// The first record is a header if none of its cells is a number, and one at least says something.
-fn looks_like_header(record: &ByteRecord) -> bool {
+pub(super) fn looks_like_header(record: &ByteRecord) -> bool {
     let cell = |bytes| std::str::from_utf8(bytes).map_or(Cell::Text(""), Cell::parse);
     let has_number = record.iter().any(|bytes| matches!(cell(bytes), Cell::Number(_)));
     !has_number && record.iter().any(|bytes| matches!(cell(bytes), Cell::Text(_)))
