@@ -3,9 +3,10 @@
 use csv::ByteRecord;
 
 use super::{
+    cell::Cell,
     names::Names,
     options::{Layout, Missing},
-    preprocessing::{Preprocessing, Values},
+    preprocessing::{Column, Preprocessing},
     scan::{Cells, missing},
     source::Source,
     table::{Recode, Table},
@@ -25,14 +26,24 @@ pub(super) fn open(
 /// Knowing the columns tells a header from a row where looking at it alone does not: names may be
 /// numbers, and rows may be words only.
 fn is_header(first: &ByteRecord, preprocessing: &Preprocessing) -> bool {
-    let columns = &preprocessing.columns;
     let has = |name: &str| first.iter().any(|cell| cell.trim_ascii() == name.as_bytes());
-    if preprocessing.has_header && columns.iter().all(|column| has(&column.name)) {
+    let is_named = preprocessing.has_header;
+    if is_named && preprocessing.columns.iter().all(|column| has(&column.name)) {
         return true;
     }
-    let is_number = |values: &Values| matches!(values, Values::Number { .. });
-    let may_tell = preprocessing.has_header || columns.iter().any(|it| is_number(&it.values));
-    may_tell && looks_like_header(first)
+    looks_like_header(first) && !is_row(first, preprocessing)
+}
+
+/// Whether each column has one of its known values in a record, or none.
+fn is_row(record: &ByteRecord, preprocessing: &Preprocessing) -> bool {
+    let is_value = |(column, &place): (&Column, &usize)| {
+        let cell = std::str::from_utf8(&record[place]).unwrap_or_default();
+        let encoded = column.encode(cell);
+        let is_missing = Cell::parse_text(cell) == Cell::Missing;
+        encoded.is_ok_and(|encoded| is_missing || !encoded.is_nan())
+    };
+    places(preprocessing, &Names::numbered(record.len()))
+        .is_ok_and(|places| preprocessing.columns.iter().zip(&places.features).all(is_value))
 }
 
 /// Reads all rows of a table, with their targets.
@@ -118,4 +129,76 @@ pub(super) fn places(preprocessing: &Preprocessing, names: &Names) -> Result<Pla
              without the target"
         ));
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::preprocessing::{Target, TargetValues, Values};
+
+    /// Columns of a table of five: a number in the first, categories in the fourth and the fifth.
+    fn known(has_header: bool, target: Option<usize>) -> Preprocessing {
+        let numbers = Values::Number { shift: 0.0, scale: 1.0, fill: None };
+        let colors = Values::Category(vec!["7".to_owned(), "blue".to_owned(), "red".to_owned()]);
+        let column = |name: &str, number, values| Column { name: name.to_owned(), number, values };
+        Preprocessing {
+            has_header,
+            width: 5,
+            columns: vec![
+                column("12", 1, numbers),
+                column("color", 4, colors.clone()),
+                column("other color", 5, colors),
+            ],
+            target: Target {
+                name: "kind".to_owned(),
+                number: target,
+                values: TargetValues::Classes(vec!["a".to_owned(), "b".to_owned()]),
+            },
+        }
+    }
+
+    #[test]
+    fn columns_are_found_by_name_or_number() {
+        let found = |names: &Names, known: &Preprocessing| {
+            places(known, names).map(|places| (places.features, places.target.ok()))
+        };
+        let by_number = known(false, Some(2));
+        for (count, expected) in
+            [(5, (vec![0, 3, 4], Some(1))), (4, (vec![0, 2, 3], None)), (3, (vec![0, 1, 2], None))]
+        {
+            assert_eq!(found(&Names::numbered(count), &by_number), Ok(expected), "{count}");
+        }
+        for count in [2, 6] {
+            let error = found(&Names::numbered(count), &by_number).unwrap_err();
+            assert!(error.contains(&format!("are {count} columns, but 5 in the table")), "{error}");
+        }
+        // A target that had a file of its own may stand behind the others.
+        let apart = known(false, None);
+        for (count, expected) in [(6, Some(5)), (5, None), (3, None)] {
+            assert_eq!(found(&Names::numbered(count), &apart).unwrap().1, expected, "{count}");
+        }
+        let names = ["color", "x", "12", "other color"];
+        let names = Names::from_header(names.into_iter());
+        assert_eq!(found(&names, &known(true, Some(2))), Ok((vec![2, 0, 3], None)));
+        assert!(found(&names, &by_number).unwrap().0 == [0, 2, 3], "one header tells nothing");
+    }
+
+    #[test]
+    fn a_header_is_told_from_a_row() {
+        let check = |known: &Preprocessing, cells: &[&str], expected: bool| {
+            assert_eq!(is_header(&ByteRecord::from(cells), known), expected, "{cells:?}");
+        };
+        let named = known(true, Some(2));
+        check(&named, &["12", " color", "other color "], true);
+        check(&named, &["red", "12", "other color", "color"], true);
+        check(&named, &["red", "color"], true);
+        check(&named, &["12", "red", "blue"], false);
+        // No number, and no header either.
+        check(&named, &["", "red", "blue"], false);
+        check(&named, &["?", "b", "what", "", "red"], false);
+        check(&named, &["?", "b", "what", "", "green"], true);
+        check(&known(false, Some(2)), &["", "red", "blue"], false);
+        check(&known(false, Some(2)), &["", "color", "blue"], true);
+        check(&known(false, Some(2)), &["12", "color", "other color"], false);
+    }
 }
