@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use atomic_write_file::AtomicWriteFile;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -109,30 +110,32 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
 
 /// Puts bytes into a file that holds the old ones or the new ones at any moment, never half of them.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let mut replacement = Replacement::new(path)?;
+    let mut replacement = Replacement::open(path)?;
     replacement.write(bytes)?;
     replacement.finish()
 }
 
-/// A file that is written piece by piece, beside the one whose place it takes when it is whole.
+/// What is written piece by piece beside a file, and takes its place when it is whole.
 pub(crate) struct Replacement {
     path: PathBuf,
     written: Written,
 }
 
 enum Written {
-    Beside(tempfile::NamedTempFile),
-    /// To a device or a pipe, which nothing can take the place of.
+    Beside(AtomicWriteFile),
+    /// A pipe or a terminal has nothing to lose, and must not become a file.
     Straight(fs::File),
 }
 
 impl Replacement {
-    pub(crate) fn new(path: &Path) -> Result<Self, Failure> {
-        let written = match fs::metadata(path) {
-            Ok(metadata) if !metadata.is_file() => {
-                fs::File::options().write(true).open(path).map(Written::Straight)
-            }
-            _ => beside(path).map(Written::Beside),
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        // Through a link to the file behind it, as writing to the link would.
+        let existing = fs::canonicalize(path);
+        let existing = existing.as_deref().unwrap_or(path);
+        let written = if existing.exists() && !existing.is_file() {
+            fs::File::options().write(true).open(existing).map(Written::Straight)
+        } else {
+            AtomicWriteFile::open(existing).map(Written::Beside)
         };
         let written = written.map_err(|error| file(path, &error))?;
         Ok(Self { path: path.to_owned(), written })
@@ -147,34 +150,11 @@ impl Replacement {
     }
 
     pub(crate) fn finish(self) -> Result<(), Failure> {
-        let Self { path, written } = self;
-        let Written::Beside(beside) = written else {
-            return Ok(());
-        };
-        let finish = || {
-            beside.as_file().sync_all()?;
-            beside.persist(&path)?;
-            Ok(())
-        };
-        finish().map_err(|error: io::Error| file(&path, &error))
+        match self.written {
+            Written::Straight(_) => Ok(()),
+            Written::Beside(beside) => beside.commit().map_err(|error| file(&self.path, &error)),
+        }
     }
-}
-
-/// A temporary file in the same folder.
-fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".ztilde-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // What any new file asks for; the user's umask takes from it.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(directory)
 }
 
 /// What a command gives to whoever comes next: a file that is there when it is whole, or stdout.
@@ -185,7 +165,7 @@ pub(crate) enum Stream {
 
 impl Stream {
     pub(crate) fn new(path: Option<&Path>) -> Result<Self, Failure> {
-        path.map_or(Ok(Self::Stdout), |path| Replacement::new(path).map(Self::File))
+        path.map_or(Ok(Self::Stdout), |path| Replacement::open(path).map(Self::File))
     }
 
     /// Writes bytes. It breaks if nobody reads any more, as behind `head`, which is no failure.
