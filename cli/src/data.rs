@@ -15,6 +15,7 @@ mod known;
 mod names;
 mod numpy;
 mod options;
+mod parquet;
 mod preprocessing;
 mod rows;
 mod scan;
@@ -303,14 +304,14 @@ fn find(
     let path = &resolve(path)?;
     let source = Source::open(path)?;
     let format = source.format;
-    if targets.is_some() && format == Format::Text {
+    if targets.is_some() && matches!(format, Format::Text | Format::Parquet) {
         return Err(Failure::input(format!(
             "{}: --targets is for images and arrays; --target names a column of a table",
             source.name
         )));
     }
     match format {
-        Format::Text => Ok((Input::Text(source.into()), None, None)),
+        Format::Text | Format::Parquet => Ok((Input::Text(source.into()), None, None)),
         Format::Npz => {
             let name = source.name.clone();
             let numpy::Arrays { inputs, targets, test } =
@@ -364,7 +365,7 @@ fn read_array(source: Source) -> Result<array::Array, Failure> {
         Format::Idx => idx::parse(&name, &prefix, storage, length),
         Format::Npy => numpy::parse(&name, &prefix, storage, length),
         Format::Npz => return numpy::unzip_inputs(&name, storage),
-        Format::Text => Err("it is neither IDX nor .npy".to_owned()),
+        Format::Text | Format::Parquet => Err("it is neither IDX nor .npy".to_owned()),
     };
     array.map_err(|error| Failure::input(format!("{name}: {error}")))
 }

@@ -55,6 +55,8 @@ pub(super) fn read(
     let failed = |error| Failure::input(format!("{}: {error}", text.file));
     let places = places(preprocessing, &text.names).map_err(failed)?;
     let target_place = places.target.map_err(failed)?;
+    text.check(&places.features)?;
+    text.check(&[target_place])?;
     let mut cells = Cells::new();
     let mut record = ByteRecord::new();
     while let Some(line) = text.read(&mut record)? {
@@ -88,7 +90,7 @@ pub(super) fn encode(
     let cell = std::str::from_utf8(&record[place]).map_err(|_| not_utf8(&text.file, line))?;
     encode(cell).map_err(|why| {
         let column = text.names.describe(place);
-        Failure::input(format!("{}, line {line}, {column}: {why}", text.file))
+        Failure::input(format!("{}, {} {line}, {column}: {why}", text.file, text.unit()))
     })
 }
 

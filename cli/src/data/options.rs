@@ -19,8 +19,9 @@ pub(super) const MEMORY: u64 = 256 << 20;
 #[derive(Args, Clone, Debug, Serialize)]
 #[command(next_help_heading = "Data")]
 pub(crate) struct DataOptions {
-    /// What to learn from, plain or gzip: a table (CSV, TSV), a folder or a file of images (IDX, as
-    /// MNIST has them), or arrays (.npy with --targets, .npz) [default: the 1,797 digits]
+    /// What to learn from, plain or gzip, - for stdin: a table (CSV, TSV, Parquet), a folder or a file
+    /// of images (IDX, as MNIST has them), or arrays (.npy with --targets, .npz) [default: the 1,797
+    /// digits]
     #[arg(value_name = "DATA", help_heading = "Data")]
     pub(crate) data: Option<PathBuf>,
 

@@ -10,7 +10,13 @@ use clap::ValueEnum;
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use serde::{Deserialize, Serialize};
 
-use super::{cell::Cell, names::Names, options::Layout, source::Source};
+use super::{
+    cell::Cell,
+    names::Names,
+    options::Layout,
+    parquet,
+    source::{Format, Source},
+};
 use crate::failure::Failure;
 
 /// What stands between two cells.
@@ -64,6 +70,9 @@ impl Text {
         is_header: impl FnOnce(&ByteRecord) -> bool,
     ) -> Result<Self, Failure> {
         let file = source.name.clone();
+        if source.format == Format::Parquet {
+            return Self::open_parquet(source);
+        }
         let mut prefix = &source.prefix[..];
         for _ in 0..layout.skip_lines {
             let end = prefix.iter().position(|&byte| byte == b'\n');
@@ -88,6 +97,48 @@ impl Text {
         };
         let first = (!is_header).then_some((first_line, first));
         Ok(Self { file, delimiter, names, records, first, first_line })
+    }
+
+    fn open_parquet(source: Source) -> Result<Self, Failure> {
+        let file = source.name.clone();
+        let records = parquet::Records::open(source.into_file()?)
+            .map_err(|error| Failure::input(format!("{file}: {error}")))?;
+        let names = Names::from_header(records.columns.iter().map(|column| column.name.as_str()));
+        if names.len() == 0 {
+            return Err(Failure::input(format!("{file}: there are no columns")));
+        }
+        let delimiter = Delimiter::Comma;
+        let records = Records::Parquet(records.into());
+        Ok(Self { file, delimiter, names, records, first: None, first_line: 0 })
+    }
+
+    /// Fails unless these columns have cells.
+    pub(super) fn check(&self, columns: &[usize]) -> Result<(), Failure> {
+        let Records::Parquet(records) = &self.records else {
+            return Ok(());
+        };
+        columns.iter().try_for_each(|&column| match &records.columns[column].kind {
+            Ok(_) => Ok(()),
+            Err(what) => Err(Failure::input(format!(
+                "{}: {} holds {what}, neither numbers nor text; --drop {} leaves it out",
+                self.file,
+                self.names.describe(column),
+                self.names.as_option(&[column])
+            ))),
+        })
+    }
+
+    /// Whether the file says of a column that it holds text, even if that reads as numbers.
+    pub(super) fn is_text(&self, column: usize) -> bool {
+        let Records::Parquet(records) = &self.records else {
+            return false;
+        };
+        records.columns[column].kind == Ok(parquet::Kind::Text)
+    }
+
+    /// What the number of a record counts.
+    pub(super) fn unit(&self) -> &'static str {
+        if matches!(self.records, Records::Parquet(_)) { "row" } else { "line" }
     }
 
     /// Reads the next record, which has a cell for each of the names, and tells in which line it
@@ -177,6 +228,7 @@ fn configured(delimiter: u8) -> ReaderBuilder {
 enum Records {
     Delimited { reader: Box<Reader<Lines>>, skipped: u64, seen: Rc<Seen> },
     Spaced { reader: Box<dyn BufRead>, line: u64, bytes: Vec<u8> },
+    Parquet(Box<parquet::Records>),
 }
 
 impl Records {
@@ -201,6 +253,9 @@ impl Records {
     /// Reads the next record, and tells in which line it begins.
     fn read(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, String> {
         match self {
+            Self::Parquet(records) => {
+                records.read(record).map_err(|error| format!("row {}: {error}", records.row + 1))
+            }
             Self::Delimited { reader, skipped, seen } => {
                 seen.bytes.set(0);
                 let found = reader.read_byte_record(record).map_err(|error| error.to_string())?;

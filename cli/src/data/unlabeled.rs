@@ -72,9 +72,10 @@ impl Unlabeled {
         };
         let preprocessing =
             preprocessing.map_or_else(|| Preprocessing::plain(inputs), Preprocessing::clone);
-        let origin = if source.format == Format::Text {
+        let origin = if matches!(source.format, Format::Text | Format::Parquet) {
             let text = known::open(source, &options.layout, &preprocessing)?;
             let places = find(&preprocessing, &text.names)?;
+            text.check(&places)?;
             Origin::Text { text: text.into(), places, record: ByteRecord::new() }
         } else {
             let array = read_array(source)?;
