@@ -92,8 +92,8 @@ pub(crate) struct DataOptions {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Data")]
 pub(crate) struct KnownOptions {
-    /// The rows, as `train` reads them; columns are found by their names if there are any, and may
-    /// stand in another order [default: the 1,797 digits]
+    /// The rows, as `train` reads them, - for stdin; columns are found by their names if there are any,
+    /// and may stand in another order [default: the 1,797 digits]
     #[arg(value_name = "DATA", help_heading = "Data")]
     pub(crate) data: Option<PathBuf>,
 
