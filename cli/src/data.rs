@@ -172,23 +172,24 @@ impl Data {
             .flatten()
             .map(|table| (table, &table.counts))
         {
-            let mut note = |count: u64, what: &str| {
+            let mut note = |what: &str, count: u64, of: &str, why: &str| {
                 if count > 0 {
-                    notes.push(format!("{}: {count} {what}", table.file));
+                    notes.push(format!("{}: {what}: {}{why}", table.file, plural(count, of)));
                 }
             };
-            note(counts.without_target, "rows have no target and are left out");
-            note(counts.dropped, "rows have a missing value and are left out");
-            note(counts.filled, "values are missing and are filled (--missing)");
+            note("left out", counts.without_target, "row", " without a target");
+            note("left out", counts.dropped, "row", " with a missing value (--missing)");
+            note("filled", counts.filled, "missing value", " (--missing)");
         }
         if let (Some(classes), None) = (target.classes(), &self.test) {
             let rare: Vec<_> =
                 classes.iter().zip(&counts.of_class).filter(|(_, rows)| **rows < 2).collect();
             if let Some((first, _)) = rare.first() {
+                let (have, more) =
+                    if rare.len() > 1 { ("classes have", ", …") } else { ("class has", "") };
                 notes.push(format!(
-                    "{} class(es) have one row only, which is either learned or tested: {first:?}{}",
-                    rare.len(),
-                    if rare.len() > 1 { ", …" } else { "" }
+                    "{} {have} one row only, which is either learned or tested: {first:?}{more}",
+                    rare.len()
                 ));
             }
         }

@@ -95,7 +95,9 @@ pub(crate) struct Arrays {
 
 /// Unpacks the inputs and the targets of an `.npz` file.
 pub(crate) fn unzip(name: &str, file: Box<dyn Seekable>) -> Result<Arrays, Failure> {
-    let failed = |error: ZipError| Failure::input(format!("{name}: {error}"));
+    let failed = |error: ZipError| {
+        Failure::input(format!("{name}: the zip file is broken or not whole: {error}"))
+    };
     let mut archive = ZipArchive::new(file).map_err(failed)?;
     let names: Vec<String> = archive
         .file_names()
@@ -103,7 +105,8 @@ pub(crate) fn unzip(name: &str, file: Box<dyn Seekable>) -> Result<Arrays, Failu
         .collect();
     if names.is_empty() {
         return Err(Failure::input(format!(
-            "{name} is a zip file without NumPy's arrays; a spreadsheet can be saved as CSV"
+            "{name} is a zip file without NumPy's arrays: save a spreadsheet as CSV, unpack a \
+             packed table"
         )));
     }
     let find = |what: usize| {

@@ -99,7 +99,7 @@ fn a_table_becomes_inputs_and_classes() {
     assert_eq!(dataset.targets(), &Targets::from(&[0, 1, 0, 1]));
     assert!(notes[0].contains("4 rows, 3 columns as 4 inputs"), "{notes:?}");
     assert!(notes[0].contains("\"kind\", the last column, is 2 classes"), "{notes:?}");
-    assert!(notes[1].contains("2 values are missing"), "{notes:?}");
+    assert!(notes[1].contains("filled: 2 missing values"), "{notes:?}");
 
     // What a record becomes later is what it became in training, to the bit.
     assert_eq!(preprocessing.record(&["3", "red", "5"]).unwrap(), dataset.inputs().row(3).to_vec());
@@ -113,7 +113,7 @@ fn missing_values_are_filled_dropped_or_an_error() {
     };
     let (rows, notes) = count("--missing drop");
     assert_eq!(rows, 2);
-    assert!(notes.contains("2 rows have a missing value and are left out"), "{notes}");
+    assert!(notes.contains("left out: 2 rows with a missing value"), "{notes}");
     refused(
         FLOWERS,
         "--missing error",
@@ -121,7 +121,7 @@ fn missing_values_are_filled_dropped_or_an_error() {
     );
     let (data, notes) = read("x,y\n1,a\n2,\n3,b\n4,?\n", "").unwrap();
     assert_eq!(data.table.counts.rows, 2);
-    assert!(notes[1].contains("2 rows have no target"), "{notes:?}");
+    assert!(notes.join("; ").contains("left out: 2 rows without a target"), "{notes:?}");
     refused("x,y\n1,a\n2,\n", "--missing error", &["line 3, column 2 (\"y\")"]);
 }
 
@@ -187,9 +187,13 @@ fn what_cannot_be_learned_is_told_with_its_place() {
     refused("x,y\n", "", &["table.csv: there is a header, but no rows"]);
     refused("1,2\n", "", &["the target, is 2 in every row"]);
     refused("x,y\n1,a\n2,b\n", "", &["--held-out 0.2 of 2 row(s)"]);
-    refused("x,y\n1,a\n2,a\n", "", &["column 2 (\"y\"), the target, is a in every row"]);
+    refused(
+        "x,y\n1,a\n2,a\n",
+        "",
+        &["column 2 (\"y\"), the target, is \"a\" in every row", "--target"],
+    );
     refused("x,y\n1,\n2,\n", "", &["the target, has no values"]);
-    refused("x,y\n,a\n,b\n", "", &["column 1 (\"x\") has no values at all: --drop x"]);
+    refused("x,y\n,a\n,b\n", "", &["no column beside the target has values"]);
     refused(
         "x,y\n1,a\n2,b\ninf,a\n",
         "",
@@ -197,12 +201,13 @@ fn what_cannot_be_learned_is_told_with_its_place() {
     );
     refused("x,y\n1,1\n2,1e400\n", "", &["line 3, column 2 (\"y\"): \"1e400\" is no finite"]);
     refused("x;y\n1,5;a\n2;b\n1,25;a\n", "", &["column 1 (\"x\")", "\"2\" is a number"]);
-    refused("x;y\n1,5;a\n2,5;b\n", "", &["decimal comma, such as \"1,5\" in line 2"]);
+    refused("x;y\n1,5;a\n2,5;b\n", "", &["(\"x\") has numbers with a comma", "\"1,5\" in line 2"]);
+    refused("x;y\n1;1,5\n2;2,5\n", "", &["(\"y\") has numbers with a comma"]);
     refused("x,y\n1,a\n2o,b\n", "", &["line 3, column 1 (\"x\"): \"2o\" is no number", "--drop x"]);
     refused(
         "150,4,a,b\n1,2,3,0\n",
         "",
-        &["line 2, column 3: \"3\" is a number, but \"a\" in line 1", "--skip-lines 1"],
+        &["line 2, column 3: \"3\" is a number, but \"a\" in line 1", "--header yes"],
     );
     refused("x,y\n1,2\n1,2,3\n", "", &["line 3: there are 3 cells, but 2 in line 1"]);
     refused(b"x,y\n1,a\n2,\xff\n", "", &["line 3: the text is not UTF-8"]);
@@ -235,6 +240,34 @@ fn a_column_that_counts_the_rows_is_left_out() {
     assert!(notes[0].contains("counts the rows"), "{notes:?}");
     let (data, _) = read(",x,y\n0,5,a\n2,7,b\n1,6,a\n", "").unwrap();
     assert_eq!(data.table.preprocessing.columns.len(), 2);
+    let (data, notes) = read("id,x,y\n1,5,a\n2,7,b\n3,6,a\n", "").unwrap();
+    assert_eq!(data.table.preprocessing.columns.len(), 2, "with a name it may say something");
+    assert!(notes[0].contains("--drop id"), "{notes:?}");
+}
+
+#[test]
+fn a_column_without_values_is_left_out() {
+    let (data, notes) = read("x,n,y,z\n5,,a,\n7,?,b,\n6,,a,\n", "--target y").unwrap();
+    assert_eq!(data.table.preprocessing.columns.len(), 1);
+    assert!(notes[0].ends_with("any value: column 2 (\"n\"), column 4 (\"z\")"), "{notes:?}");
+    refused("x,y,z\n5,a,\n7,b,\n", "", &["column 3 (\"z\"), the target, has no values at all"]);
+}
+
+#[test]
+fn a_row_that_numbers_the_columns_is_a_header() {
+    let rows = |first: &str, arguments: &str| {
+        let text = format!("{first}\n7,5,1,2,9\n6,7,2,8,7\n7,6,2,8,9\n");
+        let (data, notes) = read(text, arguments).unwrap();
+        (data.table.counts.rows, notes[0].contains("numbers the columns"))
+    };
+    for first in ["0,1,2,3,4", "1,2,3,4,5", "0,1,2,3,y", ",0,1,2,3"] {
+        assert_eq!(rows(first, ""), (3, true), "{first}");
+    }
+    for first in ["0,1,2,3,3", "2,3,4,5,6", "0.0,1,2,3,4.0", "1,2,3,,9"] {
+        assert_eq!(rows(first, ""), (4, false), "{first}");
+    }
+    assert_eq!(rows("0,1,2,3,4", "--header no"), (4, false));
+    assert_eq!(rows("a,b,c,d,e", ""), (3, false));
 }
 
 #[test]

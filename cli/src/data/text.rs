@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use serde::{Deserialize, Serialize};
 
-use super::{cell::Cell, names::Names, options::Layout, source::Source};
+use super::{cell::Cell, names::Names, options::Layout, plural, source::Source};
 use crate::failure::Failure;
 
 /// What stands between two cells.
@@ -50,6 +50,8 @@ pub(crate) struct Text {
     first: Option<(u64, ByteRecord)>,
     /// The line of the record whose length the others must have.
     first_line: u64,
+    /// Whether the names are numbers, which nobody said.
+    pub(crate) counts_columns: bool,
 }
 
 impl Text {
@@ -69,7 +71,9 @@ impl Text {
         else {
             return Err(Failure::input(format!("{file}: there are no rows")));
         };
-        let is_header = layout.header.unwrap_or_else(|| looks_like_header(&first));
+        let counts_columns = layout.header.is_none() && counts_columns(&first);
+        let is_header =
+            layout.header.unwrap_or_else(|| counts_columns || looks_like_header(&first));
         let names = if is_header {
             let cells = first.iter().map(std::str::from_utf8).collect::<Result<Vec<_>, _>>();
             let cells = cells.map_err(|_| not_utf8(&file, first_line))?;
@@ -78,7 +82,7 @@ impl Text {
             Names::numbered(first.len())
         };
         let first = (!is_header).then_some((first_line, first));
-        Ok(Self { file, delimiter, names, records, first, first_line })
+        Ok(Self { file, delimiter, names, records, first, first_line, counts_columns })
     }
 
     /// Reads the next record, which has a cell for each of the names, and tells in which line it
@@ -101,14 +105,21 @@ impl Text {
         let more = if lines(record) > 1 {
             ". The row goes over several lines: is a quote not closed?".to_owned()
         } else if line == first + 1 {
-            format!(". If line {first} is no row, --skip-lines {first} leaves it out")
+            format!(
+                ". If line {first} is no row, --skip-lines {first} leaves it out; if it is the \
+                 header, it must name every column"
+            )
         } else if found > needed && self.delimiter == Delimiter::Comma {
             ". A cell with a comma in it must stand in quotes".to_owned()
+        } else if found < needed {
+            ". A missing value still needs its delimiter".to_owned()
         } else {
             String::new()
         };
+        let are = if found == 1 { "is" } else { "are" };
+        let cells = plural(found as u64, "cell");
         Err(Failure::input(format!(
-            "{}, line {line}: there are {found} cells, but {needed} in line {first}{more}",
+            "{}, line {line}: there {are} {cells}, but {needed} in line {first}{more}",
             self.file
         )))
     }
@@ -123,6 +134,26 @@ fn looks_like_header(record: &ByteRecord) -> bool {
     let cell = |bytes| std::str::from_utf8(bytes).map_or(Cell::Text(""), Cell::parse);
     let has_number = record.iter().any(|bytes| matches!(cell(bytes), Cell::Number(_)));
     !has_number && record.iter().any(|bytes| matches!(cell(bytes), Cell::Text(_)))
+}
+
+/// Programs that have no names for columns number them, from 0 or 1 on. So many such numbers in the
+/// first record are no row.
+const NUMBERED: usize = 4;
+
+/// Whether each number of a record is its place in it, counted from 0 or 1, or from the second cell
+/// on if the first one is empty.
+fn counts_columns(record: &ByteRecord) -> bool {
+    let first = usize::from(record.get(0).is_some_and(<[u8]>::is_empty));
+    let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.trim().parse::<f64>().ok();
+    [0, 1].into_iter().any(|from| {
+        let mut count = 0;
+        let counts = record.iter().skip(first).zip(from..).all(|(cell, place)| {
+            let is_place = cell == place.to_string().as_bytes();
+            count += usize::from(is_place);
+            is_place || number(cell).is_none()
+        });
+        counts && count >= NUMBERED
+    })
 }
 
 /// The delimiter by which the first records have the same number of cells, and the most.
@@ -368,7 +399,7 @@ mod tests {
             let error = read(text.as_bytes()).unwrap_err();
             assert!(error.contains(expected), "{error}");
         };
-        refused("a,b\n1,2\n3\n", "line 3: there are 1 cells, but 2 in line 1");
+        refused("a,b\n1,2\n3\n", "line 3: there is 1 cell, but 2 in line 1. A missing value");
         refused(
             "a,b\n1,2\n3,4,5\n",
             "line 3: there are 3 cells, but 2 in line 1. A cell with a comma",
@@ -376,7 +407,7 @@ mod tests {
         refused("150,4,x\n1,2\n3,4\n5,6\n", "If line 1 is no row, --skip-lines 1");
         refused("a,b\n1,\"2\n3,4\n5,6\n", "line 2: a quote is not closed");
         refused("a,b\n1,\"2\n3,4\n5,6", "line 2: a quote is not closed");
-        refused("a,b\n3,4\n\"1,2\n3,4\"\n", "line 3: there are 1 cells");
+        refused("a,b\n3,4\n\"1,2\n3,4\"\n", "line 3: there is 1 cell");
         refused("a,b\n3,4\n\"1,2\n3,4\"\n", "several lines: is a quote not closed?");
         refused("\n\n", "there are no rows");
     }
