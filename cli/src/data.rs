@@ -329,9 +329,9 @@ fn find(
                 let labels = labels.map(Path::to_owned).or_else(|| idx::labels_of(path));
                 let Some(labels) = labels else {
                     return Err(Failure::input(format!(
-                        "{}: the labels are not beside it, as {}; --targets names their file",
-                        path.display(),
-                        idx::labels_name(path)
+                        "{}: its labels are not beside it, as train-labels-idx1-ubyte is beside \
+                         train-images-idx3-ubyte; --targets names their file",
+                        path.display()
                     )));
                 };
                 let arrays = Arrays::new(array(path)?, Some(array(&labels)?))?;

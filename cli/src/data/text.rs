@@ -69,7 +69,11 @@ impl Text {
         let Some(first_line) =
             records.read(&mut first).map_err(|error| Failure::input(format!("{file}, {error}")))?
         else {
-            return Err(Failure::input(format!("{file}: there are no rows")));
+            let skipped = match layout.skip_lines {
+                0 => String::new(),
+                lines => format!(" after --skip-lines {lines}"),
+            };
+            return Err(Failure::input(format!("{file}: there are no rows{skipped}")));
         };
         let counts_columns = layout.header.is_none() && counts_columns(&first);
         let is_header =
