@@ -122,7 +122,8 @@ pub(crate) struct Layout {
     #[arg(long, value_enum)]
     pub(crate) delimiter: Option<Delimiter>,
 
-    /// Whether the first row names the columns [default: yes, if none of its cells is a number]
+    /// Whether the first row names the columns [default: yes, if none of its cells is a number, or
+    /// those that are count the columns]
     #[arg(long, value_name = "YES|NO", value_parser = yes_or_no)]
     pub(crate) header: Option<bool>,
 
