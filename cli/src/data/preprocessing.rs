@@ -319,7 +319,10 @@ mod tests {
         assert_eq!(record(&["?", "green", "NA"]), Ok(vec![fill, 0.0, 0.0, 0.0, 0.0]));
         let error = record(&["long", "red", "1"]).unwrap_err();
         assert!(error.starts_with("\"long\" is no number"), "{error}");
-        assert_eq!(record(&["1e400", "red", "1"]), Err("\"1e400\" is no finite number".to_owned()));
+        assert_eq!(
+            record(&["1e400", "red", "1"]),
+            Err("\"1e400\" is no finite number: correct or empty the cell".to_owned())
+        );
     }
 
     #[test]
