@@ -16,7 +16,7 @@ mod workloads;
 use std::time::Instant;
 
 use clap::{
-    ValueEnum,
+    ValueEnum, ValueHint,
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use workloads::{WORKLOADS, Workload};
@@ -85,7 +85,7 @@ pub(crate) struct Bench {
 
     /// Write the rows as JSON, an object a line, to a file or to stdout (-); the table goes to stderr
     /// in that case
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     json: Option<Json>,
 }
 

@@ -5,6 +5,7 @@
 mod adapter;
 mod adapters;
 mod bench;
+mod config;
 mod data;
 mod diverged;
 mod evaluate;
@@ -21,13 +22,15 @@ mod run;
 mod settle;
 mod train;
 
-use std::{process::ExitCode, time::Instant};
+use std::{env, process::ExitCode, time::Instant};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use failure::Failure;
 
 /// Trains batch-normalized multilayer perceptrons on any GPU.
 #[derive(Parser)]
-#[command(version, max_term_width = 100, after_help = ENVIRONMENT)]
+#[command(name = "ztilde", version, max_term_width = 100, after_help = ENVIRONMENT)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -61,18 +64,29 @@ Exit codes:
 fn main() -> ExitCode {
     // As near to the start of the process as Rust can tell on every system.
     let start = Instant::now();
-    let result = match Arguments::parse().command {
-        Command::Train(train) => train.run(),
-        Command::Evaluate(evaluate) => evaluate.run(),
-        Command::Export(export) => export.run(),
-        Command::Bench(bench) => bench.run(start),
-        Command::Adapters(adapters) => adapters.run(),
-    };
-    match result {
+    match run(start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::note(&format!("error: {failure}"));
             failure.exit_code()
         }
+    }
+}
+
+fn run(start: Instant) -> Result<(), Failure> {
+    let mut command = Arguments::command();
+    command.build();
+    let typed = config::complete(&command, env::args_os().collect())?;
+    let matches = command.clone().get_matches_from(typed);
+    if let Some(file) = config::printed(&command, &matches)? {
+        return output::print(&file);
+    }
+    let arguments = Arguments::from_arg_matches(&matches);
+    match arguments.unwrap_or_else(|error| error.format(&mut command).exit()).command {
+        Command::Train(train) => train.run(),
+        Command::Evaluate(evaluate) => evaluate.run(),
+        Command::Export(export) => export.run(),
+        Command::Bench(bench) => bench.run(start),
+        Command::Adapters(adapters) => adapters.run(),
     }
 }

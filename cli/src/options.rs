@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{
-    Args, ValueEnum,
+    Args, ValueEnum, ValueHint,
     builder::{PossibleValuesParser, TypedValueParser},
     value_parser,
 };
@@ -187,7 +187,7 @@ pub(crate) struct Results {
 
     /// Draw the curves of loss and accuracy (or RMSE) over the epochs, to a file that ends in .svg or
     /// .png
-    #[arg(long, value_name = "FILE", conflicts_with = "folds")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "folds")]
     pub(crate) plot: Option<PictureFile>,
 
     /// The colors of the plot
@@ -195,7 +195,8 @@ pub(crate) struct Results {
     pub(crate) theme: Theme,
 
     /// Write the results as JSON, to a file or to stdout (-); the table goes to stderr in that case
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1,
+        default_missing_value = "-")]
     pub(crate) json: Option<Json>,
 }
 

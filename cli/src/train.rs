@@ -7,6 +7,7 @@ use ztilde::{Loss, Network, Parameters, Trainer};
 
 use crate::{
     adapter,
+    config::ConfigOptions,
     data::{Data, HeldOut, Prepared, Room},
     failure::Failure,
     model,
@@ -29,6 +30,9 @@ use crate::{
 pub(crate) struct Train {
     #[command(flatten)]
     options: Options,
+
+    #[command(flatten)]
+    _config: ConfigOptions,
 }
 
 impl Train {

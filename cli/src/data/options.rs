@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum, value_parser};
+use clap::{
+    Args, ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+    value_parser,
+};
 use serde::Serialize;
 
 use super::text::Delimiter;
@@ -123,7 +127,7 @@ pub(crate) struct Layout {
     pub(crate) delimiter: Option<Delimiter>,
 
     /// Whether the first row names the columns [default: yes, if none of its cells is a number]
-    #[arg(long, value_name = "YES|NO", value_parser = yes_or_no)]
+    #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
     pub(crate) header: Option<bool>,
 
     /// Lines at the beginning that are no part of the table
@@ -158,10 +162,9 @@ pub(crate) enum Scale {
     None,
 }
 
-fn yes_or_no(text: &str) -> Result<bool, &'static str> {
-    match text {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err("must be yes or no"),
-    }
+/// A file of options may have `true` and `false` there.
+fn yes_or_no() -> impl TypedValueParser<Value = bool> {
+    let values = [("yes", "true"), ("no", "false")];
+    PossibleValuesParser::new(values.map(|(name, alias)| PossibleValue::new(name).alias(alias)))
+        .map(|typed| ["yes", "true"].contains(&typed.as_str()))
 }
