@@ -1,9 +1,9 @@
 //! Which adapter the binary computes on, and the device that it makes of it.
 
-use std::{cmp::Reverse, env};
+use std::{borrow::Cow, cmp::Reverse, env};
 
 use pollster::block_on;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wgpu::{
     Adapter, AdapterInfo, Backend, Backends, Device, DeviceDescriptor, DeviceType, DownlevelFlags,
     Features, Instance, InstanceDescriptor, Limits, PowerPreference, Queue,
@@ -19,12 +19,12 @@ mesa-vulkan-drivers on Debian and Ubuntu, which scripts/with-adapter installs wh
 const USEFUL_FEATURES: Features = Features::SUBGROUP.union(Features::TIMESTAMP_QUERY);
 
 /// An adapter in words, as reports name it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Description {
     pub(crate) name: String,
-    pub(crate) backend: &'static str,
+    pub(crate) backend: Cow<'static, str>,
     #[serde(rename = "type")]
-    pub(crate) device_type: &'static str,
+    pub(crate) device_type: Cow<'static, str>,
     pub(crate) driver: String,
 }
 
@@ -39,14 +39,16 @@ impl Description {
                 Backend::Dx12 => "dx12",
                 Backend::Gl => "gl",
                 Backend::BrowserWebGpu => "webgpu",
-            },
+            }
+            .into(),
             device_type: match info.device_type {
                 DeviceType::DiscreteGpu => "discrete",
                 DeviceType::IntegratedGpu => "integrated",
                 DeviceType::VirtualGpu => "virtual",
                 DeviceType::Cpu => "cpu",
                 DeviceType::Other => "other",
-            },
+            }
+            .into(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         }
     }

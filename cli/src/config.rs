@@ -6,11 +6,15 @@
 mod file;
 mod template;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, parser::ValueSource};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output};
+use file::Entry;
 
 /// The subcommand whose options may stand in a file.
 const SUBCOMMAND: &str = "train";
@@ -44,18 +48,31 @@ pub(crate) fn complete(command: &Command, typed: Vec<OsString>) -> Result<Vec<Os
     let Some(path) = matches.get_one::<PathBuf>("config") else {
         return Ok(typed);
     };
-    let held = file::read(path, train)?;
-    let typed_ones: Vec<_> = options(train).filter(|option| is_typed(option, matches)).collect();
-    let used = held.into_iter().filter(|entry| {
-        let goes_before = |typed: &&Arg| {
-            typed.get_id() == entry.argument.get_id() || conflict(train, typed, entry.argument)
-        };
-        !typed_ones.iter().any(goes_before)
-    });
+    let held = beside(train, matches, path, file::read(path, train)?);
     let place = typed.iter().position(|argument| argument == SUBCOMMAND).map_or(0, |at| at + 1);
     let (before, after) = typed.split_at(place);
-    let used = used.flat_map(|entry| entry.arguments).map(OsString::from);
-    Ok(before.iter().cloned().chain(used).chain(after.iter().cloned()).collect())
+    let held = held.into_iter().flat_map(|entry| entry.arguments).map(OsString::from);
+    Ok(before.iter().cloned().chain(held).chain(after.iter().cloned()).collect())
+}
+
+/// What is left of a file beside what was typed, which goes before.
+fn beside<'a>(
+    command: &'a Command,
+    matches: &ArgMatches,
+    path: &Path,
+    mut held: Vec<Entry<'a>>,
+) -> Vec<Entry<'a>> {
+    let typed: Vec<_> = options(command).filter(|option| is_typed(option, matches)).collect();
+    held.retain(|entry| typed.iter().all(|typed| typed.get_id() != entry.option.get_id()));
+    held.retain(|entry| {
+        let against = typed.iter().find(|typed| conflict(command, typed, entry.option));
+        if let Some(typed) = against {
+            let (path, held, typed) = (path.display(), key(entry.option), key(typed));
+            output::note(&format!("note: {path}: {held} is left out, for {typed} was typed"));
+        }
+        against.is_none()
+    });
+    held
 }
 
 /// The file that `--print-config` asks for, if it was typed.

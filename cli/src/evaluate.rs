@@ -53,6 +53,8 @@ pub(crate) struct Evaluate {
 struct Report<'a> {
     version: &'static str,
     adapter: Description,
+    /// How the model was trained, as its file says.
+    model: Option<serde_json::Value>,
     rows: u64,
     loss: f64,
     accuracy: Option<f64>,
@@ -99,6 +101,7 @@ impl Evaluate {
         json.write(&Report {
             version: env!("CARGO_PKG_VERSION"),
             adapter,
+            model: model::origin(&parameters),
             rows: rows.count(),
             loss,
             accuracy,

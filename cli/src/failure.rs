@@ -18,6 +18,8 @@ enum Kind {
     Device = 4,
     /// The loss is no longer finite.
     Diverged = 5,
+    /// Somebody asked for the end, and the run ended as it should.
+    Interrupted = 6,
 }
 
 /// Why the binary stops.
@@ -42,6 +44,10 @@ impl Failure {
 
     pub(crate) fn diverged(message: impl Into<String>) -> Self {
         Self { kind: Kind::Diverged, message: message.into() }
+    }
+
+    pub(crate) fn interrupted(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Interrupted, message: message.into() }
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
@@ -82,5 +88,6 @@ mod tests {
         assert_eq!(Kind::NoAdapter as u8, 3);
         assert_eq!(Kind::Device as u8, 4);
         assert_eq!(Kind::Diverged as u8, 5);
+        assert_eq!(Kind::Interrupted as u8, 6);
     }
 }

@@ -5,12 +5,15 @@
 mod adapter;
 mod adapters;
 mod bench;
+mod checkpoint;
+mod class_weights;
 mod config;
 mod data;
 mod diverged;
 mod evaluate;
 mod export;
 mod failure;
+mod interrupt;
 mod model;
 mod onnx;
 mod options;
@@ -59,7 +62,9 @@ Exit codes:
   2  wrong usage or bad input
   3  no adapter
   4  device lost or out of memory
-  5  training diverged";
+  5  training diverged
+  6  interrupted by Ctrl-C or a termination signal, between two steps; --checkpoint was written
+130  interrupted a second time, at once";
 
 fn main() -> ExitCode {
     // As near to the start of the process as Rust can tell on every system.

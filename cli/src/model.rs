@@ -1,19 +1,33 @@
-//! Model files with what a table needs before the network and after it.
+//! Model files with what a table needs before the network and after it, and with where they come from.
 
 use std::path::Path;
 
+use serde::Serialize;
+use serde_json::Value;
 use ztilde::Parameters;
 
-use crate::{data::Preprocessing, failure::Failure};
+use crate::{data::Preprocessing, failure::Failure, report::Origin};
 
-/// What the notes of this binary begin with; JSON follows. Those of other programs are theirs.
+/// What the lines of this binary's notes begin with; JSON follows. Those of other programs are theirs.
 const PREPROCESSING: &str = "preprocessing ";
+const ORIGIN: &str = "origin ";
 
-/// The notes of a model that was trained on rows which were preprocessed so.
-pub(crate) fn notes(preprocessing: &Preprocessing) -> Result<String, Failure> {
-    let json = serde_json::to_string(preprocessing)
-        .map_err(|error| Failure::input(format!("the preprocessing is no JSON: {error}")))?;
-    Ok(format!("{PREPROCESSING}{json}"))
+/// The notes of a model that was trained so, on rows which were preprocessed so.
+pub(crate) fn notes(preprocessing: &Preprocessing, origin: &Origin) -> Result<String, Failure> {
+    fn json(value: &impl Serialize) -> Result<String, Failure> {
+        serde_json::to_string(value)
+            .map_err(|error| Failure::input(format!("the notes are no JSON: {error}")))
+    }
+    Ok(format!("{PREPROCESSING}{}\n{ORIGIN}{}", json(preprocessing)?, json(origin)?))
+}
+
+fn note<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
+    parameters.notes.lines().find_map(|line| line.strip_prefix(name))
+}
+
+/// How a model was trained, if its file says so.
+pub(crate) fn origin(parameters: &Parameters) -> Option<Value> {
+    serde_json::from_str(note(parameters, ORIGIN)?).ok()
 }
 
 /// Reads a model file. One that `train` did not write has no preprocessing: its network takes numbers as
@@ -24,7 +38,7 @@ pub(crate) fn load(path: &Path) -> Result<(Parameters, Option<Preprocessing>), F
         ztilde::Error::File { .. } => error.into(),
         other => failed(other.to_string()),
     })?;
-    let Some(json) = parameters.notes.strip_prefix(PREPROCESSING) else {
+    let Some(json) = note(&parameters, PREPROCESSING) else {
         return Ok((parameters, None));
     };
     let preprocessing = Preprocessing::from_json(json).map_err(failed)?;
@@ -44,9 +58,11 @@ pub(crate) fn load(path: &Path) -> Result<(Parameters, Option<Preprocessing>), F
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use ztilde::NetworkOptions;
 
     use super::*;
+    use crate::adapter::Description;
 
     #[test]
     fn a_preprocessing_comes_back_and_has_to_fit() {
@@ -68,9 +84,17 @@ mod tests {
             parameters.notes = notes;
             parameters.save(&path).unwrap();
         };
-        let written = notes(&preprocessing).unwrap();
+        let options = [("seed".to_owned(), 7.into())].into_iter().collect();
+        let origin_of_run = Origin::new(Description::default(), options);
+        let written = notes(&preprocessing, &origin_of_run).unwrap();
         save(&[3, 4, 3], written.clone());
-        assert_eq!(load(&path).unwrap().1, Some(preprocessing));
+        let (parameters, read) = load(&path).unwrap();
+        assert_eq!(read, Some(preprocessing));
+        let origin = origin(&parameters).unwrap();
+        assert_eq!(
+            (&origin["version"], &origin["options"]["seed"]),
+            (&json!(env!("CARGO_PKG_VERSION")), &json!(7))
+        );
         save(&[3, 4, 3], "of another program".to_owned());
         assert_eq!(load(&path).unwrap().1, None);
         save(&[4, 4, 3], written.clone());

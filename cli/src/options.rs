@@ -1,12 +1,10 @@
 //! What `ztilde train` can be told, as it is typed.
 
-use std::path::PathBuf;
+mod values;
 
-use clap::{
-    Args, ValueEnum, ValueHint,
-    builder::{PossibleValuesParser, TypedValueParser},
-    value_parser,
-};
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum, ValueHint, value_parser};
 use serde::Serialize;
 use ztilde::{Activation, NetworkOptions, Remainder};
 
@@ -15,6 +13,11 @@ use crate::{
     failure::Failure,
     output::Json,
     plot::{PictureFile, Theme},
+};
+pub(crate) use values::{ClassWeights, Sizes, positive};
+use values::{
+    activation, activation_name, decimal, from_0, from_0_below_1, from_0_to_1, remainder,
+    remainder_name, serialize_remainder,
 };
 
 /// The options by the topics of the help.
@@ -32,6 +35,9 @@ pub(crate) struct Options {
     #[command(flatten)]
     #[serde(skip)]
     pub(crate) learning: Learning,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) long_runs: LongRuns,
     #[command(flatten)]
     #[serde(skip)]
     pub(crate) results: Results,
@@ -89,6 +95,16 @@ pub(crate) struct Training {
     /// With 0 all rows are learned from, and nothing is tested
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = from_0_below_1)]
     pub(crate) held_out: f64,
+
+    /// How much of each row's target is spread evenly over all classes
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = from_0_below_1)]
+    pub(crate) label_smoothing: f64,
+
+    /// How much each class counts in training: balanced makes all classes count the same in sum;
+    /// setosa=2,virginica=0.5 weighs these, and others by 1. Results of tests are not weighed
+    /// [default: each row counts the same]
+    #[arg(long, value_name = "WEIGHTS")]
+    pub(crate) class_weights: Option<ClassWeights>,
 
     /// Decides the first weights, which rows are held out, and the order of the others. On the same
     /// adapter and driver, the same seed gives the same network
@@ -152,6 +168,10 @@ pub(crate) struct Learning {
     #[arg(long, value_name = "NUMBER", value_parser = from_0)]
     pub(crate) weight_decay: Option<f64>,
 
+    /// Weight decay on gamma, beta and biases, too, rather than on the weights alone
+    #[arg(long)]
+    pub(crate) decay_all: bool,
+
     /// The largest norm that all gradients together may have; a longer gradient is scaled down to
     /// it [default: none]
     #[arg(long, value_name = "NUMBER", value_parser = positive)]
@@ -160,6 +180,10 @@ pub(crate) struct Learning {
     /// How the learning rate moves
     #[arg(long, value_enum, default_value_t = ScheduleName::Constant)]
     pub(crate) schedule: ScheduleName,
+
+    /// Epochs in which the learning rate rises to what the schedule says
+    #[arg(long, value_name = "EPOCHS", default_value_t = 0.0, value_parser = from_0)]
+    pub(crate) warm_up: f64,
 
     /// With step: epochs between two changes [default: 10]
     #[arg(long, value_name = "EPOCHS", value_parser = positive)]
@@ -176,11 +200,65 @@ pub(crate) struct Learning {
     /// With cosine: the share of the learning rate that is left at the end [default: 0]
     #[arg(long, value_name = "NUMBER", value_parser = from_0)]
     pub(crate) cosine_last: Option<f64>,
+
+    /// With one-cycle: epochs in which the learning rate goes from a 25th of itself up to itself and
+    /// down to almost nothing [default: all --epochs]
+    #[arg(long, value_name = "EPOCHS", value_parser = positive)]
+    pub(crate) one_cycle_epochs: Option<f64>,
+}
+
+/// When a run ends before all epochs are over, and how it goes on afterwards.
+#[derive(Args)]
+#[command(next_help_heading = "Long runs")]
+pub(crate) struct LongRuns {
+    /// End with the parameters of the epoch that had the smallest loss on the rows that were held
+    /// out, rather than with the last ones. Tested on those rows, they look a little better than
+    /// they are
+    #[arg(long)]
+    pub(crate) keep_best: bool,
+
+    /// Stop when the loss on the rows that were held out has not come down for as many epochs, and
+    /// keep the best parameters as --keep-best does [default: never]
+    #[arg(long, value_name = "EPOCHS", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) patience: Option<u32>,
+
+    /// Stop after so much time of training, such as 90s, 30m or 8h, and end as if all epochs were
+    /// over [default: none]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) time_limit: Option<Duration>,
+
+    /// Keep everything that the run is in this file, so that --resume can go on with it: it is
+    /// written every now and then, on Ctrl-C or a termination signal, and at the end
+    #[arg(long, value_name = "FILE", conflicts_with = "folds")]
+    pub(crate) checkpoint: Option<PathBuf>,
+
+    /// Epochs between two writes of the checkpoint; 0.1 writes ten in an epoch
+    #[arg(long, value_name = "EPOCHS", default_value_t = 1.0, value_parser = positive,
+        requires = "checkpoint")]
+    pub(crate) checkpoint_every: f64,
+
+    /// Go on from the checkpoint, if there is one: on the same adapter and driver the result has the
+    /// same bits as if nothing had happened. The options have to be the same, but for --epochs and
+    /// those of results and of long runs
+    #[arg(long, requires = "checkpoint")]
+    pub(crate) resume: bool,
+}
+
+impl LongRuns {
+    /// Whether the network that is kept is that of the best epoch.
+    pub(crate) fn keeps_best(&self) -> bool {
+        self.keep_best || self.patience.is_some()
+    }
 }
 
 #[derive(Args)]
 #[command(next_help_heading = "Results")]
 pub(crate) struct Results {
+    /// Train twice, with batch normalization and with biases in its place, from the same weights on
+    /// the same batches; both are in the plot and in the report
+    #[arg(long, conflicts_with_all = ["no_batch_norm", "folds", "model", "checkpoint"])]
+    pub(crate) compare: bool,
+
     /// Save the trained network to this file: safetensors under PyTorch's names
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
@@ -189,6 +267,10 @@ pub(crate) struct Results {
     /// .png
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "folds")]
     pub(crate) plot: Option<PictureFile>,
+
+    /// Draw the plot again while training, after an epoch and at most once a second
+    #[arg(long, requires = "plot")]
+    pub(crate) watch: bool,
 
     /// The colors of the plot
     #[arg(long, value_enum, default_value_t)]
@@ -217,93 +299,10 @@ pub(crate) enum ScheduleName {
     Constant,
     Step,
     Cosine,
+    OneCycle,
 }
 
 /// The name that an option's value is typed by.
 pub(crate) fn typed_name(value: impl ValueEnum) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-}
-
-/// Layer sizes, typed as `128,64`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Sizes(pub(crate) Vec<u32>);
-
-impl std::str::FromStr for Sizes {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Ok(Self(Vec::new()));
-        }
-        let size = |size: &str| match size.trim().parse() {
-            Ok(size) if size > 0 => Ok(size),
-            _ => Err(format!("the size of a layer is {size:?}, but must be at least 1")),
-        };
-        text.split(',').map(size).collect::<Result<_, _>>().map(Self)
-    }
-}
-
-fn activation() -> impl TypedValueParser<Value = Activation> {
-    PossibleValuesParser::new(Activation::ALL.map(Activation::name))
-        .try_map(|name| Activation::from_name(&name).ok_or("no activation"))
-}
-
-fn activation_name<S: serde::Serializer>(
-    activation: &Activation,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(activation.name())
-}
-
-const REMAINDERS: [Remainder; 2] = [Remainder::Drop, Remainder::Keep];
-
-fn remainder_name(remainder: Remainder) -> &'static str {
-    match remainder {
-        Remainder::Drop => "drop",
-        Remainder::Keep => "keep",
-    }
-}
-
-fn remainder() -> impl TypedValueParser<Value = Remainder> {
-    PossibleValuesParser::new(REMAINDERS.map(remainder_name)).try_map(|name| {
-        REMAINDERS
-            .into_iter()
-            .find(|&remainder| remainder_name(remainder) == name)
-            .ok_or("no remainder policy")
-    })
-}
-
-fn serialize_remainder<S: serde::Serializer>(
-    remainder: &Remainder,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(remainder_name(*remainder))
-}
-
-/// The number that the decimals of an `f32` stand for: 1e-5 rather than 9.99999974…e-6.
-fn decimal(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or(value.into())
-}
-
-pub(crate) fn positive(text: &str) -> Result<f64, String> {
-    number(text, "above 0", |value| value > 0.0)
-}
-
-fn from_0(text: &str) -> Result<f64, String> {
-    number(text, "at least 0", |value| value >= 0.0)
-}
-
-fn from_0_to_1(text: &str) -> Result<f64, String> {
-    number(text, "between 0 and 1", |value| (0.0..=1.0).contains(&value))
-}
-
-fn from_0_below_1(text: &str) -> Result<f64, String> {
-    number(text, "at least 0 and below 1", |value| (0.0..1.0).contains(&value))
-}
-
-fn number(text: &str, expected: &str, accepts: impl Fn(f64) -> bool) -> Result<f64, String> {
-    match text.parse() {
-        Ok(value) if f64::is_finite(value) && accepts(value) => Ok(value),
-        _ => Err(format!("must be a finite number {expected}")),
-    }
 }

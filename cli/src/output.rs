@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use atomic_write_file::AtomicWriteFile;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -108,24 +109,17 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
 
 /// Puts bytes into a file that holds the old ones or the new ones at any moment, never half of them.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
     let write = || {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".ztilde-").suffix(".tmp");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // What any new file asks for; the user's umask takes from it.
-            builder.permissions(fs::Permissions::from_mode(0o666));
+        // Through a link to the file behind it, as writing to the link would.
+        let existing = fs::canonicalize(path);
+        let path = existing.as_deref().unwrap_or(path);
+        // A pipe or a terminal has nothing to lose, and must not become a file.
+        if path.exists() && !path.is_file() {
+            return fs::write(path, bytes);
         }
-        let mut beside = builder.tempfile_in(directory)?;
-        beside.write_all(bytes)?;
-        beside.as_file().sync_all()?;
-        beside.persist(path)?;
-        Ok(())
+        let mut file = AtomicWriteFile::open(path)?;
+        file.write_all(bytes)?;
+        file.commit()
     };
     write().map_err(|error: io::Error| file(path, &error))
 }

@@ -16,9 +16,12 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(steps: u64, epochs: u32, table_to_stderr: bool) -> Self {
+    /// For so many steps, of which some are done.
+    pub(crate) fn new(steps: u64, done: u64, epochs: u32, table_to_stderr: bool) -> Self {
         // indicatif draws nothing where stderr is no terminal.
         let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
+        let bar = bar.with_position(done);
+        bar.reset_eta();
         bar.set_style(
             ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
@@ -36,10 +39,20 @@ impl Progress {
         })
     }
 
-    pub(crate) fn advance(&self, epoch: u64, steps: u64, loss: f32, samples_per_second: f64) {
+    /// Told of steps, and of what the last one came to.
+    pub(crate) fn advance(
+        &self,
+        epoch: u32,
+        steps: u64,
+        loss: f32,
+        accuracy: Option<f32>,
+        samples_per_second: f64,
+    ) {
+        let accuracy =
+            accuracy.map_or_else(String::new, |share| format!("  accuracy {:.1} %", 100.0 * share));
         self.bar.set_prefix(format!("{epoch}/{}", self.epochs));
         self.bar.set_message(format!(
-            "loss {loss:.4}  {} samples/s",
+            "loss {loss:.4}{accuracy}  {} samples/s",
             HumanCount(samples_per_second as u64)
         ));
         self.bar.inc(steps);

@@ -1,6 +1,8 @@
 //! What a training came to: the object that `--json` writes, and the lines of the table.
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error, ser::SerializeMap};
 use serde_json::{Map, Value};
 use ztilde::{Evaluation, Loss};
 
@@ -12,12 +14,21 @@ use crate::{
 /// The whole of a training.
 #[derive(Serialize)]
 pub(crate) struct Report<'a> {
-    pub(crate) version: &'static str,
-    pub(crate) adapter: Description,
-    pub(crate) options: Map<String, Value>,
+    #[serde(flatten)]
+    pub(crate) origin: Origin,
     pub(crate) data: Data<'a>,
     #[serde(flatten)]
     pub(crate) outcome: Outcome,
+}
+
+/// With what a run was done. It is in every file that a run leaves, so that it can be done again.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// Of this binary.
+    pub(crate) version: String,
+    pub(crate) adapter: Description,
+    /// Under the names of the command line.
+    pub(crate) options: Map<String, Value>,
 }
 
 /// What was learned from and tested on.
@@ -42,16 +53,25 @@ pub(crate) struct Data<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum Outcome {
-    Once {
-        epochs: Vec<Epoch>,
-        #[serde(rename = "final")]
-        last: Final,
+    Once(Training),
+    /// With batch normalization, and without.
+    Compared {
+        with_batch_norm: Training,
+        without_batch_norm: Training,
     },
     Folds {
         folds: Vec<Fold>,
         #[serde(rename = "final")]
         last: Summary,
     },
+}
+
+/// One training.
+#[derive(Serialize)]
+pub(crate) struct Training {
+    pub(crate) epochs: Vec<Epoch>,
+    #[serde(rename = "final")]
+    pub(crate) last: Final,
 }
 
 /// One epoch. Losses and accuracies in training are those of its batches, as they were learned
@@ -66,13 +86,25 @@ pub(crate) struct Epoch {
 
 /// The end of a training.
 pub(crate) struct Final {
+    /// The epoch whose parameters were kept, and how they did.
+    pub(crate) epoch: u32,
     pub(crate) test: Option<Evaluation>,
     /// Decides what a test consists of.
     pub(crate) loss: Loss,
+    pub(crate) end: End,
     pub(crate) steps: u64,
     /// How long the training took, without the tests.
     pub(crate) seconds: f64,
     pub(crate) samples_per_second: f64,
+}
+
+/// Why a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum End {
+    Epochs,
+    Patience,
+    TimeLimit,
 }
 
 /// One training of a cross-validation.
@@ -80,9 +112,8 @@ pub(crate) struct Final {
 pub(crate) struct Fold {
     /// Counted from 1.
     pub(crate) fold: u32,
-    pub(crate) epochs: Vec<Epoch>,
-    #[serde(rename = "final")]
-    pub(crate) last: Final,
+    #[serde(flatten)]
+    pub(crate) training: Training,
 }
 
 /// Mean and deviation (dividing by one less than the folds) of what the folds came to.
@@ -133,10 +164,42 @@ impl Serialize for Epoch {
     }
 }
 
+impl<'de> Deserialize<'de> for Epoch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Entries {
+            epoch: u32,
+            seconds: f64,
+            #[serde(flatten)]
+            measures: BTreeMap<String, Option<f64>>,
+        }
+        let Entries { epoch, seconds, measures } = Entries::deserialize(deserializer)?;
+        let evaluation = |prefix: &str| {
+            let measure = |name| measures.get(&format!("{prefix}_{name}")).copied().flatten();
+            Some(Evaluation {
+                loss: measure("loss")?,
+                accuracy: measure("accuracy"),
+                rmse: measure("rmse"),
+                r2: measure("r2"),
+            })
+        };
+        let train = evaluation("train").ok_or_else(|| D::Error::missing_field("train_loss"))?;
+        Ok(Self { epoch, train, test: evaluation("test"), seconds })
+    }
+}
+
+impl Origin {
+    pub(crate) fn new(adapter: Description, options: Map<String, Value>) -> Self {
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), adapter, options }
+    }
+}
+
 impl Serialize for Final {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         entries(&mut map, "test", self.loss, self.test.as_ref())?;
+        map.serialize_entry("epoch", &self.epoch)?;
+        map.serialize_entry("end", &self.end)?;
         map.serialize_entry("steps", &self.steps)?;
         map.serialize_entry("seconds", &self.seconds)?;
         map.serialize_entry("samples_per_second", &self.samples_per_second)?;
@@ -195,28 +258,30 @@ impl Epoch {
     }
 }
 
-/// The epochs as curves: the loss, and the accuracy or the RMSE.
-pub(crate) fn panels(epochs: &[Epoch]) -> Vec<Panel> {
+/// The epochs of trainings as curves: the loss, and the accuracy or the RMSE. What stands before each
+/// training's curves in the legend is empty for a single one.
+pub(crate) fn panels(trainings: &[(&str, &[Epoch])]) -> Vec<Panel> {
+    type Curve = (&'static str, bool, fn(&Epoch) -> Option<&Evaluation>);
+    const CURVES: [Curve; 2] = [
+        ("in training", true, |epoch| Some(&epoch.train)),
+        ("held out", false, |epoch| epoch.test.as_ref()),
+    ];
     let panel = |values: &str, is_percentage, value: fn(&Evaluation) -> Option<f64>| {
-        let points = |of: fn(&Epoch) -> Option<&Evaluation>| {
-            let point = |epoch: &Epoch| Some((f64::from(epoch.epoch), value(of(epoch)?)?));
-            epochs.iter().filter_map(point).collect::<Vec<_>>()
-        };
-        let all = [
-            ("in training", true, points(|epoch| Some(&epoch.train))),
-            ("held out", false, points(|epoch| epoch.test.as_ref())),
-        ];
-        let series = |(name, is_dashed, points): (&str, bool, Vec<_>)| {
-            let name = name.to_owned();
-            (!points.is_empty()).then_some(Series { name, color: 0, is_dashed, points })
-        };
-        Panel {
-            values: values.to_owned(),
-            is_percentage,
-            series: all.into_iter().filter_map(series).collect(),
+        let mut series = Vec::new();
+        for (color, (training, epochs)) in trainings.iter().enumerate() {
+            for (name, is_dashed, of) in CURVES {
+                let point = |epoch: &Epoch| Some((f64::from(epoch.epoch), value(of(epoch)?)?));
+                let points: Vec<_> = epochs.iter().filter_map(point).collect();
+                let name = format!("{training}{name}");
+                if !points.is_empty() {
+                    series.push(Series { name, color, is_dashed, points });
+                }
+            }
         }
+        Panel { values: values.to_owned(), is_percentage, series }
     };
-    let is_class = epochs.iter().all(|epoch| epoch.train.accuracy.is_some());
+    let mut epochs = trainings.iter().flat_map(|training| training.1);
+    let is_class = epochs.all(|epoch| epoch.train.accuracy.is_some());
     let second = match is_class {
         true => panel("accuracy (%)", true, |found| found.accuracy.map(|share| 100.0 * share)),
         false => panel("RMSE", false, |found| found.rmse),
@@ -225,23 +290,56 @@ pub(crate) fn panels(epochs: &[Epoch]) -> Vec<Panel> {
     vec![panel(loss, false, |found| Some(found.loss)), second]
 }
 
+impl End {
+    /// A sentence on an end that came before all epochs were over.
+    pub(crate) fn remark(self, epoch: u32, epochs: u32) -> Option<String> {
+        match self {
+            Self::Epochs => None,
+            Self::Patience => Some(format!(
+                "stopped after epoch {epoch} of {epochs}: the test loss no longer comes down"
+            )),
+            Self::TimeLimit => {
+                Some(format!("stopped in epoch {epoch} of {epochs}: the time is over"))
+            }
+        }
+    }
+}
+
+impl Final {
+    /// What was found on the rows that were held out, if there are any.
+    pub(crate) fn line(&self, rows: Option<u64>) -> Option<String> {
+        let (test, rows) = (self.test?, rows?);
+        let result = match (test.accuracy, test.rmse) {
+            (Some(accuracy), _) => format!("test accuracy {:.2} %", 100.0 * accuracy),
+            (None, rmse) => {
+                let r2 = test.r2.map_or_else(String::new, |r2| format!(", R² {}", decimals(r2)));
+                format!("test RMSE {}{r2}", decimals(rmse.unwrap_or_default()))
+            }
+        };
+        Some(format!("{result} on {rows} rows that were held out"))
+    }
+}
+
 impl Fold {
     /// The head of the table whose rows [`Fold::line`] makes.
     pub(crate) fn head(loss: Loss) -> String {
         Epoch::head(loss, true).replacen("epoch", " fold", 1)
     }
 
-    /// The last epoch, under the number of the fold, with the time of all.
+    /// The epoch that was kept, under the number of the fold, with the time of all.
     pub(crate) fn line(&self) -> String {
-        let Some(last) = self.epochs.last() else { return String::new() };
-        Epoch { epoch: self.fold, seconds: self.last.seconds, ..*last }.line()
+        let Training { epochs, last } = &self.training;
+        let kept = epochs.iter().find(|epoch| epoch.epoch == last.epoch);
+        kept.map_or_else(String::new, |kept| {
+            Epoch { epoch: self.fold, seconds: last.seconds, ..*kept }.line()
+        })
     }
 }
 
 impl Summary {
     pub(crate) fn new(folds: &[Fold], loss: Loss) -> Self {
         let values = |name: &&str| -> Vec<f64> {
-            let value = |fold: &Fold| measure(name, fold.last.test.as_ref()?);
+            let value = |fold: &Fold| measure(name, fold.training.last.test.as_ref()?);
             folds.iter().filter_map(value).collect()
         };
         let values: Vec<Vec<f64>> = measures(loss).iter().map(values).collect();
@@ -318,13 +416,17 @@ mod tests {
     fn folds_have_a_mean_and_a_deviation() {
         let fold = |accuracy| Fold {
             fold: 1,
-            epochs: Vec::new(),
-            last: Final {
-                test: Some(Evaluation { accuracy: Some(accuracy), ..CLASSES }),
-                loss: Loss::SoftmaxCrossEntropy,
-                steps: 1,
-                seconds: 1.0,
-                samples_per_second: 1.0,
+            training: Training {
+                epochs: Vec::new(),
+                last: Final {
+                    epoch: 1,
+                    test: Some(Evaluation { accuracy: Some(accuracy), ..CLASSES }),
+                    loss: Loss::SoftmaxCrossEntropy,
+                    end: End::Epochs,
+                    steps: 1,
+                    seconds: 1.0,
+                    samples_per_second: 1.0,
+                },
             },
         };
         let summary = Summary::new(&[fold(0.9), fold(1.0)], Loss::SoftmaxCrossEntropy);

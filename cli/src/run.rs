@@ -1,184 +1,224 @@
-//! A training under way: the loop over epochs, blocks and steps, and the tests between.
+//! A training under way: the loop over epochs, blocks and steps, and what happens between them.
 
-use std::{
-    sync::mpsc::Receiver,
-    time::{Duration, Instant},
-};
+mod learned;
+mod state;
+mod tested;
+
+use std::time::{Duration, Instant};
 
 use ndarray::Array2;
 use wgpu::Device;
-use ztilde::{Dataset, Evaluation, Inference, Loss, Targets, Trainer, TrainingData};
+use ztilde::{Dataset, Evaluation, Inference, Loss, Parameters, Targets, Trainer, TrainingData};
 
 use crate::{
-    data::{Rows, Statistics, Visit, visits},
+    checkpoint::Keeper,
+    data::Rows,
     diverged::diverged,
     failure::Failure,
+    interrupt,
     progress::{Pace, Progress},
-    report::{Epoch, Final},
+    report::{End, Epoch, Final},
 };
+pub(crate) use learned::Learned;
+pub(crate) use state::{Place, State};
+pub(crate) use tested::Tested;
 
 /// Outputs that are looked at together, in a test.
 pub(crate) const TESTED_OUTPUTS: usize = 1 << 22;
 
-/// Where in its data a training is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Counted from 1; 0 before the first.
-    pub(crate) epoch: u64,
-    /// How many blocks of the epoch were learned; rows in memory are one block.
-    pub(crate) block: usize,
-    /// How many steps of the next block were taken.
-    pub(crate) position: u32,
-}
-
-/// What is learned from, a block at a time.
-pub(crate) enum Learned {
-    /// The one block there is; it is elsewhere only while it is learned.
-    Resident(Option<TrainingData>),
-    Blocks {
-        visits: Receiver<Result<Visit, Failure>>,
-        count: usize,
-    },
-}
-
-impl Learned {
-    /// Rows to learn from, in as many epochs.
-    pub(crate) fn new(trainer: &Trainer, rows: Rows, epochs: u32) -> Result<Self, Failure> {
-        match rows {
-            Rows::Memory(dataset) => Ok(Self::Resident(Some(trainer.upload(&dataset)?))),
-            Rows::Blocks(file) => {
-                let count = file.blocks();
-                let visits = visits(file, trainer.options().seed, [1, 0], epochs.into());
-                Ok(Self::Blocks { visits, count })
-            }
-        }
-    }
-
-    fn blocks(&self) -> usize {
-        match self {
-            Self::Resident(_) => 1,
-            Self::Blocks { count, .. } => *count,
-        }
-    }
-
-    /// The block at a place.
-    fn block(&mut self, trainer: &Trainer, place: Place) -> Result<TrainingData, Failure> {
-        let gone = || Failure::input("the thread that reads the blocks has ended");
-        match self {
-            Self::Resident(data) => data.take().ok_or_else(gone),
-            Self::Blocks { visits, .. } => {
-                let Visit { epoch, block, rows } = visits.recv().map_err(|_| gone())??;
-                debug_assert_eq!((epoch, block), (place.epoch, place.block));
-                Ok(trainer.stream(rows)?)
-            }
-        }
-    }
-
-    /// Takes back what [`Learned::block`] lent.
-    fn give_back(&mut self, data: TrainingData) {
-        if let Self::Resident(resident) = self {
-            *resident = Some(data);
-        }
-    }
+/// When a run ends, and what it keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) epochs: u32,
+    /// Stop when there was no better epoch in as many.
+    pub(crate) patience: Option<u32>,
+    /// Stop after so much time, counted from the beginning or from where the run was resumed.
+    pub(crate) time_limit: Option<Duration>,
+    /// Whether the parameters of the best epoch are kept, rather than the last ones.
+    pub(crate) keeps_best: bool,
 }
 
 /// A training under way.
 pub(crate) struct Run<'a> {
     pub(crate) device: &'a Device,
+    pub(crate) plan: Plan,
     pub(crate) trainer: Trainer,
     pub(crate) learned: Learned,
     pub(crate) held_out: Option<Rows>,
     /// What one of the network's units is in the target's own.
     pub(crate) target_scale: f64,
-    pub(crate) place: Place,
+    pub(crate) state: State,
+    /// Of the best epoch so far, if they are to be kept.
+    pub(crate) best: Option<Parameters>,
+    /// Writes checkpoints.
+    pub(crate) keeper: Option<&'a Keeper<'a>>,
     pub(crate) progress: &'a Progress,
-    /// Whether there is a line for each epoch.
-    pub(crate) is_told: bool,
+    /// Told after each epoch, with all of them.
+    pub(crate) on_epoch: &'a dyn Fn(&[Epoch]) -> Result<(), Failure>,
+    pub(crate) pace: Pace,
 }
 
 impl Run<'_> {
-    pub(crate) fn train(&mut self, epochs: u32) -> Result<(Vec<Epoch>, Final), Failure> {
-        let mut pace = Pace::new();
-        let mut report: Vec<Epoch> = Vec::new();
-        let (mut samples, mut time) = (0, Duration::ZERO);
-        if self.is_told {
-            self.progress.line(&Epoch::head(self.loss(), self.held_out.is_some()))?;
-        }
-        for epoch in 1..=epochs {
-            self.place = Place { epoch: epoch.into(), ..Place::default() };
-            let seen = self.learn(&mut pace)?;
-            let epoch = Epoch {
-                epoch,
-                train: self.in_own_units(seen.evaluation(self.loss())),
-                test: self.test()?,
-                seconds: seen.time.as_secs_f64(),
-            };
-            if self.is_told {
-                self.progress.line(&epoch.line())?;
+    /// Trains until one of the plan's ends.
+    pub(crate) fn train(&mut self) -> Result<Final, Failure> {
+        let deadline = self.plan.time_limit.and_then(|limit| Instant::now().checked_add(limit));
+        let end = loop {
+            if let Some(end) = self.end() {
+                break end;
             }
-            report.push(epoch);
-            samples += seen.rows;
-            time += seen.time;
-        }
-        let last = Final {
-            test: report.last().and_then(|epoch| epoch.test),
-            loss: self.loss(),
-            steps: self.trainer.steps(),
-            seconds: time.as_secs_f64(),
-            samples_per_second: samples as f64 / time.as_secs_f64(),
+            if !self.learn(deadline)? {
+                break End::TimeLimit;
+            }
+            self.finish_epoch()?;
         };
-        Ok((report, last))
+        self.keep()?;
+        // A checkpoint goes on in the middle of the epoch; the results are those of now.
+        if self.state.seen.rows > 0 {
+            self.finish_epoch()?;
+        }
+        Ok(self.result(end))
+    }
+
+    /// What was learned: the best or the last parameters.
+    pub(crate) fn into_parameters(self) -> Result<Parameters, Failure> {
+        match self.best {
+            Some(best) => Ok(best),
+            None => Ok(ztilde::block_on(self.device, self.trainer.network().parameters())?),
+        }
+    }
+
+    /// Whether the run is over, between two epochs.
+    fn end(&self) -> Option<End> {
+        let is_hopeless = |patience| self.state.epochs_since_best() >= patience;
+        if self.plan.patience.is_some_and(is_hopeless) {
+            return Some(End::Patience);
+        }
+        (self.state.place.epoch > self.plan.epochs).then_some(End::Epochs)
+    }
+
+    fn result(&self, end: End) -> Final {
+        let epochs = &self.state.epochs;
+        let kept = if self.plan.keeps_best { self.state.best() } else { epochs.last() };
+        let seconds = epochs.iter().map(|epoch| epoch.seconds).sum();
+        Final {
+            epoch: kept.map_or(0, |epoch| epoch.epoch),
+            test: kept.and_then(|epoch| epoch.test),
+            loss: self.loss(),
+            end,
+            steps: self.trainer.steps(),
+            seconds,
+            samples_per_second: self.state.samples as f64 / seconds,
+        }
     }
 
     fn loss(&self) -> Loss {
         self.trainer.options().loss
     }
 
-    /// One epoch of training.
-    fn learn(&mut self, pace: &mut Pace) -> Result<Seen, Failure> {
-        let mut seen = Seen::default();
-        while self.place.block < self.learned.blocks() {
-            let mut data = self.learned.block(&self.trainer, self.place)?;
-            while self.place.position < data.steps_per_epoch() {
-                let steps = pace.steps().min(data.steps_per_epoch() - self.place.position);
-                self.step(&mut data, steps, pace, &mut seen)?;
-                self.place.position += steps;
+    /// The rest of an epoch; whether there was time for it.
+    fn learn(&mut self, deadline: Option<Instant>) -> Result<bool, Failure> {
+        let mut has_stepped = false;
+        while self.state.place.block < self.learned.blocks() {
+            let mut data = self.learned.block(&self.trainer, self.state.place)?;
+            let all = data.steps_per_epoch();
+            while self.state.place.position < all {
+                let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                self.pause()?;
+                // One step at least, or a run with a short limit would never get on.
+                if is_late && has_stepped {
+                    return Ok(false);
+                }
+                let left = all - self.state.place.position;
+                let due = self.keeper.map_or(u64::MAX, |keeper| keeper.due_in(&self.trainer));
+                let steps = self.pace.steps().min(left).min(due.try_into().unwrap_or(u32::MAX));
+                self.step(&mut data, steps)?;
+                has_stepped = true;
             }
             self.learned.give_back(data);
-            self.place.block += 1;
-            self.place.position = 0;
+            self.state.place.block += 1;
+            self.state.place.position = 0;
         }
-        Ok(seen)
+        Ok(true)
+    }
+
+    /// Between two steps: writes a checkpoint that is due, and ends the run if somebody asked for that.
+    fn pause(&self) -> Result<(), Failure> {
+        if !interrupt::is_asked_for() {
+            let is_due = self.keeper.is_some_and(|keeper| keeper.due_in(&self.trainer) == 0);
+            return if is_due { self.keep() } else { Ok(()) };
+        }
+        self.keep()?;
+        self.progress.finish();
+        let place = format!(
+            "interrupted after step {}, in epoch {} of {}",
+            self.trainer.steps(),
+            self.state.place.epoch,
+            self.plan.epochs
+        );
+        Err(Failure::interrupted(match self.keeper {
+            Some(keeper) => format!(
+                "{place}. The checkpoint is {}: the same command with --resume goes on from it",
+                keeper.path.display()
+            ),
+            None => format!("{place}. Nothing was kept, as there was no --checkpoint"),
+        }))
+    }
+
+    /// Writes the checkpoint, if there is to be one.
+    fn keep(&self) -> Result<(), Failure> {
+        let Some(keeper) = self.keeper else { return Ok(()) };
+        let mut snapshot = ztilde::block_on(self.device, self.trainer.snapshot())?;
+        if self.learned.is_in_blocks() && self.state.place.position == 0 {
+            // The trainer is at the end of a block, and the next one is another.
+            snapshot.take_place();
+        }
+        keeper.write(&snapshot, self.best.as_ref(), &self.state)
     }
 
     /// As many steps, and a look at what they came to.
-    fn step(
-        &mut self,
-        data: &mut TrainingData,
-        steps: u32,
-        pace: &mut Pace,
-        seen: &mut Seen,
-    ) -> Result<(), Failure> {
+    fn step(&mut self, data: &mut TrainingData, steps: u32) -> Result<(), Failure> {
         let start = Instant::now();
         self.trainer.train(data, steps)?;
         let metrics = ztilde::block_on(self.device, self.trainer.metrics(steps))?;
         let time = start.elapsed();
-        pace.took(time);
-        let rows_before = seen.rows;
-        let mut loss = 0.0;
+        self.pace.took(time);
+        let State { place, seen, samples, .. } = &mut self.state;
+        let mut rows = 0;
+        let (mut loss, mut accuracy) = (0.0, None);
         for step in metrics {
             if !step.loss.is_finite() {
                 return Err(self.diverged(step.step, step.loss.into()));
             }
-            seen.rows += u64::from(step.rows);
+            rows += u64::from(step.rows);
             seen.loss += f64::from(step.loss) * f64::from(step.rows);
             seen.accuracy += f64::from(step.accuracy) * f64::from(step.rows);
             loss = step.loss;
+            accuracy = Some(step.accuracy);
         }
+        place.position += steps;
+        seen.rows += rows;
         seen.time += time;
-        let speed = (seen.rows - rows_before) as f64 / time.as_secs_f64();
-        self.progress.advance(self.place.epoch, steps.into(), loss, speed);
+        *samples += rows;
+        let accuracy = accuracy.filter(|_| self.trainer.options().loss.has_class_targets());
+        let speed = rows as f64 / time.as_secs_f64();
+        self.progress.advance(self.state.place.epoch, steps.into(), loss, accuracy, speed);
         Ok(())
+    }
+
+    /// Tests what an epoch came to, and goes on to the next one.
+    fn finish_epoch(&mut self) -> Result<(), Failure> {
+        let test = self.test()?;
+        let State { place, seen, epochs, .. } = &mut self.state;
+        let seen = std::mem::take(seen);
+        let epoch = place.epoch;
+        *place = Place::beginning_of(epoch + 1);
+        let train = in_own_units(seen.evaluation(self.trainer.options().loss), self.target_scale);
+        epochs.push(Epoch { epoch, train, test, seconds: seen.time.as_secs_f64() });
+        if self.plan.keeps_best && self.state.epochs_since_best() == 0 {
+            let parameters = ztilde::block_on(self.device, self.trainer.network().parameters())?;
+            self.best = Some(parameters);
+        }
+        (self.on_epoch)(&self.state.epochs)
     }
 
     /// The network as it is now, on the rows that were held out.
@@ -198,7 +238,7 @@ impl Run<'_> {
         if !evaluation.loss.is_finite() {
             return Err(self.diverged(self.trainer.steps(), evaluation.loss));
         }
-        Ok(Some(self.in_own_units(evaluation)))
+        Ok(Some(in_own_units(evaluation, self.target_scale)))
     }
 
     fn test_rows(
@@ -224,11 +264,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The error in the units that the targets have in the table.
-    fn in_own_units(&self, evaluation: Evaluation) -> Evaluation {
-        Evaluation { rmse: evaluation.rmse.map(|rmse| rmse * self.target_scale), ..evaluation }
-    }
-
     fn diverged(&self, step: u64, loss: f64) -> Failure {
         match ztilde::block_on(self.device, self.trainer.network().parameters()) {
             Ok(parameters) => diverged(step, loss, &parameters),
@@ -237,92 +272,7 @@ impl Run<'_> {
     }
 }
 
-/// What an epoch's batches came to; losses and accuracies times rows.
-#[derive(Default)]
-struct Seen {
-    rows: u64,
-    loss: f64,
-    accuracy: f64,
-    time: Duration,
-}
-
-impl Seen {
-    fn evaluation(&self, loss: Loss) -> Evaluation {
-        let rows = self.rows as f64;
-        let (mean_loss, accuracy) = (self.loss / rows, self.accuracy / rows);
-        match loss {
-            // The targets' deviation in training is 1.
-            Loss::MeanSquaredError => Evaluation {
-                loss: mean_loss,
-                accuracy: None,
-                rmse: Some(mean_loss.sqrt()),
-                r2: Some(1.0 - mean_loss),
-            },
-            _ => Evaluation { loss: mean_loss, accuracy: Some(accuracy), rmse: None, r2: None },
-        }
-    }
-}
-
-/// What the parts of a test came to; losses and accuracies times rows.
-pub(crate) struct Tested {
-    rows: f64,
-    loss: f64,
-    accuracy: Option<f64>,
-    /// Of the targets, where they are numbers.
-    targets: Statistics,
-}
-
-impl Tested {
-    pub(crate) const fn new() -> Self {
-        Self { rows: 0.0, loss: 0.0, accuracy: None, targets: Statistics::NONE }
-    }
-
-    pub(crate) fn take(&mut self, part: &Evaluation, targets: &Targets<'_>) {
-        let rows = targets.len() as f64;
-        self.rows += rows;
-        self.loss += part.loss * rows;
-        if let Some(accuracy) = part.accuracy {
-            *self.accuracy.get_or_insert(0.0) += accuracy * rows;
-        }
-        if let Targets::Values(values) = targets {
-            values.iter().for_each(|&value| self.targets.take(value.into()));
-        }
-    }
-
-    pub(crate) fn evaluation(&self) -> Evaluation {
-        let loss = self.loss / self.rows;
-        let accuracy = self.accuracy.map(|accuracy| accuracy / self.rows);
-        let (rmse, r2) = match accuracy {
-            Some(_) => (None, None),
-            // As ztilde::evaluate has it: targets that are all the same have no spread.
-            None => (
-                Some(loss.sqrt()),
-                (self.targets.squares() > 0.0).then(|| 1.0 - self.loss / self.targets.squares()),
-            ),
-        };
-        Evaluation { loss, accuracy, rmse, r2 }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_test_in_parts_is_that_of_the_whole() {
-        let outputs = Array2::from_shape_fn((7, 1), |(row, _)| (row as f32 * 1.7).sin());
-        let targets: Vec<f32> = (0..7).map(|row| row as f32 / 3.0).collect();
-        let loss = Loss::MeanSquaredError;
-        let whole = ztilde::evaluate(&outputs, &(&targets).into(), loss).unwrap();
-        let mut tested = Tested::new();
-        for rows in [0..3, 3..4, 4..7] {
-            let part = Targets::from(&targets[rows.clone()]);
-            let outputs = outputs.slice(ndarray::s![rows, ..]).to_owned();
-            tested.take(&ztilde::evaluate(&outputs, &part, loss).unwrap(), &part);
-        }
-        let found = tested.evaluation();
-        assert!((found.loss - whole.loss).abs() < 1e-12, "{found:?} {whole:?}");
-        assert!((found.rmse.unwrap() - whole.rmse.unwrap()).abs() < 1e-12);
-        assert!((found.r2.unwrap() - whole.r2.unwrap()).abs() < 1e-12, "{found:?} {whole:?}");
-    }
+/// The error in the units that the targets have in the table, of which one of the network's is `scale`.
+fn in_own_units(evaluation: Evaluation, scale: f64) -> Evaluation {
+    Evaluation { rmse: evaluation.rmse.map(|rmse| rmse * scale), ..evaluation }
 }

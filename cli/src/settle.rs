@@ -33,11 +33,25 @@ pub(crate) fn settle(
         }
     };
     let mut optimizer = optimizer(&options.learning, &mut report)?;
+    let Learning { decay_all, clip_norm, warm_up, .. } = options.learning;
     optimizer.schedule =
         schedule(&options.learning, training.epochs, steps_per_epoch, &mut report)?;
-    report.insert("batch_size".to_owned(), batch_size.into());
-    report.insert("clip_norm".to_owned(), options.learning.clip_norm.into());
-    report.insert("batch_norm".to_owned(), (!network.no_batch_norm).into());
+    optimizer.warm_up = (warm_up * steps_per_epoch as f64).round() as u64;
+    optimizer.decays_all = decay_all;
+    let long_runs = &options.long_runs;
+    let time_limit = long_runs.time_limit.map(|limit| limit.as_secs_f64());
+    for (name, value) in [
+        ("batch_size", batch_size.into()),
+        ("decay_all", decay_all.into()),
+        ("clip_norm", clip_norm.into()),
+        ("warm_up", warm_up.into()),
+        ("batch_norm", (!network.no_batch_norm).into()),
+        ("keep_best", long_runs.keeps_best().into()),
+        ("patience", long_runs.patience.into()),
+        ("time_limit", time_limit.into()),
+    ] {
+        report.insert(name.to_owned(), value);
+    }
     if network.no_batch_norm {
         report.remove("batch_norm_epsilon");
         report.remove("batch_norm_momentum");
@@ -53,7 +67,8 @@ pub(crate) fn settle(
         trainer: TrainerOptions {
             batch_size,
             optimizer,
-            clip_norm: options.learning.clip_norm,
+            label_smoothing: training.label_smoothing as f32,
+            clip_norm,
             remainder: training.remainder,
             seed: training.seed,
             ..TrainerOptions::default()
@@ -122,6 +137,7 @@ fn schedule(
             ("step_factor", learning.step_factor),
             ("cosine_epochs", learning.cosine_epochs),
             ("cosine_last", learning.cosine_last),
+            ("one_cycle_epochs", learning.one_cycle_epochs),
         ],
         report,
     );
@@ -139,6 +155,11 @@ fn schedule(
             numbers.take("cosine_epochs", &mut epochs);
             numbers.take("cosine_last", &mut last);
             Schedule::Cosine { steps: steps(epochs), last }
+        }
+        ScheduleName::OneCycle => {
+            let mut epochs = epochs.into();
+            numbers.take("one_cycle_epochs", &mut epochs);
+            Schedule::OneCycle { steps: steps(epochs) }
         }
     };
     numbers.finish("schedule", &chosen)?;

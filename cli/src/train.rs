@@ -1,24 +1,23 @@
 //! `ztilde train`: learns from a data set, and says how well.
 
-use std::time::Instant;
+mod work;
 
-use wgpu::{Device, Queue};
-use ztilde::{Loss, Network, Parameters, Trainer};
+use std::time::Instant;
 
 use crate::{
     adapter,
+    checkpoint::Checkpoint,
     config::ConfigOptions,
     data::{Data, HeldOut, Prepared, Room},
     failure::Failure,
-    model,
-    options::Options,
+    interrupt,
+    options::{Options, Results},
     output::{self, Json},
-    plot::curves,
     progress::Progress,
-    report::{self, Epoch, Final, Fold, Outcome, Report, Summary, decimals},
-    run::{Learned, Place, Run},
-    settle::{Settled, settle},
+    report::{self, Origin, Report},
+    settle::settle,
 };
+use work::Work;
 
 /// Trains a network on your data; without any, on 1,797 handwritten digits
 ///
@@ -37,11 +36,9 @@ pub(crate) struct Train {
 
 impl Train {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let Options { data: data_options, training, results, .. } = &self.options;
-        // Whoever mistyped a path should not learn of it after the training.
-        results.model.as_deref().map_or(Ok(()), output::check_writable)?;
-        results.json.as_ref().map_or(Ok(()), Json::check)?;
-        results.plot.as_ref().map_or(Ok(()), |plot| output::check_writable(plot.path()))?;
+        let Options { data: data_options, training, long_runs, results, .. } = &self.options;
+        check_writable(results)?;
+        let checkpoint = Checkpoint::find(long_runs)?;
 
         let mut notes = Vec::new();
         let start = Instant::now();
@@ -60,144 +57,67 @@ impl Train {
         let start = Instant::now();
         let first = data.prepare(held_out, room, &mut notes)?;
         let prepare_seconds = start.elapsed().as_secs_f64();
+        self.check_tested(&first)?;
+        if let Some(checkpoint) = &checkpoint {
+            checkpoint.check(&settled.report, &first.preprocessing, rows)?;
+        }
         notes.iter().for_each(|note| output::note(&format!("note: {note}")));
 
         let (adapter, device, queue) = adapter::open()?;
+        let origin = Origin::new(adapter, settled.report.clone());
+        interrupt::listen()?;
+        let done = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.tell(&origin));
+        let trainings = if results.compare { 2 } else { data_options.folds.unwrap_or(1) };
+        let steps = u64::from(trainings) * steps_per_epoch * u64::from(training.epochs);
         let to_stderr = results.json == Some(Json::Stdout);
-        let trainings = u64::from(data_options.folds.unwrap_or(1));
-        let steps = trainings * steps_per_epoch * u64::from(training.epochs);
-        let progress = Progress::new(steps, training.epochs, to_stderr);
-        let work = Work { options: &self.options, settled: &settled, device, queue, progress };
+        let progress = Progress::new(steps, done, training.epochs, to_stderr);
         let preprocessing = first.preprocessing.clone();
         let summary = data.summary(&preprocessing);
-        let outcome = match data_options.folds {
-            None => {
-                // What was read is on the disk, and no longer needed.
-                drop(data);
-                work.once(first)?
-            }
-            Some(folds) => work.folds(first, folds, |fold| {
-                data.prepare(HeldOut::Fold(fold, folds), room, &mut Vec::new())
-            })?,
+        let work = Work {
+            options: &self.options,
+            settled: &settled,
+            origin: &origin,
+            steps_per_epoch,
+            device,
+            queue,
+            progress,
+        };
+        let prepare = |held_out| data.prepare(held_out, room, &mut Vec::new());
+        let outcome = if let Some(folds) = data_options.folds {
+            work.folds(first, folds, |fold| prepare(HeldOut::Fold(fold, folds)))?
+        } else if results.compare {
+            work.compared(first, || prepare(held_out))?
+        } else {
+            // What was read is on the disk, and no longer needed.
+            drop(data);
+            work.once(first, checkpoint)?
         };
         let Some(json) = &results.json else {
             return Ok(());
         };
-        json.write(&Report {
-            version: env!("CARGO_PKG_VERSION"),
-            adapter,
-            options: settled.report,
-            data: report::Data { notes: &notes, read_seconds, prepare_seconds, ..summary },
-            outcome,
-        })
+        let data = report::Data { notes: &notes, read_seconds, prepare_seconds, ..summary };
+        json.write(&Report { origin, data, outcome })
+    }
+
+    /// The best epoch is that of the smallest loss on rows that were held out.
+    fn check_tested(&self, data: &Prepared) -> Result<(), Failure> {
+        let Options { training, long_runs, .. } = &self.options;
+        if data.held_out.is_some() || !long_runs.keeps_best() {
+            return Ok(());
+        }
+        let option = if long_runs.keep_best { "--keep-best" } else { "--patience" };
+        Err(Failure::input(format!(
+            "{option} needs rows that are held out, but --held-out is {}",
+            training.held_out
+        )))
     }
 }
 
-/// What is there for one training, or for several.
-struct Work<'a> {
-    options: &'a Options,
-    settled: &'a Settled,
-    device: Device,
-    queue: Queue,
-    progress: Progress,
-}
-
-impl Work<'_> {
-    /// Trains once, and saves the model.
-    fn once(&self, data: Prepared) -> Result<Outcome, Failure> {
-        let model = self.options.results.model.as_ref();
-        let tested_rows = data.held_out.as_ref().map(|rows| rows.count());
-        let notes = model::notes(&data.preprocessing)?;
-        let title = format!("learning {:?}", data.preprocessing.target.name);
-        let (network, epochs, last) = self.train(data, true)?;
-        if let Some(path) = model {
-            let parameters = ztilde::block_on(&self.device, network.parameters())?;
-            Parameters { notes, ..parameters }.save(path)?;
-        }
-        self.progress.finish();
-        if let (Some(test), Some(rows)) = (&last.test, tested_rows) {
-            let result = match (test.accuracy, test.rmse) {
-                (Some(accuracy), _) => format!("test accuracy {:.2} %", 100.0 * accuracy),
-                (None, rmse) => {
-                    let r2 =
-                        test.r2.map_or_else(String::new, |r2| format!(", R² {}", decimals(r2)));
-                    format!("test RMSE {}{r2}", decimals(rmse.unwrap_or_default()))
-                }
-            };
-            self.progress.line(&format!("{result} on {rows} rows that were held out"))?;
-        }
-        if let Some(file) = &self.options.results.plot {
-            curves(file, self.options.results.theme, &title, &report::panels(&epochs))?;
-        }
-        if let Some(path) = model {
-            self.progress.line(&format!("model saved to {}", path.display()))?;
-        }
-        Ok(Outcome::Once { epochs, last })
-    }
-
-    /// Trains once for each fold.
-    fn folds(
-        &self,
-        first: Prepared,
-        count: u32,
-        prepare: impl Fn(u32) -> Result<Prepared, Failure>,
-    ) -> Result<Outcome, Failure> {
-        let loss = loss(&first);
-        self.progress.line(&Fold::head(loss))?;
-        let mut first = Some(first);
-        let mut folds = Vec::new();
-        for fold in 0..count {
-            let data = first.take().map_or_else(|| prepare(fold), Ok)?;
-            let (_, epochs, last) = self.train(data, false)?;
-            let fold = Fold { fold: fold + 1, epochs, last };
-            self.progress.line(&fold.line())?;
-            folds.push(fold);
-        }
-        self.progress.finish();
-        let last = Summary::new(&folds, loss);
-        self.progress.line(&last.line(count))?;
-        Ok(Outcome::Folds { folds, last })
-    }
-
-    /// Trains a new network.
-    fn train(
-        &self,
-        data: Prepared,
-        is_told: bool,
-    ) -> Result<(Network, Vec<Epoch>, Final), Failure> {
-        let loss = loss(&data);
-        let Prepared { preprocessing, learned, held_out } = data;
-        let hidden = &self.options.network.hidden.0;
-        let mut layer_sizes = vec![preprocessing.inputs() as u32];
-        layer_sizes.extend(hidden);
-        layer_sizes.push(preprocessing.outputs() as u32);
-        let network =
-            Network::new(&self.device, &self.queue, &layer_sizes, self.settled.network.clone())?;
-        let options = ztilde::TrainerOptions { loss, ..self.settled.trainer.clone() };
-        let trainer = Trainer::new(network, options)?;
-        let epochs = self.options.training.epochs;
-        let learned = Learned::new(&trainer, learned, epochs)?;
-        let mut run = Run {
-            device: &self.device,
-            trainer,
-            learned,
-            held_out,
-            target_scale: preprocessing.target_scale(),
-            place: Place::default(),
-            progress: &self.progress,
-            is_told,
-        };
-        let (epochs, last) = run.train(epochs)?;
-        Ok((run.trainer.into_network(), epochs, last))
-    }
-}
-
-/// What the outputs are compared by.
-fn loss(data: &Prepared) -> Loss {
-    match data.preprocessing.target.classes() {
-        Some(_) => Loss::SoftmaxCrossEntropy,
-        None => Loss::MeanSquaredError,
-    }
+/// Whoever mistyped a path should not learn of it after the training.
+fn check_writable(results: &Results) -> Result<(), Failure> {
+    results.model.as_deref().map_or(Ok(()), output::check_writable)?;
+    results.json.as_ref().map_or(Ok(()), Json::check)?;
+    results.plot.as_ref().map_or(Ok(()), |plot| output::check_writable(plot.path()))
 }
 
 /// Few rows make small batches: a power of two that an epoch has eight of at least, from 8 on to the

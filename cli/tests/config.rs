@@ -153,10 +153,17 @@ fn what_is_typed_goes_before_the_file() {
         assert_line(&text, line);
     }
     // Nor does anything of the file stand in its way.
-    let text = in_use("held-out = 0.1\nno-batch-norm = true", &["--folds", "3"]);
-    for line in ["folds = 3", "# held-out = 0.2", "no-batch-norm = true"] {
-        assert_line(&text, line);
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let file = "held-out = 0.1\nno-batch-norm = true\ncheckpoint = \"run\"\nresume = true";
+    fs::write(folder.join("run.toml"), file).expect("a file");
+    let typed = ["train", "--config", "run.toml", "--print-config", "--folds", "3"];
+    let output = run(folder, &typed);
+    for line in ["folds = 3", "# held-out = 0.2", "no-batch-norm = true", "# checkpoint = \"FILE\""]
+    {
+        assert_line(stdout(&output), line);
     }
+    assert_line(stderr(&output), "note: run.toml: held-out is left out, for folds was typed");
     let text = in_use("no-batch-norm = true", &["--batch-norm-epsilon", "1e-3"]);
     for line in ["batch-norm-epsilon = 1e-3", "no-batch-norm = false"] {
         assert_line(&text, line);

@@ -16,7 +16,7 @@ const SIMILAR: f64 = 0.7;
 
 /// An option that a file holds.
 pub(super) struct Entry<'a> {
-    pub(super) argument: &'a Arg,
+    pub(super) option: &'a Arg,
     /// The option as one would type it.
     pub(super) arguments: Vec<String>,
 }
@@ -54,16 +54,16 @@ fn entries<'a>(text: &str, command: &'a Command) -> Result<Vec<Entry<'a>>, Fault
         }
         check(argument, &arguments).map_err(|error| wrong(reason(&error)))?;
         for (other_place, other) in &entries {
-            if conflict(command, argument, other.argument) {
+            if conflict(command, argument, other.option) {
                 let (line, _) = line_and_column(text, *other_place);
                 let message = format!(
                     "{name} and {} of line {line} cannot be used together: remove one of them",
-                    key(other.argument)
+                    key(other.option)
                 );
                 return Err((place, message));
             }
         }
-        entries.push((place, Entry { argument, arguments }));
+        entries.push((place, Entry { option: argument, arguments }));
     }
     Ok(entries.into_iter().map(|(_, entry)| entry).collect())
 }

@@ -1,0 +1,202 @@
+//! A run in a file, and how it goes on from there.
+//!
+//! The file is a ZIP archive that is not packed, of `training.safetensors` (the library's snapshot: a
+//! model with what the optimizer remembers), `best.safetensors` (the best parameters so far, if they are
+//! kept), and `run.json` (everything else).
+
+use std::{
+    cell::Cell,
+    fs::File,
+    io::{Cursor, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
+use ztilde::{Parameters, Snapshot, Trainer};
+
+use crate::{
+    data::Preprocessing, failure::Failure, options::LongRuns, output, report::Origin, run::State,
+};
+
+const TRAINING: &str = "training.safetensors";
+const BEST: &str = "best.safetensors";
+const RUN: &str = "run.json";
+
+/// Options that may be others when a run goes on: they decide when it ends, or where its data is, and
+/// not what a step does.
+const FREE: [&str; 6] = ["epochs", "patience", "time_limit", "data", "test_data", "targets"];
+
+/// What a run goes on with.
+pub(crate) struct Checkpoint {
+    path: PathBuf,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) best: Option<Parameters>,
+    pub(crate) run: Description,
+}
+
+/// What `run.json` holds.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Description<P = Preprocessing, S = State> {
+    origin: Origin,
+    preprocessing: P,
+    /// The rows that are learned from.
+    rows: u64,
+    pub(crate) state: S,
+}
+
+impl Checkpoint {
+    /// What the run goes on with, or None if it begins. Nobody loses a checkpoint by forgetting
+    /// `--resume`.
+    pub(crate) fn find(options: &LongRuns) -> Result<Option<Self>, Failure> {
+        let Some(path) = &options.checkpoint else { return Ok(None) };
+        output::check_writable(path)?;
+        match (path.exists(), options.resume) {
+            (false, false) => Ok(None),
+            (false, true) => {
+                let path = path.display();
+                output::note(&format!("note: there is no {path} yet; the run begins"));
+                Ok(None)
+            }
+            (true, true) => Self::read(path).map(Some),
+            (true, false) => Err(Failure::input(format!(
+                "{} exists: --resume goes on from it; to begin anew, remove it or name another file",
+                path.display()
+            ))),
+        }
+    }
+
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::input(format!("{}: it is no whole checkpoint: {error}", path.display()))
+        };
+        let file = File::open(path).map_err(|error| failed(&error))?;
+        let mut archive = ZipArchive::new(file).map_err(|error| failed(&error))?;
+        let has_best = archive.index_for_name(BEST).is_some();
+        let mut read = |name: &str| -> Result<Vec<u8>, Failure> {
+            let mut bytes = Vec::new();
+            let mut entry =
+                archive.by_name(name).map_err(|error| failed(&format!("{name}: {error}")))?;
+            entry.read_to_end(&mut bytes).map_err(|error| failed(&format!("{name}: {error}")))?;
+            Ok(bytes)
+        };
+        let run: Description = serde_json::from_slice(&read(RUN)?)
+            .map_err(|error| failed(&format!("{RUN}: {error}")))?;
+        let snapshot = Snapshot::from_bytes(&read(TRAINING)?)
+            .map_err(|error| failed(&format!("{TRAINING}: {error}")))?;
+        let best = has_best.then(|| read(BEST)).transpose()?;
+        let best = best.map(|bytes| Parameters::from_bytes(&bytes)).transpose();
+        let best = best.map_err(|error| failed(&format!("{BEST}: {error}")))?;
+        Ok(Self { path: path.to_owned(), snapshot, best, run })
+    }
+
+    /// Refuses to go on with other options, or on other data.
+    pub(crate) fn check(
+        &self,
+        options: &Map<String, Value>,
+        preprocessing: &Preprocessing,
+        rows: u64,
+    ) -> Result<(), Failure> {
+        let refused = |why: String| {
+            Err(Failure::input(format!(
+                "{}: {why}. --resume goes on as it was",
+                self.path.display()
+            )))
+        };
+        let before = &self.run.origin.options;
+        let names = before.keys().chain(options.keys());
+        for name in names.filter(|name| !FREE.contains(&name.as_str())) {
+            let [then, now] = [before, options].map(|options| &options[name]);
+            if then != now {
+                return refused(format!(
+                    "the run was begun with {name} {then}, but now it is {now}",
+                    name = name.replace('_', "-")
+                ));
+            }
+        }
+        if self.run.rows != rows {
+            return refused(format!(
+                "the run was begun on {} rows to learn from, but now there are {rows}",
+                self.run.rows
+            ));
+        }
+        if self.run.preprocessing != *preprocessing {
+            return refused("the run was begun on rows with other values".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Says from where the run goes on, and whether the bits will be those that they would have been.
+    /// Returns the steps that were taken.
+    pub(crate) fn tell(&self, origin: &Origin) -> u64 {
+        let Self { path, snapshot, run, .. } = self;
+        output::note(&format!(
+            "going on from {}: step {}, epoch {}",
+            path.display(),
+            snapshot.steps(),
+            run.state.place.epoch
+        ));
+        if (&run.origin.adapter, &run.origin.version) != (&origin.adapter, &origin.version) {
+            output::note(
+                "note: the checkpoint is of another adapter, driver or version; the results agree \
+                 but for rounding",
+            );
+        }
+        snapshot.steps()
+    }
+}
+
+/// Writes checkpoints.
+pub(crate) struct Keeper<'a> {
+    pub(crate) path: &'a Path,
+    /// Steps between two checkpoints.
+    pub(crate) every: u64,
+    pub(crate) origin: &'a Origin,
+    pub(crate) preprocessing: &'a Preprocessing,
+    pub(crate) rows: u64,
+    /// The steps that the last one has.
+    pub(crate) last: Cell<u64>,
+}
+
+impl Keeper<'_> {
+    /// How many steps may be taken until the next checkpoint.
+    pub(crate) fn due_in(&self, trainer: &Trainer) -> u64 {
+        (self.last.get() + self.every).saturating_sub(trainer.steps())
+    }
+
+    /// The file holds the old checkpoint or the new one at any moment.
+    pub(crate) fn write(
+        &self,
+        snapshot: &Snapshot,
+        best: Option<&Parameters>,
+        state: &State,
+    ) -> Result<(), Failure> {
+        let &Self { origin, preprocessing, rows, .. } = self;
+        let run = Description { origin: origin.clone(), preprocessing, rows, state };
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::input(format!("{}: the checkpoint: {error}", self.path.display()))
+        };
+        let run = serde_json::to_vec_pretty(&run).map_err(|error| failed(&error))?;
+        let mut files = vec![(RUN, run), (TRAINING, snapshot.to_bytes()?)];
+        if let Some(best) = best {
+            files.push((BEST, best.to_bytes()?));
+        }
+        let archive = archive(&files).map_err(|error| failed(&error))?;
+        output::replace(self.path, &archive)?;
+        self.last.set(snapshot.steps());
+        Ok(())
+    }
+}
+
+fn archive(files: &[(&str, Vec<u8>)]) -> zip::result::ZipResult<Vec<u8>> {
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in files {
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .large_file(bytes.len() >= u32::MAX as usize);
+        archive.start_file(*name, options)?;
+        archive.write_all(bytes)?;
+    }
+    Ok(archive.finish()?.into_inner())
+}

@@ -1,0 +1,76 @@
+//! What a run learns from, a block at a time.
+
+use std::sync::mpsc::Receiver;
+
+use ztilde::{Trainer, TrainingData};
+
+use super::Place;
+use crate::{
+    data::{Rows, Visit, visits},
+    failure::Failure,
+};
+
+/// What is learned from, a block at a time.
+pub(crate) enum Learned {
+    /// The one block there is; it is elsewhere only while it is learned.
+    Resident(Option<TrainingData>),
+    Blocks {
+        visits: Receiver<Result<Visit, Failure>>,
+        count: usize,
+    },
+}
+
+impl Learned {
+    /// Rows to learn from, from a place on, until as many epochs are over.
+    pub(crate) fn new(
+        trainer: &Trainer,
+        rows: Rows,
+        place: Place,
+        epochs: u32,
+    ) -> Result<Self, Failure> {
+        match rows {
+            Rows::Memory(dataset) => Ok(Self::Resident(Some(trainer.upload(&dataset)?))),
+            Rows::Blocks(file) => {
+                let count = file.blocks();
+                let first = [place.epoch.into(), place.block as u64];
+                let visits = visits(file, trainer.options().seed, first, epochs.into());
+                Ok(Self::Blocks { visits, count })
+            }
+        }
+    }
+
+    pub(super) fn is_in_blocks(&self) -> bool {
+        matches!(self, Self::Blocks { .. })
+    }
+
+    pub(super) fn blocks(&self) -> usize {
+        match self {
+            Self::Resident(_) => 1,
+            Self::Blocks { count, .. } => *count,
+        }
+    }
+
+    /// The block at a place.
+    pub(super) fn block(
+        &mut self,
+        trainer: &Trainer,
+        place: Place,
+    ) -> Result<TrainingData, Failure> {
+        let gone = || Failure::input("the thread that reads the blocks has ended");
+        match self {
+            Self::Resident(data) => data.take().ok_or_else(gone),
+            Self::Blocks { visits, .. } => {
+                let Visit { epoch, block, rows } = visits.recv().map_err(|_| gone())??;
+                debug_assert_eq!((epoch, block), (place.epoch.into(), place.block));
+                Ok(trainer.stream(rows)?)
+            }
+        }
+    }
+
+    /// Takes back what [`Learned::block`] lent.
+    pub(super) fn give_back(&mut self, data: TrainingData) {
+        if let Self::Resident(resident) = self {
+            *resident = Some(data);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a run came to so far.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use ztilde::{Evaluation, Loss};
+
+use crate::report::Epoch;
+
+/// Where in its data a training is: what comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// Counted from 1.
+    pub(crate) epoch: u32,
+    /// How many blocks of the epoch were learned; rows in memory are one block.
+    pub(crate) block: usize,
+    /// How many steps of the next block were taken.
+    pub(crate) position: u32,
+}
+
+/// With the trainer and the best parameters, everything that a run goes on with.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) place: Place,
+    /// The rows that were learned from, those of earlier epochs again and again.
+    pub(crate) samples: u64,
+    /// What the batches of this epoch came to so far.
+    pub(crate) seen: Seen,
+    /// The epochs that are over.
+    pub(crate) epochs: Vec<Epoch>,
+}
+
+/// What an epoch's batches came to; losses and accuracies times rows.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    pub(crate) rows: u64,
+    pub(crate) loss: f64,
+    pub(crate) accuracy: f64,
+    pub(crate) time: Duration,
+}
+
+impl Place {
+    pub(crate) const fn beginning_of(epoch: u32) -> Self {
+        Self { epoch, block: 0, position: 0 }
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let place = Place::beginning_of(1);
+        Self { place, samples: 0, seen: Seen::default(), epochs: Vec::new() }
+    }
+}
+
+impl State {
+    /// The epoch after which the loss on the rows that were held out was the smallest.
+    pub(crate) fn best(&self) -> Option<&Epoch> {
+        let loss = |epoch: &&Epoch| epoch.test.map_or(f64::INFINITY, |test| test.loss);
+        self.epochs.iter().min_by(|left, right| loss(left).total_cmp(&loss(right)))
+    }
+
+    /// How many epochs are over since the best one.
+    pub(crate) fn epochs_since_best(&self) -> u32 {
+        let last = self.epochs.last().map_or(0, |epoch| epoch.epoch);
+        last - self.best().map_or(0, |best| best.epoch)
+    }
+}
+
+impl Seen {
+    pub(crate) fn evaluation(&self, loss: Loss) -> Evaluation {
+        let rows = self.rows as f64;
+        let (mean_loss, accuracy) = (self.loss / rows, self.accuracy / rows);
+        match loss {
+            // The targets' deviation in training is 1.
+            Loss::MeanSquaredError => Evaluation {
+                loss: mean_loss,
+                accuracy: None,
+                rmse: Some(mean_loss.sqrt()),
+                r2: Some(1.0 - mean_loss),
+            },
+            _ => Evaluation { loss: mean_loss, accuracy: Some(accuracy), rmse: None, r2: None },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_epoch_is_the_first_of_the_smallest_loss() {
+        let evaluation = |loss| Evaluation { loss, accuracy: Some(0.5), rmse: None, r2: None };
+        let mut state = State::default();
+        assert_eq!(state.epochs_since_best(), 0);
+        for (place, loss) in [3.0, 1.0, 2.0, 1.0, 1.5].into_iter().enumerate() {
+            let (train, test) = (evaluation(0.0), Some(evaluation(loss)));
+            state.epochs.push(Epoch { epoch: place as u32 + 1, train, test, seconds: 1.0 });
+        }
+        assert_eq!(state.best().map(|best| best.epoch), Some(2));
+        assert_eq!(state.epochs_since_best(), 3);
+    }
+
+    #[test]
+    fn a_state_comes_back_from_json() {
+        let mut state = State::default();
+        state.place = Place { epoch: 3, block: 2, position: 7 };
+        state.seen = Seen { rows: 5, loss: 0.1 + 0.2, accuracy: 1.0 / 3.0, time: Duration::MAX };
+        let classes = Evaluation { loss: 0.3, accuracy: Some(0.7), rmse: None, r2: None };
+        let values = Evaluation { loss: 0.3, accuracy: None, rmse: Some(0.1), r2: None };
+        for (train, test) in [(classes, Some(classes)), (classes, None), (values, Some(values))] {
+            state.epochs.push(Epoch { epoch: 1, train, test, seconds: 0.25 });
+        }
+        let text = serde_json::to_string(&state).unwrap();
+        let read: State = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        assert_eq!(read.seen.loss.to_bits(), state.seen.loss.to_bits());
+        assert_eq!(read.epochs[2].test, Some(values));
+        assert_eq!(read.epochs[1].test, None);
+    }
+}

@@ -1,0 +1,266 @@
+//! The trainings of a run: one, one for each fold, or one with batch normalization and one without.
+
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
+use wgpu::{Device, Queue};
+use ztilde::{Loss, Network, NetworkOptions, Parameters, Trainer, TrainerOptions};
+
+use crate::{
+    checkpoint::{Checkpoint, Keeper},
+    class_weights::class_weights,
+    data::Prepared,
+    failure::Failure,
+    model,
+    options::Options,
+    plot::curves,
+    progress::{Pace, Progress},
+    report::{self, Epoch, Fold, Origin, Outcome, Summary, Training},
+    run::{Learned, Plan, Run, State},
+    settle::Settled,
+};
+
+/// How long a plot stays as it is while it is watched.
+const WATCHED: Duration = Duration::from_secs(1);
+
+/// What is there for one training, or for several.
+pub(super) struct Work<'a> {
+    pub(super) options: &'a Options,
+    pub(super) settled: &'a Settled,
+    pub(super) origin: &'a Origin,
+    pub(super) steps_per_epoch: u64,
+    pub(super) device: Device,
+    pub(super) queue: Queue,
+    pub(super) progress: Progress,
+}
+
+/// One of the trainings.
+struct Job<'a> {
+    data: Prepared,
+    network: NetworkOptions,
+    checkpoint: Option<Checkpoint>,
+    on_epoch: &'a dyn Fn(&[Epoch]) -> Result<(), Failure>,
+}
+
+impl Work<'_> {
+    /// Trains once, and saves the model.
+    pub(super) fn once(
+        &self,
+        data: Prepared,
+        checkpoint: Option<Checkpoint>,
+    ) -> Result<Outcome, Failure> {
+        let tested_rows = data.held_out.as_ref().map(|rows| rows.count());
+        let notes = model::notes(&data.preprocessing, self.origin)?;
+        let picture = Picture::new(self, format!("learning {:?}", data.preprocessing.target.name));
+        let on_epoch = |epochs: &[Epoch]| {
+            self.tell(epochs)?;
+            picture.watch(&[("", epochs)])
+        };
+        self.progress.line(&Epoch::head(loss(&data), tested_rows.is_some()))?;
+        let network = self.settled.network.clone();
+        let job = Job { data, network, checkpoint, on_epoch: &on_epoch };
+        let (parameters, training) = self.train(job)?;
+        let model = self.options.results.model.as_ref();
+        if let Some(path) = model {
+            Parameters { notes, ..parameters }.save(path)?;
+        }
+        self.progress.finish();
+        self.tell_result("", &training, tested_rows)?;
+        picture.draw(&[("", &training.epochs)])?;
+        if let Some(path) = model {
+            self.progress.line(&format!("model saved to {}", path.display()))?;
+        }
+        Ok(Outcome::Once(training))
+    }
+
+    /// Trains with batch normalization and without.
+    pub(super) fn compared(
+        &self,
+        first: Prepared,
+        prepare: impl Fn() -> Result<Prepared, Failure>,
+    ) -> Result<Outcome, Failure> {
+        const NAMES: [&str; 2] = ["with batch norm", "without batch norm"];
+        const CURVES: [&str; 2] = ["with batch norm, ", "without, "];
+        let loss = loss(&first);
+        let tested_rows = first.held_out.as_ref().map(|rows| rows.count());
+        let title = format!(
+            "learning {:?} with and without batch normalization",
+            first.preprocessing.target.name
+        );
+        let picture = Picture::new(self, title);
+        let train = |data: Prepared, batch_norm: bool, watch: &dyn Fn(&[Epoch]) -> _| {
+            self.progress.line(NAMES[usize::from(!batch_norm)])?;
+            self.progress.line(&Epoch::head(loss, tested_rows.is_some()))?;
+            let on_epoch = |epochs: &[Epoch]| {
+                self.tell(epochs)?;
+                watch(epochs)
+            };
+            let network = NetworkOptions { batch_norm, ..self.settled.network.clone() };
+            self.train(Job { data, network, checkpoint: None, on_epoch: &on_epoch })
+        };
+        let (_, with) = train(first, true, &|epochs| picture.watch(&[(CURVES[0], epochs)]))?;
+        let (_, without) = train(prepare()?, false, &|epochs| {
+            picture.watch(&[(CURVES[0], &with.epochs), (CURVES[1], epochs)])
+        })?;
+        self.progress.finish();
+        for (name, training) in NAMES.into_iter().zip([&with, &without]) {
+            self.tell_result(&format!("{name}: "), training, tested_rows)?;
+        }
+        picture.draw(&[(CURVES[0], &with.epochs), (CURVES[1], &without.epochs)])?;
+        Ok(Outcome::Compared { with_batch_norm: with, without_batch_norm: without })
+    }
+
+    /// Trains once for each fold.
+    pub(super) fn folds(
+        &self,
+        first: Prepared,
+        count: u32,
+        prepare: impl Fn(u32) -> Result<Prepared, Failure>,
+    ) -> Result<Outcome, Failure> {
+        let loss = loss(&first);
+        self.progress.line(&Fold::head(loss))?;
+        let mut first = Some(first);
+        let mut folds = Vec::new();
+        for fold in 0..count {
+            let data = first.take().map_or_else(|| prepare(fold), Ok)?;
+            let network = self.settled.network.clone();
+            let job = Job { data, network, checkpoint: None, on_epoch: &|_| Ok(()) };
+            let (_, training) = self.train(job)?;
+            let fold = Fold { fold: fold + 1, training };
+            self.progress.line(&fold.line())?;
+            folds.push(fold);
+        }
+        self.progress.finish();
+        let last = Summary::new(&folds, loss);
+        self.progress.line(&last.line(count))?;
+        Ok(Outcome::Folds { folds, last })
+    }
+
+    /// The newest line of the table.
+    fn tell(&self, epochs: &[Epoch]) -> Result<(), Failure> {
+        epochs.last().map_or(Ok(()), |epoch| self.progress.line(&epoch.line()))
+    }
+
+    fn tell_result(
+        &self,
+        name: &str,
+        training: &Training,
+        tested_rows: Option<u64>,
+    ) -> Result<(), Failure> {
+        let Training { epochs, last } = training;
+        let epochs = epochs.last().map_or(0, |epoch| epoch.epoch);
+        if let Some(why) = last.end.remark(epochs, self.options.training.epochs) {
+            self.progress.line(&format!("{name}{why}"))?;
+        }
+        let Some(result) = last.line(tested_rows) else { return Ok(()) };
+        let kept = if last.epoch < epochs {
+            format!(", with the parameters of epoch {}, the best one", last.epoch)
+        } else {
+            String::new()
+        };
+        self.progress.line(&format!("{name}{result}{kept}"))
+    }
+
+    /// Trains a network: a new one, or that of a checkpoint.
+    fn train(&self, job: Job<'_>) -> Result<(Parameters, Training), Failure> {
+        let Job { data, network, checkpoint, on_epoch } = job;
+        let Options { training, long_runs, .. } = self.options;
+        let trainer_options = self.trainer_options(&data)?;
+        let Prepared { preprocessing, learned, held_out } = data;
+        let (trainer, state, best) = match checkpoint {
+            Some(Checkpoint { snapshot, best, run, .. }) => {
+                let trainer = Trainer::restore(&self.device, &self.queue, &snapshot)?;
+                (trainer, run.state, best)
+            }
+            None => {
+                let inner = self.options.network.hidden.0.iter().copied();
+                let [inputs, outputs] =
+                    [preprocessing.inputs(), preprocessing.outputs()].map(|size| size as u32);
+                let sizes: Vec<u32> = [inputs].into_iter().chain(inner).chain([outputs]).collect();
+                let network = Network::new(&self.device, &self.queue, &sizes, network)?;
+                (Trainer::new(network, trainer_options)?, State::default(), None)
+            }
+        };
+        let keeper = long_runs.checkpoint.as_ref().map(|path| Keeper {
+            path,
+            every: ((long_runs.checkpoint_every * self.steps_per_epoch as f64) as u64).max(1),
+            origin: self.origin,
+            preprocessing: &preprocessing,
+            rows: learned.count(),
+            last: Cell::new(trainer.steps()),
+        });
+        let mut run = Run {
+            device: &self.device,
+            plan: Plan {
+                epochs: training.epochs,
+                patience: long_runs.patience,
+                time_limit: long_runs.time_limit,
+                keeps_best: long_runs.keeps_best(),
+            },
+            learned: Learned::new(&trainer, learned, state.place, training.epochs)?,
+            trainer,
+            held_out,
+            target_scale: preprocessing.target_scale(),
+            state,
+            best,
+            keeper: keeper.as_ref(),
+            progress: &self.progress,
+            on_epoch,
+            pace: Pace::new(),
+        };
+        let last = run.train()?;
+        let epochs = std::mem::take(&mut run.state.epochs);
+        Ok((run.into_parameters()?, Training { epochs, last }))
+    }
+
+    fn trainer_options(&self, data: &Prepared) -> Result<TrainerOptions, Failure> {
+        let typed = self.options.training.class_weights.as_ref();
+        let weights =
+            typed.map(|typed| class_weights(typed, &data.preprocessing.target, &data.learned));
+        Ok(TrainerOptions {
+            loss: loss(data),
+            class_weights: weights.transpose()?,
+            ..self.settled.trainer.clone()
+        })
+    }
+}
+
+/// What the outputs are compared by.
+fn loss(data: &Prepared) -> Loss {
+    match data.preprocessing.target.classes() {
+        Some(_) => Loss::SoftmaxCrossEntropy,
+        None => Loss::MeanSquaredError,
+    }
+}
+
+/// The plot of the trainings, if there is to be one.
+struct Picture<'a> {
+    options: &'a Options,
+    title: String,
+    drawn: Cell<Instant>,
+}
+
+impl<'a> Picture<'a> {
+    fn new(work: &Work<'a>, title: String) -> Self {
+        Self { options: work.options, title, drawn: Cell::new(Instant::now()) }
+    }
+
+    /// Draws it again if somebody watches it, and it is old.
+    fn watch(&self, trainings: &[(&str, &[Epoch])]) -> Result<(), Failure> {
+        if !self.options.results.watch || self.drawn.get().elapsed() < WATCHED {
+            return Ok(());
+        }
+        self.draw(trainings)?;
+        self.drawn.set(Instant::now());
+        Ok(())
+    }
+
+    fn draw(&self, trainings: &[(&str, &[Epoch])]) -> Result<(), Failure> {
+        let results = &self.options.results;
+        let panels = || report::panels(trainings);
+        let file = results.plot.as_ref();
+        file.map_or(Ok(()), |file| curves(file, results.theme, &self.title, &panels()))
+    }
+}
