@@ -238,8 +238,8 @@ pub(crate) struct LongRuns {
     pub(crate) checkpoint_every: f64,
 
     /// Go on from the checkpoint, if there is one: on the same adapter and driver the result has the
-    /// same bits as if nothing had happened. The options have to be the same, but for --epochs and
-    /// those of results and of long runs
+    /// same bits as if nothing had happened. The options have to be the same, but for --epochs,
+    /// --patience, --time-limit, and those of results
     #[arg(long, requires = "checkpoint")]
     pub(crate) resume: bool,
 }

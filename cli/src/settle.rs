@@ -244,6 +244,10 @@ mod tests {
         assert_eq!(method("--optimizer momentum --momentum 0.5"), Optimizer::momentum(0.01, 0.5));
         assert_eq!(method("--optimizer nesterov"), Optimizer::nesterov(0.01, 0.9));
         assert_eq!(
+            method("--optimizer gradient-descent --decay-all --warm-up 0.5"),
+            Optimizer { decays_all: true, warm_up: 11, ..Optimizer::gradient_descent(0.1) }
+        );
+        assert_eq!(
             method("--optimizer rmsprop --smoothing 0.5 --optimizer-epsilon 0.25").method,
             Method::RmsProp { smoothing: 0.5, epsilon: 0.25 }
         );
@@ -268,6 +272,11 @@ mod tests {
             schedule("--schedule cosine --cosine-epochs 0.5 --cosine-last 0.1"),
             Schedule::Cosine { steps: 11, last: 0.1 }
         );
+        assert_eq!(schedule("--schedule one-cycle --epochs 3"), Schedule::OneCycle { steps: 66 });
+        assert_eq!(
+            schedule("--schedule one-cycle --one-cycle-epochs 2"),
+            Schedule::OneCycle { steps: 44 }
+        );
     }
 
     #[test]
@@ -279,6 +288,7 @@ mod tests {
             ("--optimizer-epsilon 0.5 --optimizer gradient-descent", "--optimizer-epsilon"),
             ("--step-factor 0.5", "--step-factor is 0.5, but --schedule constant"),
             ("--cosine-last 0.5 --schedule step", "--cosine-last"),
+            ("--one-cycle-epochs 5 --schedule cosine", "--one-cycle-epochs"),
         ] {
             let error = settled(arguments).err().expect(arguments).to_string();
             assert!(error.contains(option), "{error}");

@@ -1,6 +1,6 @@
 //! What `ztilde` can be told about the data, as it is typed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{
     Args, ValueEnum,
@@ -110,12 +110,24 @@ pub(crate) struct KnownOptions {
     pub(crate) layout: Layout,
 }
 
+impl DataOptions {
+    /// What is learned, in a few words.
+    pub(crate) fn title(&self, target: &str) -> String {
+        let name = name(self.data.as_deref());
+        if self.data.is_some() { format!("{name}: learning {target:?}") } else { name }
+    }
+}
+
 impl KnownOptions {
     /// The name of the data set.
     pub(crate) fn name(&self) -> String {
-        let name = self.data.as_deref().and_then(std::path::Path::file_name);
-        name.map_or_else(|| "digits".to_owned(), |name| name.to_string_lossy().into_owned())
+        name(self.data.as_deref())
     }
+}
+
+fn name(data: Option<&Path>) -> String {
+    let name = data.and_then(Path::file_name);
+    name.map_or_else(|| "digits".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// How a table of text is laid out.

@@ -16,6 +16,9 @@ use plotters::{
 use super::{Area, DrawResult, PictureFile, Theme};
 use crate::failure::Failure;
 
+/// The most numbers under an axis of epochs.
+const MOST_EPOCH_LABELS: f64 = 10.0;
+
 const HEIGHT: u32 = 440;
 const PANEL_WIDTH: u32 = 560;
 
@@ -101,9 +104,11 @@ impl Panel {
     where
         Values: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
+        let last_epoch = chart.x_range().end;
         chart
             .configure_mesh()
             .x_desc("epoch")
+            .x_labels(last_epoch.min(MOST_EPOCH_LABELS) as usize)
             .y_desc(self.values.as_str())
             .axis_desc_style(theme.text(15))
             .label_style(theme.text(13))

@@ -102,9 +102,11 @@ mod tests {
 
     #[test]
     fn a_state_comes_back_from_json() {
-        let mut state = State::default();
-        state.place = Place { epoch: 3, block: 2, position: 7 };
-        state.seen = Seen { rows: 5, loss: 0.1 + 0.2, accuracy: 1.0 / 3.0, time: Duration::MAX };
+        let mut state = State {
+            place: Place { epoch: 3, block: 2, position: 7 },
+            seen: Seen { rows: 5, loss: 0.1 + 0.2, accuracy: 1.0 / 3.0, time: Duration::MAX },
+            ..State::default()
+        };
         let classes = Evaluation { loss: 0.3, accuracy: Some(0.7), rmse: None, r2: None };
         let values = Evaluation { loss: 0.3, accuracy: None, rmse: Some(0.1), r2: None };
         for (train, test) in [(classes, Some(classes)), (classes, None), (values, Some(values))] {

@@ -53,7 +53,8 @@ impl Work<'_> {
     ) -> Result<Outcome, Failure> {
         let tested_rows = data.held_out.as_ref().map(|rows| rows.count());
         let notes = model::notes(&data.preprocessing, self.origin)?;
-        let picture = Picture::new(self, format!("learning {:?}", data.preprocessing.target.name));
+        let title = self.options.data.title(&data.preprocessing.target.name);
+        let picture = Picture::new(self, title);
         let on_epoch = |epochs: &[Epoch]| {
             self.tell(epochs)?;
             picture.watch(&[("", epochs)])
@@ -85,11 +86,8 @@ impl Work<'_> {
         const CURVES: [&str; 2] = ["with batch norm, ", "without, "];
         let loss = loss(&first);
         let tested_rows = first.held_out.as_ref().map(|rows| rows.count());
-        let title = format!(
-            "learning {:?} with and without batch normalization",
-            first.preprocessing.target.name
-        );
-        let picture = Picture::new(self, title);
+        let title = self.options.data.title(&first.preprocessing.target.name);
+        let picture = Picture::new(self, format!("{title}, with batch normalization and without"));
         let train = |data: Prepared, batch_norm: bool, watch: &dyn Fn(&[Epoch]) -> _| {
             self.progress.line(NAMES[usize::from(!batch_norm)])?;
             self.progress.line(&Epoch::head(loss, tested_rows.is_some()))?;
