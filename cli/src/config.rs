@@ -22,7 +22,7 @@ const SUBCOMMAND: &str = "train";
 #[derive(Args)]
 #[command(next_help_heading = "Configuration")]
 pub(crate) struct ConfigOptions {
-    /// Take options from this TOML file. What is typed beside it goes before
+    /// Take options from this TOML file; those that are typed beside it go before
     ///
     /// The keys are the long names of the options, such as `learning-rate = 0.01`,
     /// `hidden = [128, 64]` or `no-batch-norm = true`; the key of DATA is `data`. Paths are relative

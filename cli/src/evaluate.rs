@@ -34,7 +34,7 @@ pub(crate) struct Evaluate {
     #[command(flatten)]
     data: KnownOptions,
 
-    /// Draw the confusion matrix, or predicted against true values, to a file that ends in .svg or .png
+    /// Draw the confusion matrix, or predicted against true values, as .svg or .png
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Results")]
     plot: Option<PictureFile>,
 
@@ -43,6 +43,8 @@ pub(crate) struct Evaluate {
     theme: Theme,
 
     /// Write the results as JSON, to a file or to stdout (-)
+    ///
+    /// Where it goes to stdout, the lines for people go to stderr.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1,
         default_missing_value = "-", help_heading = "Results")]
     json: Option<Json>,
