@@ -1,18 +1,21 @@
-//! What is left to say when a loss is no longer finite: in which layer it began.
+//! What is left to say when a loss or a parameter is no longer finite: in which layer it began.
 
 use ndarray::ArrayView;
 use ztilde::{Layer, Parameters};
 
 use crate::failure::Failure;
 
-/// Names the step, and the first layer with a parameter that is not finite.
-pub(crate) fn diverged(step: u64, loss: f64, parameters: &Parameters) -> Failure {
-    let place = match parameters
-        .layers
-        .iter()
-        .enumerate()
-        .find_map(|(index, layer)| Some((index, not_finite(layer)?)))
-    {
+/// Fails if a step has left parameters that cannot be kept. The loss of a step is that before it.
+pub(crate) fn check_finite(step: u64, parameters: &Parameters) -> Result<(), Failure> {
+    match first_not_finite(parameters) {
+        None => Ok(()),
+        Some(_) => Err(diverged(&format!("step {step} was too large"), parameters)),
+    }
+}
+
+/// Says what was seen, and names the first layer with a parameter that is not finite.
+pub(crate) fn diverged(seen: &str, parameters: &Parameters) -> Failure {
+    let place = match first_not_finite(parameters) {
         Some((index, name)) if index + 1 == parameters.layers.len() => {
             format!("the first numbers that are not finite are {name} of the output layer")
         }
@@ -27,9 +30,14 @@ pub(crate) fn diverged(step: u64, loss: f64, parameters: &Parameters) -> Failure
         }
     };
     Failure::diverged(format!(
-        "training diverged: the loss of step {step} is {loss}; {place}. A smaller --learning-rate \
-         or a --clip-norm may help"
+        "training diverged: {seen}; {place}. A smaller --learning-rate or a --clip-norm may help"
     ))
+}
+
+/// The first layer that holds NaN or an infinity, and what of it.
+fn first_not_finite(parameters: &Parameters) -> Option<(usize, &'static str)> {
+    let layers = parameters.layers.iter().enumerate();
+    layers.into_iter().find_map(|(index, layer)| Some((index, not_finite(layer)?)))
 }
 
 /// The name of the first tensor of a layer that holds NaN or an infinity.
@@ -82,7 +90,8 @@ mod tests {
 
     #[test]
     fn names_the_step_and_the_first_layer() {
-        let message = |parameters| diverged(57, f64::NAN, &parameters).to_string();
+        let message = |parameters| diverged("the loss of step 57 is NaN", &parameters).to_string();
+        assert!(check_finite(57, &parameters()).is_ok());
         assert!(message(parameters()).contains("all parameters are still finite"));
 
         let mut broken = parameters();
@@ -92,6 +101,8 @@ mod tests {
 
         let Layer::Normalized { batch_norm, .. } = &mut broken.layers[1] else { unreachable!() };
         batch_norm.running_var[3] = f32::INFINITY;
+        let kept = check_finite(57, &broken).unwrap_err().to_string();
+        assert!(kept.contains("step 57") && kept.contains("running_var"), "{kept}");
         let message = message(broken);
         assert!(message.contains("the loss of step 57 is NaN"), "{message}");
         assert!(message.contains("running_var of hidden layer 2"), "{message}");

@@ -96,10 +96,7 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
     if path.is_dir() {
         return Err(file(path, &ErrorKind::IsADirectory.into()));
     }
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    let directory = folder_of(path);
     match fs::metadata(directory) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(_) => Err(file(directory, &ErrorKind::NotADirectory.into())),
@@ -124,6 +121,32 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     write().map_err(|error: io::Error| file(path, &error))
 }
 
+/// Removes what a kill in the middle of [`replace`] has left beside a file: `.NAME.` and six letters.
+pub(crate) fn remove_leftovers(path: &Path) {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
+    let is_leftover = |found: &str| {
+        let letters =
+            found.strip_prefix('.').and_then(|found| found.strip_prefix(name)?.strip_prefix('.'));
+        letters.is_some_and(|letters| {
+            letters.len() == 6 && letters.bytes().all(|letter| letter.is_ascii_alphanumeric())
+        })
+    };
+    let Ok(entries) = fs::read_dir(folder_of(path)) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_str().is_some_and(is_leftover) {
+            // Nothing depends on it.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
 fn file(path: &Path, error: &io::Error) -> Failure {
     Failure::input(format!("{}: {error}", path.display()))
 }
@@ -143,7 +166,23 @@ pub(crate) fn bytes(size: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use super::*;
+
+    #[test]
+    fn what_a_kill_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.checkpoint");
+        replace(&path, b"old").unwrap();
+        replace(&path, b"new").unwrap();
+        let others = [".run.checkpoint.short", ".run.checkpoint.a-b-cd", ".other.aB3dE6", "aB3dE6"];
+        for name in others.into_iter().chain([".run.checkpoint.aB3dE6"]) {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        remove_leftovers(&path);
+        assert!(!folder.path().join(".run.checkpoint.aB3dE6").exists());
+        assert!(others.iter().all(|name| folder.path().join(name).exists()));
+        assert_eq!(fs::read(path).unwrap(), b"new");
+    }
 
     #[test]
     fn sizes_are_readable() {

@@ -13,7 +13,7 @@ use ztilde::{Dataset, Evaluation, Inference, Loss, Parameters, Targets, Trainer,
 use crate::{
     checkpoint::Keeper,
     data::Rows,
-    diverged::diverged,
+    diverged::{check_finite, diverged},
     failure::Failure,
     interrupt,
     progress::{Pace, Progress},
@@ -81,10 +81,12 @@ impl Run<'_> {
 
     /// What was learned: the best or the last parameters.
     pub(crate) fn into_parameters(self) -> Result<Parameters, Failure> {
-        match self.best {
-            Some(best) => Ok(best),
-            None => Ok(ztilde::block_on(self.device, self.trainer.network().parameters())?),
+        if let Some(best) = self.best {
+            return Ok(best);
         }
+        let last = ztilde::block_on(self.device, self.trainer.network().parameters())?;
+        check_finite(self.trainer.steps(), &last)?;
+        Ok(last)
     }
 
     /// Whether the run is over, between two epochs.
@@ -168,6 +170,7 @@ impl Run<'_> {
     fn keep(&self) -> Result<(), Failure> {
         let Some(keeper) = self.keeper else { return Ok(()) };
         let mut snapshot = ztilde::block_on(self.device, self.trainer.snapshot())?;
+        check_finite(snapshot.steps(), snapshot.parameters())?;
         if self.learned.is_in_blocks() && self.state.place.position == 0 {
             // The trainer is at the end of a block, and the next one is another.
             snapshot.take_place();
@@ -187,7 +190,9 @@ impl Run<'_> {
         let (mut loss, mut accuracy) = (0.0, None);
         for step in metrics {
             if !step.loss.is_finite() {
-                return Err(self.diverged(step.step, step.loss.into()));
+                return Err(
+                    self.diverged(&format!("the loss of step {} is {}", step.step, step.loss))
+                );
             }
             rows += u64::from(step.rows);
             seen.loss += f64::from(step.loss) * f64::from(step.rows);
@@ -236,7 +241,7 @@ impl Run<'_> {
         })?;
         let evaluation = tested.evaluation();
         if !evaluation.loss.is_finite() {
-            return Err(self.diverged(self.trainer.steps(), evaluation.loss));
+            return Err(self.diverged(&format!("the test loss is {}", evaluation.loss)));
         }
         Ok(Some(in_own_units(evaluation, self.target_scale)))
     }
@@ -264,9 +269,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn diverged(&self, step: u64, loss: f64) -> Failure {
+    fn diverged(&self, seen: &str) -> Failure {
         match ztilde::block_on(self.device, self.trainer.network().parameters()) {
-            Ok(parameters) => diverged(step, loss, &parameters),
+            Ok(parameters) => diverged(seen, &parameters),
             Err(error) => error.into(),
         }
     }

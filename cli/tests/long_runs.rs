@@ -102,7 +102,7 @@ fn a_run_that_was_killed_again_and_again_ends_with_the_same_bits() {
         assert_eq!(found_report, expected_report, "{options}");
         assert!(found == expected, "the models differ: {options}");
         let kept = fs::read_dir(folder).unwrap().count();
-        assert_eq!(kept, 5, "something else was left in the folder");
+        assert_eq!(kept, 5, "two models, two reports, a checkpoint, and nothing else");
     }
 }
 
@@ -221,6 +221,28 @@ fn early_stopping_keeps_the_best_parameters() {
     report(folder, &format!("{run} --epochs {best} --model exact.model"));
     let layers = |name: &str| Parameters::load(folder.join(name)).unwrap().layers;
     assert_eq!(layers("best.model"), layers("exact.model"));
+
+    // They are in the checkpoint of a run that has gone on from them.
+    let run = format!("{run} --epochs 500 --patience 3 --checkpoint run.checkpoint --resume");
+    report(folder, &run);
+    let resumed = report(folder, &format!("{run} --model resumed.model"));
+    assert_eq!(resumed["final"], stopped["final"]);
+    assert_eq!(layers("resumed.model"), layers("exact.model"));
+}
+
+#[test]
+fn what_the_last_step_ruined_is_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // One step, whose loss is still finite.
+    let run = "train --held-out 0 --batch-size 1797 --epochs 1 --learning-rate 1e30 \
+               --weight-decay 1e30 --optimizer gradient-descent";
+    for result in ["--model run.model", "--checkpoint run.checkpoint"] {
+        let output = self::run(folder, &format!("{run} {result}"));
+        assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+        assert!(stderr(&output).contains("step 1 was too large"), "{}", stderr(&output));
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "nothing was written");
+    }
 }
 
 #[test]
