@@ -49,8 +49,9 @@ pub(crate) fn complete(command: &Command, typed: Vec<OsString>) -> Result<Vec<Os
         return Ok(typed);
     };
     let held = beside(train, matches, path, file::read(path, train)?);
-    let place = typed.iter().position(|argument| argument == SUBCOMMAND).map_or(0, |at| at + 1);
-    let (before, after) = typed.split_at(place);
+    // The first argument is the program, whatever it is called.
+    let place = typed.iter().skip(1).position(|argument| argument == SUBCOMMAND);
+    let (before, after) = typed.split_at(place.map_or(typed.len(), |place| place + 2));
     let held = held.into_iter().flat_map(|entry| entry.arguments).map(OsString::from);
     Ok(before.iter().cloned().chain(held).chain(after.iter().cloned()).collect())
 }
