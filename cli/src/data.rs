@@ -12,6 +12,7 @@ pub(crate) mod digits;
 mod fit;
 mod idx;
 mod known;
+mod lines;
 mod names;
 mod numpy;
 mod options;
@@ -177,23 +178,24 @@ impl Data {
             .flatten()
             .map(|table| (table, &table.counts))
         {
-            let mut note = |count: u64, what: &str| {
+            let mut note = |what: &str, count: u64, of: &str, why: &str| {
                 if count > 0 {
-                    notes.push(format!("{}: {count} {what}", table.file));
+                    notes.push(format!("{}: {what}: {}{why}", table.file, plural(count, of)));
                 }
             };
-            note(counts.without_target, "rows have no target and are left out");
-            note(counts.dropped, "rows have a missing value and are left out");
-            note(counts.filled, "values are missing and are filled (--missing)");
+            note("left out", counts.without_target, "row", " without a target");
+            note("left out", counts.dropped, "row", " with a missing value (--missing)");
+            note("filled", counts.filled, "missing value", " (--missing)");
         }
         if let (Some(classes), None) = (target.classes(), &self.test) {
             let rare: Vec<_> =
                 classes.iter().zip(&counts.of_class).filter(|(_, rows)| **rows < 2).collect();
             if let Some((first, _)) = rare.first() {
+                let (have, more) =
+                    if rare.len() > 1 { ("classes have", ", …") } else { ("class has", "") };
                 notes.push(format!(
-                    "{} class(es) have one row only, which is either learned or tested: {first:?}{}",
-                    rare.len(),
-                    if rare.len() > 1 { ", …" } else { "" }
+                    "{} {have} one row only, which is either learned or tested: {first:?}{more}",
+                    rare.len()
                 ));
             }
         }
@@ -332,9 +334,9 @@ fn find(
                 let labels = labels.map(Path::to_owned).or_else(|| idx::labels_of(path));
                 let Some(labels) = labels else {
                     return Err(Failure::input(format!(
-                        "{}: the labels are not beside it, as {}; --targets names their file",
-                        path.display(),
-                        idx::labels_name(path)
+                        "{}: its labels are not beside it, as train-labels-idx1-ubyte is beside \
+                         train-images-idx3-ubyte; --targets names their file",
+                        path.display()
                     )));
                 };
                 let arrays = Arrays::new(array(path)?, Some(array(&labels)?))?;

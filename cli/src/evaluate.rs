@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde::Serialize;
 use ztilde::{Dataset, Evaluation, Loss, Network, Targets};
 
@@ -33,8 +33,8 @@ pub(crate) struct Evaluate {
     #[command(flatten)]
     data: KnownOptions,
 
-    /// Draw the confusion matrix, or predicted against true values, to a file that ends in .svg or .png
-    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    /// Draw the confusion matrix, or predicted against true values, as .svg or .png
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Results")]
     plot: Option<PictureFile>,
 
     /// The colors of the plot
@@ -42,8 +42,10 @@ pub(crate) struct Evaluate {
     theme: Theme,
 
     /// Write the results as JSON, to a file or to stdout (-)
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-",
-        help_heading = "Results")]
+    ///
+    /// Where it goes to stdout, the lines for people go to stderr.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1,
+        default_missing_value = "-", help_heading = "Results")]
     json: Option<Json>,
 }
 

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use csv::Writer;
 use ndarray::{Array2, ArrayView1};
 use ztilde::Network;
@@ -40,7 +40,7 @@ pub(crate) struct Predict {
     data: UnlabeledOptions,
 
     /// Write to a file, which is there when it is whole [default: stdout]
-    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Results")]
     output: Option<PathBuf>,
 }
 

@@ -133,7 +133,8 @@ impl<'a> Archive<'a> {
             .collect();
         if members.is_empty() {
             return Err(Failure::input(format!(
-                "{name} is a zip file without NumPy's arrays; a spreadsheet can be saved as CSV"
+                "{name} is a zip file without NumPy's arrays: save a spreadsheet as CSV, unpack a \
+                 packed table"
             )));
         }
         Ok(Self { name, zip, members })
@@ -172,7 +173,7 @@ impl<'a> Archive<'a> {
 }
 
 fn broken(name: &str, error: &ZipError) -> Failure {
-    Failure::input(format!("{name}: {error}"))
+    Failure::input(format!("{name}: the zip file is broken or not whole: {error}"))
 }
 
 #[cfg(test)]

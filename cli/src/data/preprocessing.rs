@@ -133,8 +133,12 @@ fn number(text: &str) -> Result<f64, String> {
     match Cell::parse(text) {
         Cell::Missing => Ok(f64::NAN),
         Cell::Number(number) if number.is_finite() => Ok(number),
-        Cell::Number(_) => Err(format!("{:?} is no finite number", text.trim())),
-        Cell::Text(text) => Err(format!("{text:?} is no number")),
+        Cell::Number(_) => {
+            Err(format!("{:?} is no finite number: correct or empty the cell", text.trim()))
+        }
+        Cell::Text(text) => Err(format!(
+            "{text:?} is no number, as the column had in training: correct or empty the cell"
+        )),
     }
 }
 
@@ -358,8 +362,12 @@ mod tests {
         // Missing, or never seen: the fill, or the middle where there is none, and no category.
         let fill = ((f64::MIN_POSITIVE / 3.0 - (0.1 + 0.2)) / (1.0 / 3.0)) as f32;
         assert_eq!(record(&["?", "green", "NA"]), Ok(vec![fill, 0.0, 0.0, 0.0, 0.0]));
-        assert_eq!(record(&["long", "red", "1"]), Err("\"long\" is no number".to_owned()));
-        assert_eq!(record(&["1e400", "red", "1"]), Err("\"1e400\" is no finite number".to_owned()));
+        let error = record(&["long", "red", "1"]).unwrap_err();
+        assert!(error.starts_with("\"long\" is no number"), "{error}");
+        assert_eq!(
+            record(&["1e400", "red", "1"]),
+            Err("\"1e400\" is no finite number: correct or empty the cell".to_owned())
+        );
     }
 
     #[test]
