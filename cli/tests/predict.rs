@@ -250,7 +250,7 @@ fn what_is_wrong_with_the_rows_is_code_2() {
         ("empty.csv", "error: empty.csv: the file is empty"),
         ("-", "error: stdin: the file is empty"),
         ("none.csv", "error: none.csv: "),
-        ("short.csv", "error: short.csv, line 3: there are 1 cells, but 2 in line 1"),
+        ("short.csv", "error: short.csv, line 3: there is 1 cell, but 2 in line 1"),
         ("other.csv", "error: other.csv: no column is called \"word\"; nearest: \"world\""),
         ("word.csv", "error: word.csv, line 4, column 1 (\"x\"): \"two\" is no number"),
         ("large.csv", "error: row 2: the network's output is"),
