@@ -15,6 +15,7 @@ mod known;
 mod names;
 mod numpy;
 mod options;
+mod parquet;
 mod preprocessing;
 mod rows;
 mod scan;
@@ -23,11 +24,12 @@ mod source;
 mod split;
 mod table;
 mod text;
+mod unlabeled;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{failure::Failure, report};
 use arrays::Arrays;
@@ -39,9 +41,10 @@ use text::Text;
 
 pub(crate) use blocks::{Visit, visits};
 pub(crate) use fit::Statistics;
-pub(crate) use options::{DataOptions, KnownOptions};
+pub(crate) use options::{DataOptions, KnownOptions, UnlabeledOptions};
 pub(crate) use preprocessing::{Column, Preprocessing, Target, TargetValues, Values};
 pub(crate) use rows::{Room, Rows};
+pub(crate) use unlabeled::Unlabeled;
 
 /// A data set that was read.
 pub(crate) struct Data {
@@ -84,7 +87,9 @@ impl Input {
     ) -> Result<Table, Failure> {
         match self {
             Self::Arrays(arrays) => arrays::known(*arrays, preprocessing, missing),
-            Self::Text(source) => known::read(Text::open(*source, layout)?, preprocessing, missing),
+            Self::Text(source) => {
+                known::read(known::open(*source, layout, preprocessing)?, preprocessing, missing)
+            }
         }
     }
 }
@@ -264,7 +269,7 @@ impl Data {
 
     /// What the report says of the data, but for notes and times.
     pub(crate) fn summary<'a>(&self, preprocessing: &'a Preprocessing) -> report::Data<'a> {
-        let Preprocessing { has_header, columns, target } = preprocessing;
+        let Preprocessing { has_header, columns, target, .. } = preprocessing;
         let names = || columns.iter().map(|column| column.name.as_str()).collect();
         report::Data {
             rows: self.table.counts.rows,
@@ -297,18 +302,17 @@ fn find(
     path: &Path,
     targets: Option<&Path>,
 ) -> Result<(Input, Option<Input>, Option<Task>), Failure> {
-    let images = if source::is_folder(path) { idx::images_in(path)? } else { None };
-    let path = images.as_deref().unwrap_or(path);
+    let path = &resolve(path)?;
     let source = Source::open(path)?;
     let format = source.format;
-    if targets.is_some() && format == Format::Text {
+    if targets.is_some() && matches!(format, Format::Text | Format::Parquet) {
         return Err(Failure::input(format!(
             "{}: --targets is for images and arrays; --target names a column of a table",
             source.name
         )));
     }
     match format {
-        Format::Text => Ok((Input::Text(source.into()), None, None)),
+        Format::Text | Format::Parquet => Ok((Input::Text(source.into()), None, None)),
         Format::Npz => {
             let name = source.name.clone();
             let numpy::Arrays { inputs, targets, test } =
@@ -344,6 +348,12 @@ fn find(
     }
 }
 
+/// The images of a folder, or the file itself.
+fn resolve(path: &Path) -> Result<PathBuf, Failure> {
+    let images = if source::is_folder(path) { idx::images_in(path)? } else { None };
+    Ok(images.unwrap_or_else(|| path.to_owned()))
+}
+
 /// The array in a file.
 fn array(path: &Path) -> Result<array::Array, Failure> {
     read_array(Source::open(path)?)
@@ -355,7 +365,8 @@ fn read_array(source: Source) -> Result<array::Array, Failure> {
     let array = match format {
         Format::Idx => idx::parse(&name, &prefix, storage, length),
         Format::Npy => numpy::parse(&name, &prefix, storage, length),
-        Format::Text | Format::Npz => Err("it is neither IDX nor .npy".to_owned()),
+        Format::Npz => return numpy::unzip_inputs(&name, storage),
+        Format::Text | Format::Parquet => Err("it is neither IDX nor .npy".to_owned()),
     };
     array.map_err(|error| Failure::input(format!("{name}: {error}")))
 }

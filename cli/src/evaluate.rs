@@ -3,19 +3,18 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
-use ndarray::Array2;
 use serde::Serialize;
-use ztilde::{Dataset, Evaluation, Inference, Loss, Network, Targets};
+use ztilde::{Dataset, Evaluation, Loss, Network, Targets};
 
 use crate::{
     adapter::{self, Description},
     data::{KnownOptions, Preprocessing, known_rows},
     failure::Failure,
-    model,
+    forward, model,
     output::{self, Json},
     plot::{PictureFile, Theme, confusion_matrix, scatter},
     report::decimals,
-    run::{TESTED_OUTPUTS, Tested},
+    run::Tested,
 };
 
 /// Classes whose confusion a terminal has room for.
@@ -84,7 +83,7 @@ impl Evaluate {
         let network = Network::from_parameters(&device, &queue, &parameters)?;
         let mut answers = Answers::new(&preprocessing);
         rows.visit(|dataset| {
-            let at_once = (TESTED_OUTPUTS / network.outputs() as usize).max(1) as u32;
+            let at_once = forward::rows_at_once(&network);
             (0..dataset.rows()).step_by(at_once as usize).try_for_each(|first| {
                 let end = dataset.rows().min(first.saturating_add(at_once));
                 let part = dataset.select(&(first..end).collect::<Vec<_>>())?;
@@ -166,10 +165,7 @@ impl<'a> Answers<'a> {
     ) -> Result<(), Failure> {
         // A data set is row-major in memory.
         let inputs = part.inputs().as_slice().unwrap_or_default();
-        let outputs = ztilde::block_on(device, Inference::predict(network, inputs))?;
-        let shape = (part.rows() as usize, network.outputs() as usize);
-        let outputs = Array2::from_shape_vec(shape, outputs)
-            .map_err(|error| Failure::device(format!("the outputs: {error}")))?;
+        let outputs = forward::outputs(device, network, inputs)?;
         let targets = part.targets();
         match targets {
             Targets::Classes(classes) => {

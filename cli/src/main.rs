@@ -15,6 +15,7 @@ mod evaluate;
 mod examples;
 mod export;
 mod failure;
+mod forward;
 mod interrupt;
 mod manual;
 mod model;
@@ -22,6 +23,7 @@ mod onnx;
 mod options;
 mod output;
 mod plot;
+mod predict;
 mod progress;
 mod report;
 mod run;
@@ -46,6 +48,7 @@ struct Arguments {
 enum Command {
     Train(Box<train::Train>),
     Evaluate(Box<evaluate::Evaluate>),
+    Predict(predict::Predict),
     Export(export::Export),
     Bench(bench::Bench),
     Adapters(adapters::Adapters),
@@ -99,6 +102,7 @@ fn run(start: Instant) -> Result<(), Failure> {
     match arguments.unwrap_or_else(|error| error.format(&mut command).exit()).command {
         Command::Train(train) => train.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
+        Command::Predict(predict) => predict.run(),
         Command::Export(export) => export.run(),
         Command::Bench(bench) => bench.run(start),
         Command::Adapters(adapters) => adapters.run(),

@@ -19,10 +19,10 @@ pub(super) const MEMORY: u64 = 256 << 20;
 #[derive(Args, Clone, Debug, Serialize)]
 #[command(next_help_heading = "Data", next_display_order = 1)]
 pub(crate) struct DataOptions {
-    /// What to learn from: a table, images or arrays [default: the 1,797 digits]
+    /// What to learn from: a table, images or arrays; - for stdin [default: the 1,797 digits]
     ///
-    /// A table is text (CSV, TSV), images are a folder or a file (IDX, as MNIST has them), arrays
-    /// are .npy (with --targets) or .npz; each plain or gzip.
+    /// A table is text (CSV, TSV) or Parquet, images are a folder or a file (IDX, as MNIST has
+    /// them), arrays are .npy (with --targets) or .npz. Any of them may be gzip.
     #[arg(value_name = "DATA", help_heading = "Data", display_order = 0)]
     pub(crate) data: Option<PathBuf>,
 
@@ -141,6 +141,34 @@ impl KnownOptions {
 fn name(data: Option<&Path>) -> String {
     let name = data.and_then(Path::file_name);
     name.map_or_else(|| "digits".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Rows whose columns are those that a model was trained on; nobody asks for their targets.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Data", next_display_order = 1)]
+pub(crate) struct UnlabeledOptions {
+    /// The rows, in any form that `train` reads; - for stdin [default: stdin]
+    ///
+    /// Columns are found by their names if there are any, and may stand in another order. The
+    /// target's is ignored if it is there.
+    #[arg(value_name = "DATA", help_heading = "Data", display_order = 0)]
+    pub(crate) data: Option<PathBuf>,
+
+    /// What becomes of missing values, and of categories that were not learned from
+    ///
+    /// fill takes the mean of the training rows, and no category; error stops. Missing are empty
+    /// cells, NA, NaN, null and ?.
+    #[arg(long, value_name = "MISSING", default_value = "fill", value_parser = fill_or_error())]
+    pub(crate) missing: Missing,
+
+    #[command(flatten)]
+    pub(crate) layout: Layout,
+}
+
+/// Every row is answered, so that none may be dropped.
+fn fill_or_error() -> impl TypedValueParser<Value = Missing> {
+    PossibleValuesParser::new(["fill", "error"])
+        .map(|text| if text == "error" { Missing::Error } else { Missing::Fill })
 }
 
 /// How a table of text is laid out.

@@ -5,7 +5,7 @@ use ztilde::{Dataset, Targets};
 
 use super::{
     blocks::{BlockFile, BlockWriter},
-    preprocessing::{Preprocessing, TargetValues, Values},
+    preprocessing::{Preprocessing, Values},
     split::Split,
     table::Table,
 };
@@ -166,14 +166,4 @@ pub(super) fn dataset(
     let inputs = Array2::from_shape_vec((inputs.len() / columns, columns), inputs)
         .map_err(|error| Failure::input(format!("the rows: {error}")))?;
     Ok(Dataset::new(inputs, targets)?)
-}
-
-impl super::preprocessing::Target {
-    /// What the network learns of a cell: a class, or a number in its own scale.
-    fn apply(&self, cell: f64) -> f64 {
-        match self.values {
-            TargetValues::Classes(_) => cell,
-            TargetValues::Number { shift, scale } => (cell - shift) / scale,
-        }
-    }
 }

@@ -43,7 +43,10 @@ pub(crate) fn scan(
     }
     let choice = choose(&text.names, options, false)
         .map_err(|error| Failure::input(format!("{}: {error}", text.file)))?;
-    let mut columns: Vec<_> = choice.is_text.iter().map(|&is_text| Seen::new(is_text)).collect();
+    text.check(&choice.columns)?;
+    let is_text = |(&is_text, &column): (&bool, &usize)| is_text || text.is_text(column);
+    let is_text = choice.is_text.iter().zip(&choice.columns).map(is_text);
+    let mut columns: Vec<_> = is_text.map(Seen::new).collect();
     let mut cells = Cells::new();
     let mut record = ByteRecord::new();
     while let Some(line) = text.read(&mut record)? {
@@ -52,7 +55,7 @@ pub(crate) fn scan(
                 std::str::from_utf8(&record[column]).map_err(|_| not_utf8(&text.file, line))?;
             let number = scan.take(cell, line, &text.names, column).map_err(|why| {
                 let place = text.names.describe(column);
-                Failure::input(format!("{}, line {line}, {place}: {why}", text.file))
+                Failure::input(format!("{}, {} {line}, {place}: {why}", text.file, text.unit()))
             })?;
             if number.is_nan() && options.missing == Missing::Error {
                 return Err(missing(&text, line, column));
@@ -74,8 +77,9 @@ pub(crate) fn scan(
 
 pub(super) fn missing(text: &Text, line: u64, column: usize) -> Failure {
     Failure::input(format!(
-        "{}, line {line}, {}: the value is missing; --missing fill or drop goes on without it",
+        "{}, {} {line}, {}: the value is missing; --missing fill goes on without it",
         text.file,
+        text.unit(),
         text.names.describe(column)
     ))
 }
@@ -197,7 +201,8 @@ fn meaning(
         number: Some(target_column + 1),
         values,
     };
-    let preprocessing = Preprocessing { has_header: names.from_header, columns, target };
+    let (has_header, width) = (names.from_header, names.len());
+    let preprocessing = Preprocessing { has_header, width, columns, target };
     Ok(Meaning { preprocessing, places })
 }
 

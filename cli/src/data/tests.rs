@@ -354,3 +354,26 @@ fn nothing_that_is_read_panics() {
         }
     }
 }
+
+#[test]
+fn parquet_has_columns_of_text() {
+    let codec = ::parquet::basic::Compression::SNAPPY;
+    let file = parquet::tests::file(codec, &[40, 60]);
+    refused(&file, "", &["column 5 (\"time\") holds points in time", "--drop time leaves it out"]);
+    let (data, notes) = read(&file, "--drop list,time --target price").unwrap();
+    assert!(notes[0].contains("66 rows, 3 columns as 9 inputs"), "{notes:?}");
+    let columns = &data.table.preprocessing.columns;
+    let digits = (0..7).map(|digit| format!("0{digit}")).collect();
+    assert_eq!(columns[2].values, Values::Category(digits), "text is no number");
+    let (preprocessing, dataset) = rows(&data);
+    assert_eq!(preprocessing.target.name, "price");
+    let largest = (u64::MAX - 1).to_string();
+    let first = preprocessing.record(&[&largest, "0.125", "01"]).unwrap();
+    assert_eq!(dataset.inputs().row(0).to_vec(), first);
+    refused(
+        &file,
+        "--drop list,time --target price --missing error",
+        &["table.csv, row 1, column 2 (\"size\"): the value is missing"],
+    );
+    refused(&file[..99], "", &["table.csv: ", "Parquet"]);
+}

@@ -10,7 +10,13 @@ use clap::ValueEnum;
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use serde::{Deserialize, Serialize};
 
-use super::{cell::Cell, names::Names, options::Layout, plural, source::Source};
+use super::{
+    cell::Cell,
+    names::Names,
+    options::Layout,
+    parquet, plural,
+    source::{Format, Source},
+};
 use crate::failure::Failure;
 
 /// What stands between two cells.
@@ -56,7 +62,19 @@ pub(crate) struct Text {
 
 impl Text {
     pub(crate) fn open(source: Source, layout: &Layout) -> Result<Self, Failure> {
+        Self::open_by(source, layout, looks_like_header)
+    }
+
+    /// The same where something else tells whether the first record is a header.
+    pub(crate) fn open_by(
+        source: Source,
+        layout: &Layout,
+        is_header: impl FnOnce(&ByteRecord) -> bool,
+    ) -> Result<Self, Failure> {
         let file = source.name.clone();
+        if source.format == Format::Parquet {
+            return Self::open_parquet(source);
+        }
         let mut prefix = &source.prefix[..];
         for _ in 0..layout.skip_lines {
             let end = prefix.iter().position(|&byte| byte == b'\n');
@@ -76,8 +94,7 @@ impl Text {
             return Err(Failure::input(format!("{file}: there are no rows{skipped}")));
         };
         let counts_columns = layout.header.is_none() && counts_columns(&first);
-        let is_header =
-            layout.header.unwrap_or_else(|| counts_columns || looks_like_header(&first));
+        let is_header = layout.header.unwrap_or_else(|| counts_columns || is_header(&first));
         let names = if is_header {
             let cells = first.iter().map(std::str::from_utf8).collect::<Result<Vec<_>, _>>();
             let cells = cells.map_err(|_| not_utf8(&file, first_line))?;
@@ -87,6 +104,56 @@ impl Text {
         };
         let first = (!is_header).then_some((first_line, first));
         Ok(Self { file, delimiter, names, records, first, first_line, counts_columns })
+    }
+
+    fn open_parquet(source: Source) -> Result<Self, Failure> {
+        let file = source.name.clone();
+        let records = parquet::Records::open(source.into_file()?)
+            .map_err(|error| Failure::input(format!("{file}: {error}")))?;
+        let names = Names::from_header(records.columns.iter().map(|column| column.name.as_str()));
+        if names.len() == 0 {
+            return Err(Failure::input(format!("{file}: there are no columns")));
+        }
+        let delimiter = Delimiter::Comma;
+        let records = Records::Parquet(records.into());
+        Ok(Self {
+            file,
+            delimiter,
+            names,
+            records,
+            first: None,
+            first_line: 0,
+            counts_columns: false,
+        })
+    }
+
+    /// Fails unless these columns have cells.
+    pub(super) fn check(&self, columns: &[usize]) -> Result<(), Failure> {
+        let Records::Parquet(records) = &self.records else {
+            return Ok(());
+        };
+        columns.iter().try_for_each(|&column| match &records.columns[column].kind {
+            Ok(_) => Ok(()),
+            Err(what) => Err(Failure::input(format!(
+                "{}: {} holds {what}, neither numbers nor text; --drop {} leaves it out",
+                self.file,
+                self.names.describe(column),
+                self.names.as_option(&[column])
+            ))),
+        })
+    }
+
+    /// Whether the file says of a column that it holds text, even if that reads as numbers.
+    pub(super) fn is_text(&self, column: usize) -> bool {
+        let Records::Parquet(records) = &self.records else {
+            return false;
+        };
+        records.columns[column].kind == Ok(parquet::Kind::Text)
+    }
+
+    /// What the number of a record counts.
+    pub(super) fn unit(&self) -> &'static str {
+        if matches!(self.records, Records::Parquet(_)) { "row" } else { "line" }
     }
 
     /// Reads the next record, which has a cell for each of the names, and tells in which line it
@@ -134,7 +201,7 @@ pub(crate) fn not_utf8(file: &str, line: u64) -> Failure {
 }
 
 /// The first record is a header if none of its cells is a number, and one at least says something.
-fn looks_like_header(record: &ByteRecord) -> bool {
+pub(super) fn looks_like_header(record: &ByteRecord) -> bool {
     let cell = |bytes| std::str::from_utf8(bytes).map_or(Cell::Text(""), Cell::parse);
     let has_number = record.iter().any(|bytes| matches!(cell(bytes), Cell::Number(_)));
     !has_number && record.iter().any(|bytes| matches!(cell(bytes), Cell::Text(_)))
@@ -203,6 +270,7 @@ fn configured(delimiter: u8) -> ReaderBuilder {
 enum Records {
     Delimited { reader: Box<Reader<Lines>>, skipped: u64, seen: Rc<Seen> },
     Spaced { reader: Box<dyn BufRead>, line: u64, bytes: Vec<u8> },
+    Parquet(Box<parquet::Records>),
 }
 
 impl Records {
@@ -227,6 +295,9 @@ impl Records {
     /// Reads the next record, and tells in which line it begins.
     fn read(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, String> {
         match self {
+            Self::Parquet(records) => {
+                records.read(record).map_err(|error| format!("row {}: {error}", records.row + 1))
+            }
             Self::Delimited { reader, skipped, seen } => {
                 seen.bytes.set(0);
                 let found = reader.read_byte_record(record).map_err(|error| error.to_string())?;
