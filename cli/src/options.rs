@@ -251,7 +251,7 @@ pub(crate) struct LongRuns {
     ///
     /// On the same adapter and driver the result has the same bits as if nothing had happened. The
     /// options have to be the same, but for --epochs, --patience, --time-limit and those of results.
-    #[arg(long, requires = "checkpoint")]
+    #[arg(long, requires = "checkpoint", conflicts_with = "folds")]
     pub(crate) resume: bool,
 }
 

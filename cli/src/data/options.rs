@@ -19,10 +19,10 @@ pub(super) const MEMORY: u64 = 256 << 20;
 #[derive(Args, Clone, Debug, Serialize)]
 #[command(next_help_heading = "Data", next_display_order = 1)]
 pub(crate) struct DataOptions {
-    /// What to learn from: a table, images or arrays [default: the 1,797 digits]
+    /// What to learn from: a table, images or arrays; - for stdin [default: the 1,797 digits]
     ///
     /// A table is text (CSV, TSV) or Parquet, images are a folder or a file (IDX, as MNIST has
-    /// them), arrays are .npy (with --targets) or .npz; each plain or gzip, or stdin (-).
+    /// them), arrays are .npy (with --targets) or .npz. Any of them may be gzip.
     #[arg(value_name = "DATA", help_heading = "Data", display_order = 0)]
     pub(crate) data: Option<PathBuf>,
 
@@ -147,14 +147,14 @@ fn name(data: Option<&Path>) -> String {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Data", next_display_order = 1)]
 pub(crate) struct UnlabeledOptions {
-    /// The rows, as `train` reads them [default: stdin, which is - too]
+    /// The rows, in any form that `train` reads; - for stdin [default: stdin]
     ///
-    /// Columns are found by their names, and may stand in another order; where there are no names,
-    /// by their place. The target may be there, and is ignored.
+    /// Columns are found by their names if there are any, and may stand in another order. The
+    /// target's is ignored if it is there.
     #[arg(value_name = "DATA", help_heading = "Data", display_order = 0)]
     pub(crate) data: Option<PathBuf>,
 
-    /// What becomes of missing cells, and of categories that were not learned from
+    /// What becomes of missing values, and of categories that were not learned from
     ///
     /// Missing are empty cells, NA, NaN, null and ?.
     #[arg(long, value_name = "MISSING", default_value = "fill", value_parser = fill_or_error())]
