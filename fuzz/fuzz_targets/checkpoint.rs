@@ -1,0 +1,11 @@
+//! Checkpoints, as `train --resume` reads them.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ztilde_fuzz as _;
+use ztilde_cli::readers;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = readers::checkpoint(bytes);
+});
