@@ -1,4 +1,4 @@
-//! What all targets share: a bound for the memory that a reader takes.
+//! What targets share: a bound for the memory that a reader takes, and how a format begins.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -56,3 +56,9 @@ unsafe impl GlobalAlloc for Bounded {
 
 #[global_allocator]
 static ALLOCATOR: Bounded = Bounded { taken: AtomicUsize::new(0) };
+
+/// The bytes as a file of a format, whatever they begin with.
+pub fn beginning_with(signature: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let rest = bytes.get(signature.len()..).unwrap_or_default();
+    [signature, rest].concat()
+}

@@ -2,9 +2,11 @@
 //! whichever way it is stored.
 
 use std::{
+    cell,
     fmt::Write,
     fs::File,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{self, AssertUnwindSafe},
+    sync::Once,
 };
 
 use csv::ByteRecord;
@@ -179,10 +181,26 @@ impl Column {
     }
 }
 
+thread_local! {
+    /// Whether a panic of this thread is caught, and told as an error.
+    static IS_GUARDED: cell::Cell<bool> = const { cell::Cell::new(false) };
+}
+
 /// Reads what may be broken: some of a file's own numbers are trusted, and end in a panic.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    let broken = |_| Err(ParquetError::General("the file is broken".to_owned()));
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(broken)
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let tell = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !IS_GUARDED.get() {
+                tell(info);
+            }
+        }));
+    });
+    IS_GUARDED.set(true);
+    let found = panic::catch_unwind(AssertUnwindSafe(read));
+    IS_GUARDED.set(false);
+    found.unwrap_or_else(|_| Err(ParquetError::General("the file is broken".to_owned())))
 }
 
 /// Decodes cells of one type.
