@@ -192,13 +192,25 @@ pub(crate) fn parse(
         entry.read_to_end(&mut bytes).map_err(|error| failed(&error))?;
         Ok(bytes)
     };
-    let run = serde_json::from_slice(&read(RUN)?).map_err(|error| format!("{RUN}: {error}"))?;
+    let run = parse_run(&read(RUN)?).map_err(|error| format!("{RUN}: {error}"))?;
     let snapshot = Snapshot::from_bytes(&read(TRAINING)?);
     let snapshot = snapshot.map_err(|error| format!("{TRAINING}: {error}"))?;
     let best = has_best.then(|| read(BEST)).transpose()?;
     let best = best.map(|bytes| Parameters::from_bytes(&bytes)).transpose();
     let best = best.map_err(|error| format!("{BEST}: {error}"))?;
+    let sizes = snapshot.parameters().layer_sizes();
+    if let Some(other) = best.as_ref().map(Parameters::layer_sizes).filter(|other| *other != sizes)
+    {
+        return Err(format!("{BEST} has the layers {other:?}, but {TRAINING} has {sizes:?}"));
+    }
     Ok((run, snapshot, best))
+}
+
+/// Reads `run.json`. Fails with a sentence about what is wrong with it.
+pub(crate) fn parse_run(bytes: &[u8]) -> Result<Description, String> {
+    let run: Description = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    run.state.check()?;
+    Ok(run)
 }
 
 fn archive(files: &[(&str, Vec<u8>)]) -> zip::result::ZipResult<Vec<u8>> {

@@ -23,3 +23,12 @@ pub fn data_set(bytes: &[u8]) -> Result<(), String> {
 pub fn checkpoint(bytes: &[u8]) -> Result<(), String> {
     checkpoint::parse(Cursor::new(bytes)).map(drop)
 }
+
+/// Reads the `run.json` of a checkpoint, whose checksum guards it from bytes that are just any.
+///
+/// # Errors
+///
+/// What `train` would tell, without the name of the file.
+pub fn run(bytes: &[u8]) -> Result<(), String> {
+    checkpoint::parse_run(bytes).map(drop)
+}

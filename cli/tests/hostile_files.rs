@@ -35,10 +35,14 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 fn reader(target: &str) -> fn(&[u8]) -> Result<(), String> {
-    if target == "checkpoint" { readers::checkpoint } else { readers::data_set }
+    match target {
+        "checkpoint" => readers::checkpoint,
+        "run" => readers::run,
+        _ => readers::data_set,
+    }
 }
 
-const TARGETS: [&str; 6] = ["checkpoint", "csv", "idx", "npy", "npz", "parquet"];
+const TARGETS: [&str; 7] = ["checkpoint", "csv", "idx", "npy", "npz", "parquet", "run"];
 
 #[test]
 fn the_corpus_of_fuzzing_is_read() {
@@ -157,5 +161,23 @@ fn a_device_without_an_end_is_an_error() {
         assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
         assert!(stderr.contains("/dev/zero"), "{arguments}: {stderr}");
         assert!(!stderr.contains("panicked"), "{arguments}: {stderr}");
+    }
+}
+
+#[test]
+fn a_state_where_no_run_comes_is_refused() {
+    for (path, run) in corpus("run") {
+        let run = String::from_utf8(run).unwrap();
+        assert_eq!(readers::run(run.as_bytes()), Ok(()));
+        for (from, to, expected) in [
+            ("\"secs\":0", "\"secs\":18446744073709551615", "18446744073709551615 seconds"),
+            ("\"place\":{\"epoch\":3", "\"place\":{\"epoch\":4294967295", "in epoch 4294967295"),
+            ("\"epochs\":[{\"epoch\":1", "\"epochs\":[{\"epoch\":9", "epoch 9 stands where"),
+            ("\"rows\":0,\"loss\"", "\"rows\":13,\"loss\"", "13 rows of the epoch were seen"),
+        ] {
+            assert!(run.contains(from), "{}: no {from}", path.display());
+            let error = readers::run(run.replace(from, to).as_bytes()).unwrap_err();
+            assert!(error.contains(expected), "{}: {error}", path.display());
+        }
     }
 }
