@@ -217,20 +217,20 @@ fn losses_are_means_over_rows_and_outputs() {
     assert_close(loss(Loss::BinaryCrossEntropy, &[0.0; 4]), expected);
 }
 
-/// A row of each class, whose probabilities are ¼ and ¾ in both.
-fn cross_entropy(options: TrainerOptions) -> f32 {
+/// Two rows of these classes, whose probabilities are ¼ and ¾ in both.
+fn cross_entropy(options: TrainerOptions, classes: [u32; 2]) -> f32 {
     let weights = arr2(&[[0.0], [0.0]]);
     let layer = Layer::Linear { weights, biases: arr1(&[0.0, 3.0_f32.ln()]) };
     let options = TrainerOptions { batch_size: 2, ..options };
-    loss_of(network(vec![layer], 1e-5, 0.1), options, &[0.0, 0.0], &[0_u32, 1])
+    loss_of(network(vec![layer], 1e-5, 0.1), options, &[0.0, 0.0], &classes)
 }
 
 #[test]
 fn class_weights_divide_by_what_the_batch_weighs() {
     let [first, second] = [4.0_f64.ln(), (4.0_f64 / 3.0).ln()];
-    assert_close(cross_entropy(TrainerOptions::default()), (first + second) / 2.0);
+    assert_close(cross_entropy(TrainerOptions::default(), [0, 1]), (first + second) / 2.0);
     let class_weights = Some(vec![3.0, 1.0]);
-    let found = cross_entropy(TrainerOptions { class_weights, ..Default::default() });
+    let found = cross_entropy(TrainerOptions { class_weights, ..Default::default() }, [0, 1]);
     // Keras divides by the number of rows: twice as much.
     assert_close(found, (3.0 * first + second) / 4.0);
 }
@@ -243,9 +243,8 @@ fn label_smoothing_gives_its_share_to_all_classes() {
         class_weights: Some(vec![3.0, 1.0]),
         ..Default::default()
     };
-    // Targets of ¾ and ¼; each class's part has that class's own weight.
-    let rows = [2.25 * first + 0.25 * second, 0.75 * first + 0.75 * second];
-    assert_close(cross_entropy(smoothed), (rows[0] + rows[1]) / 4.0);
+    // Targets of ¾ and ¼; each class's part has that class's own weight, and each row weighs 3.
+    assert_close(cross_entropy(smoothed, [0, 0]), (2.25 * first + 0.25 * second) / 3.0);
 }
 
 #[test]
