@@ -155,6 +155,28 @@ fn an_epoch_is_its_steps() {
     assert_same(&Bits::of(&by_epochs, steps), &Bits::of(&by_steps, steps), "by epochs");
 }
 
+/// The last 8192 steps are kept, in a ring: their metrics are the same in whatever pieces they are read.
+#[test]
+fn metrics_are_kept_around_the_ring() {
+    const KEPT: usize = 8192;
+    let (device, queue) = test_device::device();
+    let network = Network::new(&device, &queue, &[7, 5], NetworkOptions::default()).unwrap();
+    let mut trainer = Trainer::new(network, options()).unwrap();
+    let mut data = trainer.upload(&dataset(1)).unwrap();
+    let read = |trainer: &Trainer, steps| block_on(&device, trainer.metrics(steps)).unwrap();
+    let mut expected = Vec::new();
+    for _ in 0..9 {
+        trainer.train(&mut data, 1000).unwrap();
+        expected.extend(read(&trainer, 1000));
+    }
+    assert!(expected.iter().map(|step| step.step).eq(1..=9000));
+    let (first, last) = (expected[0], expected[8192]);
+    assert_ne!(first.loss, last.loss, "they share a place in the ring");
+    for steps in [1, 700, 808, 809, 2000, KEPT] {
+        assert_eq!(read(&trainer, steps as u32), expected[9000 - steps..], "{steps} steps");
+    }
+}
+
 /// A data set's epochs visit every row, whatever the trainer does in between.
 #[test]
 fn steps_in_between_do_not_move_a_data_sets_place() {

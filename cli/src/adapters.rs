@@ -1,5 +1,6 @@
 //! `ztilde adapters`: what adapters there are, which would be used, and what they offer.
 
+use clap::ValueHint;
 use serde::Serialize;
 use wgpu::{Adapter, Features};
 
@@ -13,7 +14,8 @@ use crate::{
 #[derive(clap::Args)]
 pub(crate) struct Adapters {
     /// Write the list as JSON, to a file or to stdout (-)
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1,
+        default_missing_value = "-")]
     json: Option<Json>,
 }
 

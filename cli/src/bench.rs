@@ -16,7 +16,7 @@ mod workloads;
 use std::time::Instant;
 
 use clap::{
-    ValueEnum,
+    ValueEnum, ValueHint,
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use workloads::{WORKLOADS, Workload};
@@ -61,8 +61,10 @@ pub(crate) struct Bench {
     #[arg(value_name = "WORKLOAD", value_parser = workload())]
     workloads: Vec<&'static Workload>,
 
-    /// Matrix products to measure, each in the three arrangements of a layer: 512 for square matrices,
-    /// or 1024x256x512 for 1024 rows, sums of 256 products, and 512 columns
+    /// Matrix products to measure, such as 512 or 1024x256x512
+    ///
+    /// Each is measured in the three arrangements of a layer: 512 stands for square matrices,
+    /// 1024x256x512 for 1024 rows, sums of 256 products, and 512 columns.
     #[arg(long, value_name = "SIZES", value_delimiter = ',')]
     matmul: Vec<Product>,
 
@@ -75,17 +77,22 @@ pub(crate) struct Bench {
         default_values_t = [OptimizerName::Adam, OptimizerName::GradientDescent])]
     optimizer: Vec<OptimizerName>,
 
-    /// How long to repeat what a row is about; it is repeated three times at least
+    /// Seconds to repeat what a row is about
+    ///
+    /// It is repeated three times at least.
     #[arg(long, value_name = "NUMBER", default_value_t = 2.0, value_parser = positive)]
     seconds: f64,
 
-    /// Show what each dispatch of a step takes, and each kernel; needs a device with timestamps
+    /// Show what each dispatch of a step takes, and each kernel
+    ///
+    /// This needs a device with timestamps.
     #[arg(long)]
     profile: bool,
 
-    /// Write the rows as JSON, an object a line, to a file or to stdout (-); the table goes to stderr
-    /// in that case
-    #[arg(long, value_name = "FILE")]
+    /// Write the rows as JSON, an object a line, to a file or to stdout (-)
+    ///
+    /// Where it goes to stdout, the table goes to stderr.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     json: Option<Json>,
 }
 

@@ -12,9 +12,11 @@ pub(crate) mod digits;
 mod fit;
 mod idx;
 mod known;
+mod lines;
 mod names;
 mod numpy;
 mod options;
+mod parquet;
 mod preprocessing;
 mod rows;
 mod scan;
@@ -23,11 +25,12 @@ mod source;
 mod split;
 mod table;
 mod text;
+mod unlabeled;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{failure::Failure, report};
 use arrays::Arrays;
@@ -39,9 +42,10 @@ use text::Text;
 
 pub(crate) use blocks::{Visit, visits};
 pub(crate) use fit::Statistics;
-pub(crate) use options::{DataOptions, KnownOptions};
+pub(crate) use options::{DataOptions, KnownOptions, UnlabeledOptions};
 pub(crate) use preprocessing::{Column, Preprocessing, Target, TargetValues, Values};
 pub(crate) use rows::{Room, Rows};
+pub(crate) use unlabeled::Unlabeled;
 
 /// A data set that was read.
 pub(crate) struct Data {
@@ -84,7 +88,9 @@ impl Input {
     ) -> Result<Table, Failure> {
         match self {
             Self::Arrays(arrays) => arrays::known(*arrays, preprocessing, missing),
-            Self::Text(source) => known::read(Text::open(*source, layout)?, preprocessing, missing),
+            Self::Text(source) => {
+                known::read(known::open(*source, layout, preprocessing)?, preprocessing, missing)
+            }
         }
     }
 }
@@ -172,23 +178,24 @@ impl Data {
             .flatten()
             .map(|table| (table, &table.counts))
         {
-            let mut note = |count: u64, what: &str| {
+            let mut note = |what: &str, count: u64, of: &str, why: &str| {
                 if count > 0 {
-                    notes.push(format!("{}: {count} {what}", table.file));
+                    notes.push(format!("{}: {what}: {}{why}", table.file, plural(count, of)));
                 }
             };
-            note(counts.without_target, "rows have no target and are left out");
-            note(counts.dropped, "rows have a missing value and are left out");
-            note(counts.filled, "values are missing and are filled (--missing)");
+            note("left out", counts.without_target, "row", " without a target");
+            note("left out", counts.dropped, "row", " with a missing value (--missing)");
+            note("filled", counts.filled, "missing value", " (--missing)");
         }
         if let (Some(classes), None) = (target.classes(), &self.test) {
             let rare: Vec<_> =
                 classes.iter().zip(&counts.of_class).filter(|(_, rows)| **rows < 2).collect();
             if let Some((first, _)) = rare.first() {
+                let (have, more) =
+                    if rare.len() > 1 { ("classes have", ", …") } else { ("class has", "") };
                 notes.push(format!(
-                    "{} class(es) have one row only, which is either learned or tested: {first:?}{}",
-                    rare.len(),
-                    if rare.len() > 1 { ", …" } else { "" }
+                    "{} {have} one row only, which is either learned or tested: {first:?}{more}",
+                    rare.len()
                 ));
             }
         }
@@ -263,7 +270,7 @@ impl Data {
 
     /// What the report says of the data, but for notes and times.
     pub(crate) fn summary<'a>(&self, preprocessing: &'a Preprocessing) -> report::Data<'a> {
-        let Preprocessing { has_header, columns, target } = preprocessing;
+        let Preprocessing { has_header, columns, target, .. } = preprocessing;
         let names = || columns.iter().map(|column| column.name.as_str()).collect();
         report::Data {
             rows: self.table.counts.rows,
@@ -296,18 +303,17 @@ fn find(
     path: &Path,
     targets: Option<&Path>,
 ) -> Result<(Input, Option<Input>, Option<Task>), Failure> {
-    let images = if source::is_folder(path) { idx::images_in(path)? } else { None };
-    let path = images.as_deref().unwrap_or(path);
+    let path = &resolve(path)?;
     let source = Source::open(path)?;
     let format = source.format;
-    if targets.is_some() && format == Format::Text {
+    if targets.is_some() && matches!(format, Format::Text | Format::Parquet) {
         return Err(Failure::input(format!(
             "{}: --targets is for images and arrays; --target names a column of a table",
             source.name
         )));
     }
     match format {
-        Format::Text => Ok((Input::Text(source.into()), None, None)),
+        Format::Text | Format::Parquet => Ok((Input::Text(source.into()), None, None)),
         Format::Npz => {
             let name = source.name.clone();
             let numpy::Arrays { inputs, targets, test } =
@@ -328,9 +334,9 @@ fn find(
                 let labels = labels.map(Path::to_owned).or_else(|| idx::labels_of(path));
                 let Some(labels) = labels else {
                     return Err(Failure::input(format!(
-                        "{}: the labels are not beside it, as {}; --targets names their file",
-                        path.display(),
-                        idx::labels_name(path)
+                        "{}: its labels are not beside it, as train-labels-idx1-ubyte is beside \
+                         train-images-idx3-ubyte; --targets names their file",
+                        path.display()
                     )));
                 };
                 let arrays = Arrays::new(array(path)?, Some(array(&labels)?))?;
@@ -341,6 +347,12 @@ fn find(
             Ok((learned, test, Some(Task::Classification)))
         }
     }
+}
+
+/// The images of a folder, or the file itself.
+fn resolve(path: &Path) -> Result<PathBuf, Failure> {
+    let images = if source::is_folder(path) { idx::images_in(path)? } else { None };
+    Ok(images.unwrap_or_else(|| path.to_owned()))
 }
 
 /// The array in a file.
@@ -354,7 +366,8 @@ fn read_array(source: Source) -> Result<array::Array, Failure> {
     let array = match format {
         Format::Idx => idx::parse(&name, &prefix, storage, length),
         Format::Npy => numpy::parse(&name, &prefix, storage, length),
-        Format::Text | Format::Npz => Err("it is neither IDX nor .npy".to_owned()),
+        Format::Npz => return numpy::unzip_inputs(&name, storage),
+        Format::Text | Format::Parquet => Err("it is neither IDX nor .npy".to_owned()),
     };
     array.map_err(|error| Failure::input(format!("{name}: {error}")))
 }

@@ -2,20 +2,19 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use ndarray::Array2;
+use clap::{Args, ValueHint};
 use serde::Serialize;
-use ztilde::{Dataset, Evaluation, Inference, Loss, Network, Targets};
+use ztilde::{Dataset, Evaluation, Loss, Network, Targets};
 
 use crate::{
     adapter::{self, Description},
     data::{KnownOptions, Preprocessing, known_rows},
     failure::Failure,
-    model,
+    forward, model,
     output::{self, Json},
     plot::{PictureFile, Theme, confusion_matrix, scatter},
     report::decimals,
-    run::{TESTED_OUTPUTS, Tested},
+    run::Tested,
 };
 
 /// Classes whose confusion a terminal has room for.
@@ -34,8 +33,8 @@ pub(crate) struct Evaluate {
     #[command(flatten)]
     data: KnownOptions,
 
-    /// Draw the confusion matrix, or predicted against true values, to a file that ends in .svg or .png
-    #[arg(long, value_name = "FILE", help_heading = "Results")]
+    /// Draw the confusion matrix, or predicted against true values, as .svg or .png
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Results")]
     plot: Option<PictureFile>,
 
     /// The colors of the plot
@@ -43,8 +42,10 @@ pub(crate) struct Evaluate {
     theme: Theme,
 
     /// Write the results as JSON, to a file or to stdout (-)
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-",
-        help_heading = "Results")]
+    ///
+    /// Where it goes to stdout, the lines for people go to stderr.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1,
+        default_missing_value = "-", help_heading = "Results")]
     json: Option<Json>,
 }
 
@@ -82,7 +83,7 @@ impl Evaluate {
         let network = Network::from_parameters(&device, &queue, &parameters)?;
         let mut answers = Answers::new(&preprocessing);
         rows.visit(|dataset| {
-            let at_once = (TESTED_OUTPUTS / network.outputs() as usize).max(1) as u32;
+            let at_once = forward::rows_at_once(&network);
             (0..dataset.rows()).step_by(at_once as usize).try_for_each(|first| {
                 let end = dataset.rows().min(first.saturating_add(at_once));
                 let part = dataset.select(&(first..end).collect::<Vec<_>>())?;
@@ -164,10 +165,7 @@ impl<'a> Answers<'a> {
     ) -> Result<(), Failure> {
         // A data set is row-major in memory.
         let inputs = part.inputs().as_slice().unwrap_or_default();
-        let outputs = ztilde::block_on(device, Inference::predict(network, inputs))?;
-        let shape = (part.rows() as usize, network.outputs() as usize);
-        let outputs = Array2::from_shape_vec(shape, outputs)
-            .map_err(|error| Failure::device(format!("the outputs: {error}")))?;
+        let outputs = forward::outputs(device, network, inputs)?;
         let targets = part.targets();
         match targets {
             Targets::Classes(classes) => {

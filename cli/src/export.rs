@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ztilde::Parameters;
 
 use crate::{
     data::{Preprocessing, Values},
@@ -41,25 +42,31 @@ impl Export {
         output::check_writable(&self.onnx)?;
         let (parameters, preprocessing) = model::load(&self.model)?;
         let parameters = if self.fold { parameters.folded() } else { parameters };
-        let mut graph = Graph::default();
-        let mut remarks = Vec::new();
-        if let Some(preprocessing) = &preprocessing {
-            let inputs = append_preprocessing(&mut graph, preprocessing);
-            let outputs = append_network(&mut graph, &parameters, &inputs)?;
-            append_answer(&mut graph, &preprocessing.target, &outputs);
-            remarks = columns(preprocessing);
-        } else {
-            let sizes = parameters.layer_sizes();
-            let [inputs, outputs] = [0, sizes.len() - 1].map(|place| sizes[place] as usize);
-            let values = graph.input("inputs", inputs);
-            let values = append_network(&mut graph, &parameters, &values)?;
-            let values = graph.node("outputs", "Identity", &[&values], &[]);
-            graph.output(&values, outputs);
-        }
-        output::replace(&self.onnx, &graph.into_bytes("ztilde", &remarks))?;
+        output::replace(&self.onnx, &onnx(&parameters, preprocessing.as_ref())?)?;
         output::note(&format!("ONNX model written to {}", self.onnx.display()));
         Ok(())
     }
+}
+
+/// A network, with what is before and behind it if that is known, as an ONNX file.
+pub(crate) fn onnx(
+    parameters: &Parameters,
+    preprocessing: Option<&Preprocessing>,
+) -> Result<Vec<u8>, Failure> {
+    let mut graph = Graph::default();
+    let Some(preprocessing) = preprocessing else {
+        let sizes = parameters.layer_sizes();
+        let [inputs, outputs] = [0, sizes.len() - 1].map(|place| sizes[place] as usize);
+        let values = graph.input("inputs", inputs);
+        let values = append_network(&mut graph, parameters, &values)?;
+        let values = graph.node("outputs", "Identity", &[&values], &[]);
+        graph.output(&values, outputs);
+        return Ok(graph.into_bytes("ztilde", &[]));
+    };
+    let inputs = append_preprocessing(&mut graph, preprocessing);
+    let outputs = append_network(&mut graph, parameters, &inputs)?;
+    append_answer(&mut graph, &preprocessing.target, &outputs);
+    Ok(graph.into_bytes("ztilde", &columns(preprocessing)))
 }
 
 /// The names of the columns that the graph's inputs take, and of the one that it tells, as JSON.

@@ -68,6 +68,9 @@ impl From<Error> for Failure {
             Error::OutOfMemory(_) | Error::DeviceLost(_) | Error::Refused(_) => {
                 Self::device(message)
             }
+            Error::BatchTooSmall { .. } => Self::input(format!(
+                "{message}: choose another --batch-size, or --remainder drop, or --no-batch-norm"
+            )),
             _ => Self::input(message),
         }
     }

@@ -75,6 +75,7 @@ mod tests {
         let target = serde_json::json!({"classes": ["a", "b", "c"]});
         let preprocessing: Preprocessing = serde_json::from_value(serde_json::json!({
             "has_header": true,
+            "width": 3,
             "columns": [column("color", categories), column("size", number)],
             "target": {"name": "kind", "number": 3, "values": target},
         }))

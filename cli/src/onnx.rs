@@ -5,6 +5,8 @@
 mod message;
 mod network;
 mod preprocessing;
+#[cfg(test)]
+mod tests;
 
 use message::{
     Attribute, DOUBLE, Dimension, FLOAT, Graph as GraphMessage, INT64, Model, Node, OperatorSet,

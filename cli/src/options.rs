@@ -4,7 +4,7 @@ mod values;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum, value_parser};
+use clap::{Args, ValueEnum, ValueHint, value_parser};
 use serde::Serialize;
 use ztilde::{Activation, NetworkOptions, Remainder};
 
@@ -65,8 +65,9 @@ pub(crate) struct Network {
         default_value_t = decimal(NetworkOptions::default().epsilon))]
     pub(crate) batch_norm_epsilon: f64,
 
-    /// The weight of the new value in the running statistics: PyTorch's convention; Keras's number
-    /// is one minus this
+    /// The weight of the new value in the running statistics
+    ///
+    /// This is PyTorch's convention; Keras's number is one minus this.
     #[arg(long, value_name = "NUMBER", conflicts_with = "no_batch_norm", value_parser = from_0_to_1,
         default_value_t = decimal(NetworkOptions::default().momentum))]
     pub(crate) batch_norm_momentum: f64,
@@ -79,20 +80,21 @@ pub(crate) struct Training {
     #[arg(long, default_value_t = 30, value_parser = value_parser!(u32).range(1..))]
     pub(crate) epochs: u32,
 
-    /// Rows per step; at least 2 with batch normalization [default: 64, but 8, 16 or 32 where an
-    /// epoch would have fewer than 8 batches]
+    /// Rows per step [default: 64; fewer where an epoch would have fewer than 8 batches]
+    ///
+    /// Fewer are 8, 16 or 32. Batch normalization needs 2 at least.
     #[arg(long, value_name = "ROWS", value_parser = value_parser!(u32).range(1..))]
     #[serde(skip)]
     pub(crate) batch_size: Option<u32>,
 
-    /// What becomes of the rows that do not fill a batch: drop leaves them to the next epoch, whose
-    /// shuffle brings others to the end; keep makes a smaller batch of them
+    /// What becomes of the rows at the end of an epoch that do not fill a batch
     #[arg(long, default_value = remainder_name(Remainder::default()), value_parser = remainder())]
     #[serde(serialize_with = "serialize_remainder")]
     pub(crate) remainder: Remainder,
 
-    /// The share of the rows that is held out: not learned from, but tested on after each epoch.
-    /// With 0 all rows are learned from, and nothing is tested
+    /// The share of the rows that is held out: tested on after each epoch, not learned from
+    ///
+    /// With 0 all rows are learned from, and nothing is tested.
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = from_0_below_1)]
     pub(crate) held_out: f64,
 
@@ -100,14 +102,16 @@ pub(crate) struct Training {
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = from_0_below_1)]
     pub(crate) label_smoothing: f64,
 
-    /// How much each class counts in training: balanced makes all classes count the same in sum;
-    /// setosa=2,virginica=0.5 weighs these, and others by 1. Results of tests are not weighed
-    /// [default: each row counts the same]
+    /// How much each class counts in training [default: each row counts the same]
+    ///
+    /// `balanced` makes all classes count the same in sum; `setosa=2,virginica=0.5` weighs these,
+    /// and others by 1. Results of tests are not weighed.
     #[arg(long, value_name = "WEIGHTS")]
     pub(crate) class_weights: Option<ClassWeights>,
 
-    /// Decides the first weights, which rows are held out, and the order of the others. On the same
-    /// adapter and driver, the same seed gives the same network
+    /// Decides the first weights, which rows are held out, and the order of the others
+    ///
+    /// On the same adapter and driver, the same seed gives the same network.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
 }
@@ -172,8 +176,9 @@ pub(crate) struct Learning {
     #[arg(long)]
     pub(crate) decay_all: bool,
 
-    /// The largest norm that all gradients together may have; a longer gradient is scaled down to
-    /// it [default: none]
+    /// The largest norm that all gradients together may have [default: none]
+    ///
+    /// A longer gradient is scaled down to it.
     #[arg(long, value_name = "NUMBER", value_parser = positive)]
     pub(crate) clip_norm: Option<f64>,
 
@@ -201,8 +206,9 @@ pub(crate) struct Learning {
     #[arg(long, value_name = "NUMBER", value_parser = from_0)]
     pub(crate) cosine_last: Option<f64>,
 
-    /// With one-cycle: epochs in which the learning rate goes from a 25th of itself up to itself and
-    /// down to almost nothing [default: all --epochs]
+    /// With one-cycle: epochs of the rise and the fall [default: all --epochs]
+    ///
+    /// The learning rate goes from a 25th of itself up to itself, and down to almost nothing.
     #[arg(long, value_name = "EPOCHS", value_parser = positive)]
     pub(crate) one_cycle_epochs: Option<f64>,
 }
@@ -211,24 +217,28 @@ pub(crate) struct Learning {
 #[derive(Args)]
 #[command(next_help_heading = "Long runs")]
 pub(crate) struct LongRuns {
-    /// End with the parameters of the epoch that had the smallest loss on the rows that were held
-    /// out, rather than with the last ones. Tested on those rows, they look a little better than
-    /// they are
+    /// End with the parameters of the best epoch, rather than of the last one
+    ///
+    /// The best has the smallest loss on the rows that were held out. Tested on those rows, it
+    /// looks a little better than it is.
     #[arg(long)]
     pub(crate) keep_best: bool,
 
-    /// Stop when the loss on the rows that were held out has not come down for as many epochs, and
-    /// keep the best parameters as --keep-best does [default: never]
+    /// Stop when the loss on held-out rows has not come down for so many epochs [default: never]
+    ///
+    /// The parameters of the best epoch are kept, as --keep-best does.
     #[arg(long, value_name = "EPOCHS", value_parser = value_parser!(u32).range(1..))]
     pub(crate) patience: Option<u32>,
 
-    /// Stop after so much time of training, such as 90s, 30m or 8h, and end as if all epochs were
-    /// over [default: none]
+    /// Stop after so much time of training, such as 90s, 30m or 8h [default: none]
+    ///
+    /// The run ends as if all epochs were over.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) time_limit: Option<Duration>,
 
-    /// Keep everything that the run is in this file, so that --resume can go on with it: it is
-    /// written every now and then, on Ctrl-C or a termination signal, and at the end
+    /// Keep everything that the run is in this file, so that --resume can go on with it
+    ///
+    /// It is written every now and then, on Ctrl-C or a termination signal, and at the end.
     #[arg(long, value_name = "FILE", conflicts_with = "folds")]
     pub(crate) checkpoint: Option<PathBuf>,
 
@@ -237,10 +247,11 @@ pub(crate) struct LongRuns {
         requires = "checkpoint")]
     pub(crate) checkpoint_every: f64,
 
-    /// Go on from the checkpoint, if there is one: on the same adapter and driver the result has the
-    /// same bits as if nothing had happened. The options have to be the same, but for --epochs,
-    /// --patience, --time-limit, and those of results
-    #[arg(long, requires = "checkpoint")]
+    /// Go on from the checkpoint, if there is one
+    ///
+    /// On the same adapter and driver the result has the same bits as if nothing had happened. The
+    /// options have to be the same, but for --epochs, --patience, --time-limit and those of results.
+    #[arg(long, requires = "checkpoint", conflicts_with = "folds")]
     pub(crate) resume: bool,
 }
 
@@ -254,8 +265,10 @@ impl LongRuns {
 #[derive(Args)]
 #[command(next_help_heading = "Results")]
 pub(crate) struct Results {
-    /// Train twice, with batch normalization and with biases in its place, from the same weights on
-    /// the same batches; both are in the plot and in the report
+    /// Train twice, with batch normalization and with biases in its place, to compare the two
+    ///
+    /// Both start from the same weights, and learn the same batches; both are in the plot and in
+    /// the report.
     #[arg(long, conflicts_with_all = ["no_batch_norm", "folds", "model", "checkpoint"])]
     pub(crate) compare: bool,
 
@@ -263,9 +276,8 @@ pub(crate) struct Results {
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
 
-    /// Draw the curves of loss and accuracy (or RMSE) over the epochs, to a file that ends in .svg or
-    /// .png
-    #[arg(long, value_name = "FILE", conflicts_with = "folds")]
+    /// Draw loss and accuracy (or RMSE) over the epochs, to a file that ends in .svg or .png
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "folds")]
     pub(crate) plot: Option<PictureFile>,
 
     /// Draw the plot again while training, after an epoch and at most once a second
@@ -276,8 +288,11 @@ pub(crate) struct Results {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) theme: Theme,
 
-    /// Write the results as JSON, to a file or to stdout (-); the table goes to stderr in that case
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    /// Write the results as JSON, to a file or to stdout (-)
+    ///
+    /// Where it goes to stdout, the table of the epochs goes to stderr.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1,
+        default_missing_value = "-")]
     pub(crate) json: Option<Json>,
 }
 

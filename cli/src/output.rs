@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, ErrorKind, Write},
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
@@ -106,19 +107,87 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
 
 /// Puts bytes into a file that holds the old ones or the new ones at any moment, never half of them.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let write = || {
+    let mut replacement = Replacement::open(path)?;
+    replacement.write(bytes)?;
+    replacement.finish()
+}
+
+/// What is written piece by piece beside a file, and takes its place when it is whole.
+pub(crate) struct Replacement {
+    path: PathBuf,
+    written: Written,
+}
+
+enum Written {
+    Beside(AtomicWriteFile),
+    /// A pipe or a terminal has nothing to lose, and must not become a file.
+    Straight(fs::File),
+}
+
+impl Replacement {
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         // Through a link to the file behind it, as writing to the link would.
         let existing = fs::canonicalize(path);
-        let path = existing.as_deref().unwrap_or(path);
-        // A pipe or a terminal has nothing to lose, and must not become a file.
-        if path.exists() && !path.is_file() {
-            return fs::write(path, bytes);
+        let existing = existing.as_deref().unwrap_or(path);
+        let written = if existing.exists() && !existing.is_file() {
+            fs::File::options().write(true).open(existing).map(Written::Straight)
+        } else {
+            AtomicWriteFile::open(existing).map(Written::Beside)
+        };
+        let written = written.map_err(|error| file(path, &error))?;
+        Ok(Self { path: path.to_owned(), written })
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let written = match &mut self.written {
+            Written::Beside(beside) => beside.write_all(bytes),
+            Written::Straight(straight) => straight.write_all(bytes),
+        };
+        written.map_err(|error| file(&self.path, &error))
+    }
+
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        match self.written {
+            Written::Straight(_) => Ok(()),
+            Written::Beside(beside) => beside.commit().map_err(|error| file(&self.path, &error)),
         }
-        let mut file = AtomicWriteFile::open(path)?;
-        file.write_all(bytes)?;
-        file.commit()
-    };
-    write().map_err(|error: io::Error| file(path, &error))
+    }
+}
+
+/// What a command gives to whoever comes next: a file that is there when it is whole, or stdout.
+pub(crate) enum Stream {
+    Stdout,
+    File(Replacement),
+}
+
+impl Stream {
+    pub(crate) fn new(path: Option<&Path>) -> Result<Self, Failure> {
+        path.map_or(Ok(Self::Stdout), |path| Replacement::open(path).map(Self::File))
+    }
+
+    /// Writes bytes. It breaks if nobody reads any more, as behind `head`, which is no failure.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<ControlFlow<()>, Failure> {
+        match self {
+            Self::File(replacement) => replacement.write(bytes).map(ControlFlow::Continue),
+            Self::Stdout => {
+                let mut stdout = io::stdout().lock();
+                match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+                    Ok(()) => Ok(ControlFlow::Continue(())),
+                    Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                        Ok(ControlFlow::Break(()))
+                    }
+                    Err(error) => Err(Failure::input(format!("stdout: {error}"))),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Stdout => Ok(()),
+            Self::File(replacement) => replacement.finish(),
+        }
+    }
 }
 
 /// Removes what a kill in the middle of [`replace`] has left beside a file: `.NAME.` and six letters.

@@ -6,25 +6,21 @@ mod tested;
 
 use std::time::{Duration, Instant};
 
-use ndarray::Array2;
 use wgpu::Device;
-use ztilde::{Dataset, Evaluation, Inference, Loss, Parameters, Targets, Trainer, TrainingData};
+use ztilde::{Dataset, Evaluation, Loss, Parameters, Targets, Trainer, TrainingData};
 
 use crate::{
     checkpoint::Keeper,
     data::Rows,
     diverged::{check_finite, diverged},
     failure::Failure,
-    interrupt,
+    forward, interrupt,
     progress::{Pace, Progress},
     report::{End, Epoch, Final},
 };
 pub(crate) use learned::Learned;
 pub(crate) use state::{Place, State};
 pub(crate) use tested::Tested;
-
-/// Outputs that are looked at together, in a test.
-pub(crate) const TESTED_OUTPUTS: usize = 1 << 22;
 
 /// When a run ends, and what it keeps.
 #[derive(Clone, Copy, Debug)]
@@ -233,7 +229,7 @@ impl Run<'_> {
         };
         let mut tested = Tested::new();
         held_out.visit(|dataset| {
-            let at_once = (TESTED_OUTPUTS / self.trainer.network().outputs() as usize).max(1);
+            let at_once = forward::rows_at_once(self.trainer.network()) as usize;
             let rows = dataset.rows() as usize;
             (0..rows).step_by(at_once).try_for_each(|first| {
                 self.test_rows(dataset, first..rows.min(first + at_once), &mut tested)
@@ -257,10 +253,7 @@ impl Run<'_> {
         // A data set is row-major in memory.
         let inputs = dataset.inputs().as_slice().unwrap_or_default();
         let inputs = &inputs[rows.start * features..rows.end * features];
-        let outputs = ztilde::block_on(self.device, Inference::predict(network, inputs))?;
-        let shape = (rows.len(), network.outputs() as usize);
-        let outputs = Array2::from_shape_vec(shape, outputs)
-            .map_err(|error| Failure::device(format!("the outputs: {error}")))?;
+        let outputs = forward::outputs(self.device, network, inputs)?;
         let targets = match dataset.targets() {
             Targets::Classes(classes) => Targets::from(&classes[rows]),
             Targets::Values(values) => Targets::from(&values[rows]),

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::{
     adapter,
     checkpoint::Checkpoint,
+    config::ConfigOptions,
     data::{Data, HeldOut, Prepared, Room},
     failure::Failure,
     interrupt,
@@ -28,6 +29,9 @@ use work::Work;
 pub(crate) struct Train {
     #[command(flatten)]
     options: Options,
+
+    #[command(flatten)]
+    _config: ConfigOptions,
 }
 
 impl Train {

@@ -92,7 +92,8 @@ fn the_help_names_every_default() {
         let head = option.lines().next().unwrap_or_default();
         let name = head.split(' ').next().unwrap_or_default();
         // Flags, and files that are written, do nothing unless they are given.
-        if head.contains('<') && !["checkpoint", "model", "plot", "json"].contains(&name) {
+        if head.contains('<') && !["checkpoint", "config", "model", "plot", "json"].contains(&name)
+        {
             assert!(option.contains("[default:"), "--{name} has no default in the help");
             count += 1;
         }

@@ -50,8 +50,32 @@ fn untimed(mut report: Value) -> Value {
     report
 }
 
-/// A child that trains, once it has printed so many lines.
-fn training(folder: &Path, arguments: &str, lines: usize) -> (Child, impl BufRead) {
+/// A child that trains. It does not outlive a test that fails.
+struct Training(Option<Child>);
+
+impl Training {
+    fn kill(&mut self) {
+        let child = self.0.as_mut().expect("it runs");
+        child.kill().expect("it was killed, or had ended");
+        child.wait().expect("it ended");
+    }
+
+    fn output(mut self) -> Output {
+        self.0.take().expect("it runs").wait_with_output().expect("it ended")
+    }
+}
+
+impl Drop for Training {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A training, once it has printed so many lines.
+fn training(folder: &Path, arguments: &str, lines: usize) -> (Training, impl BufRead) {
     let mut child = ztilde(folder, arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -63,7 +87,7 @@ fn training(folder: &Path, arguments: &str, lines: usize) -> (Child, impl BufRea
         line.clear();
         stdout.read_line(&mut line).expect("a line");
     }
-    (child, stdout)
+    (Training(Some(child)), stdout)
 }
 
 /// What a run leaves: the model's bytes, and the report.
@@ -94,8 +118,7 @@ fn a_run_that_was_killed_again_and_again_ends_with_the_same_bits() {
         );
         for lines in [0, 2, 3, 1, 2] {
             let (mut child, _stdout) = training(folder, &run, lines);
-            child.kill().expect("it was killed, or had ended");
-            child.wait().expect("it ended");
+            child.kill();
         }
         succeed(folder, &run);
         let (found, found_report) = results(folder, "parts");
@@ -118,7 +141,7 @@ fn ctrl_c_ends_a_run_after_a_step_and_resume_goes_on() {
             format!("{run} --model parts.model --json parts.json --checkpoint run.checkpoint");
         let (child, _stdout) = training(folder, &run, 3);
         interrupt(&child);
-        let output = child.wait_with_output().expect("it ended");
+        let output = child.output();
         assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
         for text in ["interrupted after step", "of 40", "run.checkpoint", "--resume"] {
             assert!(stderr(&output).contains(text), "no {text:?} in: {}", stderr(&output));
@@ -131,8 +154,9 @@ fn ctrl_c_ends_a_run_after_a_step_and_resume_goes_on() {
 }
 
 #[cfg(unix)]
-fn interrupt(child: &Child) {
-    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+fn interrupt(child: &Training) {
+    let child = child.0.as_ref().expect("it runs").id().to_string();
+    let status = Command::new("kill").args(["-INT", &child]).status();
     assert!(status.expect("kill starts").success(), "the run ended before it was interrupted");
 }
 
@@ -146,7 +170,7 @@ fn ctrl_c_without_a_checkpoint_says_that_nothing_was_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (child, _stdout) = training(folder.path(), "train --epochs 10000", 2);
     interrupt(&child);
-    let output = child.wait_with_output().expect("it ended");
+    let output = child.output();
     assert_eq!(output.status.code(), Some(6));
     assert!(stderr(&output).contains("Nothing was kept"), "{}", stderr(&output));
 }
@@ -330,6 +354,5 @@ fn a_watched_plot_is_there_before_the_end() {
         line.expect("a line");
     }
     assert!(fs::read_to_string(&plot).unwrap().ends_with("</svg>\n"), "it is whole");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill();
 }

@@ -66,7 +66,7 @@ fn a_table_with_words_is_learned() {
     assert_eq!(data["class_names"], serde_json::json!(["different", "same"]));
     assert_eq!(data["target"], "sign");
     assert!(stderr(&output).contains("note: table.csv: 400 rows, 3 columns as 4 inputs"));
-    assert!(stderr(&output).contains("133 values are missing"));
+    assert!(stderr(&output).contains("filled: 133 missing values"));
     assert_eq!(report["options"]["batch_size"], 32);
     let accuracy = report["final"]["test_accuracy"].as_f64();
     assert!(accuracy > Some(0.9), "{accuracy:?}");

@@ -42,7 +42,15 @@ impl Trainer {
     /// and what wgpu reports.
     pub fn metrics(&self, steps: u32) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
         let taken = self.steps - self.steps_before;
-        let kept = taken.min(HISTORY.into());
+        let history = u64::from(HISTORY);
+        let kept = taken.min(history);
+        let first_step = self.steps.saturating_sub(steps.into());
+        let first_slot = first_step % history;
+        // From the first slot on, unless the steps go on at the beginning of the ring.
+        let (first, count) = match first_slot + u64::from(steps) {
+            end if end <= history => (first_slot, steps.into()),
+            _ => (0, history),
+        };
         let reading = if steps == 0 {
             let expected = "at least 1";
             Err(Error::Option { option: "steps", value: steps.to_string(), expected })
@@ -54,17 +62,15 @@ impl Trainer {
                 why: format!("one per step, of {taken} so far, of which {HISTORY} are kept"),
             })
         } else {
-            let history = self.memory.history.buffer();
-            Ok(read::<[f32; 2]>(self.network.gpu(), history, 0, 2 * u64::from(HISTORY)))
+            let buffer = self.memory.history.buffer();
+            Ok(read::<[f32; 2]>(self.network.gpu(), buffer, 2 * first, 2 * count))
         };
-        let slots: Vec<(u64, usize)> = (self.steps.saturating_sub(steps.into())..self.steps)
-            .map(|step| (step, (step % u64::from(HISTORY)) as usize))
-            .collect();
-        let rows: Vec<u32> = slots.iter().map(|&(_, slot)| self.rows[slot]).collect();
+        let rows: Vec<u32> =
+            (first_step..self.steps).map(|step| self.rows[(step % history) as usize]).collect();
         async move {
-            let history = reading?.await?;
-            let metrics = slots.into_iter().zip(rows).map(|((step, slot), rows)| {
-                let [loss, accuracy] = history[slot];
+            let values = reading?.await?;
+            let metrics = (first_step..).zip(rows).map(|(step, rows)| {
+                let [loss, accuracy] = values[(step % history - first) as usize];
                 StepMetrics { step: step + 1, rows, loss, accuracy }
             });
             Ok(metrics.collect())

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     array::Array,
     cell::finite,
+    known::{Places, places},
     names::Names,
     options::{DataOptions, Missing, Task},
     preprocessing::{Column, Preprocessing, Target, Values},
@@ -82,6 +83,7 @@ pub(crate) fn table(
     let name = number.map_or("target".to_owned(), |number| names.name(number - 1).to_owned());
     let preprocessing = Preprocessing {
         has_header: false,
+        width: arrays.inputs.columns,
         columns: columns.iter().map(column).collect(),
         target: Target { name, number, values },
     };
@@ -98,22 +100,18 @@ pub(crate) fn known(
 ) -> Result<Table, Failure> {
     let file = arrays.inputs.name.clone();
     let columns = arrays.inputs.columns;
-    let most = preprocessing.columns.iter().map(|column| column.number).max().unwrap_or(0);
     let target = &preprocessing.target;
+    let failed = |error| Failure::input(format!("{file}: {error}"));
+    let Places { features, target: target_place } =
+        places(preprocessing, &arrays.names()).map_err(failed)?;
     let place = match &arrays.targets {
         Some(_) => columns,
-        None => target.number.unwrap_or(columns) - 1,
+        None => target_place.map_err(failed)?,
     };
-    if most > columns || arrays.targets.is_none() && place >= columns {
-        return Err(Failure::input(format!(
-            "{file} has {columns} columns, but {} are learned from",
-            most.max(target.number.unwrap_or(0))
-        )));
-    }
     let recode = match target.classes() {
         None => Recode::Keep,
         Some(classes) => {
-            let numbers: Vec<f64> = classes.iter().filter_map(|class| finite(class)).collect();
+            let numbers = as_numbers(classes);
             let (array, column) = match &arrays.targets {
                 Some(targets) => (targets, 0),
                 None => (&arrays.inputs, place),
@@ -134,9 +132,22 @@ pub(crate) fn known(
             Recode::Search(numbers)
         }
     };
-    let places = preprocessing.columns.iter().map(|column| (column.number - 1, Recode::Keep));
-    let places = places.chain([(place, recode)]).collect();
+    let recodes = preprocessing.columns.iter().map(|column| recode_known(&column.values));
+    let places = features.into_iter().zip(recodes).chain([(place, recode)]).collect();
     Table::new(file, arrays.list(), places, missing, preprocessing.clone())
+}
+
+/// What the numbers of a known column become: themselves, or the places of their categories.
+pub(super) fn recode_known(values: &Values) -> Recode {
+    match values {
+        Values::Number { .. } => Recode::Keep,
+        Values::Category(names) => Recode::Search(as_numbers(names)),
+    }
+}
+
+/// The names that are numbers. These are sorted, and stand before all others.
+fn as_numbers(names: &[String]) -> Vec<f64> {
+    names.iter().filter_map(|name| Some(finite(name)? + 0.0)).collect()
 }
 
 /// The bits of the different numbers in a column, until they are more than there can be classes; and

@@ -89,7 +89,8 @@ pub(crate) fn fit(
         let largest = [seen.min, seen.max].map(|number| ((number - *shift) / *divisor).abs());
         if !(divisor.is_finite() && largest.iter().all(|&number| number <= f32::MAX.into())) {
             return Err(Failure::input(format!(
-                "{}: {name:?} goes from {:?} to {:?}, which is too far for the network's 32-bit numbers",
+                "{}: {name:?} goes from {:?} to {:?}, which is too far for the network's 32-bit \
+                 numbers: correct the cell, or leave the column out with --drop",
                 table.file, seen.min, seen.max
             )));
         }
@@ -98,7 +99,7 @@ pub(crate) fn fit(
         [*shift, *scale] = target.shift_and_scale(Scale::Standardize, table.white);
         if !scale.is_finite() {
             return Err(Failure::input(format!(
-                "{}: the target goes from {:?} to {:?}, which is too far",
+                "{}: the target goes from {:?} to {:?}, which is too far: correct the cell",
                 table.file, target.min, target.max
             )));
         }

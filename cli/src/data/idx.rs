@@ -85,11 +85,6 @@ pub(crate) fn test_images_of(images: &Path) -> Option<PathBuf> {
     beside(images, &[("train-", "t10k-")]).or_else(|| beside(images, &[("train-", "test-")]))
 }
 
-/// The names that labels of these images would have, for messages.
-pub(crate) fn labels_name(images: &Path) -> String {
-    file_name(images).replace("images", "labels").replace("idx3", "idx1")
-}
-
 /// The file beside this one with another name, packed or not.
 fn beside(path: &Path, replaced: &[(&str, &str)]) -> Option<PathBuf> {
     let name = file_name(path);

@@ -1,70 +1,206 @@
-//! Reads a table whose columns are known: rows to test on, or to predict.
+//! Reads a table whose columns are known: rows to test on.
 
 use csv::ByteRecord;
 
 use super::{
+    cell::Cell,
     names::Names,
-    options::Missing,
-    preprocessing::Preprocessing,
+    options::{Layout, Missing},
+    preprocessing::{Column, Preprocessing},
     scan::{Cells, missing},
+    source::Source,
     table::{Recode, Table},
-    text::{Text, not_utf8},
+    text::{Text, looks_like_header, not_utf8},
 };
 use crate::failure::Failure;
 
+/// Opens a table whose columns are known.
+pub(super) fn open(
+    source: Source,
+    layout: &Layout,
+    preprocessing: &Preprocessing,
+) -> Result<Text, Failure> {
+    Text::open_by(source, layout, |first| is_header(first, preprocessing))
+}
+
+/// Knowing the columns tells a header from a row where looking at it alone does not: names may be
+/// numbers, and rows may be words only.
+fn is_header(first: &ByteRecord, preprocessing: &Preprocessing) -> bool {
+    let has = |name: &str| first.iter().any(|cell| cell.trim_ascii() == name.as_bytes());
+    let is_named = preprocessing.has_header;
+    if is_named && preprocessing.columns.iter().all(|column| has(&column.name)) {
+        return true;
+    }
+    looks_like_header(first) && !is_row(first, preprocessing)
+}
+
+/// Whether each column has one of its known values in a record, or none.
+fn is_row(record: &ByteRecord, preprocessing: &Preprocessing) -> bool {
+    let is_value = |(column, &place): (&Column, &usize)| {
+        let cell = std::str::from_utf8(&record[place]).unwrap_or_default();
+        let encoded = column.encode(cell);
+        let is_missing = Cell::parse_text(cell) == Cell::Missing;
+        encoded.is_ok_and(|encoded| is_missing || !encoded.is_nan())
+    };
+    places(preprocessing, &Names::numbered(record.len()))
+        .is_ok_and(|places| preprocessing.columns.iter().zip(&places.features).all(is_value))
+}
+
 /// Reads all rows of a table, with their targets.
-pub(crate) fn read(
+pub(super) fn read(
     mut text: Text,
     preprocessing: &Preprocessing,
     policy: Missing,
 ) -> Result<Table, Failure> {
-    let places = places(preprocessing, &text.names)
-        .map_err(|error| Failure::input(format!("{}: {error}", text.file)))?;
-    let (&target_place, feature_places) = places.split_last().expect("a table has a target");
+    let failed = |error| Failure::input(format!("{}: {error}", text.file));
+    let places = places(preprocessing, &text.names).map_err(failed)?;
+    let target_place = places.target.map_err(failed)?;
+    text.check(&places.features)?;
+    text.check(&[target_place])?;
     let mut cells = Cells::new();
     let mut record = ByteRecord::new();
     while let Some(line) = text.read(&mut record)? {
-        let encoded = |place: usize, encode: &dyn Fn(&str) -> Result<f64, String>| {
-            let cell =
-                std::str::from_utf8(&record[place]).map_err(|_| not_utf8(&text.file, line))?;
-            let number = encode(cell).map_err(|why| {
-                let column = text.names.describe(place);
-                Failure::input(format!("{}, line {line}, {column}: {why}", text.file))
-            })?;
+        let number = |place: usize, encode: &dyn Fn(&str) -> Result<f64, String>| {
+            let number = self::encode(&text, &record, line, place, encode)?;
             if number.is_nan() && policy == Missing::Error {
                 return Err(missing(&text, line, place));
             }
             Ok(number)
         };
-        for (column, &place) in preprocessing.columns.iter().zip(feature_places) {
-            cells.push(encoded(place, &|cell| column.encode(cell))?)?;
+        for (column, &place) in preprocessing.columns.iter().zip(&places.features) {
+            cells.push(number(place, &|cell| column.encode(cell))?)?;
         }
-        cells.push(encoded(target_place, &|cell| preprocessing.target.encode(cell))?)?;
+        cells.push(number(target_place, &|cell| preprocessing.target.encode(cell))?)?;
         cells.rows += 1;
     }
-    let cells = cells.finish(&text.file, places.len())?;
-    let places = (0..places.len()).map(|place| (place, Recode::Keep)).collect();
+    let width = places.features.len() + 1;
+    let cells = cells.finish(&text.file, width)?;
+    let places = (0..width).map(|place| (place, Recode::Keep)).collect();
     Table::new(text.file, vec![cells], places, policy, preprocessing.clone())
 }
 
-/// Where the columns of the features, and last the target's, are in another table: by their names if
-/// both have a header, and else by their numbers.
-fn places(preprocessing: &Preprocessing, names: &Names) -> Result<Vec<usize>, String> {
-    let by_name = preprocessing.has_header && names.from_header;
-    let find = |name: &str, number: usize| {
-        if by_name {
-            return names.find_name(name);
+/// A cell of a record as a number, or where it stands and why it is none.
+pub(super) fn encode(
+    text: &Text,
+    record: &ByteRecord,
+    line: u64,
+    place: usize,
+    encode: impl FnOnce(&str) -> Result<f64, String>,
+) -> Result<f64, Failure> {
+    let cell = std::str::from_utf8(&record[place]).map_err(|_| not_utf8(&text.file, line))?;
+    encode(cell).map_err(|why| {
+        let column = text.names.describe(place);
+        Failure::input(format!("{}, {} {line}, {column}: {why}", text.file, text.unit()))
+    })
+}
+
+/// Where the columns are in another table.
+pub(super) struct Places {
+    pub(super) features: Vec<usize>,
+    /// Or why it is not there.
+    pub(super) target: Result<usize, String>,
+}
+
+/// Finds the columns in another table: by their names if both have a header, and else by their numbers.
+/// In the latter case the table has all columns, or all but the target, or those that are learned from.
+pub(super) fn places(preprocessing: &Preprocessing, names: &Names) -> Result<Places, String> {
+    let Preprocessing { columns, target, width, .. } = preprocessing;
+    if preprocessing.has_header && names.from_header {
+        let features = columns.iter().map(|column| names.find_name(&column.name));
+        let features = features.collect::<Result<_, _>>()?;
+        return Ok(Places { features, target: names.find_name(&target.name) });
+    }
+    let found = names.len();
+    // A target in a file of its own stands behind all others, if it stands with them at all.
+    let target_number = target.number.unwrap_or(width + 1);
+    let all = target_number.max(*width);
+    let numbers = columns.iter().map(|column| column.number);
+    let missing = || Err(format!("there are {found} columns, none of which is {:?}", target.name));
+    Ok(if found == all {
+        let features = numbers.map(|number| number - 1).collect();
+        Places { features, target: Ok(target_number - 1) }
+    } else if found + 1 == all {
+        let place = |number| if number > target_number { number - 2 } else { number - 1 };
+        Places { features: numbers.map(place).collect(), target: missing() }
+    } else if found == columns.len() {
+        Places { features: (0..found).collect(), target: missing() }
+    } else {
+        let without = all - 1;
+        return Err(format!(
+            "there are {found} columns, but {all} in the table that was learned from, {without} \
+             without the target"
+        ));
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::preprocessing::{Target, TargetValues, Values};
+
+    /// Columns of a table of five: a number in the first, categories in the fourth and the fifth.
+    fn known(has_header: bool, target: Option<usize>) -> Preprocessing {
+        let numbers = Values::Number { shift: 0.0, scale: 1.0, fill: None };
+        let colors = Values::Category(vec!["7".to_owned(), "blue".to_owned(), "red".to_owned()]);
+        let column = |name: &str, number, values| Column { name: name.to_owned(), number, values };
+        Preprocessing {
+            has_header,
+            width: 5,
+            columns: vec![
+                column("12", 1, numbers),
+                column("color", 4, colors.clone()),
+                column("other color", 5, colors),
+            ],
+            target: Target {
+                name: "kind".to_owned(),
+                number: target,
+                values: TargetValues::Classes(vec!["a".to_owned(), "b".to_owned()]),
+            },
         }
-        if number <= names.len() {
-            return Ok(number - 1);
+    }
+
+    #[test]
+    fn columns_are_found_by_name_or_number() {
+        let found = |names: &Names, known: &Preprocessing| {
+            places(known, names).map(|places| (places.features, places.target.ok()))
+        };
+        let by_number = known(false, Some(2));
+        for (count, expected) in
+            [(5, (vec![0, 3, 4], Some(1))), (4, (vec![0, 2, 3], None)), (3, (vec![0, 1, 2], None))]
+        {
+            assert_eq!(found(&Names::numbered(count), &by_number), Ok(expected), "{count}");
         }
-        Err(format!(
-            "there are {} columns, but {name:?} is the one with number {number}",
-            names.len()
-        ))
-    };
-    let target = &preprocessing.target;
-    let number = target.number.unwrap_or(names.len());
-    let columns = preprocessing.columns.iter().map(|column| (&column.name, column.number));
-    columns.chain([(&target.name, number)]).map(|(name, number)| find(name, number)).collect()
+        for count in [2, 6] {
+            let error = found(&Names::numbered(count), &by_number).unwrap_err();
+            assert!(error.contains(&format!("are {count} columns, but 5 in the table")), "{error}");
+        }
+        // A target that had a file of its own may stand behind the others.
+        let apart = known(false, None);
+        for (count, expected) in [(6, Some(5)), (5, None), (3, None)] {
+            assert_eq!(found(&Names::numbered(count), &apart).unwrap().1, expected, "{count}");
+        }
+        let names = ["color", "x", "12", "other color"];
+        let names = Names::from_header(names.into_iter());
+        assert_eq!(found(&names, &known(true, Some(2))), Ok((vec![2, 0, 3], None)));
+        assert!(found(&names, &by_number).unwrap().0 == [0, 2, 3], "one header tells nothing");
+    }
+
+    #[test]
+    fn a_header_is_told_from_a_row() {
+        let check = |known: &Preprocessing, cells: &[&str], expected: bool| {
+            assert_eq!(is_header(&ByteRecord::from(cells), known), expected, "{cells:?}");
+        };
+        let named = known(true, Some(2));
+        check(&named, &["12", " color", "other color "], true);
+        check(&named, &["red", "12", "other color", "color"], true);
+        check(&named, &["red", "color"], true);
+        check(&named, &["12", "red", "blue"], false);
+        // No number, and no header either.
+        check(&named, &["", "red", "blue"], false);
+        check(&named, &["?", "b", "what", "", "red"], false);
+        check(&named, &["?", "b", "what", "", "green"], true);
+        check(&known(false, Some(2)), &["", "red", "blue"], false);
+        check(&known(false, Some(2)), &["", "color", "blue"], true);
+        check(&known(false, Some(2)), &["12", "color", "other color"], false);
+    }
 }

@@ -67,11 +67,12 @@ impl Names {
         self.names.iter().position(|other| other == name)
     }
 
-    /// For messages: `column 3 ("alcohol")`, or `column 3` if the header has no name for it.
+    /// For messages: `column 3 ("alcohol")`, or `column 3` if the header has no name for it. Quotes
+    /// and line ends in a name are escaped.
     pub(crate) fn describe(&self, column: usize) -> String {
         let (number, name) = (column + 1, &self.names[column]);
         let unnamed = format!("column {number}");
-        if *name == unnamed { unnamed } else { format!("{unnamed} (\"{name}\")") }
+        if *name == unnamed { unnamed } else { format!("{unnamed} ({name:?})") }
     }
 
     /// For messages: these columns as the value of an option.
@@ -185,6 +186,9 @@ mod tests {
         assert_eq!(names.name(5), "alcohol.2");
         assert_eq!(names.repeated, ["alcohol"]);
         assert_eq!(names.describe(0), "column 1 (\"alcohol\")");
+        let names = Names::from_header(["a \"b\"\nc"].into_iter());
+        assert_eq!(names.describe(0), r#"column 1 ("a \"b\"\nc")"#);
+        let names = self::names();
         assert_eq!(names.describe(2), "column 3");
         assert_eq!(names.as_option(&[0, 1, 3]), "alcohol,2,x-ray");
     }

@@ -95,36 +95,73 @@ pub(crate) struct Arrays {
 
 /// Unpacks the inputs and the targets of an `.npz` file.
 pub(crate) fn unzip(name: &str, file: Box<dyn Seekable>) -> Result<Arrays, Failure> {
-    let failed = |error: ZipError| Failure::input(format!("{name}: {error}"));
-    let mut archive = ZipArchive::new(file).map_err(failed)?;
-    let names: Vec<String> = archive
-        .file_names()
-        .filter_map(|name| name.ok()?.strip_suffix(".npy").map(str::to_owned))
-        .collect();
-    if names.is_empty() {
-        return Err(Failure::input(format!(
-            "{name} is a zip file without NumPy's arrays; a spreadsheet can be saved as CSV"
-        )));
+    let mut archive = Archive::open(name, file)?;
+    let (inputs, targets) = (archive.needed(0)?, archive.needed(1)?);
+    let test = archive.find(2).zip(archive.find(3));
+    Ok(Arrays {
+        inputs: archive.array(&inputs)?,
+        targets: archive.array(&targets)?,
+        test: match test {
+            Some((inputs, targets)) => Some((archive.array(&inputs)?, archive.array(&targets)?)),
+            None => None,
+        },
+    })
+}
+
+/// Unpacks the inputs of an `.npz` file, which need no targets: those to learn from, or else to test on.
+pub(crate) fn unzip_inputs(name: &str, file: Box<dyn Seekable>) -> Result<Array, Failure> {
+    let mut archive = Archive::open(name, file)?;
+    let inputs = archive.find(0).or_else(|| archive.find(2));
+    let inputs = inputs.map_or_else(|| archive.needed(0), Ok)?;
+    archive.array(&inputs)
+}
+
+/// An `.npz` file that was opened.
+struct Archive<'a> {
+    name: &'a str,
+    zip: ZipArchive<Box<dyn Seekable>>,
+    /// What the arrays are called.
+    members: Vec<String>,
+}
+
+impl<'a> Archive<'a> {
+    fn open(name: &'a str, file: Box<dyn Seekable>) -> Result<Self, Failure> {
+        let zip = ZipArchive::new(file).map_err(|error| broken(name, &error))?;
+        let members: Vec<String> = zip
+            .file_names()
+            .filter_map(|name| name.ok()?.strip_suffix(".npy").map(str::to_owned))
+            .collect();
+        if members.is_empty() {
+            return Err(Failure::input(format!(
+                "{name} is a zip file without NumPy's arrays: save a spreadsheet as CSV, unpack a \
+                 packed table"
+            )));
+        }
+        Ok(Self { name, zip, members })
     }
-    let find = |what: usize| {
-        let (_, known) = NAMES[what];
-        known.iter().find_map(|known| names.iter().find(|name| name == known)).cloned()
-    };
-    let needed = |what: usize| {
-        find(what).ok_or_else(|| {
+
+    /// The member that is one of [`NAMES`], by its place there.
+    fn find(&self, what: usize) -> Option<String> {
+        let mut known = NAMES[what].1.iter();
+        known.find_map(|known| self.members.iter().find(|member| member == known)).cloned()
+    }
+
+    fn needed(&self, what: usize) -> Result<String, Failure> {
+        self.find(what).ok_or_else(|| {
             let (what, known) = NAMES[what];
             Failure::input(format!(
-                "{name} has the arrays {}, but none for the {what}, which go by the name of {}",
-                names.join(", "),
+                "{} has the arrays {}, but none for the {what}, which go by the name of {}",
+                self.name,
+                self.members.join(", "),
                 known.join(", ")
             ))
         })
-    };
-    let (inputs, targets) = (needed(0)?, needed(1)?);
-    let test = find(2).zip(find(3));
-    let mut array = |member: &str| -> Result<Array, Failure> {
-        let label = format!("{name}, {member}");
-        let member = archive.by_name(&format!("{member}.npy")).map_err(failed)?;
+    }
+
+    fn array(&mut self, member: &str) -> Result<Array, Failure> {
+        let label = format!("{}, {member}", self.name);
+        let member = self.zip.by_name(&format!("{member}.npy"));
+        let member = member.map_err(|error| broken(self.name, &error))?;
         let (mut storage, length) = unpack(&label, member)?;
         let mut prefix = Vec::new();
         let read = (&mut storage).take(2 * HEADER_BYTES as u64).read_to_end(&mut prefix);
@@ -132,15 +169,11 @@ pub(crate) fn unzip(name: &str, file: Box<dyn Seekable>) -> Result<Arrays, Failu
             .map_err(|error| Failure::input(format!("{label}: {error}")))?;
         parse(&label, &prefix, storage, length)
             .map_err(|error| Failure::input(format!("{label}: {error}")))
-    };
-    Ok(Arrays {
-        inputs: array(&inputs)?,
-        targets: array(&targets)?,
-        test: match test {
-            Some((inputs, targets)) => Some((array(&inputs)?, array(&targets)?)),
-            None => None,
-        },
-    })
+    }
+}
+
+fn broken(name: &str, error: &ZipError) -> Failure {
+    Failure::input(format!("{name}: the zip file is broken or not whole: {error}"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum, value_parser};
+use clap::{
+    Args, ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+    value_parser,
+};
 use serde::Serialize;
 
 use super::text::Delimiter;
@@ -13,15 +17,18 @@ pub(super) const MEMORY: u64 = 256 << 20;
 
 /// What to learn from, and how to read it.
 #[derive(Args, Clone, Debug, Serialize)]
-#[command(next_help_heading = "Data")]
+#[command(next_help_heading = "Data", next_display_order = 1)]
 pub(crate) struct DataOptions {
-    /// What to learn from, plain or gzip: a table (CSV, TSV), a folder or a file of images (IDX, as
-    /// MNIST has them), or arrays (.npy with --targets, .npz) [default: the 1,797 digits]
-    #[arg(value_name = "DATA", help_heading = "Data")]
+    /// What to learn from: a table, images or arrays; - for stdin [default: the 1,797 digits]
+    ///
+    /// A table is text (CSV, TSV) or Parquet, images are a folder or a file (IDX, as MNIST has
+    /// them), arrays are .npy (with --targets) or .npz. Any of them may be gzip.
+    #[arg(value_name = "DATA", help_heading = "Data", display_order = 0)]
     pub(crate) data: Option<PathBuf>,
 
-    /// Test on the rows of this file after each epoch, rather than on rows that are held out; a
-    /// folder of images and an .npz file may have such rows themselves [default: none]
+    /// Test on the rows of this file, rather than on rows that are held out [default: none]
+    ///
+    /// A folder of images and an .npz file may have such rows themselves.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["held_out", "folds"])]
     pub(crate) test_data: Option<PathBuf>,
 
@@ -29,8 +36,9 @@ pub(crate) struct DataOptions {
     #[arg(long, value_name = "COLUMN")]
     pub(crate) target: Option<String>,
 
-    /// The targets where they are in a file of their own: labels beside images, or an .npy file
-    /// [default: found by the name of the images]
+    /// The file that has the targets, if DATA has none [default: found by the name of the images]
+    ///
+    /// Labels beside images, or an .npy file.
     #[arg(long, value_name = "FILE", conflicts_with = "target")]
     pub(crate) targets: Option<PathBuf>,
 
@@ -43,27 +51,29 @@ pub(crate) struct DataOptions {
     #[arg(long, value_name = "COLUMNS", conflicts_with = "features")]
     pub(crate) drop: Option<String>,
 
-    /// Columns whose numbers are names: each value becomes an input of its own, as those of text
-    /// columns do [default: none]
+    /// Columns whose numbers are names [default: none]
+    ///
+    /// Each value becomes an input of its own, as those of text columns do.
     #[arg(long, value_name = "COLUMNS")]
     pub(crate) categorical: Option<String>,
 
-    /// Whether the target is one of several classes, or a number [default: classes for text, and
-    /// for whole numbers of at most 20 different values, each three times on average; a number
-    /// otherwise]
+    /// Whether the target is one of several classes, or a number [default: by its values]
+    ///
+    /// By its values: classes for text, and for whole numbers of at most 20 different values, each
+    /// three times on average; a number otherwise.
     #[arg(long, value_enum)]
     pub(crate) task: Option<Task>,
 
-    /// What becomes of rows with empty cells, NA, NaN, null or ?: fill takes the mean of the training
-    /// rows, and no category; drop leaves the row out; error stops. A row without a target is left
-    /// out in any case but the last
+    /// What becomes of rows with missing cells
+    ///
+    /// Missing are empty cells, NA, NaN, null and ?. A row without a target is left out, unless
+    /// this is error.
     #[arg(long, value_enum, default_value_t = Missing::Fill)]
     pub(crate) missing: Missing,
 
-    /// How numbers become inputs: standardize to mean 0 and deviation 1, min-max to 0 to 1, both by
-    /// the training rows; pixels divides by 255; none takes them as they are. The numbers of a
-    /// target are standardized in any case, and results are in its own units
-    /// [default: pixels for arrays of bytes, standardize for all else]
+    /// How numbers become inputs [default: pixels for arrays of bytes, standardize for all else]
+    ///
+    /// The numbers of a target are standardized in any case, and results are in its own units.
     #[arg(long, value_enum)]
     pub(crate) scale: Option<Scale>,
 
@@ -71,34 +81,41 @@ pub(crate) struct DataOptions {
     #[serde(flatten)]
     pub(crate) layout: Layout,
 
-    /// Cross-validation: train as many times, each time holding out another of as many parts; tells
-    /// each result, and their mean [default: none]
+    /// Cross-validation: train so many times, each time holding out another part [default: none]
+    ///
+    /// Tells each result, and their mean.
     #[arg(long, value_name = "COUNT", conflicts_with_all = ["held_out", "model"],
         value_parser = value_parser!(u32).range(2..))]
     pub(crate) folds: Option<u32>,
 
-    /// The most memory for the training rows. More of them are learned in shuffled blocks from a
-    /// temporary file, in the folder that TMPDIR names
+    /// The most memory for the training rows
+    ///
+    /// More of them are learned in shuffled blocks from a temporary file, in the folder that
+    /// TMPDIR names.
     #[arg(long, value_name = "MIB", default_value_t = 256.0, value_parser = positive)]
     pub(crate) memory: f64,
 }
 
 /// Rows whose columns are those that a model was trained on.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Data")]
+#[command(next_help_heading = "Data", next_display_order = 1)]
 pub(crate) struct KnownOptions {
-    /// The rows, as `train` reads them; columns are found by their names if there are any, and may
-    /// stand in another order [default: the 1,797 digits]
-    #[arg(value_name = "DATA", help_heading = "Data")]
+    /// The rows, as `train` reads them [default: the 1,797 digits]
+    ///
+    /// Columns are found by their names, and may stand in another order; where there are no names,
+    /// by their place.
+    #[arg(value_name = "DATA", help_heading = "Data", display_order = 0)]
     pub(crate) data: Option<PathBuf>,
 
-    /// The targets where they are in a file of their own: labels beside images, or an .npy file
-    /// [default: found by the name of the images]
+    /// The file that has the targets, if DATA has none [default: found by the name of the images]
+    ///
+    /// Labels beside images, or an .npy file.
     #[arg(long, value_name = "FILE")]
     pub(crate) targets: Option<PathBuf>,
 
-    /// What becomes of rows with empty cells, NA, NaN, null or ?: fill takes the mean of the training
-    /// rows, and no category; drop leaves the row out; error stops
+    /// What becomes of rows with missing cells
+    ///
+    /// Missing are empty cells, NA, NaN, null and ?.
     #[arg(long, value_enum, default_value_t = Missing::Fill)]
     pub(crate) missing: Missing,
 
@@ -126,6 +143,34 @@ fn name(data: Option<&Path>) -> String {
     name.map_or_else(|| "digits".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
+/// Rows whose columns are those that a model was trained on; nobody asks for their targets.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Data", next_display_order = 1)]
+pub(crate) struct UnlabeledOptions {
+    /// The rows, in any form that `train` reads; - for stdin [default: stdin]
+    ///
+    /// Columns are found by their names if there are any, and may stand in another order. The
+    /// target's is ignored if it is there.
+    #[arg(value_name = "DATA", help_heading = "Data", display_order = 0)]
+    pub(crate) data: Option<PathBuf>,
+
+    /// What becomes of missing values, and of categories that were not learned from
+    ///
+    /// Missing are empty cells, NA, NaN, null and ?.
+    #[arg(long, value_name = "MISSING", default_value = "fill", value_parser = fill_or_error())]
+    pub(crate) missing: Missing,
+
+    #[command(flatten)]
+    pub(crate) layout: Layout,
+}
+
+/// Every row is answered, so that none may be dropped.
+fn fill_or_error() -> impl TypedValueParser<Value = Missing> {
+    let values = [Missing::Fill, Missing::Error].map(|missing| missing.to_possible_value());
+    PossibleValuesParser::new(values.into_iter().flatten())
+        .map(|text| if text == "error" { Missing::Error } else { Missing::Fill })
+}
+
 /// How a table of text is laid out.
 #[derive(Args, Clone, Debug, Default, Serialize)]
 #[command(next_help_heading = "Data")]
@@ -134,8 +179,10 @@ pub(crate) struct Layout {
     #[arg(long, value_enum)]
     pub(crate) delimiter: Option<Delimiter>,
 
-    /// Whether the first row names the columns [default: yes, if none of its cells is a number]
-    #[arg(long, value_name = "YES|NO", value_parser = yes_or_no)]
+    /// Whether the first row names the columns [default: yes, if it looks so]
+    ///
+    /// It looks so if none of its cells is a number, or if those that are count the columns.
+    #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
     pub(crate) header: Option<bool>,
 
     /// Lines at the beginning that are no part of the table
@@ -155,8 +202,11 @@ pub(crate) enum Task {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Missing {
+    /// Takes the mean of the training rows, and no category
     Fill,
+    /// Leaves the row out
     Drop,
+    /// Stops
     Error,
 }
 
@@ -164,16 +214,19 @@ pub(crate) enum Missing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Scale {
+    /// To mean 0 and deviation 1, by the training rows
     Standardize,
+    /// To the range from 0 to 1, by the training rows
     MinMax,
+    /// Divided by 255
     Pixels,
+    /// As they are
     None,
 }
 
-fn yes_or_no(text: &str) -> Result<bool, &'static str> {
-    match text {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err("must be yes or no"),
-    }
+/// A file of options may have `true` and `false` there.
+fn yes_or_no() -> impl TypedValueParser<Value = bool> {
+    let values = [("yes", "true"), ("no", "false")];
+    PossibleValuesParser::new(values.map(|(name, alias)| PossibleValue::new(name).alias(alias)))
+        .map(|typed| ["yes", "true"].contains(&typed.as_str()))
 }

@@ -11,6 +11,8 @@ use super::cell::{Cell, finite};
 pub(crate) struct Preprocessing {
     /// Whether the columns were named by a header; they are found by their numbers otherwise.
     pub(crate) has_header: bool,
+    /// How many columns the table has, without a target in a file of its own.
+    pub(crate) width: usize,
     /// The columns that are learned from, in the order of the network's inputs.
     pub(crate) columns: Vec<Column>,
     pub(crate) target: Target,
@@ -101,6 +103,14 @@ impl Target {
         }
     }
 
+    /// What the network learns of a cell: a class, or a number in its own scale.
+    pub(crate) fn apply(&self, cell: f64) -> f64 {
+        match self.values {
+            TargetValues::Classes(_) => cell,
+            TargetValues::Number { shift, scale } => (cell - shift) / scale,
+        }
+    }
+
     /// A number that the network gives, in the units of the table.
     pub(crate) fn in_own_units(&self, output: f64) -> f64 {
         match self.values {
@@ -123,8 +133,12 @@ fn number(text: &str) -> Result<f64, String> {
     match Cell::parse(text) {
         Cell::Missing => Ok(f64::NAN),
         Cell::Number(number) if number.is_finite() => Ok(number),
-        Cell::Number(_) => Err(format!("{:?} is no finite number", text.trim())),
-        Cell::Text(text) => Err(format!("{text:?} is no number")),
+        Cell::Number(_) => {
+            Err(format!("{:?} is no finite number: correct or empty the cell", text.trim()))
+        }
+        Cell::Text(text) => Err(format!(
+            "{text:?} is no number, as the column had in training: correct or empty the cell"
+        )),
     }
 }
 
@@ -137,6 +151,25 @@ fn place(names: &[String], name: &str) -> Option<usize> {
 }
 
 impl Preprocessing {
+    /// That of a network which takes numbers as they are.
+    pub(crate) fn plain(inputs: usize) -> Self {
+        let column = |number| Column {
+            name: format!("input {number}"),
+            number,
+            values: Values::Number { shift: 0.0, scale: 1.0, fill: None },
+        };
+        Self {
+            has_header: false,
+            width: inputs,
+            columns: (1..=inputs).map(column).collect(),
+            target: Target {
+                name: "output".to_owned(),
+                number: None,
+                values: TargetValues::Number { shift: 0.0, scale: 1.0 },
+            },
+        }
+    }
+
     /// How many inputs the network has.
     pub(crate) fn inputs(&self) -> usize {
         self.columns.iter().map(Column::inputs).sum()
@@ -176,7 +209,7 @@ impl Preprocessing {
 
     /// The inputs of a record: its cells are those of the columns, as text. They are those that the
     /// row had in training, to the bit.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing predicts yet"))]
+    #[cfg(test)]
     pub(crate) fn record(&self, cells: &[&str]) -> Result<Vec<f32>, String> {
         let encode = |(column, cell): (&Column, &&str)| column.encode(cell);
         let cells = self.columns.iter().zip(cells).map(encode).collect::<Result<Vec<_>, _>>()?;
@@ -210,9 +243,20 @@ impl Preprocessing {
                 }
                 Values::Category(categories) => check_names(name, categories)?,
             }
-            if column.number == 0 {
+            let (number, width) = (column.number, self.width);
+            if !(1..=width).contains(&number) {
                 return Err(format!(
-                    "the preprocessing has {name:?} as column 0, but 1 is the first"
+                    "the preprocessing has {name:?} as column {number}, but they are 1 to {width}"
+                ));
+            }
+        }
+        if let Some(number) = self.target.number {
+            let is_input = self.columns.iter().any(|column| column.number == number);
+            if is_input || !(1..=self.width).contains(&number) {
+                let (width, name) = (self.width, &self.target.name);
+                return Err(format!(
+                    "the preprocessing has the target {name:?} as column {number} of {width}, which is \
+                     none or another one"
                 ));
             }
         }
@@ -255,6 +299,7 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         Preprocessing {
             has_header: true,
+            width: 5,
             columns: vec![
                 number("length", 1, 0.1 + 0.2, 1.0 / 3.0, Some(f64::MIN_POSITIVE / 3.0)),
                 Column {
@@ -277,7 +322,8 @@ mod tests {
         let written = example();
         let text = serde_json::to_string(&written).unwrap();
         assert_eq!(Preprocessing::from_json(&text).as_ref(), Ok(&written));
-        let mut many = written.clone();
+        let mut many = Preprocessing { width: 2000, ..written.clone() };
+        many.target.number = Some(2000);
         many.columns = (1..2000)
             .map(|number| {
                 let shift = (f64::from(number).sqrt() - 7.0) * 10_f64.powi(number % 60 - 30);
@@ -298,7 +344,10 @@ mod tests {
         refused("\"scale\":0.5", "\"scales\":0.5", "scales");
         refused("\"blue\",\"red\"", "\"red\",\"red\"", "\"red\" twice in \"color\"");
         refused("\"0\",\"1\",\"x\"", "", "no names for the values of \"kind\"");
-        refused("\"number\":4", "\"number\":0", "column 0");
+        refused("\"number\":4", "\"number\":0", "as column 0, but they are 1 to 5");
+        refused("\"number\":4", "\"number\":6", "as column 6, but they are 1 to 5");
+        refused("\"number\":5", "\"number\":4", "the target \"kind\" as column 4 of 5");
+        refused("\"number\":5", "\"number\":0", "the target \"kind\" as column 0 of 5");
         refused("{\"has_header\"", "{\"header\"", "header");
     }
 
@@ -313,8 +362,12 @@ mod tests {
         // Missing, or never seen: the fill, or the middle where there is none, and no category.
         let fill = ((f64::MIN_POSITIVE / 3.0 - (0.1 + 0.2)) / (1.0 / 3.0)) as f32;
         assert_eq!(record(&["?", "green", "NA"]), Ok(vec![fill, 0.0, 0.0, 0.0, 0.0]));
-        assert_eq!(record(&["long", "red", "1"]), Err("\"long\" is no number".to_owned()));
-        assert_eq!(record(&["1e400", "red", "1"]), Err("\"1e400\" is no finite number".to_owned()));
+        let error = record(&["long", "red", "1"]).unwrap_err();
+        assert!(error.starts_with("\"long\" is no number"), "{error}");
+        assert_eq!(
+            record(&["1e400", "red", "1"]),
+            Err("\"1e400\" is no finite number: correct or empty the cell".to_owned())
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use ztilde::{Dataset, Targets};
 
 use super::{
     blocks::{BlockFile, BlockWriter},
-    preprocessing::{Preprocessing, TargetValues},
+    preprocessing::{Preprocessing, Values},
     split::Split,
     table::Table,
 };
@@ -80,12 +80,35 @@ pub(crate) fn prepare(
         inputs.clear();
         preprocessing.apply(cells, &mut inputs);
         let target = preprocessing.target.apply(cells[cells.len() - 1]);
+        if !(inputs.iter().all(|input| input.is_finite()) && (target as f32).is_finite()) {
+            return Err(too_far(table, preprocessing, cells));
+        }
         let is_held_out = dealer.deal(class) == held_out;
         let collector = if is_held_out { &mut tested } else { &mut learned };
         collector.push(&inputs, target)
     })?;
     let tested = (held_out_rows > 0).then(|| tested.finish(preprocessing)).transpose()?;
     Ok((learned.finish(preprocessing)?, tested))
+}
+
+/// A cell of a row to test on that scales to no 32-bit number; those that are learned from do, as
+/// [`fit`](super::fit::fit) has seen to.
+fn too_far(table: &Table, preprocessing: &Preprocessing, cells: &[f64]) -> Failure {
+    let mut name = &preprocessing.target.name;
+    let mut number = cells[cells.len() - 1];
+    for (column, &cell) in preprocessing.columns.iter().zip(cells) {
+        if let Values::Number { shift, scale, .. } = column.values
+            && ((cell - shift) / scale).abs() > f32::MAX.into()
+        {
+            (name, number) = (&column.name, cell);
+        }
+    }
+    Failure::input(format!(
+        "{}: {name:?} is {number:?} in a row to test on, which is too far from the rows that are \
+         learned from for the network's 32-bit numbers: correct the cell, or leave the column out \
+         with --drop",
+        table.file
+    ))
 }
 
 impl Collector {
@@ -143,14 +166,4 @@ pub(super) fn dataset(
     let inputs = Array2::from_shape_vec((inputs.len() / columns, columns), inputs)
         .map_err(|error| Failure::input(format!("the rows: {error}")))?;
     Ok(Dataset::new(inputs, targets)?)
-}
-
-impl super::preprocessing::Target {
-    /// What the network learns of a cell: a class, or a number in its own scale.
-    fn apply(&self, cell: f64) -> f64 {
-        match self.values {
-            TargetValues::Classes(_) => cell,
-            TargetValues::Number { shift, scale } => (cell - shift) / scale,
-        }
-    }
 }

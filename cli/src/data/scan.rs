@@ -35,9 +35,18 @@ pub(crate) fn scan(
     options: &DataOptions,
     notes: &mut Vec<String>,
 ) -> Result<Table, Failure> {
+    if text.counts_columns {
+        notes.push(
+            "the first row numbers the columns: it is no row (--header no takes it as one)"
+                .to_owned(),
+        );
+    }
     let choice = choose(&text.names, options, false)
         .map_err(|error| Failure::input(format!("{}: {error}", text.file)))?;
-    let mut columns: Vec<_> = choice.is_text.iter().map(|&is_text| Seen::new(is_text)).collect();
+    text.check(&choice.columns)?;
+    let is_text = |(&is_text, &column): (&bool, &usize)| is_text || text.is_text(column);
+    let is_text = choice.is_text.iter().zip(&choice.columns).map(is_text);
+    let mut columns: Vec<_> = is_text.map(Seen::new).collect();
     let mut cells = Cells::new();
     let mut record = ByteRecord::new();
     while let Some(line) = text.read(&mut record)? {
@@ -46,7 +55,7 @@ pub(crate) fn scan(
                 std::str::from_utf8(&record[column]).map_err(|_| not_utf8(&text.file, line))?;
             let number = scan.take(cell, line, &text.names, column).map_err(|why| {
                 let place = text.names.describe(column);
-                Failure::input(format!("{}, line {line}, {place}: {why}", text.file))
+                Failure::input(format!("{}, {} {line}, {place}: {why}", text.file, text.unit()))
             })?;
             if number.is_nan() && options.missing == Missing::Error {
                 return Err(missing(&text, line, column));
@@ -68,8 +77,9 @@ pub(crate) fn scan(
 
 pub(super) fn missing(text: &Text, line: u64, column: usize) -> Failure {
     Failure::input(format!(
-        "{}, line {line}, {}: the value is missing; --missing fill or drop goes on without it",
+        "{}, {} {line}, {}: the value is missing; --missing fill goes on without it",
         text.file,
+        text.unit(),
         text.names.describe(column)
     ))
 }
@@ -142,24 +152,30 @@ fn meaning(
     for name in &names.repeated {
         notes.push(format!("several columns are called {name:?}: the second goes by {name:?}.2"));
     }
+    let all = || features.iter().zip(&scans).chain([(&target_column, &target_scan)]);
+    all().try_for_each(|(&column, scan)| check_commas(names, column, scan))?;
     check_categories(names, features, &scans)?;
-    check_commas(names, features, &scans)?;
     let mut columns = Vec::new();
     let mut places = Vec::new();
+    let mut empty = Vec::new();
     for ((place, &column), scan) in features.iter().enumerate().zip(&scans) {
         let name = names.name(column).to_owned();
-        if column == 0 && scan.counts_rows && scan.numbers > 2 && names.is_unnamed(0) {
-            notes.push("column 1 has no name and counts the rows: it is left out".to_owned());
+        if scan.texts.is_empty() && scan.numbers == 0 {
+            empty.push(column);
             continue;
         }
-        let (values, recode) = if scan.texts.is_empty() {
-            if scan.numbers == 0 {
-                let option = names.as_option(&[column]);
-                let column = names.describe(column);
-                return Err(format!(
-                    "{column} has no values at all: --drop {option} leaves it out"
-                ));
+        if scan.counts_rows && scan.numbers > 2 {
+            if column == 0 && names.is_unnamed(0) {
+                notes.push("column 1 has no name and counts the rows: it is left out".to_owned());
+                continue;
             }
+            notes.push(format!(
+                "{} counts the rows; unless that says something, --drop {} leaves it out",
+                names.describe(column),
+                names.as_option(&[column])
+            ));
+        }
+        let (values, recode) = if scan.texts.is_empty() {
             (Values::Number { shift: 0.0, scale: 1.0, fill: None }, Recode::Keep)
         } else {
             let (categories, recode) = scan.categories();
@@ -169,7 +185,12 @@ fn meaning(
         places.push((place, recode));
     }
     if columns.is_empty() {
-        return Err("no column is left to learn from".to_owned());
+        return Err("no column beside the target has values to learn from".to_owned());
+    }
+    if !empty.is_empty() {
+        let described: Vec<_> = empty.iter().take(5).map(|&at| names.describe(at)).collect();
+        let more = if empty.len() > described.len() { ", …" } else { "" };
+        notes.push(format!("left out, without any value: {}{more}", described.join(", ")));
     }
     let (values, recode) = target_scan
         .target(options.task)
@@ -180,7 +201,8 @@ fn meaning(
         number: Some(target_column + 1),
         values,
     };
-    let preprocessing = Preprocessing { has_header: names.from_header, columns, target };
+    let (has_header, width) = (names.from_header, names.len());
+    let preprocessing = Preprocessing { has_header, width, columns, target };
     Ok(Meaning { preprocessing, places })
 }
 
@@ -213,22 +235,20 @@ fn check_categories(names: &Names, features: &[usize], scans: &[Seen]) -> Result
     ))
 }
 
-/// Numbers with a decimal comma are no numbers here, nor should each become a category.
-fn check_commas(names: &Names, features: &[usize], scans: &[Seen]) -> Result<(), String> {
-    let with_point = |text: &String| finite(&text.replacen(',', ".", 1)).is_some();
-    for (&column, scan) in features.iter().zip(scans) {
-        let (Some((line, text)), false) = (&scan.first_text, scan.is_text) else { continue };
-        if scan.texts.keys().all(with_point) {
-            return Err(format!(
-                "{} has numbers with a decimal comma, such as {text:?} in line {line}: write them \
-                 with a point, or leave them out with --drop {option}, or take them as categories \
-                 with --categorical {option}",
-                names.describe(column),
-                option = names.as_option(&[column])
-            ));
-        }
+/// Numbers with commas in them are no numbers here, nor should each become a category.
+fn check_commas(names: &Names, column: usize, scan: &Seen) -> Result<(), String> {
+    let (Some((line, text)), false) = (&scan.first_text, scan.is_text) else { return Ok(()) };
+    let without = |text: &String| finite(&text.replace(',', "")).is_some();
+    if !scan.texts.keys().all(without) {
+        return Ok(());
     }
-    Ok(())
+    Err(format!(
+        "{} has numbers with a comma, such as {text:?} in line {line}: write a decimal point, and \
+         nothing between thousands; or leave them out with --drop {option}, or take them as \
+         categories with --categorical {option}",
+        names.describe(column),
+        option = names.as_option(&[column])
+    ))
 }
 
 /// The cells that were read, as bytes.

@@ -96,13 +96,21 @@ impl Seen {
         at: usize,
     ) -> Result<f64, String> {
         if !number.is_finite() {
-            return Err(format!("{:?} is no finite number", text.trim()));
+            return Err(format!(
+                "{:?} is no finite number: correct or empty the cell",
+                text.trim()
+            ));
         }
         if let Some((first, word)) = &self.first_text {
+            let else_way = if names.from_header {
+                format!("if line {first} is no row, remove it")
+            } else {
+                format!("if line {first} has the names of the columns, --header yes says so")
+            };
             return Err(format!(
                 "{:?} is a number, but {word:?} in line {first} is none. Correct or empty one of \
-                 them, or take all numbers of the column as categories with --categorical {}; if \
-                 line {first} is no row, --skip-lines {first} leaves it out",
+                 them, or take all numbers of the column as categories with --categorical {}; \
+                 {else_way}",
                 text.trim(),
                 names.as_option(&[at])
             ));
@@ -159,7 +167,7 @@ impl Seen {
                 ));
             }
             let (classes, recode) = self.categories();
-            return several(&classes[0], classes.len())
+            return several(&format!("{:?}", classes[0]), classes.len())
                 .map(|()| (TargetValues::Classes(classes), recode));
         }
         numbers(&self.different, self.is_whole, self.numbers, task)
@@ -175,7 +183,7 @@ pub(super) fn numbers(
 ) -> Result<(TargetValues, Recode), String> {
     let mut numbers: Vec<f64> = different.iter().map(|&bits| f64::from_bits(bits)).collect();
     numbers.sort_by(f64::total_cmp);
-    several(numbers.first().unwrap_or(&f64::NAN), numbers.len())?;
+    several(&numbers.first().map_or_else(String::new, f64::to_string), numbers.len())?;
     let is_classes = match task {
         Some(task) => task == Task::Classification,
         None => is_whole && numbers.len() <= FEW && count >= OFTEN * numbers.len() as u64,
@@ -194,10 +202,11 @@ pub(super) fn numbers(
 }
 
 /// Fails if there is but one value.
-fn several(first: &impl std::fmt::Display, count: usize) -> Result<(), String> {
-    match count {
-        0 => Err("has no values at all".to_owned()),
-        1 => Err(format!("is {first} in every row: there is nothing to learn")),
-        _ => Ok(()),
-    }
+fn several(first: &str, count: usize) -> Result<(), String> {
+    let what = match count {
+        0 => "has no values at all".to_owned(),
+        1 => format!("is {first} in every row"),
+        _ => return Ok(()),
+    };
+    Err(format!("{what}: there is nothing to learn; --target names another column"))
 }

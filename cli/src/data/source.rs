@@ -23,6 +23,7 @@ pub(crate) enum Format {
     Idx,
     Npy,
     Npz,
+    Parquet,
 }
 
 /// What can be read from any place on: a file, an unpacked one, or bytes in memory.
@@ -44,10 +45,14 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Opens a file; `-` is stdin.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        if path == Path::new("-") {
+            return Self::read("stdin".to_owned(), io::stdin(), None);
+        }
         let name = path.display().to_string();
         let failed = |error: io::Error| Failure::input(format!("{name}: {error}"));
-        let mut file = File::open(path).map_err(failed)?;
+        let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
             return Err(Failure::input(format!(
@@ -56,7 +61,16 @@ impl Source {
             )));
         }
         let plain = if metadata.is_file() { Some(File::open(path).map_err(failed)?) } else { None };
-        let prefix = read_prefix(&mut file).map_err(failed)?;
+        Self::read(name, file, plain)
+    }
+
+    fn read(
+        name: String,
+        mut file: impl Read + Send + 'static,
+        plain: Option<File>,
+    ) -> Result<Self, Failure> {
+        let prefix =
+            read_prefix(&mut file).map_err(|error| Failure::input(format!("{name}: {error}")))?;
         if !prefix.starts_with(&[0x1f, 0x8b]) {
             return Self::sniff(name, prefix, Box::new(file), plain);
         }
@@ -93,6 +107,18 @@ impl Source {
             None => unpack(&name, self.into_reader()),
         }
     }
+
+    /// The file, or what was unpacked of it in a temporary one.
+    pub(crate) fn into_file(self) -> Result<File, Failure> {
+        let name = self.name.clone();
+        let failed = |error: io::Error| Failure::input(format!("{name}: unpacking it: {error}"));
+        if let Some(file) = self.plain {
+            return Ok(file);
+        }
+        let mut unpacked = tempfile::tempfile().map_err(failed)?;
+        io::copy(&mut self.into_reader(), &mut unpacked).map_err(failed)?;
+        Ok(unpacked)
+    }
 }
 
 /// Copies what can only be read once to where it can be read again: memory, or a temporary file.
@@ -119,12 +145,13 @@ fn format(prefix: &[u8]) -> Result<Format, &'static str> {
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Ok(Format::Npy),
         [b'P', b'K', 3, 4, ..] => Ok(Format::Npz),
         [0, 0, 0x08..=0x0E, dimensions, ..] if *dimensions > 0 => Ok(Format::Idx),
-        [b'P', b'A', b'R', b'1', ..] => {
-            Err("Parquet is not read here; save the table as CSV, which may be gzip")
+        [b'P', b'A', b'R', b'1', ..] => Ok(Format::Parquet),
+        [b'A', b'R', b'R', b'O', b'W', b'1', ..] => {
+            Err("Arrow's own format is not read here; save the table as Parquet or CSV")
         }
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err("the text is UTF-16; save it as UTF-8"),
         _ if prefix.contains(&0) => Err(
-            "the file is binary, and none that is known: a table is CSV or TSV text, images are \
+            "the file is binary, and none that is known: a table is CSV, TSV or Parquet, images are \
              IDX, arrays are .npy or .npz; text and IDX may be gzip",
         ),
         _ => Ok(Format::Text),
@@ -150,10 +177,11 @@ mod tests {
         assert_eq!(format(&[0, 0, 8, 3, 0, 0]), Ok(Format::Idx));
         assert_eq!(format(b"\x93NUMPY\x01\x00"), Ok(Format::Npy));
         assert_eq!(format(b"PK\x03\x04"), Ok(Format::Npz));
+        assert_eq!(format(b"PAR1"), Ok(Format::Parquet));
         for (prefix, expected) in [
             (&b""[..], "empty"),
             (b"\xff\xfea\0", "UTF-16"),
-            (b"PAR1", "Parquet"),
+            (b"ARROW1\0\0", "Arrow"),
             (b"\x7fELF\0\0", "binary"),
         ] {
             let error = format(prefix).unwrap_err();

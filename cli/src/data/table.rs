@@ -23,13 +23,13 @@ pub(crate) enum Recode {
 }
 
 impl Recode {
-    fn apply(&self, cell: f64) -> f64 {
+    pub(super) fn apply(&self, cell: f64) -> f64 {
         match self {
             _ if cell.is_nan() => cell,
             Self::Keep => cell,
             Self::Place(places) => places.get(cell as usize).copied().unwrap_or(f64::NAN),
             Self::Search(numbers) => numbers
-                .binary_search_by(|number| number.total_cmp(&cell))
+                .binary_search_by(|number| number.total_cmp(&(cell + 0.0)))
                 .map_or(f64::NAN, |place| place as f64),
         }
     }

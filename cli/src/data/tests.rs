@@ -8,6 +8,8 @@ use ztilde::Targets;
 
 use super::{preprocessing::Values, *};
 
+mod told;
+
 const ROOM: Room = Room { memory: 1 << 20, batch_size: 4, seed: 0 };
 
 fn options(arguments: &str) -> DataOptions {
@@ -99,7 +101,7 @@ fn a_table_becomes_inputs_and_classes() {
     assert_eq!(dataset.targets(), &Targets::from(&[0, 1, 0, 1]));
     assert!(notes[0].contains("4 rows, 3 columns as 4 inputs"), "{notes:?}");
     assert!(notes[0].contains("\"kind\", the last column, is 2 classes"), "{notes:?}");
-    assert!(notes[1].contains("2 values are missing"), "{notes:?}");
+    assert!(notes[1].contains("filled: 2 missing values"), "{notes:?}");
 
     // What a record becomes later is what it became in training, to the bit.
     assert_eq!(preprocessing.record(&["3", "red", "5"]).unwrap(), dataset.inputs().row(3).to_vec());
@@ -113,7 +115,7 @@ fn missing_values_are_filled_dropped_or_an_error() {
     };
     let (rows, notes) = count("--missing drop");
     assert_eq!(rows, 2);
-    assert!(notes.contains("2 rows have a missing value and are left out"), "{notes}");
+    assert!(notes.contains("left out: 2 rows with a missing value"), "{notes}");
     refused(
         FLOWERS,
         "--missing error",
@@ -121,7 +123,7 @@ fn missing_values_are_filled_dropped_or_an_error() {
     );
     let (data, notes) = read("x,y\n1,a\n2,\n3,b\n4,?\n", "").unwrap();
     assert_eq!(data.table.counts.rows, 2);
-    assert!(notes[1].contains("2 rows have no target"), "{notes:?}");
+    assert!(notes.join("; ").contains("left out: 2 rows without a target"), "{notes:?}");
     refused("x,y\n1,a\n2,\n", "--missing error", &["line 3, column 2 (\"y\")"]);
 }
 
@@ -178,63 +180,6 @@ fn numbers_that_are_names_are_categories() {
     let (data, _) = read(text, "--categorical zip").unwrap();
     let Values::Category(zips) = &data.table.preprocessing.columns[0].values else { panic!() };
     assert_eq!(zips, &["01", "1", "02"]);
-}
-
-#[test]
-fn what_cannot_be_learned_is_told_with_its_place() {
-    refused("", "", &["empty"]);
-    refused("\n\n", "", &["no rows"]);
-    refused("x,y\n", "", &["table.csv: there is a header, but no rows"]);
-    refused("1,2\n", "", &["the target, is 2 in every row"]);
-    refused("x,y\n1,a\n2,b\n", "", &["--held-out 0.2 of 2 row(s)"]);
-    refused("x,y\n1,a\n2,a\n", "", &["column 2 (\"y\"), the target, is a in every row"]);
-    refused("x,y\n1,\n2,\n", "", &["the target, has no values"]);
-    refused("x,y\n,a\n,b\n", "", &["column 1 (\"x\") has no values at all: --drop x"]);
-    refused(
-        "x,y\n1,a\n2,b\ninf,a\n",
-        "",
-        &["line 4, column 1 (\"x\"): \"inf\" is no finite number"],
-    );
-    refused("x,y\n1,1\n2,1e400\n", "", &["line 3, column 2 (\"y\"): \"1e400\" is no finite"]);
-    refused("x;y\n1,5;a\n2;b\n1,25;a\n", "", &["column 1 (\"x\")", "\"2\" is a number"]);
-    refused("x;y\n1,5;a\n2,5;b\n", "", &["decimal comma, such as \"1,5\" in line 2"]);
-    refused("x,y\n1,a\n2o,b\n", "", &["line 3, column 1 (\"x\"): \"2o\" is no number", "--drop x"]);
-    refused(
-        "150,4,a,b\n1,2,3,0\n",
-        "",
-        &["line 2, column 3: \"3\" is a number, but \"a\" in line 1", "--skip-lines 1"],
-    );
-    refused("x,y\n1,2\n1,2,3\n", "", &["line 3: there are 3 cells, but 2 in line 1"]);
-    refused(b"x,y\n1,a\n2,\xff\n", "", &["line 3: the text is not UTF-8"]);
-    refused(b"\x7fELF\0\0", "", &["binary"]);
-    refused("x,y\n1,a\n2,b\n", "--task regression", &["is text (\"a\" in line 2)"]);
-    refused(
-        "x,y\n1,2\n1e300,3\n-1e300,2\n1,3\n",
-        "--scale none",
-        &["goes from ", " to 1e300, which is too far"],
-    );
-    let names: String = (0..150).map(|row| format!("{row},name {row},{}\n", row % 2)).collect();
-    refused(
-        format!("n,name,y\n{names}"),
-        "",
-        &["column 2 (\"name\") has 150 (\"name 0\" in line 2)", "--drop name"],
-    );
-    let options = DataOptions { data: Some("no such file".into()), ..options("") };
-    let error = Data::read(&options, &mut Vec::new()).err().unwrap().to_string();
-    assert!(error.starts_with("no such file: "), "{error}");
-    let folder = Folder::with("other", "");
-    let options = DataOptions { data: Some(folder.0.path().to_owned()), ..options };
-    let error = Data::read(&options, &mut Vec::new()).err().unwrap().to_string();
-    assert!(error.contains("is a folder without"), "{error}");
-}
-
-#[test]
-fn a_column_that_counts_the_rows_is_left_out() {
-    let (data, notes) = read(",x,y\n0,5,a\n1,7,b\n2,6,a\n", "").unwrap();
-    assert_eq!(data.table.preprocessing.columns[0].name, "x");
-    assert!(notes[0].contains("counts the rows"), "{notes:?}");
-    let (data, _) = read(",x,y\n0,5,a\n2,7,b\n1,6,a\n", "").unwrap();
-    assert_eq!(data.table.preprocessing.columns.len(), 2);
 }
 
 #[test]
@@ -352,7 +297,7 @@ fn a_folder_of_images_brings_its_own_test() {
         Data::read(&options, &mut Vec::new()).map_err(|error| error.to_string())
     };
     let error = read("").err().unwrap();
-    assert!(error.contains("train-labels-idx1-ubyte; --targets"), "{error}");
+    assert!(error.contains("idx3-ubyte; --targets"), "{error}");
     fs::write(folder.path("train-labels-idx1-ubyte"), idx(&[3], &[7, 30, 7])).unwrap();
     fs::write(folder.path("t10k-images-idx3-ubyte"), idx(&[1, 1, 2], &[255, 0])).unwrap();
     fs::write(folder.path("t10k-labels-idx1-ubyte"), idx(&[1], &[30])).unwrap();
@@ -408,4 +353,27 @@ fn nothing_that_is_read_panics() {
             }
         }
     }
+}
+
+#[test]
+fn parquet_has_columns_of_text() {
+    let codec = ::parquet::basic::Compression::SNAPPY;
+    let file = parquet::tests::file(codec, &[40, 60]);
+    refused(&file, "", &["column 5 (\"time\") holds points in time", "--drop time leaves it out"]);
+    let (data, notes) = read(&file, "--drop list,time --target price").unwrap();
+    assert!(notes[0].contains("66 rows, 3 columns as 9 inputs"), "{notes:?}");
+    let columns = &data.table.preprocessing.columns;
+    let digits = (0..7).map(|digit| format!("0{digit}")).collect();
+    assert_eq!(columns[2].values, Values::Category(digits), "text is no number");
+    let (preprocessing, dataset) = rows(&data);
+    assert_eq!(preprocessing.target.name, "price");
+    let largest = (u64::MAX - 1).to_string();
+    let first = preprocessing.record(&[&largest, "0.125", "01"]).unwrap();
+    assert_eq!(dataset.inputs().row(0).to_vec(), first);
+    refused(
+        &file,
+        "--drop list,time --target price --missing error",
+        &["table.csv, row 1, column 2 (\"size\"): the value is missing"],
+    );
+    refused(&file[..99], "", &["table.csv: ", "Parquet"]);
 }

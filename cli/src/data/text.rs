@@ -1,7 +1,6 @@
 //! Tables of text: CSV, TSV, and columns set apart by spaces, a record at a time.
 
 use std::{
-    cell::Cell as Flag,
     io::{self, BufRead, BufReader, Read},
     rc::Rc,
 };
@@ -10,7 +9,14 @@ use clap::ValueEnum;
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use serde::{Deserialize, Serialize};
 
-use super::{cell::Cell, names::Names, options::Layout, source::Source};
+use super::{
+    cell::Cell,
+    lines::{Lines, RECORD_BYTES, Seen},
+    names::Names,
+    options::Layout,
+    parquet, plural,
+    source::{Format, Source},
+};
 use crate::failure::Failure;
 
 /// What stands between two cells.
@@ -36,9 +42,6 @@ impl Delimiter {
 /// How many records decide what the delimiter is.
 const LOOKED_AT: usize = 20;
 
-/// The most bytes of one record. A quote that is never closed takes in all that follows it.
-const RECORD_BYTES: u64 = 64 << 20;
-
 /// A table of text that is being read.
 pub(crate) struct Text {
     /// The file, for messages.
@@ -50,11 +53,25 @@ pub(crate) struct Text {
     first: Option<(u64, ByteRecord)>,
     /// The line of the record whose length the others must have.
     first_line: u64,
+    /// Whether the names are numbers, which nobody said.
+    pub(crate) counts_columns: bool,
 }
 
 impl Text {
     pub(crate) fn open(source: Source, layout: &Layout) -> Result<Self, Failure> {
+        Self::open_by(source, layout, looks_like_header)
+    }
+
+    /// The same where something else tells whether the first record is a header.
+    pub(crate) fn open_by(
+        source: Source,
+        layout: &Layout,
+        is_header: impl FnOnce(&ByteRecord) -> bool,
+    ) -> Result<Self, Failure> {
         let file = source.name.clone();
+        if source.format == Format::Parquet {
+            return Self::open_parquet(source);
+        }
         let mut prefix = &source.prefix[..];
         for _ in 0..layout.skip_lines {
             let end = prefix.iter().position(|&byte| byte == b'\n');
@@ -67,9 +84,14 @@ impl Text {
         let Some(first_line) =
             records.read(&mut first).map_err(|error| Failure::input(format!("{file}, {error}")))?
         else {
-            return Err(Failure::input(format!("{file}: there are no rows")));
+            let skipped = match layout.skip_lines {
+                0 => String::new(),
+                lines => format!(" after --skip-lines {lines}"),
+            };
+            return Err(Failure::input(format!("{file}: there are no rows{skipped}")));
         };
-        let is_header = layout.header.unwrap_or_else(|| looks_like_header(&first));
+        let counts_columns = layout.header.is_none() && counts_columns(&first);
+        let is_header = layout.header.unwrap_or_else(|| counts_columns || is_header(&first));
         let names = if is_header {
             let cells = first.iter().map(std::str::from_utf8).collect::<Result<Vec<_>, _>>();
             let cells = cells.map_err(|_| not_utf8(&file, first_line))?;
@@ -78,7 +100,50 @@ impl Text {
             Names::numbered(first.len())
         };
         let first = (!is_header).then_some((first_line, first));
-        Ok(Self { file, delimiter, names, records, first, first_line })
+        Ok(Self { file, delimiter, names, records, first, first_line, counts_columns })
+    }
+
+    fn open_parquet(source: Source) -> Result<Self, Failure> {
+        let file = source.name.clone();
+        let records = parquet::Records::open(source.into_file()?)
+            .map_err(|error| Failure::input(format!("{file}: {error}")))?;
+        let names = Names::from_header(records.columns.iter().map(|column| column.name.as_str()));
+        if names.len() == 0 {
+            return Err(Failure::input(format!("{file}: there are no columns")));
+        }
+        let delimiter = Delimiter::Comma;
+        let records = Records::Parquet(records.into());
+        let (first, first_line, counts_columns) = (None, 0, false);
+        Ok(Self { file, delimiter, names, records, first, first_line, counts_columns })
+    }
+
+    /// Fails unless these columns have cells.
+    pub(super) fn check(&self, columns: &[usize]) -> Result<(), Failure> {
+        let Records::Parquet(records) = &self.records else {
+            return Ok(());
+        };
+        columns.iter().try_for_each(|&column| match &records.columns[column].kind {
+            Ok(_) => Ok(()),
+            Err(what) => Err(Failure::input(format!(
+                "{}: {} holds {what}, neither numbers nor text; --drop {} leaves it out",
+                self.file,
+                self.names.describe(column),
+                self.names.as_option(&[column])
+            ))),
+        })
+    }
+
+    /// Whether the file says of a column that it holds text, even if that reads as numbers.
+    pub(super) fn is_text(&self, column: usize) -> bool {
+        let Records::Parquet(records) = &self.records else {
+            return false;
+        };
+        records.columns[column].kind == Ok(parquet::Kind::Text)
+    }
+
+    /// What the number of a record counts.
+    pub(super) fn unit(&self) -> &'static str {
+        if matches!(self.records, Records::Parquet(_)) { "row" } else { "line" }
     }
 
     /// Reads the next record, which has a cell for each of the names, and tells in which line it
@@ -101,14 +166,21 @@ impl Text {
         let more = if lines(record) > 1 {
             ". The row goes over several lines: is a quote not closed?".to_owned()
         } else if line == first + 1 {
-            format!(". If line {first} is no row, --skip-lines {first} leaves it out")
+            format!(
+                ". If line {first} is no row, --skip-lines {first} leaves it out; if it is the \
+                 header, it must name every column"
+            )
         } else if found > needed && self.delimiter == Delimiter::Comma {
             ". A cell with a comma in it must stand in quotes".to_owned()
+        } else if found < needed {
+            ". A missing value still needs its delimiter".to_owned()
         } else {
             String::new()
         };
+        let are = if found == 1 { "is" } else { "are" };
+        let cells = plural(found as u64, "cell");
         Err(Failure::input(format!(
-            "{}, line {line}: there are {found} cells, but {needed} in line {first}{more}",
+            "{}, line {line}: there {are} {cells}, but {needed} in line {first}{more}",
             self.file
         )))
     }
@@ -119,10 +191,30 @@ pub(crate) fn not_utf8(file: &str, line: u64) -> Failure {
 }
 
 /// The first record is a header if none of its cells is a number, and one at least says something.
-fn looks_like_header(record: &ByteRecord) -> bool {
+pub(super) fn looks_like_header(record: &ByteRecord) -> bool {
     let cell = |bytes| std::str::from_utf8(bytes).map_or(Cell::Text(""), Cell::parse);
     let has_number = record.iter().any(|bytes| matches!(cell(bytes), Cell::Number(_)));
     !has_number && record.iter().any(|bytes| matches!(cell(bytes), Cell::Text(_)))
+}
+
+/// Programs that have no names for columns number them, from 0 or 1 on. So many such numbers in the
+/// first record are no row.
+const NUMBERED: usize = 4;
+
+/// Whether each number of a record is its place in it, counted from 0 or 1, or from the second cell
+/// on if the first one is empty.
+fn counts_columns(record: &ByteRecord) -> bool {
+    let first = usize::from(record.get(0).is_some_and(<[u8]>::is_empty));
+    let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.trim().parse::<f64>().ok();
+    [0, 1].into_iter().any(|from| {
+        let mut count = 0;
+        let counts = record.iter().skip(first).zip(from..).all(|(cell, place)| {
+            let is_place = cell == place.to_string().as_bytes();
+            count += usize::from(is_place);
+            is_place || number(cell).is_none()
+        });
+        counts && count >= NUMBERED
+    })
 }
 
 /// The delimiter by which the first records have the same number of cells, and the most.
@@ -168,6 +260,7 @@ fn configured(delimiter: u8) -> ReaderBuilder {
 enum Records {
     Delimited { reader: Box<Reader<Lines>>, skipped: u64, seen: Rc<Seen> },
     Spaced { reader: Box<dyn BufRead>, line: u64, bytes: Vec<u8> },
+    Parquet(Box<parquet::Records>),
 }
 
 impl Records {
@@ -184,7 +277,7 @@ impl Records {
             return Ok(Self::Spaced { reader: Box::new(reader), line: skip, bytes: Vec::new() });
         };
         let seen = Rc::<Seen>::default();
-        let lines = Lines { inner: Box::new(reader), last: b'\n', seen: Rc::clone(&seen) };
+        let lines = Lines::new(Box::new(reader), Rc::clone(&seen));
         let reader = configured(byte).buffer_capacity(1 << 18).from_reader(lines);
         Ok(Self::Delimited { reader: Box::new(reader), skipped: skip, seen })
     }
@@ -192,6 +285,9 @@ impl Records {
     /// Reads the next record, and tells in which line it begins.
     fn read(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, String> {
         match self {
+            Self::Parquet(records) => {
+                records.read(record).map_err(|error| format!("row {}: {error}", records.row + 1))
+            }
             Self::Delimited { reader, skipped, seen } => {
                 seen.bytes.set(0);
                 let found = reader.read_byte_record(record).map_err(|error| error.to_string())?;
@@ -226,56 +322,6 @@ impl Records {
 /// How many lines a record takes.
 fn lines(record: &ByteRecord) -> u64 {
     1 + memchr::memchr_iter(b'\n', record.as_slice()).count() as u64
-}
-
-/// Ends every line alike, also the last one, so that lines can be counted; and stops a record that is
-/// longer than any should be.
-struct Lines {
-    inner: Box<dyn BufRead>,
-    last: u8,
-    seen: Rc<Seen>,
-}
-
-/// What [`Lines`] has read.
-#[derive(Default)]
-struct Seen {
-    /// Since the last record.
-    bytes: Flag<u64>,
-    /// Whether that was all.
-    is_end: Flag<bool>,
-}
-
-impl Read for Lines {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.seen.bytes.get() > RECORD_BYTES {
-            return Err(io::Error::other(format!(
-                "a row has more than {} MiB: is a quote not closed?",
-                RECORD_BYTES >> 20
-            )));
-        }
-        let mut available = self.inner.fill_buf()?;
-        if available.first() == Some(&b'\r') {
-            self.inner.consume(1);
-            available = self.inner.fill_buf()?;
-            if available.first() != Some(&b'\n') {
-                self.last = b'\n';
-                buffer[0] = b'\n';
-                return Ok(1);
-            }
-        }
-        let most = available.len().min(buffer.len());
-        let read = memchr::memchr(b'\r', &available[..most]).unwrap_or(most);
-        if read == 0 {
-            self.seen.is_end.set(std::mem::replace(&mut self.last, b'\n') == b'\n');
-            buffer[0] = b'\n';
-            return Ok(usize::from(!self.seen.is_end.get()));
-        }
-        buffer[..read].copy_from_slice(&available[..read]);
-        self.last = buffer[read - 1];
-        self.inner.consume(read);
-        self.seen.bytes.set(self.seen.bytes.get() + read as u64);
-        Ok(read)
-    }
 }
 
 #[cfg(test)]
@@ -368,7 +414,7 @@ mod tests {
             let error = read(text.as_bytes()).unwrap_err();
             assert!(error.contains(expected), "{error}");
         };
-        refused("a,b\n1,2\n3\n", "line 3: there are 1 cells, but 2 in line 1");
+        refused("a,b\n1,2\n3\n", "line 3: there is 1 cell, but 2 in line 1. A missing value");
         refused(
             "a,b\n1,2\n3,4,5\n",
             "line 3: there are 3 cells, but 2 in line 1. A cell with a comma",
@@ -376,16 +422,8 @@ mod tests {
         refused("150,4,x\n1,2\n3,4\n5,6\n", "If line 1 is no row, --skip-lines 1");
         refused("a,b\n1,\"2\n3,4\n5,6\n", "line 2: a quote is not closed");
         refused("a,b\n1,\"2\n3,4\n5,6", "line 2: a quote is not closed");
-        refused("a,b\n3,4\n\"1,2\n3,4\"\n", "line 3: there are 1 cells");
+        refused("a,b\n3,4\n\"1,2\n3,4\"\n", "line 3: there is 1 cell");
         refused("a,b\n3,4\n\"1,2\n3,4\"\n", "several lines: is a quote not closed?");
         refused("\n\n", "there are no rows");
-    }
-
-    #[test]
-    fn a_quote_that_is_never_closed_does_not_fill_memory() {
-        let inner = Box::new(BufReader::new(io::repeat(b'x')));
-        let mut lines = Lines { inner, last: b'\n', seen: Rc::default() };
-        let error = io::copy(&mut lines, &mut io::sink()).unwrap_err();
-        assert!(error.to_string().contains("64 MiB"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! Values of options: how they are typed, checked, and reported.
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 use ztilde::{Activation, Remainder};
 
@@ -81,7 +81,15 @@ pub(super) fn remainder_name(remainder: Remainder) -> &'static str {
 }
 
 pub(super) fn remainder() -> impl TypedValueParser<Value = Remainder> {
-    PossibleValuesParser::new(REMAINDERS.map(remainder_name)).try_map(|name| {
+    let value = |remainder| {
+        PossibleValue::new(remainder_name(remainder)).help(match remainder {
+            Remainder::Drop => {
+                "Leaves them to the next epoch, whose shuffle brings others to the end"
+            }
+            Remainder::Keep => "Makes a smaller batch of them",
+        })
+    };
+    PossibleValuesParser::new(REMAINDERS.map(value)).try_map(|name| {
         REMAINDERS
             .into_iter()
             .find(|&remainder| remainder_name(remainder) == name)

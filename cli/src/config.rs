@@ -1,0 +1,146 @@
+//! A run as a file: `ztilde train --config FILE`, and `--print-config`, which makes such a file.
+//!
+//! No option is listed here: a key of the file is looked up among those of the command line and
+//! becomes an argument, which is read as if it were typed.
+
+mod file;
+mod template;
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, parser::ValueSource};
+
+use crate::{failure::Failure, output};
+use file::Entry;
+
+/// The subcommand whose options may stand in a file.
+const SUBCOMMAND: &str = "train";
+
+#[derive(Args)]
+#[command(next_help_heading = "Configuration")]
+pub(crate) struct ConfigOptions {
+    /// Take options from this TOML file; those that are typed beside it go before
+    ///
+    /// The keys are the long names of the options, such as `learning-rate = 0.01`,
+    /// `hidden = [128, 64]` or `no-batch-norm = true`; the key of DATA is `data`. Paths are relative
+    /// to the folder that ztilde is started in, as they are when typed.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Write the options in use to stdout, as a file for --config, and end without training
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// The command line, with the options of its `--config` file put in.
+pub(crate) fn complete(command: &Command, typed: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
+    // Something may be wrong with what was typed, or missing without the file. That is told when all
+    // of it is read.
+    let Ok(matches) = command.clone().ignore_errors(true).try_get_matches_from(&typed) else {
+        return Ok(typed);
+    };
+    let Some((train, matches)) = parts(command, &matches) else {
+        return Ok(typed);
+    };
+    let Some(path) = matches.get_one::<PathBuf>("config") else {
+        return Ok(typed);
+    };
+    let held = beside(train, matches, path, file::read(path, train)?);
+    // The first argument is the program, whatever it is called.
+    let place = typed.iter().skip(1).position(|argument| argument == SUBCOMMAND);
+    let (before, after) = typed.split_at(place.map_or(typed.len(), |place| place + 2));
+    let held = held.into_iter().flat_map(|entry| entry.arguments).map(OsString::from);
+    Ok(before.iter().cloned().chain(held).chain(after.iter().cloned()).collect())
+}
+
+/// What is left of a file beside what was typed, which goes before.
+fn beside<'a>(
+    command: &'a Command,
+    matches: &ArgMatches,
+    path: &Path,
+    mut held: Vec<Entry<'a>>,
+) -> Vec<Entry<'a>> {
+    let typed: Vec<_> = options(command).filter(|option| is_typed(option, matches)).collect();
+    held.retain(|entry| typed.iter().all(|typed| typed.get_id() != entry.option.get_id()));
+    held.retain(|entry| {
+        let against = typed.iter().find(|typed| conflict(command, typed, entry.option));
+        if let Some(typed) = against {
+            let (path, held, typed) = (path.display(), key(entry.option), key(typed));
+            output::note(&format!("note: {path}: {held} is left out, for {typed} was typed"));
+        }
+        against.is_none()
+    });
+    held
+}
+
+/// The file that `--print-config` asks for, if it was typed.
+pub(crate) fn printed(command: &Command, matches: &ArgMatches) -> Result<Option<String>, Failure> {
+    match parts(command, matches) {
+        Some((train, matches)) if matches.get_flag("print_config") => {
+            template::template(train, matches).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The subcommand whose options may stand in a file, and what was typed of it, if it was typed.
+fn parts<'a>(
+    command: &'a Command,
+    matches: &'a ArgMatches,
+) -> Option<(&'a Command, &'a ArgMatches)> {
+    let matches = matches.subcommand_matches(SUBCOMMAND)?;
+    Some((command.find_subcommand(SUBCOMMAND)?, matches))
+}
+
+/// The options that a file may hold.
+fn options(command: &Command) -> impl Iterator<Item = &Arg> {
+    command.get_arguments().filter(|argument| {
+        let does_something_else = matches!(
+            argument.get_action(),
+            ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
+        );
+        !does_something_else && !["config", "print_config"].contains(&argument.get_id().as_str())
+    })
+}
+
+fn is_typed(option: &Arg, matches: &ArgMatches) -> bool {
+    matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine)
+}
+
+/// What an option is called in a file.
+fn key(argument: &Arg) -> &str {
+    argument.get_long().unwrap_or(argument.get_id().as_str())
+}
+
+/// Whether clap refuses the one beside the other, whichever of the two says so.
+fn conflict(command: &Command, one: &Arg, other: &Arg) -> bool {
+    let says = |one: &Arg, other: &Arg| {
+        command.get_arg_conflicts_with(one).iter().any(|found| found.get_id() == other.get_id())
+    };
+    says(one, other) || says(other, one)
+}
+
+/// An option as one would type it.
+fn argument(argument: &Arg, value: &str) -> String {
+    match argument.get_long() {
+        Some(name) => format!("--{name}={value}"),
+        None => value.to_owned(),
+    }
+}
+
+/// Whether an option is a path, which is text even if it looks like a number.
+fn is_path(argument: &Arg) -> bool {
+    use clap::ValueHint::{AnyPath, DirPath, FilePath};
+    matches!(argument.get_value_hint(), AnyPath | DirPath | FilePath)
+}
+
+/// Reads this option alone, without what it needs beside it.
+fn check(option: &Arg, arguments: &[String]) -> Result<(), clap::Error> {
+    use clap::builder::Resettable::Reset;
+    let alone = option.clone().required(false).conflicts_with(Reset).requires(Reset);
+    let command = Command::new(SUBCOMMAND).no_binary_name(true).arg(alone);
+    command.try_get_matches_from(arguments).map(|_| ())
+}
