@@ -1,4 +1,4 @@
-//! BatchNormalization, with its statistics given or with those of the batch: of images as they lie, and
+//! `BatchNormalization`, with its statistics given or with those of the batch: of images as they lie, and
 //! with their pixels as rows.
 
 use std::error::Error;

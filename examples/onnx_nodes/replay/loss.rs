@@ -1,4 +1,4 @@
-//! SoftmaxCrossEntropyLoss. Every pixel of a sample is a row.
+//! `SoftmaxCrossEntropyLoss`. Every pixel of a sample is a row.
 
 use ztilde::Loss;
 use ztilde::kernels::loss::{self, Options};

@@ -1,4 +1,4 @@
-//! Gemm and MatMul.
+//! Gemm and `MatMul`.
 
 use ztilde::kernels::add_biases::{self, AddBiases};
 use ztilde::kernels::matmul::{self, Matmul, Operand};
