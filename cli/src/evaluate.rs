@@ -64,6 +64,9 @@ struct Report<'a> {
     class_names: Option<&'a [String]>,
     /// How many rows of each class were taken for which.
     confusion: Option<Vec<Vec<u64>>>,
+    /// Numbers, row by row, in the table's own units.
+    true_values: Option<Vec<f64>>,
+    predicted_values: Option<Vec<f64>>,
 }
 
 impl Evaluate {
@@ -99,6 +102,8 @@ impl Evaluate {
             return Ok(());
         };
         let Evaluation { loss, accuracy, rmse, r2 } = evaluation;
+        let values = rmse.map(|_| answers.numbers.iter().copied().unzip());
+        let (true_values, predicted_values) = values.unzip();
         json.write(&Report {
             version: env!("CARGO_PKG_VERSION"),
             adapter,
@@ -110,6 +115,8 @@ impl Evaluate {
             r2,
             class_names: preprocessing.target.classes(),
             confusion: accuracy.map(|_| answers.confusion.clone()),
+            true_values,
+            predicted_values,
         })
     }
 

@@ -82,6 +82,15 @@ fn a_model_is_told_drawn_and_exported() {
                 let confusion = told["confusion"].as_array().unwrap().iter();
                 let counts = confusion.flat_map(|row| row.as_array().unwrap());
                 assert_eq!(counts.map(|count| count.as_u64().unwrap()).sum::<u64>(), 200);
+            } else {
+                let [truth, found] = ["true_values", "predicted_values"].map(|name| {
+                    let values = told[name].as_array().expect(name);
+                    values.iter().map(|value| value.as_f64().expect(name)).collect::<Vec<_>>()
+                });
+                let squares =
+                    truth.iter().zip(&found).map(|(truth, found)| (truth - found).powi(2));
+                let rmse = (squares.sum::<f64>() / 200.0).sqrt();
+                assert!((rmse / told["rmse"].as_f64().unwrap() - 1.0).abs() < 1e-6, "{rmse}");
             }
             let svg = fs::read_to_string(folder.join(plot)).unwrap();
             assert!(

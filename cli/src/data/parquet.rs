@@ -2,9 +2,11 @@
 //! whichever way it is stored.
 
 use std::{
+    cell,
     fmt::Write,
     fs::File,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{self, AssertUnwindSafe},
+    sync::Once,
 };
 
 use csv::ByteRecord;
@@ -179,10 +181,26 @@ impl Column {
     }
 }
 
-/// Reads what may be broken: some of a file's own numbers are trusted, and end in a panic.
+/// Reads what may be broken: some of a file's own numbers are trusted, and end in a panic, whose words
+/// nobody wants to see.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    thread_local! {
+        static IS_GUARDED: cell::Cell<bool> = const { cell::Cell::new(false) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !IS_GUARDED.get() {
+                usual(panic);
+            }
+        }));
+    });
+    IS_GUARDED.set(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(read));
+    IS_GUARDED.set(false);
     let broken = |_| Err(ParquetError::General("the file is broken".to_owned()));
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(broken)
+    result.unwrap_or_else(broken)
 }
 
 /// Decodes cells of one type.
