@@ -290,7 +290,7 @@ impl Data {
 }
 
 /// A number of things.
-fn plural(count: u64, what: &str) -> String {
+pub(crate) fn plural(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -50,6 +50,15 @@ impl Failure {
         Self { kind: Kind::Interrupted, message: message.into() }
     }
 
+    /// With a sentence more, if it is a divergence.
+    pub(crate) fn if_diverged(self, advice: impl FnOnce() -> Option<String>) -> Self {
+        let Self { kind, mut message } = self;
+        if let (Kind::Diverged, Some(advice)) = (kind, advice()) {
+            message = format!("{message}. {advice}");
+        }
+        Self { kind, message }
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.kind as u8)
     }

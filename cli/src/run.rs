@@ -55,8 +55,18 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Trains until one of the plan's ends.
+    /// Trains until one of the plan's ends. What diverges leaves the last checkpoint as it is.
     pub(crate) fn train(&mut self) -> Result<Final, Failure> {
+        self.train_to_end().map_err(|failure| {
+            failure.if_diverged(|| {
+                let keeper = self.keeper.filter(|keeper| keeper.last.get() > 0)?;
+                let (path, step) = (keeper.path.display(), keeper.last.get());
+                Some(format!("{path} is of step {step}, when all was still finite"))
+            })
+        })
+    }
+
+    fn train_to_end(&mut self) -> Result<Final, Failure> {
         let deadline = self.plan.time_limit.and_then(|limit| Instant::now().checked_add(limit));
         let end = loop {
             if let Some(end) = self.end() {

@@ -269,6 +269,28 @@ fn what_the_last_step_ruined_is_not_kept() {
     }
 }
 
+/// The learning rate rises until it is too large; then the checkpoint of a step before is still there.
+#[test]
+fn what_diverges_keeps_the_last_good_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let run = "train --no-batch-norm --optimizer gradient-descent --learning-rate 1e-3 \
+               --schedule step --step-epochs 0.1 --step-factor 10 \
+               --checkpoint run.checkpoint --checkpoint-every 0.001 --epochs 20";
+    let output = self::run(folder, run);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    let error = stderr(&output);
+    let (_, kept) = error.split_once("run.checkpoint is of step ").expect(&error);
+    let kept: u64 = kept.split(',').next().unwrap().parse().unwrap();
+    let (_, diverged) = error.split_once("the loss of step ").expect(&error);
+    let diverged: u64 = diverged.split(' ').next().unwrap().parse().unwrap();
+    assert!(kept > 0 && kept < diverged, "{error}");
+    // It is whole, and the run that goes on from it ends as this one did.
+    let output = self::run(folder, &format!("{run} --resume"));
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("the loss of step {diverged} ")), "{error}");
+}
+
 #[test]
 fn a_time_limit_ends_a_run_that_can_go_on() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,0 +1,73 @@
+//! The end of a training: why, and what was kept.
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use ztilde::{Evaluation, Loss};
+
+use super::{decimals, entries};
+use crate::data::plural;
+
+/// The end of a training.
+pub(crate) struct Final {
+    /// The epoch whose parameters were kept, and how they did.
+    pub(crate) epoch: u32,
+    pub(crate) test: Option<Evaluation>,
+    /// Decides what a test consists of.
+    pub(crate) loss: Loss,
+    pub(crate) end: End,
+    pub(crate) steps: u64,
+    /// How long the training took, without the tests.
+    pub(crate) seconds: f64,
+    pub(crate) samples_per_second: f64,
+}
+
+/// Why a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum End {
+    Epochs,
+    Patience,
+    TimeLimit,
+}
+
+impl Serialize for Final {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        entries(&mut map, "test", self.loss, self.test.as_ref())?;
+        map.serialize_entry("epoch", &self.epoch)?;
+        map.serialize_entry("end", &self.end)?;
+        map.serialize_entry("steps", &self.steps)?;
+        map.serialize_entry("seconds", &self.seconds)?;
+        map.serialize_entry("samples_per_second", &self.samples_per_second)?;
+        map.end()
+    }
+}
+
+impl End {
+    /// A sentence on an end that came before all epochs were over.
+    pub(crate) fn remark(self, epoch: u32, epochs: u32) -> Option<String> {
+        match self {
+            Self::Epochs => None,
+            Self::Patience => Some(format!(
+                "stopped after epoch {epoch} of {epochs}: the test loss no longer comes down"
+            )),
+            Self::TimeLimit => {
+                Some(format!("stopped in epoch {epoch} of {epochs}: the time is over"))
+            }
+        }
+    }
+}
+
+impl Final {
+    /// What was found on the rows that were tested, if there are any.
+    pub(crate) fn line(&self, rows: Option<u64>) -> Option<String> {
+        let (test, rows) = (self.test?, rows?);
+        let result = match (test.accuracy, test.rmse) {
+            (Some(accuracy), _) => format!("test accuracy {:.2} %", 100.0 * accuracy),
+            (None, rmse) => {
+                let r2 = test.r2.map_or_else(String::new, |r2| format!(", R² {}", decimals(r2)));
+                format!("test RMSE {}{r2}", decimals(rmse.unwrap_or_default()))
+            }
+        };
+        Some(format!("{result} on {} that it did not learn from", plural(rows, "row")))
+    }
+}

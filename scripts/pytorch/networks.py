@@ -1,0 +1,129 @@
+"""What both sides have: a network, an optimizer and a loss, under PyTorch's names and under ztilde's."""
+
+import dataclasses
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.optim import SGD, Adam, AdamW, RMSprop
+
+# ztilde's epsilons and rates are single precision where PyTorch in double precision takes what it is given.
+single = lambda number: torch.tensor(number, dtype=torch.float32).item()
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "leaky-relu": lambda: nn.LeakyReLU(single(0.01)),
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "identity": nn.Identity,
+}
+
+LABEL_SMOOTHING, CLASS_WEIGHTS = single(0.1), [0.5, 2.0, 1.25]
+
+
+def network(sizes, activation, batch_norm, epsilon=1e-5, momentum=0.1):
+    modules = []
+    for inputs, outputs in zip(sizes[:-2], sizes[1:-1]):
+        modules.append(nn.Linear(inputs, outputs, bias=not batch_norm))
+        if batch_norm:
+            modules.append(nn.BatchNorm1d(outputs, single(epsilon), single(momentum)))
+        modules.append(ACTIVATIONS[activation]())
+    return nn.Sequential(*modules, nn.Linear(*sizes[-2:]))
+
+
+@dataclasses.dataclass
+class Method:
+    """An optimizer, and what its state is called: `optimizer.velocity.0.weight` of ztilde's snapshots is
+    `exp_avg` of the parameter `0.weight` in the state of PyTorch's Adam."""
+
+    make: object  # PyTorch's, given the groups of parameters
+    text: str  # ztilde's, in the metadata of a snapshot
+    state: dict
+    counts_steps: bool
+    weight_decay: float = 0.0
+    decays_all: bool = False
+
+    def optimizer(self, model):
+        """Two groups: the weights decay, and the rest does where it is asked to."""
+        rest = self.weight_decay if self.decays_all else 0.0
+        named = list(model.named_parameters())
+        weights = [parameter for _, parameter in named if parameter.dim() == 2]
+        others = [parameter for _, parameter in named if parameter.dim() == 1]
+        return self.make([
+            {"params": weights, "weight_decay": self.weight_decay},
+            {"params": others, "weight_decay": rest},
+        ])
+
+    def names(self, model):
+        """Those of the parameters, as PyTorch numbers them in an optimizer's state."""
+        named = list(model.named_parameters())
+        return [name for dim in (2, 1) for name, parameter in named if parameter.dim() == dim]
+
+    def metadata(self):
+        decay = f"optimizer.weight_decay={self.weight_decay} optimizer.decays_all={str(self.decays_all).lower()}"
+        return f"optimizer.method={self.text} {decay} optimizer.warm_up=0 schedule=constant"
+
+
+def momentum(nesterov):
+    return {
+        "make": lambda groups: SGD(groups, lr=0.05, momentum=0.9, nesterov=nesterov),
+        "text": f"momentum optimizer.learning_rate=0.05 optimizer.momentum=0.9 optimizer.nesterov={str(nesterov).lower()}",
+        "state": {"velocity": "momentum_buffer"},
+        "counts_steps": False,
+    }
+
+
+def adam(make, decoupled):
+    # A usual epsilon of 1e-8 would turn the rounding of a gradient that is 0, or nearly, into whole steps.
+    rest = f"optimizer.beta1=0.9 optimizer.beta2=0.999 optimizer.epsilon=1e-5 optimizer.decoupled={decoupled}"
+    return {
+        "make": lambda groups: make(groups, lr=0.005, betas=(0.9, 0.999), eps=1e-5),
+        "text": f"adam optimizer.learning_rate=0.005 {rest}",
+        "state": {"velocity": "exp_avg", "mean_square": "exp_avg_sq"},
+        "counts_steps": True,
+    }
+
+
+RMSPROP = {
+    "make": lambda groups: RMSprop(groups, lr=0.002, alpha=0.99, eps=1e-5),
+    "text": "rmsprop optimizer.learning_rate=0.002 optimizer.smoothing=0.99 optimizer.epsilon=1e-5",
+    "state": {"mean_square": "square_avg"},
+    "counts_steps": True,
+}
+
+METHODS = {
+    "gradient descent": Method(
+        make=lambda groups: SGD(groups, lr=0.1),
+        text="gradient-descent optimizer.learning_rate=0.1",
+        state={},
+        counts_steps=False,
+        weight_decay=0.01,
+    ),
+    "momentum": Method(**momentum(False), weight_decay=0.01, decays_all=True),
+    "nesterov": Method(**momentum(True)),
+    "rmsprop": Method(**RMSPROP, weight_decay=0.01),
+    "adam": Method(**adam(Adam, "false")),
+    "adam, decay": Method(**adam(Adam, "false"), weight_decay=0.01, decays_all=True),
+    "adamw": Method(**adam(AdamW, "true"), weight_decay=0.1),
+}
+
+
+def cross_entropy(outputs, targets):
+    weights = torch.tensor(CLASS_WEIGHTS, dtype=outputs.dtype)
+    return F.cross_entropy(outputs, targets, weights, label_smoothing=LABEL_SMOOTHING)
+
+
+# PyTorch's, and the options of ztilde's.
+LOSSES = {
+    "softmax-cross-entropy": (
+        cross_entropy,
+        f"trainer.label_smoothing={LABEL_SMOOTHING} trainer.class_weights={','.join(map(str, CLASS_WEIGHTS))}",
+    ),
+    "mean-squared-error": (F.mse_loss, "trainer.label_smoothing=0 trainer.class_weights=none"),
+    "binary-cross-entropy": (
+        F.binary_cross_entropy_with_logits,
+        "trainer.label_smoothing=0 trainer.class_weights=none",
+    ),
+}
