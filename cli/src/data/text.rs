@@ -239,6 +239,10 @@ fn detect(prefix: &[u8]) -> Delimiter {
     };
     let (mut best, mut most) = (Delimiter::Comma, (false, 1));
     for (delimiter, byte) in Delimiter::BYTES {
+        // A reader of its own is only made for what is there.
+        if memchr::memchr(byte, prefix).is_none() {
+            continue;
+        }
         let found = cells(byte);
         if found.1 > 1 && found > most {
             (best, most) = (delimiter, found);
