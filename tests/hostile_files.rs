@@ -236,6 +236,27 @@ fn the_longest_lists_and_deepest_nests_of_a_header_are_within_memory() {
     }
 }
 
+/// What is read is a copy of the data, and the file's bytes where it is a file.
+#[test]
+fn a_real_file_takes_little_more_than_its_length() {
+    let model = Parameters::initialize(&[300, 300, 10], &Default::default()).unwrap();
+    let bytes = model.to_bytes().unwrap();
+    let length = bytes.len() as u64;
+    let taken = |read: &dyn Fn() -> Result<Parameters>| {
+        let mut found = None;
+        let taken = allocation_counter::measure(|| found = Some(read())).bytes_max;
+        assert_eq!(found.expect("it was read").unwrap(), model);
+        taken
+    };
+    let of_bytes = taken(&|| Parameters::from_bytes(&bytes));
+    assert!(10 * of_bytes < 11 * length, "{of_bytes} bytes of memory for {length}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model");
+    model.save(&path).unwrap();
+    let of_file = taken(&|| Parameters::load(&path));
+    assert!(10 * of_file < 21 * length, "{of_file} bytes of memory for a file of {length}");
+}
+
 /// A sparse file, which a disk may hold many of, and a device without an end.
 #[test]
 #[cfg(unix)]

@@ -14,7 +14,8 @@ impl Parameters {
     /// # Errors
     ///
     /// Those of [`check`](Self::check); [`Error::File`] if the file cannot be written. An older
-    /// file is then left as it was.
+    /// file is then left as it was, unless only the last step failed, which makes the name of the new
+    /// one last.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         write_file(path.as_ref(), &self.to_bytes()?)
     }
@@ -37,9 +38,14 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
 /// Reads a file as far as it says that it goes: it may be a device that never ends, or be written to.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = fs::File::open(path)?;
+    // None of a pipe's.
+    let length = file.metadata()?.len();
     let mut bytes = Vec::new();
     loop {
-        let more = header::claimed_length(&bytes).saturating_sub(bytes.len() as u64);
+        let read = bytes.len() as u64;
+        let more = header::claimed_length(&bytes).saturating_sub(read);
+        let room = more.min(length.saturating_sub(read));
+        bytes.try_reserve_exact(usize::try_from(room).unwrap_or(usize::MAX))?;
         if more == 0 || (&mut file).take(more).read_to_end(&mut bytes)? == 0 {
             return Ok(bytes);
         }

@@ -27,7 +27,8 @@ impl Snapshot {
     /// # Errors
     ///
     /// Those of [`to_bytes`](Self::to_bytes); [`Error::File`] if the file cannot be written. An older
-    /// file is then left as it was.
+    /// file is then left as it was, unless only the last step failed, which makes the name of the new one
+    /// last.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         write_file(path.as_ref(), &self.to_bytes()?)
