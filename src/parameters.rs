@@ -4,6 +4,7 @@
 mod disk;
 mod file;
 mod folded;
+mod header;
 mod metadata;
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -6,8 +6,9 @@
 
 use std::{
     cell::Cell,
+    fmt::Display,
     fs::File,
-    io::{Cursor, Read, Write},
+    io::{Cursor, Read, Seek, Write},
     path::{Path, PathBuf},
 };
 
@@ -69,26 +70,10 @@ impl Checkpoint {
     }
 
     fn read(path: &Path) -> Result<Self, Failure> {
-        let failed = |error: &dyn std::fmt::Display| {
+        let opened = File::open(path).map_err(|error| error.to_string());
+        let (run, snapshot, best) = opened.and_then(parse).map_err(|error| {
             Failure::input(format!("{}: it is no whole checkpoint: {error}", path.display()))
-        };
-        let file = File::open(path).map_err(|error| failed(&error))?;
-        let mut archive = ZipArchive::new(file).map_err(|error| failed(&error))?;
-        let has_best = archive.index_for_name(BEST).is_some();
-        let mut read = |name: &str| -> Result<Vec<u8>, Failure> {
-            let mut bytes = Vec::new();
-            let mut entry =
-                archive.by_name(name).map_err(|error| failed(&format!("{name}: {error}")))?;
-            entry.read_to_end(&mut bytes).map_err(|error| failed(&format!("{name}: {error}")))?;
-            Ok(bytes)
-        };
-        let run: Description = serde_json::from_slice(&read(RUN)?)
-            .map_err(|error| failed(&format!("{RUN}: {error}")))?;
-        let snapshot = Snapshot::from_bytes(&read(TRAINING)?)
-            .map_err(|error| failed(&format!("{TRAINING}: {error}")))?;
-        let best = has_best.then(|| read(BEST)).transpose()?;
-        let best = best.map(|bytes| Parameters::from_bytes(&bytes)).transpose();
-        let best = best.map_err(|error| failed(&format!("{BEST}: {error}")))?;
+        })?;
         Ok(Self { path: path.to_owned(), snapshot, best, run })
     }
 
@@ -175,7 +160,7 @@ impl Keeper<'_> {
     ) -> Result<(), Failure> {
         let &Self { origin, preprocessing, rows, .. } = self;
         let run = Description { origin: origin.clone(), preprocessing, rows, state };
-        let failed = |error: &dyn std::fmt::Display| {
+        let failed = |error: &dyn Display| {
             Failure::input(format!("{}: the checkpoint: {error}", self.path.display()))
         };
         let run = serde_json::to_vec_pretty(&run).map_err(|error| failed(&error))?;
@@ -188,6 +173,44 @@ impl Keeper<'_> {
         self.last.set(snapshot.steps());
         Ok(())
     }
+}
+
+/// Reads an archive. Fails with a sentence about what is wrong with it.
+pub(crate) fn parse(
+    file: impl Read + Seek,
+) -> Result<(Description, Snapshot, Option<Parameters>), String> {
+    let mut archive = ZipArchive::new(file).map_err(|error| error.to_string())?;
+    let has_best = archive.index_for_name(BEST).is_some();
+    let mut read = |name: &str| {
+        let failed = |error: &dyn Display| format!("{name}: {error}");
+        let mut entry = archive.by_name(name).map_err(|error| failed(&error))?;
+        // What is packed could be of any size, whatever is said of it; what is not is in the file.
+        if entry.compression() != CompressionMethod::Stored {
+            return Err(failed(&"it is packed, which no checkpoint is"));
+        }
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+        Ok(bytes)
+    };
+    let run = parse_run(&read(RUN)?).map_err(|error| format!("{RUN}: {error}"))?;
+    let snapshot = Snapshot::from_bytes(&read(TRAINING)?);
+    let snapshot = snapshot.map_err(|error| format!("{TRAINING}: {error}"))?;
+    let best = has_best.then(|| read(BEST)).transpose()?;
+    let best = best.map(|bytes| Parameters::from_bytes(&bytes)).transpose();
+    let best = best.map_err(|error| format!("{BEST}: {error}"))?;
+    let sizes = snapshot.parameters().layer_sizes();
+    if let Some(other) = best.as_ref().map(Parameters::layer_sizes).filter(|other| *other != sizes)
+    {
+        return Err(format!("{BEST} has the layers {other:?}, but {TRAINING} has {sizes:?}"));
+    }
+    Ok((run, snapshot, best))
+}
+
+/// Reads `run.json`. Fails with a sentence about what is wrong with it.
+pub(crate) fn parse_run(bytes: &[u8]) -> Result<Description, String> {
+    let run: Description = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    run.state.check()?;
+    Ok(run)
 }
 
 fn archive(files: &[(&str, Vec<u8>)]) -> zip::result::ZipResult<Vec<u8>> {

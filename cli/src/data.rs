@@ -7,6 +7,7 @@
 mod array;
 mod arrays;
 mod blocks;
+mod bytes;
 mod cell;
 pub(crate) mod digits;
 mod fit;
@@ -41,6 +42,7 @@ use table::Table;
 use text::Text;
 
 pub(crate) use blocks::{Visit, visits};
+pub(crate) use bytes::read_bytes;
 pub(crate) use fit::Statistics;
 pub(crate) use options::{DataOptions, KnownOptions, UnlabeledOptions};
 pub(crate) use preprocessing::{Column, Preprocessing, Target, TargetValues, Values};

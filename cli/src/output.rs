@@ -149,7 +149,11 @@ impl Replacement {
     pub(crate) fn finish(self) -> Result<(), Failure> {
         match self.written {
             Written::Straight(_) => Ok(()),
-            Written::Beside(beside) => beside.commit().map_err(|error| file(&self.path, &error)),
+            Written::Beside(beside) => beside.commit().map_err(|error| {
+                // What was written may have a name already.
+                remove_leftovers(&fs::canonicalize(&self.path).unwrap_or(self.path.clone()));
+                file(&self.path, &error)
+            }),
         }
     }
 }

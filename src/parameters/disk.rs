@@ -1,10 +1,10 @@
 //! Model files on disk: never half of one.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
-use super::Parameters;
+use super::{Parameters, header};
 use crate::error::{Error, Result};
 
 impl Parameters {
@@ -31,7 +31,19 @@ impl Parameters {
 
 /// The whole file.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })
+    read(path).map_err(|source| Error::File { path: path.to_owned(), source })
+}
+
+/// Reads a file as far as it says that it goes: it may be a device that never ends, or be written to.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    loop {
+        let more = header::claimed_length(&bytes).saturating_sub(bytes.len() as u64);
+        if more == 0 || (&mut file).take(more).read_to_end(&mut bytes)? == 0 {
+            return Ok(bytes);
+        }
+    }
 }
 
 /// Writes beside the file, then renames, so that there is always the whole old one or the whole new one.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use ndarray::{Array1, Array2, ArrayViewD};
-use safetensors::tensor::{Metadata as Header, TensorInfo, TensorView, serialize};
+use safetensors::tensor::{TensorInfo, TensorView, serialize};
 use safetensors::{Dtype, SafeTensorError};
 
+use super::header;
 use super::metadata::{self, Metadata};
 use super::{BatchNorm, Layer, Parameters};
 use crate::error::{Error, Result};
@@ -115,12 +116,12 @@ pub(crate) struct ModelFile<'a> {
 
 impl<'a> ModelFile<'a> {
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self> {
-        let (header, data) = split_header(bytes)?;
+        let (header, data) = header::split(bytes)?;
         let entry = header.metadata().as_ref().and_then(|entries| entries.get(metadata::ENTRY));
         // Notes may be of more than one line.
         let (pairs, notes) =
             entry.map_or(("", ""), |text| text.split_once('\n').unwrap_or((text, "")));
-        let metadata = entry.map(|_| Metadata::parse(pairs));
+        let metadata = entry.map(|_| Metadata::parse(pairs)).transpose()?;
         let options = metadata.as_ref().map_or(Ok(NetworkOptions::default()), network_options)?;
         let (added, unread) = header
             .tensors()
@@ -144,36 +145,6 @@ fn network_options(metadata: &Metadata) -> Result<NetworkOptions> {
         momentum: metadata.parsed("momentum")?,
         ..Default::default()
     })
-}
-
-/// The header, and what follows it.
-///
-/// [`safetensors::SafeTensors::deserialize`] does the same, but adds up the lengths that the header
-/// claims without looking for an overflow.
-fn split_header(bytes: &[u8]) -> Result<(Header, &[u8])> {
-    let (length, rest) = bytes.split_first_chunk().ok_or_else(|| {
-        Error::Model(format!("{} bytes are too few for a safetensors file", bytes.len()))
-    })?;
-    let length = u64::from_le_bytes(*length);
-    let fitting = usize::try_from(length).ok();
-    let split = fitting.and_then(|length| rest.split_at_checked(length));
-    let (header, data) = split.ok_or_else(|| {
-        Error::Model(format!(
-            "its header should take {length} bytes, but {} are left: the file was cut off, or is \
-             no safetensors file",
-            rest.len()
-        ))
-    })?;
-    let header: Header = serde_json::from_slice(header)
-        .map_err(|error| Error::Model(format!("its header cannot be read: {error}")))?;
-    if header.data_len() != data.len() {
-        return Err(Error::Model(format!(
-            "its tensors should take {} bytes, but {} follow the header",
-            header.data_len(),
-            data.len()
-        )));
-    }
-    Ok((header, data))
 }
 
 /// Reads `Linear`, with `BatchNorm1d` where it has no biases, and steps over an activation, until

@@ -10,14 +10,22 @@ use crate::error::{Error, Result};
 /// The name of the entry.
 pub(super) const ENTRY: &str = "ztilde";
 
+/// The name that safetensors has for all such entries.
+pub(super) const OBJECT: &str = "__metadata__";
+
 /// The pairs of a file, by name.
 #[derive(Debug)]
 pub(crate) struct Metadata(BTreeMap<String, String>);
 
 impl Metadata {
-    pub(super) fn parse(text: &str) -> Self {
-        let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
-        Self(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let mut pairs = BTreeMap::new();
+        for (name, value) in text.split_whitespace().filter_map(|pair| pair.split_once('=')) {
+            if pairs.insert(name.to_owned(), value.to_owned()).is_some() {
+                return Err(Error::Model(format!("its metadata gives the {name} twice")));
+            }
+        }
+        Ok(Self(pairs))
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {

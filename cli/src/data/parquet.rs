@@ -181,26 +181,26 @@ impl Column {
     }
 }
 
-/// Reads what may be broken: some of a file's own numbers are trusted, and end in a panic, whose words
-/// nobody wants to see.
+thread_local! {
+    /// Whether a panic of this thread is caught, and told as an error.
+    static IS_GUARDED: cell::Cell<bool> = const { cell::Cell::new(false) };
+}
+
+/// Reads what may be broken: some of a file's own numbers are trusted, and end in a panic.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    thread_local! {
-        static IS_GUARDED: cell::Cell<bool> = const { cell::Cell::new(false) };
-    }
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let usual = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let tell = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
             if !IS_GUARDED.get() {
-                usual(panic);
+                tell(info);
             }
         }));
     });
     IS_GUARDED.set(true);
-    let result = panic::catch_unwind(AssertUnwindSafe(read));
+    let found = panic::catch_unwind(AssertUnwindSafe(read));
     IS_GUARDED.set(false);
-    let broken = |_| Err(ParquetError::General("the file is broken".to_owned()));
-    result.unwrap_or_else(broken)
+    found.unwrap_or_else(|_| Err(ParquetError::General("the file is broken".to_owned())))
 }
 
 /// Decodes cells of one type.

@@ -64,6 +64,11 @@ impl Source {
         Self::read(name, file, plain)
     }
 
+    /// The same of bytes in memory.
+    pub(super) fn of_bytes(bytes: &[u8]) -> Result<Self, Failure> {
+        Self::read("bytes".to_owned(), Cursor::new(bytes.to_vec()), None)
+    }
+
     fn read(
         name: String,
         mut file: impl Read + Send + 'static,

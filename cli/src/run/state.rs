@@ -7,6 +7,10 @@ use ztilde::{Evaluation, Loss};
 
 use crate::report::Epoch;
 
+/// More than any run learns from, and takes for an epoch; far from an overflow.
+const MOST_SAMPLES: u64 = 1 << 60;
+const MOST_TIME: Duration = Duration::from_secs(1 << 40);
+
 /// Where in its data a training is: what comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Place {
@@ -53,6 +57,31 @@ impl Default for State {
 }
 
 impl State {
+    /// Fails with a sentence unless a run could have come here: what goes on from another place would have no
+    /// meaning, or numbers that overflow.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self { place, samples, seen, epochs } = self;
+        let count = epochs.len();
+        if let Some((epoch, number)) =
+            epochs.iter().zip(1..).find(|(it, number)| it.epoch != *number)
+        {
+            return Err(format!("epoch {} stands where epoch {number} should", epoch.epoch));
+        }
+        if place.epoch == u32::MAX || place.epoch as usize != count + 1 {
+            return Err(format!("the run is in epoch {}, but {count} are over", place.epoch));
+        }
+        if seen.rows > *samples || *samples > MOST_SAMPLES {
+            return Err(format!(
+                "{} rows of the epoch were seen and {samples} in all, of {MOST_SAMPLES} at most",
+                seen.rows
+            ));
+        }
+        if seen.time > MOST_TIME {
+            return Err(format!("the epoch has taken {} seconds", seen.time.as_secs()));
+        }
+        Ok(())
+    }
+
     /// The epoch after which the loss on the rows that were held out was the smallest.
     pub(crate) fn best(&self) -> Option<&Epoch> {
         let loss = |epoch: &&Epoch| epoch.test.map_or(f64::INFINITY, |test| test.loss);
@@ -98,6 +127,33 @@ mod tests {
         }
         assert_eq!(state.best().map(|best| best.epoch), Some(2));
         assert_eq!(state.epochs_since_best(), 3);
+    }
+
+    #[test]
+    fn a_state_where_no_run_comes_is_refused() {
+        let evaluation = Evaluation { loss: 1.0, accuracy: Some(0.5), rmse: None, r2: None };
+        let epoch = |epoch| Epoch { epoch, train: evaluation, test: None, seconds: 1.0 };
+        let state = || State {
+            place: Place::beginning_of(3),
+            samples: 20,
+            seen: Seen { rows: 10, ..Seen::default() },
+            epochs: vec![epoch(1), epoch(2)],
+        };
+        assert_eq!(state().check(), Ok(()));
+        assert_eq!(State::default().check(), Ok(()));
+        let refused = |change: fn(&mut State), expected: &str| {
+            let mut state = state();
+            change(&mut state);
+            let error = state.check().unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        };
+        refused(|state| state.epochs.swap(0, 1), "epoch 2 stands where epoch 1 should");
+        refused(|state| state.epochs[1].epoch = u32::MAX, "4294967295 stands where epoch 2");
+        refused(|state| state.place.epoch = u32::MAX, "in epoch 4294967295, but 2 are over");
+        refused(|state| state.place.epoch = 0, "in epoch 0, but 2 are over");
+        refused(|state| state.seen.rows = 21, "21 rows of the epoch were seen and 20 in all");
+        refused(|state| state.samples = u64::MAX, "18446744073709551615 in all");
+        refused(|state| state.seen.time = Duration::MAX, "has taken 18446744073709551615 seconds");
     }
 
     #[test]

@@ -1,0 +1,64 @@
+//! A data set of any format, of bytes in memory.
+
+use super::{
+    Data, HeldOut, Input,
+    arrays::{self, Arrays},
+    numpy,
+    options::{DataOptions, Layout, MEMORY, Missing},
+    read_array,
+    rows::Room,
+    scale,
+    scan::scan,
+    source::{Format, Source},
+    text::Text,
+};
+use crate::failure::Failure;
+
+/// What nobody has told anything about.
+const OPTIONS: DataOptions = DataOptions {
+    data: None,
+    test_data: None,
+    target: None,
+    targets: None,
+    features: None,
+    drop: None,
+    categorical: None,
+    task: None,
+    missing: Missing::Fill,
+    scale: None,
+    layout: Layout { delimiter: None, header: None, skip_lines: 0 },
+    folds: None,
+    memory: 256.0,
+};
+
+/// Reads bytes as training reads a file, makes rows of them, and reads them again as evaluation does.
+///
+/// Images have their labels in a file of their own; here the last number of each is its target.
+pub(crate) fn read_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut notes = Vec::new();
+    let table = match open(bytes)? {
+        Input::Text(source) => scan(Text::open(*source, &OPTIONS.layout)?, &OPTIONS, &mut notes)?,
+        Input::Arrays(arrays) => arrays::table(*arrays, &OPTIONS, None)?,
+    };
+    let data = Data { scale: scale(&OPTIONS, &table), table, test: None, is_embedded: false };
+    data.note(&OPTIONS, &mut notes);
+    let room = Room { memory: MEMORY, batch_size: 4, seed: 0 };
+    let prepared = data.prepare(HeldOut::Share(0.2), room, &mut notes)?;
+    open(bytes)?.known(&prepared.preprocessing, &OPTIONS.layout, OPTIONS.missing)?;
+    Ok(())
+}
+
+fn open(bytes: &[u8]) -> Result<Input, Failure> {
+    let source = Source::of_bytes(bytes)?;
+    let arrays = match source.format {
+        Format::Text | Format::Parquet => return Ok(Input::Text(source.into())),
+        Format::Npy | Format::Idx => Arrays::new(read_array(source)?, None)?,
+        Format::Npz => {
+            let name = source.name.clone();
+            let numpy::Arrays { inputs, targets, .. } =
+                numpy::unzip(&name, source.into_seekable()?.0)?;
+            Arrays::new(inputs, Some(targets))?
+        }
+    };
+    Ok(Input::Arrays(arrays.into()))
+}

@@ -1,0 +1,115 @@
+//! `ztilde`: trains batch-normalized multilayer perceptrons on any GPU, at a terminal.
+//!
+//! Results go to stdout, progress and notes to stderr. It is a library so that fuzzing, and the replay of its
+//! corpus, get at its readers; the binary calls [`main`].
+
+mod adapter;
+mod adapters;
+mod bench;
+mod checkpoint;
+mod class_weights;
+mod completions;
+mod config;
+mod data;
+mod diverged;
+mod evaluate;
+mod examples;
+mod export;
+mod failure;
+mod forward;
+mod interrupt;
+mod manual;
+mod model;
+mod onnx;
+mod options;
+mod output;
+mod plot;
+mod predict;
+mod progress;
+pub mod readers;
+mod report;
+mod run;
+mod settle;
+mod train;
+
+use std::{env, process::ExitCode, time::Instant};
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use failure::Failure;
+
+/// Trains batch-normalized multilayer perceptrons on any GPU.
+#[derive(Parser)]
+#[command(name = "ztilde", version, max_term_width = 100, after_help = ENVIRONMENT)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Train(Box<train::Train>),
+    Evaluate(Box<evaluate::Evaluate>),
+    Predict(predict::Predict),
+    Export(export::Export),
+    Bench(bench::Bench),
+    Adapters(adapters::Adapters),
+    Completions(completions::Completions),
+    Man(manual::Manual),
+}
+
+const ENVIRONMENT: &str = "\
+Environment:
+  WGPU_BACKEND       use only these backends, separated by commas:
+                     vulkan, metal, dx12, gl; without it, gl only
+                     where there is no other
+  WGPU_ADAPTER_NAME  use the adapter whose name contains this, in
+                     upper or lower case
+  WGPU_POWER_PREF    high: a discrete GPU first (as without it);
+                     low: an integrated one first;
+                     none: the first GPU that the driver names
+  NO_COLOR           no colors
+
+Exit codes:
+  0  done
+  2  wrong usage or bad input
+  3  no adapter
+  4  device lost or out of memory
+  5  training diverged
+  6  interrupted by Ctrl-C or a termination signal, between two steps;
+     --checkpoint was written
+130  interrupted a second time, at once";
+
+/// All of the binary, from the arguments of the process to its exit code.
+pub fn main() -> ExitCode {
+    // As near to the start of the process as Rust can tell on every system.
+    let start = Instant::now();
+    match run(start) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::note(&format!("error: {failure}"));
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(start: Instant) -> Result<(), Failure> {
+    let mut command = manual::name_pages(examples::append(Arguments::command()));
+    command.build();
+    let typed = config::complete(&command, env::args_os().collect())?;
+    let matches = command.clone().get_matches_from(typed);
+    if let Some(file) = config::printed(&command, &matches)? {
+        return output::print(&file);
+    }
+    let arguments = Arguments::from_arg_matches(&matches);
+    match arguments.unwrap_or_else(|error| error.format(&mut command).exit()).command {
+        Command::Train(train) => train.run(),
+        Command::Evaluate(evaluate) => evaluate.run(),
+        Command::Predict(predict) => predict.run(),
+        Command::Export(export) => export.run(),
+        Command::Bench(bench) => bench.run(start),
+        Command::Adapters(adapters) => adapters.run(),
+        Command::Completions(completions) => completions.run(command),
+        Command::Man(manual) => manual.run(command),
+    }
+}

@@ -1,0 +1,11 @@
+//! Checkpoints, as `train --resume` reads them.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ztilde_cli::readers;
+use ztilde_fuzz as _;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = readers::checkpoint(bytes);
+});

@@ -1,0 +1,11 @@
+//! Data sets of any format, from tables of text on.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ztilde_cli::readers;
+use ztilde_fuzz as _;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = readers::data_set(bytes);
+});

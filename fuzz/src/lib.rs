@@ -1,0 +1,64 @@
+//! What targets share: a bound for the memory that a reader takes, and how a format begins.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    io::Write,
+    process,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+/// The most bytes that may be taken at any moment. The files that are tried have a few kilobytes, and
+/// readers of text have buffers of a quarter of a megabyte.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Counts the bytes that are taken, and ends the process, which fuzzing notices, if they are too many. It
+/// also sees what a sanitizer would not: memory that is asked for, and then not written.
+struct Bounded {
+    taken: AtomicUsize,
+}
+
+impl Bounded {
+    fn count(&self, bytes: usize) {
+        if self.taken.fetch_add(bytes, Relaxed).saturating_add(bytes) > MOST_BYTES {
+            let _ = std::io::stderr().write_all(b"more memory is taken than any reader may\n");
+            process::abort();
+        }
+    }
+}
+
+// SAFETY: the system's allocator does the work; counting touches no memory of its own.
+unsafe impl GlobalAlloc for Bounded {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.count(layout.size());
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        self.count(layout.size());
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        self.count(size);
+        self.taken.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as the caller promised.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        self.taken.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as the caller promised.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Bounded = Bounded { taken: AtomicUsize::new(0) };
+
+/// The bytes as a file of a format, whatever they begin with.
+pub fn beginning_with(signature: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let rest = bytes.get(signature.len()..).unwrap_or_default();
+    [signature, rest].concat()
+}

@@ -1,0 +1,102 @@
+//! The header of a safetensors file, of which nothing is believed that is not there.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use safetensors::tensor::Metadata as Header;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+
+use super::metadata;
+use crate::error::{Error, Result};
+
+/// The longest header that is read, which is also that of the safetensors crate.
+const MOST_BYTES: u64 = 100_000_000;
+
+/// The header, and what follows it.
+///
+/// [`safetensors::SafeTensors::deserialize`] does the same, but adds up the lengths that the header
+/// claims without looking for an overflow, and takes the last of several tensors of the same name.
+pub(super) fn split(bytes: &[u8]) -> Result<(Header, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk().ok_or_else(|| {
+        Error::Model(format!("{} bytes are too few for a safetensors file", bytes.len()))
+    })?;
+    let length = u64::from_le_bytes(*length);
+    if length > MOST_BYTES {
+        return Err(Error::Model(format!(
+            "its header should take {length} bytes, but {MOST_BYTES} is the most: it is no safetensors \
+             file"
+        )));
+    }
+    let (header, data) = rest.split_at_checked(length as usize).ok_or_else(|| {
+        Error::Model(format!(
+            "its header should take {length} bytes, but {} are left: the file was cut off, or is \
+             no safetensors file",
+            rest.len()
+        ))
+    })?;
+    let failed = |error| Error::Model(format!("its header cannot be read: {error}"));
+    let Unique = serde_json::from_slice(header).map_err(failed)?;
+    let header: Header = serde_json::from_slice(header).map_err(failed)?;
+    let needed = header.data_len();
+    if data.len() != needed {
+        // Of what is too long nobody reads the rest.
+        let found = if data.len() > needed { "more".to_owned() } else { data.len().to_string() };
+        return Err(Error::Model(format!(
+            "its tensors should take {needed} bytes, but {found} follow the header"
+        )));
+    }
+    Ok((header, data))
+}
+
+/// How long a file is that begins like this, as far as it can be told, and a byte more: if there is one,
+/// the file is too long.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn claimed_length(bytes: &[u8]) -> u64 {
+    let Some((length, rest)) = bytes.split_first_chunk() else { return 8 };
+    let length = u64::from_le_bytes(*length);
+    if length > MOST_BYTES {
+        return 8;
+    }
+    let header = rest.get(..length as usize).map(serde_json::from_slice::<Header>);
+    let data =
+        header.and_then(std::result::Result::ok).map_or(0, |header| header.data_len() as u64);
+    (8 + length).saturating_add(data).saturating_add(1)
+}
+
+/// A header in which each name stands once.
+struct Unique;
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(UniqueNames)?;
+        Ok(Self)
+    }
+}
+
+/// Visits an object, and the object of the metadata in it.
+struct UniqueNames;
+
+impl<'de> Visitor<'de> for UniqueNames {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object with different names")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        let mut names = BTreeSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if names.contains(&name) {
+                return Err(M::Error::custom(format!("{name:?} stands in it twice")));
+            }
+            if name == metadata::OBJECT {
+                let Unique = map.next_value()?;
+            } else {
+                map.next_value::<serde::de::IgnoredAny>()?;
+            }
+            names.insert(name);
+        }
+        Ok(())
+    }
+}
