@@ -181,3 +181,29 @@ fn a_state_where_no_run_comes_is_refused() {
         }
     }
 }
+
+#[test]
+fn the_best_parameters_are_those_of_the_same_network() {
+    let corpus = |place: &str| {
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(place)).unwrap()
+    };
+    let with_best = |best: &str| {
+        let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+        for (name, bytes) in [
+            ("run.json", corpus("run/adamw")),
+            ("training.safetensors", corpus("snapshot/adamw")),
+            ("best.safetensors", corpus(best)),
+        ] {
+            archive.start_file(name, options).unwrap();
+            archive.write_all(&bytes).unwrap();
+        }
+        readers::checkpoint(&archive.finish().unwrap().into_inner())
+    };
+    assert_eq!(with_best("model/best"), Ok(()));
+    let error = with_best("model/pytorch").unwrap_err();
+    assert!(
+        error.contains("the layers [3, 4, 3, 2], but training.safetensors has [3, 2, 2]"),
+        "{error}"
+    );
+}

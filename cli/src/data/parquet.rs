@@ -181,26 +181,26 @@ impl Column {
     }
 }
 
-thread_local! {
-    /// Whether a panic of this thread is caught, and told as an error.
-    static IS_GUARDED: cell::Cell<bool> = const { cell::Cell::new(false) };
-}
-
-/// Reads what may be broken: some of a file's own numbers are trusted, and end in a panic.
+/// Reads what may be broken: some of a file's own numbers are trusted, and end in a panic, whose words
+/// nobody wants to see.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    static QUIET: Once = Once::new();
-    QUIET.call_once(|| {
-        let tell = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
+    thread_local! {
+        static IS_GUARDED: cell::Cell<bool> = const { cell::Cell::new(false) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
             if !IS_GUARDED.get() {
-                tell(info);
+                usual(panic);
             }
         }));
     });
     IS_GUARDED.set(true);
-    let found = panic::catch_unwind(AssertUnwindSafe(read));
+    let result = panic::catch_unwind(AssertUnwindSafe(read));
     IS_GUARDED.set(false);
-    found.unwrap_or_else(|_| Err(ParquetError::General("the file is broken".to_owned())))
+    let broken = |_| Err(ParquetError::General("the file is broken".to_owned()));
+    result.unwrap_or_else(broken)
 }
 
 /// Decodes cells of one type.
