@@ -4,6 +4,7 @@
 //!
 //! What a software adapter would leave undone is refused there: never wrong.
 
+#[allow(dead_code, reason = "not all of it is needed here")]
 mod public_kernels;
 mod read_buffer;
 #[path = "../src/gpu/test_device.rs"]

@@ -82,11 +82,7 @@ impl Core {
             Self::Workgroup => 21 * length / 16 + 1,
         };
         let tiles = rows.div_ceil(tile_rows);
-        // Loops over an invocation's rows of a tile.
-        let own_rows = match self {
-            Self::Subgroup => tile_rows + 2,
-            Self::Workgroup => 6,
-        };
+        let own_rows = self.rounds_of_rows();
         let forward = tiles * (sum(inner) + 2 * own_rows);
         let weights = inner.div_ceil(4 * tile_quads) * (sum(rows) + own_rows);
         let backward = tiles * (sum(next) + 2 * own_rows) + weights;
@@ -102,7 +98,15 @@ impl Core {
 
     /// The rounds of loops for a tile of sums of so many products, and for what is done with its rows.
     pub(crate) fn rounds_of_tile(self, length: u32) -> u64 {
-        self.rounds_of_sum(length) + 2 * u64::from(self.tile()[0])
+        self.rounds_of_sum(length) + 2 * self.rounds_of_rows()
+    }
+
+    /// The rounds of loops over an invocation's rows of a tile.
+    fn rounds_of_rows(self) -> u64 {
+        match self {
+            Self::Subgroup => u64::from(self.tile()[0]) + 2,
+            Self::Workgroup => 6,
+        }
     }
 
     /// The rounds for a sum of so many products: without the compiler's checks, loops over registers are

@@ -31,7 +31,8 @@ fn arrange((kind, first, between): (u8, u32, u32), rows: usize) -> Arrangement {
         0 => Arrangement::DENSE,
         1 => Arrangement::Rows { first, between },
         _ => {
-            let divisors: Vec<u32> = (1..=rows).filter(|samples| rows % samples == 0).collect();
+            let divisors: Vec<u32> =
+                (1..=rows).filter(|&samples| rows.is_multiple_of(samples)).collect();
             let samples = divisors[(first + between) as usize % divisors.len()];
             Arrangement::Images { first, samples }
         }

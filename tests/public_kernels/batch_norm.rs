@@ -59,7 +59,6 @@ pub(crate) struct NormalizeGradients {
     pub(crate) grad_inputs: Array2<f64>,
 }
 
-#[allow(dead_code, reason = "not every test that includes this file needs all of it")]
 impl Gpu {
     /// A batch that lies so, among values that no kernel may take for its own.
     fn arrange(&self, values: &Array2<f64>, arrangement: Arrangement) -> OnGpu {

@@ -36,7 +36,6 @@ pub(crate) struct OnGpu {
     pub(crate) matrix: Matrix,
 }
 
-#[allow(dead_code, reason = "not every test that includes this file needs all of it")]
 impl Gpu {
     /// One with WebGPU's default limits and no features.
     pub(crate) fn get() -> &'static Self {
