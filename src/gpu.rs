@@ -7,6 +7,7 @@ mod kernel;
 mod matrix;
 mod pipelines;
 mod read;
+mod rounds;
 mod rows;
 mod staging;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub(crate) use kernel::MAX_WORKGROUPS;
 pub(crate) use kernel::{Kernel, workgroups};
 pub use matrix::Matrix;
 pub(crate) use read::{Source, read, read_all};
+pub(crate) use rounds::{can_loop, check_rounds};
 pub use rows::Rows;
 pub(crate) use staging::Staging;
 pub(crate) use tile::Core;
@@ -68,14 +70,28 @@ impl Gpu {
 
     /// A buffer for a matrix, which has to fit a binding.
     fn binding(&self, label: &str, rows: u32, columns: u32) -> Result<Buffer> {
-        let values = u64::from(rows) * u64::from(columns);
+        self.check_largest([(label.to_owned(), rows, columns)])?;
+        self.buffer(label, u64::from(rows) * u64::from(columns))
+    }
+
+    /// Whether each of these matrices, of so many rows and columns, fits a binding. If not, the largest is
+    /// told.
+    pub(crate) fn check_largest(
+        &self,
+        matrices: impl IntoIterator<Item = (String, u32, u32)>,
+    ) -> Result<()> {
+        let bytes =
+            |rows: u32, columns: u32| (u64::from(rows) * u64::from(columns)).saturating_mul(4);
+        let largest = matrices.into_iter().max_by_key(|&(_, rows, columns)| bytes(rows, columns));
+        let Some((label, rows, columns)) = largest else { return Ok(()) };
         let allowed = self.device.limits().max_storage_buffer_binding_size;
-        if 4 * values > allowed {
+        let needed = bytes(rows, columns);
+        if needed > allowed {
             let limit = "max_storage_buffer_binding_size";
             let what = format!("{label} ({rows} × {columns})");
-            return Err(Error::TooLarge { what, needed: 4 * values, limit, allowed });
+            return Err(Error::TooLarge { what, needed, limit, allowed });
         }
-        self.buffer(label, values)
+        Ok(())
     }
 
     /// Writes before everything that is submitted from now on.

@@ -96,7 +96,7 @@ impl Inference {
         let inputs = layer_sizes.first().copied().unwrap_or(0);
         let own_inputs = if inputs.is_multiple_of(4) { 0 } else { padded_bytes(rows, inputs) };
         let widest = layer_sizes.iter().copied().skip(1).max().unwrap_or(0);
-        let scratch = padded_bytes(rows, widest).saturating_mul(scratch_count(layer_sizes));
+        let scratch = padded_bytes(rows, widest).saturating_mul(scratch_count(device, layer_sizes));
         let batch = own_inputs.saturating_add(scratch);
         PlannedBytes { batch, ..PlannedBytes::of_network(layer_sizes, options) }
     }
@@ -168,9 +168,9 @@ fn slice_rows(device: &Device, layer_sizes: &[u32]) -> u32 {
 }
 
 /// How many scratch matrices, or halves of one, anything goes through.
-fn scratch_count(layer_sizes: &[u32]) -> u64 {
+fn scratch_count(device: &Device, layer_sizes: &[u32]) -> u64 {
     let layers = layer_sizes.len().saturating_sub(1);
-    if layers > 0 && NetworkForward::serves(layer_sizes) {
+    if layers > 0 && NetworkForward::serves(device, layer_sizes) {
         return 2;
     }
     // The last layer's outputs go straight to the app's if their rows are whole vectors of four.
@@ -201,7 +201,7 @@ impl<'a> Slices<'a> {
         let sizes = network.layer_sizes();
         let widest = sizes[1..].iter().copied().max().unwrap_or(1);
         let padded = |rows, columns| gpu.padded_matrix("inference/scratch", rows, columns);
-        let is_in_one = NetworkForward::serves(sizes);
+        let is_in_one = NetworkForward::serves(&gpu.device, sizes);
         let kernel = || NetworkForward::new(&gpu.device, network.activation(), network.epsilon());
         // No dispatch can read and write the same buffer.
         let has_own_inputs = !sizes[0].is_multiple_of(4)

@@ -47,7 +47,7 @@ use wgpu::Device;
 
 use crate::error::{Error, Result};
 pub use crate::gpu::{Dispatch, Matrix};
-use crate::gpu::{Kernel, workgroups};
+use crate::gpu::{Kernel, can_loop, check_rounds, workgroups};
 
 /// Invocations in a workgroup of the kernels that go element by element or row by row.
 const WORKGROUP_SIZE: u32 = 64;
@@ -112,6 +112,34 @@ impl LayoutKernel {
     fn of(&self, batch: &Matrix) -> &Kernel {
         if batch.is_images() { &self.images } else { &self.rows }
     }
+
+    /// Of a kernel that walks `passes` times down the columns of a batch, the one to take, and its
+    /// workgroups. More rows than a software adapter's loops have rounds are taken as if they were pixels:
+    /// by all invocations of a workgroup.
+    fn sum(
+        &self,
+        device: &Device,
+        name: &'static str,
+        batch: &Matrix,
+        passes: u64,
+    ) -> Result<(&Kernel, [u32; 3])> {
+        let takes_pixels =
+            batch.is_images() || !can_loop(device, passes * summing_rounds(batch, COLUMNS, LANES));
+        if !takes_pixels {
+            return Ok((&self.rows, [workgroups(batch.columns().into(), COLUMNS), 1, 1]));
+        }
+        let rounds = passes * summing_rounds(batch, IMAGE_COLUMNS, IMAGE_LANES);
+        check_rounds(device, name, || format!("{} rows", batch.rows()), rounds)?;
+        Ok((&self.images, [workgroups(batch.columns().into(), IMAGE_COLUMNS), 1, 1]))
+    }
+}
+
+/// The rounds of a loop down the rows of a batch, of which each lane takes its share, and of what adds up
+/// the lanes; for all columns of a workgroup.
+fn summing_rounds(batch: &Matrix, columns: u32, lanes: u32) -> u64 {
+    let groups = workgroups(batch.columns().into(), columns);
+    let turns = u64::from(batch.columns().div_ceil(columns).div_ceil(groups));
+    turns * (u64::from(batch.rows().div_ceil(lanes)) + u64::from(lanes.ilog2()) + 1)
 }
 
 /// Matrices of a kernel that goes element by element: each as one row, if nothing is between its values.
@@ -131,12 +159,6 @@ fn walking_workgroups(batch: &Matrix) -> [u32; 3] {
         false => [workgroups(columns, size), workgroups(rows, ROWS_PER_INVOCATION), 1],
         true => [workgroups(rows, size * ROWS_PER_INVOCATION), workgroups(columns, 1), 1],
     }
-}
-
-/// Workgroups for a kernel that sums up the columns of a batch.
-fn summing_workgroups(batch: &Matrix) -> [u32; 3] {
-    let columns = if batch.is_images() { IMAGE_COLUMNS } else { COLUMNS };
-    [workgroups(batch.columns().into(), columns), 1, 1]
 }
 
 /// Workgroups for a kernel that goes element by element or row by row.

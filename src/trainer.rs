@@ -91,7 +91,9 @@ impl Trainer {
     /// [`Error::Option`] if an option makes no sense, [`Error::Length`] if there is not one class weight
     /// per output, [`Error::BatchTooSmall`] if batches of one row
     /// would have to be normalized, [`Error::TooLarge`] if a matrix of the batch is too large for the
-    /// device (see [`required_limits`](crate::required_limits)), and what wgpu reports.
+    /// device (see [`required_limits`](crate::required_limits); it names the largest, before anything is
+    /// made), [`Error::Refused`] if a software adapter would not reach the end of its loops (batches of
+    /// millions of rows, layers of tens of thousands of outputs), and what wgpu reports.
     pub fn new(network: Network, options: TrainerOptions) -> Result<Self> {
         options.check(network.outputs())?;
         check_rows(&network, options.batch_size)?;

@@ -1,8 +1,10 @@
 //! Batch normalization folded into weights and biases: the same outputs within rounding.
 
+mod folding;
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
 
+use folding::bounds;
 use ndarray::{Array1, Array2};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -11,12 +13,6 @@ use ztilde::{
 };
 
 const ROWS: u32 = 130;
-
-/// Half the distance of neighbouring floats, relative to their size.
-const ROUNDING: f64 = 1.0 / (1 << 24) as f64;
-
-/// No activation is steeper: GELU's slope comes to 1.13, SiLU's to 1.1.
-const STEEPEST: f64 = 1.13;
 
 /// Far from 0 against their deviation.
 fn inputs(columns: u32) -> Array2<f32> {
@@ -48,44 +44,6 @@ fn parameters(sizes: &[u32], activation: Activation) -> Parameters {
     let mut network = reference::Network::from(&parameters);
     network.forward(&inputs(sizes[0]).mapv(f64::from));
     Parameters::from(&network)
-}
-
-/// The bound of each output, where what a layer with `n` inputs computes is rounded `roundings(n)` times.
-///
-/// Each rounding moves an inner product by [`ROUNDING`] times the sum of its terms' magnitudes at most
-/// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). In a folded layer these terms are
-/// `|inputs| · |weights'|ᵀ` and `|biases'|`; in an unfolded one the scaled mean and beta stand in the place
-/// of the biases, and come to `|biases'| + 2 |beta|` at most. The errors of the layers before pass through
-/// `|weights'|` and the activations.
-fn bounds(
-    parameters: &Parameters,
-    inputs: &Array2<f64>,
-    roundings: impl Fn(usize) -> f64,
-) -> Array2<f64> {
-    let folded = reference::Network::from(&parameters.folded());
-    let mut outputs = inputs.clone();
-    let mut errors = Array2::zeros(inputs.dim());
-    for (index, layer) in folded.layers.iter().enumerate() {
-        let reference::Layer::Linear { weights, biases } = layer else {
-            panic!("layer {index} is not folded");
-        };
-        let beta = match &parameters.layers[index] {
-            Layer::Linear { biases, .. } => biases.mapv(f64::from),
-            Layer::Normalized { batch_norm, .. } => batch_norm.beta.mapv(f64::from),
-        };
-        let magnitudes = weights.mapv(f64::abs).reversed_axes();
-        let sums = outputs.mapv(f64::abs).dot(&magnitudes);
-        let sums = sums + biases.mapv(f64::abs) + 2.0 * beta.mapv(f64::abs);
-        let own = roundings(weights.ncols()) * ROUNDING * sums;
-        errors = errors.dot(&magnitudes) + own;
-        let ztilde = outputs.dot(&weights.t()) + biases;
-        let is_last = index + 1 == folded.layers.len();
-        let activation = if is_last { Activation::Identity } else { folded.activation };
-        outputs = reference::activate(&ztilde, activation);
-        // Activations are rounded, too: by a few units.
-        errors = errors * STEEPEST + roundings(4) * ROUNDING * outputs.mapv(f64::abs);
-    }
-    errors
 }
 
 #[track_caller]

@@ -169,3 +169,24 @@ fn a_device_with_the_required_limits_suffices() {
         }
     }
 }
+
+/// Of several matrices that are too large the largest is told, wherever it comes in the order in which they
+/// would be made: the inputs; a hidden layer's outputs; the last one's.
+#[test]
+fn the_largest_offender_is_named() {
+    let (device, queue) = test_device::device();
+    let cases: [(&[u32], &str, u64); 3] = [
+        (&[40, 20, 3], "trainer/inputs (2000000 × 40)", 320_000_000),
+        (&[20, 24, 36, 3], "layer 2/outputs (2000000 × 36)", 288_000_000),
+        (&[20, 24, 50], "layer 2/outputs (2000000 × 52)", 416_000_000),
+    ];
+    for (sizes, name, bytes) in cases {
+        let network = Network::new(&device, &queue, sizes, NetworkOptions::default()).unwrap();
+        let loss = Loss::MeanSquaredError;
+        let options = TrainerOptions { batch_size: 2_000_000, loss, ..Default::default() };
+        match Trainer::new(network, options).unwrap_err() {
+            Error::TooLarge { what, needed, .. } => assert_eq!((&what[..], needed), (name, bytes)),
+            error => panic!("{sizes:?}: {error}"),
+        }
+    }
+}

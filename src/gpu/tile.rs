@@ -82,15 +82,43 @@ impl Core {
             Self::Workgroup => 21 * length / 16 + 1,
         };
         let tiles = rows.div_ceil(tile_rows);
-        // Loops over an invocation's rows of a tile.
-        let own_rows = match self {
-            Self::Subgroup => tile_rows + 2,
-            Self::Workgroup => 6,
-        };
+        let own_rows = self.rounds_of_rows();
         let forward = tiles * (sum(inner) + 2 * own_rows);
         let weights = inner.div_ceil(4 * tile_quads) * (sum(rows) + own_rows);
         let backward = tiles * (sum(next) + 2 * own_rows) + weights;
         forward.max(backward)
+    }
+
+    /// Tiles of a matrix that an invocation goes through, where there are more than workgroups.
+    pub(crate) fn turns(self, rows: u32, columns: u32) -> u64 {
+        let [tile_rows, tile_quads] = self.tile();
+        let strips = u64::from(columns.div_ceil(4 * tile_quads).div_ceil(self.strips(columns)));
+        strips * u64::from(rows.div_ceil(tile_rows).div_ceil(self.row_tiles(rows)))
+    }
+
+    /// The rounds of loops for a tile of sums of so many products, and for what is done with its rows.
+    pub(crate) fn rounds_of_tile(self, length: u32) -> u64 {
+        self.rounds_of_sum(length) + 2 * self.rounds_of_rows()
+    }
+
+    /// The rounds of loops over an invocation's rows of a tile.
+    fn rounds_of_rows(self) -> u64 {
+        match self {
+            Self::Subgroup => u64::from(self.tile()[0]) + 2,
+            Self::Workgroup => 6,
+        }
+    }
+
+    /// The rounds for a sum of so many products: without the compiler's checks, loops over registers are
+    /// unrolled.
+    pub(crate) fn rounds_of_sum(self, length: u32) -> u64 {
+        let length = u64::from(length);
+        match self {
+            Self::Subgroup if cfg!(feature = "checked-shaders") => 10 * length + 1,
+            Self::Subgroup => length / 4 + 1,
+            Self::Workgroup if cfg!(feature = "checked-shaders") => 21 * length / 16 + 1,
+            Self::Workgroup => length / 16 + 1,
+        }
     }
 
     /// Rows of the chunks that divided rows come in: at most 64 chunks, as each workgroup joins what is

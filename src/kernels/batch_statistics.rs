@@ -4,9 +4,12 @@
 
 use wgpu::Device;
 
-use super::{LayoutKernel, summing_workgroups};
+use super::LayoutKernel;
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Matrix};
+
+/// How often the kernel walks down a column.
+const PASSES: u64 = 3;
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
@@ -52,7 +55,8 @@ impl BatchStatistics {
     /// # Errors
     ///
     /// [`Error::BatchTooSmall`] if there are fewer than two rows, [`Error::Shape`] if the shapes do
-    /// not fit each other, and what wgpu reports.
+    /// not fit each other, [`Error::Refused`] if a software adapter would not reach the last rows (beyond
+    /// five million), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, mean, variance, running_mean, running_var } = buffers;
         let [rows, columns] = [inputs.rows(), inputs.columns()];
@@ -67,12 +71,13 @@ impl BatchStatistics {
         let unbias = (f64::from(rows) / (f64::from(rows) - 1.0)) as f32;
         let inputs = &inputs.aligned(device);
         let numbers = [rows, columns, self.momentum.to_bits(), unbias.to_bits()];
-        self.kernel.of(inputs).bind(
+        let (kernel, workgroups) = self.kernel.sum(device, kernel, inputs, PASSES)?;
+        kernel.bind(
             device,
             place,
             bytemuck::cast_slice(&[inputs.layout(), numbers]),
             &[inputs, mean, variance, running_mean, running_var],
-            summing_workgroups(inputs),
+            workgroups,
         )
     }
 }

@@ -4,13 +4,13 @@
 
 use wgpu::Device;
 
-use super::{COLUMNS, LANES, summing_workgroups};
+use super::{COLUMNS, IMAGE_COLUMNS, IMAGE_LANES, LANES, LayoutKernel};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix};
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
-pub struct ColumnSums(Kernel);
+pub struct ColumnSums(LayoutKernel);
 
 /// What the kernel reads and writes.
 #[derive(Clone, Copy, Debug)]
@@ -32,26 +32,34 @@ impl ColumnSums {
             include_str!("../../shaders/column_sums.wgsl"),
             include_str!("../../shaders/shared/lane_sum.wgsl"),
         );
-        let constants = [("COLUMNS", COLUMNS.into()), ("LANES", LANES.into())];
-        Kernel::new(device, "column_sums", source, &constants).map(Self)
+        let compile = |columns: u32, lanes: u32| {
+            let constants = [("COLUMNS", columns.into()), ("LANES", lanes.into())];
+            Kernel::new(device, "column_sums", source, &constants)
+        };
+        Ok(Self(LayoutKernel {
+            rows: compile(COLUMNS, LANES)?,
+            images: compile(IMAGE_COLUMNS, IMAGE_LANES)?,
+        }))
     }
 
     /// Binds the kernel to its matrices.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Refused`](crate::Error::Refused) if a software adapter would not reach the last rows
+    /// (beyond sixteen million), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, sums } = buffers;
         inputs.expect("column_sums", "inputs", [inputs.rows(), inputs.columns()])?;
         sums.expect("column_sums", "sums", [1, inputs.columns()])?;
-        self.0.bind(
+        let (kernel, workgroups) = self.0.sum(device, "column_sums", inputs, 1)?;
+        kernel.bind(
             device,
             place,
             bytemuck::cast_slice(&[inputs.rows(), inputs.columns()]),
             &[inputs, sums],
-            summing_workgroups(inputs),
+            workgroups,
         )
     }
 }

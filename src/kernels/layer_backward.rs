@@ -7,7 +7,7 @@ use wgpu::Device;
 use super::activate;
 use super::layer_forward::statistics_rows;
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Kernel, Matrix, unused_matrices, workgroups};
+use crate::gpu::{Core, Dispatch, Kernel, Matrix, check_rounds, unused_matrices, workgroups};
 use crate::options::Activation;
 
 const FOR_SUBGROUPS: &str = concat!(
@@ -148,6 +148,8 @@ impl LayerBackward {
                 [next_grad_sums, parameters, sums, statistics, inputs, grad_sums, gradients];
             let slabs = inputs.rows().div_ceil(slab(inputs.rows(), gradients));
             let groups = self.workgroups(*phase, inputs.rows(), weights, slabs);
+            let work = || format!("{} rows of {} inputs", inputs.rows(), inputs.columns());
+            check_rounds(device, "layer_backward", work, self.rounds(*phase, buffers))?;
             kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, groups)
         };
         self.phases.iter().map(bind).collect()
@@ -203,6 +205,24 @@ impl LayerBackward {
             },
             gradients.columns() / 4,
         ]
+    }
+
+    /// Of an invocation's loops, without those that go from one strip to the next.
+    fn rounds(&self, phase: Phase, buffers: Buffers<'_>) -> u64 {
+        let Buffers { inputs, weights, hidden, gradients, .. } = buffers;
+        let core = self.core;
+        let next = hidden.map_or(0, |hidden| hidden.next_weights.rows());
+        let tiles = |rows: u32| u64::from(rows.div_ceil(core.tile_rows()));
+        let [rows, inner] = [inputs.rows(), weights.columns()];
+        let sums = |rows: u32| tiles(rows) * core.rounds_of_tile(next);
+        match phase {
+            Phase::Whole => {
+                let strips = u64::from(inner.div_ceil(4 * core.tile()[1]));
+                sums(rows) + strips * core.rounds_of_tile(rows)
+            }
+            Phase::Measure | Phase::Finish => sums(core.chunk(rows)),
+            Phase::Weights => core.rounds_of_tile(slab(rows, gradients)),
+        }
     }
 
     fn workgroups(&self, phase: Phase, rows: u32, weights: &Matrix, slabs: u32) -> [u32; 3] {

@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::activate;
 use crate::error::{Error, Result};
-use crate::gpu::{Core, Dispatch, Kernel, Matrix, unused_matrices, workgroups};
+use crate::gpu::{Core, Dispatch, Kernel, Matrix, check_rounds, unused_matrices, workgroups};
 use crate::options::Activation;
 
 const FOR_SUBGROUPS: &str = concat!(
@@ -170,6 +170,11 @@ impl LayerForward {
         ];
         let matrices = [inputs, parameters, running[0], running[1], statistics, sums, outputs];
         let groups = [self.core.strips(columns), workgroups(rows.into(), chunk), 1];
+        let tiles =
+            rows.div_ceil(chunk).div_ceil(groups[1]) * chunk.div_ceil(self.core.tile_rows());
+        let rounds = u64::from(tiles) * self.core.rounds_of_tile(inner);
+        let work = || format!("{rows} rows of sums of {inner} products");
+        check_rounds(device, kernel, work, rounds)?;
         let bind = |phase: &Kernel| {
             phase.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, groups)
         };

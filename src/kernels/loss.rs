@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::{WORKGROUP_SIZE, linear_workgroups};
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds};
 use crate::options;
 
 /// The kernel, compiled.
@@ -72,7 +72,8 @@ impl Loss {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if the shapes do not fit each other, and what wgpu
+    /// [`Error::Shape`] if the shapes do not fit each other, [`Error::Refused`] if a software adapter would
+    /// not reach the end of a row (beyond 21,000 classes; 16,000 with smoothed labels), and what wgpu
     /// reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { outputs, targets, results, grad_outputs } = buffers;
@@ -87,17 +88,33 @@ impl Loss {
             let rows = format!("rows start {found} values apart, those of outputs {stride}");
             return Err(Error::Refused(format!("loss: grad_outputs' {rows}")));
         }
+        let workgroups = linear_workgroups(rows.into());
+        let turns = u64::from(rows).div_ceil(u64::from(WORKGROUP_SIZE * workgroups[0]));
+        let rounds = turns * (self.options.passes() * u64::from(columns) + QUAD_ROUNDS);
+        check_rounds(device, "loss", || format!("rows of {columns} outputs"), rounds)?;
         self.kernel.bind(
             device,
             place,
             bytemuck::cast_slice(&[rows, columns, stride]),
             &[outputs, targets, results, grad_outputs],
-            linear_workgroups(rows.into()),
+            workgroups,
         )
     }
 }
 
+/// Rounds of the loops that fill up a row with zeros, and of the one over rows.
+const QUAD_ROUNDS: u64 = 4;
+
 impl Options {
+    /// How often a row is walked along.
+    fn passes(self) -> u64 {
+        match self.loss {
+            options::Loss::SoftmaxCrossEntropy if self.label_smoothing > 0.0 => 4,
+            options::Loss::SoftmaxCrossEntropy => 3,
+            options::Loss::MeanSquaredError | options::Loss::BinaryCrossEntropy => 1,
+        }
+    }
+
     /// The overrides of a kernel that has `row_loss.wgsl`.
     pub(super) fn constants(self) -> [(&'static str, f64); 3] {
         let number = options::Loss::ALL.iter().position(|&candidate| candidate == self.loss);

@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::matmul_quads::MatmulQuads;
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix, workgroups};
+use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds, workgroups};
 
 const SOURCE: &str = include_str!("../../shaders/matmul.wgsl");
 
@@ -85,8 +85,9 @@ impl Matmul {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Refused`](crate::Error::Refused) if a software adapter would not reach the end of a sum
+    /// (beyond 65,000 products), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { left, right, outputs } = buffers;
         let [rows, inner] = left.shape();
@@ -118,6 +119,13 @@ impl Matmul {
             right_column_stride,
         ];
         let tiles = |length: u32| workgroups(length.into(), TILE * WORKGROUP_SIZE);
+        // An invocation's tiles, each with a sum, and with loops over what it writes.
+        let turns = |length: u32| {
+            u64::from(length).div_ceil((TILE * WORKGROUP_SIZE * tiles(length)).into())
+        };
+        let of_a_tile = u64::from(inner) + u64::from(TILE * (TILE + 2));
+        let rounds = turns(rows) * turns(columns) * of_a_tile;
+        check_rounds(device, "matmul", || format!("sums of {inner} products"), rounds)?;
         self.kernel.bind(
             device,
             place,

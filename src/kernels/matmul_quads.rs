@@ -7,7 +7,7 @@ use wgpu::Device;
 
 use super::matmul::{Buffers, Operand};
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Kernel};
+use crate::gpu::{Core, Dispatch, Kernel, check_rounds};
 
 const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/matmul_quads.wgsl"),
@@ -75,6 +75,8 @@ impl MatmulQuads {
         let [rows, columns] = [outputs.rows(), outputs.columns()];
         let uniform = [rows, columns, inner];
         let groups = [self.core.strips(columns), self.core.row_tiles(rows), 1];
+        let rounds = self.core.turns(rows, columns) * self.core.rounds_of_tile(inner);
+        check_rounds(device, "matmul_quads", || format!("sums of {inner} products"), rounds)?;
         kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, groups).map(Some)
     }
 }

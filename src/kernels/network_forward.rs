@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::activate;
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Kernel, Matrix};
+use crate::gpu::{Core, Dispatch, Kernel, Matrix, can_loop};
 use crate::options::Activation;
 
 const FOR_SUBGROUPS: &str = concat!(
@@ -65,11 +65,17 @@ pub(crate) struct Layer<'a> {
 
 impl NetworkForward {
     /// Whether one dispatch is faster than one per layer: where layers are narrow. Wide ones have more
-    /// workgroups to offer, and weights that are read too often for every tile of rows.
-    pub(crate) fn serves(layer_sizes: &[u32]) -> bool {
+    /// workgroups to offer, and weights that are read too often for every tile of rows. Of very many
+    /// inputs a software adapter would not reach the last.
+    pub(crate) fn serves(device: &Device, layer_sizes: &[u32]) -> bool {
         const WIDEST: u32 = 128;
         let widest = layer_sizes[1..].iter().copied().max().unwrap_or(0);
-        layer_sizes.len() - 1 <= MOST_LAYERS && widest <= WIDEST
+        let core = Core::for_device(device);
+        let strips = |columns: u32| u64::from(columns.div_ceil(4 * core.tile()[1]));
+        let rounds =
+            layer_sizes.windows(2).map(|layer| strips(layer[1]) * core.rounds_of_tile(layer[0]));
+        let is_narrow = layer_sizes.len() - 1 <= MOST_LAYERS && widest <= WIDEST;
+        is_narrow && can_loop(device, rounds.sum())
     }
 
     /// Compiles the kernel for a device.

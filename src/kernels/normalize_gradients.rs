@@ -4,7 +4,7 @@
 
 use wgpu::Device;
 
-use super::{LayoutKernel, summing_workgroups};
+use super::LayoutKernel;
 use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
 
@@ -56,8 +56,8 @@ impl NormalizeGradients {
     /// # Errors
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
-    /// [`Error::Refused`](crate::Error::Refused) if samples have different numbers of pixels, and what
-    /// wgpu reports.
+    /// [`Error::Refused`](crate::Error::Refused) if samples have different numbers of pixels or if a
+    /// software adapter would not reach the last rows (beyond eight million), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, mean, variance, grad_outputs, grad_gamma, grad_beta, grad_mean } =
             buffers;
@@ -73,12 +73,14 @@ impl NormalizeGradients {
         let layouts = placed.each_ref().map(Matrix::layout);
         let uniform = [layouts.as_flattened(), &[rows, columns]].concat();
         let [inputs, mean, variance, grad_outputs] = &placed;
-        self.0.of(inputs).bind(
+        // It walks down a column twice.
+        let (kernel, workgroups) = self.0.sum(device, kernel, inputs, 2)?;
+        kernel.bind(
             device,
             place,
             bytemuck::cast_slice(&uniform),
             &[inputs, mean, variance, grad_outputs, grad_gamma, grad_beta, grad_mean],
-            summing_workgroups(inputs),
+            workgroups,
         )
     }
 }

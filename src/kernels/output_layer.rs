@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::loss;
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Kernel, Matrix};
+use crate::gpu::{Core, Dispatch, Kernel, Matrix, check_rounds};
 
 const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/output_layer.wgsl"),
@@ -71,9 +71,11 @@ pub(crate) struct Buffers<'a> {
 
 impl OutputLayer {
     /// How the kernel takes a layer of this shape, if it does.
-    pub(crate) fn way(device: &Device, rows: u32, columns: u32) -> Option<Way> {
-        let is_narrow = Core::for_device(device).strips(columns) == 1;
-        is_narrow.then_some(if rows <= MOST_ROWS { Way::Whole } else { Way::RowByRow })
+    pub(crate) fn way(device: &Device, rows: u32, [columns, inner]: [u32; 2]) -> Option<Way> {
+        let core = Core::for_device(device);
+        let is_short = rows <= MOST_ROWS && core.can_walk(rows, inner, 0);
+        let is_narrow = core.strips(columns) == 1;
+        is_narrow.then_some(if is_short { Way::Whole } else { Way::RowByRow })
     }
 
     /// Compiles the kernel for a device.
@@ -102,6 +104,8 @@ impl OutputLayer {
         weights.expect_padded(kernel, "weights", [columns, inner])?;
         biases.expect_padded(kernel, "biases", [1, columns])?;
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
+        let work = || format!("sums of {inner} products");
+        check_rounds(device, kernel, work, self.core.rounds_of_tile(inner))?;
         let slabs = gradients.rows();
         gradients.expect_padded(kernel, "gradients", [slabs, parameters.columns()])?;
         targets.expect(kernel, "targets", self.loss.target_shape(rows, columns))?;
@@ -155,7 +159,7 @@ mod tests {
 
     fn check(gpu: &mut TestGpu, loss: loss::Options, [rows, columns, inner]: [u32; 3]) {
         let device = gpu.gpu.device.clone();
-        let way = OutputLayer::way(&device, rows, columns).unwrap();
+        let way = OutputLayer::way(&device, rows, [columns, inner]).unwrap();
         let what = format!("{loss:?}, {rows} × {columns} × {inner}");
         let kernel = OutputLayer::new(&device, loss, way).unwrap();
         let inputs = gpu.coarse([rows, inner]);
@@ -267,8 +271,8 @@ mod tests {
     #[test]
     fn goes_as_far_as_one_workgroup_can() {
         let device = TestGpu::new().gpu.device;
-        assert_eq!(OutputLayer::way(&device, MOST_ROWS, 32), Some(Way::Whole));
-        assert_eq!(OutputLayer::way(&device, MOST_ROWS + 1, 10), Some(Way::RowByRow));
-        assert_eq!(OutputLayer::way(&device, 64, 33), None);
+        assert_eq!(OutputLayer::way(&device, MOST_ROWS, [32, 100]), Some(Way::Whole));
+        assert_eq!(OutputLayer::way(&device, MOST_ROWS + 1, [10, 100]), Some(Way::RowByRow));
+        assert_eq!(OutputLayer::way(&device, 64, [33, 100]), None);
     }
 }

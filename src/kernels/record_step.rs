@@ -5,7 +5,7 @@
 use wgpu::Device;
 
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds};
 
 /// One workgroup does it all: as large as WebGPU promises.
 const WORKGROUP_SIZE: u32 = 256;
@@ -45,14 +45,19 @@ impl RecordStep {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Refused`](crate::Error::Refused) if a software adapter would not reach the last rows
+    /// (beyond sixteen million), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { results, step, history } = buffers;
         results.expect("record_step", "results", [results.rows(), 2])?;
         step.expect("record_step", "step", [1, 1])?;
         history.expect("record_step", "history", [history.rows(), 2])?;
-        let uniform = [results.rows(), history.rows()];
+        let rows = results.rows();
+        // Two sums over the invocations come behind their own, of eight rounds each.
+        let rounds = u64::from(rows.div_ceil(WORKGROUP_SIZE)) + 2 * 8;
+        check_rounds(device, "record_step", || format!("{rows} rows"), rounds)?;
+        let uniform = [rows, history.rows()];
         let matrices = [results, step, history];
         self.0.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, [1, 1, 1])
     }

@@ -5,7 +5,7 @@
 use wgpu::Device;
 
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds};
 
 /// One workgroup does it all: as large as WebGPU promises.
 const WORKGROUP_SIZE: u32 = 256;
@@ -43,14 +43,19 @@ impl WeighClasses {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Refused`](crate::Error::Refused) if a software adapter would not reach the last rows
+    /// (beyond sixteen million), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { class_weights, targets } = buffers;
         let classes = class_weights.columns();
         class_weights.expect("weigh_classes", "class_weights", [1, classes])?;
         let rows = targets.columns().saturating_sub(classes).max(1);
         targets.expect("weigh_classes", "targets", [1, rows.saturating_add(classes)])?;
+        // A sum over the invocations comes in between, of eight rounds.
+        let rounds = [rows, classes].map(|items| u64::from(items.div_ceil(WORKGROUP_SIZE)));
+        let rounds = rounds.iter().sum::<u64>() + 8;
+        check_rounds(device, "weigh_classes", || format!("{rows} rows"), rounds)?;
         let matrices = [class_weights, targets];
         self.0.bind(device, place, bytemuck::cast_slice(&[rows, classes]), &matrices, [1, 1, 1])
     }

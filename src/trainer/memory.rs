@@ -60,6 +60,8 @@ pub(super) struct LayerMemory {
 impl Memory {
     pub(super) fn new(network: &Network, options: &TrainerOptions) -> Result<Self> {
         let gpu = network.gpu();
+        // Before anything is made.
+        gpu.check_largest(large_matrices(network, options)?)?;
         let batch = BatchMemory::new(network, options)?;
         let dense_inputs = match network.inputs() % 4 {
             0 => batch.inputs.clone(),
@@ -222,6 +224,27 @@ impl LayerMemory {
             is_divided: *is_divided,
         })
     }
+}
+
+/// All that grows with the network or with the batch, by name: rows and columns, as they are bound.
+fn large_matrices(network: &Network, options: &TrainerOptions) -> Result<Vec<(String, u32, u32)>> {
+    let rows = options.batch_size;
+    let sizes = network.layer_sizes();
+    let padded = |columns: u32| columns.next_multiple_of(4);
+    let targets = if options.loss.has_class_targets() { 1 } else { network.outputs() };
+    let mut matrices = vec![
+        ("trainer/gradients".to_owned(), slabs(network, rows), network.layout().length()?),
+        ("trainer/targets".to_owned(), rows, targets),
+        ("trainer/inputs".to_owned(), rows, padded(network.inputs())),
+    ];
+    let core = Core::for_device(&network.gpu().device);
+    for (layer, &columns) in sizes[1..].iter().enumerate() {
+        let place = |name: &str| format!("layer {}/{name}", layer + 1);
+        let needed = statistics_rows(core, rows, network.divides(layer, rows));
+        matrices.push((place("statistics"), needed, padded(columns)));
+        matrices.push((place("outputs"), rows, padded(columns)));
+    }
+    Ok(matrices)
 }
 
 /// Only their ratios matter. The largest is made 1, so that no sum of them overflows; one that would

@@ -75,7 +75,8 @@ impl StepKernels {
             label_smoothing: options.label_smoothing,
             has_class_weights: options.class_weights.is_some(),
         };
-        let way = OutputLayer::way(device, rows, network.outputs());
+        let weights = network.learned()[hidden].weights();
+        let way = OutputLayer::way(device, rows, [weights.rows(), weights.columns()]);
         let outputs = |way| OutputLayer::new(device, loss, way);
         let output = match way {
             Some(way @ Way::Whole) => OutputKernels::InOne(outputs(way)?),

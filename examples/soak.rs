@@ -1,0 +1,215 @@
+//! Takes very many steps, in all ways that there are to take them, and looks whether memory grows: GPU
+//! objects by wgpu's counters, and the resident memory of the process as Linux tells it.
+//!
+//! ```sh
+//! cargo run --release --example soak -- --steps 1000000
+//! ```
+//!
+//! Nothing may be there at the end that was not there after 10,000 steps, or half of them if that is less.
+//! Ends with an error where there is.
+
+use std::error::Error;
+use std::time::Instant;
+
+use wgpu::util::{BufferInitDescriptor, DeviceExt};
+use wgpu::{Buffer, BufferUsages, Device, PollType, Queue};
+use ztilde::ndarray::Array2;
+use ztilde::{
+    Dataset, Inference, Network, NetworkOptions, Optimizer, Trainer, TrainerOptions, TrainingData,
+    block_on,
+};
+
+const SIZES: [u32; 3] = [5, 8, 3];
+const BATCH_SIZE: u32 = 8;
+const ROWS: u32 = 203;
+
+/// Steps of a round, which ends with a look at the loss.
+const ROUND: u64 = 1000;
+
+/// What the process's allocator may keep besides: a byte for each step of a million would be as much. What
+/// was seen is none at all.
+const MOST_GROWTH: u64 = 1 << 20;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    run(std::env::args().skip(1))
+}
+
+/// The whole program, with the arguments that it was given.
+pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>> {
+    let mut steps = 20_000;
+    while let Some(argument) = arguments.next() {
+        match (argument.as_str(), arguments.next()) {
+            ("--steps", Some(number)) => steps = number.parse::<u64>()?,
+            _ => return Err("usage: soak [--steps NUMBER]".into()),
+        }
+    }
+    let rounds = steps / ROUND;
+    if rounds < 2 {
+        return Err(format!("--steps is {steps}, but must be at least {}", 2 * ROUND).into());
+    }
+    let first = (rounds / 2).min(10);
+    let mut app = App::new()?;
+    let start = Instant::now();
+    let mut before = None;
+    println!("{:>9} {:>8}  {}", "steps", "seconds", Held::HEADINGS);
+    for round in 1..=rounds {
+        app.round()?;
+        if round != first && round != rounds && !round.is_multiple_of(rounds.div_ceil(20)) {
+            continue;
+        }
+        let held = Held::now(&app.device)?;
+        println!("{:>9} {:>8.1}  {held}", round * ROUND, start.elapsed().as_secs_f64());
+        if round == first {
+            before = Some(held);
+        } else if let Some(before) = &before {
+            held.check_growth_since(before)?;
+        }
+    }
+    Ok(())
+}
+
+/// A network that learns in all ways, with an inference that is bound to the app's buffers.
+struct App {
+    device: Device,
+    queue: Queue,
+    trainer: Trainer,
+    resident: TrainingData,
+    streamed: TrainingData,
+    batch: [Buffer; 2],
+    inputs: Vec<f32>,
+    classes: Vec<u32>,
+    inference: Inference,
+}
+
+impl App {
+    fn new() -> Result<Self, Box<dyn Error>> {
+        let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+        let instance = wgpu::Instance::new(descriptor);
+        let adapter = pollster::block_on(instance.request_adapter(&Default::default()))?;
+        let (device, queue) = pollster::block_on(adapter.request_device(&Default::default()))?;
+        let number = |index: u32| (1.7 * index as f32 * index as f32).sin();
+        let inputs: Vec<f32> = (0..ROWS * SIZES[0]).map(number).collect();
+        let classes: Vec<u32> = (0..ROWS).map(|row| row % SIZES[2]).collect();
+        let shape = [ROWS as usize, SIZES[0] as usize];
+        let dataset =
+            Dataset::new(Array2::from_shape_vec(shape, inputs.clone())?, classes.clone())?;
+
+        let network = Network::new(&device, &queue, &SIZES, NetworkOptions::default())?;
+        let trainer = Trainer::new(
+            network,
+            TrainerOptions {
+                batch_size: BATCH_SIZE,
+                optimizer: Optimizer::adam(1e-4),
+                clip_norm: Some(1.0),
+                ..Default::default()
+            },
+        )?;
+        let inputs = inputs[..(BATCH_SIZE * SIZES[0]) as usize].to_vec();
+        let classes = classes[..BATCH_SIZE as usize].to_vec();
+        let buffer = |contents: &[u8]| {
+            let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
+            device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage })
+        };
+        let batch = [buffer(bytemuck::cast_slice(&inputs)), buffer(bytemuck::cast_slice(&classes))];
+        let outputs = buffer(&vec![0; 4 * (BATCH_SIZE * SIZES[2]) as usize]);
+        Ok(Self {
+            resident: trainer.upload(&dataset)?,
+            streamed: trainer.stream(dataset)?,
+            inference: Inference::new(trainer.network(), &batch[0], &outputs, BATCH_SIZE)?,
+            device,
+            queue,
+            trainer,
+            batch,
+            inputs,
+            classes,
+        })
+    }
+
+    /// A thousand steps: on data that stays on the GPU, on data that travels, from the CPU, and in the
+    /// app's encoder with an inference after each; then all that is read back.
+    fn round(&mut self) -> Result<(), Box<dyn Error>> {
+        let Self { device, queue, trainer, batch, .. } = self;
+        trainer.train(&mut self.resident, 600)?;
+        trainer.train(&mut self.streamed, 200)?;
+        for _ in 0..100 {
+            trainer.step(&self.inputs, &self.classes)?;
+        }
+        for _ in 0..10 {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            for _ in 0..10 {
+                trainer.encode_step(&mut encoder, &batch[0], &batch[1])?;
+                self.inference.encode(&mut encoder);
+            }
+            queue.submit([encoder.finish()]);
+        }
+        let loss = block_on(device, trainer.loss())?;
+        if !loss.is_finite() {
+            return Err(format!("the loss is {loss} after {} steps", trainer.steps()).into());
+        }
+        block_on(device, trainer.snapshot())?;
+        block_on(device, Inference::predict(trainer.network(), &self.inputs))?;
+        // wgpu gives back the staging memory of what was written.
+        queue.submit([]);
+        device.poll(PollType::wait_indefinitely())?;
+        Ok(())
+    }
+}
+
+/// What there is on the GPU, and of the process on the CPU.
+struct Held {
+    objects: [(&'static str, isize); 8],
+    /// In bytes; 0 where the system is no Linux.
+    resident: u64,
+}
+
+impl Held {
+    const HEADINGS: &str =
+        "objects of the GPU (of them buffers), their bytes, resident bytes of the process";
+
+    fn now(device: &Device) -> Result<Self, Box<dyn Error>> {
+        let counters = device.get_internal_counters().hal;
+        Ok(Self {
+            objects: [
+                ("buffers", counters.buffers.read()),
+                ("bytes of buffers", counters.buffer_memory.read()),
+                ("memory allocations", counters.memory_allocations.read()),
+                ("bind groups", counters.bind_groups.read()),
+                ("bind group layouts", counters.bind_group_layouts.read()),
+                ("compute pipelines", counters.compute_pipelines.read()),
+                ("pipeline layouts", counters.pipeline_layouts.read()),
+                ("shader modules", counters.shader_modules.read()),
+            ],
+            resident: resident_bytes()?,
+        })
+    }
+
+    fn check_growth_since(&self, before: &Self) -> Result<(), String> {
+        for ((name, now), (_, before)) in self.objects.iter().zip(&before.objects) {
+            if now > before {
+                return Err(format!("{name}: {now}, and {before} before"));
+            }
+        }
+        let most = before.resident + MOST_GROWTH;
+        if self.resident > most {
+            return Err(format!("{} bytes are resident, more than {most}", self.resident));
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [buffers, bytes, ..] = self.objects.map(|(_, count)| count);
+        let objects: isize = self.objects.iter().map(|&(_, count)| count).sum::<isize>() - bytes;
+        write!(f, "{objects} ({buffers}), {bytes}, {}", self.resident)
+    }
+}
+
+/// The process's pages that are in memory: the line `VmRSS:   123456 kB` of Linux.
+fn resident_bytes() -> Result<u64, Box<dyn Error>> {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return Ok(0) };
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
+    let kilobytes = kilobytes.ok_or("no VmRSS in /proc/self/status")?;
+    Ok(1024 * kilobytes.trim().parse::<u64>()?)
+}

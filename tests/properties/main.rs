@@ -1,0 +1,129 @@
+//! What holds whatever the shapes, the scales and the options are: each property on random cases, of which
+//! the smallest that fails is told.
+//!
+//! The cases are the same in every run. `PROPTEST_RNG_SEED=random` takes others, `PROPTEST_CASES=5000` more of
+//! them; what fails then is written to a file beside the property, and tried first from then on.
+//!
+//! No bound is a guess. Each sum of n terms is off by `rounding(n)` times the sum of its terms' magnitudes at
+//! most, in whatever order they are added up (Higham, Accuracy and Stability of Numerical Algorithms, 4.2);
+//! what else is rounded is counted where the bound stands. Beyond a handful of roundings in a chain, where
+//! such bounds would be too wide to tell anything, the condition is measured: what the reference makes of
+//! inputs that differ by as much as the sums' rounding stands for (in the module `network`).
+
+mod batch_norm;
+#[path = "../folding/mod.rs"]
+mod folding;
+mod gradients;
+mod kernels;
+mod network;
+#[path = "../public_kernels/mod.rs"]
+mod public_kernels;
+#[path = "../read_buffer/mod.rs"]
+mod read_buffer;
+#[path = "../../src/gpu/test_device.rs"]
+mod test_device;
+mod training;
+
+use std::env;
+use std::ops::Range;
+
+use ndarray::{Array1, Array2};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, FileFailurePersistence, RngSeed};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+/// Half the distance of neighbouring floats, relative to their size.
+const UNIT: f64 = 1.0 / (1 << 24) as f64;
+
+/// Below the smallest normal float, numbers may count as zero.
+const TINY: f64 = 1e-37;
+
+/// How many cases, unless `PROPTEST_CASES` says so.
+fn config(cases: u32) -> Config {
+    let is_set = |name: &str| env::var_os(name).is_some();
+    let default = Config::default();
+    Config {
+        cases: if is_set("PROPTEST_CASES") { default.cases } else { cases },
+        rng_seed: match env::var("PROPTEST_RNG_SEED") {
+            Ok(seed) => seed.parse().map_or(RngSeed::Random, RngSeed::Fixed),
+            Err(_) => RngSeed::Fixed(7),
+        },
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        max_shrink_iters: 500,
+        ..default
+    }
+}
+
+/// The bound of so many roundings in a row, relative to what is rounded.
+fn rounding(count: usize) -> f64 {
+    let bound = count as f64 * UNIT;
+    bound / (1.0 - bound)
+}
+
+fn float(value: f64) -> f64 {
+    f64::from(value as f32)
+}
+
+/// Between −1 and 1.
+fn uniform(seed: u64, [rows, columns]: [usize; 2]) -> Array2<f64> {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    Array2::from_shape_simple_fn([rows, columns], || {
+        f64::from(generator.random::<f32>() * 2.0 - 1.0)
+    })
+}
+
+fn uniform_vector(seed: u64, length: usize) -> Array1<f64> {
+    uniform(seed, [1, length]).row(0).to_owned()
+}
+
+/// A matrix that only its sizes, a seed and a scale say all of.
+#[derive(Clone, Debug)]
+struct Batch {
+    rows: usize,
+    columns: usize,
+    seed: u64,
+    center: f64,
+    spread: f64,
+}
+
+impl Batch {
+    /// Floats, as the GPU is given them.
+    fn values(&self) -> Array2<f64> {
+        let values = uniform(self.seed, [self.rows, self.columns]);
+        values.mapv(|value| float(self.center + self.spread * value))
+    }
+}
+
+/// Centers from −10⁴ to 10⁴ and 0, spreads from 10⁻³ to 10³.
+fn batches(rows: Range<usize>, columns: Range<usize>) -> impl Strategy<Value = Batch> {
+    let center = prop_oneof![
+        Just(0.0),
+        (-2.0..4.0_f64, any::<bool>()).prop_map(|(exponent, is_negative)| {
+            10_f64.powf(exponent) * if is_negative { -1.0 } else { 1.0 }
+        })
+    ];
+    let spread = (-3.0..3.0_f64).prop_map(|exponent| 10_f64.powf(exponent));
+    (rows, columns, any::<u64>(), center, spread).prop_map(
+        |(rows, columns, seed, center, spread)| Batch { rows, columns, seed, center, spread },
+    )
+}
+
+/// Each number within a bound of its own.
+#[track_caller]
+fn assert_within<'a>(
+    what: &str,
+    found: impl IntoIterator<Item = &'a f64, IntoIter: ExactSizeIterator>,
+    expected: impl IntoIterator<Item = &'a f64, IntoIter: ExactSizeIterator>,
+    bounds: impl IntoIterator<Item = &'a f64, IntoIter: ExactSizeIterator>,
+) {
+    let (found, expected, bounds) = (found.into_iter(), expected.into_iter(), bounds.into_iter());
+    assert_eq!([found.len(), bounds.len()], [expected.len(); 2], "{what}: how many there are");
+    for (index, ((found, expected), bound)) in found.zip(expected).zip(bounds).enumerate() {
+        let error = (found - expected).abs();
+        assert!(
+            error <= *bound,
+            "{what}: number {index} is {found}, not {expected} ± {bound:e}: {error:e} off"
+        );
+    }
+}
