@@ -150,9 +150,9 @@ impl App {
             }
             queue.submit([encoder.finish()]);
         }
-        let loss = block_on(device, trainer.loss())?;
-        if !loss.is_finite() {
-            return Err(format!("the loss is {loss} after {} steps", trainer.steps()).into());
+        block_on(device, trainer.loss())?;
+        if let Some(fault) = block_on(device, trainer.fault())? {
+            return Err(ztilde::Error::Diverged(fault).into());
         }
         block_on(device, trainer.snapshot())?;
         block_on(device, Inference::predict(trainer.network(), &self.inputs))?;

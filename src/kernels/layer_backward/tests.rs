@@ -99,27 +99,51 @@ fn row(vector: &Array1<f64>) -> Array2<f64> {
     vector.clone().insert_axis(Axis(0))
 }
 
-fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Given) {
+/// What the kernel left, and where it was told to.
+struct Left {
+    grad_sums: Matrix,
+    /// As many slabs of as many values as the parameters.
+    gradients: Matrix,
+    parameters: Matrix,
+    /// The next layer's weights, the weights, gamma, beta, and the faults.
+    parts: Vec<Matrix>,
+}
+
+impl Left {
+    /// A part of a slab of the gradients.
+    fn part(&self, slab: u32, index: usize) -> Matrix {
+        let part = &self.parts[index];
+        let first = slab * self.parameters.columns() / 4 + part.first_quad();
+        let (buffer, first) = (self.gradients.buffer(), 4 * u64::from(first));
+        Matrix::padded(buffer, first, part.rows(), part.columns()).unwrap()
+    }
+}
+
+fn run(
+    gpu: &mut TestGpu,
+    kernel: &LayerBackward,
+    options: Options,
+    given: &Given,
+    statistics: &Statistics,
+) -> Left {
     let Given { inputs, sums, gamma, beta, next_grad_sums, next_weights } = given;
-    let (activation, batch_norm, is_last) = match options.layer {
-        Layer::Last => (Activation::Identity, false, true),
-        Layer::Hidden { activation, batch_norm, .. } => (activation, batch_norm, false),
+    let (batch_norm, is_last) = match options.layer {
+        Layer::Last => (false, true),
+        Layer::Hidden { batch_norm, .. } => (batch_norm, false),
     };
     let [rows, columns, inner] = [inputs.nrows(), sums.ncols(), inputs.ncols()];
-    let what = format!("{:?}, {options:?}, {rows} × {columns} × {inner}", kernel.core);
-    let grad_outputs = reference::matmul(next_grad_sums.view(), next_weights.view());
-    let statistics = statistics(sums);
-
     // The weights themselves are not read.
     let weights = Array2::from_elem([columns, inner], f64::NAN);
-    let (parameters, parts) = gpu.upload_packed(&[next_weights, &weights, &row(gamma), &row(beta)]);
+    let faults = Array2::from_elem([1, 4], f64::NAN);
+    let (parameters, parts) =
+        gpu.upload_packed(&[next_weights, &weights, &row(gamma), &row(beta), &faults]);
     let slabs = if options.is_divided { rows.div_ceil(50).min(5) as u32 } else { 1 };
     let gradients = gpu.garbage([slabs, parameters.columns()]);
     let grad_sums = match is_last {
-        true => gpu.upload_padded(&grad_outputs),
+        true => gpu.upload_padded(&reference::matmul(next_grad_sums.view(), next_weights.view())),
         false => gpu.garbage([rows as u32, columns as u32]),
     };
-    let Statistics { mean, variance } = &statistics;
+    let Statistics { mean, variance } = statistics;
     let center = mean.mapv(|mean| f64::from(mean as f32));
     let on_gpu = ndarray::stack![Axis(0), center, mean - &center, *variance];
     let needed = statistics_rows(kernel.core, rows as u32, options.is_divided) as usize;
@@ -137,6 +161,7 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
         parameters: &parameters,
         weights: &parts[1],
         vectors: [&parts[2], &parts[if batch_norm { 3 } else { 2 }]],
+        faults: &parts[4],
         hidden,
         grad_sums: &grad_sums,
         gradients: &gradients,
@@ -144,7 +169,23 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
     };
     let dispatches = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
     gpu.run(&dispatches.iter().collect::<Vec<_>>());
+    Left { grad_sums, gradients, parameters, parts }
+}
 
+fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Given) {
+    let Given { inputs, sums, gamma, beta, next_grad_sums, next_weights } = given;
+    let (activation, batch_norm) = match options.layer {
+        Layer::Last => (Activation::Identity, false),
+        Layer::Hidden { activation, batch_norm, .. } => (activation, batch_norm),
+    };
+    let [rows, columns, inner] = [inputs.nrows(), sums.ncols(), inputs.ncols()];
+    let what = format!("{:?}, {options:?}, {rows} × {columns} × {inner}", kernel.core);
+    let grad_outputs = reference::matmul(next_grad_sums.view(), next_weights.view());
+    let statistics = statistics(sums);
+    let left = run(gpu, kernel, options, given, &statistics);
+
+    let Statistics { mean, variance } = &statistics;
+    let weights = Array2::zeros([columns, inner]);
     let layer = if batch_norm {
         let [gamma, beta] = [gamma.clone(), beta.clone()];
         let [running_mean, running_var] = [mean.clone(), variance.clone()];
@@ -163,23 +204,18 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
     };
     let (expected, learned) =
         reference::layer_backward(&layer, &seen, &grad_outputs, activation, EPSILON.into());
-    let found = gpu.read_padded(&format!("{what}: grad_sums"), &grad_sums);
+    let found = gpu.read_padded(&format!("{what}: grad_sums"), &left.grad_sums);
     let per_row = bounds.grad_sums.broadcast([rows, columns]).expect("a bound per column");
     assert_within(&format!("{what}: grad_sums"), &found, &expected, per_row);
 
-    let part = |slab: u32, index: usize| {
-        let first = slab * parameters.columns() / 4 + parts[index].first_quad();
-        let [rows, columns] = [parts[index].rows(), parts[index].columns()];
-        Matrix::padded(gradients.buffer(), 4 * u64::from(first), rows, columns).unwrap()
-    };
     // Of the weights, each slab has a share.
-    let used = rows.div_ceil(slab(rows as u32, &gradients) as usize) as u32;
+    let used = rows.div_ceil(slab(rows as u32, &left.gradients) as usize) as u32;
     let compare = |name: &str, index: usize, expected: &Array2<f64>, bounds: &Array1<f64>| {
         let what = format!("{what}: {name}");
         let bounds = bounds.view().insert_axis(Axis(1));
         let bounds = bounds.broadcast(expected.raw_dim()).expect("a bound per column");
         let slabs = if name == "grad_weights" { used } else { 1 };
-        let shares = (0..slabs).map(|slab| gpu.read_padded(&what, &part(slab, index)));
+        let shares = (0..slabs).map(|slab| gpu.read_padded(&what, &left.part(slab, index)));
         let add = |a: Vec<f32>, b: Vec<f32>| a.into_iter().zip(b).map(|(a, b)| a + b).collect();
         let found = shares.reduce(add).expect("one slab or more");
         assert_within(&what, &found, expected, bounds);
@@ -189,17 +225,17 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
         LayerGradients::Linear { grad_weights, grad_biases } => {
             compare("grad_weights", 1, grad_weights, &bounds.grad_weights);
             compare("grad_biases", 2, &per_column(grad_biases), &bounds.grad_beta);
-            &[0, 3][..]
+            &[0, 3, 4][..]
         }
         LayerGradients::Normalized { grad_weights, grad_gamma, grad_beta } => {
             compare("grad_weights", 1, grad_weights, &bounds.grad_weights);
             compare("grad_gamma", 2, &per_column(grad_gamma), &bounds.grad_gamma);
             compare("grad_beta", 3, &per_column(grad_beta), &bounds.grad_beta);
-            &[0][..]
+            &[0, 4][..]
         }
     };
     for &index in unwritten {
-        let found = gpu.read_all(&part(0, index));
+        let found = gpu.read_all(&left.part(0, index));
         assert!(found.iter().all(|value| value.is_nan()), "{what}: other gradients changed");
     }
 }
@@ -309,6 +345,59 @@ fn hard_columns_keep_their_digits() {
     }
 }
 
+/// What is not finite, or too large, is noted by its name; what is just small enough is not.
+#[test]
+fn notes_what_is_not_finite() {
+    const LARGEST: f64 = (1_u64 << 50) as f64;
+    let [nothing, statistics_are, vector, beta, weights]: [&[usize]; 5] =
+        [&[], &[0], &[1], &[2], &[3]];
+    let [rows, columns, next, inner] = [131, 70, 3, 33];
+    let last = Options { layer: Layer::Last, is_divided: false };
+    let ways = [last, hidden(Activation::Identity, false), hidden(Activation::Identity, true)];
+    let ways = ways.into_iter().flat_map(|way| [way, Options { is_divided: true, ..way }]);
+    for (mut gpu, options) in ways.flat_map(|way| gpus().map(|gpu| (gpu, way))) {
+        let kernel = LayerBackward::new(&gpu.gpu.device, options).unwrap();
+        let batch_norm = matches!(options.layer, Layer::Hidden { batch_norm: true, .. });
+        // The gradients of the last column's outputs, those of the last row of the inputs, and the
+        // batch's variance of the last column.
+        let mut check = |grads: [f64; 3], input: f64, variance: f64, expected: &[usize]| {
+            let mut given = given(&mut gpu, [rows, columns, next, inner]);
+            given.inputs.fill(0.0);
+            given.inputs.row_mut(rows as usize - 1).fill(input);
+            given.next_weights.fill(0.0);
+            given.next_weights[[0, columns as usize - 1]] = 1.0;
+            let [first, others, end] = grads;
+            given.next_grad_sums.fill(others);
+            given.next_grad_sums[[0, 0]] = first;
+            given.next_grad_sums[[rows as usize - 1, 0]] = end;
+            let mut statistics = statistics(&given.sums);
+            statistics.variance[columns as usize - 1] = variance;
+            let left = run(&mut gpu, &kernel, options, &given, &statistics);
+            let found = gpu.read_all(&left.part(0, 4));
+            let found: Vec<usize> = (0..4).filter(|&fault| found[fault] == 1.0).collect();
+            let what = format!("{:?}, {options:?}: {grads:?}, {input}, {variance}", kernel.core);
+            assert_eq!(found, expected, "{what}");
+        };
+        let both = LARGEST / 2.0;
+        let beyond = f64::from(f32::EPSILON) * LARGEST;
+        let ends = |size: f64| [size, 0.0, -size];
+        check(ends(1.0), 1.0, 1.0, nothing);
+        check(ends(1.0), 1e6 * LARGEST, 1.0, weights);
+        check([f64::NAN, 0.0, 0.0], 0.0, 1.0, if batch_norm { &[1, 2, 3] } else { &[1, 3] });
+        if batch_norm {
+            check([LARGEST; 3], 0.0, 1.0, beta);
+            check(ends(64.0 * LARGEST), 0.0, 1.0, vector);
+            check(ends(1.0), 1.0, f64::INFINITY, statistics_are);
+            check(ends(1.0), 1.0, f64::from(f32::MAX), statistics_are);
+            check(ends(1.0), 1.0, f64::NAN, &[0, 1, 3]);
+        } else {
+            check([both, 0.0, both], 0.0, 1.0, nothing);
+            check([both + beyond, 0.0, both], 0.0, 1.0, vector);
+            check(ends(f64::INFINITY), 0.0, 1.0, &[1, 3]);
+        }
+    }
+}
+
 /// On the core that the adapter likes: a software one takes ten times as long with the other.
 #[test]
 fn walks_more_strips_than_workgroups() {
@@ -327,7 +416,8 @@ fn shapes_that_do_not_fit_are_errors() {
     let [inputs, grad_sums, next_grad_sums] =
         [[5, 3], [5, 6], [5, 2]].map(|shape| gpu.garbage(shape));
     let [statistics, wrong] = [[3, 6], [2, 7]].map(|shape| gpu.garbage(shape));
-    let matrices = [[6, 3], [2, 6], [1, 6]].map(|[rows, columns]| Array2::zeros([rows, columns]));
+    let matrices =
+        [[6, 3], [2, 6], [1, 6], [1, 4]].map(|[rows, columns]| Array2::zeros([rows, columns]));
     let (parameters, parts) = gpu.upload_packed(&matrices.each_ref());
     let gradients = gpu.garbage([1, parameters.columns()]);
     let hidden =
@@ -337,6 +427,7 @@ fn shapes_that_do_not_fit_are_errors() {
         parameters: &parameters,
         weights: &parts[0],
         vectors: [&parts[2]; 2],
+        faults: &parts[3],
         hidden: Some(hidden),
         grad_sums: &grad_sums,
         gradients: &gradients,
@@ -352,7 +443,8 @@ fn shapes_that_do_not_fit_are_errors() {
             Buffers { vectors: [&parts[2], &wrong], ..right },
             "gamma, beta or the biases is 2 × 7, but 1 × 6 is needed",
         ),
-        (Buffers { gradients: &wrong, ..right }, "gradients is 2 × 7, but 2 × 60 is needed"),
+        (Buffers { faults: &parts[2], ..right }, "faults is 1 × 6, but 1 × 4 is needed"),
+        (Buffers { gradients: &wrong, ..right }, "gradients is 2 × 7, but 2 × 64 is needed"),
         (
             with(Hidden { next_grad_sums: &wrong, ..hidden }),
             "next_grad_sums is 2 × 7, but 5 × 2 is needed",
