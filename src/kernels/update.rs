@@ -295,11 +295,17 @@ mod tests {
         }
     }
 
-    /// 16 parameters of two layers, and the stop behind them.
-    fn stopping(gpu: &TestGpu, optimizer: &Optimizer) -> ([Matrix; 3], impl Fn(u32) + use<>) {
+    /// So many parameters of two layers, and the stop behind them.
+    fn stopping(
+        gpu: &TestGpu,
+        optimizer: &Optimizer,
+        learned: u32,
+    ) -> ([Matrix; 3], impl Fn(u32) + use<>) {
         let kernel = Update::new(&gpu.gpu.device, optimizer).unwrap();
-        let row = || gpu.upload_vector(&Array1::from_iter((0..28).map(|i| f64::from(i < 16))));
-        let [parameters, gradients, velocity] = [row(), row(), gpu.zeros([1, 28])];
+        let length = learned + 12;
+        let ones = (0..length).map(|index| f64::from(index < learned));
+        let row = || gpu.upload_vector(&ones.clone().collect());
+        let [parameters, gradients, velocity] = [row(), row(), gpu.zeros([1, length])];
         let (gpu, optimizer) = (gpu.gpu.clone(), *optimizer);
         let matrices = [parameters, gradients, velocity];
         let [parameters, gradients, velocity] = matrices.clone();
@@ -316,7 +322,7 @@ mod tests {
                 velocity: &velocity,
                 mean_square: &velocity,
             };
-            let bound = kernel.bind_stopping(&gpu.gpu.device, "test", buffers, 16, 2).unwrap();
+            let bound = kernel.bind_stopping(&gpu.gpu.device, "test", buffers, learned, 2).unwrap();
             gpu.run(&[&bound]);
         };
         (matrices, run)
@@ -330,7 +336,7 @@ mod tests {
         let step = 5 * 65_536 + 17;
         for place in 20..28 {
             let ([parameters, gradients, velocity], run) =
-                stopping(&gpu, &Optimizer::momentum(0.5, 0.5));
+                stopping(&gpu, &Optimizer::momentum(0.5, 0.5), 16);
             run(step - 1);
             let learned = [gpu.read(&parameters)[..16].to_vec(), gpu.read(&velocity)];
             assert_eq!(learned[0], [0.5; 16], "the step before");
@@ -347,24 +353,29 @@ mod tests {
         }
     }
 
-    /// What the update would make infinite stays, and the others move; the next step moves nothing.
+    /// What the update would make infinite stays, and all others move, also those that another workgroup
+    /// comes to later; the next step moves nothing.
     #[test]
     fn stops_behind_an_update_that_overflows() {
         let gpu = TestGpu::new();
         let step = 3 * 65_536;
         for decays in [false, true] {
-            let optimizer = Optimizer::gradient_descent(if decays { 0.5 } else { 1e30 });
+            // Of the weights, which are the first eight, either way overflows.
             let weight_decay = if decays { 1e38 } else { 0.0 };
-            let (matrices, run) = stopping(&gpu, &Optimizer { weight_decay, ..optimizer });
+            let optimizer = Optimizer { weight_decay, ..Optimizer::gradient_descent(1e30) };
+            let (matrices, run) = stopping(&gpu, &optimizer, 8192);
             let [parameters, gradients, _] = &matrices;
-            let values: Vec<f32> = (0..16).map(|i| if i < 8 { 1e12 } else { 0.0 }).collect();
+            let values: Vec<f32> = (0..8192).map(|i| if i < 8 { 1e12 } else { 1e-30 }).collect();
             gpu.gpu.write(gradients.buffer(), 0, &values).unwrap();
             run(step);
             run(step + 1);
             let found = gpu.read(parameters);
-            assert_eq!(found[..16], [1.0; 16], "{weight_decay}");
-            assert_eq!(found[16..20], [1.0, 3.0, 0.0, 1.0], "{weight_decay}");
-            assert_eq!(found[20..], [0.0; 8], "{weight_decay}");
+            let (learned, stop) = found.split_at(8192);
+            assert_eq!(learned[..8], [1.0; 8], "{weight_decay}");
+            let moved = learned[8..].iter().filter(|parameter| parameter.abs() < 1e-6).count();
+            assert_eq!(moved, 8184, "{weight_decay}");
+            assert_eq!(stop[..4], [1.0, 3.0, 0.0, 1.0], "{weight_decay}");
+            assert_eq!(stop[4..], [0.0; 8], "{weight_decay}");
         }
     }
 
