@@ -248,6 +248,7 @@ fn check_growing(gpu: &(Device, Queue), batch_norm: bool, options: &TrainerOptio
         if let Err(error) = block_on(&gpu.0, trainer.epoch(&mut data)) {
             break error;
         }
+        assert!(trainer.steps() < 1_000, "{what}: no epoch says it");
     };
     assert!(matches!(error, Error::Diverged(fault) if fault == found), "{error}, not {found}");
     assert!(trainer.steps() < found.step + 4 * 64, "{what}: {} steps", trainer.steps());
