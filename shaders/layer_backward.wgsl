@@ -43,7 +43,8 @@ struct Layer {
     weights: u32,
     chunk: u32,         // rows of a chunk, or of a slab
     slab: u32,          // quads from one slab of the gradients to the next
-    faults: u32,        // quads of the gradients before the layer's faults
+    stop: u32,          // quads of the gradients before the stop
+    faults: u32,        // before the layer's faults
 }
 
 @group(0) @binding(0) var<uniform> layer: Layer;

@@ -25,7 +25,8 @@ struct Layer {
     capacity: u32,  // of the history, in steps
     chunk: u32,     // rows, or more
     slab: u32,      // 0: the gradients have one
-    faults: u32,    // quads of the gradients before the layer's faults
+    stop: u32,      // quads of the gradients before the stop
+    faults: u32,    // before the layer's faults
 }
 
 @group(0) @binding(0) var<uniform> layer: Layer;
@@ -69,7 +70,9 @@ fn main(
     if invocation == 0u {
         history[step[0] % layer.capacity] = mean;
         step[0] += 1u;
-        note_fault(LOSS_FAULT, magnitudes(vec4<f32>(mean.x)), LARGEST_FLOAT);
+        if is_any_larger(magnitudes(vec4<f32>(mean.x)), LARGEST_FLOAT) {
+            gradients[layer.stop].y = 1.0;
+        }
     }
     storageBarrier();
     compute_grad_biases(invocation);

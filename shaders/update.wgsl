@@ -17,7 +17,8 @@
 //
 // If a kernel of this step has noted a fault (shared/faults.wgsl), nothing is changed, in this step and
 // from then on. The first time, the first three values of the stop become 1, step / 2¹⁶ and step mod 2¹⁶,
-// and the faults of the layers behind it become those of the gradients. What the update itself would make
+// and the faults of the layers behind it become those of the gradients; that of the loss is one of the
+// last layer. What the update itself would make
 // infinite stays as it is; the fourth value becomes step mod 2¹⁶ + 1 then, and the next step stops in the
 // name of this one.
 //
@@ -82,7 +83,8 @@ fn main(
             gradient += WEIGHT_DECAY * parameter;
             parameter -= rate.decay * parameter;
         }
-        if can_stop && is_any_larger(magnitudes(gradient), LARGEST_GRADIENT) {
+        // A gradient alone is none that is too large, or the step had stopped.
+        if WEIGHT_DECAY > 0.0 && can_stop && is_any_larger(magnitudes(gradient), LARGEST_GRADIENT) {
             parameters[update.stop].w = overflow_of_this_step();
             continue;
         }
@@ -102,11 +104,7 @@ fn has_stopped(is_first: bool) -> bool {
         return true;
     }
     let is_overflow = stop.w != 0.0 && stop.w != overflow_of_this_step();
-    var faults = vec4<f32>();
-    for (var i = 1u; i <= update.layers; i++) {
-        faults += gradients[update.stop + i];
-    }
-    if all(faults == vec4<f32>()) && !is_overflow {
+    if all(gradients[update.stop] == vec4<f32>()) && !is_overflow {
         return false;
     }
     if is_first {
@@ -116,6 +114,9 @@ fn has_stopped(is_first: bool) -> bool {
         parameters[update.stop].x = 1.0;
         for (var i = 1u; i <= update.layers; i++) {
             parameters[update.stop + i] = gradients[update.stop + i];
+        }
+        if gradients[update.stop].y != 0.0 {
+            parameters[update.stop + update.layers].x = 1.0;
         }
     }
     return true;

@@ -83,13 +83,6 @@ pub(crate) struct LearnedLayout {
     values: u64,
 }
 
-/// Where it is told whether learning has stopped, four values, and what a layer met, four more.
-#[derive(Clone, Debug)]
-pub(crate) struct StopPlace {
-    pub(crate) stop: Matrix,
-    pub(crate) faults: Matrix,
-}
-
 /// What learning stopped at, as `shaders/update.wgsl` tells it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
@@ -214,10 +207,10 @@ impl LearnedLayout {
         4 * (1 + self.layers.len())
     }
 
-    /// The stop, and a layer's faults, in `buffer`.
-    pub(crate) fn stop_place(&self, buffer: &Buffer, layer: usize) -> Result<StopPlace> {
+    /// The stop, and a layer's faults, in `buffer`: four values each.
+    pub(crate) fn stop_place(&self, buffer: &Buffer, layer: usize) -> Result<[Matrix; 2]> {
         let quad = |index: u64| Matrix::padded(buffer, self.learned + 4 * index, 1, 4);
-        Ok(StopPlace { stop: quad(0)?, faults: quad(1 + layer as u64)? })
+        Ok([quad(0)?, quad(1 + layer as u64)?])
     }
 
     /// The tensors in `buffer`.

@@ -341,7 +341,7 @@ impl Network {
             weights: learned.weights(),
             vectors: learned.vectors(),
             running: running.map(|running| running.each_ref()),
-            stop: &self.layout.stop_place(self.parameters.buffer(), layer)?.stop,
+            stop: &self.layout.stop_place(self.parameters.buffer(), layer)?[0],
             statistics,
             sums,
             outputs,

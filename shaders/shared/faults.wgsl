@@ -1,16 +1,16 @@
 // Faults: notes what a step must not be learned from. Needs magnitudes.wgsl.
 //
 // The packed parameters, and the gradients, which are packed alike, end in a quad that tells whether
-// learning has stopped, and one for each layer. The kernels on the way back set a value of their layer's
-// quad of the gradients where something is not finite, or too large. update.wgsl, which comes last, finds
-// it, and from then on leaves all that was learned as it was before the step.
+// learning has to stop, the stop, and one for each layer, its faults. In the gradients the kernels on the
+// way back set the stop's first value, and one of the layer's, where something is not finite, or too
+// large; its second value is set if the loss is. update.wgsl, which comes last, finds it, and from then
+// on leaves all that was learned as it was before the step.
 //
-// The kernel has `gradients`, and `layer.faults`, the quads of the gradients before that of the layer.
-// Whoever comes upon the same fault writes the same value.
+// The kernel has `gradients`, and `layer.stop` and `layer.faults`, the quads of the gradients before
+// these. Whoever comes upon the same fault writes the same values.
 
-// Which value of the quad; src/trainer/fault.rs reads them.
-const STATISTICS_FAULT = 0u;
-const LOSS_FAULT = 0u;  // of the output layer, which has no statistics
+// Which value of the layer's quad; src/trainer/fault.rs reads them.
+const STATISTICS_FAULT = 0u;  // or the loss, of the output layer
 const GAMMA_FAULT = 1u;
 const BIASES_FAULT = 1u;  // of a layer that has no gamma
 const BETA_FAULT = 2u;
@@ -18,6 +18,7 @@ const WEIGHTS_FAULT = 3u;
 
 fn note_fault(fault: u32, found: vec4<u32>, largest: u32) {
     if is_any_larger(found, largest) {
+        gradients[layer.stop].x = 1.0;
         gradients[layer.faults][fault] = 1.0;
     }
 }

@@ -7,9 +7,14 @@ use crate::error::{Error, Result};
 
 const MOST_ROUNDS: u64 = 65_535;
 
+/// Whether the device is an adapter that computes on the CPU.
+pub(crate) fn is_software(device: &Device) -> bool {
+    device.adapter_info().device_type == DeviceType::Cpu
+}
+
 /// Whether an invocation may go through so many rounds of loops.
 pub(crate) fn can_loop(device: &Device, rounds: u64) -> bool {
-    device.adapter_info().device_type != DeviceType::Cpu || rounds <= MOST_ROUNDS
+    !is_software(device) || rounds <= MOST_ROUNDS
 }
 
 /// Refuses what a software adapter would leave undone. `work` is what takes so many rounds.

@@ -78,8 +78,9 @@ pub(crate) struct Buffers<'a> {
     pub(crate) weights: &'a Matrix,
     /// Gamma and beta; or twice the biases. One per output.
     pub(crate) vectors: [&'a Matrix; 2],
-    /// `[1, 4]`: a part of the parameters, at whose place in the gradients the layer's faults are noted.
-    pub(crate) faults: &'a Matrix,
+    /// The stop and the layer's faults, `[1, 4]` each: parts of the parameters, at whose places in the
+    /// gradients it is noted what is not finite.
+    pub(crate) stop: [&'a Matrix; 2],
     /// What a hidden layer needs besides.
     pub(crate) hidden: Option<Hidden<'a>>,
     /// `[rows, outputs]`: written, or read if the layer is the last.
@@ -167,7 +168,7 @@ impl LayerBackward {
 
     fn check(&self, buffers: Buffers<'_>) -> Result<()> {
         let Buffers { inputs, parameters, weights, vectors, hidden, grad_sums, .. } = buffers;
-        let Buffers { faults, gradients, statistics, .. } = buffers;
+        let Buffers { stop, gradients, statistics, .. } = buffers;
         let kernel = "layer_backward";
         let [rows, columns, inner] = [inputs.rows(), weights.rows(), weights.columns()];
         inputs.expect_padded(kernel, "inputs", [rows, inner])?;
@@ -175,7 +176,9 @@ impl LayerBackward {
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
         let slabs = gradients.rows();
         gradients.expect_padded(kernel, "gradients", [slabs, parameters.columns()])?;
-        faults.expect_padded(kernel, "faults", [1, 4])?;
+        for part in stop {
+            part.expect_padded(kernel, "the stop or the faults", [1, 4])?;
+        }
         for vector in vectors {
             vector.expect_padded(kernel, "gamma, beta or the biases", [1, columns])?;
         }
@@ -192,9 +195,8 @@ impl LayerBackward {
         Ok(())
     }
 
-    fn uniform(&self, phase: Phase, buffers: Buffers<'_>) -> [u32; 11] {
-        let Buffers { inputs, parameters, weights, vectors, faults, hidden, gradients, .. } =
-            buffers;
+    fn uniform(&self, phase: Phase, buffers: Buffers<'_>) -> [u32; 12] {
+        let Buffers { inputs, parameters, weights, vectors, stop, hidden, gradients, .. } = buffers;
         let rows = inputs.rows();
         let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
         [
@@ -212,7 +214,8 @@ impl LayerBackward {
                 Phase::Weights => slab(rows, gradients),
             },
             gradients.columns() / 4,
-            first(faults),
+            first(stop[0]),
+            first(stop[1]),
         ]
     }
 

@@ -62,7 +62,7 @@ pub(crate) struct Buffers<'a> {
     /// One per output.
     pub(crate) biases: &'a Matrix,
     /// As [`super::layer_backward`] takes them.
-    pub(crate) faults: &'a Matrix,
+    pub(crate) stop: [&'a Matrix; 2],
     /// `[rows, outputs]`: the gradient of the loss by the outputs.
     pub(crate) grad_sums: &'a Matrix,
     /// The gradients, packed like the parameters.
@@ -103,13 +103,15 @@ impl OutputLayer {
         buffers: Buffers<'_>,
     ) -> Result<Dispatch> {
         let Buffers { inputs, parameters, weights, biases, grad_sums, gradients, .. } = buffers;
-        let Buffers { faults, targets, step, history, .. } = buffers;
+        let Buffers { stop, targets, step, history, .. } = buffers;
         let kernel = "output_layer";
         let [rows, columns, inner] = [inputs.rows(), weights.rows(), weights.columns()];
         inputs.expect_padded(kernel, "inputs", [rows, inner])?;
         weights.expect_padded(kernel, "weights", [columns, inner])?;
         biases.expect_padded(kernel, "biases", [1, columns])?;
-        faults.expect_padded(kernel, "faults", [1, 4])?;
+        for part in stop {
+            part.expect_padded(kernel, "the stop or the faults", [1, 4])?;
+        }
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
         let work = || format!("sums of {inner} products");
         check_rounds(device, kernel, work, self.core.rounds_of_tile(inner))?;
@@ -124,8 +126,9 @@ impl OutputLayer {
         history.expect(kernel, "history", [results, 2])?;
         let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
         let [weights, biases] = [first(weights), first(biases)];
-        let faults = first(faults);
-        let uniform = [rows, columns, inner, weights, biases, history.rows(), rows, 0, faults];
+        let [stop, faults] = stop.map(first);
+        let capacity = history.rows();
+        let uniform = [rows, columns, inner, weights, biases, capacity, rows, 0, stop, faults];
         self.kernel.bind(
             device,
             place,
@@ -200,7 +203,7 @@ mod tests {
             }
         };
         let faults = Array2::from_elem([1, 4], 5.0);
-        let (parameters, parts) = gpu.upload_packed(&[&weights, &biases, &faults]);
+        let (parameters, parts) = gpu.upload_packed(&[&weights, &biases, &faults, &faults]);
         let gradients = gpu.garbage([2, parameters.columns()]);
         let grad_sums = gpu.garbage([rows, columns]);
         let results = if way == Way::Whole { 4 } else { rows };
@@ -210,7 +213,7 @@ mod tests {
             parameters: &parameters,
             weights: &parts[0],
             biases: &parts[1],
-            faults: &parts[2],
+            stop: [&parts[2], &parts[3]],
             grad_sums: &grad_sums,
             gradients: &gradients,
             targets: &targets,
@@ -278,7 +281,7 @@ mod tests {
         }
     }
 
-    /// Errors of 2⁶⁵, whose squares are none, and of 2⁶⁰, whose gradients are too large; inputs of 2⁶⁰, which
+    /// The stop's values, then the layer's: errors of 2⁶⁵, whose squares are none, and of 2⁶⁰, whose gradients are too large; inputs of 2⁶⁰, which
     /// leave the gradient of the biases as it was.
     #[test]
     fn notes_what_is_not_finite() {
@@ -290,10 +293,10 @@ mod tests {
             for (input, target, expected) in [
                 (1.0, 1.0, &[][..]),
                 (0.0, power(50), &[]),
-                (0.0, power(60), &[1]),
-                (power(60), 1.0, &[3]),
-                (0.0, power(65), &[0, 1]),
-                (f64::NAN, 1.0, &[0, 1, 3]),
+                (0.0, power(60), &[0, 5]),
+                (power(60), 1.0, &[0, 7]),
+                (0.0, power(65), &[0, 1, 5]),
+                (f64::NAN, 1.0, &[0, 1, 5, 7]),
             ] {
                 // The last row of 35, and the last output of 5.
                 let mut inputs = Array2::zeros([35, 3]);
@@ -302,14 +305,15 @@ mod tests {
                 targets[[34, 4]] = target;
                 let [weights, biases, faults] =
                     [[5, 3], [1, 5], [1, 4]].map(|[rows, columns]| Array2::zeros([rows, columns]));
-                let (parameters, parts) = gpu.upload_packed(&[&weights, &biases, &faults]);
+                let packed = [&weights, &biases, &faults, &faults];
+                let (parameters, parts) = gpu.upload_packed(&packed);
                 let gradients = gpu.garbage([1, parameters.columns()]);
                 let buffers = Buffers {
                     inputs: &gpu.upload_padded(&inputs),
                     parameters: &parameters,
                     weights: &parts[0],
                     biases: &parts[1],
-                    faults: &parts[2],
+                    stop: [&parts[2], &parts[3]],
                     grad_sums: &gpu.garbage([35, 5]),
                     gradients: &gradients,
                     targets: &gpu.upload(&targets),
@@ -318,8 +322,8 @@ mod tests {
                 };
                 gpu.run(&[&kernel.bind(device, "test", buffers).unwrap()]);
                 let first = 4 * u64::from(parts[2].first_quad());
-                let found = gpu.read_all(&Matrix::vector(gradients.buffer(), first, 4).unwrap());
-                let found: Vec<usize> = (0..4).filter(|&fault| found[fault] == 1.0).collect();
+                let found = gpu.read_all(&Matrix::vector(gradients.buffer(), first, 8).unwrap());
+                let found: Vec<usize> = (0..8).filter(|&fault| found[fault] == 1.0).collect();
                 assert_eq!(found, expected, "inputs of {input}, a target of {target}");
             }
         }

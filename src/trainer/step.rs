@@ -171,7 +171,7 @@ fn bind_output(
     let inputs = batch.inputs_of(last);
     let LayerMemory { outputs, grad_sums, .. } = &batch.layers[last];
     let Memory { step, history, .. } = memory;
-    let faults = &network.layout().stop_place(batch.gradients.buffer(), last)?.faults;
+    let stop = network.layout().stop_place(batch.gradients.buffer(), last)?;
     let (targets, weighing) = bind_targets(kernels, memory, batch, device, place)?;
     let targets = &targets;
     let mut dispatches = Vec::from_iter(weighing);
@@ -181,7 +181,7 @@ fn bind_output(
             parameters: network.packed(),
             weights: learned.weights(),
             biases: learned.vectors()[0],
-            faults,
+            stop: stop.each_ref(),
             grad_sums,
             gradients: &batch.gradients,
             targets,
@@ -203,7 +203,8 @@ fn bind_output(
                     dispatches.push(loss.bind(device, place, measure)?);
                 }
             }
-            let fault = Some(&Matrix::vector(faults.buffer(), faults.first(), 1)?);
+            // The stop's second value.
+            let fault = Some(&Matrix::vector(stop[0].buffer(), stop[0].first() + 1, 1)?);
             let record = record_step::Buffers { results, step, history, fault };
             dispatches.push(record_step.bind(device, place, record)?);
             dispatches.extend(bind_backward(network, backward, batch, last, None)?);
@@ -246,12 +247,13 @@ fn bind_backward(
 ) -> Result<Vec<Dispatch>> {
     let learned = &network.learned()[layer];
     let packed = network.packed();
+    let stop = network.layout().stop_place(packed.buffer(), layer)?;
     let buffers = layer_backward::Buffers {
         inputs: batch.inputs_of(layer),
         parameters: packed,
         weights: learned.weights(),
         vectors: learned.vectors(),
-        faults: &network.layout().stop_place(packed.buffer(), layer)?.faults,
+        stop: stop.each_ref(),
         hidden,
         grad_sums: &batch.layers[layer].grad_sums,
         gradients: &batch.gradients,

@@ -107,7 +107,7 @@ struct Left {
     /// As many slabs of as many values as the parameters.
     gradients: Matrix,
     parameters: Matrix,
-    /// The next layer's weights, the weights, gamma, beta, and the faults.
+    /// The next layer's weights, the weights, gamma, beta, the stop, and the faults.
     parts: Vec<Matrix>,
 }
 
@@ -138,7 +138,7 @@ fn run(
     let weights = Array2::from_elem([columns, inner], f64::NAN);
     let faults = Array2::from_elem([1, 4], f64::NAN);
     let (parameters, parts) =
-        gpu.upload_packed(&[next_weights, &weights, &row(gamma), &row(beta), &faults]);
+        gpu.upload_packed(&[next_weights, &weights, &row(gamma), &row(beta), &faults, &faults]);
     let slabs = if options.is_divided { rows.div_ceil(50).min(5) as u32 } else { 1 };
     let gradients = gpu.garbage([slabs, parameters.columns()]);
     let grad_sums = match is_last {
@@ -163,7 +163,7 @@ fn run(
         parameters: &parameters,
         weights: &parts[1],
         vectors: [&parts[2], &parts[if batch_norm { 3 } else { 2 }]],
-        faults: &parts[4],
+        stop: [&parts[4], &parts[5]],
         hidden,
         grad_sums: &grad_sums,
         gradients: &gradients,
@@ -227,13 +227,13 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
         LayerGradients::Linear { grad_weights, grad_biases } => {
             compare("grad_weights", 1, grad_weights, &bounds.grad_weights);
             compare("grad_biases", 2, &per_column(grad_biases), &bounds.grad_beta);
-            &[0, 3, 4][..]
+            &[0, 3, 4, 5][..]
         }
         LayerGradients::Normalized { grad_weights, grad_gamma, grad_beta } => {
             compare("grad_weights", 1, grad_weights, &bounds.grad_weights);
             compare("grad_gamma", 2, &per_column(grad_gamma), &bounds.grad_gamma);
             compare("grad_beta", 3, &per_column(grad_beta), &bounds.grad_beta);
-            &[0, 4][..]
+            &[0, 4, 5][..]
         }
     };
     for &index in unwritten {
@@ -376,7 +376,7 @@ fn shapes_that_do_not_fit_are_errors() {
         parameters: &parameters,
         weights: &parts[0],
         vectors: [&parts[2]; 2],
-        faults: &parts[3],
+        stop: [&parts[3]; 2],
         hidden: Some(hidden),
         grad_sums: &grad_sums,
         gradients: &gradients,
@@ -392,7 +392,10 @@ fn shapes_that_do_not_fit_are_errors() {
             Buffers { vectors: [&parts[2], &wrong], ..right },
             "gamma, beta or the biases is 2 × 7, but 1 × 6 is needed",
         ),
-        (Buffers { faults: &parts[2], ..right }, "faults is 1 × 6, but 1 × 4 is needed"),
+        (
+            Buffers { stop: [&parts[3], &parts[2]], ..right },
+            "the stop or the faults is 1 × 6, but 1 × 4 is needed",
+        ),
         (Buffers { gradients: &wrong, ..right }, "gradients is 2 × 7, but 2 × 64 is needed"),
         (
             with(Hidden { next_grad_sums: &wrong, ..hidden }),

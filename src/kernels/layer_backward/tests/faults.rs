@@ -30,10 +30,12 @@ fn notes_what_is_not_finite() {
             let mut statistics = statistics(&given.sums);
             statistics.variance[columns as usize - 1] = variance;
             let left = run(&mut gpu, &kernel, options, &given, &statistics);
-            let found = gpu.read_all(&left.part(0, 4));
+            let is_noted = gpu.read_all(&left.part(0, 4))[0] == 1.0;
+            let found = gpu.read_all(&left.part(0, 5));
             let found: Vec<usize> = (0..4).filter(|&fault| found[fault] == 1.0).collect();
             let what = format!("{:?}, {options:?}: {grads:?}, {input}, {variance}", kernel.core);
             assert_eq!(found, expected, "{what}");
+            assert_eq!(is_noted, !expected.is_empty(), "{what}");
         };
         let both = LARGEST / 2.0;
         let beyond = f64::from(f32::EPSILON) * LARGEST;
