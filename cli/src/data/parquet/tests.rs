@@ -1,0 +1,131 @@
+//! Files of Parquet that are whole, and that are not.
+
+use std::{
+    io::{Seek, Write as _},
+    sync::Arc,
+};
+
+use parquet::{
+    basic::{Compression, GzipLevel, ZstdLevel},
+    data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type},
+    file::{properties::WriterProperties, writer::SerializedFileWriter},
+    schema::parser::parse_message_type,
+};
+
+use super::*;
+
+const SCHEMA: &str = "message table {
+    REQUIRED INT64 count (INTEGER(64, false));
+    OPTIONAL DOUBLE size;
+    OPTIONAL BYTE_ARRAY name (STRING);
+    OPTIONAL INT32 price (DECIMAL(9, 2));
+    REQUIRED INT64 time (TIMESTAMP(NANOS, true));
+    OPTIONAL GROUP list (LIST) { REPEATED GROUP list { OPTIONAL INT32 element; } }
+}";
+
+/// Groups of as many rows, in which every third size, name and price is missing.
+pub(crate) fn file(compression: Compression, groups: &[usize]) -> Vec<u8> {
+    let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
+    let properties = WriterProperties::builder().set_compression(compression).build();
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties)).unwrap();
+    let mut first = 0;
+    for &rows in groups {
+        let rows = first..first + rows as i64;
+        first = rows.end;
+        let there: Vec<i64> = rows.clone().filter(|row| row % 3 > 0).collect();
+        let levels: Vec<i16> = rows.clone().map(|row| i16::from(row % 3 > 0)).collect();
+        let whole: Vec<i64> = rows.clone().map(|row| -1 - row).collect();
+        let mut group = writer.next_row_group().unwrap();
+        macro_rules! write {
+            ($type:ty, $values:expr, $levels:expr) => {
+                let mut column = group.next_column().unwrap().unwrap();
+                let repeated = vec![0; rows.clone().count()];
+                let values: Vec<_> = $values;
+                let writer = column.typed::<$type>();
+                writer.write_batch(&values, $levels, Some(&repeated)).unwrap();
+                column.close().unwrap();
+            };
+        }
+        write!(Int64Type, whole.clone(), None);
+        write!(DoubleType, there.iter().map(|&row| row as f64 / 8.0).collect(), Some(&levels));
+        let name = |row: &i64| ByteArray::from(format!("0{}", row % 7).as_str());
+        write!(ByteArrayType, there.iter().map(name).collect(), Some(&levels));
+        write!(Int32Type, there.iter().map(|&row| -row as i32).collect(), Some(&levels));
+        write!(Int64Type, whole, None);
+        write!(Int32Type, Vec::new(), Some(&vec![0; rows.clone().count()]));
+        group.close().unwrap();
+    }
+    writer.close().unwrap();
+    bytes
+}
+
+fn open(bytes: &[u8]) -> Result<Records, ParquetError> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    Records::open(file)
+}
+
+fn read(bytes: &[u8]) -> Result<Vec<Vec<String>>, ParquetError> {
+    let mut records = open(bytes)?;
+    let (mut record, mut rows) = (ByteRecord::new(), Vec::new());
+    while let Some(row) = records.read(&mut record)? {
+        let cells = record.iter().map(|cell| String::from_utf8_lossy(cell).into_owned());
+        rows.push(cells.collect());
+        assert_eq!(row, rows.len() as u64);
+    }
+    Ok(rows)
+}
+
+#[test]
+fn every_group_is_read_whatever_it_is_compressed_by() {
+    let codecs = [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+        Compression::LZ4_RAW,
+    ];
+    for codec in codecs {
+        let rows = read(&file(codec, &[2500, 0, 3])).unwrap();
+        assert_eq!(rows.len(), 2503);
+        for (row, cells) in rows.iter().enumerate() {
+            let number = row as f64;
+            let count = (u64::MAX - row as u64).to_string();
+            let mut expected = vec![count, String::new(), String::new(), String::new()];
+            if row % 3 > 0 {
+                expected[1] = format!("{:?}", number / 8.0);
+                expected[2] = format!("0{}", row % 7);
+                expected[3] = format!("{:?}", -number / 100.0);
+            }
+            expected.extend([String::new(), String::new()]);
+            assert_eq!(*cells, expected, "row {row}, {codec:?}");
+        }
+    }
+}
+
+#[test]
+fn columns_have_kinds() {
+    let records = open(&file(Compression::SNAPPY, &[1])).unwrap();
+    let kinds: Vec<_> = records.columns.iter().map(|column| column.kind.clone()).collect();
+    let [none, time] = ["lists or structures", "points in time"].map(|what| Err(what.into()));
+    let price = Ok(Kind::Decimal(2));
+    assert_eq!(kinds, [Ok(Kind::Unsigned), Ok(Kind::Float), Ok(Kind::Text), price, time, none]);
+    assert_eq!(big_endian(&[255, 254]), -2);
+    assert_eq!(big_endian(&[1, 0, 0]), 65536);
+}
+
+#[test]
+fn what_is_broken_is_an_error() {
+    let good = file(Compression::SNAPPY, &[50, 50]);
+    assert!(read(&good[..good.len() / 2]).is_err());
+    assert!(read(b"PAR1").is_err());
+    let mut refused = 0;
+    for place in 0..good.len() {
+        let mut broken = good.clone();
+        broken[place] ^= 1 << (place % 8);
+        refused += u32::from(read(&broken).is_err());
+    }
+    assert!(refused > good.len() as u32 / 4, "{refused} of {} are refused", good.len());
+}
