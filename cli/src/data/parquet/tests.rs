@@ -6,9 +6,16 @@ use std::{
 };
 
 use parquet::{
-    basic::{Compression, GzipLevel, ZstdLevel},
-    data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type},
-    file::{properties::WriterProperties, writer::SerializedFileWriter},
+    basic::{
+        Compression,
+        Encoding::{DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY},
+        GzipLevel, ZstdLevel,
+    },
+    data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type},
+    file::{
+        properties::{WriterProperties, WriterVersion},
+        writer::SerializedFileWriter,
+    },
     schema::parser::parse_message_type,
 };
 
@@ -128,4 +135,76 @@ fn what_is_broken_is_an_error() {
         refused += u32::from(read(&broken).is_err());
     }
     assert!(refused > good.len() as u32 / 4, "{refused} of {} are refused", good.len());
+}
+
+const MANY: &str = "message table {
+    REQUIRED DOUBLE zero;
+    REQUIRED BOOLEAN flag;
+    OPTIONAL BYTE_ARRAY text (STRING);
+    OPTIONAL DOUBLE none;
+    REQUIRED INT32 class;
+}";
+
+/// Rows that are all alike, in one page.
+fn alike(rows: usize, properties: WriterProperties) -> Vec<u8> {
+    let schema = Arc::new(parse_message_type(MANY).unwrap());
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties)).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    macro_rules! write {
+        ($type:ty, $values:expr, $levels:expr) => {
+            let mut column = group.next_column().unwrap().unwrap();
+            column.typed::<$type>().write_batch(&$values, $levels, None).unwrap();
+            column.close().unwrap();
+        };
+    }
+    write!(DoubleType, vec![0.0; rows], None);
+    write!(BoolType, vec![true; rows], None);
+    write!(ByteArrayType, vec![ByteArray::from(""); rows], Some(&vec![1; rows]));
+    write!(DoubleType, vec![0.0; 0], Some(&vec![0; rows]));
+    write!(Int32Type, vec![7; rows], None);
+    group.close().unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+/// A few bytes may be many rows, and say so rightly.
+#[test]
+fn rows_that_are_alike_take_next_to_nothing() {
+    const ROWS: usize = 200_000;
+    let codecs = [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::ZSTD(ZstdLevel::try_new(19).unwrap()),
+        Compression::LZ4_RAW,
+    ];
+    let mut smallest = usize::MAX;
+    for (place, codec) in codecs.into_iter().enumerate() {
+        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+            for texts in [None, Some(DELTA_LENGTH_BYTE_ARRAY), Some(DELTA_BYTE_ARRAY)] {
+                let mut properties = WriterProperties::builder()
+                    .set_compression(codec)
+                    .set_writer_version(version)
+                    .set_dictionary_enabled(texts.is_none())
+                    .set_data_page_size_limit(1 << 30)
+                    .set_data_page_row_count_limit(ROWS);
+                if let Some(encoding) = texts {
+                    properties = properties.set_column_encoding("text".into(), encoding);
+                }
+                let bytes = alike(ROWS, properties.build());
+                smallest = smallest.min(bytes.len());
+                // Reading takes most of the time, and has nothing to do with the codec.
+                let mut records = open(&bytes).unwrap();
+                let most = if place == 0 { ROWS } else { 2 * super::ROWS };
+                let mut record = ByteRecord::new();
+                for row in 1..=most {
+                    assert_eq!(records.read(&mut record).unwrap(), Some(row as u64), "{codec:?}");
+                    assert_eq!(record, ["0.0", "true", "", "", "7"].as_slice());
+                }
+                assert_eq!(records.read(&mut record).unwrap().is_none(), most == ROWS);
+            }
+        }
+    }
+    assert!(smallest < ROWS / 100, "{smallest} bytes for {ROWS} rows");
 }
