@@ -215,7 +215,7 @@ fn check(mut file: &File) -> Result<(), ParquetError> {
     let Some(end) = bytes.checked_sub(tail.len() as u64) else { return Ok(()) };
     file.seek(SeekFrom::Start(end))?;
     file.read_exact(&mut tail)?;
-    let [a, b, c, d, ..] = tail;
+    let [a, b, c, d, b'P', b'A', b'R', b'1'] = tail else { return Ok(()) };
     let length = u32::from_le_bytes([a, b, c, d]);
     let Some(start) = end.checked_sub(length.into()) else { return Ok(()) };
     let mut metadata = vec![0; length as usize];
