@@ -169,7 +169,7 @@ fn alike(rows: usize, properties: WriterProperties) -> Vec<u8> {
     write!(DoubleType, vec![0.0; rows], None);
     write!(BoolType, vec![true; rows], None);
     write!(ByteArrayType, vec![ByteArray::from(""); rows], Some(&vec![1; rows]));
-    write!(DoubleType, vec![0.0; 0], Some(&vec![0; rows]));
+    write!(DoubleType, [], Some(&vec![0; rows]));
     write!(Int32Type, vec![7; rows], None);
     group.close().unwrap();
     writer.close().unwrap();
