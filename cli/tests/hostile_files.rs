@@ -105,7 +105,8 @@ fn claiming(archive: &[u8], size: u32) -> Vec<u8> {
 #[test]
 fn archives_that_claim_gigabytes_are_not_believed() {
     for target in ["checkpoint", "npz"] {
-        for (path, archive) in corpus(target) {
+        let files = corpus(target).into_iter();
+        for (path, archive) in files.filter(|(_, bytes)| reader(target)(bytes).is_ok()) {
             for size in [1 << 20, 1 << 31, u32::MAX - 1] {
                 let found = within_memory(|| reader(target)(&claiming(&archive, size)));
                 // What is packed ends by itself, wherever that is said to be.

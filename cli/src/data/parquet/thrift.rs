@@ -123,7 +123,8 @@ pub(super) fn check_file(metadata: &[u8]) -> Result<(), ParquetError> {
     walk(metadata, metadata.len() as u64, FILE, &mut |path, seen| {
         match seen {
             Seen::Number(number) if path == CHILDREN => {
-                children = u64::try_from(number).map_err(|_| claims(number, "children"))?;
+                children = u64::try_from(number)
+                    .map_err(|_| broken(format!("an element of {number} children")))?;
             }
             Seen::End if path == SCHEMA => {
                 if let Some(left) = open.last_mut() {
@@ -151,10 +152,6 @@ pub(super) fn check_file(metadata: &[u8]) -> Result<(), ParquetError> {
 
 fn broken(what: String) -> ParquetError {
     ParquetError::General(format!("the file is broken: {what}"))
-}
-
-fn claims(count: impl std::fmt::Display, what: &str) -> ParquetError {
-    broken(format!("it claims {count} {what}"))
 }
 
 /// Walks through fields that take some of so many bytes, and tells how many.
