@@ -295,16 +295,17 @@ fn beginning_by(
     within_memory(|| readers::data_set(&file))
 }
 
-/// A file whose only group says something else of itself.
+/// A file with something behind its columns, whose only group says something else of itself.
 fn saying(
     file: &[u8],
+    behind: &[u8],
     change: impl Fn(RowGroupMetaData) -> RowGroupMetaData,
 ) -> Result<(), String> {
     let reader = opened(file);
     let mut metadata = reader.metadata().clone().into_builder();
     let groups = metadata.take_row_groups().into_iter().map(change).collect();
     let metadata = metadata.set_row_groups(groups).build();
-    let mut changed = file.to_vec();
+    let mut changed = [file, behind].concat();
     ParquetMetaDataWriter::new(&mut changed, &metadata).finish().unwrap();
     within_memory(|| readers::data_set(&changed))
 }
@@ -398,10 +399,10 @@ fn pages_that_claim_billions_are_not_believed() {
 #[test]
 fn groups_that_claim_what_their_columns_do_not_are_refused() {
     let file = table(Compression::UNCOMPRESSED, true);
-    assert_eq!(saying(&file, |group| group), Ok(()));
+    assert_eq!(saying(&file, &[], |group| group), Ok(()));
     let rows =
         |group: RowGroupMetaData| group.into_builder().set_num_rows(1 << 40).build().unwrap();
-    refused(saying(&file, rows), "a column of 1000 values in a group of 1099511627776 rows");
+    refused(saying(&file, &[], rows), "a column of 1000 values in a group of 1099511627776 rows");
     // The other column begins within the first, and has all bytes behind it.
     let sizes = |group: RowGroupMetaData| {
         let size = file.len() as i64 - 100;
@@ -411,5 +412,29 @@ fn groups_that_claim_what_their_columns_do_not_are_refused() {
         let columns = columns.collect();
         group.into_builder().set_column_metadata(columns).build().unwrap()
     };
-    refused(saying(&file, sizes), "bytes in a file of");
+    refused(saying(&file, &[], sizes), "bytes in a file of");
+}
+
+/// A page without values, which the crate passes over; it knows such a one by the last 32 bits of its kind.
+#[test]
+fn a_page_behind_one_without_values_is_looked_at() {
+    let file = table(Compression::UNCOMPRESSED, false);
+    let (start, bytes) = opened(&file).metadata().row_group(0).column(0).byte_range();
+    let column = &file[start as usize..][..bytes as usize];
+    for kind in [1, (1 << 32) + 1] {
+        let kind = unsigned(kind * 2);
+        let index = [&[0x15], &kind[..], &[0x15, 0, 0x15, 0, 0x3c, 0, 0]].concat();
+        for (page, expected) in [(column, "Ok(())"), (&BOOLEANS, "a list of 2147483647 elements")] {
+            let pages = [&index, page].concat();
+            let found = saying(&file, &pages, |group| {
+                let mut columns = group.columns().to_vec();
+                let first = columns[0].clone().into_builder();
+                let first = first.set_data_page_offset(file.len() as i64);
+                columns[0] = first.set_total_compressed_size(pages.len() as i64).build().unwrap();
+                group.into_builder().set_column_metadata(columns).build().unwrap()
+            });
+            let found = format!("{found:?}");
+            assert!(found.contains(expected), "{found}");
+        }
+    }
 }
