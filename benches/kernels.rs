@@ -395,6 +395,7 @@ fn record_step(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>
         results: &memory.read([workload.batch_size, 2]),
         step: &memory.changed([1, 1]),
         history: &memory.written([1, 2]),
+        fault: None,
     };
     Ok(vec![kernel.bind(&memory.device, "bench", buffers)?])
 }

@@ -29,6 +29,8 @@
 // normalized has no mean, so a constant may be taken from grad_ztilde in the sum for grad_gamma: the
 // sums are taken of differences from `center`, its mean over the first tile, so that nothing is lost to
 // a large mean.
+//
+// What is not finite is noted (shared/faults.wgsl).
 
 struct Layer {
     rows: u32,
@@ -41,6 +43,7 @@ struct Layer {
     weights: u32,
     chunk: u32,         // rows of a chunk, or of a slab
     slab: u32,          // quads from one slab of the gradients to the next
+    faults: u32,        // quads of the gradients before the layer's faults
 }
 
 @group(0) @binding(0) var<uniform> layer: Layer;
@@ -168,15 +171,30 @@ fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
     }
     if is_writer && first_row == 0u {
         let sum = f32(layer.rows) * chunk.center + chunk.differences;
-        if BATCH_NORM {
-            gradients[layer.gamma + quad] = inside(chunk.products, quad, layer.columns);
-            gradients[layer.beta + quad] = inside(sum, quad, layer.columns);
-        } else {
-            gradients[layer.gamma + quad] = inside(sum, quad, layer.columns);
-        }
+        write_vectors(quad, chunk.products, sum);
     }
     if BATCH_NORM {
         finish_rows(first_row, last_row, quad, column, chunk, invocation);
+    }
+}
+
+// The gradients of gamma and beta, or of the biases; and a look at what the layer was normalized with.
+fn write_vectors(quad: u32, products: vec4<f32>, sum: vec4<f32>) {
+    let stride = quads(layer.columns);
+    let grad_sum = inside(sum, quad, layer.columns);
+    if !BATCH_NORM {
+        gradients[layer.gamma + quad] = grad_sum;
+        note_fault(BIASES_FAULT, magnitudes(grad_sum), LARGEST_GRADIENT);
+        return;
+    }
+    let grad_gamma = inside(products, quad, layer.columns);
+    gradients[layer.gamma + quad] = grad_gamma;
+    gradients[layer.beta + quad] = grad_sum;
+    note_fault(GAMMA_FAULT, magnitudes(grad_gamma), LARGEST_GRADIENT);
+    note_fault(BETA_FAULT, magnitudes(grad_sum), LARGEST_GRADIENT);
+    for (var row = 0u; row < 3u; row++) {
+        let statistic = inside(statistics[row * stride + quad], quad, layer.columns);
+        note_fault(STATISTICS_FAULT, magnitudes(statistic), LARGEST_STATISTIC);
     }
 }
 

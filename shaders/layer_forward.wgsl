@@ -15,6 +15,9 @@
 //     running_mean[c] = (1 − momentum) · running_mean[c] + momentum · mean[c]
 //     running_var[c]  = (1 − momentum) · running_var[c]  + momentum · variance[c] · rows / (rows − 1)
 //
+// A second row of both is what they were before: should the step turn out to be one that nothing is
+// learned from (shared/faults.wgsl), the next one brings it back.
+//
 // What matmul, batch_statistics, normalize and activate compute, in one dispatch: a workgroup owns a
 // strip of the columns, as wide as a tile, in training for all rows of the batch, so that nothing has
 // to be known of other workgroups. Otherwise the rows are divided into chunks, too.
@@ -44,6 +47,7 @@ struct Layer {
     momentum: f32,
     unbias: f32,  // rows / (rows − 1)
     chunk: u32,   // rows of a chunk, a multiple of TILE_ROWS
+    stop: u32,    // quads of the parameters before that which tells whether learning has stopped
 }
 
 @group(0) @binding(0) var<uniform> layer: Layer;
@@ -162,6 +166,13 @@ fn write_statistics(moments: Moments, quad: u32) {
     statistics[quad] = moments.center;
     statistics[stride + quad] = moments.rest;
     statistics[2u * stride + quad] = variance;
+    if parameters[layer.stop].x != 0.0 {
+        running_mean[quad] = running_mean[stride + quad];
+        running_var[quad] = running_var[stride + quad];
+        return;
+    }
+    running_mean[stride + quad] = running_mean[quad];
+    running_var[stride + quad] = running_var[quad];
     running_mean[quad] = moved(running_mean[quad], moments.center + moments.rest);
     running_var[quad] = moved(running_var[quad], layer.unbias * variance);
 }

@@ -13,7 +13,8 @@
 // place of the history.
 //
 // shared/row_loss.wgsl has the formulas of the losses, layer_forward.wgsl the layout of the matrices;
-// the outputs are in the place of their gradient until this is known.
+// the outputs are in the place of their gradient until this is known. What is not finite is noted
+// (shared/faults.wgsl).
 
 struct Layer {
     rows: u32,
@@ -24,6 +25,7 @@ struct Layer {
     capacity: u32,  // of the history, in steps
     chunk: u32,     // rows, or more
     slab: u32,      // 0: the gradients have one
+    faults: u32,    // quads of the gradients before the layer's faults
 }
 
 @group(0) @binding(0) var<uniform> layer: Layer;
@@ -67,6 +69,7 @@ fn main(
     if invocation == 0u {
         history[step[0] % layer.capacity] = mean;
         step[0] += 1u;
+        note_fault(LOSS_FAULT, magnitudes(vec4<f32>(mean.x)), LARGEST_FLOAT);
     }
     storageBarrier();
     compute_grad_biases(invocation);
@@ -142,5 +145,6 @@ fn compute_grad_biases(invocation: u32) {
     sum = column_sum(sum, invocation);
     if quad < stride && own_row(invocation, 0u) == 0u {
         gradients[layer.gamma + quad] = sum;
+        note_fault(BIASES_FAULT, magnitudes(sum), LARGEST_GRADIENT);
     }
 }

@@ -2,6 +2,7 @@
 //
 //     history[step % capacity] = average over the rows of results[r]
 //     step += 1
+//     fault = 1, if the loss is not finite
 //
 // `results` are the rows' pairs of loss and accuracy, from the loss kernels. The count lives on the
 // GPU, so that many steps can be recorded at once; the kernels after this one find the step that they
@@ -10,12 +11,14 @@
 struct Batch {
     rows: u32,
     capacity: u32,  // of the history, in steps
+    fault: u32,     // values before the fault
 }
 
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<storage, read> results: array<vec2<f32>>;
 @group(0) @binding(2) var<storage, read_write> step: array<u32>;
 @group(0) @binding(3) var<storage, read_write> history: array<vec2<f32>>;
+@group(0) @binding(4) var<storage, read_write> faults: array<f32>;
 
 override WORKGROUP_SIZE: u32;
 
@@ -30,5 +33,9 @@ fn main(@builtin(local_invocation_index) index: u32) {
     if index == 0u {
         history[step[0] % batch.capacity] = vec2<f32>(loss, accuracy);
         step[0] += 1u;
+        // Infinity and NaN have all bits of the exponent.
+        if (bitcast<u32>(loss) & 0x7f800000u) == 0x7f800000u {
+            faults[batch.fault] = 1.0;
+        }
     }
 }

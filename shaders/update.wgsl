@@ -15,6 +15,12 @@
 // state lie in others of the same layout. Weights decay, or all parameters. `clip_scale` comes from
 // gradient_norm.wgsl, and record_step.wgsl has counted this step already.
 //
+// If a kernel of this step has noted a fault (shared/faults.wgsl), nothing is changed, in this step and
+// from then on. The first time, the first three values of the stop become 1, step / 2¹⁶ and step mod 2¹⁶,
+// and the faults of the layers behind it become those of the gradients. What the update itself would make
+// infinite stays as it is; the fourth value becomes step mod 2¹⁶ + 1 then, and the next step stops in the
+// name of this one.
+//
 // Memory is what takes the time: values are read and written four at a time ("a quad"), each once. An
 // invocation owns quads a whole dispatch apart.
 
@@ -22,6 +28,8 @@ struct Update {
     quads: u32,           // parameters, in fours
     decaying_quads: u32,  // how many of them decay
     capacity: u32,        // of the rates, in steps
+    stop: u32,            // quads before that of the stop; 0 if there is none
+    layers: u32,          // of the network, with faults behind the stop
 }
 
 // What the CPU worked out in f64 for each step t, counted from 1.
@@ -61,6 +69,10 @@ fn main(
     @builtin(global_invocation_id) invocation: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
+    let can_stop = update.stop > 0u;
+    if can_stop && has_stopped(invocation.x == 0u) {
+        return;
+    }
     let rate = rates[(step[0] - 1u) % update.capacity];
     let scale = clip_scale[0];
     for (var i = invocation.x; i < update.quads; i += WORKGROUP_SIZE * workgroups.x) {
@@ -70,8 +82,47 @@ fn main(
             gradient += WEIGHT_DECAY * parameter;
             parameter -= rate.decay * parameter;
         }
-        parameters[i] = parameter - change(i, gradient, rate);
+        if can_stop && is_any_larger(magnitudes(gradient), LARGEST_GRADIENT) {
+            parameters[update.stop].w = overflow_of_this_step();
+            continue;
+        }
+        parameter -= change(i, gradient, rate);
+        if can_stop && is_any_larger(magnitudes(parameter), LARGEST_FLOAT) {
+            parameters[update.stop].w = overflow_of_this_step();
+            continue;
+        }
+        parameters[i] = parameter;
     }
+}
+
+// Others may or may not see yet what an invocation of this dispatch writes: the same comes out.
+fn has_stopped(is_first: bool) -> bool {
+    let stop = parameters[update.stop];
+    if stop.x != 0.0 {
+        return true;
+    }
+    let is_overflow = stop.w != 0.0 && stop.w != overflow_of_this_step();
+    var faults = vec4<f32>();
+    for (var i = 1u; i <= update.layers; i++) {
+        faults += gradients[update.stop + i];
+    }
+    if all(faults == vec4<f32>()) && !is_overflow {
+        return false;
+    }
+    if is_first {
+        let number = step[0] - u32(is_overflow);
+        parameters[update.stop].y = f32(number >> 16u);
+        parameters[update.stop].z = f32(number & 0xffffu);
+        parameters[update.stop].x = 1.0;
+        for (var i = 1u; i <= update.layers; i++) {
+            parameters[update.stop + i] = gradients[update.stop + i];
+        }
+    }
+    return true;
+}
+
+fn overflow_of_this_step() -> f32 {
+    return f32(step[0] & 0xffffu) + 1.0;
 }
 
 fn change(i: u32, gradient: vec4<f32>, rate: Rates) -> vec4<f32> {

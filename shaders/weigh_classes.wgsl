@@ -21,19 +21,23 @@ override WORKGROUP_SIZE: u32;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
+    // Read here, once: of what a loop reads again, Mesa's software driver for OpenGL forgets the value for
+    // those invocations that have left the loop.
+    let rows = batch.rows;
+    let classes = batch.classes;
     var sum = 0.0;
-    for (var row = index; row < batch.rows; row += WORKGROUP_SIZE) {
+    for (var row = index; row < rows; row += WORKGROUP_SIZE) {
         let class_index = targets[row];
-        if class_index < batch.classes {
+        if class_index < classes {
             sum += class_weights[class_index];
         }
     }
     let total = workgroup_sum(sum, index);
     var scale = 0.0;
     if total > 0.0 {
-        scale = f32(batch.rows) / total;
+        scale = f32(rows) / total;
     }
-    for (var class_index = index; class_index < batch.classes; class_index += WORKGROUP_SIZE) {
-        targets[batch.rows + class_index] = bitcast<u32>(scale * class_weights[class_index]);
+    for (var class_index = index; class_index < classes; class_index += WORKGROUP_SIZE) {
+        targets[rows + class_index] = bitcast<u32>(scale * class_weights[class_index]);
     }
 }

@@ -1,5 +1,6 @@
 //! One error type: what an app can get wrong, and what a device or a disk can do to it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -100,6 +101,13 @@ pub enum Error {
     #[error("the training data belongs to another trainer")]
     OtherTrainer,
 
+    /// The training has come upon numbers that are not finite, and has stopped there.
+    #[error(
+        "training diverged in {0}. What was learned is as the step before has left it; a smaller \
+         learning rate or a clip_norm may help"
+    )]
+    Diverged(Fault),
+
     /// More than the device can hold or bind.
     #[error("{what} needs {needed} bytes, but the device's {limit} is {allowed}")]
     TooLarge {
@@ -148,4 +156,63 @@ pub enum Error {
     /// [`Parameters`](crate::Parameters), or a [`Snapshot`](crate::Snapshot) of the training.
     #[error("the device was lost: {0}")]
     DeviceLost(String),
+}
+
+/// What a training has stopped at: the first of its numbers that were not finite.
+///
+/// The step is not learned from, nor is any after it: parameters, running statistics and the optimizer's
+/// memory stay as the step before has left them. (If it was the update, they are as it has left them, but
+/// for what it would have made infinite, which is as before.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The number of the step, counted from 1; 0 if it was one of another trainer of the network.
+    pub step: u64,
+    /// The layer, counted from 0; the last one is the output layer. None of the update, which is of all.
+    pub layer: Option<usize>,
+    /// What of it was not finite.
+    pub quantity: Quantity,
+}
+
+/// What can be not finite in a step. Of several it is the one that was computed first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantity {
+    /// The mean or the variance of the batch, in a layer with batch normalization: the inputs or the
+    /// weights are too large, or inputs are NaN.
+    BatchStatistics,
+    /// The loss of the batch: of outputs or targets that are too large, or of a class that is none.
+    Loss,
+    /// The gradient of gamma; as of the others, a value beyond 2⁵⁰ counts as infinite, since sums of the
+    /// squares of such values are.
+    GradGamma,
+    /// The gradient of beta.
+    GradBeta,
+    /// The gradient of the biases.
+    GradBiases,
+    /// The gradient of the weights.
+    GradWeights,
+    /// What the update makes of a parameter: the learning rate or the weight decay is far too large.
+    Update,
+}
+
+impl fmt::Display for Fault {
+    /// As `step 57: the gradient of the weights of layer 2 is not finite`, with layers counted from 1.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { step, layer, quantity } = self;
+        let place = layer.map_or(String::new(), |layer| format!(" of layer {}", layer + 1));
+        write!(formatter, "step {step}: {quantity}{place} is not finite")
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::BatchStatistics => "the mean or the variance of the batch",
+            Self::Loss => "the loss",
+            Self::GradGamma => "the gradient of gamma",
+            Self::GradBeta => "the gradient of beta",
+            Self::GradBiases => "the gradient of the biases",
+            Self::GradWeights => "the gradient of the weights",
+            Self::Update => "what the update makes of the parameters",
+        })
+    }
 }

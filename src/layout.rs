@@ -1,14 +1,14 @@
 //! Where a network's tensors lie in its buffers.
 //!
 //! All that is learned is packed into one buffer, weights first, so that one dispatch updates it all;
-//! gradients and the optimizer's state are packed alike. The running statistics have a buffer of
-//! their own.
+//! gradients and the optimizer's state are packed alike. Behind it is whether learning has stopped, and
+//! what each layer met (`shaders/shared/faults.wgsl`). The running statistics have a buffer of their own.
 
 use ndarray::{Array1, Array2};
 use wgpu::Buffer;
 
 use crate::error::{Error, Result};
-use crate::gpu::Matrix;
+use crate::gpu::{Matrix, Source};
 use crate::parameters::Layer;
 
 /// How large a layer's tensors are.
@@ -78,7 +78,40 @@ pub(crate) struct LearnedLayout {
     layers: Vec<LearnedPlace>,
     /// How many of the values, from the first on, are weights and the gaps between them.
     weights: u64,
+    /// How many are learned, with the gaps; the stop and the faults come behind them.
+    learned: u64,
     values: u64,
+}
+
+/// Where it is told whether learning has stopped, four values, and what a layer met, four more.
+#[derive(Clone, Debug)]
+pub(crate) struct StopPlace {
+    pub(crate) stop: Matrix,
+    pub(crate) faults: Matrix,
+}
+
+/// What learning stopped at, as `shaders/update.wgsl` tells it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop {
+    /// The number of the step, modulo another one.
+    step: u32,
+    modulus: u64,
+    /// What each layer met, in the order of `shaders/shared/faults.wgsl`. None if it was the update.
+    pub(crate) faults: Option<Vec<[bool; 4]>>,
+    /// Whether a step was not learned from, so that what was learned is older than the running statistics.
+    pub(crate) has_skipped: bool,
+}
+
+impl Stop {
+    /// The step, if so many were encoded: the last one with such a number, or 0 if there is none.
+    pub(crate) fn step(&self, steps: u64) -> u64 {
+        steps.saturating_sub(steps.wrapping_sub(self.step.into()) % self.modulus)
+    }
+
+    /// How many steps were learned from.
+    pub(crate) fn learned_steps(&self, steps: u64) -> u64 {
+        self.step(steps).saturating_sub(self.faults.is_some().into())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -115,7 +148,9 @@ impl LearnedLayout {
             let vectors = if layer.is_normalized { 2 } else { 1 };
             place.vectors = (0..vectors).map(|_| reserve(&mut end, place.outputs.into())).collect();
         }
-        Self { layers: places, weights, values: end }
+        let learned = end;
+        reserve(&mut end, 4 * (1 + layers.len() as u64));
+        Self { layers: places, weights, learned, values: end }
     }
 
     /// The bytes that the buffer holds.
@@ -123,7 +158,7 @@ impl LearnedLayout {
         self.values.saturating_mul(4)
     }
 
-    /// How many values the buffer holds, with the gaps between the tensors.
+    /// How many values the buffer holds, with the gaps between the tensors and what is behind them.
     pub(crate) fn values(&self) -> u64 {
         self.values
     }
@@ -142,6 +177,47 @@ impl LearnedLayout {
     pub(crate) fn weights(&self) -> u32 {
         // Not more than `length`, which was checked.
         self.weights as u32
+    }
+
+    /// How many of the values, from the first on, are learned.
+    pub(crate) fn learned(&self) -> u32 {
+        self.learned as u32
+    }
+
+    /// How many of the values, from the first on, tell what learning stopped at, if it did.
+    pub(crate) fn stop_source<'a>(&self, buffer: &'a Buffer) -> Source<'a> {
+        Source { buffer, first: self.learned, count: self.stop_values() as u64 }
+    }
+
+    /// What learning stopped at, by all values of the buffer.
+    pub(crate) fn stop(&self, packed: &[f32]) -> Option<Stop> {
+        Self::stop_of(&packed[self.learned as usize..][..self.stop_values()])
+    }
+
+    /// The same by the values of that source.
+    pub(crate) fn stop_of(values: &[f32]) -> Option<Stop> {
+        let (quads, _) = values.as_chunks::<4>();
+        let (&[has_stopped, high, low, overflow], faults) = quads.split_first()?;
+        let (has_stopped, has_overflow) = (has_stopped != 0.0, overflow != 0.0);
+        let (step, modulus) = if has_stopped {
+            (((high as u32) << 16) + low as u32, 1 << 32)
+        } else {
+            (overflow as u32 - u32::from(has_overflow), 1 << 16)
+        };
+        let faults = faults.iter().map(|faults| faults.map(|fault| fault != 0.0));
+        let faults = (!has_overflow).then(|| faults.collect());
+        let stop = Stop { step, modulus, faults, has_skipped: has_stopped };
+        (has_stopped || has_overflow).then_some(stop)
+    }
+
+    fn stop_values(&self) -> usize {
+        4 * (1 + self.layers.len())
+    }
+
+    /// The stop, and a layer's faults, in `buffer`.
+    pub(crate) fn stop_place(&self, buffer: &Buffer, layer: usize) -> Result<StopPlace> {
+        let quad = |index: u64| Matrix::padded(buffer, self.learned + 4 * index, 1, 4);
+        Ok(StopPlace { stop: quad(0)?, faults: quad(1 + layer as u64)? })
     }
 
     /// The tensors in `buffer`.
@@ -202,11 +278,14 @@ impl LearnedLayout {
 /// One layer's running statistics.
 #[derive(Clone, Debug)]
 pub(crate) struct Running {
-    pub(crate) mean: Matrix,
-    pub(crate) var: Matrix,
+    /// Mean and variance as they are.
+    pub(crate) now: [Matrix; 2],
+    /// The same with a second row: what they were before the last step.
+    pub(crate) with_before: [Matrix; 2],
 }
 
-/// Where the running statistics of each normalized layer start in their buffer.
+/// Where the running statistics of each normalized layer start in their buffer: two rows each, as they
+/// are and as they were before the last step.
 #[derive(Clone, Debug)]
 pub(crate) struct RunningLayout {
     layers: Vec<Option<RunningPlace>>,
@@ -226,10 +305,10 @@ impl RunningLayout {
         let layers = layers
             .iter()
             .map(|&LayerShape { outputs, is_normalized, .. }| {
-                is_normalized.then(|| RunningPlace {
-                    columns: outputs,
-                    mean: reserve(&mut end, outputs.into()),
-                    var: reserve(&mut end, outputs.into()),
+                is_normalized.then(|| {
+                    let values = 2 * u64::from(outputs).next_multiple_of(4);
+                    let [mean, var] = [(); 2].map(|()| reserve(&mut end, values));
+                    RunningPlace { columns: outputs, mean, var }
                 })
             })
             .collect();
@@ -243,9 +322,10 @@ impl RunningLayout {
 
     pub(crate) fn views(&self, buffer: &Buffer) -> Result<Vec<Option<Running>>> {
         let view = |place: &RunningPlace| {
+            let rows = |first, rows| Matrix::padded(buffer, first, rows, place.columns);
             Ok(Running {
-                mean: Matrix::padded(buffer, place.mean, 1, place.columns)?,
-                var: Matrix::padded(buffer, place.var, 1, place.columns)?,
+                now: [rows(place.mean, 1)?, rows(place.var, 1)?],
+                with_before: [rows(place.mean, 2)?, rows(place.var, 2)?],
             })
         };
         self.layers.iter().map(|place| place.as_ref().map(view).transpose()).collect()
@@ -262,11 +342,17 @@ impl RunningLayout {
         packed
     }
 
-    /// Each normalized layer's running mean and running variance.
-    pub(crate) fn unpack(&self, packed: &[f32]) -> Vec<Option<(Array1<f32>, Array1<f32>)>> {
+    /// Each normalized layer's running mean and running variance, as they are or as they were before
+    /// the last step.
+    pub(crate) fn unpack(
+        &self,
+        packed: &[f32],
+        before: bool,
+    ) -> Vec<Option<(Array1<f32>, Array1<f32>)>> {
         let unpack = |place: &RunningPlace| {
             let columns = place.columns as usize;
-            (slice(packed, place.mean, columns), slice(packed, place.var, columns))
+            let row = if before { u64::from(place.columns.next_multiple_of(4)) } else { 0 };
+            (slice(packed, place.mean + row, columns), slice(packed, place.var + row, columns))
         };
         self.layers.iter().map(|place| place.as_ref().map(unpack)).collect()
     }

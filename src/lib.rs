@@ -16,7 +16,7 @@ mod snapshot;
 mod trainer;
 
 pub use data::{Dataset, Targets};
-pub use error::{Error, Result};
+pub use error::{Error, Fault, Quantity, Result};
 pub use evaluation::{Evaluation, evaluate};
 pub use gpu::Rows;
 pub use inference::Inference;

@@ -42,6 +42,8 @@ pub struct Network {
     running: Vec<Option<Running>>,
     /// How many batches each layer's running statistics have seen.
     batches: Vec<u64>,
+    /// The number of the last step that was encoded.
+    steps: u64,
     /// The app's own.
     notes: String,
     /// One per layer, for inference.
@@ -122,6 +124,7 @@ impl Network {
             running_layout,
             running_statistics,
             batches: parameters.layers.iter().map(batches).collect(),
+            steps: 0,
             notes: parameters.notes.clone(),
             kernels: Vec::new(),
             gpu,
@@ -131,7 +134,8 @@ impl Network {
         Ok(network)
     }
 
-    /// Reads the network from the GPU, as it will be after everything that was submitted so far.
+    /// Reads the network from the GPU, as it will be after everything that was submitted so far. Where a
+    /// [`Fault`](crate::Fault) has stopped the learning, it is that of the step before: all of it is finite.
     ///
     /// # Errors
     ///
@@ -160,10 +164,12 @@ impl Network {
         let running_layout = self.running_layout.clone();
         let batches = self.batches.clone();
         let (activation, epsilon, momentum) = (self.activation, self.epsilon, self.momentum);
-        let notes = self.notes.clone();
+        let (notes, steps) = (self.notes.clone(), self.steps);
         move |learned, running| {
+            let stop = layout.stop(learned);
+            let has_skipped = stop.as_ref().is_some_and(|stop| stop.has_skipped);
+            let running = running_layout.unpack(running, has_skipped);
             let learned = layout.unpack(learned);
-            let running = running_layout.unpack(running);
             let layers = learned
                 .into_iter()
                 .zip(running.into_iter().zip(batches))
@@ -178,7 +184,11 @@ impl Network {
                     }
                 })
                 .collect();
-            Parameters { activation, epsilon, momentum, layers, notes }
+            let mut parameters = Parameters { activation, epsilon, momentum, layers, notes };
+            if let Some(stop) = stop {
+                parameters.uncount_batches(steps - stop.learned_steps(steps));
+            }
+            parameters
         }
     }
 
@@ -227,8 +237,9 @@ impl Network {
         &self.learned
     }
 
-    /// A batch has moved every layer's running statistics.
-    pub(crate) fn count_batch(&mut self) {
+    /// A step, of this number, has moved every layer's running statistics.
+    pub(crate) fn count_step(&mut self, number: u64) {
+        self.steps = number;
         for (batches, running) in self.batches.iter_mut().zip(&self.running) {
             *batches += u64::from(running.is_some());
         }
@@ -284,7 +295,7 @@ impl Network {
             .map(|(learned, running)| network_forward::Layer {
                 weights: learned.weights(),
                 vectors: learned.vectors(),
-                running: running.as_ref().map(|running| [&running.mean, &running.var]),
+                running: running.as_ref().map(|running| running.now.each_ref()),
             })
             .collect();
         let buffers = network_forward::Buffers {
@@ -319,12 +330,18 @@ impl Network {
         Activations { inputs, outputs, sums, statistics }: Activations<'_>,
     ) -> Result<Vec<Dispatch>> {
         let learned = &self.learned[layer];
+        let running = self.running[layer].as_ref();
+        let running = running.map(|running| match statistics {
+            None => &running.now,
+            Some(_) => &running.with_before,
+        });
         let buffers = layer_forward::Buffers {
             inputs,
             parameters: &self.parameters,
             weights: learned.weights(),
             vectors: learned.vectors(),
-            running: self.running[layer].as_ref().map(|running| [&running.mean, &running.var]),
+            running: running.map(|running| running.each_ref()),
+            stop: &self.layout.stop_place(self.parameters.buffer(), layer)?.stop,
             statistics,
             sums,
             outputs,

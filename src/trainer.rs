@@ -1,6 +1,7 @@
 //! `Trainer`: what exists only while learning; one step, one epoch.
 
 mod bound_batch;
+mod fault;
 mod hidden_layer;
 mod memory;
 mod metrics;
@@ -75,12 +76,22 @@ pub struct Trainer {
     rates: Vec<[f32; 4]>,
     /// Steps that were taken before this trainer was restored from a snapshot.
     steps_before: u64,
+    /// Where that left it in its data.
+    place_before: Option<Place>,
     /// Where it is in the data that it learned from last.
     place: Option<Place>,
     /// Where the data begins that it is given, once it is restored and until it has learned from some.
     resumes_at: Option<Place>,
-    /// Rows of the last steps, at the step's number, counted from 0, modulo [`HISTORY`].
-    rows: Vec<u32>,
+    /// What the last steps took, at the step's number, counted from 0, modulo [`HISTORY`].
+    taken: Vec<Taken>,
+}
+
+/// What a step took.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    rows: u32,
+    /// Where it left the trainer in its data.
+    place: Option<Place>,
 }
 
 impl Trainer {
@@ -113,9 +124,10 @@ impl Trainer {
             steps_with_rates: 0,
             rates: Vec::with_capacity(RATES_BLOCK as usize),
             steps_before: 0,
+            place_before: None,
             place: None,
             resumes_at: None,
-            rows: vec![0; HISTORY as usize],
+            taken: vec![Taken::default(); HISTORY as usize],
             network,
             options,
         })
@@ -126,7 +138,8 @@ impl Trainer {
         &self.network
     }
 
-    /// Gives the network back.
+    /// Gives the network back. If the training had stopped at a [fault](Trainer::fault), no other trainer
+    /// learns from it, either: [`Network::from_parameters`] makes one of its parameters that can.
     pub fn into_network(self) -> Network {
         self.network
     }
@@ -232,7 +245,8 @@ impl Trainer {
     ///
     /// Steps that were encoded before must have been submitted: the place in the epoch is counted on the
     /// GPU. That the device is lost may show only in what waits for an answer, such as
-    /// [`Trainer::metrics`]. To keep the GPU's queue short as well, wait for [`Trainer::metrics`] now and then.
+    /// [`Trainer::metrics`]. To keep the GPU's queue short as well, wait for [`Trainer::metrics`] now and then. Whether the training
+    /// has diverged tells [`Trainer::fault`].
     ///
     /// # Errors
     ///
@@ -249,11 +263,12 @@ impl Trainer {
             let count = left.min(data.steps_left()).min(self.steps_per_submission_of(data));
             self.write_rates(count.into())?;
             data.submit(self.network.gpu(), count, &self.step)?;
-            for _ in 0..count {
-                self.count_step(data.advance());
-            }
-            self.place = Some(data.place());
             self.resumes_at = None;
+            for _ in 0..count {
+                let rows = data.advance();
+                self.place = Some(data.place());
+                self.count_step(rows);
+            }
             left -= count;
         }
         Ok(())
@@ -268,7 +283,8 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// As [`Trainer::train`] and [`Trainer::metrics`].
+    /// [`Error::Diverged`] if the loss, a gradient or a batch's statistics were not finite, which shows
+    /// within four submissions (of 64 steps at most); and as [`Trainer::train`] and [`Trainer::metrics`].
     pub async fn epoch(&mut self, data: &mut TrainingData) -> Result<EpochMetrics> {
         let mut epoch = EpochMetrics { steps: 0, loss: 0.0, accuracy: 0.0 };
         let mut rows = 0.0;
@@ -279,11 +295,16 @@ impl Trainer {
             while submitted < steps && in_flight.len() < SUBMISSIONS_IN_FLIGHT {
                 let count = (steps - submitted).min(self.steps_per_submission_of(data));
                 self.train(data, count)?;
-                in_flight.push_back(self.metrics(count));
+                in_flight.push_back((self.metrics(count), self.fault()));
                 submitted += count;
             }
-            let oldest = in_flight.pop_front().expect("steps that were not seen are in flight");
-            for step in oldest.await? {
+            let oldest = in_flight.pop_front();
+            let (metrics, fault) = oldest.expect("steps that were not seen are in flight");
+            let metrics = metrics.await?;
+            if let Some(fault) = fault.await? {
+                return Err(Error::Diverged(fault));
+            }
+            for step in metrics {
                 epoch.steps += 1;
                 epoch.loss += f64::from(step.rows) * f64::from(step.loss);
                 epoch.accuracy += f64::from(step.rows) * f64::from(step.accuracy);
@@ -340,9 +361,9 @@ impl Trainer {
     }
 
     fn count_step(&mut self, rows: u32) {
-        self.rows[(self.steps % u64::from(HISTORY)) as usize] = rows;
+        self.taken[(self.steps % u64::from(HISTORY)) as usize] = Taken { rows, place: self.place };
         self.steps += 1;
-        self.network.count_batch();
+        self.network.count_step(self.steps);
     }
 
     fn steps_per_submission_of(&self, data: &TrainingData) -> u32 {

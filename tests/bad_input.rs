@@ -13,8 +13,8 @@ use ztilde::kernels::{
     Matrix, add_biases, batch_statistics, column_sums, gather_rows, loss, matmul, record_step,
 };
 use ztilde::{
-    Dataset, Inference, Layer, Loss, Network, NetworkOptions, Parameters, Remainder, Targets,
-    Trainer, TrainerOptions, block_on, required_limits,
+    Dataset, Fault, Inference, Layer, Loss, Network, NetworkOptions, Parameters, Quantity,
+    Remainder, Targets, Trainer, TrainerOptions, block_on, required_limits,
 };
 
 const SIZES: [u32; 3] = [4, 6, 3];
@@ -307,22 +307,28 @@ fn buffers_that_do_not_fit_are_refused() {
 }
 
 /// Nobody on the CPU sees the class indices in an app's buffer: the loss says that one was none, and
-/// the parameters stay finite.
+/// nothing is learned from there on.
 #[test]
-fn a_class_in_a_buffer_that_is_none_makes_the_loss_nan_and_no_parameter() {
+fn a_class_in_a_buffer_that_is_none_makes_the_loss_nan_and_ends_the_learning() {
     let app = App::get();
-    let mut trainer = app.trainer(&options(Loss::default()));
     let input_buffer = app.upload(&inputs());
-    for classes in [[0_u32, 1, 2, 3, 0, 1, 2, 0], [u32::MAX; 8], [0, 1, 2, 0, 1, 2, 0, 1]] {
-        let classes_buffer = app.upload(&classes);
-        let mut encoder = app.device.create_command_encoder(&Default::default());
-        trainer.encode_step(&mut encoder, &input_buffer, &classes_buffer).unwrap();
-        app.queue.submit([encoder.finish()]);
-        let loss = block_on(&app.device, trainer.loss()).unwrap();
-        let good = classes.iter().all(|&class| class < SIZES[2]);
-        assert_eq!(loss.is_finite(), good, "loss {loss} of the classes {classes:?}");
-        assert_eq!(loss.is_nan(), !good, "loss {loss} of the classes {classes:?}");
-        app.parameters(trainer.network()).check().unwrap();
+    for bad in [[0_u32, 1, 2, 3, 0, 1, 2, 0], [u32::MAX; 8]] {
+        let mut trainer = app.trainer(&options(Loss::default()));
+        let good = [0, 1, 2, 0, 1, 2, 0, 1];
+        let mut learned = app.parameters(trainer.network());
+        for (step, classes) in (1..).zip([good, bad, good]) {
+            let classes_buffer = app.upload(&classes);
+            let mut encoder = app.device.create_command_encoder(&Default::default());
+            trainer.encode_step(&mut encoder, &input_buffer, &classes_buffer).unwrap();
+            app.queue.submit([encoder.finish()]);
+            let loss = block_on(&app.device, trainer.loss()).unwrap();
+            assert_eq!(loss.is_nan(), classes == bad, "loss {loss} of the classes {classes:?}");
+            let before = std::mem::replace(&mut learned, app.parameters(trainer.network()));
+            assert_eq!(before == learned, step > 1, "step {step}");
+        }
+        let fault = block_on(&app.device, trainer.fault()).unwrap();
+        let expected = Fault { step: 2, layer: Some(1), quantity: Quantity::Loss };
+        assert_eq!(fault, Some(expected));
     }
     app.assert_silent();
 }
@@ -427,7 +433,9 @@ fn layouts_that_a_kernel_does_not_take_are_refused() {
     let loss = loss::Loss::new(device, Loss::MeanSquaredError).unwrap();
     assert_refused(loss.bind(device, "here", buffers), planes);
     let results = Matrix::images(&buffer, 0, 2, 2, 2).unwrap();
-    let buffers = record_step::Buffers { results: &results, step: &new(1, 1), history: &new(9, 2) };
+    let [step, history] = [new(1, 1), new(9, 2)];
+    let buffers =
+        record_step::Buffers { results: &results, step: &step, history: &history, fault: None };
     let record_step = record_step::RecordStep::new(device).unwrap();
     assert_refused(record_step.bind(device, "here", buffers), planes);
     app.assert_silent();

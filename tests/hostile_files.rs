@@ -105,7 +105,11 @@ fn each_byte_of_a_header_may_be_any_other() {
             }
         }
     }
-    assert!(refused["file"] > 10_000 && refused["option"] > 20, "{refused:?}");
+    let is_enough = refused["file"] > 10_000 && refused["option"] > 20;
+    assert!(
+        is_enough,
+        "fewer than 10,000 were refused as files, or than 20 as options: {refused:?}"
+    );
 }
 
 #[test]
@@ -278,6 +282,27 @@ fn a_file_that_goes_on_is_read_no_further_than_its_header_says() {
     for device in ["/dev/zero", "/dev/urandom"] {
         let error = within_memory(8, || Parameters::load(device)).err();
         assert!(matches!(error, Some(Error::Model(_))), "{device}: {error:?}");
+    }
+}
+
+/// There is no room made for what a header claims and the file does not have: gigabytes of a tensor, or a
+/// header of a hundred megabytes.
+#[test]
+fn a_file_that_claims_gigabytes_takes_what_it_has() {
+    let header =
+        r#"{"0.weight":{"dtype":"F32","shape":[16384,65536],"data_offsets":[0,4294967296]}}"#;
+    let long = [&99_999_999_u64.to_le_bytes()[..], &[b' '; 1024]].concat();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("claims");
+    for bytes in [file(header, &[0; 1024]), long] {
+        fs::write(&path, &bytes).unwrap();
+        let errors = [
+            within_memory(bytes.len(), || Parameters::load(&path)).err(),
+            within_memory(bytes.len(), || Snapshot::load(&path)).err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, Some(Error::Model(_))), "{error:?}");
+        }
     }
 }
 

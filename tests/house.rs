@@ -38,10 +38,11 @@ const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
 
 /// What of `src` is tests alone.
-const TEST_FILES: [&str; 5] = [
+const TEST_FILES: [&str; 6] = [
     "src/gpu/test_device.rs",
     "src/gpu/testing.rs",
     "src/kernels/layer_backward/tests.rs",
+    "src/kernels/layer_backward/tests/faults.rs",
     "src/kernels/layer_forward/tests.rs",
     "src/network/tests.rs",
 ];

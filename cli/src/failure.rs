@@ -77,6 +77,7 @@ impl From<Error> for Failure {
             Error::OutOfMemory(_) | Error::DeviceLost(_) | Error::Refused(_) => {
                 Self::device(message)
             }
+            Error::Diverged(_) => Self::diverged(message),
             Error::BatchTooSmall { .. } => Self::input(format!(
                 "{message}: choose another --batch-size, or --remainder drop, or --no-batch-norm"
             )),

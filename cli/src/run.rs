@@ -12,7 +12,7 @@ use ztilde::{Dataset, Evaluation, Loss, Parameters, Targets, Trainer, TrainingDa
 use crate::{
     checkpoint::Keeper,
     data::Rows,
-    diverged::{check_finite, diverged},
+    diverged::{diverged, diverged_in_test},
     failure::Failure,
     forward, interrupt,
     progress::{Pace, Progress},
@@ -90,9 +90,7 @@ impl Run<'_> {
         if let Some(best) = self.best {
             return Ok(best);
         }
-        let last = ztilde::block_on(self.device, self.trainer.network().parameters())?;
-        check_finite(self.trainer.steps(), &last)?;
-        Ok(last)
+        Ok(ztilde::block_on(self.device, self.trainer.network().parameters())?)
     }
 
     /// Whether the run is over, between two epochs.
@@ -176,7 +174,6 @@ impl Run<'_> {
     fn keep(&self) -> Result<(), Failure> {
         let Some(keeper) = self.keeper else { return Ok(()) };
         let mut snapshot = ztilde::block_on(self.device, self.trainer.snapshot())?;
-        check_finite(snapshot.steps(), snapshot.parameters())?;
         if self.learned.is_in_blocks() && self.state.place.position == 0 {
             // The trainer is at the end of a block, and the next one is another.
             snapshot.take_place();
@@ -188,18 +185,17 @@ impl Run<'_> {
     fn step(&mut self, data: &mut TrainingData, steps: u32) -> Result<(), Failure> {
         let start = Instant::now();
         self.trainer.train(data, steps)?;
-        let metrics = ztilde::block_on(self.device, self.trainer.metrics(steps))?;
+        let (metrics, fault) = (self.trainer.metrics(steps), self.trainer.fault());
+        let metrics = ztilde::block_on(self.device, metrics)?;
+        if let Some(fault) = ztilde::block_on(self.device, fault)? {
+            return Err(diverged(fault, self.trainer.network().layer_sizes().len() - 1));
+        }
         let time = start.elapsed();
         self.pace.took(time);
         let State { place, seen, samples, .. } = &mut self.state;
         let mut rows = 0;
         let (mut loss, mut accuracy) = (0.0, None);
         for step in metrics {
-            if !step.loss.is_finite() {
-                return Err(
-                    self.diverged(&format!("the loss of step {} is {}", step.step, step.loss))
-                );
-            }
             rows += u64::from(step.rows);
             seen.loss += f64::from(step.loss) * f64::from(step.rows);
             seen.accuracy += f64::from(step.accuracy) * f64::from(step.rows);
@@ -247,7 +243,7 @@ impl Run<'_> {
         })?;
         let evaluation = tested.evaluation();
         if !evaluation.loss.is_finite() {
-            return Err(self.diverged(&format!("the test loss is {}", evaluation.loss)));
+            return Err(diverged_in_test(evaluation.loss));
         }
         Ok(Some(in_own_units(evaluation, self.target_scale)))
     }
@@ -270,13 +266,6 @@ impl Run<'_> {
         };
         tested.take(&ztilde::evaluate(&outputs, &targets, self.loss())?, &targets);
         Ok(())
-    }
-
-    fn diverged(&self, seen: &str) -> Failure {
-        match ztilde::block_on(self.device, self.trainer.network().parameters()) {
-            Ok(parameters) => diverged(seen, &parameters),
-            Err(error) => error.into(),
-        }
     }
 }
 

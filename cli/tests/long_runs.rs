@@ -264,7 +264,7 @@ fn what_the_last_step_ruined_is_not_kept() {
     for result in ["--model run.model", "--checkpoint run.checkpoint"] {
         let output = self::run(folder, &format!("{run} {result}"));
         assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
-        assert!(stderr(&output).contains("step 1 was too large"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("in step 1 what the update makes"), "{}", stderr(&output));
         assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "nothing was written");
     }
 }
@@ -282,13 +282,13 @@ fn what_diverges_keeps_the_last_good_checkpoint() {
     let error = stderr(&output);
     let (_, kept) = error.split_once("run.checkpoint is of step ").expect(&error);
     let kept: u64 = kept.split(',').next().unwrap().parse().unwrap();
-    let (_, diverged) = error.split_once("the loss of step ").expect(&error);
+    let (_, diverged) = error.split_once("diverged: in step ").expect(&error);
     let diverged: u64 = diverged.split(' ').next().unwrap().parse().unwrap();
     assert!(kept > 0 && kept < diverged, "{error}");
     // It is whole, and the run that goes on from it ends as this one did.
     let output = self::run(folder, &format!("{run} --resume"));
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
-    assert!(stderr(&output).contains(&format!("the loss of step {diverged} ")), "{error}");
+    assert!(stderr(&output).contains(&format!("diverged: in step {diverged} ")), "{error}");
 }
 
 #[test]

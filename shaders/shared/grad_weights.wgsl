@@ -4,7 +4,8 @@
 //     grad_weights = grad_sumsᵀ · inputs
 //
 // The kernel has `layer` and `gradients`, as layer_backward.wgsl tells; its left_quad and right_quad
-// give the factors of the product GRAD_WEIGHTS. A row of the weights is a column of the sums.
+// give the factors of the product GRAD_WEIGHTS. A row of the weights is a column of the sums. Needs
+// faults.wgsl and magnitudes.wgsl as well.
 
 fn compute_grad_weights(
     first_column: u32,
@@ -27,10 +28,13 @@ fn compute_grad_weights(
     let quad = first_quad + own_quad(invocation);
     let first = layer.weights + first_row / layer.chunk * layer.slab;
     var tile = multiply(product, first_column, first_quad, invocation);
+    var largest = vec4<u32>();
     for (var i = 0u; i < OWN_ROWS; i++) {
         let column = first_column + own_row(invocation, i);
         if column < last_column && quad < stride {
             gradients[first + column * stride + quad] = tile[i];
+            largest = max(largest, magnitudes(tile[i]));
         }
     }
+    note_fault(WEIGHTS_FAULT, largest, LARGEST_GRADIENT);
 }

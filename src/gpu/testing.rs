@@ -47,13 +47,18 @@ pub(crate) struct TestGpu {
 impl TestGpu {
     pub(crate) fn new() -> Self {
         let (device, queue) = test_device::device();
-        Self { gpu: Gpu { device, queue }, generator: ChaCha8Rng::seed_from_u64(7) }
+        Self::on(Gpu { device, queue })
+    }
+
+    /// On a device that is there already.
+    pub(crate) fn on(gpu: Gpu) -> Self {
+        Self { gpu, generator: ChaCha8Rng::seed_from_u64(7) }
     }
 
     /// On a device with subgroups, if the adapter has them.
     pub(crate) fn with_subgroups() -> Self {
         let (device, queue) = test_device::device_with_subgroups();
-        Self { gpu: Gpu { device, queue }, generator: ChaCha8Rng::seed_from_u64(7) }
+        Self::on(Gpu { device, queue })
     }
 
     /// Values between −1 and 1 that a float holds exactly.

@@ -14,6 +14,8 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/layer_backward.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
     include_str!("../../shaders/shared/grad_weights.wgsl"),
+    include_str!("../../shaders/shared/faults.wgsl"),
+    include_str!("../../shaders/shared/magnitudes.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
@@ -22,6 +24,8 @@ const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/layer_backward.wgsl"),
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
     include_str!("../../shaders/shared/grad_weights.wgsl"),
+    include_str!("../../shaders/shared/faults.wgsl"),
+    include_str!("../../shaders/shared/magnitudes.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
@@ -74,6 +78,8 @@ pub(crate) struct Buffers<'a> {
     pub(crate) weights: &'a Matrix,
     /// Gamma and beta; or twice the biases. One per output.
     pub(crate) vectors: [&'a Matrix; 2],
+    /// `[1, 4]`: a part of the parameters, at whose place in the gradients the layer's faults are noted.
+    pub(crate) faults: &'a Matrix,
     /// What a hidden layer needs besides.
     pub(crate) hidden: Option<Hidden<'a>>,
     /// `[rows, outputs]`: written, or read if the layer is the last.
@@ -161,7 +167,7 @@ impl LayerBackward {
 
     fn check(&self, buffers: Buffers<'_>) -> Result<()> {
         let Buffers { inputs, parameters, weights, vectors, hidden, grad_sums, .. } = buffers;
-        let Buffers { gradients, statistics, .. } = buffers;
+        let Buffers { faults, gradients, statistics, .. } = buffers;
         let kernel = "layer_backward";
         let [rows, columns, inner] = [inputs.rows(), weights.rows(), weights.columns()];
         inputs.expect_padded(kernel, "inputs", [rows, inner])?;
@@ -169,6 +175,7 @@ impl LayerBackward {
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
         let slabs = gradients.rows();
         gradients.expect_padded(kernel, "gradients", [slabs, parameters.columns()])?;
+        faults.expect_padded(kernel, "faults", [1, 4])?;
         for vector in vectors {
             vector.expect_padded(kernel, "gamma, beta or the biases", [1, columns])?;
         }
@@ -185,8 +192,9 @@ impl LayerBackward {
         Ok(())
     }
 
-    fn uniform(&self, phase: Phase, buffers: Buffers<'_>) -> [u32; 10] {
-        let Buffers { inputs, parameters, weights, vectors, hidden, gradients, .. } = buffers;
+    fn uniform(&self, phase: Phase, buffers: Buffers<'_>) -> [u32; 11] {
+        let Buffers { inputs, parameters, weights, vectors, faults, hidden, gradients, .. } =
+            buffers;
         let rows = inputs.rows();
         let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
         [
@@ -204,6 +212,7 @@ impl LayerBackward {
                 Phase::Weights => slab(rows, gradients),
             },
             gradients.columns() / 4,
+            first(faults),
         ]
     }
 

@@ -79,8 +79,11 @@ pub(crate) struct Buffers<'a> {
     pub(crate) weights: &'a Matrix,
     /// Gamma and beta; or twice the biases. One per output.
     pub(crate) vectors: [&'a Matrix; 2],
-    /// The running mean and variance of a normalized layer. One per output.
+    /// The running mean and variance of a normalized layer. One per output; in training a second row,
+    /// for those before the step.
     pub(crate) running: Option<[&'a Matrix; 2]>,
+    /// A part of the parameters: `[1, 4]`, of which the first is not 0 if learning has stopped.
+    pub(crate) stop: &'a Matrix,
     /// `[3, outputs]`: the batch's mean, as the sum of two rows, and its variance. Four rows more for each
     /// chunk, if there are any.
     pub(crate) statistics: Option<&'a Matrix>,
@@ -122,12 +125,13 @@ impl LayerForward {
         place: &str,
         buffers: Buffers<'_>,
     ) -> Result<Vec<Dispatch>> {
-        let Buffers { inputs, parameters, weights, vectors, outputs, .. } = buffers;
+        let Buffers { inputs, parameters, weights, vectors, stop, outputs, .. } = buffers;
         let kernel = "layer_forward";
         let [rows, columns, inner] = [inputs.rows(), weights.rows(), weights.columns()];
         inputs.expect_padded(kernel, "inputs", [rows, inner])?;
         weights.expect_padded(kernel, "weights", [columns, inner])?;
         outputs.expect_padded(kernel, "outputs", [rows, columns])?;
+        stop.expect_padded(kernel, "stop", [1, 4])?;
         for vector in vectors {
             vector.expect_padded(kernel, "gamma, beta or the biases", [1, columns])?;
         }
@@ -137,8 +141,9 @@ impl LayerForward {
         let sums = buffers.sums.unwrap_or(unused[3]);
         let is_batch = self.options.normalization == Normalization::Batch;
         if self.options.normalization != Normalization::None {
-            running[0].expect_padded(kernel, "running_mean", [1, columns])?;
-            running[1].expect_padded(kernel, "running_var", [1, columns])?;
+            let rows = if is_batch { 2 } else { 1 };
+            running[0].expect_padded(kernel, "running_mean", [rows, columns])?;
+            running[1].expect_padded(kernel, "running_var", [rows, columns])?;
         }
         if is_batch {
             if rows < 2 {
@@ -167,6 +172,7 @@ impl LayerForward {
             self.options.momentum.to_bits(),
             (unbias as f32).to_bits(),
             chunk,
+            stop.first_quad() - parameters.first_quad(),
         ];
         let matrices = [inputs, parameters, running[0], running[1], statistics, sums, outputs];
         let groups = [self.core.strips(columns), workgroups(rows.into(), chunk), 1];

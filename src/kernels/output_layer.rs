@@ -12,6 +12,8 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/output_layer.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
     include_str!("../../shaders/shared/grad_weights.wgsl"),
+    include_str!("../../shaders/shared/faults.wgsl"),
+    include_str!("../../shaders/shared/magnitudes.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/row_loss.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
@@ -20,6 +22,8 @@ const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/output_layer.wgsl"),
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
     include_str!("../../shaders/shared/grad_weights.wgsl"),
+    include_str!("../../shaders/shared/faults.wgsl"),
+    include_str!("../../shaders/shared/magnitudes.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/row_loss.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
@@ -57,6 +61,8 @@ pub(crate) struct Buffers<'a> {
     pub(crate) weights: &'a Matrix,
     /// One per output.
     pub(crate) biases: &'a Matrix,
+    /// As [`super::layer_backward`] takes them.
+    pub(crate) faults: &'a Matrix,
     /// `[rows, outputs]`: the gradient of the loss by the outputs.
     pub(crate) grad_sums: &'a Matrix,
     /// The gradients, packed like the parameters.
@@ -97,12 +103,13 @@ impl OutputLayer {
         buffers: Buffers<'_>,
     ) -> Result<Dispatch> {
         let Buffers { inputs, parameters, weights, biases, grad_sums, gradients, .. } = buffers;
-        let Buffers { targets, step, history, .. } = buffers;
+        let Buffers { faults, targets, step, history, .. } = buffers;
         let kernel = "output_layer";
         let [rows, columns, inner] = [inputs.rows(), weights.rows(), weights.columns()];
         inputs.expect_padded(kernel, "inputs", [rows, inner])?;
         weights.expect_padded(kernel, "weights", [columns, inner])?;
         biases.expect_padded(kernel, "biases", [1, columns])?;
+        faults.expect_padded(kernel, "faults", [1, 4])?;
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
         let work = || format!("sums of {inner} products");
         check_rounds(device, kernel, work, self.core.rounds_of_tile(inner))?;
@@ -117,7 +124,8 @@ impl OutputLayer {
         history.expect(kernel, "history", [results, 2])?;
         let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
         let [weights, biases] = [first(weights), first(biases)];
-        let uniform = [rows, columns, inner, weights, biases, history.rows(), rows, 0];
+        let faults = first(faults);
+        let uniform = [rows, columns, inner, weights, biases, history.rows(), rows, 0, faults];
         self.kernel.bind(
             device,
             place,
@@ -191,7 +199,8 @@ mod tests {
                 reference::loss(other, outputs, &Targets::from(values))
             }
         };
-        let (parameters, parts) = gpu.upload_packed(&[&weights, &biases]);
+        let faults = Array2::from_elem([1, 4], 5.0);
+        let (parameters, parts) = gpu.upload_packed(&[&weights, &biases, &faults]);
         let gradients = gpu.garbage([2, parameters.columns()]);
         let grad_sums = gpu.garbage([rows, columns]);
         let results = if way == Way::Whole { 4 } else { rows };
@@ -201,6 +210,7 @@ mod tests {
             parameters: &parameters,
             weights: &parts[0],
             biases: &parts[1],
+            faults: &parts[2],
             grad_sums: &grad_sums,
             gradients: &gradients,
             targets: &targets,
@@ -264,6 +274,53 @@ mod tests {
                 for shape in LAYERS {
                     check(&mut gpu, loss, shape);
                 }
+            }
+        }
+    }
+
+    /// Errors of 2⁶⁵, whose squares are none, and of 2⁶⁰, whose gradients are too large; inputs of 2⁶⁰, which
+    /// leave the gradient of the biases as it was.
+    #[test]
+    fn notes_what_is_not_finite() {
+        let power = |exponent: i32| 2.0_f64.powi(exponent);
+        for gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
+            let device = &gpu.gpu.device;
+            let loss = loss::Options::from(Loss::MeanSquaredError);
+            let kernel = OutputLayer::new(device, loss, Way::Whole).unwrap();
+            for (input, target, expected) in [
+                (1.0, 1.0, &[][..]),
+                (0.0, power(50), &[]),
+                (0.0, power(60), &[1]),
+                (power(60), 1.0, &[3]),
+                (0.0, power(65), &[0, 1]),
+                (f64::NAN, 1.0, &[0, 1, 3]),
+            ] {
+                // The last row of 35, and the last output of 5.
+                let mut inputs = Array2::zeros([35, 3]);
+                inputs.row_mut(34).fill(input);
+                let mut targets = Array2::zeros([35, 5]);
+                targets[[34, 4]] = target;
+                let [weights, biases, faults] =
+                    [[5, 3], [1, 5], [1, 4]].map(|[rows, columns]| Array2::zeros([rows, columns]));
+                let (parameters, parts) = gpu.upload_packed(&[&weights, &biases, &faults]);
+                let gradients = gpu.garbage([1, parameters.columns()]);
+                let buffers = Buffers {
+                    inputs: &gpu.upload_padded(&inputs),
+                    parameters: &parameters,
+                    weights: &parts[0],
+                    biases: &parts[1],
+                    faults: &parts[2],
+                    grad_sums: &gpu.garbage([35, 5]),
+                    gradients: &gradients,
+                    targets: &gpu.upload(&targets),
+                    step: &gpu.upload_integers(&[0]),
+                    history: &gpu.zeros([4, 2]),
+                };
+                gpu.run(&[&kernel.bind(device, "test", buffers).unwrap()]);
+                let first = 4 * u64::from(parts[2].first_quad());
+                let found = gpu.read_all(&Matrix::vector(gradients.buffer(), first, 4).unwrap());
+                let found: Vec<usize> = (0..4).filter(|&fault| found[fault] == 1.0).collect();
+                assert_eq!(found, expected, "inputs of {input}, a target of {target}");
             }
         }
     }

@@ -5,14 +5,18 @@
 use wgpu::Device;
 
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds};
+use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds, unused_matrices};
 
 /// One workgroup does it all: as large as WebGPU promises.
 const WORKGROUP_SIZE: u32 = 256;
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
-pub struct RecordStep(Kernel);
+pub struct RecordStep {
+    kernel: Kernel,
+    /// Bound in the place of a fault that there is not.
+    unused: Vec<Matrix>,
+}
 
 /// What the kernel reads and writes.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +28,8 @@ pub struct Buffers<'a> {
     /// `[capacity, 2]`: the batches' losses and accuracies; a step's row is its number, counted from
     /// 0, modulo the capacity.
     pub history: &'a Matrix,
+    /// One value, which becomes 1 if the loss is not finite, and is left alone otherwise.
+    pub fault: Option<&'a Matrix>,
 }
 
 impl RecordStep {
@@ -38,7 +44,8 @@ impl RecordStep {
             include_str!("../../shaders/shared/workgroup_sum.wgsl"),
         );
         let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
-        Kernel::new(device, "record_step", source, &constants).map(Self)
+        let kernel = Kernel::new(device, "record_step", source, &constants)?;
+        Ok(Self { kernel, unused: unused_matrices(device, 1)? })
     }
 
     /// Binds the kernel to its matrices.
@@ -49,17 +56,25 @@ impl RecordStep {
     /// [`Error::Refused`](crate::Error::Refused) if a software adapter would not reach the last rows
     /// (beyond sixteen million), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
-        let Buffers { results, step, history } = buffers;
+        let Buffers { results, step, history, fault } = buffers;
         results.expect("record_step", "results", [results.rows(), 2])?;
         step.expect("record_step", "step", [1, 1])?;
         history.expect("record_step", "history", [history.rows(), 2])?;
+        let fault = match fault {
+            Some(fault) => {
+                fault.expect("record_step", "fault", [1, 1])?;
+                fault.aligned(device)
+            }
+            None => self.unused[0].clone(),
+        };
         let rows = results.rows();
         // Two sums over the invocations come behind their own, of eight rounds each.
         let rounds = u64::from(rows.div_ceil(WORKGROUP_SIZE)) + 2 * 8;
         check_rounds(device, "record_step", || format!("{rows} rows"), rounds)?;
-        let uniform = [rows, history.rows()];
-        let matrices = [results, step, history];
-        self.0.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, [1, 1, 1])
+        let [first_fault, ..] = fault.layout();
+        let uniform = [rows, history.rows(), first_fault];
+        let matrices = [results, step, history, &fault];
+        self.kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, [1, 1, 1])
     }
 }
 
@@ -69,6 +84,32 @@ mod tests {
     use crate::gpu::testing::{TestGpu, assert_close};
     use crate::reference;
 
+    /// A loss that is not finite is noted, wherever the place for that is, and one that is leaves it alone.
+    #[test]
+    fn notes_a_loss_that_is_not_finite() {
+        let gpu = TestGpu::new();
+        let kernel = RecordStep::new(&gpu.gpu.device).unwrap();
+        let [step, history, faults] = [[1, 1], [3, 2], [1, 9]].map(|shape| gpu.zeros(shape));
+        let mut expected = [0.0; 9];
+        for (place, loss, fault) in [
+            (0, f64::NAN, 1.0),
+            (3, f64::from(f32::MAX), 1.0),
+            (5, f64::from(f32::MAX) / 4.0, 0.0),
+            (7, f64::NEG_INFINITY, 1.0),
+        ] {
+            let results = ndarray::array![[loss, 0.5], [loss, 1.0]];
+            let buffers = Buffers {
+                results: &gpu.upload(&results),
+                step: &step,
+                history: &history,
+                fault: Some(&Matrix::vector(faults.buffer(), place, 1).unwrap()),
+            };
+            gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+            expected[place as usize] = fault;
+            assert_eq!(gpu.read(&faults), expected, "a loss of {loss}");
+        }
+    }
+
     #[test]
     fn matches_the_reference_and_goes_round() {
         let mut gpu = TestGpu::new();
@@ -77,8 +118,12 @@ mod tests {
         let mut expected = vec![0.0; 6];
         for (number, rows) in [1, 2, 255, 256, 70_001].into_iter().enumerate() {
             let results = gpu.random([rows, 2]);
-            let buffers =
-                Buffers { results: &gpu.upload(&results), step: &step, history: &history };
+            let buffers = Buffers {
+                results: &gpu.upload(&results),
+                step: &step,
+                history: &history,
+                fault: None,
+            };
             gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
 
             let (loss, accuracy) = reference::record_step(

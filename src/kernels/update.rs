@@ -67,7 +67,10 @@ impl Update {
     ///
     /// What wgpu reports.
     pub fn new(device: &Device, optimizer: &Optimizer) -> Result<Self> {
-        let source = include_str!("../../shaders/update.wgsl");
+        let source = concat!(
+            include_str!("../../shaders/update.wgsl"),
+            include_str!("../../shaders/shared/magnitudes.wgsl"),
+        );
         let kernel = Kernel::new(device, "update", source, &constants(optimizer))?;
         Ok(Self { kernel, method: optimizer.method, decays_all: optimizer.decays_all })
     }
@@ -80,6 +83,31 @@ impl Update {
     /// [`Error::Length`](crate::Error::Length) if the parameters, or the weights among them, are no
     /// multiple of four, and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
+        self.bind_up_to(device, place, buffers, buffers.parameters.columns(), [0; 2])
+    }
+
+    /// The same for packed parameters and gradients behind which is told whether learning has stopped
+    /// (`shaders/shared/faults.wgsl`): as many are learned, those of so many layers.
+    pub(crate) fn bind_stopping(
+        &self,
+        device: &Device,
+        place: &str,
+        buffers: Buffers<'_>,
+        learned: u32,
+        layers: u32,
+    ) -> Result<Dispatch> {
+        let stop = quads("the place of the stop", learned)?;
+        self.bind_up_to(device, place, buffers, learned, [stop, layers])
+    }
+
+    fn bind_up_to(
+        &self,
+        device: &Device,
+        place: &str,
+        buffers: Buffers<'_>,
+        learned: u32,
+        [stop, layers]: [u32; 2],
+    ) -> Result<Dispatch> {
         let Buffers {
             step,
             rates,
@@ -96,7 +124,7 @@ impl Update {
         clip_scale.expect("update", "clip_scale", [1, 1])?;
         parameters.expect("update", "parameters", [1, length])?;
         gradients.expect("update", "gradients", [1, length])?;
-        let quads_of_all = quads("the row of parameters", length)?;
+        let quads_of_all = quads("the row of parameters", learned)?;
         let quads_of_weights = quads("the weights' part of the parameters", weights)?;
         let decaying_quads = if self.decays_all { quads_of_all } else { quads_of_weights };
         let method = self.method;
@@ -106,7 +134,7 @@ impl Update {
         self.kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&[quads_of_all, decaying_quads, rates.rows()]),
+            bytemuck::cast_slice(&[quads_of_all, decaying_quads, rates.rows(), stop, layers]),
             &[step, rates, clip_scale, gradients, parameters, &velocity, &mean_square],
             [workgroups(quads_of_all.into(), WORKGROUP_SIZE).min(MOST_WORKGROUPS), 1, 1],
         )
@@ -264,6 +292,90 @@ mod tests {
             for length in [4, 8, 252, 256, 260, 1028] {
                 check(&mut gpu, &optimizer, length);
             }
+        }
+    }
+
+    /// So many parameters of two layers, and the stop behind them.
+    fn stopping(
+        gpu: &TestGpu,
+        optimizer: &Optimizer,
+        learned: u32,
+    ) -> ([Matrix; 3], impl Fn(u32) + use<>) {
+        let kernel = Update::new(&gpu.gpu.device, optimizer).unwrap();
+        let length = learned + 12;
+        let ones = (0..length).map(|index| f64::from(index < learned));
+        let row = || gpu.upload_vector(&ones.clone().collect());
+        let [parameters, gradients, velocity] = [row(), row(), gpu.zeros([1, length])];
+        let (gpu, optimizer) = (gpu.gpu.clone(), *optimizer);
+        let matrices = [parameters, gradients, velocity];
+        let [parameters, gradients, velocity] = matrices.clone();
+        let run = move |step: u32| {
+            let gpu = TestGpu::on(gpu.clone());
+            let table = rates(&optimizer, step.into()).map(f64::from);
+            let buffers = Buffers {
+                step: &gpu.upload_integers(&[step]),
+                rates: &gpu.upload_vector(&Array1::from_iter(table)),
+                clip_scale: &gpu.upload(&ndarray::array![[1.0]]),
+                gradients: &gradients,
+                parameters: &parameters,
+                weights: 8,
+                velocity: &velocity,
+                mean_square: &velocity,
+            };
+            let bound = kernel.bind_stopping(&gpu.gpu.device, "test", buffers, learned, 2).unwrap();
+            gpu.run(&[&bound]);
+        };
+        (matrices, run)
+    }
+
+    /// A fault of a layer stops the learning for good: in that step, and in those after it, which have
+    /// none.
+    #[test]
+    fn stops_where_a_layer_has_a_fault() {
+        let gpu = TestGpu::new();
+        let step = 5 * 65_536 + 17;
+        for place in 20..28 {
+            let ([parameters, gradients, velocity], run) =
+                stopping(&gpu, &Optimizer::momentum(0.5, 0.5), 16);
+            run(step - 1);
+            let learned = [gpu.read(&parameters)[..16].to_vec(), gpu.read(&velocity)];
+            assert_eq!(learned[0], [0.5; 16], "the step before");
+            gpu.gpu.write(gradients.buffer(), place, &[1_f32]).unwrap();
+            run(step);
+            gpu.gpu.write(gradients.buffer(), place, &[0_f32]).unwrap();
+            run(step + 1);
+            let found = gpu.read(&parameters);
+            assert_eq!([found[..16].to_vec(), gpu.read(&velocity)], learned, "value {place}");
+            let mut expected = [0.0; 12];
+            expected[..3].copy_from_slice(&[1.0, 5.0, 17.0]);
+            expected[place as usize - 16] = 1.0;
+            assert_eq!(found[16..], expected, "value {place}");
+        }
+    }
+
+    /// What the update would make infinite stays, and all others move, also those that another workgroup
+    /// comes to later; the next step moves nothing.
+    #[test]
+    fn stops_behind_an_update_that_overflows() {
+        let gpu = TestGpu::new();
+        let step = 3 * 65_536;
+        for decays in [false, true] {
+            // Of the weights, which are the first eight, either way overflows.
+            let weight_decay = if decays { 1e38 } else { 0.0 };
+            let optimizer = Optimizer { weight_decay, ..Optimizer::gradient_descent(1e30) };
+            let (matrices, run) = stopping(&gpu, &optimizer, 8192);
+            let [parameters, gradients, _] = &matrices;
+            let values: Vec<f32> = (0..8192).map(|i| if i < 8 { 1e12 } else { 1e-30 }).collect();
+            gpu.gpu.write(gradients.buffer(), 0, &values).unwrap();
+            run(step);
+            run(step + 1);
+            let found = gpu.read(parameters);
+            let (learned, stop) = found.split_at(8192);
+            assert_eq!(learned[..8], [1.0; 8], "{weight_decay}");
+            let moved = learned[8..].iter().filter(|parameter| parameter.abs() < 1e-6).count();
+            assert_eq!(moved, 8184, "{weight_decay}");
+            assert_eq!(stop[..4], [1.0, 3.0, 0.0, 1.0], "{weight_decay}");
+            assert_eq!(stop[4..], [0.0; 8], "{weight_decay}");
         }
     }
 

@@ -65,8 +65,9 @@ impl Trainer {
             let buffer = self.memory.history.buffer();
             Ok(read::<[f32; 2]>(self.network.gpu(), buffer, 2 * first, 2 * count))
         };
-        let rows: Vec<u32> =
-            (first_step..self.steps).map(|step| self.rows[(step % history) as usize]).collect();
+        let rows: Vec<u32> = (first_step..self.steps)
+            .map(|step| self.taken[(step % history) as usize].rows)
+            .collect();
         async move {
             let values = reading?.await?;
             let metrics = (first_step..).zip(rows).map(|(step, rows)| {

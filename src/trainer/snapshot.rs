@@ -2,12 +2,12 @@
 
 use wgpu::{Device, Queue};
 
-use super::Trainer;
+use super::{HISTORY, Trainer};
 use crate::error::Result;
 use crate::gpu::{Gpu, Matrix, Source, read_all};
 use crate::layout::LearnedLayout;
 use crate::network::Network;
-use crate::snapshot::{Snapshot, State};
+use crate::snapshot::{Place, Snapshot, State};
 
 impl Trainer {
     /// Takes to the CPU what the training goes on with, as it will be after everything that was
@@ -16,7 +16,8 @@ impl Trainer {
     ///
     /// All of it is of one moment: one submission copies it, at once. The app and the training go on
     /// while the future waits, and what they do does not show in it. Steps in encoders that were not
-    /// submitted yet are not in it, nor counted.
+    /// submitted yet are not in it, nor counted; nor are those that were not learned from, as the
+    /// training had [stopped](Trainer::fault).
     ///
     /// # Errors
     ///
@@ -30,18 +31,24 @@ impl Trainer {
         let values = read_all::<f32, 5>(gpu, [learned, running, step, velocity, mean_square]);
         let unpack = self.network.unpack();
         let layout = self.network.layout().clone();
-        let (steps, place, options) = (self.steps, self.place, self.options.clone());
+        let (steps, options) = (self.steps, self.options.clone());
+        let place = self.places();
         async move {
             let [learned, running, step, velocity, mean_square] = values.await?;
             // Those that were encoded and not submitted.
             let missing = (steps as u32).wrapping_sub(step[0].to_bits());
+            let seen = steps - u64::from(missing);
+            let stop = layout.stop(&learned);
+            let kept = stop.as_ref().map_or(seen, |stop| stop.learned_steps(steps));
             let mut parameters = unpack(&learned, &running);
-            parameters.uncount_batches(missing.into());
+            if stop.is_none() {
+                parameters.uncount_batches(missing.into());
+            }
             let method = options.optimizer.method;
             Ok(Snapshot {
                 parameters,
-                steps: steps - u64::from(missing),
-                place,
+                steps: kept,
+                place: place(kept),
                 velocity: method.has_velocity().then(|| layout.unpack(&velocity)),
                 mean_square: method.has_mean_square().then(|| layout.unpack(&mean_square)),
                 options,
@@ -63,8 +70,7 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// As [`Network::from_parameters`] and [`Trainer::new`]; so
-    /// [`Error::Architecture`](crate::Error::Architecture) if the training had diverged.
+    /// As [`Network::from_parameters`] and [`Trainer::new`].
     pub fn restore(device: &Device, queue: &Queue, snapshot: &Snapshot) -> Result<Self> {
         let network = Network::from_parameters(device, queue, &snapshot.parameters)?;
         let mut trainer = Self::new(network, snapshot.options.clone())?;
@@ -79,9 +85,21 @@ impl Trainer {
         trainer.steps = snapshot.steps;
         trainer.steps_with_rates = snapshot.steps;
         trainer.steps_before = snapshot.steps;
+        trainer.place_before = snapshot.place;
         trainer.place = snapshot.place;
         trainer.resumes_at = snapshot.place;
         Ok(trainer)
+    }
+
+    /// Where the trainer was in its data after so many steps: those kept in its history.
+    fn places(&self) -> impl FnOnce(u64) -> Option<Place> + use<> {
+        let Self { steps, steps_before, place_before, .. } = *self;
+        let taken = self.taken.clone();
+        move |step| match step {
+            step if step <= steps_before => place_before,
+            step if step + u64::from(HISTORY) < steps => None,
+            step => taken[((step - 1) % u64::from(HISTORY)) as usize].place,
+        }
     }
 }
 

@@ -171,6 +171,7 @@ fn bind_output(
     let inputs = batch.inputs_of(last);
     let LayerMemory { outputs, grad_sums, .. } = &batch.layers[last];
     let Memory { step, history, .. } = memory;
+    let faults = &network.layout().stop_place(batch.gradients.buffer(), last)?.faults;
     let (targets, weighing) = bind_targets(kernels, memory, batch, device, place)?;
     let targets = &targets;
     let mut dispatches = Vec::from_iter(weighing);
@@ -180,6 +181,7 @@ fn bind_output(
             parameters: network.packed(),
             weights: learned.weights(),
             biases: learned.vectors()[0],
+            faults,
             grad_sums,
             gradients: &batch.gradients,
             targets,
@@ -201,7 +203,8 @@ fn bind_output(
                     dispatches.push(loss.bind(device, place, measure)?);
                 }
             }
-            let record = record_step::Buffers { results, step, history };
+            let fault = Some(&Matrix::vector(faults.buffer(), faults.first(), 1)?);
+            let record = record_step::Buffers { results, step, history, fault };
             dispatches.push(record_step.bind(device, place, record)?);
             dispatches.extend(bind_backward(network, backward, batch, last, None)?);
         }
@@ -242,11 +245,13 @@ fn bind_backward(
     hidden: Option<layer_backward::Hidden<'_>>,
 ) -> Result<Vec<Dispatch>> {
     let learned = &network.learned()[layer];
+    let packed = network.packed();
     let buffers = layer_backward::Buffers {
         inputs: batch.inputs_of(layer),
-        parameters: network.packed(),
+        parameters: packed,
         weights: learned.weights(),
         vectors: learned.vectors(),
+        faults: &network.layout().stop_place(packed.buffer(), layer)?.faults,
         hidden,
         grad_sums: &batch.layers[layer].grad_sums,
         gradients: &batch.gradients,
@@ -284,6 +289,7 @@ fn bind_update(
         velocity,
         mean_square,
     };
-    dispatches.push(kernels.update.bind(device, "update", buffers)?);
+    let [learned, layers] = [network.layout().learned(), network.learned().len() as u32];
+    dispatches.push(kernels.update.bind_stopping(device, "update", buffers, learned, layers)?);
     Ok(dispatches)
 }

@@ -269,6 +269,7 @@ impl Gpu {
             results: &self.upload(results).matrix,
             step: &step.matrix,
             history: &history.matrix,
+            fault: None,
         };
         self.run(&[&kernel.bind(&self.device, "test", buffers).expect("the shapes fit")]);
         let found = self.read(&history);

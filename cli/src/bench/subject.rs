@@ -3,8 +3,8 @@
 use wgpu::BufferUsages;
 use wgpu::Device;
 use ztilde::{
-    Dataset, Inference, Network, NetworkOptions, Parameters, Trainer, TrainerOptions, TrainingData,
-    kernels::Dispatch,
+    Dataset, Error, Inference, Network, NetworkOptions, Parameters, Trainer, TrainerOptions,
+    TrainingData, kernels::Dispatch,
 };
 
 use super::{
@@ -165,15 +165,12 @@ impl Subject {
         }
     }
 
-    /// Fails if the training went astray: not-a-numbers may take another time than numbers.
+    /// Fails if the training went astray: then it learns nothing any more, which may take another time.
     pub(super) fn check(&self, gpu: &Gpu) -> Result<(), Failure> {
         let Self::Training(training) = self else { return Ok(()) };
         let (trainer, _) = &**training;
-        let loss = ztilde::block_on(&gpu.device, trainer.loss())?;
-        if loss.is_finite() {
-            return Ok(());
-        }
-        Err(Failure::diverged(format!("the loss of step {} is {loss}", trainer.steps())))
+        let fault = ztilde::block_on(&gpu.device, trainer.fault())?;
+        fault.map_or(Ok(()), |fault| Err(Error::Diverged(fault).into()))
     }
 }
 

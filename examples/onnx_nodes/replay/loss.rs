@@ -60,7 +60,7 @@ pub(super) fn replay(gpu: &Gpu, case: &Case) -> Replayed {
         loss::Buffers { outputs, targets: &targets, results: &results, grad_outputs }
     })?);
     dispatches.push(RecordStep::new(device)?.bind(device, "node", {
-        record_step::Buffers { results: &results, step: &step, history: &history }
+        record_step::Buffers { results: &results, step: &step, history: &history, fault: None }
     })?);
     gpu.run(&dispatches);
     // Both lie before the accuracies: that of the batch, and those of the rows.

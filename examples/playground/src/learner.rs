@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use ndarray::Array2;
-use ztilde::{Dataset, Network, Result, StepMetrics, Targets, Trainer, TrainingData};
+use ztilde::{Dataset, Fault, Network, Result, StepMetrics, Targets, Trainer, TrainingData};
 
 use crate::curve::Curve;
 use crate::data_sets::Points;
@@ -20,7 +20,7 @@ const MOST_METRICS: u64 = 8000;
 /// Steps whose mean is the finest value of a curve: a single batch's loss says little.
 const STEPS_PER_VALUE: u64 = 10;
 
-type PendingMetrics = dyn Future<Output = Result<Vec<StepMetrics>>>;
+type PendingMetrics = dyn Future<Output = Result<(Vec<StepMetrics>, Option<Fault>)>>;
 
 pub(crate) struct Learner {
     pub(crate) batch_norm: bool,
@@ -29,6 +29,8 @@ pub(crate) struct Learner {
     pub(crate) look: Look,
     trainer: Trainer,
     data: TrainingData,
+    /// What it has stopped at: steps that were too long.
+    fault: Option<Fault>,
     /// What the last steps saw, on its way.
     metrics: Option<Pin<Box<PendingMetrics>>>,
     /// Steps whose metrics were asked for.
@@ -68,6 +70,7 @@ impl Learner {
             look: Look::new(graphics, &trainer, &held_out, targets(&held_out))?,
             trainer,
             data,
+            fault: None,
             metrics: None,
             steps_seen: 0,
         })
@@ -92,7 +95,9 @@ impl Learner {
     pub(crate) fn ask(&mut self, graphics: &Graphics) {
         let new_steps = (self.steps() - self.steps_seen).min(MOST_METRICS);
         if self.metrics.is_none() && new_steps > 0 {
-            self.metrics = Some(Box::pin(self.trainer.metrics(new_steps as u32)));
+            let metrics = self.trainer.metrics(new_steps as u32);
+            let fault = self.trainer.fault();
+            self.metrics = Some(Box::pin(async { Ok((metrics.await?, fault.await?)) }));
             self.steps_seen = self.steps();
         }
         self.look.ask(graphics, self.trainer.steps());
@@ -100,13 +105,17 @@ impl Learner {
 
     /// Takes what has arrived.
     pub(crate) fn collect(&mut self) -> Result<()> {
-        let Self { metrics, progress, look, .. } = self;
+        let Self { metrics, progress, look, fault, .. } = self;
         if let Some(future) = metrics
             && let Poll::Ready(arrived) =
                 future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         {
             *metrics = None;
-            for step in arrived? {
+            let (steps, found) = arrived?;
+            *fault = found;
+            // What the steps behind a fault see is not learned from.
+            let is_learned = |step: &StepMetrics| found.is_none_or(|fault| step.step < fault.step);
+            for step in steps.into_iter().filter(is_learned) {
                 progress.loss.push(step.step, step.loss.into());
                 progress.accuracy.push(step.step, step.accuracy.into());
             }
@@ -125,9 +134,9 @@ impl Learner {
         self.metrics.is_some() || self.look.is_under_way() || is_behind
     }
 
-    /// Whether the last loss is no number: the steps were too long.
-    pub(crate) fn has_diverged(&self) -> bool {
-        self.progress.loss.last().is_some_and(|loss| !loss.is_finite())
+    /// What it has stopped at, if it has.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault
     }
 }
 

@@ -146,8 +146,8 @@ fn title(ui: &Ui, learner: &Learner, palette: &Palette, corner: Pos2, width: f32
         if learner.batch_norm { "with batch normalization" } else { "without batch normalization" };
     painter.text(corner, egui::Align2::LEFT_TOP, name, font(15.0), color);
     let progress = &learner.progress;
-    let told = if learner.has_diverged() {
-        "diverged: the loss is no number".to_owned()
+    let told = if let Some(fault) = learner.fault() {
+        format!("diverged in {fault}")
     } else {
         let [accuracy, loss] =
             [&progress.held_out_accuracy, &progress.held_out_loss].map(|curve| curve.last());

@@ -1,3 +1,5 @@
+mod faults;
+
 use ndarray::{Array1, Array2, Axis};
 
 use super::*;
@@ -99,27 +101,51 @@ fn row(vector: &Array1<f64>) -> Array2<f64> {
     vector.clone().insert_axis(Axis(0))
 }
 
-fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Given) {
+/// What the kernel left, and where it was told to.
+struct Left {
+    grad_sums: Matrix,
+    /// As many slabs of as many values as the parameters.
+    gradients: Matrix,
+    parameters: Matrix,
+    /// The next layer's weights, the weights, gamma, beta, and the faults.
+    parts: Vec<Matrix>,
+}
+
+impl Left {
+    /// A part of a slab of the gradients.
+    fn part(&self, slab: u32, index: usize) -> Matrix {
+        let part = &self.parts[index];
+        let first = slab * self.parameters.columns() / 4 + part.first_quad();
+        let (buffer, first) = (self.gradients.buffer(), 4 * u64::from(first));
+        Matrix::padded(buffer, first, part.rows(), part.columns()).unwrap()
+    }
+}
+
+fn run(
+    gpu: &mut TestGpu,
+    kernel: &LayerBackward,
+    options: Options,
+    given: &Given,
+    statistics: &Statistics,
+) -> Left {
     let Given { inputs, sums, gamma, beta, next_grad_sums, next_weights } = given;
-    let (activation, batch_norm, is_last) = match options.layer {
-        Layer::Last => (Activation::Identity, false, true),
-        Layer::Hidden { activation, batch_norm, .. } => (activation, batch_norm, false),
+    let (batch_norm, is_last) = match options.layer {
+        Layer::Last => (false, true),
+        Layer::Hidden { batch_norm, .. } => (batch_norm, false),
     };
     let [rows, columns, inner] = [inputs.nrows(), sums.ncols(), inputs.ncols()];
-    let what = format!("{:?}, {options:?}, {rows} × {columns} × {inner}", kernel.core);
-    let grad_outputs = reference::matmul(next_grad_sums.view(), next_weights.view());
-    let statistics = statistics(sums);
-
     // The weights themselves are not read.
     let weights = Array2::from_elem([columns, inner], f64::NAN);
-    let (parameters, parts) = gpu.upload_packed(&[next_weights, &weights, &row(gamma), &row(beta)]);
+    let faults = Array2::from_elem([1, 4], f64::NAN);
+    let (parameters, parts) =
+        gpu.upload_packed(&[next_weights, &weights, &row(gamma), &row(beta), &faults]);
     let slabs = if options.is_divided { rows.div_ceil(50).min(5) as u32 } else { 1 };
     let gradients = gpu.garbage([slabs, parameters.columns()]);
     let grad_sums = match is_last {
-        true => gpu.upload_padded(&grad_outputs),
+        true => gpu.upload_padded(&reference::matmul(next_grad_sums.view(), next_weights.view())),
         false => gpu.garbage([rows as u32, columns as u32]),
     };
-    let Statistics { mean, variance } = &statistics;
+    let Statistics { mean, variance } = statistics;
     let center = mean.mapv(|mean| f64::from(mean as f32));
     let on_gpu = ndarray::stack![Axis(0), center, mean - &center, *variance];
     let needed = statistics_rows(kernel.core, rows as u32, options.is_divided) as usize;
@@ -137,6 +163,7 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
         parameters: &parameters,
         weights: &parts[1],
         vectors: [&parts[2], &parts[if batch_norm { 3 } else { 2 }]],
+        faults: &parts[4],
         hidden,
         grad_sums: &grad_sums,
         gradients: &gradients,
@@ -144,7 +171,23 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
     };
     let dispatches = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
     gpu.run(&dispatches.iter().collect::<Vec<_>>());
+    Left { grad_sums, gradients, parameters, parts }
+}
 
+fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Given) {
+    let Given { inputs, sums, gamma, beta, next_grad_sums, next_weights } = given;
+    let (activation, batch_norm) = match options.layer {
+        Layer::Last => (Activation::Identity, false),
+        Layer::Hidden { activation, batch_norm, .. } => (activation, batch_norm),
+    };
+    let [rows, columns, inner] = [inputs.nrows(), sums.ncols(), inputs.ncols()];
+    let what = format!("{:?}, {options:?}, {rows} × {columns} × {inner}", kernel.core);
+    let grad_outputs = reference::matmul(next_grad_sums.view(), next_weights.view());
+    let statistics = statistics(sums);
+    let left = run(gpu, kernel, options, given, &statistics);
+
+    let Statistics { mean, variance } = &statistics;
+    let weights = Array2::zeros([columns, inner]);
     let layer = if batch_norm {
         let [gamma, beta] = [gamma.clone(), beta.clone()];
         let [running_mean, running_var] = [mean.clone(), variance.clone()];
@@ -163,23 +206,18 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
     };
     let (expected, learned) =
         reference::layer_backward(&layer, &seen, &grad_outputs, activation, EPSILON.into());
-    let found = gpu.read_padded(&format!("{what}: grad_sums"), &grad_sums);
+    let found = gpu.read_padded(&format!("{what}: grad_sums"), &left.grad_sums);
     let per_row = bounds.grad_sums.broadcast([rows, columns]).expect("a bound per column");
     assert_within(&format!("{what}: grad_sums"), &found, &expected, per_row);
 
-    let part = |slab: u32, index: usize| {
-        let first = slab * parameters.columns() / 4 + parts[index].first_quad();
-        let [rows, columns] = [parts[index].rows(), parts[index].columns()];
-        Matrix::padded(gradients.buffer(), 4 * u64::from(first), rows, columns).unwrap()
-    };
     // Of the weights, each slab has a share.
-    let used = rows.div_ceil(slab(rows as u32, &gradients) as usize) as u32;
+    let used = rows.div_ceil(slab(rows as u32, &left.gradients) as usize) as u32;
     let compare = |name: &str, index: usize, expected: &Array2<f64>, bounds: &Array1<f64>| {
         let what = format!("{what}: {name}");
         let bounds = bounds.view().insert_axis(Axis(1));
         let bounds = bounds.broadcast(expected.raw_dim()).expect("a bound per column");
         let slabs = if name == "grad_weights" { used } else { 1 };
-        let shares = (0..slabs).map(|slab| gpu.read_padded(&what, &part(slab, index)));
+        let shares = (0..slabs).map(|slab| gpu.read_padded(&what, &left.part(slab, index)));
         let add = |a: Vec<f32>, b: Vec<f32>| a.into_iter().zip(b).map(|(a, b)| a + b).collect();
         let found = shares.reduce(add).expect("one slab or more");
         assert_within(&what, &found, expected, bounds);
@@ -189,17 +227,17 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
         LayerGradients::Linear { grad_weights, grad_biases } => {
             compare("grad_weights", 1, grad_weights, &bounds.grad_weights);
             compare("grad_biases", 2, &per_column(grad_biases), &bounds.grad_beta);
-            &[0, 3][..]
+            &[0, 3, 4][..]
         }
         LayerGradients::Normalized { grad_weights, grad_gamma, grad_beta } => {
             compare("grad_weights", 1, grad_weights, &bounds.grad_weights);
             compare("grad_gamma", 2, &per_column(grad_gamma), &bounds.grad_gamma);
             compare("grad_beta", 3, &per_column(grad_beta), &bounds.grad_beta);
-            &[0][..]
+            &[0, 4][..]
         }
     };
     for &index in unwritten {
-        let found = gpu.read_all(&part(0, index));
+        let found = gpu.read_all(&left.part(0, index));
         assert!(found.iter().all(|value| value.is_nan()), "{what}: other gradients changed");
     }
 }
@@ -327,7 +365,8 @@ fn shapes_that_do_not_fit_are_errors() {
     let [inputs, grad_sums, next_grad_sums] =
         [[5, 3], [5, 6], [5, 2]].map(|shape| gpu.garbage(shape));
     let [statistics, wrong] = [[3, 6], [2, 7]].map(|shape| gpu.garbage(shape));
-    let matrices = [[6, 3], [2, 6], [1, 6]].map(|[rows, columns]| Array2::zeros([rows, columns]));
+    let matrices =
+        [[6, 3], [2, 6], [1, 6], [1, 4]].map(|[rows, columns]| Array2::zeros([rows, columns]));
     let (parameters, parts) = gpu.upload_packed(&matrices.each_ref());
     let gradients = gpu.garbage([1, parameters.columns()]);
     let hidden =
@@ -337,6 +376,7 @@ fn shapes_that_do_not_fit_are_errors() {
         parameters: &parameters,
         weights: &parts[0],
         vectors: [&parts[2]; 2],
+        faults: &parts[3],
         hidden: Some(hidden),
         grad_sums: &grad_sums,
         gradients: &gradients,
@@ -352,7 +392,8 @@ fn shapes_that_do_not_fit_are_errors() {
             Buffers { vectors: [&parts[2], &wrong], ..right },
             "gamma, beta or the biases is 2 × 7, but 1 × 6 is needed",
         ),
-        (Buffers { gradients: &wrong, ..right }, "gradients is 2 × 7, but 2 × 60 is needed"),
+        (Buffers { faults: &parts[2], ..right }, "faults is 1 × 6, but 1 × 4 is needed"),
+        (Buffers { gradients: &wrong, ..right }, "gradients is 2 × 7, but 2 × 64 is needed"),
         (
             with(Hidden { next_grad_sums: &wrong, ..hidden }),
             "next_grad_sums is 2 × 7, but 5 × 2 is needed",

@@ -1,4 +1,4 @@
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Array2, Axis, array};
 
 use super::*;
 use crate::gpu::MAX_WORKGROUPS;
@@ -90,10 +90,18 @@ fn check(
         }
     };
     let [gamma, beta] = vectors.map(row);
-    let (parameters, parts) = gpu.upload_packed(&[layer.weights(), &gamma, &beta]);
-    let on_gpu =
-        running.map(|running| running.map(|vector| gpu.upload_filled_up(&row(vector), f32::NAN)));
     let is_batch = normalization == Normalization::Batch;
+    let goes_on = array![[0.0, 1.0, 1.0, 1.0]];
+    let (parameters, parts) = gpu.upload_packed(&[layer.weights(), &gamma, &beta, &goes_on]);
+    // Of a batch the second row becomes what the first one was.
+    let rows_of_running = if is_batch { 2 } else { 1 };
+    let on_gpu = running.map(|running| {
+        running.map(|vector| {
+            let mut values = Array2::from_elem([rows_of_running, vector.len()], f64::NAN);
+            values.row_mut(0).assign(vector);
+            gpu.upload_filled_up(&values, f32::NAN)
+        })
+    });
     let statistics =
         is_batch.then(|| gpu.garbage([statistics_rows(core, rows, is_divided), columns]));
     let sums = keeps_sums.then(|| gpu.garbage([rows, columns]));
@@ -104,6 +112,7 @@ fn check(
         weights: &parts[0],
         vectors: [&parts[1], &parts[2]],
         running: on_gpu.as_ref().map(|running| running.each_ref()),
+        stop: &parts[3],
         statistics: statistics.as_ref(),
         sums: sums.as_ref(),
         outputs: &outputs,
@@ -138,7 +147,10 @@ fn check(
         for index in 0..2 {
             let what = format!("{what}: {}", ["running_mean", "running_var"][index]);
             let found = gpu.read_inside(&on_gpu[index]);
-            assert_within(&what, &found, &moved[index], &bounds[index]);
+            let (now, before) = found.split_at(columns as usize);
+            assert_within(&what, now, &moved[index], &bounds[index]);
+            let expected = running[index].iter().take(before.len());
+            assert_close(&format!("{what} before"), before, expected, 0.0, 0.0);
         }
     }
 }
@@ -218,6 +230,43 @@ fn walks_more_tiles_than_workgroups() {
     }
 }
 
+/// Once learning has stopped, the running statistics are what they were before the step that it stopped at.
+#[test]
+fn a_stop_brings_the_running_statistics_back() {
+    for mut gpu in gpus() {
+        let [_, _, _, batch, divided] = every_way();
+        for options in [batch, divided] {
+            let kernel = LayerForward::new(&gpu.gpu.device, options).unwrap();
+            let [rows, columns, inner] = [70, 37, 5];
+            let [weights, vector] = [[columns, inner], [1, columns]].map(|shape| gpu.coarse(shape));
+            let inputs = gpu.coarse([rows, inner]);
+            let stop = array![[1.0, 0.0, 0.0, 0.0]];
+            let (parameters, parts) = gpu.upload_packed(&[&weights, &vector, &vector, &stop]);
+            let [mean, var] = [(); 2].map(|()| gpu.random([2, columns]));
+            let running = [&mean, &var].map(|values| gpu.upload_padded(values));
+            let needed = statistics_rows(kernel.core, rows, options.is_divided);
+            let buffers = Buffers {
+                inputs: &gpu.upload_padded(&inputs),
+                parameters: &parameters,
+                weights: &parts[0],
+                vectors: [&parts[1], &parts[2]],
+                running: Some(running.each_ref()),
+                stop: &parts[3],
+                statistics: Some(&gpu.garbage([needed, columns])),
+                sums: Some(&gpu.garbage([rows, columns])),
+                outputs: &gpu.garbage([rows, columns]),
+            };
+            let dispatches = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
+            gpu.run(&dispatches.iter().collect::<Vec<_>>());
+            for (running, values) in running.iter().zip([&mean, &var]) {
+                let before = values.row(1);
+                let expected = before.iter().chain(&before);
+                assert_close("running", &gpu.read_inside(running), expected, 0.0, 0.0);
+            }
+        }
+    }
+}
+
 #[test]
 fn shapes_that_do_not_fit_are_errors() {
     let gpu = TestGpu::new();
@@ -225,12 +274,14 @@ fn shapes_that_do_not_fit_are_errors() {
     let kernel = LayerForward::new(&gpu.gpu.device, options).unwrap();
     let [inputs, weights, outputs] = [[5, 3], [6, 3], [5, 6]].map(|shape| gpu.garbage(shape));
     let [vector, statistics, wrong] = [[1, 6], [3, 6], [2, 7]].map(|shape| gpu.garbage(shape));
+    let [running, stop] = [[2, 6], [1, 4]].map(|shape| gpu.garbage(shape));
     let right = Buffers {
         inputs: &inputs,
         parameters: &weights,
         weights: &weights,
         vectors: [&vector; 2],
-        running: Some([&vector; 2]),
+        running: Some([&running; 2]),
+        stop: &stop,
         statistics: Some(&statistics),
         sums: Some(&outputs),
         outputs: &outputs,
@@ -245,13 +296,14 @@ fn shapes_that_do_not_fit_are_errors() {
             "gamma, beta or the biases is 2 × 7, but 1 × 6 is needed",
         ),
         (
-            Buffers { running: Some([&wrong, &vector]), ..right },
-            "running_mean is 2 × 7, but 1 × 6 is needed",
+            Buffers { running: Some([&wrong, &running]), ..right },
+            "running_mean is 2 × 7, but 2 × 6 is needed",
         ),
         (
-            Buffers { running: Some([&vector, &wrong]), ..right },
-            "running_var is 2 × 7, but 1 × 6 is needed",
+            Buffers { running: Some([&running, &wrong]), ..right },
+            "running_var is 2 × 7, but 2 × 6 is needed",
         ),
+        (Buffers { stop: &vector, ..right }, "stop is 1 × 6, but 1 × 4 is needed"),
         (Buffers { statistics: Some(&wrong), ..right }, "statistics is 2 × 7, but 3 × 6 is needed"),
         (Buffers { sums: Some(&wrong), ..right }, "sums is 2 × 7, but 5 × 6 is needed"),
         (Buffers { outputs: &dense, ..right }, "outputs's rows of 6 values start 6 apart, not 8"),

@@ -1,0 +1,56 @@
+//! What the kernel notes.
+
+use super::*;
+
+/// What is not finite, or too large, is noted by its name; what is just small enough is not.
+#[test]
+fn notes_what_is_not_finite() {
+    const LARGEST: f64 = (1_u64 << 50) as f64;
+    let [nothing, statistics_are, vector, beta, weights]: [&[usize]; 5] =
+        [&[], &[0], &[1], &[2], &[3]];
+    let [rows, columns, next, inner] = [131, 70, 3, 33];
+    let last = Options { layer: Layer::Last, is_divided: false };
+    let ways = [last, hidden(Activation::Identity, false), hidden(Activation::Identity, true)];
+    let ways = ways.into_iter().flat_map(|way| [way, Options { is_divided: true, ..way }]);
+    for (mut gpu, options) in ways.flat_map(|way| gpus().map(|gpu| (gpu, way))) {
+        let kernel = LayerBackward::new(&gpu.gpu.device, options).unwrap();
+        let batch_norm = matches!(options.layer, Layer::Hidden { batch_norm: true, .. });
+        // The gradients of the last column's outputs, those of the last row of the inputs, and the
+        // batch's variance of the last column.
+        let mut check = |grads: [f64; 3], input: f64, variance: f64, expected: &[usize]| {
+            let mut given = given(&mut gpu, [rows, columns, next, inner]);
+            given.inputs.fill(0.0);
+            given.inputs.row_mut(rows as usize - 1).fill(input);
+            given.next_weights.fill(0.0);
+            given.next_weights[[0, columns as usize - 1]] = 1.0;
+            let [first, others, end] = grads;
+            given.next_grad_sums.fill(others);
+            given.next_grad_sums[[0, 0]] = first;
+            given.next_grad_sums[[rows as usize - 1, 0]] = end;
+            let mut statistics = statistics(&given.sums);
+            statistics.variance[columns as usize - 1] = variance;
+            let left = run(&mut gpu, &kernel, options, &given, &statistics);
+            let found = gpu.read_all(&left.part(0, 4));
+            let found: Vec<usize> = (0..4).filter(|&fault| found[fault] == 1.0).collect();
+            let what = format!("{:?}, {options:?}: {grads:?}, {input}, {variance}", kernel.core);
+            assert_eq!(found, expected, "{what}");
+        };
+        let both = LARGEST / 2.0;
+        let beyond = f64::from(f32::EPSILON) * LARGEST;
+        let ends = |size: f64| [size, 0.0, -size];
+        check(ends(1.0), 1.0, 1.0, nothing);
+        check(ends(1.0), 1e6 * LARGEST, 1.0, weights);
+        check([f64::NAN, 0.0, 0.0], 0.0, 1.0, if batch_norm { &[1, 2, 3] } else { &[1, 3] });
+        if batch_norm {
+            check([LARGEST; 3], 0.0, 1.0, beta);
+            check(ends(64.0 * LARGEST), 0.0, 1.0, vector);
+            check(ends(1.0), 1.0, f64::INFINITY, statistics_are);
+            check(ends(1.0), 1.0, f64::from(f32::MAX), statistics_are);
+            check(ends(1.0), 1.0, f64::NAN, &[0, 1, 3]);
+        } else {
+            check([both, 0.0, both], 0.0, 1.0, nothing);
+            check([both + beyond, 0.0, both], 0.0, 1.0, vector);
+            check(ends(f64::INFINITY), 0.0, 1.0, &[1, 3]);
+        }
+    }
+}
