@@ -1,5 +1,7 @@
 //! A data set of any format, of bytes in memory.
 
+use csv::ByteRecord;
+
 use super::{
     Data, HeldOut, Input,
     arrays::{self, Arrays},
@@ -31,13 +33,23 @@ const OPTIONS: DataOptions = DataOptions {
     memory: 256.0,
 };
 
+/// How many rows are read. A file may say that it has more in a few bytes, if all are alike; a command would
+/// read them all.
+const MOST_ROWS: u64 = 1 << 12;
+
 /// Reads bytes as training reads a file, makes rows of them, and reads them again as evaluation does.
 ///
 /// Images have their labels in a file of their own; here the last number of each is its target.
 pub(crate) fn read_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut notes = Vec::new();
     let table = match open(bytes)? {
-        Input::Text(source) => scan(Text::open(*source, &OPTIONS.layout)?, &OPTIONS, &mut notes)?,
+        Input::Text(source) => {
+            let text = Text::open(*source, &OPTIONS.layout)?;
+            if text.claimed_rows() > MOST_ROWS {
+                return read_some(text);
+            }
+            scan(text, &OPTIONS, &mut notes)?
+        }
         Input::Arrays(arrays) => arrays::table(*arrays, &OPTIONS, None)?,
     };
     let data = Data { scale: scale(&OPTIONS, &table), table, test: None, is_embedded: false };
@@ -45,6 +57,15 @@ pub(crate) fn read_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let room = Room { memory: MEMORY, batch_size: 4, seed: 0 };
     let prepared = data.prepare(HeldOut::Share(0.2), room, &mut notes)?;
     open(bytes)?.known(&prepared.preprocessing, &OPTIONS.layout, OPTIONS.missing)?;
+    Ok(())
+}
+
+/// Reads the first rows of many.
+fn read_some(mut text: Text) -> Result<(), Failure> {
+    let mut record = ByteRecord::new();
+    for _ in 0..MOST_ROWS {
+        text.read(&mut record)?;
+    }
     Ok(())
 }
 

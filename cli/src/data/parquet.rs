@@ -1,30 +1,43 @@
 //! Parquet: tables whose columns have types. Cells are handed on as text, so that a table is the same
 //! whichever way it is stored.
 
+mod pages;
+#[cfg(test)]
+pub(super) mod tests;
+mod thrift;
+
 use std::{
     cell,
     fmt::Write,
     fs::File,
+    io::{Read, Seek, SeekFrom},
     panic::{self, AssertUnwindSafe},
-    sync::Once,
+    sync::{Arc, Once},
 };
 
 use csv::ByteRecord;
 use parquet::{
     basic::{ConvertedType, LogicalType, Type},
-    column::reader::{ColumnReader, ColumnReaderImpl},
+    column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader},
     data_type::DataType,
     errors::ParquetError,
     file::reader::{FileReader, SerializedFileReader},
     schema::types::ColumnDescriptor,
 };
 
+use pages::Pages;
+
 /// How many rows are decoded at once.
 const ROWS: usize = 1 << 10;
+
+/// How many bytes a decimal may take. The widest that are known have 32.
+const WIDTHS: std::ops::RangeInclusive<i32> = 1..=32;
 
 /// The records of a file, in their order, a group of rows after the other.
 pub(super) struct Records {
     file: SerializedFileReader<File>,
+    /// The same file, to look at what is to be decoded.
+    storage: Arc<File>,
     pub(super) columns: Vec<Column>,
     /// How many groups were begun, and the rows that are left of the last one.
     groups: usize,
@@ -71,7 +84,10 @@ enum Cell {
 
 impl Records {
     pub(super) fn open(file: File) -> Result<Self, ParquetError> {
+        let storage = Arc::new(file.try_clone()?);
+        check(&storage)?;
         let file = guarded(|| SerializedFileReader::new(file))?;
+        check_sizes(&file, storage.metadata()?.len())?;
         let schema = file.metadata().file_metadata().schema_descr();
         let mut columns = Vec::new();
         for (leaf, stored) in schema.columns().iter().enumerate() {
@@ -87,7 +103,15 @@ impl Records {
             columns.push(Column { name, kind, leaf, reader: None, cells: Vec::new() });
         }
         let text = String::new();
-        Ok(Self { file, columns, groups: 0, left: 0, decoded: 0, taken: 0, row: 0, text })
+        Ok(Self { file, storage, columns, groups: 0, left: 0, decoded: 0, taken: 0, row: 0, text })
+    }
+
+    /// How many rows the file says that it has.
+    pub(super) fn claimed_rows(&self) -> u64 {
+        let groups = self.file.metadata().row_groups().iter();
+        groups
+            .map(|group| u64::try_from(group.num_rows()).unwrap_or(0))
+            .fold(0, u64::saturating_add)
     }
 
     /// Reads the next record, and tells the number of its row. Cells that are none are empty.
@@ -130,7 +154,9 @@ impl Records {
             self.left = usize::try_from(rows)
                 .map_err(|_| ParquetError::General(format!("a group of {rows} rows")))?;
             for column in self.columns.iter_mut().filter(|column| column.kind.is_ok()) {
-                column.reader = Some(group.get_column_reader(column.leaf)?);
+                let pages = Pages::new(&*group, column.leaf, &self.storage)?;
+                let stored = group.metadata().schema_descr().column(column.leaf);
+                column.reader = Some(get_column_reader(stored, Box::new(pages)));
             }
             self.groups += 1;
         }
@@ -179,6 +205,36 @@ impl Column {
             ColumnReader::Int96ColumnReader(_) => Ok(()),
         }
     }
+}
+
+/// Looks at what a file says of itself, which stands at its end, before its length.
+fn check(mut file: &File) -> Result<(), ParquetError> {
+    let bytes = file.seek(SeekFrom::End(0))?;
+    let mut tail = [0; 8];
+    // The crate tells what is wrong if there is no such thing.
+    let Some(end) = bytes.checked_sub(tail.len() as u64) else { return Ok(()) };
+    file.seek(SeekFrom::Start(end))?;
+    file.read_exact(&mut tail)?;
+    let [a, b, c, d, b'P', b'A', b'R', b'1'] = tail else { return Ok(()) };
+    let length = u32::from_le_bytes([a, b, c, d]);
+    let Some(start) = end.checked_sub(length.into()) else { return Ok(()) };
+    let mut metadata = vec![0; length as usize];
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut metadata)?;
+    thrift::check_file(&metadata)
+}
+
+/// All columns together take no more bytes than there are, or one would be read again and again.
+fn check_sizes(file: &SerializedFileReader<File>, bytes: u64) -> Result<(), ParquetError> {
+    let columns = file.metadata().row_groups().iter().flat_map(|group| group.columns());
+    let sizes = columns.map(|column| u64::try_from(column.compressed_size()).unwrap_or(u64::MAX));
+    let all = sizes.fold(0, u64::saturating_add);
+    if all > bytes {
+        return Err(ParquetError::General(format!(
+            "the file is broken: columns of {all} bytes in a file of {bytes}"
+        )));
+    }
+    Ok(())
 }
 
 /// Reads what may be broken: some of a file's own numbers are trusted, and end in a panic, whose words
@@ -239,6 +295,9 @@ fn kind(stored: &ColumnDescriptor) -> Result<Kind, String> {
         (Type::BOOLEAN, _) => Ok(Kind::Boolean),
         (Type::FLOAT | Type::DOUBLE, _) => Ok(Kind::Float),
         (Type::INT96, _) => Err("points in time".to_owned()),
+        (Type::FIXED_LEN_BYTE_ARRAY, As::DECIMAL) if !WIDTHS.contains(&stored.type_length()) => {
+            Err(format!("decimals of {} bytes", stored.type_length()))
+        }
         (_, As::DECIMAL) => Ok(Kind::Decimal(stored.type_scale())),
         (_, As::UINT_8 | As::UINT_16 | As::UINT_32 | As::UINT_64) => Ok(Kind::Unsigned),
         (Type::INT32 | Type::INT64, As::INT_8 | As::INT_16 | As::INT_32 | As::INT_64) => {
@@ -265,138 +324,4 @@ fn big_endian(bytes: &[u8]) -> i128 {
     let is_negative = bytes.first().is_some_and(|&first| first >= 128);
     let start = if is_negative { -1 } else { 0 };
     bytes.iter().fold(start, |number: i128, &byte| number << 8 | i128::from(byte))
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use std::{
-        io::{Seek, Write as _},
-        sync::Arc,
-    };
-
-    use parquet::{
-        basic::{Compression, GzipLevel, ZstdLevel},
-        data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type},
-        file::{properties::WriterProperties, writer::SerializedFileWriter},
-        schema::parser::parse_message_type,
-    };
-
-    use super::*;
-
-    const SCHEMA: &str = "message table {
-        REQUIRED INT64 count (INTEGER(64, false));
-        OPTIONAL DOUBLE size;
-        OPTIONAL BYTE_ARRAY name (STRING);
-        OPTIONAL INT32 price (DECIMAL(9, 2));
-        REQUIRED INT64 time (TIMESTAMP(NANOS, true));
-        OPTIONAL GROUP list (LIST) { REPEATED GROUP list { OPTIONAL INT32 element; } }
-    }";
-
-    /// Groups of as many rows, in which every third size, name and price is missing.
-    pub(crate) fn file(compression: Compression, groups: &[usize]) -> Vec<u8> {
-        let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
-        let properties = WriterProperties::builder().set_compression(compression).build();
-        let mut bytes = Vec::new();
-        let mut writer =
-            SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties)).unwrap();
-        let mut first = 0;
-        for &rows in groups {
-            let rows = first..first + rows as i64;
-            first = rows.end;
-            let there: Vec<i64> = rows.clone().filter(|row| row % 3 > 0).collect();
-            let levels: Vec<i16> = rows.clone().map(|row| i16::from(row % 3 > 0)).collect();
-            let whole: Vec<i64> = rows.clone().map(|row| -1 - row).collect();
-            let mut group = writer.next_row_group().unwrap();
-            macro_rules! write {
-                ($type:ty, $values:expr, $levels:expr) => {
-                    let mut column = group.next_column().unwrap().unwrap();
-                    let repeated = vec![0; rows.clone().count()];
-                    let values: Vec<_> = $values;
-                    let writer = column.typed::<$type>();
-                    writer.write_batch(&values, $levels, Some(&repeated)).unwrap();
-                    column.close().unwrap();
-                };
-            }
-            write!(Int64Type, whole.clone(), None);
-            write!(DoubleType, there.iter().map(|&row| row as f64 / 8.0).collect(), Some(&levels));
-            let name = |row: &i64| ByteArray::from(format!("0{}", row % 7).as_str());
-            write!(ByteArrayType, there.iter().map(name).collect(), Some(&levels));
-            write!(Int32Type, there.iter().map(|&row| -row as i32).collect(), Some(&levels));
-            write!(Int64Type, whole, None);
-            write!(Int32Type, Vec::new(), Some(&vec![0; rows.clone().count()]));
-            group.close().unwrap();
-        }
-        writer.close().unwrap();
-        bytes
-    }
-
-    fn open(bytes: &[u8]) -> Result<Records, ParquetError> {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        file.rewind().unwrap();
-        Records::open(file)
-    }
-
-    fn read(bytes: &[u8]) -> Result<Vec<Vec<String>>, ParquetError> {
-        let mut records = open(bytes)?;
-        let (mut record, mut rows) = (ByteRecord::new(), Vec::new());
-        while let Some(row) = records.read(&mut record)? {
-            let cells = record.iter().map(|cell| String::from_utf8_lossy(cell).into_owned());
-            rows.push(cells.collect());
-            assert_eq!(row, rows.len() as u64);
-        }
-        Ok(rows)
-    }
-
-    #[test]
-    fn every_group_is_read_whatever_it_is_compressed_by() {
-        let codecs = [
-            Compression::UNCOMPRESSED,
-            Compression::SNAPPY,
-            Compression::GZIP(GzipLevel::default()),
-            Compression::ZSTD(ZstdLevel::default()),
-            Compression::LZ4_RAW,
-        ];
-        for codec in codecs {
-            let rows = read(&file(codec, &[2500, 0, 3])).unwrap();
-            assert_eq!(rows.len(), 2503);
-            for (row, cells) in rows.iter().enumerate() {
-                let number = row as f64;
-                let count = (u64::MAX - row as u64).to_string();
-                let mut expected = vec![count, String::new(), String::new(), String::new()];
-                if row % 3 > 0 {
-                    expected[1] = format!("{:?}", number / 8.0);
-                    expected[2] = format!("0{}", row % 7);
-                    expected[3] = format!("{:?}", -number / 100.0);
-                }
-                expected.extend([String::new(), String::new()]);
-                assert_eq!(*cells, expected, "row {row}, {codec:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn columns_have_kinds() {
-        let records = open(&file(Compression::SNAPPY, &[1])).unwrap();
-        let kinds: Vec<_> = records.columns.iter().map(|column| column.kind.clone()).collect();
-        let [none, time] = ["lists or structures", "points in time"].map(|what| Err(what.into()));
-        let price = Ok(Kind::Decimal(2));
-        assert_eq!(kinds, [Ok(Kind::Unsigned), Ok(Kind::Float), Ok(Kind::Text), price, time, none]);
-        assert_eq!(big_endian(&[255, 254]), -2);
-        assert_eq!(big_endian(&[1, 0, 0]), 65536);
-    }
-
-    #[test]
-    fn what_is_broken_is_an_error() {
-        let good = file(Compression::SNAPPY, &[50, 50]);
-        assert!(read(&good[..good.len() / 2]).is_err());
-        assert!(read(b"PAR1").is_err());
-        let mut refused = 0;
-        for place in 0..good.len() {
-            let mut broken = good.clone();
-            broken[place] ^= 1 << (place % 8);
-            refused += u32::from(read(&broken).is_err());
-        }
-        assert!(refused > good.len() as u32 / 4, "{refused} of {} are refused", good.len());
-    }
 }

@@ -141,6 +141,14 @@ impl Text {
         records.columns[column].kind == Ok(parquet::Kind::Text)
     }
 
+    /// How many rows a file says that it has; text says nothing of that.
+    pub(super) fn claimed_rows(&self) -> u64 {
+        let Records::Parquet(records) = &self.records else {
+            return 0;
+        };
+        records.claimed_rows()
+    }
+
     /// What the number of a record counts.
     pub(super) fn unit(&self) -> &'static str {
         if matches!(self.records, Records::Parquet(_)) { "row" } else { "line" }
