@@ -18,9 +18,8 @@
 // If a kernel of this step has noted a fault (shared/faults.wgsl), nothing is changed, in this step and
 // from then on. The first time, the first three values of the stop become 1, step / 2¹⁶ and step mod 2¹⁶,
 // and the faults of the layers behind it become those of the gradients; that of the loss is one of the
-// last layer. What the update itself would make
-// infinite stays as it is; the fourth value becomes step mod 2¹⁶ + 1 then, and the next step stops in the
-// name of this one.
+// last layer. What the update itself would make infinite stays as it is; the fourth value becomes
+// step mod 2¹⁶ + 1 then, and the next step stops in the name of this one.
 //
 // Memory is what takes the time: values are read and written four at a time ("a quad"), each once. An
 // invocation owns quads a whole dispatch apart.

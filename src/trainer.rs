@@ -245,8 +245,8 @@ impl Trainer {
     ///
     /// Steps that were encoded before must have been submitted: the place in the epoch is counted on the
     /// GPU. That the device is lost may show only in what waits for an answer, such as
-    /// [`Trainer::metrics`]. To keep the GPU's queue short as well, wait for [`Trainer::metrics`] now and then. Whether the training
-    /// has diverged tells [`Trainer::fault`].
+    /// [`Trainer::metrics`]; that the training diverged, in [`Trainer::fault`]. To keep the GPU's queue
+    /// short as well, wait for one of them now and then.
     ///
     /// # Errors
     ///
