@@ -26,8 +26,11 @@ const BEST: &str = "best.safetensors";
 const RUN: &str = "run.json";
 
 /// Options that may be others when a run goes on: they decide when it ends, or where its data is, and
-/// not what a step does.
-const FREE: [&str; 6] = ["epochs", "patience", "time_limit", "data", "test_data", "targets"];
+/// not what a step does. So may the learning rate: a run that has diverged needs a smaller one.
+const FREE: [&str; 7] =
+    ["epochs", "patience", "time_limit", "data", "test_data", "targets", LEARNING_RATE];
+
+const LEARNING_RATE: &str = "learning_rate";
 
 /// What a run goes on with.
 pub(crate) struct Checkpoint {
@@ -123,6 +126,12 @@ impl Checkpoint {
             snapshot.steps(),
             run.state.place.epoch
         ));
+        let [then, now] = [&run.origin, origin].map(|origin| &origin.options[LEARNING_RATE]);
+        if then != now {
+            output::note(&format!(
+                "note: the learning rate was {then}, and from here on it is {now}"
+            ));
+        }
         if (&run.origin.adapter, &run.origin.version) != (&origin.adapter, &origin.version) {
             output::note(
                 "note: the checkpoint is of another adapter, driver or version; the results agree \

@@ -250,7 +250,8 @@ pub(crate) struct LongRuns {
     /// Go on from the checkpoint, if there is one
     ///
     /// On the same adapter and driver the result has the same bits as if nothing had happened. The
-    /// options have to be the same, but for --epochs, --patience, --time-limit and those of results.
+    /// options have to be the same, but for --epochs, --patience, --time-limit and those of results, and
+    /// --learning-rate, which counts from there on: for a run that has diverged.
     #[arg(long, requires = "checkpoint", conflicts_with = "folds")]
     pub(crate) resume: bool,
 }

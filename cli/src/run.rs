@@ -61,7 +61,10 @@ impl Run<'_> {
             failure.if_diverged(|| {
                 let keeper = self.keeper.filter(|keeper| keeper.last.get() > 0)?;
                 let (path, step) = (keeper.path.display(), keeper.last.get());
-                Some(format!("{path} is of step {step}, when all was still finite"))
+                Some(format!(
+                    "{path} is of step {step}, when all was still finite: --resume goes on from it, also \
+                     with another --learning-rate"
+                ))
             })
         })
     }

@@ -274,10 +274,14 @@ fn what_the_last_step_ruined_is_not_kept() {
 fn what_diverges_keeps_the_last_good_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let run = "train --no-batch-norm --optimizer gradient-descent --learning-rate 1e-3 \
-               --schedule step --step-epochs 0.1 --step-factor 10 \
-               --checkpoint run.checkpoint --checkpoint-every 0.001 --epochs 20";
-    let output = self::run(folder, run);
+    let run = |rate: &str, epochs: u32| {
+        format!(
+            "train --no-batch-norm --optimizer gradient-descent --learning-rate {rate} \
+             --schedule step --step-epochs 0.1 --step-factor 10 \
+             --checkpoint run.checkpoint --checkpoint-every 0.3 --epochs {epochs}"
+        )
+    };
+    let output = self::run(folder, &run("1e-3", 20));
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
     let error = stderr(&output);
     let (_, kept) = error.split_once("run.checkpoint is of step ").expect(&error);
@@ -286,9 +290,14 @@ fn what_diverges_keeps_the_last_good_checkpoint() {
     let diverged: u64 = diverged.split(' ').next().unwrap().parse().unwrap();
     assert!(kept > 0 && kept < diverged, "{error}");
     // It is whole, and the run that goes on from it ends as this one did.
-    let output = self::run(folder, &format!("{run} --resume"));
+    let output = self::run(folder, &format!("{} --resume", run("1e-3", 20)));
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
     assert!(stderr(&output).contains(&format!("diverged: in step {diverged} ")), "{error}");
+    // With a much smaller learning rate it goes on, and says so.
+    let output = self::run(folder, &format!("{} --resume", run("1e-36", 2)));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let told = "the learning rate was 0.001, and from here on it is 1e-36";
+    assert!(stderr(&output).contains(told), "{}", stderr(&output));
 }
 
 #[test]

@@ -169,7 +169,8 @@ impl Work<'_> {
         let Prepared { preprocessing, learned, held_out } = data;
         let (trainer, state, best) = match checkpoint {
             Some(Checkpoint { snapshot, best, run, .. }) => {
-                let trainer = Trainer::restore(&self.device, &self.queue, &snapshot)?;
+                let mut trainer = Trainer::restore(&self.device, &self.queue, &snapshot)?;
+                trainer.set_learning_rate(trainer_options.optimizer.learning_rate)?;
                 (trainer, run.state, best)
             }
             None => {
