@@ -98,29 +98,29 @@ fn main(
         compute_slabs(workgroup, workgroups, invocation);
         return;
     }
-    let stride = TILE_QUADS * workgroups.x;
-    for (var quad = TILE_QUADS * workgroup.x; quad < quads(layer.columns); quad += stride) {
+    let stride = PATCH_QUADS * workgroups.x;
+    for (var quad = PATCH_QUADS * workgroup.x; quad < quads(layer.columns); quad += stride) {
         let chunk_stride = layer.chunk * workgroups.y;
         for (var row = layer.chunk * workgroup.y; row < layer.rows; row += chunk_stride) {
             compute_chunk(row, quad, invocation);
         }
         if PHASE == WHOLE {
             strip_barrier();
-            let last = min(4u * (quad + TILE_QUADS), layer.columns);
-            for (var input = 0u; input < quads(layer.inner); input += TILE_QUADS) {
+            let last = min(4u * (quad + PATCH_QUADS), layer.columns);
+            for (var input = 0u; input < quads(layer.inner); input += PATCH_QUADS) {
                 compute_grad_weights(4u * quad, last, input, 0u, invocation);
             }
         }
     }
 }
 
-// The tiles of grad_weights, and the slabs of the batch, divided among the workgroups.
+// The patches of grad_weights, and the slabs of the batch, divided among the workgroups.
 fn compute_slabs(workgroup: vec3<u32>, workgroups: vec3<u32>, invocation: u32) {
-    let column_stride = TILE_ROWS * workgroups.x;
-    let input_stride = TILE_QUADS * workgroups.y;
+    let column_stride = PATCH_ROWS * workgroups.x;
+    let input_stride = PATCH_QUADS * workgroups.y;
     let row = layer.chunk * workgroup.z;
-    for (var column = TILE_ROWS * workgroup.x; column < layer.columns; column += column_stride) {
-        for (var quad = TILE_QUADS * workgroup.y; quad < quads(layer.inner); quad += input_stride) {
+    for (var column = PATCH_ROWS * workgroup.x; column < layer.columns; column += column_stride) {
+        for (var quad = PATCH_QUADS * workgroup.y; quad < quads(layer.inner); quad += input_stride) {
             compute_grad_weights(column, layer.columns, quad, row, invocation);
         }
     }
@@ -142,22 +142,27 @@ fn right_quad(product: u32, index: u32) -> vec4<f32> {
 
 fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
     let last_row = min(first_row + layer.chunk, layer.rows);
+    if PHASE != FINISH && !IS_LAST {
+        multiply_rows(first_row, last_row, first_quad, invocation);
+    }
+    for (var across = 0u; across < TILES_ACROSS; across++) {
+        let quad = first_quad + across * TILE_QUADS + own_quad(invocation);
+        compute_column(first_row, last_row, quad, invocation);
+    }
+}
+
+// What comes after the product, for a quad of columns.
+fn compute_column(first_row: u32, last_row: u32, quad: u32, invocation: u32) {
     let stride = quads(layer.columns);
-    let quad = first_quad + own_quad(invocation);
     let safe_quad = min(quad, stride - 1u);
     let column = loaded_column(safe_quad);
     var chunk: Sums;
     if PHASE == FINISH {
         chunk = joined_chunks(safe_quad);
+    } else if BATCH_NORM {
+        chunk = normalized_sums(first_row, last_row, safe_quad, column, invocation);
     } else {
-        if !IS_LAST {
-            multiply_rows(first_row, last_row, first_quad, invocation);
-        }
-        if BATCH_NORM {
-            chunk = normalized_sums(first_row, last_row, safe_quad, column, invocation);
-        } else {
-            chunk = linear_sums(first_row, last_row, quad, invocation);
-        }
+        chunk = linear_sums(first_row, last_row, quad, invocation);
     }
     let is_writer = quad < stride && own_row(invocation, 0u) == 0u;
     if PHASE == MEASURE {
@@ -220,13 +225,17 @@ fn multiply_rows(first_row: u32, last_row: u32, first_quad: u32, invocation: u32
     let product =
         Product(GRAD_OUTPUTS, layer.rows, layer.columns, 0u, layer.next_columns, left, right);
     let stride = quads(layer.columns);
-    let quad = first_quad + own_quad(invocation);
-    for (var row = first_row; row < last_row; row += TILE_ROWS) {
-        var tile = multiply(product, row, first_quad, invocation);
-        for (var i = 0u; i < OWN_ROWS; i++) {
-            let own = row + own_row(invocation, i);
-            if own < layer.rows && quad < stride {
-                grad_sums[own * stride + quad] = tile[i];
+    for (var row = first_row; row < last_row; row += PATCH_ROWS) {
+        var tiles = multiply(product, row, first_quad, invocation);
+        for (var down = 0u; down < TILES_DOWN; down++) {
+            for (var across = 0u; across < TILES_ACROSS; across++) {
+                let quad = first_quad + across * TILE_QUADS + own_quad(invocation);
+                for (var i = 0u; i < OWN_ROWS; i++) {
+                    let own = row + down * TILE_ROWS + own_row(invocation, i);
+                    if own < layer.rows && quad < stride {
+                        grad_sums[own * stride + quad] = tiles[down][across][i];
+                    }
+                }
             }
         }
     }

@@ -96,8 +96,8 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let stride = TILE_QUADS * workgroups.x;
-    for (var quad = TILE_QUADS * workgroup.x; quad < quads(layer.columns); quad += stride) {
+    let stride = PATCH_QUADS * workgroups.x;
+    for (var quad = PATCH_QUADS * workgroup.x; quad < quads(layer.columns); quad += stride) {
         let chunk_stride = layer.chunk * workgroups.y;
         for (var row = layer.chunk * workgroup.y; row < layer.rows; row += chunk_stride) {
             compute_chunk(row, quad, invocation);
@@ -121,25 +121,60 @@ fn product() -> Product {
 
 fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
     let last_row = min(first_row + layer.chunk, layer.rows);
+    var moments = array<Moments, TILES_ACROSS>();
+    if PHASE != FINISH {
+        for (var row = first_row; row < last_row; row += PATCH_ROWS) {
+            var tiles = multiply(product(), row, first_quad, invocation);
+            for (var down = 0u; down < TILES_DOWN; down++) {
+                for (var across = 0u; across < TILES_ACROSS; across++) {
+                    var tile = tiles[down][across];
+                    let tile_row = row + down * TILE_ROWS;
+                    let quad = first_quad + across * TILE_QUADS + own_quad(invocation);
+                    if NORMALIZATION == BATCH {
+                        moments[across] = with_tile(moments[across], &tile, tile_row, invocation);
+                    }
+                    store_tile(&tile, tile_row, quad, invocation);
+                }
+            }
+        }
+    }
+    for (var across = 0u; across < TILES_ACROSS; across++) {
+        let quad = first_quad + across * TILE_QUADS + own_quad(invocation);
+        compute_column(first_row, last_row, quad, moments[across], invocation);
+    }
+}
+
+// The moments of the rows before a tile's, joined with those of the tile, if it has any.
+fn with_tile(
+    before: Moments,
+    tile: ptr<function, Tile>,
+    row: u32,
+    invocation: u32,
+) -> Moments {
+    let count = min(TILE_ROWS, layer.rows - min(row, layer.rows));
+    if count == 0u {
+        return before;
+    }
+    var center = before.center;
+    if before.count == 0.0 {
+        center = tile_mean(tile, count, invocation);
+    }
+    return joined(before, tile_moments(tile, count, center, invocation));
+}
+
+// What comes after the product, for a quad of columns.
+fn compute_column(
+    first_row: u32,
+    last_row: u32,
+    quad: u32,
+    moments_of_tiles: Moments,
+    invocation: u32,
+) {
     let stride = quads(layer.columns);
-    let quad = first_quad + own_quad(invocation);
     let safe_quad = min(quad, stride - 1u);
-    var moments = Moments();
+    var moments = moments_of_tiles;
     if PHASE == FINISH {
         moments = joined_chunks(safe_quad);
-    } else {
-        for (var row = first_row; row < last_row; row += TILE_ROWS) {
-            var tile = multiply(product(), row, first_quad, invocation);
-            if NORMALIZATION == BATCH {
-                let count = min(TILE_ROWS, layer.rows - row);
-                var center = moments.center;
-                if row == first_row {
-                    center = tile_mean(&tile, count, invocation);
-                }
-                moments = joined(moments, tile_moments(&tile, count, center, invocation));
-            }
-            store_tile(&tile, row, quad, invocation);
-        }
     }
     let is_writer = quad < stride && own_row(invocation, 0u) == 0u;
     if PHASE == MEASURE {

@@ -26,10 +26,10 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    let quad_stride = TILE_QUADS * workgroups.x;
-    for (var row = TILE_ROWS * workgroup.y; row < shape.rows; row += TILE_ROWS * workgroups.y) {
-        for (var quad = TILE_QUADS * workgroup.x; quad < quads(shape.columns); quad += quad_stride) {
-            compute_tile(row, quad, invocation);
+    let quad_stride = PATCH_QUADS * workgroups.x;
+    for (var row = PATCH_ROWS * workgroup.y; row < shape.rows; row += PATCH_ROWS * workgroups.y) {
+        for (var quad = PATCH_QUADS * workgroup.x; quad < quads(shape.columns); quad += quad_stride) {
+            compute_patch(row, quad, invocation);
         }
     }
 }
@@ -42,17 +42,21 @@ fn right_quad(product: u32, index: u32) -> vec4<f32> {
     return right[index];
 }
 
-fn compute_tile(row: u32, first_quad: u32, invocation: u32) {
+fn compute_patch(first_row: u32, first_quad: u32, invocation: u32) {
     let left = Factor(0u, LEFT_TRANSPOSED);
     let right = Factor(0u, RIGHT_TRANSPOSED);
     let product = Product(0u, shape.rows, shape.columns, 0u, shape.inner, left, right);
-    var tile = multiply(product, row, first_quad, invocation);
+    var tiles = multiply(product, first_row, first_quad, invocation);
     let stride = quads(shape.columns);
-    let quad = first_quad + own_quad(invocation);
-    for (var i = 0u; i < OWN_ROWS; i++) {
-        let own = row + own_row(invocation, i);
-        if own < shape.rows && quad < stride {
-            outputs[own * stride + quad] = tile[i];
+    for (var down = 0u; down < TILES_DOWN; down++) {
+        for (var across = 0u; across < TILES_ACROSS; across++) {
+            let quad = first_quad + across * TILE_QUADS + own_quad(invocation);
+            for (var i = 0u; i < OWN_ROWS; i++) {
+                let own = first_row + down * TILE_ROWS + own_row(invocation, i);
+                if own < shape.rows && quad < stride {
+                    outputs[own * stride + quad] = tiles[down][across][i];
+                }
+            }
         }
     }
 }

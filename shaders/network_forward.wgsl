@@ -81,7 +81,7 @@ fn compute_first_layer(row: u32, invocation: u32) {
     let right = Factor(layer.weights, true);
     let product = Product(INPUTS, network.rows, layer.columns, 0u, layer.inner, left, right);
     for (var quad = 0u; quad < quads(layer.columns); quad += TILE_QUADS) {
-        var tile = multiply(product, row, quad, invocation);
+        var tile = multiply(product, row, quad, invocation)[0][0];
         store_tile(&tile, 0u, layer, row, quad + own_quad(invocation), invocation);
         finish_rows(0u, layer, row, quad + own_quad(invocation), invocation);
     }
@@ -93,7 +93,7 @@ fn compute_layer(index: u32, row: u32, invocation: u32) {
     let right = Factor(layer.weights, true);
     let product = Product(SCRATCH, network.rows, layer.columns, 0u, layer.inner, left, right);
     for (var quad = 0u; quad < quads(layer.columns); quad += TILE_QUADS) {
-        var tile = multiply(product, row, quad, invocation);
+        var tile = multiply(product, row, quad, invocation)[0][0];
         store_tile(&tile, index, layer, row, quad + own_quad(invocation), invocation);
         finish_rows(index, layer, row, quad + own_quad(invocation), invocation);
     }

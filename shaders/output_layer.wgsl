@@ -102,7 +102,7 @@ fn compute_outputs(row: u32, invocation: u32) {
     let stride = quads(layer.columns);
     let quad = own_quad(invocation);
     let biases = parameters[layer.gamma + min(quad, stride - 1u)];
-    var tile = multiply(product, row, 0u, invocation);
+    var tile = multiply(product, row, 0u, invocation)[0][0];
     for (var i = 0u; i < OWN_ROWS; i++) {
         let own = row + own_row(invocation, i);
         if own < layer.rows && quad < stride {

@@ -267,17 +267,26 @@ impl Network {
                     epsilon,
                     momentum,
                 };
-                LayerForward::new(&self.gpu.device, options)
+                LayerForward::new(&self.gpu.device, self.core(layer, batch_size), options)
             })
             .collect()
+    }
+
+    /// The patch of a layer's products, in training on batches of as many rows, or for inference on any.
+    pub(crate) fn core(&self, layer: usize, batch_size: Option<u32>) -> Core {
+        let device = &self.gpu.device;
+        let weights = self.learned[layer].weights();
+        match batch_size {
+            Some(rows) => Core::for_product(device, [rows, weights.rows()], weights.columns()),
+            None => Core::for_device(device),
+        }
     }
 
     /// Whether training divides a batch's rows for this layer.
     pub(crate) fn divides(&self, layer: usize, rows: u32) -> bool {
         let weights = self.learned[layer].weights();
         let next = self.learned.get(layer + 1).map_or(0, |next| next.weights().rows());
-        let core = Core::for_device(&self.gpu.device);
-        core.divides(rows, weights.rows(), weights.columns(), next)
+        self.core(layer, Some(rows)).divides(rows, weights.rows(), weights.columns(), next)
     }
 
     /// Binds all layers in one dispatch, as inference computes them. The scratch has two rows of the

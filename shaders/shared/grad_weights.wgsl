@@ -1,4 +1,4 @@
-// Grad weights: a tile of the gradient of a layer's weights, from that of its sums, over the rows of a
+// Grad weights: a patch of the gradient of a layer's weights, from that of its sums, over the rows of a
 // slab. Needs a tile and blocks.wgsl.
 //
 //     grad_weights = grad_sumsᵀ · inputs
@@ -25,15 +25,19 @@ fn compute_grad_weights(
         Factor(0u, false),
     );
     let stride = quads(layer.inner);
-    let quad = first_quad + own_quad(invocation);
     let first = layer.weights + first_row / layer.chunk * layer.slab;
-    var tile = multiply(product, first_column, first_quad, invocation);
+    var tiles = multiply(product, first_column, first_quad, invocation);
     var largest = vec4<u32>();
-    for (var i = 0u; i < OWN_ROWS; i++) {
-        let column = first_column + own_row(invocation, i);
-        if column < last_column && quad < stride {
-            gradients[first + column * stride + quad] = tile[i];
-            largest = max(largest, magnitudes(tile[i]));
+    for (var down = 0u; down < TILES_DOWN; down++) {
+        for (var across = 0u; across < TILES_ACROSS; across++) {
+            let quad = first_quad + across * TILE_QUADS + own_quad(invocation);
+            for (var i = 0u; i < OWN_ROWS; i++) {
+                let column = first_column + down * TILE_ROWS + own_row(invocation, i);
+                if column < last_column && quad < stride {
+                    gradients[first + column * stride + quad] = tiles[down][across][i];
+                    largest = max(largest, magnitudes(tiles[down][across][i]));
+                }
+            }
         }
     }
     note_fault(WEIGHTS_FAULT, largest, LARGEST_GRADIENT);

@@ -6,6 +6,8 @@
 // than that. So a lane owns one quad of columns for all rows of the tile, in registers, and the lanes
 // lend each other what they have read: a lane reads four rows of the left factor and lends them to all
 // lanes, one after the other.
+//
+// A patch is TILES_DOWN × TILES_ACROSS tiles, which have one another's rows and columns to read.
 
 const WORKGROUP_SIZE = 8u;
 const TILE_ROWS = 32u;
@@ -14,7 +16,11 @@ const TILE_QUADS = 8u;
 // The rows of a tile that an invocation owns.
 const OWN_ROWS = 32u;
 
+const PATCH_ROWS = TILES_DOWN * TILE_ROWS;
+const PATCH_QUADS = TILES_ACROSS * TILE_QUADS;
+
 alias Tile = array<vec4<f32>, OWN_ROWS>;
+alias Patch = array<array<Tile, TILES_ACROSS>, TILES_DOWN>;
 
 // Which quad of the tile an invocation owns, and the row of its i-th value.
 fn own_quad(invocation: u32) -> u32 {
@@ -25,18 +31,26 @@ fn own_row(invocation: u32, i: u32) -> u32 {
     return i;
 }
 
-fn multiply(product: Product, row: u32, quad: u32, lane: u32) -> Tile {
-    var tile = Tile();
+fn multiply(product: Product, row: u32, quad: u32, lane: u32) -> Patch {
+    var tiles = Patch();
     for (var k = product.begin; k < product.inner; k += 4u) {
-        let lent = left_block(product, row + 4u * lane, k);
-        let own = right_block(product, quad + lane, k);
-        for (var i = 0u; i < 4u; i++) {
-            for (var from_lane = 0u; from_lane < WORKGROUP_SIZE; from_lane++) {
-                tile[4u * from_lane + i] += own * subgroupShuffle(lent[i], from_lane);
+        var own: array<mat4x4<f32>, TILES_ACROSS>;
+        for (var across = 0u; across < TILES_ACROSS; across++) {
+            own[across] = right_block(product, quad + across * TILE_QUADS + lane, k);
+        }
+        for (var down = 0u; down < TILES_DOWN; down++) {
+            let lent = left_block(product, row + down * TILE_ROWS + 4u * lane, k);
+            for (var i = 0u; i < 4u; i++) {
+                for (var from_lane = 0u; from_lane < WORKGROUP_SIZE; from_lane++) {
+                    for (var across = 0u; across < TILES_ACROSS; across++) {
+                        tiles[down][across][4u * from_lane + i] +=
+                            own[across] * subgroupShuffle(lent[i], from_lane);
+                    }
+                }
             }
         }
     }
-    return tile;
+    return tiles;
 }
 
 // The sum over the invocations that share a quad of columns: here there is only one.

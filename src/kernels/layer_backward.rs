@@ -106,8 +106,7 @@ pub(crate) struct Hidden<'a> {
 
 impl LayerBackward {
     /// Compiles the kernel for a device.
-    pub(crate) fn new(device: &Device, options: Options) -> Result<Self> {
-        let core = Core::for_device(device);
+    pub(crate) fn new(device: &Device, core: Core, options: Options) -> Result<Self> {
         let (is_last, activation, batch_norm, epsilon) = match options.layer {
             Layer::Last => (true, Activation::Identity, false, 0.0),
             Layer::Hidden { activation, batch_norm, epsilon } => {
@@ -124,8 +123,8 @@ impl LayerBackward {
                 activation,
                 negative_slope,
             ];
-            let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
-            Ok((phase, Kernel::trusted(device, "layer_backward", source, &constants)?))
+            let text = core.text(FOR_SUBGROUPS, FOR_WORKGROUPS);
+            Ok((phase, Kernel::trusted(device, "layer_backward", &text, &constants)?))
         };
         let phases: &[Phase] = match options.is_divided {
             true => &[Phase::Measure, Phase::Finish, Phase::Weights],
@@ -209,7 +208,7 @@ impl LayerBackward {
             first(vectors[1]),
             first(weights),
             match phase {
-                Phase::Whole => rows.next_multiple_of(self.core.tile_rows()),
+                Phase::Whole => rows.next_multiple_of(self.core.patch_rows()),
                 Phase::Measure | Phase::Finish => self.core.chunk(rows),
                 Phase::Weights => slab(rows, gradients),
             },
@@ -224,16 +223,16 @@ impl LayerBackward {
         let Buffers { inputs, weights, hidden, gradients, .. } = buffers;
         let core = self.core;
         let next = hidden.map_or(0, |hidden| hidden.next_weights.rows());
-        let tiles = |rows: u32| u64::from(rows.div_ceil(core.tile_rows()));
+        let tiles = |rows: u32| u64::from(rows.div_ceil(core.patch_rows()));
         let [rows, inner] = [inputs.rows(), weights.columns()];
-        let sums = |rows: u32| tiles(rows) * core.rounds_of_tile(next);
+        let sums = |rows: u32| tiles(rows) * core.rounds_of_patch(next);
         match phase {
             Phase::Whole => {
-                let strips = u64::from(inner.div_ceil(4 * core.tile()[1]));
-                sums(rows) + strips * core.rounds_of_tile(rows)
+                sums(rows)
+                    + u64::from(inner.div_ceil(4 * core.patch()[1])) * core.rounds_of_patch(rows)
             }
             Phase::Measure | Phase::Finish => sums(core.chunk(rows)),
-            Phase::Weights => core.rounds_of_tile(slab(rows, gradients)),
+            Phase::Weights => core.rounds_of_patch(slab(rows, gradients)),
         }
     }
 
@@ -244,7 +243,7 @@ impl LayerBackward {
             Phase::Measure | Phase::Finish => {
                 [self.core.strips(columns), workgroups(rows.into(), self.core.chunk(rows)), 1]
             }
-            Phase::Weights => [self.core.row_tiles(columns), self.core.strips(inner), slabs],
+            Phase::Weights => [self.core.row_patches(columns), self.core.strips(inner), slabs],
         }
     }
 }

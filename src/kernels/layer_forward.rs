@@ -95,8 +95,7 @@ pub(crate) struct Buffers<'a> {
 
 impl LayerForward {
     /// Compiles the kernel for a device.
-    pub(crate) fn new(device: &Device, options: Options) -> Result<Self> {
-        let core = Core::for_device(device);
+    pub(crate) fn new(device: &Device, core: Core, options: Options) -> Result<Self> {
         let [_, activation, negative_slope] = activate::constants(options.activation);
         let compile = |phase: Phase| {
             let constants = [
@@ -107,8 +106,8 @@ impl LayerForward {
                 activation,
                 negative_slope,
             ];
-            let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
-            Kernel::trusted(device, "layer_forward", source, &constants)
+            let text = core.text(FOR_SUBGROUPS, FOR_WORKGROUPS);
+            Kernel::trusted(device, "layer_forward", &text, &constants)
         };
         let phases = if options.is_divided && options.normalization == Normalization::Batch {
             vec![compile(Phase::Measure)?, compile(Phase::Finish)?]
@@ -158,9 +157,9 @@ impl LayerForward {
         let unbias = if is_batch { f64::from(rows) / f64::from(rows - 1) } else { 1.0 };
         // Statistics of a strip need all its rows in one workgroup.
         let chunk = match (is_batch, self.options.is_divided) {
-            (true, false) => rows.next_multiple_of(self.core.tile_rows()),
+            (true, false) => rows.next_multiple_of(self.core.patch_rows()),
             (true, true) => self.core.chunk(rows),
-            (false, _) => self.core.tile_rows(),
+            (false, _) => self.core.patch_rows(),
         };
         let uniform = [
             rows,
@@ -176,9 +175,9 @@ impl LayerForward {
         ];
         let matrices = [inputs, parameters, running[0], running[1], statistics, sums, outputs];
         let groups = [self.core.strips(columns), workgroups(rows.into(), chunk), 1];
-        let tiles =
-            rows.div_ceil(chunk).div_ceil(groups[1]) * chunk.div_ceil(self.core.tile_rows());
-        let rounds = u64::from(tiles) * self.core.rounds_of_tile(inner);
+        let patches =
+            rows.div_ceil(chunk).div_ceil(groups[1]) * chunk.div_ceil(self.core.patch_rows());
+        let rounds = u64::from(patches) * self.core.rounds_of_patch(inner);
         let work = || format!("{rows} rows of sums of {inner} products");
         check_rounds(device, kernel, work, rounds)?;
         let bind = |phase: &Kernel| {

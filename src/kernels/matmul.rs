@@ -145,7 +145,7 @@ mod tests {
     use crate::reference;
 
     /// Rows, columns, and the length of the sums.
-    const PRODUCTS: [[u32; 3]; 13] = [
+    const PRODUCTS: [[u32; 3]; 15] = [
         [1, 1, 1],
         [1, 5, 9],
         [5, 1, 33],
@@ -161,6 +161,9 @@ mod tests {
         [32, 32, 32],
         [36, 100, 61],
         [100, 36, 260],
+        // Large enough for several tiles at once.
+        [260, 308, 212],
+        [260, 308, 209],
     ];
 
     fn check(gpu: &mut TestGpu, [rows, columns, inner]: [u32; 3], transposed: [bool; 2]) {

@@ -20,9 +20,13 @@ const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/blocks.wgsl"),
 );
 
-/// The kernel, compiled for the three products of a layer.
+/// The kernel, compiled for each patch that a product may have.
 #[derive(Clone, Debug)]
-pub(super) struct MatmulQuads {
+pub(super) struct MatmulQuads(Vec<Products>);
+
+/// The three products of a layer.
+#[derive(Clone, Debug)]
+struct Products {
     core: Core,
     /// `inputs · weightsᵀ`.
     plain_transposed: Kernel,
@@ -35,21 +39,8 @@ pub(super) struct MatmulQuads {
 impl MatmulQuads {
     /// Compiles the kernel for a device.
     pub(super) fn new(device: &Device) -> Result<Self> {
-        let core = Core::for_device(device);
-        let compile = |left: bool, right: bool| {
-            let constants = [
-                ("LEFT_TRANSPOSED", f64::from(u8::from(left))),
-                ("RIGHT_TRANSPOSED", f64::from(u8::from(right))),
-            ];
-            let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
-            Kernel::trusted(device, "matmul_quads", source, &constants)
-        };
-        Ok(Self {
-            core,
-            plain_transposed: compile(false, true)?,
-            plain_plain: compile(false, false)?,
-            transposed_plain: compile(true, false)?,
-        })
+        let products = Core::for_products(device).into_iter();
+        products.map(|core| Products::new(device, core)).collect::<Result<_>>().map(Self)
     }
 
     /// Binds the kernel to matrices whose shapes fit each other, if it can take them: their rows have
@@ -62,21 +53,44 @@ impl MatmulQuads {
     ) -> Result<Option<Dispatch>> {
         let Buffers { left, right, outputs } = buffers;
         let matrices = [left.matrix(), right.matrix(), outputs];
-        let kernel = match (left, right) {
-            (Operand::Plain(_), Operand::Transposed(_)) => &self.plain_transposed,
-            (Operand::Plain(_), Operand::Plain(_)) => &self.plain_plain,
-            (Operand::Transposed(_), Operand::Plain(_)) => &self.transposed_plain,
-            (Operand::Transposed(_), Operand::Transposed(_)) => return Ok(None),
-        };
         if !matrices.iter().all(|matrix| matrix.columns().is_multiple_of(4)) {
             return Ok(None);
         }
         let [_, inner] = left.shape();
         let [rows, columns] = [outputs.rows(), outputs.columns()];
+        let core = Core::for_product(device, [rows, columns], inner);
+        let Some(products) = self.0.iter().find(|products| products.core == core) else {
+            return Ok(None);
+        };
+        let kernel = match (left, right) {
+            (Operand::Plain(_), Operand::Transposed(_)) => &products.plain_transposed,
+            (Operand::Plain(_), Operand::Plain(_)) => &products.plain_plain,
+            (Operand::Transposed(_), Operand::Plain(_)) => &products.transposed_plain,
+            (Operand::Transposed(_), Operand::Transposed(_)) => return Ok(None),
+        };
         let uniform = [rows, columns, inner];
-        let groups = [self.core.strips(columns), self.core.row_tiles(rows), 1];
-        let rounds = self.core.turns(rows, columns) * self.core.rounds_of_tile(inner);
+        let groups = [core.strips(columns), core.row_patches(rows), 1];
+        let rounds = core.turns(rows, columns) * core.rounds_of_patch(inner);
         check_rounds(device, "matmul_quads", || format!("sums of {inner} products"), rounds)?;
         kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, groups).map(Some)
+    }
+}
+
+impl Products {
+    fn new(device: &Device, core: Core) -> Result<Self> {
+        let compile = |left: bool, right: bool| {
+            let constants = [
+                ("LEFT_TRANSPOSED", f64::from(u8::from(left))),
+                ("RIGHT_TRANSPOSED", f64::from(u8::from(right))),
+            ];
+            let text = core.text(FOR_SUBGROUPS, FOR_WORKGROUPS);
+            Kernel::trusted(device, "matmul_quads", &text, &constants)
+        };
+        Ok(Self {
+            core,
+            plain_transposed: compile(false, true)?,
+            plain_plain: compile(false, false)?,
+            transposed_plain: compile(true, false)?,
+        })
     }
 }

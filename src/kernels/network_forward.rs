@@ -71,9 +71,9 @@ impl NetworkForward {
         const WIDEST: u32 = 128;
         let widest = layer_sizes[1..].iter().copied().max().unwrap_or(0);
         let core = Core::for_device(device);
-        let strips = |columns: u32| u64::from(columns.div_ceil(4 * core.tile()[1]));
+        let strips = |columns: u32| u64::from(columns.div_ceil(4 * core.patch()[1]));
         let rounds =
-            layer_sizes.windows(2).map(|layer| strips(layer[1]) * core.rounds_of_tile(layer[0]));
+            layer_sizes.windows(2).map(|layer| strips(layer[1]) * core.rounds_of_patch(layer[0]));
         let is_narrow = layer_sizes.len() - 1 <= MOST_LAYERS && widest <= WIDEST;
         is_narrow && can_loop(device, rounds.sum())
     }
@@ -83,8 +83,8 @@ impl NetworkForward {
         let core = Core::for_device(device);
         let [_, activation, negative_slope] = activate::constants(activation);
         let constants = [("EPSILON", epsilon.into()), activation, negative_slope];
-        let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
-        let kernel = Kernel::trusted(device, "network_forward", source, &constants)?;
+        let text = core.text(FOR_SUBGROUPS, FOR_WORKGROUPS);
+        let kernel = Kernel::trusted(device, "network_forward", &text, &constants)?;
         Ok(Self { kernel, core })
     }
 
@@ -122,7 +122,7 @@ impl NetworkForward {
             place,
             bytemuck::cast_slice(&uniform),
             &[parameters, running, inputs, scratch, outputs],
-            [self.core.row_tiles(rows), 1, 1],
+            [self.core.row_patches(rows), 1, 1],
         )
     }
 }

@@ -90,8 +90,8 @@ impl OutputLayer {
         let is_row_by_row = f64::from(u8::from(way == Way::RowByRow));
         let mut constants = vec![("ROW_BY_ROW", is_row_by_row)];
         constants.extend(loss.constants());
-        let source = core.choose(FOR_SUBGROUPS, FOR_WORKGROUPS);
-        let kernel = Kernel::trusted(device, "output_layer", source, &constants)?;
+        let text = core.text(FOR_SUBGROUPS, FOR_WORKGROUPS);
+        let kernel = Kernel::trusted(device, "output_layer", &text, &constants)?;
         Ok(Self { kernel, core, loss, way })
     }
 
@@ -114,7 +114,7 @@ impl OutputLayer {
         }
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
         let work = || format!("sums of {inner} products");
-        check_rounds(device, kernel, work, self.core.rounds_of_tile(inner))?;
+        check_rounds(device, kernel, work, self.core.rounds_of_patch(inner))?;
         let slabs = gradients.rows();
         gradients.expect_padded(kernel, "gradients", [slabs, parameters.columns()])?;
         targets.expect(kernel, "targets", self.loss.target_shape(rows, columns))?;
@@ -136,7 +136,7 @@ impl OutputLayer {
             &[inputs, parameters, targets, grad_sums, gradients, step, history],
             match self.way {
                 Way::Whole => [1, 1, 1],
-                Way::RowByRow => [self.core.row_tiles(rows), 1, 1],
+                Way::RowByRow => [self.core.row_patches(rows), 1, 1],
             },
         )
     }

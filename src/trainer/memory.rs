@@ -99,7 +99,6 @@ impl Trainer {
         network: &NetworkOptions,
         options: &TrainerOptions,
     ) -> PlannedBytes {
-        let core = Core::for_device(device);
         let TrainerOptions { batch_size: rows, loss, optimizer, .. } = *options;
         let shapes = LayerShape::of_network(layer_sizes, network.batch_norm);
         let learned = LearnedLayout::new(&shapes).bytes();
@@ -123,6 +122,7 @@ impl Trainer {
             // The output layer's sums are its outputs.
             per_row += if is_last { row(sizes[1]) } else { 2 * row(sizes[1]) };
             let next = layer_sizes.get(number + 1).copied().unwrap_or(0);
+            let core = Core::for_product(device, [rows, sizes[1]], sizes[0]);
             let is_divided = core.divides(rows, sizes[1], sizes[0], next);
             let statistics_rows = statistics_rows(core, rows, is_divided);
             statistics = statistics.saturating_add(padded_bytes(statistics_rows, sizes[1]));
@@ -197,7 +197,7 @@ impl LayerMemory {
             gpu.padded_matrix(&format!("layer {}/{name}", layer + 1), rows, columns)
         };
         let is_divided = network.divides(layer, rows);
-        let core = Core::for_device(&gpu.device);
+        let core = network.core(layer, Some(rows));
         let needed = statistics_rows(core, rows, is_divided);
         let outputs = matrix("outputs", rows)?;
         let is_last = layer + 1 == network.learned().len();
@@ -237,10 +237,10 @@ fn large_matrices(network: &Network, options: &TrainerOptions) -> Result<Vec<(St
         ("trainer/targets".to_owned(), rows, targets),
         ("trainer/inputs".to_owned(), rows, padded(network.inputs())),
     ];
-    let core = Core::for_device(&network.gpu().device);
     for (layer, &columns) in sizes[1..].iter().enumerate() {
         let place = |name: &str| format!("layer {}/{name}", layer + 1);
-        let needed = statistics_rows(core, rows, network.divides(layer, rows));
+        let needed =
+            statistics_rows(network.core(layer, Some(rows)), rows, network.divides(layer, rows));
         matrices.push((place("statistics"), needed, padded(columns)));
         matrices.push((place("outputs"), rows, padded(columns)));
     }
@@ -279,7 +279,7 @@ mod tests {
     /// `required_limits` counts on it.
     #[test]
     fn statistics_have_no_more_rows_than_a_batch_or_a_slice() {
-        for core in [Core::Subgroup, Core::Workgroup] {
+        for core in Core::all() {
             for rows in 1..10_000 {
                 let needed = statistics_rows(core, rows, true);
                 assert!(needed <= rows.max(FEWEST_ROWS), "{core:?}: {needed} of {rows} rows");

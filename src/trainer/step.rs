@@ -62,13 +62,14 @@ impl StepKernels {
         let rows = options.batch_size;
         let backward = (0..hidden).map(|layer| {
             let learned = &network.learned()[layer];
-            let is_divided = network.divides(layer, rows);
+            let (core, is_divided) =
+                (network.core(layer, Some(rows)), network.divides(layer, rows));
             let layer = layer_backward::Layer::Hidden {
                 activation: network.activation(),
                 batch_norm: matches!(learned, Learned::Normalized { .. }),
                 epsilon: network.epsilon(),
             };
-            LayerBackward::new(device, layer_backward::Options { layer, is_divided })
+            LayerBackward::new(device, core, layer_backward::Options { layer, is_divided })
         });
         let loss = loss::Options {
             loss: options.loss,
@@ -88,6 +89,7 @@ impl StepKernels {
                 record_step: RecordStep::new(device)?,
                 backward: LayerBackward::new(
                     device,
+                    network.core(hidden, Some(rows)),
                     layer_backward::Options {
                         layer: layer_backward::Layer::Last,
                         is_divided: network.divides(hidden, rows),

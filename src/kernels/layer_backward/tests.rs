@@ -295,16 +295,19 @@ impl Bounds {
     }
 }
 
-/// One on each core.
-fn gpus() -> [TestGpu; 2] {
-    [TestGpu::new(), TestGpu::with_subgroups()]
+/// One for each patch that a layer may be computed in, on each core.
+fn gpus() -> impl Iterator<Item = (TestGpu, Core)> {
+    [TestGpu::new as fn() -> TestGpu, TestGpu::with_subgroups].into_iter().flat_map(|gpu| {
+        let cores = Core::for_products(&gpu().gpu.device);
+        cores.into_iter().map(move |core| (gpu(), core))
+    })
 }
 
 #[test]
 fn matches_the_reference() {
-    for mut gpu in gpus() {
+    for (mut gpu, core) in gpus() {
         for options in every_way() {
-            let kernel = LayerBackward::new(&gpu.gpu.device, options).unwrap();
+            let kernel = LayerBackward::new(&gpu.gpu.device, core, options).unwrap();
             for shape in LAYERS {
                 let [rows, _, next, inner] = shape;
                 if !options.is_divided && !kernel.core.can_walk(rows, inner, next) {
@@ -321,10 +324,10 @@ fn matches_the_reference() {
 /// on easy sums. Through identity weights, so that `next_grad_sums` are the gradients of the outputs.
 #[test]
 fn hard_columns_keep_their_digits() {
-    for mut gpu in gpus() {
+    for (mut gpu, core) in gpus() {
         let whole = hidden(Activation::Identity, true);
         let ways = [whole, Options { is_divided: true, ..whole }]
-            .map(|options| (LayerBackward::new(&gpu.gpu.device, options).unwrap(), options));
+            .map(|options| (LayerBackward::new(&gpu.gpu.device, core, options).unwrap(), options));
         let rows = [2, 3, 33, 60, 1000, 20_000];
         for (rows, (kernel, options)) in
             rows.into_iter().flat_map(|rows| ways.iter().map(move |way| (rows, way)))
@@ -351,9 +354,10 @@ fn hard_columns_keep_their_digits() {
 #[test]
 fn walks_more_strips_than_workgroups() {
     let mut gpu = TestGpu::with_subgroups();
+    let core = Core::for_device(&gpu.gpu.device);
     let options = hidden(Activation::Tanh, true);
-    let kernel = LayerBackward::new(&gpu.gpu.device, options).unwrap();
-    let columns = 4 * kernel.core.tile()[1] * MAX_WORKGROUPS + 5;
+    let kernel = LayerBackward::new(&gpu.gpu.device, core, options).unwrap();
+    let columns = 4 * kernel.core.patch()[1] * MAX_WORKGROUPS + 5;
     let given = given(&mut gpu, [2, columns, 1, 1]);
     check(&mut gpu, &kernel, options, &given);
 }
@@ -361,7 +365,8 @@ fn walks_more_strips_than_workgroups() {
 #[test]
 fn shapes_that_do_not_fit_are_errors() {
     let gpu = TestGpu::new();
-    let kernel = LayerBackward::new(&gpu.gpu.device, hidden(Activation::Tanh, true)).unwrap();
+    let core = Core::for_device(&gpu.gpu.device);
+    let kernel = LayerBackward::new(&gpu.gpu.device, core, hidden(Activation::Tanh, true)).unwrap();
     let [inputs, grad_sums, next_grad_sums] =
         [[5, 3], [5, 6], [5, 2]].map(|shape| gpu.garbage(shape));
     let [statistics, wrong] = [[3, 6], [2, 7]].map(|shape| gpu.garbage(shape));

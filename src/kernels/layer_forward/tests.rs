@@ -172,16 +172,19 @@ fn assert_statistics(gpu: &TestGpu, what: &str, expected: &Statistics, found: &M
     assert_close(&format!("{what}: variance"), variance_found, variance, 1e-37, 2e-6);
 }
 
-/// One on each core.
-fn gpus() -> [TestGpu; 2] {
-    [TestGpu::new(), TestGpu::with_subgroups()]
+/// One for each patch that a layer may be computed in, on each core.
+fn gpus() -> impl Iterator<Item = (TestGpu, Core)> {
+    [TestGpu::new as fn() -> TestGpu, TestGpu::with_subgroups].into_iter().flat_map(|gpu| {
+        let cores = Core::for_products(&gpu().gpu.device);
+        cores.into_iter().map(move |core| (gpu(), core))
+    })
 }
 
 #[test]
 fn matches_the_reference() {
-    for mut gpu in gpus() {
+    for (mut gpu, core) in gpus() {
         for options in every_way() {
-            let kernel = LayerForward::new(&gpu.gpu.device, options).unwrap();
+            let kernel = LayerForward::new(&gpu.gpu.device, core, options).unwrap();
             for shape in LAYERS {
                 check_layer(&mut gpu, &kernel, shape);
             }
@@ -192,10 +195,10 @@ fn matches_the_reference() {
 /// Through identity weights, so that the sums are the hard columns.
 #[test]
 fn hard_columns_normalize_within_1e_5() {
-    for mut gpu in gpus() {
+    for (mut gpu, core) in gpus() {
         let options = options(Normalization::Batch, Activation::Identity, true);
         let [whole, divided] = [false, true].map(|is_divided| {
-            LayerForward::new(&gpu.gpu.device, Options { is_divided, ..options }).unwrap()
+            LayerForward::new(&gpu.gpu.device, core, Options { is_divided, ..options }).unwrap()
         });
         for rows in [2, 3, 33, 60, 1000, 20_000] {
             let inputs = hard_columns(&mut gpu, rows);
@@ -218,14 +221,14 @@ fn hard_columns_normalize_within_1e_5() {
 
 #[test]
 fn walks_more_tiles_than_workgroups() {
-    for mut gpu in gpus() {
+    for (mut gpu, core) in gpus() {
         let [_, _, running, batch, divided] =
-            every_way().map(|options| LayerForward::new(&gpu.gpu.device, options).unwrap());
-        let [tile_rows, tile_quads] = batch.core.tile();
-        let columns = 4 * tile_quads * MAX_WORKGROUPS + 5;
+            every_way().map(|options| LayerForward::new(&gpu.gpu.device, core, options).unwrap());
+        let [patch_rows, patch_quads] = batch.core.patch();
+        let columns = 4 * patch_quads * MAX_WORKGROUPS + 5;
         check_layer(&mut gpu, &batch, [2, columns, 1]);
         check_layer(&mut gpu, &divided, [2, columns, 1]);
-        let rows = tile_rows * MAX_WORKGROUPS + 5;
+        let rows = patch_rows * MAX_WORKGROUPS + 5;
         check_layer(&mut gpu, &running, [rows, 2, 1]);
     }
 }
@@ -233,10 +236,10 @@ fn walks_more_tiles_than_workgroups() {
 /// Once learning has stopped, the running statistics are what they were before the step that it stopped at.
 #[test]
 fn a_stop_brings_the_running_statistics_back() {
-    for mut gpu in gpus() {
+    for (mut gpu, core) in gpus() {
         let [_, _, _, batch, divided] = every_way();
         for options in [batch, divided] {
-            let kernel = LayerForward::new(&gpu.gpu.device, options).unwrap();
+            let kernel = LayerForward::new(&gpu.gpu.device, core, options).unwrap();
             let [rows, columns, inner] = [70, 37, 5];
             let [weights, vector] = [[columns, inner], [1, columns]].map(|shape| gpu.coarse(shape));
             let inputs = gpu.coarse([rows, inner]);
@@ -270,8 +273,9 @@ fn a_stop_brings_the_running_statistics_back() {
 #[test]
 fn shapes_that_do_not_fit_are_errors() {
     let gpu = TestGpu::new();
+    let core = Core::for_device(&gpu.gpu.device);
     let options = options(Normalization::Batch, Activation::Tanh, true);
-    let kernel = LayerForward::new(&gpu.gpu.device, options).unwrap();
+    let kernel = LayerForward::new(&gpu.gpu.device, core, options).unwrap();
     let [inputs, weights, outputs] = [[5, 3], [6, 3], [5, 6]].map(|shape| gpu.garbage(shape));
     let [vector, statistics, wrong] = [[1, 6], [3, 6], [2, 7]].map(|shape| gpu.garbage(shape));
     let [running, stop] = [[2, 6], [1, 4]].map(|shape| gpu.garbage(shape));

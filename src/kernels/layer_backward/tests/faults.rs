@@ -12,8 +12,8 @@ fn notes_what_is_not_finite() {
     let last = Options { layer: Layer::Last, is_divided: false };
     let ways = [last, hidden(Activation::Identity, false), hidden(Activation::Identity, true)];
     let ways = ways.into_iter().flat_map(|way| [way, Options { is_divided: true, ..way }]);
-    for (mut gpu, options) in ways.flat_map(|way| gpus().map(|gpu| (gpu, way))) {
-        let kernel = LayerBackward::new(&gpu.gpu.device, options).unwrap();
+    for ((mut gpu, core), options) in ways.flat_map(|way| gpus().map(move |gpu| (gpu, way))) {
+        let kernel = LayerBackward::new(&gpu.gpu.device, core, options).unwrap();
         let batch_norm = matches!(options.layer, Layer::Hidden { batch_norm: true, .. });
         // The gradients of the last column's outputs, those of the last row of the inputs, and the
         // batch's variance of the last column.
