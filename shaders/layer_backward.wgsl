@@ -16,7 +16,7 @@
 // normalization.
 //
 // What matmul, activate_backward, normalize_gradients and normalize_backward compute, in one dispatch:
-// a workgroup owns a strip of the columns, as wide as a tile, for all rows of the batch. A large batch
+// a workgroup owns a strip of the columns, as wide as a patch, for all rows of the batch. A large batch
 // (`divides` in src/gpu/tile.rs) is divided into chunks of rows as well, and takes three dispatches:
 // MEASURE computes grad_outputs and each chunk's sums; FINISH joins these, always in the same order, and
 // computes grad_sums; WEIGHTS multiplies them with the inputs, the batch divided into slabs, whose shares

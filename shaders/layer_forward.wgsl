@@ -19,7 +19,7 @@
 // learned from (shared/faults.wgsl), the next one brings it back.
 //
 // What matmul, batch_statistics, normalize and activate compute, in one dispatch: a workgroup owns a
-// strip of the columns, as wide as a tile, in training for all rows of the batch, so that nothing has
+// strip of the columns, as wide as a patch, in training for all rows of the batch, so that nothing has
 // to be known of other workgroups. Otherwise the rows are divided into chunks, too.
 //
 // A large batch (`divides` in src/gpu/tile.rs tells which, and why) is divided into chunks in training

@@ -4,7 +4,7 @@
 //     outputs[r, c] = Σ_k left[r, k] · right[k, c]
 //
 // What matmul.wgsl computes for matrices of any kind, several times as fast. All are row-major. A
-// workgroup owns a tile of the outputs; the shared tile_*.wgsl tell how a device multiplies.
+// workgroup owns a patch of the outputs; the shared tile_*.wgsl tell how a device multiplies.
 
 struct Shape {
     rows: u32,     // of the outputs

@@ -5,7 +5,8 @@
 // DEPTH steps of k of both factors into its memory, block by block, both with k as the slow index: a
 // step is then one quad of the left factor and one of the right.
 //
-// A patch is TILES_DOWN × TILES_ACROSS tiles, which have one another's rows and columns to read.
+// A patch is TILES_DOWN × TILES_ACROSS tiles at once (src/gpu/tile.rs tells them): what is read of a row or
+// a column then serves all tiles that it goes through.
 
 const WORKGROUP_SIZE = 128u;
 const TILE_ROWS = 64u;

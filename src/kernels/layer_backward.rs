@@ -223,9 +223,9 @@ impl LayerBackward {
         let Buffers { inputs, weights, hidden, gradients, .. } = buffers;
         let core = self.core;
         let next = hidden.map_or(0, |hidden| hidden.next_weights.rows());
-        let tiles = |rows: u32| u64::from(rows.div_ceil(core.patch_rows()));
+        let patches = |rows: u32| u64::from(rows.div_ceil(core.patch_rows()));
         let [rows, inner] = [inputs.rows(), weights.columns()];
-        let sums = |rows: u32| tiles(rows) * core.rounds_of_patch(next);
+        let sums = |rows: u32| patches(rows) * core.rounds_of_patch(next);
         match phase {
             Phase::Whole => {
                 sums(rows)

@@ -139,7 +139,7 @@ fn run(
     let faults = Array2::from_elem([1, 4], f64::NAN);
     let (parameters, parts) =
         gpu.upload_packed(&[next_weights, &weights, &row(gamma), &row(beta), &faults, &faults]);
-    let slabs = if options.is_divided { rows.div_ceil(50).min(5) as u32 } else { 1 };
+    let slabs = if options.is_divided { rows.div_ceil(50).min(16) as u32 } else { 1 };
     let gradients = gpu.garbage([slabs, parameters.columns()]);
     let grad_sums = match is_last {
         true => gpu.upload_padded(&reference::matmul(next_grad_sums.view(), next_weights.view())),
