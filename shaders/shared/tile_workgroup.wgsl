@@ -5,8 +5,7 @@
 // DEPTH steps of k of both factors into its memory, block by block, both with k as the slow index: a
 // step is then one quad of the left factor and one of the right.
 //
-// A patch is TILES_DOWN × TILES_ACROSS tiles at once (src/gpu/tile.rs tells them): what is read of a row or
-// a column then serves all tiles that it goes through.
+// A patch, what a kernel computes at once, is one tile here.
 
 const WORKGROUP_SIZE = 128u;
 const TILE_ROWS = 64u;
@@ -17,15 +16,16 @@ const DEPTH = 16u;
 const OWN_ROWS = 4u;
 const ROW_QUADS = 16u;
 
-const PATCH_ROWS = TILES_DOWN * TILE_ROWS;
-const PATCH_QUADS = TILES_ACROSS * TILE_QUADS;
-const PATCH_ROW_QUADS = TILES_DOWN * ROW_QUADS;
+const TILES_DOWN = 1u;
+const TILES_ACROSS = 1u;
+const PATCH_ROWS = TILE_ROWS;
+const PATCH_QUADS = TILE_QUADS;
 
 alias Tile = array<vec4<f32>, OWN_ROWS>;
 alias Patch = array<array<Tile, TILES_ACROSS>, TILES_DOWN>;
 
-var<workgroup> left_steps: array<vec4<f32>, DEPTH * PATCH_ROW_QUADS>;
-var<workgroup> right_steps: array<vec4<f32>, DEPTH * PATCH_QUADS>;
+var<workgroup> left_steps: array<vec4<f32>, DEPTH * ROW_QUADS>;
+var<workgroup> right_steps: array<vec4<f32>, DEPTH * TILE_QUADS>;
 var<workgroup> values: array<vec4<f32>, WORKGROUP_SIZE>;
 
 // Which quad of the tile an invocation owns, and the row of its i-th value.
@@ -38,66 +38,47 @@ fn own_row(invocation: u32, i: u32) -> u32 {
 }
 
 fn multiply(product: Product, row: u32, quad: u32, invocation: u32) -> Patch {
-    var tiles = Patch();
+    var tile = Tile();
     for (var k = product.begin; k < product.inner; k += DEPTH) {
         workgroupBarrier();  // The steps before may still be read.
         read_steps(product, row, quad, k, invocation);
         workgroupBarrier();
         for (var step = 0u; step < DEPTH; step++) {
-            var right: array<vec4<f32>, TILES_ACROSS>;
-            for (var across = 0u; across < TILES_ACROSS; across++) {
-                let own = across * TILE_QUADS + own_quad(invocation);
-                right[across] = right_steps[step * PATCH_QUADS + own];
-            }
-            for (var down = 0u; down < TILES_DOWN; down++) {
-                let own = down * ROW_QUADS + invocation / TILE_QUADS;
-                let left = left_steps[step * PATCH_ROW_QUADS + own];
-                for (var across = 0u; across < TILES_ACROSS; across++) {
-                    tiles[down][across][0] += left.x * right[across];
-                    tiles[down][across][1] += left.y * right[across];
-                    tiles[down][across][2] += left.z * right[across];
-                    tiles[down][across][3] += left.w * right[across];
-                }
-            }
+            let left = left_steps[step * ROW_QUADS + invocation / TILE_QUADS];
+            let right = right_steps[step * TILE_QUADS + own_quad(invocation)];
+            tile[0] += left.x * right;
+            tile[1] += left.y * right;
+            tile[2] += left.z * right;
+            tile[3] += left.w * right;
         }
     }
-    return tiles;
+    return Patch(array<Tile, TILES_ACROSS>(tile));
 }
 
-// An invocation reads one block of the left factor, or of the right one, or none; of a patch, several.
+// An invocation reads one block of the left factor, or of the right one, or none.
 fn read_steps(product: Product, row: u32, quad: u32, first_k: u32, invocation: u32) {
-    const LEFT_BLOCKS = DEPTH / 4u * PATCH_ROW_QUADS;
-    const BLOCKS = LEFT_BLOCKS + DEPTH / 4u * PATCH_QUADS;
-    for (var number = invocation; number < BLOCKS; number += WORKGROUP_SIZE) {
-        if number < LEFT_BLOCKS {
-            read_left_block(product, row, first_k, number);
-        } else {
-            read_right_block(product, quad, first_k, number - LEFT_BLOCKS);
+    const LEFT_BLOCKS = DEPTH / 4u * ROW_QUADS;
+    const RIGHT_BLOCKS = DEPTH / 4u * TILE_QUADS;
+    if invocation < LEFT_BLOCKS {
+        let step = invocation / ROW_QUADS * 4u;
+        let own = invocation % ROW_QUADS;
+        var block = mat4x4<f32>();
+        if first_k + step < product.inner {
+            block = transpose(left_block(product, row + 4u * own, first_k + step));
         }
-    }
-}
-
-fn read_left_block(product: Product, row: u32, first_k: u32, number: u32) {
-    let step = number / PATCH_ROW_QUADS * 4u;
-    let own = number % PATCH_ROW_QUADS;
-    var block = mat4x4<f32>();
-    if first_k + step < product.inner {
-        block = transpose(left_block(product, row + 4u * own, first_k + step));
-    }
-    for (var i = 0u; i < 4u; i++) {
-        left_steps[(step + i) * PATCH_ROW_QUADS + own] = block[i];
-    }
-}
-
-fn read_right_block(product: Product, quad: u32, first_k: u32, number: u32) {
-    let step = number / PATCH_QUADS * 4u;
-    let own = number % PATCH_QUADS;
-    var block = mat4x4<f32>();
-    if first_k + step < product.inner {
-        block = right_block(product, quad + own, first_k + step);
-    }
-    for (var i = 0u; i < 4u; i++) {
-        right_steps[(step + i) * PATCH_QUADS + own] = block[i];
+        for (var i = 0u; i < 4u; i++) {
+            left_steps[(step + i) * ROW_QUADS + own] = block[i];
+        }
+    } else if invocation < LEFT_BLOCKS + RIGHT_BLOCKS {
+        let step = (invocation - LEFT_BLOCKS) / TILE_QUADS * 4u;
+        let own = (invocation - LEFT_BLOCKS) % TILE_QUADS;
+        var block = mat4x4<f32>();
+        if first_k + step < product.inner {
+            block = right_block(product, quad + own, first_k + step);
+        }
+        for (var i = 0u; i < 4u; i++) {
+            right_steps[(step + i) * TILE_QUADS + own] = block[i];
+        }
     }
 }
 

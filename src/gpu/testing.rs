@@ -4,7 +4,7 @@ use ndarray::{Array1, Array2};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Dispatch, Gpu, Matrix, block_on, read, test_device};
+use super::{Core, Dispatch, Gpu, Matrix, block_on, read, test_device};
 
 /// Shapes at which tiles, workgroups and lanes have edges.
 pub(crate) const SHAPES: [[u32; 2]; 11] = [
@@ -59,6 +59,14 @@ impl TestGpu {
     pub(crate) fn with_subgroups() -> Self {
         let (device, queue) = test_device::device_with_subgroups();
         Self::on(Gpu { device, queue })
+    }
+
+    /// One for each patch that a product may be computed in, without subgroups and with them.
+    pub(crate) fn with_each_core() -> impl Iterator<Item = (Self, Core)> {
+        [Self::new as fn() -> Self, Self::with_subgroups].into_iter().flat_map(|gpu| {
+            let cores = Core::for_products(&gpu().gpu.device);
+            cores.into_iter().map(move |core| (gpu(), core))
+        })
     }
 
     /// Values between −1 and 1 that a float holds exactly.

@@ -172,17 +172,9 @@ fn assert_statistics(gpu: &TestGpu, what: &str, expected: &Statistics, found: &M
     assert_close(&format!("{what}: variance"), variance_found, variance, 1e-37, 2e-6);
 }
 
-/// One for each patch that a layer may be computed in, on each core.
-fn gpus() -> impl Iterator<Item = (TestGpu, Core)> {
-    [TestGpu::new as fn() -> TestGpu, TestGpu::with_subgroups].into_iter().flat_map(|gpu| {
-        let cores = Core::for_products(&gpu().gpu.device);
-        cores.into_iter().map(move |core| (gpu(), core))
-    })
-}
-
 #[test]
 fn matches_the_reference() {
-    for (mut gpu, core) in gpus() {
+    for (mut gpu, core) in TestGpu::with_each_core() {
         for options in every_way() {
             let kernel = LayerForward::new(&gpu.gpu.device, core, options).unwrap();
             for shape in LAYERS {
@@ -195,7 +187,7 @@ fn matches_the_reference() {
 /// Through identity weights, so that the sums are the hard columns.
 #[test]
 fn hard_columns_normalize_within_1e_5() {
-    for (mut gpu, core) in gpus() {
+    for (mut gpu, core) in TestGpu::with_each_core() {
         let options = options(Normalization::Batch, Activation::Identity, true);
         let [whole, divided] = [false, true].map(|is_divided| {
             LayerForward::new(&gpu.gpu.device, core, Options { is_divided, ..options }).unwrap()
@@ -221,7 +213,7 @@ fn hard_columns_normalize_within_1e_5() {
 
 #[test]
 fn walks_more_tiles_than_workgroups() {
-    for (mut gpu, core) in gpus() {
+    for (mut gpu, core) in TestGpu::with_each_core() {
         let [_, _, running, batch, divided] =
             every_way().map(|options| LayerForward::new(&gpu.gpu.device, core, options).unwrap());
         let [patch_rows, patch_quads] = batch.core.patch();
@@ -236,7 +228,7 @@ fn walks_more_tiles_than_workgroups() {
 /// Once learning has stopped, the running statistics are what they were before the step that it stopped at.
 #[test]
 fn a_stop_brings_the_running_statistics_back() {
-    for (mut gpu, core) in gpus() {
+    for (mut gpu, core) in TestGpu::with_each_core() {
         let [_, _, _, batch, divided] = every_way();
         for options in [batch, divided] {
             let kernel = LayerForward::new(&gpu.gpu.device, core, options).unwrap();

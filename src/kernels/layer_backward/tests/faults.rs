@@ -12,7 +12,9 @@ fn notes_what_is_not_finite() {
     let last = Options { layer: Layer::Last, is_divided: false };
     let ways = [last, hidden(Activation::Identity, false), hidden(Activation::Identity, true)];
     let ways = ways.into_iter().flat_map(|way| [way, Options { is_divided: true, ..way }]);
-    for ((mut gpu, core), options) in ways.flat_map(|way| gpus().map(move |gpu| (gpu, way))) {
+    for ((mut gpu, core), options) in
+        ways.flat_map(|way| TestGpu::with_each_core().map(move |gpu| (gpu, way)))
+    {
         let kernel = LayerBackward::new(&gpu.gpu.device, core, options).unwrap();
         let batch_norm = matches!(options.layer, Layer::Hidden { batch_norm: true, .. });
         // The gradients of the last column's outputs, those of the last row of the inputs, and the
