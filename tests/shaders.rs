@@ -11,7 +11,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
 
 /// The texts that a room compiles, composed as it composes them: a kernel's file and the shared files
-/// that follow it in one `concat!`.
+/// that follow it in one `concat!`, and what src/gpu/tile.rs has after them.
 fn texts(room: &str) -> Vec<String> {
     let room = room.split("#[cfg(test)]").next().unwrap_or_default();
     let mut texts: Vec<String> = Vec::new();
@@ -23,7 +23,21 @@ fn texts(room: &str) -> Vec<String> {
             _ => texts.push(text),
         }
     }
-    texts
+    texts.into_iter().flat_map(in_patches).collect()
+}
+
+/// A text for subgroups once for each patch, which says how many tiles that is; any other as it is.
+fn in_patches(text: String) -> Vec<String> {
+    if !is_for_subgroups(&text) {
+        return vec![text];
+    }
+    let patch =
+        |tiles| format!("{text}const TILES_DOWN = {tiles}u;\nconst TILES_ACROSS = {tiles}u;");
+    [1, 2].map(patch).into()
+}
+
+fn is_for_subgroups(text: &str) -> bool {
+    text.contains(&read("shaders/shared/tile_subgroup.wgsl"))
 }
 
 /// The sizes of workgroups, which rooms write as `const NAME: u32 = …;`, by their names.
@@ -55,7 +69,7 @@ fn for_each_kernel(mut check: impl FnMut(&str, &str)) {
 
 /// What a text for devices that have more may use besides.
 fn capabilities(text: &str) -> Capabilities {
-    match text.contains(&read("shaders/shared/tile_subgroup.wgsl")) {
+    match is_for_subgroups(text) {
         true => Capabilities::SUBGROUP,
         false => Capabilities::empty(),
     }
