@@ -29,11 +29,12 @@ impl Core {
 
     /// The patch for a product of this shape, each value the sum of `inner` products.
     ///
-    /// Four tiles read half as much for what they compute, but take six times as long to compile, and
-    /// leave half as many strips for a CPU's threads. By the shape alone, so that a batch is summed up in
-    /// the same order on a machine with more of them.
+    /// Four tiles read half as much for what they compute, but take six times as long to compile, seconds
+    /// that thousands of steps of a smaller layer would not bring back; and they leave half as many strips
+    /// for a CPU's threads. By the shape alone, so that a batch is summed up in the same order on a machine
+    /// with more of them.
     pub(crate) fn for_product(device: &Device, [rows, columns]: [u32; 2], inner: u32) -> Self {
-        const MULTIPLICATIONS: u64 = 15_000_000;
+        const MULTIPLICATIONS: u64 = 30_000_000;
         const STRIPS: u32 = 4;
         let work = u64::from(rows) * u64::from(columns) * u64::from(inner);
         let fits = |core: &Self| {

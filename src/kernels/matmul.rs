@@ -162,8 +162,8 @@ mod tests {
         [36, 100, 61],
         [100, 36, 260],
         // Large enough for several tiles at once.
-        [260, 308, 212],
-        [260, 308, 209],
+        [260, 308, 380],
+        [260, 308, 377],
     ];
 
     fn check(gpu: &mut TestGpu, [rows, columns, inner]: [u32; 3], transposed: [bool; 2]) {
