@@ -8,9 +8,14 @@ use crate::{failure::Failure, output};
 
 const TEMPLATE: &str = "epoch {prefix}  {bar:16}  {percent:>3} %  {msg}  {eta} left";
 
+/// Until the first step is done, of which nobody knows how long it takes.
+const STARTING: &str = "{bar:16}  {percent:>3} %  the driver compiles the kernels";
+
 /// A table that grows line by line, with a progress bar under it where stderr is a terminal.
 pub(crate) struct Progress {
     bar: ProgressBar,
+    /// Steps that were done before.
+    done: u64,
     table_to_stderr: bool,
     epochs: u32,
 }
@@ -20,12 +25,8 @@ impl Progress {
     pub(crate) fn new(steps: u64, done: u64, epochs: u32, table_to_stderr: bool) -> Self {
         // indicatif draws nothing where stderr is no terminal.
         let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
-        let bar = bar.with_position(done);
-        bar.reset_eta();
-        bar.set_style(
-            ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
-        Self { bar, table_to_stderr, epochs }
+        let bar = bar.with_position(done).with_style(style(STARTING));
+        Self { bar, done, table_to_stderr, epochs }
     }
 
     /// A line of the table.
@@ -55,12 +56,23 @@ impl Progress {
             "loss {loss:.4}{accuracy}  {} samples/s",
             HumanCount(samples_per_second as u64)
         ));
-        self.bar.inc(steps);
+        if self.bar.position() == self.done {
+            self.bar.set_style(style(TEMPLATE));
+            self.bar.inc(steps);
+            // What was compiled once will not take its time again.
+            self.bar.reset_eta();
+        } else {
+            self.bar.inc(steps);
+        }
     }
 
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// How many steps to submit before looking at the losses: few enough that the bar moves several
@@ -97,8 +109,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_template_is_one() {
-        ProgressStyle::with_template(TEMPLATE).unwrap();
+    fn the_templates_are_some() {
+        for template in [TEMPLATE, STARTING] {
+            ProgressStyle::with_template(template).unwrap();
+        }
     }
 
     #[test]
