@@ -4,39 +4,33 @@ use std::{
     fs,
     io::{Read, Write},
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, Stdio},
 };
 
 use serde_json::Value;
 use ztilde::{Layer, NetworkOptions, Parameters};
 
-fn command(folder: &Path, arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ztilde"));
-    command.args(arguments.split_whitespace()).current_dir(folder);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn run(folder: &Path, arguments: &str) -> Output {
-    command(folder, arguments).output().expect("the binary starts")
-}
+use crate::{run, stdout, typed};
 
 /// What it writes to stdout.
 #[track_caller]
 fn succeed(folder: &Path, arguments: &str) -> String {
-    let output = run(folder, arguments);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8")
+    stdout(&run(folder, arguments)).to_owned()
 }
 
 /// The same with a text on stdin.
 #[track_caller]
 fn succeed_with(folder: &Path, arguments: &str, text: &str) -> String {
-    let mut child = command(folder, arguments).stdin(Stdio::piped()).spawn().expect("it starts");
+    let mut child = with_pipes(folder, arguments);
     child.stdin.take().unwrap().write_all(text.as_bytes()).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8")
+    stdout(&output).to_owned()
+}
+
+fn with_pipes(folder: &Path, arguments: &str) -> Child {
+    let mut command = typed(folder, arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("it starts")
 }
 
 fn records(text: &str) -> Vec<Vec<String>> {
@@ -286,8 +280,7 @@ fn what_is_wrong_with_the_rows_is_code_2() {
 #[test]
 fn a_reader_that_goes_away_is_no_fault() {
     let (folder, rows) = trained(true);
-    let mut child =
-        command(folder.path(), "predict model").stdin(Stdio::piped()).spawn().expect("it starts");
+    let mut child = with_pipes(folder.path(), "predict model");
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let writer = std::thread::spawn(move || {
         stdin.write_all(text(&rows, &[0, 1, 2]).as_bytes()).unwrap();

@@ -1,28 +1,10 @@
 //! What is done with a trained model: told how good it is, drawn, and handed to other runtimes.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output, Stdio},
-};
+use std::{fs, process::Output};
 
 use serde_json::Value;
 
-fn run(folder: &Path, arguments: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ztilde"))
-        .args(arguments.split_whitespace())
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the binary starts")
-}
-
-#[track_caller]
-fn succeed(folder: &Path, arguments: &str) -> Output {
-    let output = run(folder, arguments);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    output
-}
+use crate::{run, succeed};
 
 fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).expect("a report")

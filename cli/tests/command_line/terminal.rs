@@ -1,32 +1,18 @@
-//! The binary as somebody at a terminal, or a script, meets it.
+//! Exit codes, adapters, reports, and what is drawn: a training from its first word to its last.
 
 use std::{
     fs,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
 };
 
 use serde_json::Value;
 use ztilde::Parameters;
 
-fn ztilde(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ztilde"));
-    command.args(arguments).stdin(Stdio::null());
-    command
-}
+use crate::{output, stderr, stdout, ztilde};
 
 fn run(arguments: &[&str]) -> Output {
-    ztilde(arguments).output().expect("the binary starts")
-}
-
-/// Stdout, of a run that succeeded.
-fn stdout(output: &Output) -> &str {
-    assert!(output.status.success(), "{:?}: {}", output.status, stderr(output));
-    std::str::from_utf8(&output.stdout).expect("UTF-8")
-}
-
-fn stderr(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).expect("UTF-8")
+    output(&mut ztilde(".", arguments))
 }
 
 fn json(text: &str) -> Value {
@@ -120,17 +106,18 @@ fn no_adapter_is_code_3() {
     let name = json(stdout(&run(&["adapters", "--json"])))["adapters"][0]["name"].clone();
     let name = name.as_str().expect("a name");
     for arguments in [["train"], ["adapters"]] {
-        let mut command = ztilde(&arguments);
+        let mut command = ztilde(".", &arguments);
         let output = command.env("WGPU_ADAPTER_NAME", "no such GPU").output().expect("it starts");
         assert_fails(&output, 3, &["no such GPU", name]);
 
         // A backend that another system has.
         let elsewhere = if cfg!(target_vendor = "apple") { "dx12" } else { "metal" };
-        let mut command = ztilde(&arguments);
+        let mut command = ztilde(".", &arguments);
         let output = command.env("WGPU_BACKEND", elsewhere).output().expect("it starts");
         assert_fails(&output, 3, &["mesa-vulkan-drivers", "scripts/with-adapter"]);
     }
-    let output = ztilde(&["adapters"]).env("WGPU_BACKEND", "noop").output().expect("it starts");
+    let output =
+        ztilde(".", &["adapters"]).env("WGPU_BACKEND", "noop").output().expect("it starts");
     assert_fails(&output, 2, &["noop", "vulkan"]);
 }
 
@@ -272,7 +259,7 @@ fn a_closed_stdout_stops_neither_the_training_nor_the_model() {
     let directory = tempfile::tempdir().expect("a directory");
     let model = directory.path().join("model");
     let path = model.to_str().expect("UTF-8");
-    let mut child = ztilde(&["train", "--epochs", "1", "--hidden", "16", "--model", path])
+    let mut child = ztilde(".", &["train", "--epochs", "1", "--hidden", "16", "--model", path])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

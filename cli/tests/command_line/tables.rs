@@ -1,28 +1,18 @@
 //! Training on one's own tables, as somebody at a terminal meets it.
 
-use std::{
-    fs,
-    process::{Command, Output, Stdio},
-};
+use std::{fs, process::Output};
 
 use serde_json::Value;
 
+use crate::{run, stderr};
+
 /// Runs the binary in a folder that has these files.
-fn run(files: &[(&str, String)], arguments: &str) -> Output {
+fn run_with(files: &[(&str, String)], arguments: &str) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, text) in files {
         fs::write(folder.path().join(name), text).expect("a file");
     }
-    Command::new(env!("CARGO_BIN_EXE_ztilde"))
-        .args(arguments.split_whitespace())
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .output()
-        .expect("the binary starts")
-}
-
-fn stderr(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).expect("UTF-8")
+    run(folder.path(), arguments)
 }
 
 /// The report, of a run that succeeded.
@@ -57,7 +47,7 @@ fn classes(rows: usize) -> String {
 #[test]
 fn a_table_with_words_is_learned() {
     let files = [("table.csv", classes(400))];
-    let output = run(&files, "train table.csv --epochs 20 --learning-rate 0.01 --json");
+    let output = run_with(&files, "train table.csv --epochs 20 --learning-rate 0.01 --json");
     let report = report(&output);
     let data = &report["data"];
     assert_eq!(data["rows"], 400);
@@ -85,7 +75,7 @@ fn values(rows: usize) -> String {
 #[test]
 fn a_number_is_learned_in_its_own_units() {
     let files = [("table.csv", values(400))];
-    let output = run(&files, "train table.csv --epochs 20 --learning-rate 0.01 --json");
+    let output = run_with(&files, "train table.csv --epochs 20 --learning-rate 0.01 --json");
     let report = report(&output);
     assert_eq!(report["data"]["classes"], Value::Null);
     let last = &report["final"];
@@ -102,7 +92,7 @@ fn a_number_is_learned_in_its_own_units() {
 #[test]
 fn folds_are_trained_one_after_the_other() {
     let files = [("table.csv", classes(90))];
-    let output = run(&files, "train table.csv --epochs 2 --hidden 8 --folds 3 --json");
+    let output = run_with(&files, "train table.csv --epochs 2 --hidden 8 --folds 3 --json");
     let report = report(&output);
     let folds = report["folds"].as_array().expect("folds");
     assert_eq!(folds.len(), 3);
@@ -113,7 +103,7 @@ fn folds_are_trained_one_after_the_other() {
     assert!((found - mean).abs() < 1e-12, "{report}");
     assert!(stderr(&output).contains("the mean and deviation of 3 folds"), "{}", stderr(&output));
 
-    let output = run(&files, "train table.csv --folds 3 --held-out 0.5");
+    let output = run_with(&files, "train table.csv --folds 3 --held-out 0.5");
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--held-out"), "{}", stderr(&output));
 }
@@ -123,15 +113,16 @@ fn a_table_larger_than_its_memory_is_learned_in_blocks() {
     let files = [("table.csv", classes(400)), ("test.csv", classes(50))];
     let arguments = "train table.csv --epochs 20 --learning-rate 0.01 --batch-size 32 --json";
     let blocks = format!("{arguments} --memory 0.004");
-    let report_of_blocks = report(&run(&files, &blocks));
+    let report_of_blocks = report(&run_with(&files, &blocks));
     assert_eq!(report_of_blocks["final"]["steps"], 20 * (320 / 32));
     let accuracy = report_of_blocks["final"]["test_accuracy"].as_f64();
     assert!(accuracy > Some(0.85), "{accuracy:?}");
     // The same seed takes the same way.
-    let again = report(&run(&files, &blocks));
+    let again = report(&run_with(&files, &blocks));
     assert_eq!(again["epochs"][19]["train_loss"], report_of_blocks["epochs"][19]["train_loss"]);
 
-    let tested = report(&run(&files, &format!("{blocks} --test-data test.csv --remainder keep")));
+    let tested =
+        report(&run_with(&files, &format!("{blocks} --test-data test.csv --remainder keep")));
     assert_eq!(tested["final"]["steps"], 20 * 13, "400 rows are 12 batches of 32 and one of 16");
 }
 
@@ -148,7 +139,7 @@ fn what_is_wrong_with_a_table_is_code_2() {
         ("table.csv --task regression", "is text (\"different\" in line 2)"),
         ("--drop 100", "there is no column 100: the columns are 1 to 64"),
     ] {
-        let output = run(&files, &format!("train {arguments}"));
+        let output = run_with(&files, &format!("train {arguments}"));
         assert_eq!(output.status.code(), Some(2), "{arguments}: {}", stderr(&output));
         assert!(stderr(&output).contains(expected), "{arguments}: {}", stderr(&output));
     }

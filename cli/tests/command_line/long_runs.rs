@@ -10,26 +10,7 @@ use std::{
 use serde_json::Value;
 use ztilde::Parameters;
 
-fn ztilde(folder: &Path, arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ztilde"));
-    command.args(arguments.split_whitespace()).current_dir(folder).stdin(Stdio::null());
-    command
-}
-
-fn run(folder: &Path, arguments: &str) -> Output {
-    ztilde(folder, arguments).output().expect("the binary starts")
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-#[track_caller]
-fn succeed(folder: &Path, arguments: &str) -> Output {
-    let output = run(folder, arguments);
-    assert!(output.status.success(), "{}", stderr(&output));
-    output
-}
+use crate::{run, stderr, succeed, typed};
 
 /// The report of a training, without the times.
 #[track_caller]
@@ -76,7 +57,7 @@ impl Drop for Training {
 
 /// A training, once it has printed so many lines.
 fn training(folder: &Path, arguments: &str, lines: usize) -> (Training, impl BufRead) {
-    let mut child = ztilde(folder, arguments)
+    let mut child = typed(folder, arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -262,7 +243,7 @@ fn what_the_last_step_ruined_is_not_kept() {
     let run = "train --held-out 0 --batch-size 1797 --epochs 1 --learning-rate 1e30 \
                --weight-decay 1e30 --optimizer gradient-descent";
     for result in ["--model run.model", "--checkpoint run.checkpoint"] {
-        let output = self::run(folder, &format!("{run} {result}"));
+        let output = crate::run(folder, &format!("{run} {result}"));
         assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
         assert!(stderr(&output).contains("in step 1 what the update makes"), "{}", stderr(&output));
         assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "nothing was written");
@@ -281,20 +262,20 @@ fn what_diverges_keeps_the_last_good_checkpoint() {
              --checkpoint run.checkpoint --checkpoint-every 0.3 --epochs {epochs}"
         )
     };
-    let output = self::run(folder, &run("1e-3", 20));
+    let output = crate::run(folder, &run("1e-3", 20));
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
     let error = stderr(&output);
-    let (_, kept) = error.split_once("run.checkpoint is of step ").expect(&error);
+    let (_, kept) = error.split_once("run.checkpoint is of step ").expect(error);
     let kept: u64 = kept.split(',').next().unwrap().parse().unwrap();
-    let (_, diverged) = error.split_once("diverged: in step ").expect(&error);
+    let (_, diverged) = error.split_once("diverged: in step ").expect(error);
     let diverged: u64 = diverged.split(' ').next().unwrap().parse().unwrap();
     assert!(kept > 0 && kept < diverged, "{error}");
     // It is whole, and the run that goes on from it ends as this one did.
-    let output = self::run(folder, &format!("{} --resume", run("1e-3", 20)));
+    let output = crate::run(folder, &format!("{} --resume", run("1e-3", 20)));
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
     assert!(stderr(&output).contains(&format!("diverged: in step {diverged} ")), "{error}");
     // With a much smaller learning rate it goes on, and says so.
-    let output = self::run(folder, &format!("{} --resume", run("1e-36", 2)));
+    let output = crate::run(folder, &format!("{} --resume", run("1e-36", 2)));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let told = "the learning rate was 0.001, and from here on it is 1e-36";
     assert!(stderr(&output).contains(told), "{}", stderr(&output));
@@ -349,7 +330,7 @@ fn classes_and_targets_are_weighed_and_smoothed() {
         ("--target 1 --task regression --class-weights balanced", "is a number"),
         ("--held-out 0 --patience 2", "--patience needs rows that are held out"),
     ] {
-        let output = self::run(folder, &format!("train table.csv {options}"));
+        let output = crate::run(folder, &format!("train table.csv {options}"));
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         assert!(stderr(&output).contains(text), "no {text:?} in: {}", stderr(&output));
     }

@@ -1,24 +1,14 @@
 //! `ztilde bench`, as somebody at a terminal, or a script, meets it. What it measures is its own
 //! matter: nothing here depends on how fast a machine is.
 
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use serde_json::Value;
 
+use crate::{output, stderr, stdout, ztilde};
+
 fn bench(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ztilde"));
-    command.args(["bench"]).args(arguments).stdin(Stdio::null());
-    command.output().expect("the binary starts")
-}
-
-fn stderr(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).expect("UTF-8")
-}
-
-/// Stdout, of a run that succeeded.
-fn stdout(output: &Output) -> &str {
-    assert!(output.status.success(), "{:?}: {}", output.status, stderr(output));
-    std::str::from_utf8(&output.stdout).expect("UTF-8")
+    output(&mut ztilde(".", &[&["bench"], arguments].concat()))
 }
 
 fn number(row: &Value, field: &str) -> f64 {

@@ -2,13 +2,10 @@
 
 use std::process::{Command, Output, Stdio};
 
+use crate::{output, ztilde};
+
 fn run(arguments: &[&str], columns: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ztilde"))
-        .args(arguments)
-        .env("COLUMNS", columns)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the binary starts")
+    output(ztilde(".", arguments).env("COLUMNS", columns))
 }
 
 /// Stdout, of a run that succeeded.

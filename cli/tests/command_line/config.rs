@@ -1,32 +1,13 @@
 //! A run as a file: `train --config` and `--print-config`.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::Path,
-    process::{Command, Output, Stdio},
-};
+use std::{collections::BTreeSet, fs, path::Path, process::Output};
 
 use serde_json::Value;
 
+use crate::{output, stderr, stdout, ztilde};
+
 fn run(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ztilde"))
-        .args(arguments)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the binary starts")
-}
-
-fn stderr(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).expect("UTF-8")
-}
-
-/// Stdout, of a run that succeeded.
-#[track_caller]
-fn stdout(output: &Output) -> &str {
-    assert!(output.status.success(), "{:?}: {}", output.status, stderr(output));
-    std::str::from_utf8(&output.stdout).expect("UTF-8")
+    output(&mut ztilde(folder, arguments))
 }
 
 /// What is in use with this file, and these options beside it.

@@ -1,0 +1,52 @@
+//! The binary as somebody at a terminal, or a script, meets it: a file for each thing that is done with it,
+//! and here what they share.
+
+mod bench;
+mod config;
+mod help;
+mod long_runs;
+mod models;
+mod predict;
+mod tables;
+mod terminal;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The binary, started in a folder, with nothing on its stdin.
+fn ztilde(folder: impl AsRef<Path>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ztilde"));
+    command.args(arguments).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// The same with a line as somebody types it, in which blanks part the arguments.
+fn typed(folder: &Path, line: &str) -> Command {
+    ztilde(folder, &line.split_whitespace().collect::<Vec<_>>())
+}
+
+fn output(command: &mut Command) -> Output {
+    command.output().expect("the binary starts")
+}
+
+fn run(folder: &Path, line: &str) -> Output {
+    output(&mut typed(folder, line))
+}
+
+#[track_caller]
+fn succeed(folder: &Path, line: &str) -> Output {
+    let output = run(folder, line);
+    assert!(output.status.success(), "{:?}: {}", output.status, stderr(&output));
+    output
+}
+
+/// Stdout, of a run that succeeded.
+#[track_caller]
+fn stdout(output: &Output) -> &str {
+    assert!(output.status.success(), "{:?}: {}", output.status, stderr(output));
+    std::str::from_utf8(&output.stdout).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).expect("UTF-8")
+}
