@@ -131,7 +131,9 @@ fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
                     let tile_row = row + down * TILE_ROWS;
                     let quad = first_quad + across * TILE_QUADS + own_quad(invocation);
                     if NORMALIZATION == BATCH {
-                        moments[across] = with_tile(moments[across], &tile, tile_row, invocation);
+                        let is_first = tile_row == first_row;
+                        let before = moments[across];
+                        moments[across] = with_tile(before, &tile, tile_row, is_first, invocation);
                     }
                     store_tile(&tile, tile_row, quad, invocation);
                 }
@@ -144,11 +146,13 @@ fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
     }
 }
 
-// The moments of the rows before a tile's, joined with those of the tile, if it has any.
+// The moments of the rows before a tile's, joined with those of the tile, if it has any. Whether it is the
+// first is told, and not seen by the moments: what is behind a barrier must not depend on them.
 fn with_tile(
     before: Moments,
     tile: ptr<function, Tile>,
     row: u32,
+    is_first: bool,
     invocation: u32,
 ) -> Moments {
     let count = min(TILE_ROWS, layer.rows - min(row, layer.rows));
@@ -156,7 +160,7 @@ fn with_tile(
         return before;
     }
     var center = before.center;
-    if before.count == 0.0 {
+    if is_first {
         center = tile_mean(tile, count, invocation);
     }
     return joined(before, tile_moments(tile, count, center, invocation));
