@@ -1,18 +1,19 @@
 //! Inference on the app's buffers, in the app's encoder: against the reference, and beside training.
 
+mod devices;
 mod read_buffer;
-#[path = "../src/gpu/test_device.rs"]
-mod test_device;
 
+use devices::devices;
 use ndarray::{Array1, Array2, Axis};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use read_buffer::read_buffer;
+use read_buffer::buffer_values;
+use wasm_bindgen_test::wasm_bindgen_test;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
-use wgpu::{Buffer, BufferDescriptor, BufferUsages};
+use wgpu::{Buffer, BufferDescriptor, BufferUsages, Device, Queue};
 use ztilde::{
     Activation, Inference, Layer, Network, NetworkOptions, Optimizer, Parameters, Trainer,
-    TrainerOptions, block_on, reference,
+    TrainerOptions, reference,
 };
 
 const SIZES: [u32; 4] = [5, 37, 66, 3];
@@ -44,8 +45,7 @@ fn parameters(sizes: &[u32], activation: Activation, batch_norm: bool) -> Parame
     parameters
 }
 
-fn upload<T: bytemuck::NoUninit>(values: &[T]) -> Buffer {
-    let (device, _) = test_device::device();
+fn upload<T: bytemuck::NoUninit>(device: &Device, values: &[T]) -> Buffer {
     device.create_buffer_init(&BufferInitDescriptor {
         label: None,
         contents: bytemuck::cast_slice(values),
@@ -53,8 +53,7 @@ fn upload<T: bytemuck::NoUninit>(values: &[T]) -> Buffer {
     })
 }
 
-fn empty(values: u32) -> Buffer {
-    let (device, _) = test_device::device();
+fn empty(device: &Device, values: u32) -> Buffer {
     device.create_buffer(&BufferDescriptor {
         label: None,
         size: 4 * u64::from(values),
@@ -64,12 +63,15 @@ fn empty(values: u32) -> Buffer {
 }
 
 /// Encodes and submits, then reads the outputs.
-fn infer(inference: &Inference, outputs: &Buffer) -> Vec<f32> {
-    let (device, queue) = test_device::device();
+async fn infer(
+    (device, queue): &(Device, Queue),
+    inference: &Inference,
+    outputs: &Buffer,
+) -> Vec<f32> {
     let mut encoder = device.create_command_encoder(&Default::default());
     inference.encode(&mut encoder);
     queue.submit([encoder.finish()]);
-    read_buffer(&device, &queue, outputs)
+    buffer_values(device, queue, outputs).await
 }
 
 /// The bound: two hidden layers round each number a few dozen times, in sums of up to 66 products,
@@ -84,38 +86,43 @@ fn assert_follows(found: &[f32], expected: &Array2<f64>, what: &str) {
     }
 }
 
-#[test]
-fn every_activation_follows_the_reference() {
-    let (device, queue) = test_device::device();
-    let mut generator = ChaCha8Rng::seed_from_u64(1);
-    for activation in Activation::ALL {
-        for batch_norm in [true, false] {
-            let parameters = parameters(&SIZES, activation, batch_norm);
-            let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
-            let on_cpu = reference::Network::from(&parameters);
-            for rows in [1, 63, 64, 65, 1000] {
-                let inputs = random(&mut generator, [rows, SIZES[0]]);
-                let expected = on_cpu.infer(&inputs.mapv(f64::from));
-                let what = format!("{activation:?}, batch norm {batch_norm}, {rows} rows");
-                let input_buffer = upload(inputs.as_slice().unwrap());
-                let outputs = empty(rows * SIZES[3]);
-                let inference = Inference::new(&network, &input_buffer, &outputs, rows).unwrap();
-                assert_follows(&infer(&inference, &outputs), &expected, &what);
-
-                let predicted = Inference::predict(&network, inputs.as_slice().unwrap());
-                let predicted = block_on(&device, predicted).unwrap();
-                assert_follows(&predicted, &expected, &format!("predict, {what}"));
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn every_activation_follows_the_reference() {
+    for device in devices().await {
+        for activation in Activation::ALL {
+            for batch_norm in [true, false] {
+                follows_the_reference(&device, &parameters(&SIZES, activation, batch_norm)).await;
             }
-            let after = block_on(&device, network.parameters()).unwrap();
-            assert!(after == parameters, "{activation:?}: inference changed the network");
         }
     }
 }
 
+async fn follows_the_reference(gpu: &(Device, Queue), parameters: &Parameters) {
+    let (device, queue) = gpu;
+    let mut generator = ChaCha8Rng::seed_from_u64(1);
+    let network = Network::from_parameters(device, queue, parameters).unwrap();
+    let on_cpu = reference::Network::from(parameters);
+    let Parameters { activation, .. } = *parameters;
+    for rows in [1, 63, 64, 65, 1000] {
+        let inputs = random(&mut generator, [rows, SIZES[0]]);
+        let expected = on_cpu.infer(&inputs.mapv(f64::from));
+        let what = format!("{activation:?}, {rows} rows");
+        let input_buffer = upload(device, inputs.as_slice().unwrap());
+        let outputs = empty(device, rows * SIZES[3]);
+        let inference = Inference::new(&network, &input_buffer, &outputs, rows).unwrap();
+        assert_follows(&infer(gpu, &inference, &outputs).await, &expected, &what);
+
+        let predicted = Inference::predict(&network, inputs.as_slice().unwrap()).await.unwrap();
+        assert_follows(&predicted, &expected, &format!("predict, {what}"));
+    }
+    let after = network.parameters().await.unwrap();
+    assert!(after == *parameters, "{activation:?}: inference changed the network");
+}
+
 /// No hidden layer, and hidden layers that are wider and narrower by turns; rows that are whole vectors
-/// of four, and rows that are not. Also on a device with subgroups.
-#[test]
-fn networks_of_every_depth_follow_the_reference() {
+/// of four, and rows that are not.
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn networks_of_every_depth_follow_the_reference() {
     let mut generator = ChaCha8Rng::seed_from_u64(1);
     let networks: [&[u32]; 8] = [
         &[4, 3],
@@ -127,45 +134,52 @@ fn networks_of_every_depth_follow_the_reference() {
         &[2, 9, 1, 70, 5],
         &[8, 8, 8, 8, 8, 8],
     ];
-    for (device, queue) in [test_device::device(), test_device::device_with_subgroups()] {
+    // What is compiled stays as long as somebody uses it.
+    let mut compiled = Vec::new();
+    for (device, queue) in devices().await {
         for sizes in networks {
             for batch_norm in [true, false] {
                 let parameters = parameters(sizes, Activation::Silu, batch_norm);
                 let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
                 let inputs = random(&mut generator, [70, sizes[0]]);
                 let expected = reference::Network::from(&parameters).infer(&inputs.mapv(f64::from));
-                let predicted = Inference::predict(&network, inputs.as_slice().unwrap());
+                let predicted = Inference::predict(&network, inputs.as_slice().unwrap()).await;
                 let what = format!("{sizes:?}, batch norm {batch_norm}");
-                assert_follows(&block_on(&device, predicted).unwrap(), &expected, &what);
+                assert_follows(&predicted.unwrap(), &expected, &what);
+                compiled.push(network);
             }
         }
     }
 }
 
 /// 5,000 rows of 4,096 features are 80 MB, more than two slices may hold; the third is shorter.
-/// Each row's outputs are those of the row in a call of its own piece, to the bit.
-#[test]
-fn slices_give_what_one_slice_gives() {
+/// Each row's outputs are those of the row in a call of its own piece, to the bit. A browser's software adapter
+/// would take minutes.
+#[cfg(not(target_arch = "wasm32"))]
+#[pollster::test]
+async fn slices_give_what_one_slice_gives() {
     const ROWS: u32 = 5000;
     const PIECE: u32 = 1000;
-    let (device, queue) = test_device::device();
+    let gpu = devices().await.remove(0);
+    let (device, queue) = &gpu;
     let mut generator = ChaCha8Rng::seed_from_u64(1);
     for batch_norm in [true, false] {
         // Three outputs: a row does not end on a multiple of anything.
         let sizes = [3, 4096, 3];
         let parameters = parameters(&sizes, Activation::Relu, batch_norm);
-        let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
+        let network = Network::from_parameters(device, queue, &parameters).unwrap();
         let inputs = random(&mut generator, [ROWS, 3]);
         let inputs = inputs.as_slice().unwrap();
-        let outputs = empty(3 * ROWS);
-        let sliced = Inference::new(&network, &upload(inputs), &outputs, ROWS).unwrap();
-        let sliced = infer(&sliced, &outputs);
+        let outputs = empty(device, 3 * ROWS);
+        let sliced = Inference::new(&network, &upload(device, inputs), &outputs, ROWS).unwrap();
+        let sliced = infer(&gpu, &sliced, &outputs).await;
 
-        let outputs = empty(3 * PIECE);
+        let outputs = empty(device, 3 * PIECE);
         let mut pieces = Vec::new();
         for piece in inputs.chunks(3 * PIECE as usize) {
-            let inference = Inference::new(&network, &upload(piece), &outputs, PIECE).unwrap();
-            pieces.extend(infer(&inference, &outputs));
+            let piece = upload(device, piece);
+            let inference = Inference::new(&network, &piece, &outputs, PIECE).unwrap();
+            pieces.extend(infer(&gpu, &inference, &outputs).await);
         }
         assert!(sliced.iter().all(|output| output.is_finite() && *output != 0.0));
         let differs = |(found, expected): (&f32, &f32)| found.to_bits() != expected.to_bits();
@@ -176,28 +190,30 @@ fn slices_give_what_one_slice_gives() {
 }
 
 /// What is behind the rows of the app's buffers stays as it was.
-#[test]
-fn larger_buffers_keep_what_is_behind_the_rows() {
-    let (device, queue) = test_device::device();
-    let parameters = parameters(&SIZES, Activation::Tanh, true);
-    let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
-    let rows = 65;
-    let inputs = random(&mut ChaCha8Rng::seed_from_u64(1), [rows + 35, SIZES[0]]);
-    let outputs = upload(&vec![7.0_f32; 100 * SIZES[3] as usize]);
-    let input_buffer = upload(inputs.as_slice().unwrap());
-    let inference = Inference::new(&network, &input_buffer, &outputs, rows).unwrap();
-    let found = infer(&inference, &outputs);
-    let (found, behind) = found.split_at((rows * SIZES[3]) as usize);
-    let inputs = inputs.slice_axis(Axis(0), (..rows as usize).into()).mapv(f64::from);
-    assert_follows(found, &reference::Network::from(&parameters).infer(&inputs), "the rows");
-    assert!(behind.iter().all(|&value| value == 7.0), "{behind:?}");
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn larger_buffers_keep_what_is_behind_the_rows() {
+    for gpu in devices().await {
+        let (device, queue) = &gpu;
+        let parameters = parameters(&SIZES, Activation::Tanh, true);
+        let network = Network::from_parameters(device, queue, &parameters).unwrap();
+        let rows = 65;
+        let inputs = random(&mut ChaCha8Rng::seed_from_u64(1), [rows + 35, SIZES[0]]);
+        let outputs = upload(device, &vec![7.0_f32; 100 * SIZES[3] as usize]);
+        let input_buffer = upload(device, inputs.as_slice().unwrap());
+        let inference = Inference::new(&network, &input_buffer, &outputs, rows).unwrap();
+        let found = infer(&gpu, &inference, &outputs).await;
+        let (found, behind) = found.split_at((rows * SIZES[3]) as usize);
+        let inputs = inputs.slice_axis(Axis(0), (..rows as usize).into()).mapv(f64::from);
+        assert_follows(found, &reference::Network::from(&parameters).infer(&inputs), "the rows");
+        assert!(behind.iter().all(|&value| value == 7.0), "{behind:?}");
+    }
 }
 
 /// One inference, bound once, in one encoder with two steps of training: each time it sees the network
 /// as it is then. The steps are those of a trainer without inference in between, to the bit.
-#[test]
-fn inference_sees_each_step_and_disturbs_none() {
-    let (device, queue) = test_device::device();
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn inference_sees_each_step_and_disturbs_none() {
+    let (device, queue) = &devices().await.remove(0);
     let options = || TrainerOptions {
         batch_size: 32,
         optimizer: Optimizer::adam(0.05),
@@ -205,22 +221,22 @@ fn inference_sees_each_step_and_disturbs_none() {
     };
     let parameters = parameters(&SIZES, Activation::Relu, true);
     let make = || {
-        let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
+        let network = Network::from_parameters(device, queue, &parameters).unwrap();
         Trainer::new(network, options()).unwrap()
     };
     let mut generator = ChaCha8Rng::seed_from_u64(1);
     let batch = random(&mut generator, [32, SIZES[0]]);
     let classes: Vec<u32> = (0..32).map(|row| row % SIZES[3]).collect();
-    let batch_inputs = upload(batch.as_slice().unwrap());
-    let batch_classes = upload(&classes);
+    let batch_inputs = upload(device, batch.as_slice().unwrap());
+    let batch_classes = upload(device, &classes);
     let inputs = random(&mut generator, [9, SIZES[0]]);
-    let input_buffer = upload(inputs.as_slice().unwrap());
+    let input_buffer = upload(device, inputs.as_slice().unwrap());
     let output_size = 9 * SIZES[3];
 
     let mut trainer = make();
-    let outputs = empty(output_size);
+    let outputs = empty(device, output_size);
     let inference = Inference::new(trainer.network(), &input_buffer, &outputs, 9).unwrap();
-    let seen = [(); 3].map(|()| empty(output_size));
+    let seen = [(); 3].map(|()| empty(device, output_size));
     let mut encoder = device.create_command_encoder(&Default::default());
     for (step, seen) in seen.iter().enumerate() {
         if step > 0 {
@@ -236,13 +252,13 @@ fn inference_sees_each_step_and_disturbs_none() {
         if step > 0 {
             alone.step(batch.as_slice().unwrap(), &classes).unwrap();
         }
-        let now = block_on(&device, alone.network().parameters()).unwrap();
+        let now = alone.network().parameters().await.unwrap();
         let expected = reference::Network::from(&now).infer(&inputs.mapv(f64::from));
-        let seen = read_buffer(&device, &queue, seen);
+        let seen = buffer_values(device, queue, seen).await;
         assert_follows(&seen, &expected, &format!("after {step} step(s)"));
     }
-    let [found, expected] = [&trainer, &alone]
-        .map(|trainer| block_on(&device, trainer.network().parameters()).unwrap());
+    let found = trainer.network().parameters().await.unwrap();
+    let expected = alone.network().parameters().await.unwrap();
     assert!(found == expected, "inference changed what the steps did");
     assert!(found != parameters, "the steps did nothing");
 }

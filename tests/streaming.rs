@@ -1,16 +1,18 @@
 //! A streamed data set teaches what the uploaded one does, to the bit.
 
-#[path = "../src/gpu/test_device.rs"]
-mod test_device;
+mod devices;
 
 use std::sync::Arc;
 
+use devices::devices;
 use ndarray::Array2;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
+use wasm_bindgen_test::wasm_bindgen_test;
+use wgpu::{Device, Queue};
 use ztilde::{
-    Dataset, Loss, Network, NetworkOptions, Optimizer, Remainder, Trainer, TrainerOptions,
-    TrainingData, block_on,
+    Dataset, Loss, Network, NetworkOptions, Optimizer, Remainder, StepMetrics, Trainer,
+    TrainerOptions, TrainingData,
 };
 
 const BATCH_SIZE: u32 = 16;
@@ -23,8 +25,9 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(dataset: Dataset, options: &TrainerOptions) -> Self {
-        let [streaming, uploading] = [(); 2].map(|()| trainer(dataset.features(), options.clone()));
+    fn new(device: &(Device, Queue), dataset: Dataset, options: &TrainerOptions) -> Self {
+        let [streaming, uploading] =
+            [(); 2].map(|()| trainer(device, dataset.features(), options.clone()));
         let uploaded = uploading.upload(&dataset).unwrap();
         let streamed = streaming.stream(dataset).unwrap();
         assert_eq!(streamed.rows(), uploaded.rows());
@@ -39,11 +42,11 @@ impl Pair {
         self.assert_same_place();
     }
 
-    fn epoch(&mut self) {
-        let (device, _) = test_device::device();
-        let [streamed, uploaded] = [&mut self.streaming, &mut self.uploading]
-            .map(|(trainer, data)| block_on(&device, trainer.epoch(data)).unwrap());
-        assert_eq!(streamed, uploaded);
+    async fn epoch(&mut self) {
+        let (trainer, data) = &mut self.streaming;
+        let streamed = trainer.epoch(data).await.unwrap();
+        let (trainer, data) = &mut self.uploading;
+        assert_eq!(streamed, trainer.epoch(data).await.unwrap());
         self.assert_same_place();
     }
 
@@ -53,25 +56,26 @@ impl Pair {
         assert_eq!(streamed, uploaded);
     }
 
-    #[track_caller]
-    fn assert_same_bits(&self, what: &str) {
-        assert_same_bits(&self.streaming.0, &self.uploading.0, what);
+    async fn assert_same_bits(&self, what: &str) {
+        assert_same_bits(&self.streaming.0, &self.uploading.0, what).await;
     }
 }
 
-#[track_caller]
-fn assert_same_bits(found: &Trainer, expected: &Trainer, what: &str) {
-    let (device, _) = test_device::device();
-    let steps = expected.steps() as u32;
-    let [found, expected] = [found, expected].map(|trainer| {
-        let metrics = block_on(&device, trainer.metrics(steps)).unwrap();
-        let parameters = block_on(&device, trainer.network().parameters()).unwrap();
-        (metrics, parameters.to_bytes().unwrap())
-    });
-    let different = found.0.iter().zip(&expected.0).find(|(found, expected)| found != expected);
+async fn assert_same_bits(found: &Trainer, expected: &Trainer, what: &str) {
+    assert_eq!(found.steps(), expected.steps(), "{what}");
+    let (found, found_bytes) = learned(found).await;
+    let (expected, expected_bytes) = learned(expected).await;
+    let different = found.iter().zip(&expected).find(|(found, expected)| found != expected);
     assert_eq!(different, None, "{what}: the first step that differs");
-    assert!(expected.0.iter().all(|step| step.loss.is_finite()), "{what}");
-    assert!(found.1 == expected.1, "{what}: the parameters differ");
+    assert!(expected.iter().all(|step| step.loss.is_finite()), "{what}");
+    assert!(found_bytes == expected_bytes, "{what}: the parameters differ");
+}
+
+/// What all steps saw, and the parameters behind them.
+async fn learned(trainer: &Trainer) -> (Vec<StepMetrics>, Vec<u8>) {
+    let metrics = trainer.metrics(trainer.steps() as u32).await.unwrap();
+    let parameters = trainer.network().parameters().await.unwrap();
+    (metrics, parameters.to_bytes().unwrap())
 }
 
 fn options(loss: Loss, remainder: Remainder) -> TrainerOptions {
@@ -86,10 +90,9 @@ fn options(loss: Loss, remainder: Remainder) -> TrainerOptions {
     }
 }
 
-fn trainer(features: u32, options: TrainerOptions) -> Trainer {
-    let (device, queue) = test_device::device();
+fn trainer((device, queue): &(Device, Queue), features: u32, options: TrainerOptions) -> Trainer {
     let sizes = [features, 10, OUTPUTS];
-    let network = Network::new(&device, &queue, &sizes, NetworkOptions::default()).unwrap();
+    let network = Network::new(device, queue, &sizes, NetworkOptions::default()).unwrap();
     Trainer::new(network, options).unwrap()
 }
 
@@ -108,22 +111,28 @@ fn dataset(rows: u32, features: u32, loss: Loss) -> Dataset {
 
 /// More batches in an epoch than a submission or a window holds, rows of whole vectors and others,
 /// pieces that end before, at and behind the end of a window and of an epoch.
-#[test]
-fn streamed_steps_are_those_on_uploaded_data() {
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn streamed_steps_are_those_on_uploaded_data() {
+    // What is compiled stays as long as somebody uses it.
+    let mut compiled = Vec::new();
     for (loss, features) in Loss::ALL.into_iter().zip([7, 8, 1]) {
         for remainder in [Remainder::Drop, Remainder::Keep] {
-            let dataset = dataset(70 * BATCH_SIZE + 5, features, loss);
-            let mut pair = Pair::new(dataset, &options(loss, remainder));
-            for steps in [1, 0, 2, 61, 70, 5, 1, 1, 64, 75] {
-                pair.train(steps);
+            for device in devices().await {
+                let dataset = dataset(70 * BATCH_SIZE + 5, features, loss);
+                let mut pair = Pair::new(&device, dataset, &options(loss, remainder));
+                for steps in [1, 0, 2, 61, 70, 5, 1, 1, 64, 75] {
+                    pair.train(steps);
+                }
+                pair.assert_same_bits(&format!("{} and {remainder:?}", loss.name())).await;
+                compiled.push(pair);
             }
-            pair.assert_same_bits(&format!("{} and {remainder:?}", loss.name()));
         }
     }
 }
 
-#[test]
-fn a_data_set_smaller_than_a_window_is_streamed() {
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn a_data_set_smaller_than_a_window_is_streamed() {
+    let mut compiled = Vec::new();
     let loss = Loss::default();
     for (rows, remainder) in [
         (101, Remainder::Drop),
@@ -132,35 +141,41 @@ fn a_data_set_smaller_than_a_window_is_streamed() {
         // An epoch of one smaller batch.
         (BATCH_SIZE - 3, Remainder::Keep),
     ] {
-        let mut pair = Pair::new(dataset(rows, 6, loss), &options(loss, remainder));
-        for _ in 0..10 {
-            pair.epoch();
+        for device in devices().await {
+            let mut pair = Pair::new(&device, dataset(rows, 6, loss), &options(loss, remainder));
+            for _ in 0..10 {
+                pair.epoch().await;
+            }
+            pair.train(100);
+            pair.assert_same_bits(&format!("{rows} rows and {remainder:?}")).await;
+            compiled.push(pair);
         }
-        pair.train(100);
-        pair.assert_same_bits(&format!("{rows} rows and {remainder:?}"));
     }
 }
 
 /// Rows so long that a window, whose bytes are bounded, holds fewer batches than a submission may;
 /// and an epoch that has more windows than are on the way at a time.
-#[test]
-fn windows_of_few_batches_are_streamed() {
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn windows_of_few_batches_are_streamed() {
     let loss = Loss::default();
     let options = options(loss, Remainder::Keep);
-    let mut pair = Pair::new(dataset(71 * BATCH_SIZE + 2, 20_001, loss), &options);
-    pair.train(3);
-    pair.epoch();
-    pair.assert_same_bits("by epochs");
+    for device in devices().await {
+        let dataset = dataset(71 * BATCH_SIZE + 2, 20_001, loss);
+        let mut pair = Pair::new(&device, dataset, &options);
+        pair.train(3);
+        pair.epoch().await;
+        pair.assert_same_bits("by epochs").await;
+    }
 }
 
 /// A data set's epochs go on where they were, whatever the trainer learned from in between; and one
 /// data set may serve many.
-#[test]
-fn streamed_and_uploaded_data_sets_take_turns() {
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn streamed_and_uploaded_data_sets_take_turns() {
     let loss = Loss::default();
     let [first, second] = [101, 83].map(|rows| Arc::new(dataset(rows, 6, loss)));
-    let train = |stream: [bool; 2]| {
-        let mut trainer = trainer(6, options(loss, Remainder::Keep));
+    let train = |device: &(Device, Queue), stream: [bool; 2]| {
+        let mut trainer = trainer(device, 6, options(loss, Remainder::Keep));
         let [mut first, mut second] =
             [(&first, stream[0]), (&second, stream[1])].map(|(dataset, stream)| match stream {
                 true => trainer.stream(Arc::clone(dataset)).unwrap(),
@@ -174,8 +189,11 @@ fn streamed_and_uploaded_data_sets_take_turns() {
         }
         trainer
     };
-    let expected = train([false, false]);
-    for stream in [[true, false], [false, true], [true, true]] {
-        assert_same_bits(&train(stream), &expected, &format!("streamed: {stream:?}"));
+    for device in devices().await {
+        let expected = train(&device, [false, false]);
+        for stream in [[true, false], [false, true], [true, true]] {
+            let found = train(&device, stream);
+            assert_same_bits(&found, &expected, &format!("streamed: {stream:?}")).await;
+        }
     }
 }

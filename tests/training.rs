@@ -1,16 +1,17 @@
 //! Whole networks on the GPU against the f64 reference: ten steps of every optimizer with every loss.
 
-#[path = "../src/gpu/test_device.rs"]
-mod test_device;
+mod devices;
 
+use devices::devices;
 use ndarray::Array2;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
+use wasm_bindgen_test::wasm_bindgen_test;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
 use wgpu::{Buffer, BufferUsages, Device, Queue};
 use ztilde::{
     Activation, Dataset, Layer, Loss, Method, Network, NetworkOptions, Optimizer, Parameters,
-    Remainder, Schedule, Targets, Trainer, TrainerOptions, block_on, reference,
+    Remainder, Schedule, Targets, Trainer, TrainerOptions, reference,
 };
 
 const ROWS: u32 = 37;
@@ -98,23 +99,28 @@ fn numbers(parameters: &Parameters) -> Vec<(String, f32)> {
 /// `rate · gradient`, and ten steps pass the differences on, each a few times as large as before
 /// through the normalizations. 5e-6 is ten times the worst that was seen; a wrong formula is off by
 /// 1e-2.
-#[track_caller]
-fn compare(sizes: &[u32], network: NetworkOptions, options: &TrainerOptions) {
+///
+/// What is compiled stays as long as somebody uses it: the trainers are kept for the next comparison.
+async fn compare(
+    sizes: &[u32],
+    network: NetworkOptions,
+    options: &TrainerOptions,
+    compiled: &mut Vec<Trainer>,
+) {
     let parameters = Parameters::initialize(sizes, &network).unwrap();
     let what = format!("{sizes:?}, {network:?}, {options:?}");
-    for (device, queue) in [test_device::device(), test_device::device_with_subgroups()] {
-        compare_on(&device, &queue, &parameters, options, &what);
+    for (device, queue) in devices().await {
+        compiled.push(compare_on(&device, &queue, &parameters, options, &what).await);
     }
 }
 
-#[track_caller]
-fn compare_on(
+async fn compare_on(
     device: &Device,
     queue: &Queue,
     parameters: &Parameters,
     options: &TrainerOptions,
     what: &str,
-) {
+) -> Trainer {
     const BOUND: f64 = 5e-6;
     let on_cpu = reference::Network::from(parameters);
     let mut on_cpu = reference::Trainer::new(on_cpu, options);
@@ -133,14 +139,14 @@ fn compare_on(
             queue.submit([encoder.finish()]);
         }
         let (loss, accuracy) = on_cpu.step(&inputs.mapv(f64::from), &targets);
-        let metrics = block_on(device, on_gpu.metrics(1)).unwrap()[0];
+        let metrics = on_gpu.metrics(1).await.unwrap()[0];
         let error = (f64::from(metrics.loss) - loss).abs();
         assert!(error <= BOUND * loss.abs().max(1.0), "{what}: {metrics:?}, not loss {loss}");
         // One row may fall on the other side of a tie.
         let error = (f64::from(metrics.accuracy) - accuracy).abs();
         assert!(error <= 1.01 / f64::from(rows), "{what}: {metrics:?}, not accuracy {accuracy}");
     }
-    let found = numbers(&block_on(device, on_gpu.network().parameters()).unwrap());
+    let found = numbers(&on_gpu.network().parameters().await.unwrap());
     let expected = numbers(&Parameters::from(on_cpu.network()));
     assert_eq!(found.len(), expected.len());
     for ((name, found), (_, expected)) in found.iter().zip(&expected) {
@@ -148,6 +154,7 @@ fn compare_on(
         let bound = BOUND * f64::from(expected.abs()).max(1.0);
         assert!(error <= bound, "{what}: {name} is {found}, not {expected}");
     }
+    on_gpu
 }
 
 fn upload<T: bytemuck::NoUninit>(device: &Device, values: &[T]) -> Buffer {
@@ -165,8 +172,9 @@ fn upload_targets(device: &Device, targets: &Targets<'_>) -> Buffer {
     }
 }
 
-#[test]
-fn every_optimizer_with_every_loss_follows_the_reference() {
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn every_optimizer_with_every_loss_follows_the_reference() {
+    let mut compiled = Vec::new();
     for optimizer in optimizers() {
         for loss in Loss::ALL {
             for batch_norm in [true, false] {
@@ -177,26 +185,28 @@ fn every_optimizer_with_every_loss_follows_the_reference() {
                 };
                 let options =
                     TrainerOptions { batch_size: ROWS, loss, optimizer, ..Default::default() };
-                compare(&SIZES, network, &options);
+                compare(&SIZES, network, &options, &mut compiled).await;
             }
         }
     }
 }
 
-#[test]
-fn every_activation_follows_the_reference() {
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn every_activation_follows_the_reference() {
+    let mut compiled = Vec::new();
     for activation in Activation::ALL {
         for batch_norm in [true, false] {
             let network = NetworkOptions { activation, batch_norm, seed: 5, ..Default::default() };
             let optimizer = Optimizer::momentum(0.05, 0.9);
             let options = TrainerOptions { batch_size: ROWS, optimizer, ..Default::default() };
-            compare(&SIZES, network, &options);
+            compare(&SIZES, network, &options, &mut compiled).await;
         }
     }
 }
 
-#[test]
-fn clipping_follows_the_reference() {
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn clipping_follows_the_reference() {
+    let mut compiled = Vec::new();
     for clip_norm in [0.01, 0.5, 1e3] {
         let optimizer = Optimizer { weight_decay: 0.01, ..Optimizer::gradient_descent(0.5) };
         let options = TrainerOptions {
@@ -206,14 +216,15 @@ fn clipping_follows_the_reference() {
             ..Default::default()
         };
         let network = NetworkOptions { activation: Activation::Silu, ..Default::default() };
-        compare(&SIZES, network, &options);
+        compare(&SIZES, network, &options, &mut compiled).await;
     }
 }
 
 /// Rows that are no whole vectors of four, whichever way a batch comes; and output layers that are
 /// wider, or batches larger, than one workgroup serves.
-#[test]
-fn every_shape_follows_the_reference() {
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn every_shape_follows_the_reference() {
+    let mut compiled = Vec::new();
     let shapes: [(&[u32], u32, &[bool]); 4] = [
         (&ODD_SIZES, ROWS, &[true, false]),
         (&[2, 3], 130, &[false]),
@@ -229,15 +240,16 @@ fn every_shape_follows_the_reference() {
                 let clip_norm = Some(0.5);
                 let options =
                     TrainerOptions { batch_size, loss, optimizer, clip_norm, ..Default::default() };
-                compare(sizes, network, &options);
+                compare(sizes, network, &options, &mut compiled).await;
             }
         }
     }
 }
 
 /// In one workgroup, row by row, and behind an output layer of its own.
-#[test]
-fn smoothed_labels_and_weighed_classes_follow_the_reference() {
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn smoothed_labels_and_weighed_classes_follow_the_reference() {
+    let mut compiled = Vec::new();
     let shapes: [(&[u32], u32); 4] =
         [(&ODD_SIZES, ROWS), (&[3, 10, 5], 259), (&[6, 33, 35], ROWS), (&[4, 8, 1], ROWS)];
     for (sizes, batch_size) in shapes {
@@ -254,13 +266,14 @@ fn smoothed_labels_and_weighed_classes_follow_the_reference() {
                 ..Default::default()
             };
             let network = NetworkOptions { activation: Activation::Tanh, ..Default::default() };
-            compare(sizes, network, &options);
+            compare(sizes, network, &options, &mut compiled).await;
         }
     }
 }
 
-#[test]
-fn warm_up_and_the_decay_of_all_parameters_follow_the_reference() {
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn warm_up_and_the_decay_of_all_parameters_follow_the_reference() {
+    let mut compiled = Vec::new();
     for batch_norm in [true, false] {
         for decoupled in [true, false] {
             let method = Method::Adam { beta1: 0.9, beta2: 0.999, epsilon: EPSILON, decoupled };
@@ -274,56 +287,61 @@ fn warm_up_and_the_decay_of_all_parameters_follow_the_reference() {
             let options = TrainerOptions { batch_size: ROWS, optimizer, ..Default::default() };
             let activation = Activation::Tanh;
             let network = NetworkOptions { activation, batch_norm, ..Default::default() };
-            compare(&ODD_SIZES, network, &options);
+            compare(&ODD_SIZES, network, &options, &mut compiled).await;
         }
     }
 }
 
 /// Nothing is NaN, and nothing moves.
-#[test]
-fn a_batch_whose_classes_weigh_nothing_teaches_nothing() {
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn a_batch_whose_classes_weigh_nothing_teaches_nothing() {
     let shapes: [(&[u32], u32); 3] = [(&ODD_SIZES, 8), (&[3, 10, 5], 259), (&[6, 33, 35], 8)];
+    let mut compiled = Vec::new();
     for (sizes, batch_size) in shapes {
         for label_smoothing in [0.0, 0.25] {
-            let (device, queue) = test_device::device();
-            let options = NetworkOptions { batch_norm: false, ..Default::default() };
-            let network = Network::new(&device, &queue, sizes, options).unwrap();
-            let mut class_weights = vec![1.0; sizes[sizes.len() - 1] as usize];
-            class_weights[1] = 0.0;
-            let options = TrainerOptions {
-                batch_size,
-                label_smoothing,
-                class_weights: Some(class_weights),
-                optimizer: Optimizer::gradient_descent(0.5),
-                ..Default::default()
-            };
-            let mut trainer = Trainer::new(network, options).unwrap();
-            let parameters = |trainer: &Trainer| {
-                numbers(&block_on(&device, trainer.network().parameters()).unwrap())
-            };
-            let before = parameters(&trainer);
-            let inputs = batches(sizes, batch_size, Loss::default(), 1).remove(0).inputs;
-            let mut step = |class| {
-                let classes = vec![class; batch_size as usize];
-                trainer.step(inputs.as_slice().unwrap(), classes).unwrap();
-                let metrics = block_on(&device, trainer.metrics(1)).unwrap()[0];
-                (metrics.loss, parameters(&trainer))
-            };
-            assert_eq!(step(1), (0.0, before.clone()), "{sizes:?}, {label_smoothing}");
-            let (loss, after) = step(0);
-            assert!(loss > 0.1 && after != before, "{sizes:?}, {label_smoothing}: {loss}");
+            for (device, queue) in devices().await {
+                let options = NetworkOptions { batch_norm: false, ..Default::default() };
+                let network = Network::new(&device, &queue, sizes, options).unwrap();
+                let mut class_weights = vec![1.0; sizes[sizes.len() - 1] as usize];
+                class_weights[1] = 0.0;
+                let options = TrainerOptions {
+                    batch_size,
+                    label_smoothing,
+                    class_weights: Some(class_weights),
+                    optimizer: Optimizer::gradient_descent(0.5),
+                    ..Default::default()
+                };
+                let mut trainer = Trainer::new(network, options).unwrap();
+                let before = numbers(&trainer.network().parameters().await.unwrap());
+                let unchanged = step_on_one_class(&mut trainer, 1).await;
+                assert_eq!(unchanged, (0.0, before.clone()), "{sizes:?}, {label_smoothing}");
+                let (loss, after) = step_on_one_class(&mut trainer, 0).await;
+                assert!(loss > 0.1 && after != before, "{sizes:?}, {label_smoothing}: {loss}");
+                compiled.push(trainer);
+            }
         }
     }
 }
 
+/// The loss of a step whose rows are all of this class, and the numbers of the network behind it.
+async fn step_on_one_class(trainer: &mut Trainer, class: u32) -> (f32, Vec<(String, f32)>) {
+    let rows = trainer.options().batch_size;
+    let sizes = trainer.network().layer_sizes().to_vec();
+    let inputs = batches(&sizes, rows, Loss::default(), 1).remove(0).inputs;
+    trainer.step(inputs.as_slice().unwrap(), vec![class; rows as usize]).unwrap();
+    let metrics = trainer.metrics(1).await.unwrap()[0];
+    (metrics.loss, numbers(&trainer.network().parameters().await.unwrap()))
+}
+
 /// An epoch on the GPU's copy of a data set is the same as its batches, one by one, from the CPU.
-#[test]
-fn an_epoch_is_its_batches() {
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn an_epoch_is_its_batches() {
+    let mut compiled = Vec::new();
     for sizes in [SIZES, ODD_SIZES] {
         for loss in Loss::ALL {
             for remainder in [Remainder::Drop, Remainder::Keep] {
                 let options = TrainerOptions { loss, remainder, ..Default::default() };
-                compare_epochs(&sizes, options);
+                compare_epochs(&sizes, options, &mut compiled).await;
             }
         }
         let class_weights = (1..=sizes[3]).map(|class| class as f32).collect();
@@ -332,19 +350,28 @@ fn an_epoch_is_its_batches() {
             remainder: Remainder::Keep,
             ..Default::default()
         };
-        compare_epochs(&sizes, options);
+        compare_epochs(&sizes, options, &mut compiled).await;
     }
 }
 
-#[track_caller]
-fn compare_epochs(sizes: &[u32], options: TrainerOptions) {
-    let (device, queue) = test_device::device();
+async fn compare_epochs(sizes: &[u32], options: TrainerOptions, compiled: &mut Vec<Trainer>) {
     let options = TrainerOptions { batch_size: 8, seed: 9, ..options };
-    let TrainerOptions { loss, remainder, .. } = options;
+    for (device, queue) in devices().await {
+        compiled.push(compare_epochs_on(&device, &queue, sizes, &options).await);
+    }
+}
+
+async fn compare_epochs_on(
+    device: &Device,
+    queue: &Queue,
+    sizes: &[u32],
+    options: &TrainerOptions,
+) -> Trainer {
+    let TrainerOptions { loss, remainder, .. } = *options;
     let parameters = Parameters::initialize(sizes, &NetworkOptions::default()).unwrap();
     let Batch { inputs, targets } = batches(sizes, ROWS, loss, 1).remove(0);
     let dataset = Dataset::new(inputs, targets).unwrap();
-    let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
+    let network = Network::from_parameters(device, queue, &parameters).unwrap();
     let mut resident = Trainer::new(network, options.clone()).unwrap();
     let mut data = resident.upload(&dataset).unwrap();
     let steps = if remainder == Remainder::Keep { 5 } else { 4 };
@@ -353,8 +380,8 @@ fn compare_epochs(sizes: &[u32], options: TrainerOptions) {
     assert_eq!((data.epoch(), data.position()), (2, steps));
 
     let on_cpu = reference::Network::from(&parameters);
-    let mut reference = reference::Trainer::new(on_cpu, &options);
-    let metrics = block_on(&device, resident.metrics(2 * steps)).unwrap();
+    let mut reference = reference::Trainer::new(on_cpu, options);
+    let metrics = resident.metrics(2 * steps).await.unwrap();
     let mut metrics = metrics.iter();
     for epoch in 0..2 {
         let order = ztilde::data::shuffled_order(ROWS, 9, epoch);
@@ -370,4 +397,5 @@ fn compare_epochs(sizes: &[u32], options: TrainerOptions) {
         }
     }
     assert!(metrics.next().is_none());
+    resident
 }

@@ -1,44 +1,16 @@
 //! Every kernel's text is WGSL that any WebGPU device takes, as naga sees it: no adapter is needed.
 
+mod texts;
+
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
 
 use naga::back::pipeline_constants::process_overrides;
 use naga::front::wgsl::{Frontend, Options};
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
-
-/// The texts that a room compiles, composed as it composes them: a kernel's file and the shared files
-/// that follow it in one `concat!`, and what src/gpu/tile.rs has after them.
-fn texts(room: &str) -> Vec<String> {
-    let room = room.split("#[cfg(test)]").next().unwrap_or_default();
-    let mut texts: Vec<String> = Vec::new();
-    for rest in room.split("include_str!(\"../../shaders/").skip(1) {
-        let path = rest.split('"').next().unwrap_or_default();
-        let text = read(&format!("shaders/{path}"));
-        match texts.last_mut() {
-            Some(last) if path.starts_with("shared/") => last.push_str(&text),
-            _ => texts.push(text),
-        }
-    }
-    texts.into_iter().flat_map(in_patches).collect()
-}
-
-/// A text for subgroups once for each patch, which says how many tiles that is; any other as it is.
-fn in_patches(text: String) -> Vec<String> {
-    if !is_for_subgroups(&text) {
-        return vec![text];
-    }
-    let patch =
-        |tiles| format!("{text}const TILES_DOWN = {tiles}u;\nconst TILES_ACROSS = {tiles}u;");
-    [1, 2].map(patch).into()
-}
-
-fn is_for_subgroups(text: &str) -> bool {
-    text.contains(&read("shaders/shared/tile_subgroup.wgsl"))
-}
+use texts::{for_each_kernel, is_for_subgroups, read, root, texts};
 
 /// The sizes of workgroups, which rooms write as `const NAME: u32 = …;`, by their names.
 fn sizes(room: &str) -> HashMap<String, f64> {
@@ -48,23 +20,6 @@ fn sizes(room: &str) -> HashMap<String, f64> {
         Some((name.to_owned(), value.strip_suffix(';')?.parse().ok()?))
     };
     kernels.lines().chain(room.lines()).filter_map(size).collect()
-}
-
-/// Calls `check` with the name and the room of every kernel.
-fn for_each_kernel(mut check: impl FnMut(&str, &str)) {
-    let shaders = fs::read_dir(root().join("shaders")).expect("the folder of shaders");
-    let mut names: Vec<String> = shaders
-        .filter_map(|entry| {
-            let path = entry.expect("an entry of a folder").path();
-            let name = path.file_stem()?.to_str()?.to_owned();
-            (path.extension()? == "wgsl").then_some(name)
-        })
-        .collect();
-    names.sort();
-    assert!(!names.is_empty(), "there are no shaders");
-    for name in names {
-        check(&name, &read(&format!("src/kernels/{name}.rs")));
-    }
 }
 
 /// What a text for devices that have more may use besides.
@@ -197,12 +152,4 @@ fn every_shared_file_has_its_users_and_opens_with_a_comment() {
         assert!(rooms.contains(&name), "no room includes {name}");
         assert!(read(&name).starts_with("// "), "{name} does not open with a comment");
     }
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -1,0 +1,68 @@
+//! The texts that the rooms of `src/kernels` compile, as these compose them.
+
+/// Calls `check` with the name and the room of every kernel.
+pub(crate) fn for_each_kernel(mut check: impl FnMut(&str, &str)) {
+    let kernels = read("src/kernels.rs");
+    let modules = kernels.lines().filter_map(|line| line.split_once("mod "));
+    let names: Vec<&str> = modules.filter_map(|(_, name)| name.strip_suffix(';')).collect();
+    assert!(!names.is_empty(), "there are no kernels");
+    for name in names {
+        check(name, &read(&format!("src/kernels/{name}.rs")));
+    }
+}
+
+/// The texts that a room compiles: a kernel's file and the shared files that follow it in one `concat!`,
+/// and what src/gpu/tile.rs has after them.
+pub(crate) fn texts(room: &str) -> Vec<String> {
+    let room = room.split("#[cfg(test)]").next().unwrap_or_default();
+    let mut texts: Vec<String> = Vec::new();
+    for rest in room.split("include_str!(\"../../shaders/").skip(1) {
+        let path = rest.split('"').next().unwrap_or_default();
+        let text = read(&format!("shaders/{path}"));
+        match texts.last_mut() {
+            Some(last) if path.starts_with("shared/") => last.push_str(&text),
+            _ => texts.push(text),
+        }
+    }
+    texts.into_iter().flat_map(in_patches).collect()
+}
+
+/// A text for subgroups once for each patch, which says how many tiles that is; any other as it is.
+fn in_patches(text: String) -> Vec<String> {
+    if !is_for_subgroups(&text) {
+        return vec![text];
+    }
+    let patch =
+        |tiles| format!("{text}const TILES_DOWN = {tiles}u;\nconst TILES_ACROSS = {tiles}u;");
+    [1, 2].map(patch).into()
+}
+
+pub(crate) fn is_for_subgroups(text: &str) -> bool {
+    text.contains(&read("shaders/shared/tile_subgroup.wgsl"))
+}
+
+/// A file of the project.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn read(path: &str) -> String {
+    let file = root().join(path);
+    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn root() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file of the project, which the tests' server has beside the tests.
+#[cfg(target_arch = "wasm32")]
+pub(crate) fn read(path: &str) -> String {
+    let request = web_sys::XmlHttpRequest::new().expect("a request");
+    let answer = request
+        .open_with_async("GET", &format!("/{path}"), false)
+        .and_then(|()| request.send())
+        .and_then(|()| Ok((request.status()?, request.response_text()?)));
+    match answer {
+        Ok((200, Some(text))) => text,
+        answer => panic!("{path}: {answer:?}"),
+    }
+}

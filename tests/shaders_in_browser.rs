@@ -1,0 +1,35 @@
+//! Every kernel's text is WGSL that the browser's compiler takes. It is stricter than naga: no barrier, for one,
+//! may stand behind a condition that it cannot prove to be the same for all invocations.
+#![cfg(target_arch = "wasm32")]
+
+mod devices;
+#[path = "shaders/texts.rs"]
+mod texts;
+
+use devices::devices;
+use texts::{for_each_kernel, is_for_subgroups, texts};
+use wasm_bindgen_test::wasm_bindgen_test;
+use wgpu::{CompilationMessageType, ShaderModuleDescriptor, ShaderSource};
+
+#[wasm_bindgen_test]
+async fn the_browser_takes_all_texts() {
+    let (device, _) = devices().await.remove(0);
+    let mut modules = Vec::new();
+    for_each_kernel(|name, room| {
+        // Of the feature that some need, wgpu knows nothing in browsers.
+        for text in texts(room).into_iter().filter(|text| !is_for_subgroups(text)) {
+            let source = ShaderSource::Wgsl(text.into());
+            let descriptor = ShaderModuleDescriptor { label: Some(name), source };
+            modules.push((name.to_owned(), device.create_shader_module(descriptor)));
+        }
+    });
+    let mut errors = Vec::new();
+    for (name, module) in &modules {
+        for message in module.get_compilation_info().await.messages {
+            if message.message_type == CompilationMessageType::Error {
+                errors.push(format!("{name}: {} {:?}", message.message, message.location));
+            }
+        }
+    }
+    assert!(errors.is_empty(), "{errors:#?}");
+}
