@@ -2,10 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wgpu::{
-    Adapter, Backend, Backends, Device, DeviceDescriptor, Features, Instance, InstanceDescriptor,
-    Limits, Queue, TextureFormat,
-};
+use wgpu::{Adapter, Backend, Device, DeviceDescriptor, Features, Limits, Queue, TextureFormat};
 
 use crate::surface::SurfacePipelines;
 
@@ -37,7 +34,10 @@ impl Graphics {
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
         }));
         Self {
-            adapter: adapter.get_info().name,
+            // A browser does not tell.
+            adapter: Some(adapter.get_info().name)
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| "the browser's adapter".to_owned()),
             pipelines: Arc::new(SurfacePipelines::new(device, format)),
             device: device.clone(),
             queue: queue.clone(),
@@ -63,25 +63,4 @@ pub(crate) fn device_descriptor(adapter: &Adapter) -> DeviceDescriptor<'static> 
         },
         ..Default::default()
     }
-}
-
-/// A device without a window: a GPU's if there is one, and OpenGL's only where there is no other.
-pub(crate) fn headless_device() -> Result<(Adapter, Device, Queue), String> {
-    let modern = Backends::VULKAN | Backends::METAL | Backends::DX12;
-    let choices = Backends::from_env().map_or(vec![modern, Backends::GL], |chosen| vec![chosen]);
-    let request = |backends| {
-        let descriptor = InstanceDescriptor::new_without_display_handle_from_env();
-        let instance = Instance::new(InstanceDescriptor { backends, ..descriptor });
-        let options = wgpu::RequestAdapterOptions {
-            power_preference: wgpu::PowerPreference::HighPerformance,
-            ..Default::default()
-        };
-        pollster::block_on(instance.request_adapter(&options)).ok()
-    };
-    let adapter = choices.into_iter().find_map(request).ok_or(
-        "no adapter found: install your GPU's driver, or put scripts/with-adapter before the command",
-    )?;
-    let device = pollster::block_on(adapter.request_device(&device_descriptor(&adapter)));
-    let (device, queue) = device.map_err(|error| format!("the adapter gave no device: {error}"))?;
-    Ok((adapter, device, queue))
 }

@@ -7,9 +7,12 @@ use std::path::Path;
 
 use eframe::egui_wgpu::{Renderer, RendererOptions, ScreenDescriptor};
 use egui::{self, Context, RawInput, Theme, ViewportId, ViewportInfo, pos2, vec2};
-use wgpu::{Device, Queue, Texture, TextureFormat, TextureUsages};
+use wgpu::{
+    Adapter, Backends, Device, Instance, InstanceDescriptor, Queue, Texture, TextureFormat,
+    TextureUsages,
+};
 
-use crate::graphics::{Graphics, headless_device};
+use crate::graphics::{Graphics, device_descriptor};
 use crate::settings::Settings;
 use crate::theme;
 use crate::view::View;
@@ -84,6 +87,27 @@ pub(crate) fn render(options: &Options) -> Result<Picture, Box<dyn std::error::E
         surface: place * options.scale,
     });
     Ok(Picture { width, height, pixels, results: results.collect() })
+}
+
+/// A device without a window: a GPU's if there is one, and OpenGL's only where there is no other.
+fn headless_device() -> Result<(Adapter, Device, Queue), String> {
+    let modern = Backends::VULKAN | Backends::METAL | Backends::DX12;
+    let choices = Backends::from_env().map_or(vec![modern, Backends::GL], |chosen| vec![chosen]);
+    let request = |backends| {
+        let descriptor = InstanceDescriptor::new_without_display_handle_from_env();
+        let instance = Instance::new(InstanceDescriptor { backends, ..descriptor });
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        pollster::block_on(instance.request_adapter(&options)).ok()
+    };
+    let adapter = choices.into_iter().find_map(request).ok_or(
+        "no adapter found: install your GPU's driver, or put scripts/with-adapter before the command",
+    )?;
+    let device = pollster::block_on(adapter.request_device(&device_descriptor(&adapter)));
+    let (device, queue) = device.map_err(|error| format!("the adapter gave no device: {error}"))?;
+    Ok((adapter, device, queue))
 }
 
 /// Waits for what was asked, and takes the answers.

@@ -5,7 +5,7 @@ use crate::data_sets::{DataSet, EXTENT};
 use crate::settings::Networks;
 
 fn options(settings: Settings, steps: u32) -> Options {
-    Options { settings, steps, size: crate::LEAST_SIZE, scale: 1.0, theme: Theme::Light }
+    Options { settings, steps, size: crate::window::LEAST_SIZE, scale: 1.0, theme: Theme::Light }
 }
 
 /// The pixels of a PNG: red, green and blue.

@@ -1,0 +1,100 @@
+//! What a user says at the start: options of the command, or of the page's address.
+
+use clap::Parser;
+use egui::Theme;
+use ztilde::Activation;
+
+use crate::data_sets::DataSet;
+use crate::settings::{Networks, OptimizerKind, Settings};
+
+/// A network learns, with and without batch normalization.
+#[derive(Debug, Parser)]
+#[command(name = "playground", version)]
+pub(crate) struct Arguments {
+    #[cfg(not(target_arch = "wasm32"))]
+    #[command(flatten)]
+    pub(crate) window: crate::window::WindowArguments,
+
+    /// How the two classes lie
+    #[arg(long, value_enum, default_value = "spirals")]
+    data: DataSet,
+
+    /// Points to learn from; as many again are held out
+    #[arg(long, default_value_t = 400)]
+    points: u32,
+
+    /// Standard deviation of the points' noise
+    #[arg(long, default_value_t = 0.02)]
+    noise: f32,
+
+    /// Which networks learn
+    #[arg(long, value_enum, default_value = "both")]
+    networks: Networks,
+
+    /// Units of each hidden layer
+    #[arg(long, value_delimiter = ',', default_value = "16,16,16")]
+    layers: Vec<u32>,
+
+    /// The function behind each hidden layer
+    #[arg(long, value_parser = activation, default_value = "relu")]
+    activation: Activation,
+
+    #[arg(
+        long,
+        value_enum,
+        default_value = "gradient-descent",
+        help = "How a step moves the parameters"
+    )]
+    optimizer: OptimizerKind,
+
+    #[arg(long, default_value_t = 0.1, help = "How far a step goes")]
+    learning_rate: f64,
+
+    /// Points per step
+    #[arg(long, default_value_t = 64)]
+    batch: u32,
+
+    /// Of the points, the weights and the order of the batches
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Dark instead of what the system likes, or of light in a picture
+    #[arg(long)]
+    dark: bool,
+
+    /// Light instead of what the system likes
+    #[arg(long, conflicts_with = "dark")]
+    light: bool,
+}
+
+fn activation(name: &str) -> Result<Activation, String> {
+    let names = Activation::ALL.map(Activation::name).join(", ");
+    Activation::from_name(name).ok_or(format!("must be one of {names}"))
+}
+
+impl Arguments {
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            data_set: self.data,
+            points: self.points,
+            noise: self.noise,
+            networks: self.networks,
+            hidden_layers: self.layers.clone(),
+            activation: self.activation,
+            optimizer: self.optimizer,
+            learning_rate: self.learning_rate,
+            batch_size: self.batch,
+            seed: self.seed,
+            ..Default::default()
+        }
+    }
+
+    /// None is what the system likes.
+    pub(crate) fn theme(&self) -> Option<Theme> {
+        match self {
+            Self { dark: true, .. } => Some(Theme::Dark),
+            Self { light: true, .. } => Some(Theme::Light),
+            _ => None,
+        }
+    }
+}
