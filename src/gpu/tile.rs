@@ -45,14 +45,17 @@ impl Core {
         larger.unwrap_or_else(|| Self::for_device(device))
     }
 
-    /// All that a product may have on a device, the smallest first. With the compiler's checks, four tiles
-    /// take a minute to compile.
+    /// All that a product may have on a device, the smallest first. Four tiles are for Mesa 22; on Mesa 25
+    /// they are slower than one, and those between were not tried. With the compiler's checks, they take a
+    /// minute to compile.
     pub(crate) fn for_products(device: &Device) -> Vec<Self> {
-        match Self::for_device(device) {
-            one @ Self::Subgroup(_) if !cfg!(feature = "checked-shaders") => {
+        let one = Self::for_device(device);
+        let gains = device.adapter_info().driver_info.starts_with("Mesa 22.");
+        match one {
+            Self::Subgroup(_) if gains && !cfg!(feature = "checked-shaders") => {
                 vec![one, Self::Subgroup([2, 2])]
             }
-            one => vec![one],
+            _ => vec![one],
         }
     }
 
