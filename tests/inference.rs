@@ -91,22 +91,23 @@ async fn every_activation_follows_the_reference() {
     for device in devices().await {
         for activation in Activation::ALL {
             for batch_norm in [true, false] {
-                follows_the_reference(&device, &parameters(&SIZES, activation, batch_norm)).await;
+                let what = format!("{activation:?}, batch norm {batch_norm}");
+                let parameters = parameters(&SIZES, activation, batch_norm);
+                follows_the_reference(&device, &parameters, &what).await;
             }
         }
     }
 }
 
-async fn follows_the_reference(gpu: &(Device, Queue), parameters: &Parameters) {
+async fn follows_the_reference(gpu: &(Device, Queue), parameters: &Parameters, network_name: &str) {
     let (device, queue) = gpu;
     let mut generator = ChaCha8Rng::seed_from_u64(1);
     let network = Network::from_parameters(device, queue, parameters).unwrap();
     let on_cpu = reference::Network::from(parameters);
-    let Parameters { activation, .. } = *parameters;
     for rows in [1, 63, 64, 65, 1000] {
         let inputs = random(&mut generator, [rows, SIZES[0]]);
         let expected = on_cpu.infer(&inputs.mapv(f64::from));
-        let what = format!("{activation:?}, {rows} rows");
+        let what = format!("{network_name}, {rows} rows");
         let input_buffer = upload(device, inputs.as_slice().unwrap());
         let outputs = empty(device, rows * SIZES[3]);
         let inference = Inference::new(&network, &input_buffer, &outputs, rows).unwrap();
@@ -116,7 +117,7 @@ async fn follows_the_reference(gpu: &(Device, Queue), parameters: &Parameters) {
         assert_follows(&predicted, &expected, &format!("predict, {what}"));
     }
     let after = network.parameters().await.unwrap();
-    assert!(after == *parameters, "{activation:?}: inference changed the network");
+    assert!(after == *parameters, "{network_name}: inference changed the network");
 }
 
 /// No hidden layer, and hidden layers that are wider and narrower by turns; rows that are whole vectors
@@ -153,8 +154,8 @@ async fn networks_of_every_depth_follow_the_reference() {
 }
 
 /// 5,000 rows of 4,096 features are 80 MB, more than two slices may hold; the third is shorter.
-/// Each row's outputs are those of the row in a call of its own piece, to the bit. A browser's software adapter
-/// would take minutes.
+/// Each row's outputs are those of the row in a call of its own piece, to the bit. Not in
+/// browsers, whose software adapter takes long for it.
 #[cfg(not(target_arch = "wasm32"))]
 #[pollster::test]
 async fn slices_give_what_one_slice_gives() {
