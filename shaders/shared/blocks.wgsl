@@ -32,20 +32,20 @@ fn inside(values: vec4<f32>, quad: u32, columns: u32) -> vec4<f32> {
     return select(vec4<f32>(), values, column < vec4<u32>(columns));
 }
 
-// Rows `row` to `row` + 3 of the left factor, each at k to k + 3.
-fn left_block(product: Product, row: u32, k: u32) -> mat4x4<f32> {
+// What a block of the left factor is made of, as it lies in memory: rows `row` to `row` + 3, each at k to
+// k + 3; or, if it is transposed, k to k + 3, each at these rows.
+fn left_quads(product: Product, row: u32, k: u32) -> mat4x4<f32> {
     let number = product.number;
     if product.left.is_transposed {
         let stride = quads(product.rows);
         let first = product.left.first + min(row / 4u, stride - 1u);
         let last = product.inner - 1u;
-        // Behind the end of k there are zeros, whatever the right factor has there.
-        return transpose(mat4x4<f32>(
+        return mat4x4<f32>(
             left_quad(number, first + k * stride),
-            left_quad(number, first + min(k + 1u, last) * stride) * select(0.0, 1.0, k + 1u <= last),
-            left_quad(number, first + min(k + 2u, last) * stride) * select(0.0, 1.0, k + 2u <= last),
-            left_quad(number, first + min(k + 3u, last) * stride) * select(0.0, 1.0, k + 3u <= last),
-        ));
+            left_quad(number, first + min(k + 1u, last) * stride),
+            left_quad(number, first + min(k + 2u, last) * stride),
+            left_quad(number, first + min(k + 3u, last) * stride),
+        );
     }
     let stride = quads(product.inner);
     let first = product.left.first + k / 4u;
@@ -58,19 +58,35 @@ fn left_block(product: Product, row: u32, k: u32) -> mat4x4<f32> {
     );
 }
 
-// Rows k to k + 3 of the right factor, each at the four columns of a quad.
-fn right_block(product: Product, quad: u32, k: u32) -> mat4x4<f32> {
+// The block of these quads: four rows of the left factor, each at k to k + 3.
+fn left_block(product: Product, raw: mat4x4<f32>, k: u32) -> mat4x4<f32> {
+    if !product.left.is_transposed {
+        return raw;
+    }
+    // Behind the end of k there are zeros, whatever the right factor has there.
+    let last = product.inner - 1u;
+    return transpose(mat4x4<f32>(
+        raw[0],
+        raw[1] * select(0.0, 1.0, k + 1u <= last),
+        raw[2] * select(0.0, 1.0, k + 2u <= last),
+        raw[3] * select(0.0, 1.0, k + 3u <= last),
+    ));
+}
+
+// What a block of the right factor is made of, as it lies in memory: rows k to k + 3, each at the four
+// columns of a quad; or, if it is transposed, these columns, each at k to k + 3.
+fn right_quads(product: Product, quad: u32, k: u32) -> mat4x4<f32> {
     let number = product.number;
     if product.right.is_transposed {
         let stride = quads(product.inner);
         let first = product.right.first + k / 4u;
         let last = product.columns - 1u;
-        return transpose(mat4x4<f32>(
+        return mat4x4<f32>(
             right_quad(number, first + min(4u * quad, last) * stride),
             right_quad(number, first + min(4u * quad + 1u, last) * stride),
             right_quad(number, first + min(4u * quad + 2u, last) * stride),
             right_quad(number, first + min(4u * quad + 3u, last) * stride),
-        ));
+        );
     }
     let stride = quads(product.columns);
     let first = product.right.first + min(quad, stride - 1u);
@@ -81,4 +97,12 @@ fn right_block(product: Product, quad: u32, k: u32) -> mat4x4<f32> {
         right_quad(number, first + min(k + 2u, last) * stride),
         right_quad(number, first + min(k + 3u, last) * stride),
     );
+}
+
+// The block of these quads: rows k to k + 3 of the right factor, each at the four columns of a quad.
+fn right_block(product: Product, raw: mat4x4<f32>) -> mat4x4<f32> {
+    if product.right.is_transposed {
+        return transpose(raw);
+    }
+    return raw;
 }

@@ -56,10 +56,12 @@ fn multiply(product: Product, row: u32, quad: u32, lane: u32) -> Patch {
     for (var k = product.begin; k < product.inner; k += 4u) {
         var own: array<mat4x4<f32>, TILES_ACROSS>;
         for (var across = 0u; across < TILES_ACROSS; across++) {
-            own[across] = right_block(product, quad + across * TILE_QUADS + lane, k);
+            let raw = right_quads(product, quad + across * TILE_QUADS + lane, k);
+            own[across] = right_block(product, raw);
         }
         for (var down = 0u; down < TILES_DOWN; down++) {
-            let lent = left_block(product, row + down * TILE_ROWS + 4u * lane, k);
+            let raw = left_quads(product, row + down * TILE_ROWS + 4u * lane, k);
+            let lent = left_block(product, raw, k);
             for (var across = 0u; across < TILES_ACROSS; across++) {
                 add_lent(&tiles, down, across, own[across], lent, 0u);
                 add_lent(&tiles, down, across, own[across], lent, 1u);

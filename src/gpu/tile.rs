@@ -4,15 +4,14 @@ use wgpu::{Device, DeviceType, Features};
 
 use super::workgroups;
 
-/// Which of the shaders/shared/tile_*.wgsl a kernel that multiplies matrices ends in, and how many tiles it
-/// computes at once: a patch of them.
+/// Which of the shaders/shared/tile_*.wgsl a kernel that multiplies matrices ends in, and how many tiles,
+/// down and across, it computes at once: a patch of them, `TILES_DOWN` and `TILES_ACROSS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Core {
-    /// `tile_subgroup.wgsl`: software adapters, if the app's device has subgroups. The patch's tiles, down
-    /// and across, are `TILES_DOWN` and `TILES_ACROSS`.
+    /// `tile_subgroup.wgsl`: software adapters, if the app's device has subgroups.
     Subgroup([u32; 2]),
-    /// `tile_workgroup.wgsl`: all others. A patch is one tile.
-    Workgroup,
+    /// `tile_workgroup.wgsl`: all others.
+    Workgroup([u32; 2]),
 }
 
 impl Core {
@@ -23,30 +22,22 @@ impl Core {
             && [info.subgroup_min_size, info.subgroup_max_size] == [8; 2];
         match info.device_type {
             DeviceType::Cpu if has_subgroups => Self::Subgroup([1, 1]),
-            _ => Self::Workgroup,
+            _ => Self::Workgroup([1, 1]),
         }
     }
 
     /// The patch for a product of this shape, each value the sum of `inner` products.
-    ///
-    /// Four tiles read half as much for what they compute, but take six times as long to compile, seconds
-    /// that thousands of steps of a smaller layer would not bring back; and they leave half as many strips
-    /// for a CPU's threads. By the shape alone, so that a batch is summed up in the same order on a machine
-    /// with more of them.
-    pub(crate) fn for_product(device: &Device, [rows, columns]: [u32; 2], inner: u32) -> Self {
-        const MULTIPLICATIONS: u64 = 30_000_000;
-        const STRIPS: u32 = 4;
-        let work = u64::from(rows) * u64::from(columns) * u64::from(inner);
-        let fits = |core: &Self| {
-            let [patch_rows, patch_quads] = core.patch();
-            rows >= patch_rows && columns >= STRIPS * 4 * patch_quads && work > MULTIPLICATIONS
-        };
-        let larger = Self::for_products(device).into_iter().skip(1).find(fits);
-        larger.unwrap_or_else(|| Self::for_device(device))
+    pub(crate) fn for_product(device: &Device, shape: [u32; 2], inner: u32) -> Self {
+        let device_type = device.adapter_info().device_type;
+        let larger = Self::for_products(device).into_iter().skip(1);
+        larger
+            .filter(|core| core.pays(device_type, shape, inner))
+            .last()
+            .unwrap_or_else(|| Self::for_device(device))
     }
 
     /// All that a product may have on a device, the smallest first. With the compiler's checks, four tiles
-    /// take a minute to compile.
+    /// take a minute to compile on a software adapter.
     pub(crate) fn for_products(device: &Device) -> Vec<Self> {
         let one = Self::for_device(device);
         let unrolls = unrolls(&device.adapter_info().driver_info);
@@ -54,18 +45,46 @@ impl Core {
             Self::Subgroup(_) if unrolls && !cfg!(feature = "checked-shaders") => {
                 vec![one, Self::Subgroup([2, 2])]
             }
-            _ => vec![one],
+            Self::Subgroup(_) => vec![one],
+            Self::Workgroup(_) => vec![one, Self::Workgroup([2, 2])],
+        }
+    }
+
+    /// Whether a patch of more than a tile pays for a product of this shape: it reads half as much for what it
+    /// computes, and leaves fewer workgroups. By the shape alone, so that a batch is summed up in the same order
+    /// on a machine with more cores.
+    fn pays(self, device_type: DeviceType, [rows, columns]: [u32; 2], inner: u32) -> bool {
+        let [patch_rows, patch_quads] = self.patch();
+        let [down, across] = [rows / patch_rows, columns / (4 * patch_quads)];
+        match self {
+            // It takes six times as long to compile, seconds that thousands of steps of a smaller layer would
+            // not bring back.
+            Self::Subgroup(_) => {
+                const MULTIPLICATIONS: u64 = 30_000_000;
+                const STRIPS: u32 = 4;
+                let work = u64::from(rows) * u64::from(columns) * u64::from(inner);
+                down >= 1 && across >= STRIPS && work > MULTIPLICATIONS
+            }
+            Self::Workgroup(_) => {
+                // A workgroup for each multiprocessor of a large GPU, some for each of a small one. A software
+                // adapter gains nothing by it.
+                let busy = match device_type {
+                    DeviceType::Cpu => return false,
+                    DeviceType::IntegratedGpu => 64,
+                    DeviceType::DiscreteGpu | DeviceType::VirtualGpu | DeviceType::Other => 128,
+                };
+                u64::from(down) * u64::from(across) >= busy
+            }
         }
     }
 
     /// The text of a kernel, of the two that it has.
     pub(crate) fn text(self, for_subgroups: &str, for_workgroups: &str) -> String {
-        match self {
-            Self::Subgroup([down, across]) => format!(
-                "{for_subgroups}\nconst TILES_DOWN = {down}u;\nconst TILES_ACROSS = {across}u;\n"
-            ),
-            Self::Workgroup => for_workgroups.to_owned(),
-        }
+        let (text, [down, across]) = match self {
+            Self::Subgroup(tiles) => (for_subgroups, tiles),
+            Self::Workgroup(tiles) => (for_workgroups, tiles),
+        };
+        format!("{text}\nconst TILES_DOWN = {down}u;\nconst TILES_ACROSS = {across}u;\n")
     }
 
     /// Workgroups for the strips of a matrix, each as wide as a patch.
@@ -93,7 +112,7 @@ impl Core {
         const ROWS: u32 = 1024;
         let product = u64::from(rows) * u64::from(columns) * u64::from(inner);
         let is_large = rows > ROWS || product > MULTIPLICATIONS;
-        (self == Self::Workgroup && is_large) || !self.can_walk(rows, inner, next)
+        (matches!(self, Self::Workgroup(_)) && is_large) || !self.can_walk(rows, inner, next)
     }
 
     /// Whether an invocation may go through a whole strip.
@@ -109,7 +128,7 @@ impl Core {
         // With more of a margin than for a patch alone.
         let sum = |length: u32| match self {
             Self::Subgroup(_) => self.rounds_of_sum(length),
-            Self::Workgroup => 21 * u64::from(length) / 16 + 1,
+            Self::Workgroup(_) => self.rounds_of_sum(length).max(21 * u64::from(length) / 16 + 1),
         };
         let patches = u64::from(rows.div_ceil(patch_rows));
         let forward = patches * (sum(inner) + 2 * own_rows);
@@ -134,7 +153,7 @@ impl Core {
     fn rounds_of_rows(self) -> u64 {
         match self {
             Self::Subgroup([down, across]) => u64::from(down * across * (32 + 3)),
-            Self::Workgroup => 6,
+            Self::Workgroup([down, across]) => u64::from(down * across * 6),
         }
     }
 
@@ -145,8 +164,11 @@ impl Core {
         match self {
             Self::Subgroup(_) if cfg!(feature = "checked-shaders") => 10 * length + 1,
             Self::Subgroup(_) => length / 4 + 1,
-            Self::Workgroup if cfg!(feature = "checked-shaders") => 21 * length / 16 + 1,
-            Self::Workgroup => length / 16 + 1,
+            Self::Workgroup([down, across]) if cfg!(feature = "checked-shaders") => {
+                let step = u64::from(1 + across + down * (1 + across));
+                (16 * step + 5) * length.div_ceil(16)
+            }
+            Self::Workgroup(_) => length / 16 + 1,
         }
     }
 
@@ -168,7 +190,7 @@ impl Core {
     pub(crate) fn patch(self) -> [u32; 2] {
         match self {
             Self::Subgroup([down, across]) => [down * 32, across * 8],
-            Self::Workgroup => [64, 8],
+            Self::Workgroup([down, across]) => [down * 64, across * 8],
         }
     }
 }
@@ -190,10 +212,23 @@ mod tests {
         assert_eq!(core.divides(16_384, 64, 64, 3), cfg!(feature = "checked-shaders"));
         assert!(core.divides(32_768, 64, 64, 3));
         // A GPU has its own reasons.
-        let core = Core::Workgroup;
+        let core = Core::Workgroup([1, 1]);
         assert!(!core.divides(1000, 1, 1000, 1));
         assert!(core.divides(1000, 1, 10_000, 1));
         assert!(core.divides(1025, 1, 1, 1));
+    }
+
+    #[test]
+    fn patches_leave_a_gpu_enough_workgroups() {
+        let pays = |device_type, shape| Core::Workgroup([2, 2]).pays(device_type, shape, 64);
+        // 8 × 16 patches, and a column less.
+        assert!(pays(DeviceType::DiscreteGpu, [1024, 1024]));
+        assert!(!pays(DeviceType::DiscreteGpu, [1024, 1023]));
+        assert!(pays(DeviceType::IntegratedGpu, [1024, 512]));
+        assert!(!pays(DeviceType::IntegratedGpu, [1023, 512]));
+        // Half a patch wide: as many rows as there may be.
+        assert!(!pays(DeviceType::DiscreteGpu, [1 << 20, 32]));
+        assert!(!pays(DeviceType::Cpu, [4096, 4096]));
     }
 
     #[test]
@@ -208,7 +243,7 @@ mod tests {
     fn has_the_shaders_numbers() {
         let texts = [
             (Core::Subgroup([1, 1]), include_str!("../../shaders/shared/tile_subgroup.wgsl")),
-            (Core::Workgroup, include_str!("../../shaders/shared/tile_workgroup.wgsl")),
+            (Core::Workgroup([1, 1]), include_str!("../../shaders/shared/tile_workgroup.wgsl")),
         ];
         for (core, text) in texts {
             let [rows, quads] = core.patch();

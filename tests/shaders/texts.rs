@@ -27,9 +27,9 @@ pub(crate) fn texts(room: &str) -> Vec<String> {
     texts.into_iter().flat_map(in_patches).collect()
 }
 
-/// A text for subgroups once for each patch, which says how many tiles that is; any other as it is.
+/// A text that multiplies matrices once for each patch, which says how many tiles that is; any other as it is.
 fn in_patches(text: String) -> Vec<String> {
-    if !is_for_subgroups(&text) {
+    if !text.contains("TILES_DOWN") {
         return vec![text];
     }
     let patch =
