@@ -77,6 +77,20 @@ pub enum Error {
         classes: u32,
     },
 
+    /// A target of binary cross-entropy that is no probability.
+    #[error(
+        "the target in row {row}, column {column} is {value}, but binary-cross-entropy needs it \
+         between 0 and 1"
+    )]
+    Probability {
+        /// The row, counted from 0.
+        row: u64,
+        /// The column, counted from 0.
+        column: u64,
+        /// Below 0, above 1, or NaN.
+        value: f32,
+    },
+
     /// A value in a data set that is NaN or infinite.
     #[error("{what}: the value in row {row}, column {column} is {value}, but must be finite")]
     NotFinite {

@@ -33,7 +33,8 @@ pub struct Evaluation {
 ///
 /// [`Error::Targets`] if the targets are of another kind than the loss compares with;
 /// [`Error::Length`] without outputs, or if the targets do not fit them; [`Error::Class`] with a
-/// class that has no output.
+/// class that has no output; [`Error::Probability`] with a target of binary cross-entropy outside
+/// 0 to 1.
 pub fn evaluate(outputs: &Array2<f32>, targets: &Targets<'_>, loss: Loss) -> Result<Evaluation> {
     let [rows, columns] = outputs.dim().into();
     if outputs.is_empty() {
@@ -138,8 +139,14 @@ mod tests {
         assert!(found.contains("5 values") && found.contains("6 are needed"), "{found}");
         let found = message(outputs.clone(), (&[0, 1]).into(), Loss::BinaryCrossEntropy);
         assert!(found.contains("got one class index"), "{found}");
-        let found = message(outputs, (&[0.0; 6]).into(), Loss::SoftmaxCrossEntropy);
+        let found = message(outputs.clone(), (&[0.0; 6]).into(), Loss::SoftmaxCrossEntropy);
         assert!(found.contains("got one value"), "{found}");
+        for none in [1.001, -0.1, f32::INFINITY, f32::NAN] {
+            let targets = [0.0, 1.0, 0.5, 0.0, 1.0, none];
+            let found = message(outputs.clone(), (&targets).into(), Loss::BinaryCrossEntropy);
+            let expected = format!("row 1, column 2 is {none}, but binary-cross-entropy needs it");
+            assert!(found.contains(&expected) && found.contains("between 0 and 1"), "{found}");
+        }
         let found = message(Array2::zeros([0, 3]), (&[0; 0]).into(), Loss::SoftmaxCrossEntropy);
         assert!(found.contains("0 rows × 3"), "{found}");
     }

@@ -180,8 +180,8 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`], [`Error::Targets`] or [`Error::Class`] if the batch does not fit the network
-    /// and the loss, and what wgpu reports.
+    /// [`Error::Length`], [`Error::Targets`], [`Error::Class`] or [`Error::Probability`] if the batch
+    /// does not fit the network and the loss, and what wgpu reports.
     pub fn step<'a>(&mut self, inputs: &[f32], targets: impl Into<Targets<'a>>) -> Result<()> {
         let targets = targets.into();
         self.check_batch(inputs, &targets)?;
@@ -204,9 +204,9 @@ impl Trainer {
     /// # Errors
     ///
     /// [`Error::Length`] if its features or targets do not fit the network, or its rows the place where a
-    /// [restored](Trainer::restore) trainer goes on, [`Error::Targets`] or
-    /// [`Error::Class`] if they do not fit the loss, [`Error::BatchTooSmall`] if an epoch's last batch
-    /// would have one row, [`Error::OutOfMemory`] or [`Error::TooLarge`] if the device cannot hold it,
+    /// [restored](Trainer::restore) trainer goes on, [`Error::Targets`], [`Error::Class`] or
+    /// [`Error::Probability`] if they do not fit the loss, [`Error::BatchTooSmall`] if an epoch's last
+    /// batch would have one row, [`Error::OutOfMemory`] or [`Error::TooLarge`] if the device cannot hold it,
     /// and what else wgpu reports.
     pub fn upload(&self, dataset: &Dataset) -> Result<TrainingData> {
         let data = TrainingData::resident(self, dataset).map_err(|error| match error {

@@ -110,6 +110,11 @@ fn batches_that_do_not_fit_are_refused() {
                 refused(&inputs, vec![0.5; 8].into(), &["targets", "8 values", "24 are needed"]);
                 refused(&inputs, vec![0_u32; 8].into(), &[loss.name(), "f32", "class index"]);
             }
+            if loss == Loss::BinaryCrossEntropy {
+                let mut values = vec![0.5; 24];
+                values[17] = -0.5;
+                refused(&inputs, values.into(), &["row 5, column 2 is -0.5", "between 0 and 1"]);
+            }
         });
     }
     app.assert_silent();
@@ -139,11 +144,12 @@ fn data_sets_that_do_not_fit_are_refused() {
         let parts = ["row 2", "column 3", "NaN"];
         assert_refused(Dataset::new(with_nan, vec![0_u32; 8]), &parts);
     });
-    app.assert_unchanged_by(&options(Loss::MeanSquaredError), |trainer| {
+    app.assert_unchanged_by(&options(Loss::BinaryCrossEntropy), |trainer| {
         let refused = |dataset: Dataset, parts: &[&str]| {
             assert_refused(trainer.upload(&dataset), parts);
             assert_refused(trainer.stream(dataset), parts);
         };
+        refused(data(16, 4, vec![1.5; 48].into()), &["row 0, column 0 is 1.5", "0 and 1"]);
         refused(data(16, 4, vec![0.5; 32].into()), &["targets", "32 values", "48 are needed"]);
         // There is no whole batch, and less than one is dropped.
         refused(data(7, 4, vec![0.5; 21].into()), &["7 values", "8 are needed"]);

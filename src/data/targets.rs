@@ -60,7 +60,7 @@ impl Targets<'_> {
     ///
     /// [`Error::Targets`] if they are of another kind than the loss compares with;
     /// [`Error::Length`] if they are too few or too many; [`Error::Class`] with a class that has no
-    /// output.
+    /// output; [`Error::Probability`] with a target of binary cross-entropy outside 0 to 1.
     pub fn check(&self, loss: Loss, rows: u64, outputs: u64) -> Result<()> {
         let classes = matches!(self, Self::Classes(_));
         if classes != loss.has_class_targets() {
@@ -79,7 +79,12 @@ impl Targets<'_> {
         if found != needed {
             return Err(Error::Length { what: "targets", found, needed, why });
         }
-        self.check_classes(u32::try_from(outputs).unwrap_or(u32::MAX))
+        match self {
+            Self::Values(values) if loss == Loss::BinaryCrossEntropy => {
+                check_probabilities(values, outputs)
+            }
+            _ => self.check_classes(u32::try_from(outputs).unwrap_or(u32::MAX)),
+        }
     }
 
     /// How many there are in each row: 1 for classes.
@@ -111,6 +116,16 @@ impl Targets<'_> {
                 indices.iter().flat_map(row).copied().collect::<Vec<_>>().into()
             }
         }
+    }
+}
+
+/// Of a target outside 0 to 1 the loss has no least value: it would fall forever, and say nothing.
+fn check_probabilities(values: &[f32], columns: u64) -> Result<()> {
+    match (0..).zip(values).find(|(_, value)| !(0.0..=1.0).contains(*value)) {
+        Some((place, &value)) => {
+            Err(Error::Probability { row: place / columns, column: place % columns, value })
+        }
+        None => Ok(()),
     }
 }
 
