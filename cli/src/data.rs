@@ -33,7 +33,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use crate::{failure::Failure, report};
+use crate::{failure::Failure, output, report};
 use arrays::Arrays;
 use options::{Layout, Missing, Scale, Task};
 use source::{Format, Source};
@@ -103,13 +103,16 @@ pub(crate) fn known_rows(
     preprocessing: &Preprocessing,
 ) -> Result<Rows, Failure> {
     let input = match &options.data {
-        Some(path) => find(path, options.targets.as_deref())?.0,
+        Some(path) => find_to_test(path, options.targets.as_deref())?,
         None => {
             let [images, labels] = digits::arrays()?;
             Input::Arrays(Arrays::new(images, Some(labels))?.into())
         }
     };
     let table = input.known(preprocessing, &options.layout, options.missing)?;
+    if let Some(path) = &options.data {
+        tell_which(path, &table.file);
+    }
     let whole = Split::whole(&table.counts.of_class);
     let room = Room { memory: options::MEMORY, batch_size: 1, seed: 0 };
     Ok(rows::prepare(&table, preprocessing, &whole, 1, room)?.0)
@@ -130,7 +133,7 @@ impl Data {
             }
         };
         let test = match &options.test_data {
-            Some(path) => Some(find(path, None)?.0),
+            Some(path) => Some(find_to_test(path, None)?),
             // Whoever wants folds wants all rows in them.
             None => own_test.filter(|_| options.folds.is_none()),
         };
@@ -305,7 +308,7 @@ fn find(
     path: &Path,
     targets: Option<&Path>,
 ) -> Result<(Input, Option<Input>, Option<Task>), Failure> {
-    let path = &resolve(path)?;
+    let path = &images_of(path)?.unwrap_or_else(|| path.to_owned());
     let source = Source::open(path)?;
     let format = source.format;
     if targets.is_some() && matches!(format, Format::Text | Format::Parquet) {
@@ -351,10 +354,33 @@ fn find(
     }
 }
 
-/// The images of a folder, or the file itself.
-fn resolve(path: &Path) -> Result<PathBuf, Failure> {
-    let images = if source::is_folder(path) { idx::images_in(path)? } else { None };
+/// The rows of a path that are there to test on, or all if none are.
+fn find_to_test(path: &Path, targets: Option<&Path>) -> Result<Input, Failure> {
+    let path = &resolve_to_test(path)?;
+    Ok(match find(path, targets)? {
+        // Whoever names a file of images means these, whatever lies beside them.
+        (images, _, Some(Task::Classification)) => images,
+        (input, test, _) => test.unwrap_or(input),
+    })
+}
+
+/// Of a folder of images those to test on, if it has such, or else all; or the file itself.
+fn resolve_to_test(path: &Path) -> Result<PathBuf, Failure> {
+    let images = images_of(path)?.map(|images| idx::test_images_of(&images).unwrap_or(images));
     Ok(images.unwrap_or_else(|| path.to_owned()))
+}
+
+/// The images of a folder to learn from.
+fn images_of(path: &Path) -> Result<Option<PathBuf>, Failure> {
+    if source::is_folder(path) { idx::images_in(path) } else { Ok(None) }
+}
+
+/// What holds several sets of rows gives one of them: tells which it was.
+fn tell_which(path: &Path, rows: &str) {
+    let part = rows.strip_prefix(&path.display().to_string());
+    if part.is_some_and(|part| !part.is_empty()) {
+        output::note(&format!("note: the rows are those of {rows}"));
+    }
 }
 
 /// The array in a file.

@@ -108,10 +108,10 @@ pub(crate) fn unzip(name: &str, file: Box<dyn Seekable>) -> Result<Arrays, Failu
     })
 }
 
-/// Unpacks the inputs of an `.npz` file, which need no targets: those to learn from, or else to test on.
+/// Unpacks the inputs of an `.npz` file, which need no targets: those to test on, or else to learn from.
 pub(crate) fn unzip_inputs(name: &str, file: Box<dyn Seekable>) -> Result<Array, Failure> {
     let mut archive = Archive::open(name, file)?;
-    let inputs = archive.find(0).or_else(|| archive.find(2));
+    let inputs = archive.find(2).or_else(|| archive.find(0));
     let inputs = inputs.map_or_else(|| archive.needed(0), Ok)?;
     archive.array(&inputs)
 }

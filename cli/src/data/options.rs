@@ -103,7 +103,8 @@ pub(crate) struct KnownOptions {
     /// The rows, as `train` reads them [default: the 1,797 digits]
     ///
     /// Columns are found by their names, and may stand in another order; where there are no names,
-    /// by their place.
+    /// by their place. Of a folder of images or an .npz file those to test on are taken, if it has
+    /// such; the other images are taken by the name of their file.
     #[arg(value_name = "DATA", help_heading = "Data", display_order = 0)]
     pub(crate) data: Option<PathBuf>,
 
@@ -150,7 +151,8 @@ pub(crate) struct UnlabeledOptions {
     /// The rows, in any form that `train` reads; - for stdin [default: stdin]
     ///
     /// Columns are found by their names if there are any, and may stand in another order. The
-    /// target's is ignored if it is there.
+    /// target's is ignored if it is there. Of a folder of images or an .npz file those to test on are
+    /// taken, if it has such; the other images are taken by the name of their file.
     #[arg(value_name = "DATA", help_heading = "Data", display_order = 0)]
     pub(crate) data: Option<PathBuf>,
 

@@ -313,6 +313,8 @@ fn a_folder_of_images_brings_its_own_test() {
         (test.inputs(), test.targets()),
         (&ndarray::array![[1.0, 0.0]], &Targets::from(&[1]))
     );
+    let data = read(&format!("--test-data {}", folder.0.path().display())).unwrap();
+    assert_eq!(data.test.unwrap().counts.rows, 1, "of a folder to test on, too");
 
     fs::write(folder.path("t10k-labels-idx1-ubyte"), idx(&[1], &[8])).unwrap();
     let error = read("").err().unwrap();

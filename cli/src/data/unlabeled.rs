@@ -12,9 +12,10 @@ use super::{
     names::Names,
     options::{Missing, UnlabeledOptions},
     preprocessing::{Column, Preprocessing, Values},
-    read_array, resolve,
+    read_array, resolve_to_test,
     source::{Format, Source},
     table::Recode,
+    tell_which,
     text::Text,
 };
 use crate::failure::Failure;
@@ -52,7 +53,8 @@ impl Unlabeled {
         preprocessing: Option<&Preprocessing>,
         inputs: usize,
     ) -> Result<Self, Failure> {
-        let source = Source::open(&resolve(options.data.as_deref().unwrap_or(Path::new("-")))?)?;
+        let path = options.data.as_deref().unwrap_or(Path::new("-"));
+        let source = Source::open(&resolve_to_test(path)?)?;
         let file = source.name.clone();
         let gaps = match (preprocessing, options.missing) {
             (None, _) => Gaps::Unknown,
@@ -79,6 +81,7 @@ impl Unlabeled {
             Origin::Text { text: text.into(), places, record: ByteRecord::new() }
         } else {
             let array = read_array(source)?;
+            tell_which(path, &array.name);
             let places = find(&preprocessing, &Names::numbered(array.columns))?;
             let recodes = preprocessing.columns.iter().map(|column| recode_known(&column.values));
             Origin::Array { places: places.into_iter().zip(recodes).collect(), array, next: 0 }

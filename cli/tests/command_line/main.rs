@@ -50,3 +50,14 @@ fn stdout(output: &Output) -> &str {
 fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).expect("UTF-8")
 }
+
+/// The header and the bytes of an array, as NumPy writes it.
+fn npy(rows: usize, columns: usize, bytes: &[u8]) -> Vec<u8> {
+    let entries = "'descr': '|u1', 'fortran_order': False";
+    let header = format!("{{{entries}, 'shape': ({rows}, {columns}), }}\n");
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend(header.as_bytes());
+    file.extend(bytes);
+    file
+}

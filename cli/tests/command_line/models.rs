@@ -1,10 +1,11 @@
 //! What is done with a trained model: told how good it is, drawn, and handed to other runtimes.
 
-use std::{fs, process::Output};
+use std::{fs, io::Write, path::Path, process::Output};
 
 use serde_json::Value;
+use zip::{ZipWriter, write::SimpleFileOptions};
 
-use crate::{run, succeed};
+use crate::{npy, run, stderr, stdout, succeed};
 
 fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).expect("a report")
@@ -90,6 +91,57 @@ fn a_model_is_told_drawn_and_exported() {
             assert!(has("numbers") && has("categories") && has("OneHotEncoder"));
             assert_eq!([has("probabilities"), has("warm")], [is_class; 2]);
         }
+    }
+}
+
+/// Images of one pixel, white or black, and their labels: as files of IDX in a folder, and as one `.npz`.
+fn images(folder: &Path) {
+    let file = fs::File::create(folder.join("images.npz")).unwrap();
+    let mut archive = ZipWriter::new(file);
+    fs::create_dir(folder.join("images")).unwrap();
+    for (idx, npz, rows) in [("train", "train", 40_u8), ("t10k", "test", 6)] {
+        let labels: Vec<u8> = (0..rows).map(|row| row % 2).collect();
+        let pixels = labels.iter().map(|label| 255 * label).collect();
+        for (what, letter, sizes, bytes) in
+            [("images-idx3", "x", &[rows, 1, 1][..], pixels), ("labels-idx1", "y", &[rows], labels)]
+        {
+            let sizes = sizes.iter().flat_map(|&size| u32::from(size).to_be_bytes());
+            let head = [0, 0, 8, if letter == "x" { 3 } else { 1 }];
+            let idx_bytes: Vec<u8> = head.into_iter().chain(sizes).chain(bytes.clone()).collect();
+            fs::write(folder.join(format!("images/{idx}-{what}-ubyte")), idx_bytes).unwrap();
+            let member = format!("{letter}_{npz}.npy");
+            archive.start_file(member, SimpleFileOptions::default()).unwrap();
+            archive.write_all(&npy(rows.into(), 1, &bytes)).unwrap();
+        }
+    }
+    archive.finish().unwrap();
+}
+
+/// The rows that a model has learned from say little of how good it is.
+#[test]
+fn of_images_those_to_test_on_are_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    images(folder);
+    succeed(folder, "train images --epochs 3 --hidden 4 --batch-size 8 --model m.safetensors");
+    let learned = "images/train-images-idx3-ubyte";
+    for (data, rows, told) in [
+        ("images", 6, Some("images/t10k-images-idx3-ubyte")),
+        ("images.npz", 6, Some("images.npz, x_test")),
+        (learned, 40, None),
+        ("images/t10k-images-idx3-ubyte", 6, None),
+    ] {
+        let note = told.map(|file| format!("note: the rows are those of {file}\n"));
+        let check = |output: &Output| match &note {
+            Some(note) => assert!(stderr(output).contains(note), "{}", stderr(output)),
+            None => assert!(!stderr(output).contains("the rows are"), "{}", stderr(output)),
+        };
+        let evaluated = succeed(folder, &format!("evaluate m.safetensors {data} --json -"));
+        assert_eq!(report(&evaluated)["rows"], rows, "{data}");
+        check(&evaluated);
+        let predicted = succeed(folder, &format!("predict m.safetensors {data}"));
+        assert_eq!(stdout(&predicted).lines().count(), 1 + rows, "{data}");
+        check(&predicted);
     }
 }
 

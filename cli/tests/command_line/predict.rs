@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use ztilde::{Layer, NetworkOptions, Parameters};
 
-use crate::{run, stdout, typed};
+use crate::{npy, run, stdout, typed};
 
 /// What it writes to stdout.
 #[track_caller]
@@ -136,17 +136,6 @@ fn every_row_has_its_value_in_own_units() {
     assert!((rmse - expected).abs() < 1e-5 * expected, "{rmse} and {expected}");
     assert!(told["r2"].as_f64() > Some(0.5), "{told}");
     assert_eq!(succeed_with(folder, "predict model -", &text(&rows, &[1, 0])), found);
-}
-
-/// The header and the bytes of an array, as NumPy writes it.
-fn npy(rows: usize, columns: usize, bytes: &[u8]) -> Vec<u8> {
-    let entries = "'descr': '|u1', 'fortran_order': False";
-    let header = format!("{{{entries}, 'shape': ({rows}, {columns}), }}\n");
-    let mut file = b"\x93NUMPY\x01\x00".to_vec();
-    file.extend((header.len() as u16).to_le_bytes());
-    file.extend(header.as_bytes());
-    file.extend(bytes);
-    file
 }
 
 /// More rows than go to the network together, and not by a round number. Nothing but numbers is known
