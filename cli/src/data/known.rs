@@ -106,9 +106,11 @@ pub(super) struct Places {
 pub(super) fn places(preprocessing: &Preprocessing, names: &Names) -> Result<Places, String> {
     let Preprocessing { columns, target, width, .. } = preprocessing;
     if preprocessing.has_header && names.from_header {
-        let features = columns.iter().map(|column| names.find_name(&column.name));
+        let needed = ", which the model needs";
+        let features = columns.iter().map(|column| names.find_name(&column.name, needed));
         let features = features.collect::<Result<_, _>>()?;
-        return Ok(Places { features, target: names.find_name(&target.name) });
+        let compared = ", which the model's answers are compared with";
+        return Ok(Places { features, target: names.find_name(&target.name, compared) });
     }
     let found = names.len();
     // A target in a file of its own stands behind all others, if it stands with them at all.

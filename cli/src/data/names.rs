@@ -127,14 +127,14 @@ impl Names {
         let wanted = wanted.trim();
         match wanted.parse() {
             Ok(number) if self.position(wanted).is_none() => self.numbered_column(number),
-            _ => self.find_name(wanted),
+            _ => self.find_name(wanted, ""),
         }
     }
 
-    /// The column of exactly this name, or which ones have a similar name.
-    pub(crate) fn find_name(&self, wanted: &str) -> Result<usize, String> {
+    /// The column of exactly this name, or why there should be one, and which ones have a similar name.
+    pub(crate) fn find_name(&self, wanted: &str, why: &str) -> Result<usize, String> {
         self.position(wanted)
-            .ok_or_else(|| format!("no column is called {wanted:?}; {}", self.suggest(wanted)))
+            .ok_or_else(|| format!("no column is called {wanted:?}{why}; {}", self.suggest(wanted)))
     }
 
     fn numbered_column(&self, number: usize) -> Result<usize, String> {

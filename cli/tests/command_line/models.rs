@@ -152,11 +152,19 @@ fn what_is_no_model_is_code_2() {
     fs::write(folder.join("table.csv"), table(true)).unwrap();
     succeed(folder, "train table.csv --epochs 1 --model m.safetensors");
     fs::write(folder.join("short.csv"), "x,y\n1,warm\n").unwrap();
+    fs::write(folder.join("blind.csv"), "x,word\n1,up\n").unwrap();
     fs::write(folder.join("hot.csv"), "x,word,y\n1,up,warm\n2,up,hot\n").unwrap();
     for (arguments, texts) in [
         ("evaluate table.csv table.csv", ["table.csv", "not a model"]),
         ("evaluate none.safetensors table.csv", ["none.safetensors", "No such file"]),
-        ("evaluate m.safetensors short.csv", ["short.csv", "word"]),
+        (
+            "evaluate m.safetensors short.csv",
+            ["short.csv", "no column is called \"word\", which the model needs; there are"],
+        ),
+        (
+            "evaluate m.safetensors blind.csv",
+            ["no column is called \"y\"", "which the model's answers are compared with"],
+        ),
         ("evaluate m.safetensors hot.csv", ["hot.csv, line 3", "\"hot\" is none of the 2 classes"]),
         ("evaluate m.safetensors table.csv --plot a.jpg", ["--plot", ".svg or .png"]),
         ("export m.safetensors --onnx no/folder.onnx", ["no", "No such file"]),

@@ -234,7 +234,10 @@ fn what_is_wrong_with_the_rows_is_code_2() {
         ("-", "error: stdin: the file is empty"),
         ("none.csv", "error: none.csv: "),
         ("short.csv", "error: short.csv, line 3: there is 1 cell, but 2 in line 1"),
-        ("other.csv", "error: other.csv: no column is called \"word\"; nearest: \"world\""),
+        (
+            "other.csv",
+            "other.csv: no column is called \"word\", which the model needs; nearest: \"wor",
+        ),
         ("word.csv", "error: word.csv, line 4, column 1 (\"x\"): \"two\" is no number"),
         ("large.csv", "error: row 2: the network's output is"),
         (
