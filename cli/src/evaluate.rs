@@ -38,7 +38,7 @@ pub(crate) struct Evaluate {
     plot: Option<PictureFile>,
 
     /// The colors of the plot
-    #[arg(long, value_enum, default_value_t, help_heading = "Results")]
+    #[arg(long, value_enum, default_value_t, requires = "plot", help_heading = "Results")]
     theme: Theme,
 
     /// Write the results as JSON, to a file or to stdout (-)

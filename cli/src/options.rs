@@ -286,7 +286,7 @@ pub(crate) struct Results {
     pub(crate) watch: bool,
 
     /// The colors of the plot
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, requires = "plot")]
     pub(crate) theme: Theme,
 
     /// Write the results as JSON, to a file or to stdout (-)

@@ -33,7 +33,7 @@ fn assert_fails(output: &Output, code: i32, texts: &[&str]) {
 
 #[test]
 fn wrong_usage_is_code_2_and_names_both_numbers() {
-    let cases: [(&[&str], &[&str]); 13] = [
+    let cases: [(&[&str], &[&str]); 15] = [
         (&[], &["Usage"]),
         (&["learn"], &["learn"]),
         (&["train", "--learning-rate", "-1"], &["'-1'", "above 0"]),
@@ -47,6 +47,8 @@ fn wrong_usage_is_code_2_and_names_both_numbers() {
         (&["train", "--beta1", "0.5", "--optimizer", "momentum"], &["--beta1 is 0.5", "momentum"]),
         (&["train", "--cosine-last", "0.5"], &["--cosine-last is 0.5", "constant"]),
         (&["train", "--no-batch-norm", "--batch-norm-epsilon", "1"], &["--batch-norm-epsilon"]),
+        (&["train", "--theme", "dark"], &["required", "--plot <FILE>"]),
+        (&["evaluate", "model", "--theme", "dark"], &["required", "--plot <FILE>"]),
     ];
     for (arguments, texts) in cases {
         assert_fails(&run(arguments), 2, texts);
