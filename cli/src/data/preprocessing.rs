@@ -59,7 +59,19 @@ pub(crate) enum TargetValues {
     Number { shift: f64, scale: f64 },
 }
 
+/// Of a number that scales to no 32-bit number: what it is.
+pub(super) const TOO_FAR: &str = "too far from the rows that are learned from for the network's 32-bit \
+                                  numbers: correct the cell";
+
 impl Column {
+    /// Whether a number of it scales to none that the network can take.
+    pub(super) fn is_too_far(&self, cell: f64) -> bool {
+        match self.values {
+            Values::Number { shift, scale, .. } => (((cell - shift) / scale) as f32).is_infinite(),
+            Values::Category(_) => false,
+        }
+    }
+
     /// How many inputs it makes.
     fn inputs(&self) -> usize {
         match &self.values {

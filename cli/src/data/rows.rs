@@ -5,7 +5,7 @@ use ztilde::{Dataset, Targets};
 
 use super::{
     blocks::{BlockFile, BlockWriter},
-    preprocessing::{Preprocessing, Values},
+    preprocessing::{Preprocessing, TOO_FAR},
     split::Split,
     table::Table,
 };
@@ -97,15 +97,12 @@ fn too_far(table: &Table, preprocessing: &Preprocessing, cells: &[f64]) -> Failu
     let mut name = &preprocessing.target.name;
     let mut number = cells[cells.len() - 1];
     for (column, &cell) in preprocessing.columns.iter().zip(cells) {
-        if let Values::Number { shift, scale, .. } = column.values
-            && ((cell - shift) / scale).abs() > f32::MAX.into()
-        {
+        if column.is_too_far(cell) {
             (name, number) = (&column.name, cell);
         }
     }
     Failure::input(format!(
-        "{}: {name:?} is {number:?} in a row to test on, which is too far from the rows that are \
-         learned from for the network's 32-bit numbers: correct the cell, or leave the column out \
+        "{}: {name:?} is {number:?} in a row to test on, which is {TOO_FAR}, or leave the column out \
          with --drop",
         table.file
     ))

@@ -11,7 +11,7 @@ use super::{
     known::{self, places},
     names::Names,
     options::{Missing, UnlabeledOptions},
-    preprocessing::{Column, Preprocessing, Values},
+    preprocessing::{Column, Preprocessing, TOO_FAR, Values},
     read_array, resolve_to_test,
     source::{Format, Source},
     table::Recode,
@@ -136,8 +136,11 @@ impl Unlabeled {
 }
 
 impl Gaps {
-    /// What a cell was encoded as, unless it is a gap that may not be filled.
+    /// What a cell was encoded as, unless it is a gap that may not be filled, or no number for the network.
     fn checked(self, encoded: f64, column: &Column, cell: &str) -> Result<f64, String> {
+        if column.is_too_far(encoded) {
+            return Err(format!("{encoded:?} is {TOO_FAR}"));
+        }
         let why = match self {
             _ if !encoded.is_nan() => return Ok(encoded),
             Self::Filled => return Ok(encoded),

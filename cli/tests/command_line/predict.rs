@@ -146,7 +146,7 @@ fn rows_keep_their_order_over_many_pieces() {
     const ROWS: usize = 600;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let parameters =
+    let mut parameters =
         Parameters::initialize(&[COLUMNS as u32, 2], &NetworkOptions::default()).unwrap();
     parameters.save(folder.join("model")).unwrap();
     let Layer::Linear { weights, biases } = &parameters.layers[0] else { panic!("one layer") };
@@ -182,6 +182,11 @@ fn rows_keep_their_order_over_many_pieces() {
     fs::write(folder.join("gap.csv"), text.replacen("0,0,", "0,,", 1)).unwrap();
     let error = String::from_utf8(run(folder, "predict model gap.csv").stderr).unwrap();
     assert!(error.contains("gap.csv, line 1, column 2: the value is missing"), "{error}");
+    let Layer::Linear { weights, .. } = &mut parameters.layers[0] else { panic!("one layer") };
+    weights.fill(3e38);
+    parameters.save(folder.join("steep")).unwrap();
+    let error = String::from_utf8(run(folder, "predict steep rows.npy").stderr).unwrap();
+    assert!(error.contains("row 2: the network's output is inf"), "{error}");
 }
 
 #[test]
@@ -239,7 +244,10 @@ fn what_is_wrong_with_the_rows_is_code_2() {
             "other.csv: no column is called \"word\", which the model needs; nearest: \"wor",
         ),
         ("word.csv", "error: word.csv, line 4, column 1 (\"x\"): \"two\" is no number"),
-        ("large.csv", "error: row 2: the network's output is"),
+        (
+            "large.csv",
+            "error: large.csv, line 3, column 1 (\"x\"): 1e60 is too far from the rows that",
+        ),
         (
             "gap.csv --missing error",
             "error: gap.csv, line 3, column 1 (\"x\"): the value is missing",
