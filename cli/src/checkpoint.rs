@@ -56,7 +56,6 @@ impl Checkpoint {
     pub(crate) fn find(options: &LongRuns) -> Result<Option<Self>, Failure> {
         let Some(path) = &options.checkpoint else { return Ok(None) };
         output::check_writable(path)?;
-        output::remove_leftovers(path);
         match (path.exists(), options.resume) {
             (false, false) => Ok(None),
             (false, true) => {

@@ -132,6 +132,7 @@ impl Replacement {
         let written = if existing.exists() && !existing.is_file() {
             fs::File::options().write(true).open(existing).map(Written::Straight)
         } else {
+            remove_leftovers(existing);
             AtomicWriteFile::open(existing).map(Written::Beside)
         };
         let written = written.map_err(|error| file(path, &error))?;
@@ -194,8 +195,8 @@ impl Stream {
     }
 }
 
-/// Removes what a kill in the middle of [`replace`] has left beside a file: `.NAME.` and six letters.
-pub(crate) fn remove_leftovers(path: &Path) {
+/// Removes what a kill, or a Ctrl-C, has left of a [`Replacement`] beside a file: `.NAME.` and six letters.
+fn remove_leftovers(path: &Path) {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
     let is_leftover = |found: &str| {
         let letters =
@@ -246,12 +247,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.checkpoint");
         replace(&path, b"old").unwrap();
-        replace(&path, b"new").unwrap();
         let others = [".run.checkpoint.short", ".run.checkpoint.a-b-cd", ".other.aB3dE6", "aB3dE6"];
         for name in others.into_iter().chain([".run.checkpoint.aB3dE6"]) {
             fs::write(folder.path().join(name), "").unwrap();
         }
-        remove_leftovers(&path);
+        replace(&path, b"new").unwrap();
         assert!(!folder.path().join(".run.checkpoint.aB3dE6").exists());
         assert!(others.iter().all(|name| folder.path().join(name).exists()));
         assert_eq!(fs::read(path).unwrap(), b"new");
