@@ -154,11 +154,16 @@ fn number(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The place of a name, or of the same number in other figures.
+/// The place of a name, or of the same number in other figures, or of the same truth in other letters:
+/// pandas writes `True` for what Parquet, and others, have as `true`.
 fn place(names: &[String], name: &str) -> Option<usize> {
     names.iter().position(|known| known == name).or_else(|| {
-        let number = finite(name)?;
-        names.iter().position(|known| finite(known) == Some(number))
+        let number = finite(name);
+        let is_truth = ["true", "false"].iter().any(|truth| name.eq_ignore_ascii_case(truth));
+        names.iter().position(|known| match number {
+            Some(_) => finite(known) == number,
+            None => is_truth && known.eq_ignore_ascii_case(name),
+        })
     })
 }
 
@@ -390,5 +395,22 @@ mod tests {
         assert!(target.encode("").unwrap().is_nan());
         let error = target.encode("y").unwrap_err();
         assert!(error.contains("\"y\" is none of the 3 classes: 0, 1, x"), "{error}");
+        assert!(target.encode("X").is_err(), "other letters are another name");
+    }
+
+    #[test]
+    fn what_is_true_is_so_in_any_letters() {
+        for known in [["false", "true"], ["False", "True"], ["FALSE", "TRUE"]] {
+            let known = known.map(str::to_owned).to_vec();
+            let values = TargetValues::Classes(known.clone());
+            let target = Target { values, ..example().target };
+            let column = Column { values: Values::Category(known), ..example().columns[1].clone() };
+            for (place, cell) in [(1.0, "true"), (1.0, " True"), (1.0, "TRUE"), (0.0, "False")] {
+                assert_eq!((column.encode(cell), target.encode(cell)), (Ok(place), Ok(place)));
+            }
+        }
+        let both = ["True", "true"].map(str::to_owned).to_vec();
+        let both = Target { values: TargetValues::Classes(both), ..example().target };
+        assert_eq!((both.encode("True"), both.encode("true")), (Ok(0.0), Ok(1.0)));
     }
 }
