@@ -16,11 +16,14 @@
 // normalization.
 //
 // What matmul, activate_backward, normalize_gradients and normalize_backward compute, in one dispatch:
-// a workgroup owns a strip of the columns, as wide as a patch, for all rows of the batch. A large batch
-// (`divides` in src/gpu/tile.rs) is divided into chunks of rows as well, and takes three dispatches:
+// a workgroup owns a strip of the columns, as wide as a patch, for all rows of the batch.
+//
+// Where that leaves a GPU with too little to do at once (`division` in src/gpu/tile.rs), grad_weights take a
+// dispatch of their own: COLUMNS computes all else, and WEIGHTS multiplies grad_sums with the inputs, a
+// workgroup for each patch. A large batch is divided into chunks of rows as well: in the place of COLUMNS,
 // MEASURE computes grad_outputs and each chunk's sums; FINISH joins these, always in the same order, and
-// computes grad_sums; WEIGHTS multiplies them with the inputs, the batch divided into slabs, whose shares
-// of grad_weights lie in one slab of `gradients` each (add_slabs.wgsl).
+// computes grad_sums; and WEIGHTS divides the batch into slabs, whose shares of grad_weights lie in one
+// slab of `gradients` each (add_slabs.wgsl).
 //
 // The sums and the statistics are those that layer_forward.wgsl left, which tells the layout of the
 // matrices; the sums of the chunks are where it had those of its chunks. `gradients` are packed like
@@ -62,9 +65,10 @@ override IS_LAST: bool;
 override EPSILON: f32;
 
 const WHOLE = 0u;
-const MEASURE = 1u;
-const FINISH = 2u;
-const WEIGHTS = 3u;
+const COLUMNS = 1u;
+const MEASURE = 2u;
+const FINISH = 3u;
+const WEIGHTS = 4u;
 
 // The two products.
 const GRAD_OUTPUTS = 0u;

@@ -22,7 +22,7 @@
 // strip of the columns, as wide as a patch, in training for all rows of the batch, so that nothing has
 // to be known of other workgroups. Otherwise the rows are divided into chunks, too.
 //
-// A large batch (`divides` in src/gpu/tile.rs tells which, and why) is divided into chunks in training
+// A large batch (`division` in src/gpu/tile.rs tells which, and why) is divided into chunks in training
 // as well, and takes two dispatches: MEASURE computes the sums and each chunk's
 // statistics; FINISH joins those of the chunks, always in the same order, and computes the outputs.
 //

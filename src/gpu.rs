@@ -34,7 +34,7 @@ pub(crate) use read::{Source, read, read_all};
 pub(crate) use rounds::{can_loop, check_rounds, is_software};
 pub use rows::Rows;
 pub(crate) use staging::Staging;
-pub(crate) use tile::Core;
+pub(crate) use tile::{Core, Division};
 #[cfg(not(target_arch = "wasm32"))]
 pub use wait::{block_on, block_on_for};
 

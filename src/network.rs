@@ -8,7 +8,7 @@ use std::ops::Range;
 use wgpu::{Device, Queue};
 
 use crate::error::{Error, Result};
-use crate::gpu::{Core, Dispatch, Gpu, Matrix, Source, read_all};
+use crate::gpu::{Core, Dispatch, Division, Gpu, Matrix, Source, read_all};
 use crate::kernels::layer_forward::{self, LayerForward, Normalization};
 use crate::kernels::network_forward::{self, NetworkForward};
 use crate::layout::{LayerShape, Learned, LearnedLayout, Running, RunningLayout};
@@ -263,7 +263,8 @@ impl Network {
                     },
                     activation: if is_last { Activation::Identity } else { self.activation },
                     keeps_sums: batch_size.is_some(),
-                    is_divided: batch_size.is_some_and(|rows| self.divides(layer, rows)),
+                    is_divided: batch_size
+                        .is_some_and(|rows| self.division(layer, rows) == Division::Rows),
                     epsilon,
                     momentum,
                 };
@@ -282,11 +283,11 @@ impl Network {
         }
     }
 
-    /// Whether training divides a batch's rows for this layer.
-    pub(crate) fn divides(&self, layer: usize, rows: u32) -> bool {
+    /// How training divides the work of this layer.
+    pub(crate) fn division(&self, layer: usize, rows: u32) -> Division {
         let weights = self.learned[layer].weights();
         let next = self.learned.get(layer + 1).map_or(0, |next| next.weights().rows());
-        self.core(layer, Some(rows)).divides(rows, weights.rows(), weights.columns(), next)
+        self.core(layer, Some(rows)).division(rows, weights.columns(), next)
     }
 
     /// Binds all layers in one dispatch, as inference computes them. The scratch has two rows of the

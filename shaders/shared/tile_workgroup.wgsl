@@ -26,20 +26,22 @@ const PATCH_ROW_QUADS = TILES_DOWN * ROW_QUADS;
 alias Tile = array<vec4<f32>, OWN_ROWS>;
 alias Patch = array<array<Tile, TILES_ACROSS>, TILES_DOWN>;
 
-// The blocks of DEPTH steps, of which an invocation reads one of each factor at most.
+// The blocks of DEPTH steps: first those of the left factor, then those of the right one. An invocation's are
+// WORKGROUP_SIZE apart.
 const LEFT_BLOCKS = DEPTH / 4u * PATCH_ROW_QUADS;
-const RIGHT_BLOCKS = DEPTH / 4u * PATCH_QUADS;
-const_assert LEFT_BLOCKS <= WORKGROUP_SIZE;
-const_assert RIGHT_BLOCKS <= WORKGROUP_SIZE;
+const BLOCKS = LEFT_BLOCKS + DEPTH / 4u * PATCH_QUADS;
+const OWN_BLOCKS = (BLOCKS + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
 
 // As they lie in memory.
-struct Blocks {
-    left: mat4x4<f32>,
-    right: mat4x4<f32>,
-}
+alias Blocks = array<mat4x4<f32>, OWN_BLOCKS>;
 
-var<workgroup> left_steps: array<vec4<f32>, DEPTH * PATCH_ROW_QUADS>;
-var<workgroup> right_steps: array<vec4<f32>, DEPTH * PATCH_QUADS>;
+// From a step to the next one there is a quad more than needed: blocks at four k of the same rows or columns
+// are then in other banks of the memory.
+const LEFT_STRIDE = PATCH_ROW_QUADS + 1u;
+const RIGHT_STRIDE = PATCH_QUADS + 1u;
+
+var<workgroup> left_steps: array<vec4<f32>, DEPTH * LEFT_STRIDE>;
+var<workgroup> right_steps: array<vec4<f32>, DEPTH * RIGHT_STRIDE>;
 var<workgroup> values: array<vec4<f32>, WORKGROUP_SIZE>;
 
 // Which quad of the tile an invocation owns, and the row of its i-th value.
@@ -57,22 +59,23 @@ fn multiply(product: Product, row: u32, quad: u32, invocation: u32) -> Patch {
     read_blocks(product, row, quad, product.begin, invocation, &blocks);
     for (var k = product.begin; k < product.inner; k += DEPTH) {
         workgroupBarrier();  // The steps before may still be read.
-        put_steps(product, blocks, k, invocation);
+        put_steps(product, &blocks, k, invocation);
         workgroupBarrier();
         read_blocks(product, row, quad, k + DEPTH, invocation, &blocks);
         for (var step = 0u; step < DEPTH; step += 4u) {
-            add_step(&tiles, step, invocation);
-            add_step(&tiles, step + 1u, invocation);
-            add_step(&tiles, step + 2u, invocation);
-            add_step(&tiles, step + 3u, invocation);
+            let left = step * LEFT_STRIDE + invocation / TILE_QUADS;
+            let right = step * RIGHT_STRIDE + own_quad(invocation);
+            add_step(&tiles, left, right);
+            add_step(&tiles, left + LEFT_STRIDE, right + RIGHT_STRIDE);
+            add_step(&tiles, left + 2u * LEFT_STRIDE, right + 2u * RIGHT_STRIDE);
+            add_step(&tiles, left + 3u * LEFT_STRIDE, right + 3u * RIGHT_STRIDE);
         }
     }
     return tiles;
 }
 
-fn add_step(tiles: ptr<function, Patch>, step: u32, invocation: u32) {
-    let first_left = step * PATCH_ROW_QUADS + invocation / TILE_QUADS;
-    let first_right = step * PATCH_QUADS + own_quad(invocation);
+// A step's products, of whose quads the invocation's first ones are here.
+fn add_step(tiles: ptr<function, Patch>, first_left: u32, first_right: u32) {
     var right: array<vec4<f32>, TILES_ACROSS>;
     for (var across = 0u; across < TILES_ACROSS; across++) {
         right[across] = right_steps[first_right + across * TILE_QUADS];
@@ -89,7 +92,7 @@ fn add_step(tiles: ptr<function, Patch>, step: u32, invocation: u32) {
     }
 }
 
-// An invocation's blocks of the steps from `first_k` on; behind the last k, the last ones again. Nothing is
+// An invocation's blocks of the steps from `first_k` on; behind the last k they stay what they are. Nothing is
 // computed with them here, which would wait for them.
 fn read_blocks(
     product: Product,
@@ -99,45 +102,63 @@ fn read_blocks(
     invocation: u32,
     blocks: ptr<function, Blocks>,
 ) {
-    let left_k = first_k + invocation / PATCH_ROW_QUADS * 4u;
-    if invocation < LEFT_BLOCKS && left_k < product.inner {
-        let left_row = row + invocation % PATCH_ROW_QUADS * 4u;
-        (*blocks).left = left_quads(product, left_row, left_k);
-    }
-    let own = own_right_block(invocation);
-    let right_k = first_k + own / PATCH_QUADS * 4u;
-    if own < RIGHT_BLOCKS && right_k < product.inner {
-        (*blocks).right = right_quads(product, quad + own % PATCH_QUADS, right_k);
+    for (var i = 0u; i < OWN_BLOCKS; i++) {
+        let block = invocation + i * WORKGROUP_SIZE;
+        let place = block_place(product, block);
+        let k = first_k + place.step;
+        if block < LEFT_BLOCKS && k < product.inner {
+            (*blocks)[i] = left_quads(product, row + 4u * place.quad, k);
+        } else if block < BLOCKS && k < product.inner {
+            (*blocks)[i] = right_quads(product, quad + place.quad, k);
+        }
     }
 }
 
 // Those blocks into the workgroup's memory; behind the last k, zeros of the left factor.
-fn put_steps(product: Product, blocks: Blocks, first_k: u32, invocation: u32) {
-    if invocation < LEFT_BLOCKS {
-        let step = invocation / PATCH_ROW_QUADS * 4u;
-        let k = first_k + step;
-        let is_inside = select(0.0, 1.0, k < product.inner);
-        let steps = is_inside * transpose(left_block(product, blocks.left, k));
-        let first = step * PATCH_ROW_QUADS + invocation % PATCH_ROW_QUADS;
-        left_steps[first] = steps[0];
-        left_steps[first + PATCH_ROW_QUADS] = steps[1];
-        left_steps[first + 2u * PATCH_ROW_QUADS] = steps[2];
-        left_steps[first + 3u * PATCH_ROW_QUADS] = steps[3];
-    }
-    let own = own_right_block(invocation);
-    if own < RIGHT_BLOCKS {
-        let steps = right_block(product, blocks.right);
-        let first = own / PATCH_QUADS * 4u * PATCH_QUADS + own % PATCH_QUADS;
-        right_steps[first] = steps[0];
-        right_steps[first + PATCH_QUADS] = steps[1];
-        right_steps[first + 2u * PATCH_QUADS] = steps[2];
-        right_steps[first + 3u * PATCH_QUADS] = steps[3];
+fn put_steps(product: Product, blocks: ptr<function, Blocks>, first_k: u32, invocation: u32) {
+    for (var i = 0u; i < OWN_BLOCKS; i++) {
+        let block = invocation + i * WORKGROUP_SIZE;
+        let place = block_place(product, block);
+        if block < LEFT_BLOCKS {
+            let k = first_k + place.step;
+            let is_inside = select(0.0, 1.0, k < product.inner);
+            let steps = is_inside * transpose(left_block(product, (*blocks)[i], k));
+            let first = place.step * LEFT_STRIDE + place.quad;
+            left_steps[first] = steps[0];
+            left_steps[first + LEFT_STRIDE] = steps[1];
+            left_steps[first + 2u * LEFT_STRIDE] = steps[2];
+            left_steps[first + 3u * LEFT_STRIDE] = steps[3];
+        } else if block < BLOCKS {
+            let steps = right_block(product, (*blocks)[i]);
+            let first = place.step * RIGHT_STRIDE + place.quad;
+            right_steps[first] = steps[0];
+            right_steps[first + RIGHT_STRIDE] = steps[1];
+            right_steps[first + 2u * RIGHT_STRIDE] = steps[2];
+            right_steps[first + 3u * RIGHT_STRIDE] = steps[3];
+        }
     }
 }
 
-// The last invocations read the right factor: where there are few blocks, not those that read the left one.
-fn own_right_block(invocation: u32) -> u32 {
-    return (invocation + RIGHT_BLOCKS) % WORKGROUP_SIZE;
+// Where a block is among the steps.
+struct BlockPlace {
+    step: u32,  // the first of its four
+    quad: u32,  // of rows of the left factor, or of columns of the right one
+}
+
+fn block_place(product: Product, block: u32) -> BlockPlace {
+    if block < LEFT_BLOCKS {
+        return side_by_side(block, PATCH_ROW_QUADS, !product.left.is_transposed);
+    }
+    return side_by_side(block - LEFT_BLOCKS, PATCH_QUADS, product.right.is_transposed);
+}
+
+// Invocations side by side read what lies side by side: other k of the same rows or columns, or other rows or
+// columns, of which there are `quads`, at the same k.
+fn side_by_side(block: u32, quads: u32, runs_along_k: bool) -> BlockPlace {
+    if runs_along_k {
+        return BlockPlace(block % (DEPTH / 4u) * 4u, block / (DEPTH / 4u));
+    }
+    return BlockPlace(block / quads * 4u, block % quads);
 }
 
 // The sum over the invocations that share a quad of columns, always in the same order.

@@ -61,10 +61,14 @@ impl TestGpu {
         Self::on(Gpu { device, queue })
     }
 
-    /// One for each patch that a product may be computed in, without subgroups and with them.
+    /// One for each patch that a product may be computed in, without subgroups, on whatever GPU, and with them.
     pub(crate) fn with_each_core() -> impl Iterator<Item = (Self, Core)> {
         [Self::new as fn() -> Self, Self::with_subgroups].into_iter().flat_map(|gpu| {
-            let cores = Core::for_products(&gpu().gpu.device);
+            let device = gpu().gpu.device;
+            let cores = match Core::for_device(&device) {
+                Core::Subgroup(_) => Core::for_products(&device),
+                Core::Workgroup(_) => [[1, 1], [2, 2]].map(Core::Workgroup).to_vec(),
+            };
             cores.into_iter().map(move |core| (gpu(), core))
         })
     }

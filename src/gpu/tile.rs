@@ -1,6 +1,6 @@
 //! How a device multiplies matrices: in tiles that a subgroup owns, or a workgroup.
 
-use wgpu::{Device, DeviceType, Features};
+use wgpu::{AdapterInfo, Device, DeviceType, Features};
 
 use super::workgroups;
 
@@ -12,6 +12,17 @@ pub(crate) enum Core {
     Subgroup([u32; 2]),
     /// `tile_workgroup.wgsl`: all others.
     Workgroup([u32; 2]),
+}
+
+/// Among how many workgroups the work of a layer is divided, which takes more dispatches the more they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Division {
+    /// One for each strip of the columns.
+    Strips,
+    /// Others, besides, for each patch of the gradient of the weights.
+    Weights,
+    /// The rows of a strip as well.
+    Rows,
 }
 
 impl Core {
@@ -28,32 +39,30 @@ impl Core {
 
     /// The patch for a product of this shape, each value the sum of `inner` products.
     pub(crate) fn for_product(device: &Device, shape: [u32; 2], inner: u32) -> Self {
-        let device_type = device.adapter_info().device_type;
-        let larger = Self::for_products(device).into_iter().skip(1);
+        let info = device.adapter_info();
+        let mut larger = Self::for_products(device).into_iter().skip(1);
         larger
-            .filter(|core| core.pays(device_type, shape, inner))
-            .last()
+            .rfind(|core| core.pays(&info, shape, inner))
             .unwrap_or_else(|| Self::for_device(device))
     }
 
     /// All that a product may have on a device, the smallest first. With the compiler's checks, four tiles
     /// take a minute to compile on a software adapter.
     pub(crate) fn for_products(device: &Device) -> Vec<Self> {
+        let info = device.adapter_info();
         let one = Self::for_device(device);
-        let unrolls = unrolls(&device.adapter_info().driver_info);
-        match one {
-            Self::Subgroup(_) if unrolls && !cfg!(feature = "checked-shaders") => {
-                vec![one, Self::Subgroup([2, 2])]
-            }
-            Self::Subgroup(_) => vec![one],
-            Self::Workgroup(_) => vec![one, Self::Workgroup([2, 2])],
-        }
+        let four = match one {
+            Self::Subgroup(_) if cfg!(feature = "checked-shaders") => None,
+            Self::Subgroup(_) => unrolls(&info.driver_info).then_some(Self::Subgroup([2, 2])),
+            Self::Workgroup(_) => fewest_patches(&info).map(|_| Self::Workgroup([2, 2])),
+        };
+        [Some(one), four].into_iter().flatten().collect()
     }
 
     /// Whether a patch of more than a tile pays for a product of this shape: it reads half as much for what it
     /// computes, and leaves fewer workgroups. By the shape alone, so that a batch is summed up in the same order
     /// on a machine with more cores.
-    fn pays(self, device_type: DeviceType, [rows, columns]: [u32; 2], inner: u32) -> bool {
+    fn pays(self, info: &AdapterInfo, [rows, columns]: [u32; 2], inner: u32) -> bool {
         let [patch_rows, patch_quads] = self.patch();
         let [down, across] = [rows / patch_rows, columns / (4 * patch_quads)];
         match self {
@@ -65,16 +74,8 @@ impl Core {
                 let work = u64::from(rows) * u64::from(columns) * u64::from(inner);
                 down >= 1 && across >= STRIPS && work > MULTIPLICATIONS
             }
-            Self::Workgroup(_) => {
-                // A workgroup for each multiprocessor of a large GPU, some for each of a small one. A software
-                // adapter gains nothing by it.
-                let busy = match device_type {
-                    DeviceType::Cpu => return false,
-                    DeviceType::IntegratedGpu => 64,
-                    DeviceType::DiscreteGpu | DeviceType::VirtualGpu | DeviceType::Other => 128,
-                };
-                u64::from(down) * u64::from(across) >= busy
-            }
+            Self::Workgroup(_) => fewest_patches(info)
+                .is_some_and(|fewest| u64::from(down) * u64::from(across) >= fewest),
         }
     }
 
@@ -102,17 +103,41 @@ impl Core {
         self.patch()[0]
     }
 
-    /// Whether a layer is large enough to divide the rows of its strips among workgroups, which takes
-    /// more dispatches. `next` are the columns of the next layer, or 0.
+    /// How the work of a layer is divided. `next` are the columns of the next layer, or 0.
     ///
     /// A GPU has room for many more workgroups than there are strips, while a CPU has not. But Mesa's
     /// software adapter ends an invocation's loops, silently, after 65,535 rounds of all of them.
-    pub(crate) fn divides(self, rows: u32, columns: u32, inner: u32, next: u32) -> bool {
-        const MULTIPLICATIONS: u64 = 15_000_000;
-        const ROWS: u32 = 1024;
-        let product = u64::from(rows) * u64::from(columns) * u64::from(inner);
-        let is_large = rows > ROWS || product > MULTIPLICATIONS;
-        (matches!(self, Self::Workgroup(_)) && is_large) || !self.can_walk(rows, inner, next)
+    pub(crate) fn division(self, rows: u32, inner: u32, next: u32) -> Division {
+        if !self.can_walk(rows, inner, next) {
+            return Division::Rows;
+        }
+        match self {
+            Self::Subgroup(_) => Division::Strips,
+            Self::Workgroup(_) => self.division_on_gpu(rows, inner, next),
+        }
+    }
+
+    /// What counts is how often a workgroup, one after the other, reads and waits: for 16 steps of a product, or
+    /// for the rows of a patch that it goes through once more. A dispatch takes as long as a few times of that.
+    fn division_on_gpu(self, rows: u32, inner: u32, next: u32) -> Division {
+        const READS_OF_A_DISPATCH: u64 = 24;
+        const STEPS: u32 = 16;
+        // One forward, three backward.
+        const FURTHER_READS: u32 = 4;
+        let [patch_rows, patch_quads] = self.patch();
+        let behind_the_first = |patches: u32| u64::from(patches.saturating_sub(1));
+        let reads_of_patch = inner.div_ceil(STEPS) + next.div_ceil(STEPS) + FURTHER_READS;
+        let of_rows = behind_the_first(rows.div_ceil(patch_rows)) * u64::from(reads_of_patch);
+        let of_weights =
+            behind_the_first(inner.div_ceil(4 * patch_quads)) * u64::from(rows.div_ceil(STEPS));
+        // Dividing the rows takes a dispatch more forward, and one backward.
+        if of_rows > 2 * READS_OF_A_DISPATCH {
+            Division::Rows
+        } else if of_weights > READS_OF_A_DISPATCH {
+            Division::Weights
+        } else {
+            Division::Strips
+        }
     }
 
     /// Whether an invocation may go through a whole strip.
@@ -179,11 +204,15 @@ impl Core {
         patches.div_ceil(64) * self.patch_rows()
     }
 
-    /// Slabs for a sum over as many rows, of which each takes `bytes` for what it adds up to.
-    pub(crate) fn slabs(rows: u32, bytes: u64) -> u32 {
-        const MOST_BYTES: u64 = 32 << 20;
-        let most = (MOST_BYTES / bytes.max(1)).clamp(1, 16) as u32;
-        (rows / 1024).clamp(1, most)
+    /// Slabs for a sum over as many rows, of which each takes `bytes` for what it adds up to: on a GPU, where
+    /// the sums alone would not keep it busy.
+    pub(crate) fn slabs(self, rows: u32, bytes: u64) -> u32 {
+        let (fewest_rows, most, most_bytes) = match self {
+            Self::Subgroup(_) => (1024, 16, 32 << 20),
+            Self::Workgroup(_) => (256, 64, 2 << 20),
+        };
+        let most = (most_bytes / bytes.max(1)).clamp(1, most) as u32;
+        (rows / fewest_rows).clamp(1, most)
     }
 
     /// `PATCH_ROWS` and `PATCH_QUADS`.
@@ -195,6 +224,18 @@ impl Core {
     }
 }
 
+/// The fewest patches of four tiles that keep a GPU busy: one for each multiprocessor of a large one, or some for
+/// each of a small one. None where an invocation's registers do not hold the sums of four tiles, as on
+/// Intel's, or where that is not known.
+fn fewest_patches(info: &AdapterInfo) -> Option<u64> {
+    const AMD: u32 = 0x1002;
+    const APPLE: u32 = 0x106b;
+    const NVIDIA: u32 = 0x10de;
+    // Metal tells no vendor.
+    let is_known = [AMD, APPLE, NVIDIA].contains(&info.vendor) || info.name.starts_with("Apple");
+    is_known.then_some(if info.device_type == DeviceType::DiscreteGpu { 128 } else { 64 })
+}
+
 /// Whether a software adapter's driver unrolls the loops over a patch's tiles. Mesa 22.3 and 26.1 do; on 25.0
 /// four tiles take five times as long as one for the same work. Those between were not tried.
 fn unrolls(driver_info: &str) -> bool {
@@ -203,32 +244,53 @@ fn unrolls(driver_info: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use wgpu::Backend;
+
     use super::*;
 
     #[test]
     fn long_loops_are_divided() {
         let core = Core::Subgroup([1, 1]);
         // The compiler's checks make for more rounds.
-        assert_eq!(core.divides(16_384, 64, 64, 3), cfg!(feature = "checked-shaders"));
-        assert!(core.divides(32_768, 64, 64, 3));
+        let of_many =
+            if cfg!(feature = "checked-shaders") { Division::Rows } else { Division::Strips };
+        assert_eq!(core.division(16_384, 64, 3), of_many);
+        assert_eq!(core.division(32_768, 64, 3), Division::Rows);
+        assert_eq!(core.division(60, 784, 100), Division::Strips);
         // A GPU has its own reasons.
         let core = Core::Workgroup([1, 1]);
-        assert!(!core.divides(1000, 1, 1000, 1));
-        assert!(core.divides(1000, 1, 10_000, 1));
-        assert!(core.divides(1025, 1, 1, 1));
+        assert_eq!(core.division(64, 64, 128), Division::Strips);
+        assert_eq!(core.division(1025, 1, 1), Division::Rows);
+        assert_eq!(core.division(256, 784, 256), Division::Rows);
+        // 784 inputs are 24 patches besides the first, each of which reads four times; rows are one.
+        assert_eq!(core.division(60, 784, 100), Division::Weights);
+        assert_eq!(core.division(60, 100, 100), Division::Strips);
+        assert_eq!(core.division(64, 4096, 4096), Division::Weights);
     }
 
     #[test]
     fn patches_leave_a_gpu_enough_workgroups() {
-        let pays = |device_type, shape| Core::Workgroup([2, 2]).pays(device_type, shape, 64);
+        let adapter = |device_type, vendor, name: &str| AdapterInfo {
+            vendor,
+            name: name.to_owned(),
+            ..AdapterInfo::new(device_type, Backend::Vulkan)
+        };
+        let pays = |info: &AdapterInfo, shape| Core::Workgroup([2, 2]).pays(info, shape, 64);
+        let large = adapter(DeviceType::DiscreteGpu, 0x10de, "NVIDIA H200");
         // 8 × 16 patches, and a column less.
-        assert!(pays(DeviceType::DiscreteGpu, [1024, 1024]));
-        assert!(!pays(DeviceType::DiscreteGpu, [1024, 1023]));
-        assert!(pays(DeviceType::IntegratedGpu, [1024, 512]));
-        assert!(!pays(DeviceType::IntegratedGpu, [1023, 512]));
-        // Half a patch wide: as many rows as there may be.
-        assert!(!pays(DeviceType::DiscreteGpu, [1 << 20, 32]));
-        assert!(!pays(DeviceType::Cpu, [4096, 4096]));
+        assert!(pays(&large, [1024, 1024]));
+        assert!(!pays(&large, [1024, 1023]));
+        // Half a patch wide, however many rows there are.
+        assert!(!pays(&large, [1 << 20, 32]));
+        let small = adapter(DeviceType::IntegratedGpu, 0, "Apple M4");
+        assert!(pays(&small, [1024, 512]));
+        assert!(!pays(&small, [1023, 512]));
+        for few_registers in [
+            adapter(DeviceType::DiscreteGpu, 0x8086, "Intel(R) Arc(tm) A770 Graphics"),
+            adapter(DeviceType::Other, 0, ""),
+        ] {
+            assert!(!pays(&few_registers, [4096, 4096]));
+        }
     }
 
     #[test]

@@ -7,7 +7,9 @@ use wgpu::Device;
 use super::activate;
 use super::layer_forward::statistics_rows;
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Kernel, Matrix, check_rounds, unused_matrices, workgroups};
+use crate::gpu::{
+    Core, Dispatch, Division, Kernel, Matrix, check_rounds, unused_matrices, workgroups,
+};
 use crate::options::Activation;
 
 const FOR_SUBGROUPS: &str = concat!(
@@ -45,6 +47,7 @@ pub(crate) struct LayerBackward {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Whole,
+    Columns,
     Measure,
     Finish,
     Weights,
@@ -54,8 +57,7 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     pub(crate) layer: Layer,
-    /// Whether the rows of a batch are divided into chunks and slabs.
-    pub(crate) is_divided: bool,
+    pub(crate) division: Division,
 }
 
 /// Which layer it is.
@@ -126,9 +128,10 @@ impl LayerBackward {
             let text = core.text(FOR_SUBGROUPS, FOR_WORKGROUPS);
             Ok((phase, Kernel::trusted(device, "layer_backward", &text, &constants)?))
         };
-        let phases: &[Phase] = match options.is_divided {
-            true => &[Phase::Measure, Phase::Finish, Phase::Weights],
-            false => &[Phase::Whole],
+        let phases: &[Phase] = match options.division {
+            Division::Strips => &[Phase::Whole],
+            Division::Weights => &[Phase::Columns, Phase::Weights],
+            Division::Rows => &[Phase::Measure, Phase::Finish, Phase::Weights],
         };
         let phases = phases.iter().copied().map(compile).collect::<Result<_>>()?;
         Ok(Self { phases, core, unused: unused_matrices(device, 1)? })
@@ -161,8 +164,8 @@ impl LayerBackward {
         self.phases.iter().map(bind).collect()
     }
 
-    fn is_divided(&self) -> bool {
-        self.phases.len() > 1
+    fn divides_rows(&self) -> bool {
+        self.phases.iter().any(|&(phase, _)| phase == Phase::Measure)
     }
 
     fn check(&self, buffers: Buffers<'_>) -> Result<()> {
@@ -188,7 +191,7 @@ impl LayerBackward {
             sums.expect_padded(kernel, "sums", [rows, columns])?;
         }
         if let Some(statistics) = statistics {
-            let needed = statistics_rows(self.core, rows, self.is_divided());
+            let needed = statistics_rows(self.core, rows, self.divides_rows());
             statistics.expect_padded(kernel, "statistics", [needed, columns])?;
         }
         Ok(())
@@ -208,7 +211,7 @@ impl LayerBackward {
             first(vectors[1]),
             first(weights),
             match phase {
-                Phase::Whole => rows.next_multiple_of(self.core.patch_rows()),
+                Phase::Whole | Phase::Columns => rows.next_multiple_of(self.core.patch_rows()),
                 Phase::Measure | Phase::Finish => self.core.chunk(rows),
                 Phase::Weights => slab(rows, gradients),
             },
@@ -231,6 +234,7 @@ impl LayerBackward {
                 sums(rows)
                     + u64::from(inner.div_ceil(4 * core.patch()[1])) * core.rounds_of_patch(rows)
             }
+            Phase::Columns => sums(rows),
             Phase::Measure | Phase::Finish => sums(core.chunk(rows)),
             Phase::Weights => core.rounds_of_patch(slab(rows, gradients)),
         }
@@ -239,7 +243,7 @@ impl LayerBackward {
     fn workgroups(&self, phase: Phase, rows: u32, weights: &Matrix, slabs: u32) -> [u32; 3] {
         let [columns, inner] = [weights.rows(), weights.columns()];
         match phase {
-            Phase::Whole => [self.core.strips(columns), 1, 1],
+            Phase::Whole | Phase::Columns => [self.core.strips(columns), 1, 1],
             Phase::Measure | Phase::Finish => {
                 [self.core.strips(columns), workgroups(rows.into(), self.core.chunk(rows)), 1]
             }

@@ -51,28 +51,13 @@ impl MatmulQuads {
         place: &str,
         buffers: Buffers<'_>,
     ) -> Result<Option<Dispatch>> {
-        let Buffers { left, right, outputs } = buffers;
-        let matrices = [left.matrix(), right.matrix(), outputs];
-        if !matrices.iter().all(|matrix| matrix.columns().is_multiple_of(4)) {
-            return Ok(None);
-        }
+        let Buffers { left, outputs, .. } = buffers;
         let [_, inner] = left.shape();
-        let [rows, columns] = [outputs.rows(), outputs.columns()];
-        let core = Core::for_product(device, [rows, columns], inner);
-        let Some(products) = self.0.iter().find(|products| products.core == core) else {
-            return Ok(None);
-        };
-        let kernel = match (left, right) {
-            (Operand::Plain(_), Operand::Transposed(_)) => &products.plain_transposed,
-            (Operand::Plain(_), Operand::Plain(_)) => &products.plain_plain,
-            (Operand::Transposed(_), Operand::Plain(_)) => &products.transposed_plain,
-            (Operand::Transposed(_), Operand::Transposed(_)) => return Ok(None),
-        };
-        let uniform = [rows, columns, inner];
-        let groups = [core.strips(columns), core.row_patches(rows), 1];
-        let rounds = core.turns(rows, columns) * core.rounds_of_patch(inner);
-        check_rounds(device, "matmul_quads", || format!("sums of {inner} products"), rounds)?;
-        kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, groups).map(Some)
+        let core = Core::for_product(device, [outputs.rows(), outputs.columns()], inner);
+        match self.0.iter().find(|products| products.core == core) {
+            Some(products) => products.bind(device, place, buffers),
+            None => Ok(None),
+        }
     }
 }
 
@@ -92,5 +77,65 @@ impl Products {
             plain_plain: compile(false, false)?,
             transposed_plain: compile(true, false)?,
         })
+    }
+
+    fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Option<Dispatch>> {
+        let Buffers { left, right, outputs } = buffers;
+        let matrices = [left.matrix(), right.matrix(), outputs];
+        if !matrices.iter().all(|matrix| matrix.columns().is_multiple_of(4)) {
+            return Ok(None);
+        }
+        let kernel = match (left, right) {
+            (Operand::Plain(_), Operand::Transposed(_)) => &self.plain_transposed,
+            (Operand::Plain(_), Operand::Plain(_)) => &self.plain_plain,
+            (Operand::Transposed(_), Operand::Plain(_)) => &self.transposed_plain,
+            (Operand::Transposed(_), Operand::Transposed(_)) => return Ok(None),
+        };
+        let core = self.core;
+        let [_, inner] = left.shape();
+        let [rows, columns] = [outputs.rows(), outputs.columns()];
+        let uniform = [rows, columns, inner];
+        let groups = [core.strips(columns), core.row_patches(rows), 1];
+        let rounds = core.turns(rows, columns) * core.rounds_of_patch(inner);
+        check_rounds(device, "matmul_quads", || format!("sums of {inner} products"), rounds)?;
+        kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, groups).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::reference;
+
+    /// In patches as well that no product of this device would be computed in.
+    #[test]
+    fn every_patch_matches_the_reference() {
+        for (mut gpu, core) in TestGpu::with_each_core() {
+            let products = Products::new(&gpu.gpu.device, core).unwrap();
+            // Rows, columns, and the length of the sums: less than a patch, a patch, and parts of more.
+            for [rows, columns, inner] in [[4, 8, 20], [128, 64, 16], [260, 132, 52]] {
+                let left = gpu.random([rows, inner]);
+                let right = gpu.random([inner, columns]);
+                let outputs = gpu.zeros([rows, columns]);
+                let [plain, turned] = [&left, &left.t().to_owned()].map(|left| gpu.upload(left));
+                let [other, other_turned] =
+                    [&right, &right.t().to_owned()].map(|right| gpu.upload(right));
+                for (left_operand, right_operand) in [
+                    (Operand::Plain(&plain), Operand::Transposed(&other_turned)),
+                    (Operand::Plain(&plain), Operand::Plain(&other)),
+                    (Operand::Transposed(&turned), Operand::Plain(&other)),
+                ] {
+                    let buffers =
+                        Buffers { left: left_operand, right: right_operand, outputs: &outputs };
+                    let dispatch = products.bind(&gpu.gpu.device, "test", buffers).unwrap();
+                    gpu.run(&[&dispatch.expect("rows are whole vectors of four")]);
+                    let expected = reference::matmul(left.view(), right.view());
+                    let bound = 2.0 * f64::from(inner) * f64::from(f32::EPSILON);
+                    let what = format!("{core:?}: {rows} × {columns} × {inner}");
+                    assert_close(&what, &gpu.read(&outputs), &expected, bound, 1e-6);
+                }
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::loss;
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Kernel, Matrix, check_rounds};
+use crate::gpu::{Core, Dispatch, Division, Kernel, Matrix, check_rounds};
 
 const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/output_layer.wgsl"),
@@ -79,7 +79,7 @@ impl OutputLayer {
     /// How the kernel takes a layer of this shape, if it does.
     pub(crate) fn way(device: &Device, rows: u32, [columns, inner]: [u32; 2]) -> Option<Way> {
         let core = Core::for_device(device);
-        let is_short = rows <= MOST_ROWS && core.can_walk(rows, inner, 0);
+        let is_short = rows <= MOST_ROWS && core.division(rows, inner, 0) == Division::Strips;
         let is_narrow = core.strips(columns) == 1;
         is_narrow.then_some(if is_short { Way::Whole } else { Way::RowByRow })
     }
@@ -331,9 +331,15 @@ mod tests {
 
     #[test]
     fn goes_as_far_as_one_workgroup_can() {
-        let device = TestGpu::new().gpu.device;
-        assert_eq!(OutputLayer::way(&device, MOST_ROWS, [32, 100]), Some(Way::Whole));
-        assert_eq!(OutputLayer::way(&device, MOST_ROWS + 1, [10, 100]), Some(Way::RowByRow));
-        assert_eq!(OutputLayer::way(&device, 64, [33, 100]), None);
+        for gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
+            let way = |rows, layer| OutputLayer::way(&gpu.gpu.device, rows, layer);
+            assert_eq!(way(64, [32, 100]), Some(Way::Whole));
+            assert_eq!(way(MOST_ROWS + 1, [10, 100]), Some(Way::RowByRow));
+            assert_eq!(way(64, [33, 100]), None);
+            // Many workgroups would be done sooner, where there are.
+            let is_gpu = matches!(Core::for_device(&gpu.gpu.device), Core::Workgroup(_));
+            let expected = if is_gpu { Way::RowByRow } else { Way::Whole };
+            assert_eq!(way(64, [32, 1000]), Some(expected));
+        }
     }
 }

@@ -4,7 +4,7 @@ use wgpu::Device;
 
 use super::{HISTORY, Trainer};
 use crate::error::Result;
-use crate::gpu::{Core, Matrix};
+use crate::gpu::{Core, Division, Matrix};
 use crate::kernels::gradient_norm::MAX_PARTIAL_SUMS;
 use crate::kernels::layer_forward::statistics_rows;
 use crate::layout::{LayerShape, LearnedLayout};
@@ -123,11 +123,11 @@ impl Trainer {
             per_row += if is_last { row(sizes[1]) } else { 2 * row(sizes[1]) };
             let next = layer_sizes.get(number + 1).copied().unwrap_or(0);
             let core = Core::for_product(device, [rows, sizes[1]], sizes[0]);
-            let is_divided = core.divides(rows, sizes[1], sizes[0], next);
-            let statistics_rows = statistics_rows(core, rows, is_divided);
+            let division = core.division(rows, sizes[0], next);
+            let statistics_rows = statistics_rows(core, rows, division == Division::Rows);
             statistics = statistics.saturating_add(padded_bytes(statistics_rows, sizes[1]));
-            if is_divided {
-                slabs = Core::slabs(rows, learned);
+            if division != Division::Strips {
+                slabs = core.slabs(rows, learned);
             }
         }
         let network = PlannedBytes::of_network(layer_sizes, network);
@@ -173,13 +173,13 @@ impl BatchMemory {
     /// The same memory for a batch of fewer rows.
     pub(super) fn slice(&self, rows: u32) -> Result<Self> {
         let Self { inputs, targets, layers, results, gradients } = self;
-        let slabs = Core::slabs(rows, 4 * u64::from(gradients.stride())).min(gradients.rows());
+        let slabs = layers[0].core.slabs(rows, 4 * u64::from(gradients.stride()));
         Ok(Self {
             inputs: inputs.slice(0, rows)?,
             targets: targets.slice(0, rows)?,
             layers: layers.iter().map(|layer| layer.slice(rows)).collect::<Result<_>>()?,
             results: results.slice(0, rows)?,
-            gradients: gradients.slice(0, slabs)?,
+            gradients: gradients.slice(0, slabs.min(gradients.rows()))?,
         })
     }
 
@@ -196,7 +196,7 @@ impl LayerMemory {
         let matrix = |name: &str, rows: u32| {
             gpu.padded_matrix(&format!("layer {}/{name}", layer + 1), rows, columns)
         };
-        let is_divided = network.divides(layer, rows);
+        let is_divided = network.division(layer, rows) == Division::Rows;
         let core = network.core(layer, Some(rows));
         let needed = statistics_rows(core, rows, is_divided);
         let outputs = matrix("outputs", rows)?;
@@ -239,8 +239,8 @@ fn large_matrices(network: &Network, options: &TrainerOptions) -> Result<Vec<(St
     ];
     for (layer, &columns) in sizes[1..].iter().enumerate() {
         let place = |name: &str| format!("layer {}/{name}", layer + 1);
-        let needed =
-            statistics_rows(network.core(layer, Some(rows)), rows, network.divides(layer, rows));
+        let is_divided = network.division(layer, rows) == Division::Rows;
+        let needed = statistics_rows(network.core(layer, Some(rows)), rows, is_divided);
         matrices.push((place("statistics"), needed, padded(columns)));
         matrices.push((place("outputs"), rows, padded(columns)));
     }
@@ -267,8 +267,13 @@ fn class_weights(network: &Network, options: &TrainerOptions) -> Result<Option<M
 
 /// The slabs of the gradients, for a batch of as many rows.
 pub(super) fn slabs(network: &Network, rows: u32) -> u32 {
-    let is_divided = (0..network.learned().len()).any(|layer| network.divides(layer, rows));
-    if is_divided { Core::slabs(rows, network.layout().bytes()) } else { 1 }
+    let layers = 0..network.learned().len();
+    let is_divided = |layer| network.division(layer, rows) != Division::Strips;
+    if layers.into_iter().any(is_divided) {
+        Core::for_device(&network.gpu().device).slabs(rows, network.layout().bytes())
+    } else {
+        1
+    }
 }
 
 #[cfg(test)]

@@ -62,14 +62,13 @@ impl StepKernels {
         let rows = options.batch_size;
         let backward = (0..hidden).map(|layer| {
             let learned = &network.learned()[layer];
-            let (core, is_divided) =
-                (network.core(layer, Some(rows)), network.divides(layer, rows));
+            let (core, division) = (network.core(layer, Some(rows)), network.division(layer, rows));
             let layer = layer_backward::Layer::Hidden {
                 activation: network.activation(),
                 batch_norm: matches!(learned, Learned::Normalized { .. }),
                 epsilon: network.epsilon(),
             };
-            LayerBackward::new(device, core, layer_backward::Options { layer, is_divided })
+            LayerBackward::new(device, core, layer_backward::Options { layer, division })
         });
         let loss = loss::Options {
             loss: options.loss,
@@ -92,7 +91,7 @@ impl StepKernels {
                     network.core(hidden, Some(rows)),
                     layer_backward::Options {
                         layer: layer_backward::Layer::Last,
-                        is_divided: network.divides(hidden, rows),
+                        division: network.division(hidden, rows),
                     },
                 )?,
             },

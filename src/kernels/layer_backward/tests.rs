@@ -39,20 +39,23 @@ struct Given {
 
 fn hidden(activation: Activation, batch_norm: bool) -> Options {
     let layer = Layer::Hidden { activation, batch_norm, epsilon: EPSILON };
-    Options { layer, is_divided: false }
+    Options { layer, division: Division::Strips }
 }
 
 /// What each way through the shader is compiled from.
-fn every_way() -> [Options; 7] {
-    let last = Options { layer: Layer::Last, is_divided: false };
-    let divided = |options| Options { is_divided: true, ..options };
+fn every_way() -> [Options; 9] {
+    let last = Options { layer: Layer::Last, division: Division::Strips };
+    let divided = |options| Options { division: Division::Rows, ..options };
+    let weights_apart = |options| Options { division: Division::Weights, ..options };
     [
         last,
+        weights_apart(last),
         divided(last),
         hidden(Activation::Gelu, false),
         divided(hidden(Activation::Gelu, false)),
         hidden(Activation::Relu, true),
         hidden(Activation::Tanh, true),
+        weights_apart(hidden(Activation::Tanh, true)),
         divided(hidden(Activation::Tanh, true)),
     ]
 }
@@ -139,7 +142,8 @@ fn run(
     let faults = Array2::from_elem([1, 4], f64::NAN);
     let (parameters, parts) =
         gpu.upload_packed(&[next_weights, &weights, &row(gamma), &row(beta), &faults, &faults]);
-    let slabs = if options.is_divided { rows.div_ceil(50).min(5) as u32 } else { 1 };
+    let has_slabs = options.division != Division::Strips;
+    let slabs = if has_slabs { rows.div_ceil(50).min(5) as u32 } else { 1 };
     let gradients = gpu.garbage([slabs, parameters.columns()]);
     let grad_sums = match is_last {
         true => gpu.upload_padded(&reference::matmul(next_grad_sums.view(), next_weights.view())),
@@ -148,7 +152,8 @@ fn run(
     let Statistics { mean, variance } = statistics;
     let center = mean.mapv(|mean| f64::from(mean as f32));
     let on_gpu = ndarray::stack![Axis(0), center, mean - &center, *variance];
-    let needed = statistics_rows(kernel.core, rows as u32, options.is_divided) as usize;
+    let divides_rows = options.division == Division::Rows;
+    let needed = statistics_rows(kernel.core, rows as u32, divides_rows) as usize;
     let chunks = Array2::from_elem([needed - 3, columns], f64::NAN);
     let on_gpu = ndarray::concatenate![Axis(0), on_gpu, chunks];
     let on_gpu = [sums, &on_gpu].map(|matrix| gpu.upload_filled_up(matrix, f32::NAN));
@@ -167,7 +172,7 @@ fn run(
         hidden,
         grad_sums: &grad_sums,
         gradients: &gradients,
-        statistics: (batch_norm || options.is_divided).then_some(&on_gpu[1]),
+        statistics: (batch_norm || divides_rows).then_some(&on_gpu[1]),
     };
     let dispatches = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
     gpu.run(&dispatches.iter().collect::<Vec<_>>());
@@ -302,7 +307,7 @@ fn matches_the_reference() {
             let kernel = LayerBackward::new(&gpu.gpu.device, core, options).unwrap();
             for shape in LAYERS {
                 let [rows, _, next, inner] = shape;
-                if !options.is_divided && !kernel.core.can_walk(rows, inner, next) {
+                if options.division != Division::Rows && !kernel.core.can_walk(rows, inner, next) {
                     continue;
                 }
                 let given = given(&mut gpu, shape);
@@ -318,7 +323,7 @@ fn matches_the_reference() {
 fn hard_columns_keep_their_digits() {
     for (mut gpu, core) in TestGpu::with_each_core() {
         let whole = hidden(Activation::Identity, true);
-        let ways = [whole, Options { is_divided: true, ..whole }]
+        let ways = [whole, Options { division: Division::Rows, ..whole }]
             .map(|options| (LayerBackward::new(&gpu.gpu.device, core, options).unwrap(), options));
         let rows = [2, 3, 33, 60, 1000, 20_000];
         for (rows, (kernel, options)) in
@@ -326,7 +331,8 @@ fn hard_columns_keep_their_digits() {
         {
             let hard = hard_columns(&mut gpu, rows);
             let columns = hard.ncols();
-            if !options.is_divided && !kernel.core.can_walk(rows, 3, columns as u32) {
+            if options.division != Division::Rows && !kernel.core.can_walk(rows, 3, columns as u32)
+            {
                 continue;
             }
             let easy = given(&mut gpu, [rows, columns as u32, columns as u32, 3]);

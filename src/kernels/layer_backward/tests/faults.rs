@@ -9,9 +9,11 @@ fn notes_what_is_not_finite() {
     let [nothing, statistics_are, vector, beta, weights]: [&[usize]; 5] =
         [&[], &[0], &[1], &[2], &[3]];
     let [rows, columns, next, inner] = [131, 70, 3, 33];
-    let last = Options { layer: Layer::Last, is_divided: false };
+    let last = Options { layer: Layer::Last, division: Division::Strips };
     let ways = [last, hidden(Activation::Identity, false), hidden(Activation::Identity, true)];
-    let ways = ways.into_iter().flat_map(|way| [way, Options { is_divided: true, ..way }]);
+    let divisions = [Division::Strips, Division::Weights, Division::Rows];
+    let ways =
+        ways.into_iter().flat_map(|way| divisions.map(|division| Options { division, ..way }));
     for ((mut gpu, core), options) in
         ways.flat_map(|way| TestGpu::with_each_core().map(move |gpu| (gpu, way)))
     {
