@@ -53,19 +53,20 @@ fn measure_column(column: u32, local_column: u32, lane: u32) {
     let first_row = inputs[place(batch.inputs, 0u, min(column, batch.columns - 1u))];
     var sum = 0.0;
     for (var row = lane; row < rows; row += LANES) {
-        sum += inputs[place(batch.inputs, row, column)] - first_row;
+        sum += rounded(inputs[place(batch.inputs, row, column)] - first_row, batch.rows);
     }
     let center = first_row + lane_sum(sum, local_column, lane) / count;
 
     sum = 0.0;
     for (var row = lane; row < rows; row += LANES) {
-        sum += inputs[place(batch.inputs, row, column)] - center;
+        sum += rounded(inputs[place(batch.inputs, row, column)] - center, batch.rows);
     }
     let rest = lane_sum(sum, local_column, lane) / count;
 
     sum = 0.0;
     for (var row = lane; row < rows; row += LANES) {
-        let difference = (inputs[place(batch.inputs, row, column)] - center) - rest;
+        let input = inputs[place(batch.inputs, row, column)];
+        let difference = rounded(input - center, batch.rows) - rest;
         sum += difference * difference;
     }
     let spread = lane_sum(sum, local_column, lane) / count;

@@ -273,7 +273,8 @@ fn normalized_sums(
             if own < last_row {
                 let index = own * stride + quad;
                 let normalized = normalized_at(index, column);
-                let difference = grad_ztilde(index, normalized, column) - center;
+                let grad = grad_ztilde(index, normalized, column);
+                let difference = rounded_quad(grad - center, layer.rows);
                 tile.differences += difference;
                 tile.products += difference * normalized;
                 tile.normalized += normalized;
@@ -353,16 +354,17 @@ fn finish_rows(
             if own < last_row {
                 let index = own * stride + quad;
                 let normalized = normalized_at(index, column);
-                let centered = (grad_ztilde(index, normalized, column) - total.center) - rest;
-                let grad = scale * (centered - normalized * slope);
-                grad_sums[index] = inside(grad, quad, layer.columns);
+                let grad = grad_ztilde(index, normalized, column);
+                let centered = rounded_quad(grad - total.center, layer.rows) - rest;
+                let grad_sum = scale * (centered - normalized * slope);
+                grad_sums[index] = inside(grad_sum, quad, layer.columns);
             }
         }
     }
 }
 
 fn normalized_at(index: u32, column: Column) -> vec4<f32> {
-    return ((sums[index] - column.center) - column.rest) * column.inverse_std;
+    return (rounded_quad(sums[index] - column.center, layer.rows) - column.rest) * column.inverse_std;
 }
 
 // Where grad_sums holds grad_outputs still.

@@ -269,7 +269,8 @@ fn finish_rows(row: u32, quad: u32, column: Column, invocation: u32) {
         } else {
             // Center first, in two steps: anything else loses digits where the mean is large against
             // the standard deviation.
-            let centered = (product_at(index) - column.center) - column.rest;
+            let difference = rounded_quad(product_at(index) - column.center, layer.rows);
+            let centered = difference - column.rest;
             ztilde = column.gamma * (centered * column.inverse_std) + column.beta;
         }
         outputs[index] = inside(activations(ztilde), quad, layer.columns);
@@ -300,14 +301,15 @@ fn tile_moments(
 ) -> Moments {
     var sum = vec4<f32>();
     for (var i = 0u; i < OWN_ROWS; i++) {
-        sum += select(vec4<f32>(), (*tile)[i] - center, own_row(invocation, i) < count);
+        let difference = rounded_quad((*tile)[i] - center, layer.rows);
+        sum += select(vec4<f32>(), difference, own_row(invocation, i) < count);
     }
     let rest = column_sum(sum, invocation) / f32(count);
     sum = vec4<f32>();
     for (var i = 0u; i < OWN_ROWS; i++) {
         let is_row = own_row(invocation, i) < count;
-        let difference = select(vec4<f32>(), ((*tile)[i] - center) - rest, is_row);
-        sum += difference * difference;
+        let difference = rounded_quad((*tile)[i] - center, layer.rows) - rest;
+        sum += select(vec4<f32>(), difference * difference, is_row);
     }
     return Moments(f32(count), center, rest, column_sum(sum, invocation));
 }
@@ -315,7 +317,7 @@ fn tile_moments(
 // The moments of the rows of both.
 fn joined(a: Moments, b: Moments) -> Moments {
     let count = a.count + b.count;
-    let change = ((b.center - a.center) + b.rest) - a.rest;
+    let change = (rounded_quad(b.center - a.center, layer.rows) + b.rest) - a.rest;
     let both = Moments(
         count,
         a.center,

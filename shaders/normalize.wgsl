@@ -47,7 +47,7 @@ fn main(
             // Center first, in two steps: anything else loses digits where the mean is large against
             // the standard deviation.
             let input = inputs[place(shape.inputs, row, column)];
-            let normalized = ((input - center) - rest) * inverse_std;
+            let normalized = (rounded(input - center, shape.rows) - rest) * inverse_std;
             outputs[place(shape.outputs, row, column)] = scale * normalized + shift;
         }
     }

@@ -52,8 +52,8 @@ fn main(
         for (var row = first.y; row < shape.rows; row += step.y) {
             let input = inputs[place(shape.inputs, row, column)];
             let grad = grad_outputs[place(shape.grad_outputs, row, column)];
-            let normalized = ((input - center) - rest) * inverse_std;
-            let centered = (grad - grad_center) - grad_rest;
+            let normalized = (rounded(input - center, shape.rows) - rest) * inverse_std;
+            let centered = rounded(grad - grad_center, shape.rows) - grad_rest;
             let grad_input = scale * (centered - normalized * slope);
             grad_inputs[place(shape.grad_inputs, row, column)] = grad_input;
         }

@@ -58,7 +58,7 @@ fn reduce_column(column: u32, local_column: u32, lane: u32) {
     let first_row = grad_outputs[place(shape.grad_outputs, 0u, safe_column)];
     var sum = 0.0;
     for (var row = lane; row < rows; row += LANES) {
-        sum += grad_outputs[place(shape.grad_outputs, row, column)] - first_row;
+        sum += rounded(grad_outputs[place(shape.grad_outputs, row, column)] - first_row, shape.rows);
     }
     let grad_center = first_row + lane_sum(sum, local_column, lane) / count;
 
@@ -69,8 +69,9 @@ fn reduce_column(column: u32, local_column: u32, lane: u32) {
     var product_sum = 0.0;
     for (var row = lane; row < rows; row += LANES) {
         let input = inputs[place(shape.inputs, row, column)];
-        let difference = grad_outputs[place(shape.grad_outputs, row, column)] - grad_center;
-        let normalized = ((input - center) - rest) * inverse_std;
+        let grad = grad_outputs[place(shape.grad_outputs, row, column)];
+        let difference = rounded(grad - grad_center, shape.rows);
+        let normalized = (rounded(input - center, shape.rows) - rest) * inverse_std;
         difference_sum += difference;
         product_sum += difference * normalized;
     }

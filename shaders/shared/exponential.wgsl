@@ -1,21 +1,24 @@
 // exp, log and sigmoid to the last bits of a float, the same on every device: WGSL's own may be wrong
 // in the last hundred. Polynomials are least-squares fits on their intervals, in order of the powers.
 
+// Needs rounded.wgsl.
+
 // exp(x) for x ≤ 0: 2ⁿ · exp(rest), with x = n · log 2 + rest and |rest| ≤ log 2 / 2.
 fn exponential(x: f32) -> f32 {
     if x < -87.0 {
         return 0.0;  // Below the smallest normal number.
     }
     let n = round(x * 1.44269504);
+    let biased = u32(i32(n) + 127);
     // log 2 in two parts: n times the first is exact.
-    let rest = (x - n * 0.693359375) + n * 2.12194440e-4;
+    let rest = rounded(x - n * 0.693359375, biased) + n * 2.12194440e-4;
     var p = 0.0013951717410;
     p = p * rest + 0.0083695985377;
     p = p * rest + 0.0416661873460;
     p = p * rest + 0.1666651219130;
     p = p * rest + 0.5;
     let fraction = (p * rest * rest + rest) + 1.0;
-    return fraction * bitcast<f32>(u32(i32(n) + 127) << 23u);
+    return fraction * bitcast<f32>(biased << 23u);
 }
 
 // log(1 + x) for x ≥ 0, without rounding 1 + x where x is small.

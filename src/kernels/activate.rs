@@ -33,6 +33,7 @@ impl Activate {
             include_str!("../../shaders/activate.wgsl"),
             include_str!("../../shaders/shared/activation.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
+            include_str!("../../shaders/shared/rounded.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
         );
         let [_, activation, negative_slope] = constants(activation);

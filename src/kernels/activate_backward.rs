@@ -36,6 +36,7 @@ impl ActivateBackward {
             include_str!("../../shaders/activate_backward.wgsl"),
             include_str!("../../shaders/shared/activation.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
+            include_str!("../../shaders/shared/rounded.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
         );
         let [_, activation, negative_slope] = activate::constants(activation);

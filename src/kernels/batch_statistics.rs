@@ -45,6 +45,7 @@ impl BatchStatistics {
             include_str!("../../shaders/batch_statistics.wgsl"),
             include_str!("../../shaders/shared/lane_sum.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
+            include_str!("../../shaders/shared/rounded.wgsl"),
         );
         let kernel = LayoutKernel::summing(device, "batch_statistics", source, &[])?;
         Ok(Self { kernel, momentum })

@@ -21,6 +21,7 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/rounded.wgsl"),
 );
 const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/layer_backward.wgsl"),
@@ -31,6 +32,7 @@ const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/rounded.wgsl"),
 );
 
 /// The kernel, compiled.

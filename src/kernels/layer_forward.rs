@@ -15,6 +15,7 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/rounded.wgsl"),
 );
 const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/layer_forward.wgsl"),
@@ -22,6 +23,7 @@ const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/rounded.wgsl"),
 );
 
 /// What a layer is normalized with, in the order of the shader's numbers.

@@ -61,6 +61,7 @@ impl Loss {
             include_str!("../../shaders/loss.wgsl"),
             include_str!("../../shaders/shared/row_loss.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
+            include_str!("../../shaders/shared/rounded.wgsl"),
         );
         let mut constants = vec![("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
         constants.extend(options.constants());

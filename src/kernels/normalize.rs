@@ -42,6 +42,7 @@ impl Normalize {
         let source = concat!(
             include_str!("../../shaders/normalize.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
+            include_str!("../../shaders/shared/rounded.wgsl"),
         );
         let constants = [("EPSILON", epsilon.into())];
         LayoutKernel::walking(device, "normalize", source, &constants).map(Self)

@@ -46,6 +46,7 @@ impl NormalizeBackward {
         let source = concat!(
             include_str!("../../shaders/normalize_backward.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
+            include_str!("../../shaders/shared/rounded.wgsl"),
         );
         let constants = [("EPSILON", epsilon.into())];
         LayoutKernel::walking(device, "normalize_backward", source, &constants).map(Self)

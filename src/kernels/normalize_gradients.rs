@@ -46,6 +46,7 @@ impl NormalizeGradients {
             include_str!("../../shaders/normalize_gradients.wgsl"),
             include_str!("../../shaders/shared/lane_sum.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
+            include_str!("../../shaders/shared/rounded.wgsl"),
         );
         let constants = [("EPSILON", epsilon.into())];
         LayoutKernel::summing(device, "normalize_gradients", source, &constants).map(Self)

@@ -17,6 +17,7 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/row_loss.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/rounded.wgsl"),
 );
 const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/output_layer.wgsl"),
@@ -27,6 +28,7 @@ const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/row_loss.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/rounded.wgsl"),
 );
 
 /// Rows up to which one workgroup is faster than several dispatches.

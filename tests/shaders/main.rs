@@ -8,8 +8,10 @@ use std::fs;
 use naga::back::pipeline_constants::process_overrides;
 use naga::front::wgsl::{Frontend, Options};
 use naga::proc::Layouter;
-use naga::valid::{Capabilities, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, ShaderStage};
+use naga::valid::{Capabilities, FunctionInfo, ValidationFlags, Validator};
+use naga::{
+    AddressSpace, BinaryOperator, Expression, Function, Handle, Module, ScalarKind, ShaderStage,
+};
 use texts::{for_each_kernel, is_for_subgroups, read, root, texts};
 
 /// The sizes of workgroups, which rooms write as `const NAME: u32 = …;`, by their names.
@@ -105,6 +107,54 @@ fn check_workgroup(name: &str, module: &Module, limits: &wgpu::Limits) {
         .sum();
     let most = limits.max_compute_workgroup_storage_size;
     assert!(bytes <= most, "{name} has {bytes} bytes of workgroup memory: {most} at most");
+}
+
+/// Where a compiler may add in any order, as Metal's do, digits are lost that a difference of a difference was
+/// to keep: shaders/shared/rounded.wgsl stands between the two.
+#[test]
+fn differences_are_rounded_before_more_is_subtracted() {
+    for_each_kernel(|name, room| {
+        for text in texts(room) {
+            let module = parse(name, &text);
+            let info = Validator::new(ValidationFlags::all(), Capabilities::all())
+                .validate(&module)
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            for (handle, function) in module.functions.iter() {
+                check_differences(name, &text, &module, function, &info[handle]);
+            }
+            for (index, entry_point) in module.entry_points.iter().enumerate() {
+                let info = info.get_entry_point(index);
+                check_differences(name, &text, &module, &entry_point.function, info);
+            }
+        }
+    });
+}
+
+fn check_differences(
+    name: &str,
+    text: &str,
+    module: &Module,
+    function: &Function,
+    info: &FunctionInfo,
+) {
+    let expressions = &function.expressions;
+    let is_product = |expression: Handle<Expression>| {
+        matches!(expressions[expression], Expression::Binary { op: BinaryOperator::Multiply, .. })
+    };
+    // What a value is subtracted from, if it is a float.
+    let subtracts = |expression: Handle<Expression>| match expressions[expression] {
+        Expression::Binary { op: BinaryOperator::Subtract, left, right } => {
+            let kind = info[expression].ty.inner_with(&module.types).scalar_kind();
+            (kind == Some(ScalarKind::Float) && !is_product(right)).then_some(left)
+        }
+        _ => None,
+    };
+    for (expression, _) in expressions.iter() {
+        let of_a_difference = subtracts(expression).and_then(subtracts).is_some();
+        let line = expressions.get_span(expression).location(text).line_number;
+        let line = text.lines().nth(line as usize - 1).unwrap_or_default();
+        assert!(!of_a_difference, "{name}: not rounded in between: {line}");
+    }
 }
 
 /// As the gpu layer binds them: all in group 0, the uniform first, the buffers behind it.
