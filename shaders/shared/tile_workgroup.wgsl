@@ -35,8 +35,8 @@ const OWN_BLOCKS = (BLOCKS + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
 // As they lie in memory.
 alias Blocks = array<mat4x4<f32>, OWN_BLOCKS>;
 
-// From a step to the next one there is a quad more than needed: blocks at four k of the same rows or columns
-// are then in other banks of the memory.
+// From a step to the next one there is a quad more than needed: blocks of the same rows or columns, at k side by
+// side, are then in different banks of the memory.
 const LEFT_STRIDE = PATCH_ROW_QUADS + 1u;
 const RIGHT_STRIDE = PATCH_QUADS + 1u;
 

@@ -4,6 +4,9 @@ use wgpu::{AdapterInfo, Device, DeviceType, Features};
 
 use super::workgroups;
 
+/// The steps of a product that a workgroup reads at once.
+const DEPTH: u32 = 16;
+
 /// Which of the shaders/shared/tile_*.wgsl a kernel that multiplies matrices ends in, and how many tiles,
 /// down and across, it computes at once: a patch of them, `TILES_DOWN` and `TILES_ACROSS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,15 +124,14 @@ impl Core {
     /// for the rows of a patch that it goes through once more. A dispatch takes as long as a few times of that.
     fn division_on_gpu(self, rows: u32, inner: u32, next: u32) -> Division {
         const READS_OF_A_DISPATCH: u64 = 24;
-        const STEPS: u32 = 16;
         // One forward, three backward.
         const FURTHER_READS: u32 = 4;
         let [patch_rows, patch_quads] = self.patch();
         let behind_the_first = |patches: u32| u64::from(patches.saturating_sub(1));
-        let reads_of_patch = inner.div_ceil(STEPS) + next.div_ceil(STEPS) + FURTHER_READS;
+        let reads_of_patch = inner.div_ceil(DEPTH) + next.div_ceil(DEPTH) + FURTHER_READS;
         let of_rows = behind_the_first(rows.div_ceil(patch_rows)) * u64::from(reads_of_patch);
         let of_weights =
-            behind_the_first(inner.div_ceil(4 * patch_quads)) * u64::from(rows.div_ceil(STEPS));
+            behind_the_first(inner.div_ceil(4 * patch_quads)) * u64::from(rows.div_ceil(DEPTH));
         // Dividing the rows takes a dispatch more forward, and one backward.
         if of_rows > 2 * READS_OF_A_DISPATCH {
             Division::Rows
@@ -191,9 +193,9 @@ impl Core {
             Self::Subgroup(_) => length / 4 + 1,
             Self::Workgroup([down, across]) if cfg!(feature = "checked-shaders") => {
                 let step = u64::from(1 + across + down * (1 + across));
-                (16 * step + 5) * length.div_ceil(16)
+                (u64::from(DEPTH) * step + 5) * length.div_ceil(DEPTH.into())
             }
-            Self::Workgroup(_) => length / 16 + 1,
+            Self::Workgroup(_) => length / u64::from(DEPTH) + 1,
         }
     }
 
@@ -311,6 +313,8 @@ mod tests {
             let [rows, quads] = core.patch();
             assert!(text.contains(&format!("const TILE_ROWS = {rows}u;")));
             assert!(text.contains(&format!("const TILE_QUADS = {quads}u;")));
+            let is_deep = text.contains(&format!("const DEPTH = {DEPTH}u;"));
+            assert_eq!(is_deep, matches!(core, Core::Workgroup(_)));
         }
     }
 }
