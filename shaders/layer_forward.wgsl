@@ -163,7 +163,7 @@ fn with_tile(
     if is_first {
         center = tile_mean(tile, count, invocation);
     }
-    return joined(before, tile_moments(tile, count, center, invocation));
+    return joined(before, tile_moments(tile, count, center, invocation), vec4<f32>());
 }
 
 // What comes after the product, for a quad of columns.
@@ -314,10 +314,10 @@ fn tile_moments(
     return Moments(f32(count), center, rest, column_sum(sum, invocation));
 }
 
-// The moments of the rows of both.
-fn joined(a: Moments, b: Moments) -> Moments {
+// The moments of the rows of both. `shift` leads from the center of the first to that of the second.
+fn joined(a: Moments, b: Moments, shift: vec4<f32>) -> Moments {
     let count = a.count + b.count;
-    let change = (rounded_quad(b.center - a.center, layer.rows) + b.rest) - a.rest;
+    let change = (shift + b.rest) - a.rest;
     let both = Moments(
         count,
         a.center,
@@ -338,7 +338,8 @@ fn joined_chunks(quad: u32) -> Moments {
         let count = f32(min(layer.chunk, layer.rows - row));
         let center = statistics[first];
         let rest = statistics[first + stride];
-        moments = joined(moments, Moments(count, center, rest, statistics[first + 2u * stride]));
+        let chunk = Moments(count, center, rest, statistics[first + 2u * stride]);
+        moments = joined(moments, chunk, rounded_quad(center - moments.center, layer.rows));
     }
     return moments;
 }
