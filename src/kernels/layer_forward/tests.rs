@@ -213,7 +213,9 @@ fn hard_columns_normalize_within_1e_5() {
 
 #[test]
 fn walks_more_tiles_than_workgroups() {
-    for (mut gpu, core) in TestGpu::with_each_core() {
+    // A software adapter without subgroups takes minutes for patches of that size.
+    let cores = TestGpu::with_each_core().filter(|(_, core)| *core != Core::Workgroup([2, 2]));
+    for (mut gpu, core) in cores {
         let [_, _, running, batch, divided] =
             every_way().map(|options| LayerForward::new(&gpu.gpu.device, core, options).unwrap());
         let [patch_rows, patch_quads] = batch.core.patch();
