@@ -12,7 +12,7 @@ struct Product {
     rows: u32,     // of the outputs
     columns: u32,  // of the outputs
     begin: u32,    // the first k, a multiple of four
-    inner: u32,    // behind the last k
+    inner: u32,    // behind the last k, more than `begin`
     left: Factor,
     right: Factor,
 }

@@ -6,9 +6,10 @@
 // step is then one quad of the left factor and one of the right. While it multiplies these steps, the
 // next ones are on their way into registers.
 //
-// A patch is TILES_DOWN × TILES_ACROSS tiles at once (src/gpu/tile.rs tells them): of a step, an invocation
-// then reads a quad for each of them down and across, and multiplies each with each. The loops over tiles
-// have to be ones that the driver unrolls, as for tile_subgroup.wgsl.
+// A patch is TILES_DOWN × TILES_ACROSS tiles at once, one or 2 × 2 (src/gpu/tile.rs tells them): of a step, an
+// invocation then reads a quad for each of them down and across, and multiplies each with each. Its tiles and
+// blocks have their places written out, without loops over them: a driver that does not unroll loops would keep
+// them in memory.
 
 const WORKGROUP_SIZE = 128u;
 const TILE_ROWS = 64u;
@@ -19,6 +20,8 @@ const DEPTH = 16u;
 const OWN_ROWS = 4u;
 const ROW_QUADS = 16u;
 
+const LAST_DOWN = TILES_DOWN - 1u;
+const LAST_ACROSS = TILES_ACROSS - 1u;
 const PATCH_ROWS = TILES_DOWN * TILE_ROWS;
 const PATCH_QUADS = TILES_ACROSS * TILE_QUADS;
 const PATCH_ROW_QUADS = TILES_DOWN * ROW_QUADS;
@@ -26,14 +29,15 @@ const PATCH_ROW_QUADS = TILES_DOWN * ROW_QUADS;
 alias Tile = array<vec4<f32>, OWN_ROWS>;
 alias Patch = array<array<Tile, TILES_ACROSS>, TILES_DOWN>;
 
-// The blocks of DEPTH steps: first those of the left factor, then those of the right one. An invocation's are
-// WORKGROUP_SIZE apart.
+// The blocks of DEPTH steps. An invocation has at most one of either factor.
 const LEFT_BLOCKS = DEPTH / 4u * PATCH_ROW_QUADS;
-const BLOCKS = LEFT_BLOCKS + DEPTH / 4u * PATCH_QUADS;
-const OWN_BLOCKS = (BLOCKS + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
+const RIGHT_BLOCKS = DEPTH / 4u * PATCH_QUADS;
 
 // As they lie in memory.
-alias Blocks = array<mat4x4<f32>, OWN_BLOCKS>;
+struct Blocks {
+    left: mat4x4<f32>,
+    right: mat4x4<f32>,
+}
 
 // From a step to the next one there is a quad more than needed: blocks of the same rows or columns, at k side by
 // side, are then in different banks of the memory.
@@ -59,16 +63,15 @@ fn multiply(product: Product, row: u32, quad: u32, invocation: u32) -> Patch {
     read_blocks(product, row, quad, product.begin, invocation, &blocks);
     for (var k = product.begin; k < product.inner; k += DEPTH) {
         workgroupBarrier();  // The steps before may still be read.
-        put_steps(product, &blocks, k, invocation);
+        put_steps(product, blocks, k, invocation);
         workgroupBarrier();
         read_blocks(product, row, quad, k + DEPTH, invocation, &blocks);
         for (var step = 0u; step < DEPTH; step += 4u) {
             let left = step * LEFT_STRIDE + invocation / TILE_QUADS;
             let right = step * RIGHT_STRIDE + own_quad(invocation);
-            add_step(&tiles, left, right);
-            add_step(&tiles, left + LEFT_STRIDE, right + RIGHT_STRIDE);
-            add_step(&tiles, left + 2u * LEFT_STRIDE, right + 2u * RIGHT_STRIDE);
-            add_step(&tiles, left + 3u * LEFT_STRIDE, right + 3u * RIGHT_STRIDE);
+            for (var i = 0u; i < 4u; i++) {
+                add_step(&tiles, left + i * LEFT_STRIDE, right + i * RIGHT_STRIDE);
+            }
         }
     }
     return tiles;
@@ -76,23 +79,31 @@ fn multiply(product: Product, row: u32, quad: u32, invocation: u32) -> Patch {
 
 // A step's products, of whose quads the invocation's first ones are here.
 fn add_step(tiles: ptr<function, Patch>, first_left: u32, first_right: u32) {
-    var right: array<vec4<f32>, TILES_ACROSS>;
-    for (var across = 0u; across < TILES_ACROSS; across++) {
-        right[across] = right_steps[first_right + across * TILE_QUADS];
+    let right = right_steps[first_right];
+    if TILES_DOWN == 1u {
+        (*tiles)[0][0] = with_products((*tiles)[0][0], left_steps[first_left], right);
+        return;
     }
-    for (var down = 0u; down < TILES_DOWN; down++) {
-        let left = left_steps[first_left + down * ROW_QUADS];
-        for (var across = 0u; across < TILES_ACROSS; across++) {
-            let tile = &(*tiles)[down][across];
-            (*tile)[0] += left.x * right[across];
-            (*tile)[1] += left.y * right[across];
-            (*tile)[2] += left.z * right[across];
-            (*tile)[3] += left.w * right[across];
-        }
-    }
+    let next_right = right_steps[first_right + TILE_QUADS];
+    let left = left_steps[first_left];
+    (*tiles)[0][0] = with_products((*tiles)[0][0], left, right);
+    (*tiles)[0][LAST_ACROSS] = with_products((*tiles)[0][LAST_ACROSS], left, next_right);
+    let next_left = left_steps[first_left + ROW_QUADS];
+    (*tiles)[LAST_DOWN][0] = with_products((*tiles)[LAST_DOWN][0], next_left, right);
+    (*tiles)[LAST_DOWN][LAST_ACROSS] =
+        with_products((*tiles)[LAST_DOWN][LAST_ACROSS], next_left, next_right);
 }
 
-// An invocation's blocks of the steps from `first_k` on; behind the last k they stay what they are. Nothing is
+fn with_products(tile: Tile, left: vec4<f32>, right: vec4<f32>) -> Tile {
+    return Tile(
+        tile[0] + left.x * right,
+        tile[1] + left.y * right,
+        tile[2] + left.z * right,
+        tile[3] + left.w * right,
+    );
+}
+
+// An invocation's blocks of the steps from `first_k` on; behind the last k, the last ones once more. Nothing is
 // computed with them here, which would wait for them.
 fn read_blocks(
     product: Product,
@@ -102,40 +113,40 @@ fn read_blocks(
     invocation: u32,
     blocks: ptr<function, Blocks>,
 ) {
-    for (var i = 0u; i < OWN_BLOCKS; i++) {
-        let block = invocation + i * WORKGROUP_SIZE;
-        let place = block_place(product, block);
-        let k = first_k + place.step;
-        if block < LEFT_BLOCKS && k < product.inner {
-            (*blocks)[i] = left_quads(product, row + 4u * place.quad, k);
-        } else if block < BLOCKS && k < product.inner {
-            (*blocks)[i] = right_quads(product, quad + place.quad, k);
-        }
+    let last_k = (product.inner - 1u) / 4u * 4u;
+    if right_number(invocation) < RIGHT_BLOCKS {
+        let place = right_place(product, right_number(invocation));
+        let k = min(first_k + place.step, last_k);
+        (*blocks).right = right_quads(product, quad + place.quad, k);
+    }
+    if invocation < LEFT_BLOCKS {
+        let place = left_place(product, invocation);
+        let k = min(first_k + place.step, last_k);
+        (*blocks).left = left_quads(product, row + 4u * place.quad, k);
     }
 }
 
 // Those blocks into the workgroup's memory; behind the last k, zeros of the left factor.
-fn put_steps(product: Product, blocks: ptr<function, Blocks>, first_k: u32, invocation: u32) {
-    for (var i = 0u; i < OWN_BLOCKS; i++) {
-        let block = invocation + i * WORKGROUP_SIZE;
-        let place = block_place(product, block);
-        if block < LEFT_BLOCKS {
-            let k = first_k + place.step;
-            let is_inside = select(0.0, 1.0, k < product.inner);
-            let steps = is_inside * transpose(left_block(product, (*blocks)[i], k));
-            let first = place.step * LEFT_STRIDE + place.quad;
-            left_steps[first] = steps[0];
-            left_steps[first + LEFT_STRIDE] = steps[1];
-            left_steps[first + 2u * LEFT_STRIDE] = steps[2];
-            left_steps[first + 3u * LEFT_STRIDE] = steps[3];
-        } else if block < BLOCKS {
-            let steps = right_block(product, (*blocks)[i]);
-            let first = place.step * RIGHT_STRIDE + place.quad;
-            right_steps[first] = steps[0];
-            right_steps[first + RIGHT_STRIDE] = steps[1];
-            right_steps[first + 2u * RIGHT_STRIDE] = steps[2];
-            right_steps[first + 3u * RIGHT_STRIDE] = steps[3];
-        }
+fn put_steps(product: Product, blocks: Blocks, first_k: u32, invocation: u32) {
+    if invocation < LEFT_BLOCKS {
+        let place = left_place(product, invocation);
+        let k = first_k + place.step;
+        let is_inside = select(0.0, 1.0, k < product.inner);
+        let steps = is_inside * transpose(left_block(product, blocks.left, k));
+        let first = place.step * LEFT_STRIDE + place.quad;
+        left_steps[first] = steps[0];
+        left_steps[first + LEFT_STRIDE] = steps[1];
+        left_steps[first + 2u * LEFT_STRIDE] = steps[2];
+        left_steps[first + 3u * LEFT_STRIDE] = steps[3];
+    }
+    if right_number(invocation) < RIGHT_BLOCKS {
+        let place = right_place(product, right_number(invocation));
+        let steps = right_block(product, blocks.right);
+        let first = place.step * RIGHT_STRIDE + place.quad;
+        right_steps[first] = steps[0];
+        right_steps[first + RIGHT_STRIDE] = steps[1];
+        right_steps[first + 2u * RIGHT_STRIDE] = steps[2];
+        right_steps[first + 3u * RIGHT_STRIDE] = steps[3];
     }
 }
 
@@ -145,11 +156,17 @@ struct BlockPlace {
     quad: u32,  // of rows of the left factor, or of columns of the right one
 }
 
-fn block_place(product: Product, block: u32) -> BlockPlace {
-    if block < LEFT_BLOCKS {
-        return side_by_side(block, PATCH_ROW_QUADS, !product.left.is_transposed);
-    }
-    return side_by_side(block - LEFT_BLOCKS, PATCH_QUADS, product.right.is_transposed);
+fn left_place(product: Product, block: u32) -> BlockPlace {
+    return side_by_side(block, PATCH_ROW_QUADS, !product.left.is_transposed);
+}
+
+fn right_place(product: Product, block: u32) -> BlockPlace {
+    return side_by_side(block, PATCH_QUADS, product.right.is_transposed);
+}
+
+// An invocation's block of the right factor: those without one of the left factor have the first ones.
+fn right_number(invocation: u32) -> u32 {
+    return (invocation + WORKGROUP_SIZE - LEFT_BLOCKS) % WORKGROUP_SIZE;
 }
 
 // Invocations side by side read what lies side by side: other k of the same rows or columns, or other rows or

@@ -191,9 +191,8 @@ impl Core {
         match self {
             Self::Subgroup(_) if cfg!(feature = "checked-shaders") => 10 * length + 1,
             Self::Subgroup(_) => length / 4 + 1,
-            Self::Workgroup([down, across]) if cfg!(feature = "checked-shaders") => {
-                let step = u64::from(1 + across + down * (1 + across));
-                (u64::from(DEPTH) * step + 5) * length.div_ceil(DEPTH.into())
+            Self::Workgroup(_) if cfg!(feature = "checked-shaders") => {
+                21 * length.div_ceil(DEPTH.into()) + 1
             }
             Self::Workgroup(_) => length / u64::from(DEPTH) + 1,
         }

@@ -37,7 +37,7 @@ fn words(words: &[&str]) -> Vec<String> {
 async fn it_learns_on_a_page() {
     let options = words(&["--data=two-moons", "--optimizer=adam", "--learning-rate=0.03"]);
     let runner = run(canvas(), options).await.expect("it starts");
-    for _ in 0..6000 {
+    for _ in 0..3000 {
         sleep(100).await;
         assert!(!runner.has_panicked(), "{}", runner.panic_summary().expect("a panic").message());
         let app = runner.app_mut::<App>().expect("it runs");
@@ -48,7 +48,7 @@ async fn it_learns_on_a_page() {
             return;
         }
     }
-    panic!("after ten minutes it has not learned yet");
+    panic!("after five minutes it has not learned yet");
 }
 
 #[wasm_bindgen_test]
