@@ -193,7 +193,8 @@ pub enum Quantity {
     /// The mean or the variance of the batch, in a layer with batch normalization: the inputs or the
     /// weights are too large, or inputs are NaN.
     BatchStatistics,
-    /// The loss of the batch: of outputs or targets that are too large, or of a class that is none.
+    /// The loss of the batch: of outputs or targets that are too large, of a class that is none, or of a
+    /// target of binary cross-entropy outside 0 to 1.
     Loss,
     /// The gradient of gamma; as of the others, a value beyond 2⁵⁰ counts as infinite, since sums of the
     /// squares of such values are.

@@ -14,8 +14,8 @@
 //
 // with a row's outputs o and its targets t: values, or one class index.
 //
-// A class that is none makes the row's loss NaN, so that it shows, and its gradient 0, so that it does
-// no harm.
+// A class that is none, or a target of binary cross-entropy outside 0 to 1, makes the row's loss NaN, so
+// that it shows, and its gradient 0, so that it does no harm.
 
 override LOSS: u32;  // src/kernels/loss.rs numbers them in the order of Loss::ALL
 override LABEL_SMOOTHING: f32;
@@ -57,8 +57,7 @@ fn softmax_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<f32> {
         for (var column = 0u; column < columns; column++) {
             put_gradient(row, column, 0.0);
         }
-        // WGSL has no constant NaN: the row keeps the compiler from seeing one.
-        return vec2<f32>(bitcast<f32>(0x7fc00000u | (row & 1u)), 0.0);
+        return vec2<f32>(not_a_number(row), 0.0);
     }
     let log_sum = log_one_plus(others);
     let own_target = (1.0 - LABEL_SMOOTHING) * class_weight(class_index);
@@ -96,6 +95,7 @@ fn mean_squared_error(row: u32, rows: u32, columns: u32) -> vec2<f32> {
 fn binary_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<f32> {
     var sum = 0.0;
     var hits = 0.0;
+    var are_probabilities = true;
     for (var column = 0u; column < columns; column++) {
         let output = output_at(row, column);
         let wanted = bitcast<f32>(target_at(row, column));
@@ -103,6 +103,18 @@ fn binary_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<f32> {
         sum += log_one_plus(exponential(-abs(output))) + (max(output, 0.0) - wanted * output);
         hits += select(0.0, 1.0, (output > 0.0) == (wanted > 0.5));
         put_gradient(row, column, (sigmoid(output) - wanted) / (f32(rows) * f32(columns)));
+        are_probabilities = are_probabilities && wanted >= 0.0 && wanted <= 1.0;
+    }
+    if !are_probabilities {
+        for (var column = 0u; column < columns; column++) {
+            put_gradient(row, column, 0.0);
+        }
+        return vec2<f32>(not_a_number(row), 0.0);
     }
     return vec2<f32>(sum / f32(columns), hits / f32(columns));
+}
+
+// WGSL has no constant NaN: the row keeps the compiler from seeing one.
+fn not_a_number(row: u32) -> f32 {
+    return bitcast<f32>(0x7fc00000u | (row & 1u));
 }

@@ -273,4 +273,20 @@ mod tests {
         assert_eq!(grads[..2], [0.0, 0.0]);
         assert_ne!(grads[2..], [0.0, 0.0]);
     }
+
+    #[test]
+    fn a_target_that_is_no_probability_shows_and_does_no_harm() {
+        let gpu = TestGpu::new();
+        let outputs = ndarray::array![[1.0, 2.0], [0.5, 0.25]];
+        let loss = options::Loss::BinaryCrossEntropy;
+        for bad in [-1e-30_f32, 1.000_000_1, f32::NAN, f32::INFINITY] {
+            let targets = [1.0, bad, 0.0, 1.0].map(f32::to_bits);
+            let targets = gpu.upload_integers(&targets);
+            let targets = Matrix::new(targets.buffer(), 0, 2, 2).unwrap();
+            let [results, grads] = run(&gpu, loss, &outputs, &targets);
+            assert!(results[0].is_nan() && results[2].is_finite(), "{bad}: {results:?}");
+            assert_eq!(grads[..2], [0.0, 0.0]);
+            assert!(grads[2..].iter().all(|grad| *grad != 0.0));
+        }
+    }
 }
