@@ -7,9 +7,9 @@
 // next ones are on their way into registers.
 //
 // A patch is TILES_DOWN × TILES_ACROSS tiles at once, one or 2 × 2 (src/gpu/tile.rs tells them): of a step, an
-// invocation then reads a quad for each of them down and across, and multiplies each with each. Its tiles and
-// blocks have their places written out, without loops over them: a driver that does not unroll loops would keep
-// them in memory.
+// invocation then reads a quad for each of them down and across, and multiplies each with each. Along k,
+// tiles and blocks have their places written out, without loops over them: a driver that does not unroll loops
+// would keep them in memory.
 
 const WORKGROUP_SIZE = 128u;
 const TILE_ROWS = 64u;

@@ -25,8 +25,9 @@ impl Trainer {
     /// Rows some distance apart can be [bound](Trainer::bind_batch). Both buffers need
     /// `BufferUsages::COPY_SRC`.
     ///
-    /// A class index that is none makes the step's loss NaN, as does a target of binary cross-entropy
-    /// outside 0 to 1, which ends the learning ([`Trainer::fault`]). Up to 7,000 steps may wait in encoders that were not submitted.
+    /// A class index that is none, or a target of binary cross-entropy outside 0 to 1, makes the step's
+    /// loss NaN, which ends the learning ([`Trainer::fault`]). Up to 7,000 steps may wait in encoders that
+    /// were not submitted.
     ///
     /// # Errors
     ///

@@ -12,7 +12,8 @@ pub struct StepMetrics {
     /// Rows in its batch.
     pub rows: u32,
     /// The batch's loss, as training makes it small: with label smoothing and class weights. NaN if a
-    /// class index in a buffer of the app's was none, or a target of binary cross-entropy not within 0 to 1.
+    /// class index in a buffer of the app's was none, or a target of binary cross-entropy there outside
+    /// 0 to 1.
     pub loss: f32,
     /// The share of right answers; 0 for mean squared error, which knows none.
     pub accuracy: f32,
