@@ -110,10 +110,17 @@ fn main(
         }
         if PHASE == WHOLE {
             strip_barrier();
-            let last = min(4u * (quad + PATCH_QUADS), layer.columns);
-            for (var input = 0u; input < quads(layer.inner); input += PATCH_QUADS) {
-                compute_grad_weights(4u * quad, last, input, 0u, invocation);
-            }
+            compute_strip(4u * quad, invocation);
+        }
+    }
+}
+
+// The patches of grad_weights for the columns of a strip.
+fn compute_strip(first_column: u32, invocation: u32) {
+    let last = min(first_column + 4u * PATCH_QUADS, layer.columns);
+    for (var column = first_column; column < last; column += PATCH_ROWS) {
+        for (var input = 0u; input < quads(layer.inner); input += PATCH_QUADS) {
+            compute_grad_weights(column, last, input, 0u, invocation);
         }
     }
 }

@@ -49,28 +49,29 @@ impl Core {
             .unwrap_or_else(|| Self::for_device(device))
     }
 
-    /// All that a product may have on a device, the smallest first. With the compiler's checks, four tiles
-    /// take a minute to compile on a software adapter.
+    /// All that a product may have on a device, the smallest first. On a software adapter two tiles' loop
+    /// over k is as much machine code (27 kB) as fits into a CPU's nearest cache, and with the compiler's
+    /// checks it would be more.
     pub(crate) fn for_products(device: &Device) -> Vec<Self> {
         let info = device.adapter_info();
         let one = Self::for_device(device);
-        let four = match one {
+        let more = match one {
             Self::Subgroup(_) if cfg!(feature = "checked-shaders") => None,
-            Self::Subgroup(_) => unrolls(&info.driver_info).then_some(Self::Subgroup([2, 2])),
+            Self::Subgroup(_) => unrolls(&info.driver_info).then_some(Self::Subgroup([1, 2])),
             Self::Workgroup(_) => fewest_patches(&info).map(|_| Self::Workgroup([2, 2])),
         };
-        [Some(one), four].into_iter().flatten().collect()
+        [Some(one), more].into_iter().flatten().collect()
     }
 
-    /// Whether a patch of more than a tile pays for a product of this shape: it reads half as much for what it
+    /// Whether a patch of more than a tile pays for a product of this shape: it reads less for what it
     /// computes, and leaves fewer workgroups. By the shape alone, so that a batch is summed up in the same order
     /// on a machine with more cores.
     fn pays(self, info: &AdapterInfo, [rows, columns]: [u32; 2], inner: u32) -> bool {
         let [patch_rows, patch_quads] = self.patch();
         let [down, across] = [rows / patch_rows, columns / (4 * patch_quads)];
         match self {
-            // It takes six times as long to compile, seconds that thousands of steps of a smaller layer would
-            // not bring back.
+            // It takes seconds more to compile, which thousands of steps of a smaller layer would not bring
+            // back.
             Self::Subgroup(_) => {
                 const MULTIPLICATIONS: u64 = 30_000_000;
                 const STRIPS: u32 = 4;
@@ -159,7 +160,9 @@ impl Core {
         };
         let patches = u64::from(rows.div_ceil(patch_rows));
         let forward = patches * (sum(inner) + 2 * own_rows);
-        let weights = u64::from(inner.div_ceil(4 * patch_quads)) * (sum(rows) + own_rows);
+        let weights_of_strip =
+            inner.div_ceil(4 * patch_quads) * (4 * patch_quads).div_ceil(patch_rows);
+        let weights = u64::from(weights_of_strip) * (sum(rows) + own_rows);
         let backward = patches * (sum(next) + 2 * own_rows) + weights;
         forward.max(backward)
     }
@@ -237,8 +240,8 @@ fn fewest_patches(info: &AdapterInfo) -> Option<u64> {
     is_known.then_some(if info.device_type == DeviceType::DiscreteGpu { 128 } else { 64 })
 }
 
-/// Whether a software adapter's driver unrolls the loops over a patch's tiles. Mesa 22.3 and 26.1 do; on 25.0
-/// four tiles take five times as long as one for the same work. Those between were not tried.
+/// Whether a software adapter's driver unrolls the loops over a patch's tiles. Mesa 22.3, 26.1 and 26.2 do; on
+/// 25.0 patches take several times as long as tiles for the same work. Those between were not tried.
 fn unrolls(driver_info: &str) -> bool {
     !["Mesa 23.", "Mesa 24.", "Mesa 25."].iter().any(|version| driver_info.starts_with(version))
 }

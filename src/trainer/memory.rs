@@ -284,8 +284,9 @@ mod tests {
     /// `required_limits` counts on it.
     #[test]
     fn statistics_have_no_more_rows_than_a_batch_or_a_slice() {
-        let cores = [Core::Subgroup, Core::Workgroup].map(|of| [of([1, 1]), of([2, 2])]);
-        for core in cores.into_iter().flatten() {
+        let on_cpu = [[1, 1], [1, 2]].map(Core::Subgroup);
+        let on_gpu = [[1, 1], [2, 2]].map(Core::Workgroup);
+        for core in [on_cpu, on_gpu].into_iter().flatten() {
             for rows in 1..10_000 {
                 let needed = statistics_rows(core, rows, true);
                 assert!(needed <= rows.max(FEWEST_ROWS), "{core:?}: {needed} of {rows} rows");
