@@ -75,24 +75,31 @@ fn main(
     }
     let rate = rates[(step[0] - 1u) % update.capacity];
     let scale = clip_scale[0];
-    for (var i = invocation.x; i < update.quads; i += WORKGROUP_SIZE * workgroups.x) {
+    // Read once: a software adapter takes as long for one number as for a quad.
+    let last = update.quads;
+    let decaying = update.decaying_quads;
+    var is_overflow = false;
+    for (var i = invocation.x; i < last; i += WORKGROUP_SIZE * workgroups.x) {
         var parameter = parameters[i];
         var gradient = scale * gradients[i];
-        if i < update.decaying_quads {
+        if i < decaying {
             gradient += WEIGHT_DECAY * parameter;
             parameter -= rate.decay * parameter;
         }
         // A gradient alone is none that is too large, or the step had stopped.
         if WEIGHT_DECAY > 0.0 && can_stop && is_any_larger(magnitudes(gradient), LARGEST_GRADIENT) {
-            parameters[update.stop].w = overflow_of_this_step();
+            is_overflow = true;
             continue;
         }
         parameter -= change(i, gradient, rate);
         if can_stop && is_any_larger(magnitudes(parameter), LARGEST_FLOAT) {
-            parameters[update.stop].w = overflow_of_this_step();
+            is_overflow = true;
             continue;
         }
         parameters[i] = parameter;
+    }
+    if is_overflow {
+        parameters[update.stop].w = overflow_of_this_step();
     }
 }
 
