@@ -75,14 +75,11 @@ fn main(
     }
     let rate = rates[(step[0] - 1u) % update.capacity];
     let scale = clip_scale[0];
-    // Read once: a software adapter takes as long for one number as for a quad.
-    let last = update.quads;
-    let decaying = update.decaying_quads;
     var is_overflow = false;
-    for (var i = invocation.x; i < last; i += WORKGROUP_SIZE * workgroups.x) {
+    for (var i = invocation.x; i < update.quads; i += WORKGROUP_SIZE * workgroups.x) {
         var parameter = parameters[i];
         var gradient = scale * gradients[i];
-        if i < decaying {
+        if i < update.decaying_quads {
             gradient += WEIGHT_DECAY * parameter;
             parameter -= rate.decay * parameter;
         }

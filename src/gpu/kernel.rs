@@ -186,9 +186,30 @@ fn without_uniform<'a>(device: &Device, text: &'a str) -> Cow<'a, str> {
     let storage_buffers = text.matches("var<storage").count() as u32;
     let has_room = storage_buffers < device.limits().max_storage_buffers_per_shader_stage;
     match device.adapter_info().device_type {
-        DeviceType::Cpu if has_room => text.replace("var<uniform>", "var<storage, read>").into(),
+        DeviceType::Cpu if has_room => in_storage(text).map_or(text.into(), Cow::from),
         _ => text.into(),
     }
+}
+
+/// The text with storage in the place of its uniform, if it has one. An invocation reads it once, when it begins:
+/// the driver would read a number anew in each round of a loop that names it, and that takes as long as a
+/// vector. A table stays in storage, as an invocation's own memory is slow to index.
+fn in_storage(text: &str) -> Option<String> {
+    let (before, after) = text.split_once("var<uniform> ")?;
+    let (declaration, rest) = after.split_once(';')?;
+    let (name, of) = declaration.split_once(": ")?;
+    let (_, members) = text.split_once(&format!("struct {of} {{"))?;
+    if members.split_once('}')?.0.contains("array<") {
+        return Some(text.replace("var<uniform>", "var<storage, read>"));
+    }
+    let own = format!("var<storage, read> {name}_in_memory: {of};\nvar<private> {declaration};");
+    let mut parts = rest.split("@compute");
+    let mut found = [before, &own, parts.next()?].concat();
+    for entry_point in parts {
+        let (signature, body) = entry_point.split_once(") {\n")?;
+        found += &format!("@compute{signature}) {{\n    {name} = {name}_in_memory;\n{body}");
+    }
+    Some(found)
 }
 
 /// A buffer with these contents. wgpu's own function for that panics where the device is lost.
@@ -212,4 +233,30 @@ fn uniform_buffer(device: &Device, label: &str, contents: &[u8]) -> Result<Buffe
 /// How many workgroups of `size` it takes for `items`; kernels walk on where there are not enough.
 pub(crate) fn workgroups(items: u64, size: u32) -> u32 {
     items.div_ceil(size.into()).clamp(1, MAX_WORKGROUPS.into()) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_shader_reads_its_uniform_once() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
+        let mut tables = Vec::new();
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            if path.is_dir() {
+                continue;
+            }
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let text = std::fs::read_to_string(path).unwrap();
+            let changed = in_storage(&text).expect(&name);
+            assert!(!changed.contains("var<uniform>"), "{name}");
+            match changed.matches("_in_memory;\n").count() {
+                0 => tables.push(name),
+                reads => assert_eq!(reads, text.matches("@compute").count(), "{name}"),
+            }
+        }
+        assert_eq!(tables, ["network_forward"]);
+    }
 }
