@@ -18,12 +18,15 @@
 // What matmul, activate_backward, normalize_gradients and normalize_backward compute, in one dispatch:
 // a workgroup owns a strip of the columns, as wide as a patch, for all rows of the batch.
 //
-// Where that leaves a GPU with too little to do at once (`division` in src/gpu/tile.rs), grad_weights take a
-// dispatch of their own: COLUMNS computes all else, and WEIGHTS multiplies grad_sums with the inputs, a
-// workgroup for each patch. A large batch is divided into chunks of rows as well: in the place of COLUMNS,
-// MEASURE computes grad_outputs and each chunk's sums; FINISH joins these, always in the same order, and
-// computes grad_sums; and WEIGHTS divides the batch into slabs, whose shares of grad_weights lie in one
-// slab of `gradients` each (add_slabs.wgsl).
+// Where that leaves a GPU with too little to do at once (`division` in src/gpu/tile.rs), COLUMNS computes all
+// but grad_weights and grad_biases. A large batch is divided into chunks of rows as well: in the place of
+// COLUMNS, MEASURE computes grad_outputs and each chunk's sums; and FINISH joins these, always in the same
+// order, and computes grad_sums. Without normalization there is nothing to join.
+//
+// WEIGHTS computes grad_weights and grad_biases then, a workgroup for each patch of the weights and each slab
+// of the batch, whose shares of them lie in one slab of `gradients` each (add_slabs.wgsl). It takes no dispatch
+// of its own where the layer before has a COLUMNS or a MEASURE: other workgroups of that dispatch do it
+// beside it (NEXT_WEIGHTS).
 //
 // The sums and the statistics are those that layer_forward.wgsl left, which tells the layout of the
 // matrices; the sums of the chunks are where it had those of its chunks. `gradients` are packed like
@@ -44,10 +47,13 @@ struct Layer {
     gamma: u32,         // before gamma, or before the biases, in parameters and in gradients
     beta: u32,
     weights: u32,
-    chunk: u32,         // rows of a chunk, or of a slab
+    chunk: u32,         // rows of a chunk
+    slab_rows: u32,     // rows of a slab
     slab: u32,          // quads from one slab of the gradients to the next
     stop: u32,          // quads of the gradients before the stop
     faults: u32,        // before the layer's faults
+    next_biases: u32,   // before the next layer's biases
+    next_faults: u32,   // before its faults
 }
 
 @group(0) @binding(0) var<uniform> layer: Layer;
@@ -55,13 +61,15 @@ struct Layer {
 @group(0) @binding(2) var<storage, read> parameters: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> sums: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> statistics: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read> inputs: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> inputs: array<vec4<f32>>;  // the next layer's, for NEXT_WEIGHTS
 @group(0) @binding(6) var<storage, read_write> grad_sums: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> gradients: array<vec4<f32>>;
 
 override PHASE: u32;  // src/kernels/layer_backward.rs numbers them
 override BATCH_NORM: bool;
 override IS_LAST: bool;
+override NEXT_WEIGHTS: bool;
+override NEXT_HAS_BIASES: bool;
 override EPSILON: f32;
 
 const WHOLE = 0u;
@@ -70,9 +78,10 @@ const MEASURE = 2u;
 const FINISH = 3u;
 const WEIGHTS = 4u;
 
-// The two products.
+// The products.
 const GRAD_OUTPUTS = 0u;
 const GRAD_WEIGHTS = 1u;
+const GRAD_NEXT_WEIGHTS = 2u;
 
 // What an invocation knows of a quad of columns.
 struct Column {
@@ -98,43 +107,105 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
+    let tasks_of_next = select(0u, slab_tasks(next_weights()), NEXT_WEIGHTS);
+    let tasks = tasks_of_next + own_tasks();
+    for (var task = workgroup.x; task < tasks; task += workgroups.x) {
+        if NEXT_WEIGHTS && task < tasks_of_next {
+            compute_slab_patch(next_weights(), NEXT_HAS_BIASES, task, invocation);
+        } else {
+            compute_task(task - tasks_of_next, invocation);
+        }
+    }
+}
+
+fn own_tasks() -> u32 {
     if PHASE == WEIGHTS {
-        compute_slabs(workgroup, workgroups, invocation);
+        return slab_tasks(own_weights());
+    }
+    return strips(layer.columns) * parts(layer.rows, layer.chunk);
+}
+
+// A patch of the weights, over a slab; or a strip of the columns, as far as a chunk goes.
+fn compute_task(task: u32, invocation: u32) {
+    if PHASE == WEIGHTS {
+        compute_slab_patch(own_weights(), !BATCH_NORM, task, invocation);
         return;
     }
-    let stride = PATCH_QUADS * workgroups.x;
-    for (var quad = PATCH_QUADS * workgroup.x; quad < quads(layer.columns); quad += stride) {
-        let chunk_stride = layer.chunk * workgroups.y;
-        for (var row = layer.chunk * workgroup.y; row < layer.rows; row += chunk_stride) {
-            compute_chunk(row, quad, invocation);
+    let quad = PATCH_QUADS * (task % strips(layer.columns));
+    compute_chunk(layer.chunk * (task / strips(layer.columns)), quad, invocation);
+    if PHASE == WHOLE {
+        compute_strip(quad, invocation);
+    }
+}
+
+// How many there are, the last one being smaller.
+fn parts(length: u32, length_of_part: u32) -> u32 {
+    return (length + length_of_part - 1u) / length_of_part;
+}
+
+fn strips(columns: u32) -> u32 {
+    return parts(quads(columns), PATCH_QUADS);
+}
+
+fn own_weights() -> Weights {
+    return Weights(
+        GRAD_WEIGHTS,
+        layer.columns,
+        layer.inner,
+        layer.weights,
+        layer.gamma,
+        layer.faults,
+    );
+}
+
+fn next_weights() -> Weights {
+    return Weights(
+        GRAD_NEXT_WEIGHTS,
+        layer.next_columns,
+        layer.columns,
+        layer.next_weights,
+        layer.next_biases,
+        layer.next_faults,
+    );
+}
+
+// grad_biases and grad_weights for the columns of a strip.
+fn compute_strip(first_quad: u32, invocation: u32) {
+    if !BATCH_NORM {
+        for (var across = 0u; across < TILES_ACROSS; across++) {
+            let quad = first_quad + across * TILE_QUADS;
+            compute_grad_biases(own_weights(), quad, 0u, invocation);
         }
-        if PHASE == WHOLE {
-            strip_barrier();
-            compute_strip(4u * quad, invocation);
+    }
+    strip_barrier();
+    let first = 4u * first_quad;
+    let last = min(first + 4u * PATCH_QUADS, layer.columns);
+    for (var column = first; column < last; column += PATCH_ROWS) {
+        for (var quad = 0u; quad < quads(layer.inner); quad += PATCH_QUADS) {
+            compute_grad_weights(own_weights(), column, last, quad, 0u, invocation);
         }
     }
 }
 
-// The patches of grad_weights for the columns of a strip.
-fn compute_strip(first_column: u32, invocation: u32) {
-    let last = min(first_column + 4u * PATCH_QUADS, layer.columns);
-    for (var column = first_column; column < last; column += PATCH_ROWS) {
-        for (var input = 0u; input < quads(layer.inner); input += PATCH_QUADS) {
-            compute_grad_weights(column, last, input, 0u, invocation);
-        }
-    }
+fn slab_tasks(weights: Weights) -> u32 {
+    let patches = parts(weights.columns, PATCH_ROWS) * strips(weights.inner);
+    return patches * parts(layer.rows, layer.slab_rows);
 }
 
-// The patches of grad_weights, and the slabs of the batch, divided among the workgroups.
-fn compute_slabs(workgroup: vec3<u32>, workgroups: vec3<u32>, invocation: u32) {
-    let column_stride = PATCH_ROWS * workgroups.x;
-    let input_stride = PATCH_QUADS * workgroups.y;
-    let row = layer.chunk * workgroup.z;
-    for (var column = PATCH_ROWS * workgroup.x; column < layer.columns; column += column_stride) {
-        for (var quad = PATCH_QUADS * workgroup.y; quad < quads(layer.inner); quad += input_stride) {
-            compute_grad_weights(column, layer.columns, quad, row, invocation);
+// A patch of grad_weights over a slab of the batch, and the grad_biases of its rows with the first of them.
+fn compute_slab_patch(weights: Weights, has_biases: bool, task: u32, invocation: u32) {
+    let patches_down = parts(weights.columns, PATCH_ROWS);
+    let patches = patches_down * strips(weights.inner);
+    let row = layer.slab_rows * (task / patches);
+    let column = PATCH_ROWS * (task % patches_down);
+    let first_quad = PATCH_QUADS * (task % patches / patches_down);
+    if has_biases && first_quad == 0u {
+        let last = quads(min(column + PATCH_ROWS, weights.columns));
+        for (var quad = column / 4u; quad < last; quad += TILE_QUADS) {
+            compute_grad_biases(weights, quad, row, invocation);
         }
     }
+    compute_grad_weights(weights, column, weights.columns, first_quad, row, invocation);
 }
 
 fn left_quad(product: u32, index: u32) -> vec4<f32> {
@@ -145,10 +216,10 @@ fn left_quad(product: u32, index: u32) -> vec4<f32> {
 }
 
 fn right_quad(product: u32, index: u32) -> vec4<f32> {
-    if product == GRAD_WEIGHTS {
-        return inputs[index];
+    if product == GRAD_OUTPUTS {
+        return parameters[index];
     }
-    return parameters[index];
+    return inputs[index];
 }
 
 fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
@@ -158,11 +229,15 @@ fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
     }
     for (var across = 0u; across < TILES_ACROSS; across++) {
         let quad = first_quad + across * TILE_QUADS + own_quad(invocation);
-        compute_column(first_row, last_row, quad, invocation);
+        if BATCH_NORM {
+            compute_column(first_row, last_row, quad, invocation);
+        } else if !IS_LAST {
+            activate_rows(first_row, last_row, quad, invocation);
+        }
     }
 }
 
-// What comes after the product, for a quad of columns.
+// What comes after the product in a normalized layer, for a quad of columns.
 fn compute_column(first_row: u32, last_row: u32, quad: u32, invocation: u32) {
     let stride = quads(layer.columns);
     let safe_quad = min(quad, stride - 1u);
@@ -170,10 +245,8 @@ fn compute_column(first_row: u32, last_row: u32, quad: u32, invocation: u32) {
     var chunk: Sums;
     if PHASE == FINISH {
         chunk = joined_chunks(safe_quad);
-    } else if BATCH_NORM {
-        chunk = normalized_sums(first_row, last_row, safe_quad, column, invocation);
     } else {
-        chunk = linear_sums(first_row, last_row, quad, invocation);
+        chunk = normalized_sums(first_row, last_row, safe_quad, column, invocation);
     }
     let is_writer = quad < stride && own_row(invocation, 0u) == 0u;
     if PHASE == MEASURE {
@@ -190,41 +263,32 @@ fn compute_column(first_row: u32, last_row: u32, quad: u32, invocation: u32) {
         let sum = f32(layer.rows) * chunk.center + chunk.differences;
         write_vectors(quad, chunk.products, sum);
     }
-    if BATCH_NORM {
-        finish_rows(first_row, last_row, quad, column, chunk, invocation);
-    }
+    finish_rows(first_row, last_row, quad, column, chunk, invocation);
 }
 
-// The gradients of gamma and beta, or of the biases; and a look at what the layer was normalized with.
+// The gradients of gamma and beta; and a look at what the layer was normalized with.
 fn write_vectors(quad: u32, products: vec4<f32>, sum: vec4<f32>) {
     let stride = quads(layer.columns);
-    let grad_sum = inside(sum, quad, layer.columns);
-    if !BATCH_NORM {
-        gradients[layer.gamma + quad] = grad_sum;
-        note_fault(BIASES_FAULT, magnitudes(grad_sum), LARGEST_GRADIENT);
-        return;
-    }
     let grad_gamma = inside(products, quad, layer.columns);
+    let grad_beta = inside(sum, quad, layer.columns);
     gradients[layer.gamma + quad] = grad_gamma;
-    gradients[layer.beta + quad] = grad_sum;
-    note_fault(GAMMA_FAULT, magnitudes(grad_gamma), LARGEST_GRADIENT);
-    note_fault(BETA_FAULT, magnitudes(grad_sum), LARGEST_GRADIENT);
+    gradients[layer.beta + quad] = grad_beta;
+    note_fault(layer.faults, GAMMA_FAULT, magnitudes(grad_gamma), LARGEST_GRADIENT);
+    note_fault(layer.faults, BETA_FAULT, magnitudes(grad_beta), LARGEST_GRADIENT);
     for (var row = 0u; row < 3u; row++) {
         let statistic = inside(statistics[row * stride + quad], quad, layer.columns);
-        note_fault(STATISTICS_FAULT, magnitudes(statistic), LARGEST_STATISTIC);
+        note_fault(layer.faults, STATISTICS_FAULT, magnitudes(statistic), LARGEST_STATISTIC);
     }
 }
 
 fn loaded_column(quad: u32) -> Column {
-    var column = Column();
-    if BATCH_NORM {
-        let stride = quads(layer.columns);
-        column.center = statistics[quad];
-        column.rest = statistics[stride + quad];
-        column.inverse_std = 1.0 / sqrt(statistics[2u * stride + quad] + EPSILON);
-        column.gamma = parameters[layer.gamma + quad];
-        column.beta = parameters[layer.beta + quad];
-    }
+    let stride = quads(layer.columns);
+    var column: Column;
+    column.center = statistics[quad];
+    column.rest = statistics[stride + quad];
+    column.inverse_std = 1.0 / sqrt(statistics[2u * stride + quad] + EPSILON);
+    column.gamma = parameters[layer.gamma + quad];
+    column.beta = parameters[layer.beta + quad];
     return column;
 }
 
@@ -300,29 +364,22 @@ fn normalized_sums(
     return total;
 }
 
-// Without a normalization the gradients of the sums are finished on the way.
-fn linear_sums(first_row: u32, last_row: u32, quad: u32, invocation: u32) -> Sums {
+// Without a normalization this is grad_sums.
+fn activate_rows(first_row: u32, last_row: u32, quad: u32, invocation: u32) {
     let stride = quads(layer.columns);
-    var sum = vec4<f32>();
+    if quad >= stride {
+        return;
+    }
     for (var row = first_row; row < last_row; row += TILE_ROWS) {
-        var tile_sum = vec4<f32>();
         for (var i = 0u; i < OWN_ROWS; i++) {
             let own = row + own_row(invocation, i);
-            if own < last_row && quad < stride {
+            if own < last_row {
                 let index = own * stride + quad;
-                var grad = grad_sums[index];
-                if !IS_LAST {
-                    grad = inside(grad * activation_slopes(sums[index]), quad, layer.columns);
-                    grad_sums[index] = grad;
-                }
-                tile_sum += grad;
+                let grad = grad_sums[index] * activation_slopes(sums[index]);
+                grad_sums[index] = inside(grad, quad, layer.columns);
             }
         }
-        sum += tile_sum;
     }
-    var total = Sums();
-    total.differences = column_sum(sum, invocation);
-    return total;
 }
 
 fn joined_chunks(quad: u32) -> Sums {

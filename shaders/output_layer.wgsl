@@ -23,8 +23,8 @@ struct Layer {
     weights: u32,   // quads of the parameters, and of the gradients, before the weights
     gamma: u32,     // before the biases
     capacity: u32,  // of the history, in steps
-    chunk: u32,     // rows, or more
-    slab: u32,      // 0: the gradients have one
+    slab_rows: u32, // rows, or more: the gradients have one slab
+    slab: u32,      // 0
     stop: u32,      // quads of the gradients before the stop
     faults: u32,    // before the layer's faults
 }
@@ -75,9 +75,17 @@ fn main(
         }
     }
     storageBarrier();
-    compute_grad_biases(invocation);
+    let weights = Weights(
+        GRAD_WEIGHTS,
+        layer.columns,
+        layer.inner,
+        layer.weights,
+        layer.gamma,
+        layer.faults,
+    );
+    compute_grad_biases(weights, 0u, 0u, invocation);
     for (var quad = 0u; quad < quads(layer.inner); quad += TILE_QUADS) {
-        compute_grad_weights(0u, layer.columns, quad, 0u, invocation);
+        compute_grad_weights(weights, 0u, layer.columns, quad, 0u, invocation);
     }
 }
 
@@ -131,23 +139,4 @@ fn class_weight(class_index: u32) -> f32 {
 
 fn put_gradient(row: u32, column: u32, gradient: f32) {
     grad_sums[row * quads(layer.columns) + column / 4u][column % 4u] = gradient;
-}
-
-fn compute_grad_biases(invocation: u32) {
-    let stride = quads(layer.columns);
-    let quad = own_quad(invocation);
-    var sum = vec4<f32>();
-    for (var row = 0u; row < layer.rows; row += TILE_ROWS) {
-        for (var i = 0u; i < OWN_ROWS; i++) {
-            let own = row + own_row(invocation, i);
-            if own < layer.rows && quad < stride {
-                sum += grad_sums[own * stride + quad];
-            }
-        }
-    }
-    sum = column_sum(sum, invocation);
-    if quad < stride && own_row(invocation, 0u) == 0u {
-        gradients[layer.gamma + quad] = sum;
-        note_fault(BIASES_FAULT, magnitudes(sum), LARGEST_GRADIENT);
-    }
 }

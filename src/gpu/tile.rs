@@ -180,7 +180,7 @@ impl Core {
     }
 
     /// The rounds of loops over an invocation's rows of a patch.
-    fn rounds_of_rows(self) -> u64 {
+    pub(crate) fn rounds_of_rows(self) -> u64 {
         match self {
             Self::Subgroup([down, across]) => u64::from(down * across * (32 + 3)),
             Self::Workgroup([down, across]) => u64::from(down * across * 6),

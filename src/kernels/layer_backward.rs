@@ -41,6 +41,7 @@ pub(crate) struct LayerBackward {
     /// The phases that a layer takes, in order.
     phases: Vec<(Phase, Kernel)>,
     core: Core,
+    options: Options,
     /// Bound in the place of statistics that there are not.
     unused: Vec<Matrix>,
 }
@@ -60,6 +61,16 @@ enum Phase {
 pub(crate) struct Options {
     pub(crate) layer: Layer,
     pub(crate) division: Division,
+    /// Whether the gradients of its weights are left to the layer before it, which has to be divided, too.
+    pub(crate) leaves_weights: bool,
+    /// The next layer, if that leaves its own.
+    pub(crate) next: Option<NextLayer>,
+}
+
+/// What is to be known of a next layer that leaves the gradients of its weights, and biases, to this one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NextLayer {
+    pub(crate) has_biases: bool,
 }
 
 /// Which layer it is.
@@ -90,7 +101,7 @@ pub(crate) struct Buffers<'a> {
     /// `[rows, outputs]`: written, or read if the layer is the last.
     pub(crate) grad_sums: &'a Matrix,
     /// A row for each slab of the batch: the gradients, packed like the parameters, those of the weights
-    /// as far as the slab goes. All others are in the first row.
+    /// and biases as far as the slab goes. All others are in the first row.
     pub(crate) gradients: &'a Matrix,
     /// `[3, outputs]`: from [`super::layer_forward`], if the layer is normalized; four rows more for each
     /// chunk, if there are any.
@@ -106,6 +117,18 @@ pub(crate) struct Hidden<'a> {
     pub(crate) next_weights: &'a Matrix,
     /// `[rows, outputs]`: from [`super::layer_forward`].
     pub(crate) sums: &'a Matrix,
+    /// What a next layer that leaves the gradients of its weights needs.
+    pub(crate) next: Option<NextWeights<'a>>,
+}
+
+/// What the kernel needs for the gradients of the next layer's weights.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NextWeights<'a> {
+    /// `[rows, outputs]`: of this layer, from [`super::layer_forward`].
+    pub(crate) outputs: &'a Matrix,
+    /// Its biases, or whatever else it has, and its faults: parts of the parameters.
+    pub(crate) biases: &'a Matrix,
+    pub(crate) faults: &'a Matrix,
 }
 
 impl LayerBackward {
@@ -118,11 +141,27 @@ impl LayerBackward {
             }
         };
         let [_, activation, negative_slope] = activate::constants(activation);
+        let divides_rows = options.division == Division::Rows;
+        let mut phases = Vec::new();
+        if options.division == Division::Strips {
+            phases.push(Phase::Whole);
+        } else if !is_last {
+            phases.push(if divides_rows { Phase::Measure } else { Phase::Columns });
+        }
+        if divides_rows && batch_norm {
+            phases.push(Phase::Finish);
+        }
+        if options.division != Division::Strips && !options.leaves_weights {
+            phases.push(Phase::Weights);
+        }
         let compile = |phase: Phase| {
+            let next = options.next.filter(|_| phase.takes_next());
             let constants = [
                 ("PHASE", f64::from(phase as u32)),
                 ("IS_LAST", f64::from(u8::from(is_last))),
                 ("BATCH_NORM", f64::from(u8::from(batch_norm))),
+                ("NEXT_WEIGHTS", f64::from(u8::from(next.is_some()))),
+                ("NEXT_HAS_BIASES", f64::from(u8::from(next.is_some_and(|next| next.has_biases)))),
                 ("EPSILON", epsilon.into()),
                 activation,
                 negative_slope,
@@ -130,13 +169,8 @@ impl LayerBackward {
             let text = core.text(FOR_SUBGROUPS, FOR_WORKGROUPS);
             Ok((phase, Kernel::trusted(device, "layer_backward", &text, &constants)?))
         };
-        let phases: &[Phase] = match options.division {
-            Division::Strips => &[Phase::Whole],
-            Division::Weights => &[Phase::Columns, Phase::Weights],
-            Division::Rows => &[Phase::Measure, Phase::Finish, Phase::Weights],
-        };
-        let phases = phases.iter().copied().map(compile).collect::<Result<_>>()?;
-        Ok(Self { phases, core, unused: unused_matrices(device, 1)? })
+        let phases = phases.into_iter().map(compile).collect::<Result<_>>()?;
+        Ok(Self { phases, core, options, unused: unused_matrices(device, 1)? })
     }
 
     /// Binds the kernel to its matrices.
@@ -146,28 +180,35 @@ impl LayerBackward {
         place: &str,
         buffers: Buffers<'_>,
     ) -> Result<Vec<Dispatch>> {
-        let Buffers { inputs, weights, hidden, grad_sums, gradients, statistics, .. } = buffers;
+        let Buffers { inputs, hidden, grad_sums, gradients, statistics, .. } = buffers;
         self.check(buffers)?;
-        let bind = |(phase, kernel): &(Phase, Kernel)| {
-            let uniform = self.uniform(*phase, buffers);
+        let bind = |&(phase, ref kernel): &(Phase, Kernel)| {
+            let uniform = self.uniform(phase, buffers);
             // What is not read has to be bound all the same.
             let next_grad_sums = hidden.map_or(inputs, |hidden| hidden.next_grad_sums);
             let sums = hidden.map_or(inputs, |hidden| hidden.sums);
             let statistics = statistics.unwrap_or(&self.unused[0]);
             let parameters = buffers.parameters;
+            let next = buffers.next_weights(phase);
+            debug_assert_eq!(next.is_some(), self.options.next.is_some() && phase.takes_next());
+            let factor = next.map_or(inputs, |next| next.outputs);
             let matrices =
-                [next_grad_sums, parameters, sums, statistics, inputs, grad_sums, gradients];
-            let slabs = inputs.rows().div_ceil(slab(inputs.rows(), gradients));
-            let groups = self.workgroups(*phase, inputs.rows(), weights, slabs);
+                [next_grad_sums, parameters, sums, statistics, factor, grad_sums, gradients];
+            let groups = self.workgroups(phase, buffers);
             let work = || format!("{} rows of {} inputs", inputs.rows(), inputs.columns());
-            check_rounds(device, "layer_backward", work, self.rounds(*phase, buffers))?;
+            check_rounds(device, "layer_backward", work, self.rounds(phase, buffers))?;
             kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, groups)
         };
         self.phases.iter().map(bind).collect()
     }
 
+    /// Whether it computes the gradients that the next layer leaves.
+    pub(crate) fn takes_next(&self) -> bool {
+        self.options.next.is_some()
+    }
+
     fn divides_rows(&self) -> bool {
-        self.phases.iter().any(|&(phase, _)| phase == Phase::Measure)
+        self.options.division == Division::Rows
     }
 
     fn check(&self, buffers: Buffers<'_>) -> Result<()> {
@@ -186,11 +227,16 @@ impl LayerBackward {
         for vector in vectors {
             vector.expect_padded(kernel, "gamma, beta or the biases", [1, columns])?;
         }
-        if let Some(Hidden { next_grad_sums, next_weights, sums }) = hidden {
-            let next = next_weights.rows();
-            next_grad_sums.expect_padded(kernel, "next_grad_sums", [rows, next])?;
-            next_weights.expect_padded(kernel, "next_weights", [next, columns])?;
+        if let Some(Hidden { next_grad_sums, next_weights, sums, next }) = hidden {
+            let next_columns = next_weights.rows();
+            next_grad_sums.expect_padded(kernel, "next_grad_sums", [rows, next_columns])?;
+            next_weights.expect_padded(kernel, "next_weights", [next_columns, columns])?;
             sums.expect_padded(kernel, "sums", [rows, columns])?;
+            if let Some(NextWeights { outputs, biases, faults }) = next {
+                outputs.expect_padded(kernel, "outputs", [rows, columns])?;
+                biases.expect_padded(kernel, "the next layer's biases", [1, next_columns])?;
+                faults.expect_padded(kernel, "the next layer's faults", [1, 4])?;
+            }
         }
         if let Some(statistics) = statistics {
             let needed = statistics_rows(self.core, rows, self.divides_rows());
@@ -199,10 +245,11 @@ impl LayerBackward {
         Ok(())
     }
 
-    fn uniform(&self, phase: Phase, buffers: Buffers<'_>) -> [u32; 12] {
+    fn uniform(&self, phase: Phase, buffers: Buffers<'_>) -> [u32; 15] {
         let Buffers { inputs, parameters, weights, vectors, stop, hidden, gradients, .. } = buffers;
         let rows = inputs.rows();
         let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
+        let next = buffers.next_weights(phase);
         [
             rows,
             weights.rows(),
@@ -212,14 +259,13 @@ impl LayerBackward {
             first(vectors[0]),
             first(vectors[1]),
             first(weights),
-            match phase {
-                Phase::Whole | Phase::Columns => rows.next_multiple_of(self.core.patch_rows()),
-                Phase::Measure | Phase::Finish => self.core.chunk(rows),
-                Phase::Weights => slab(rows, gradients),
-            },
+            self.chunk(rows),
+            if phase == Phase::Whole { rows } else { slab_rows(rows, gradients) },
             gradients.columns() / 4,
             first(stop[0]),
             first(stop[1]),
+            next.map_or(0, |next| first(next.biases)),
+            next.map_or(0, |next| first(next.faults)),
         ]
     }
 
@@ -231,31 +277,66 @@ impl LayerBackward {
         let patches = |rows: u32| u64::from(rows.div_ceil(core.patch_rows()));
         let [rows, inner] = [inputs.rows(), weights.columns()];
         let sums = |rows: u32| patches(rows) * core.rounds_of_patch(next);
+        let slab = slab_rows(rows, gradients);
+        let of_slab = core.rounds_of_patch(slab) + patches(slab) * core.rounds_of_rows();
+        let of_next = if buffers.next_weights(phase).is_some() { of_slab } else { 0 };
         match phase {
             Phase::Whole => {
                 sums(rows)
                     + u64::from(inner.div_ceil(4 * core.patch()[1])) * core.rounds_of_patch(rows)
             }
-            Phase::Columns => sums(rows),
-            Phase::Measure | Phase::Finish => sums(core.chunk(rows)),
-            Phase::Weights => core.rounds_of_patch(slab(rows, gradients)),
+            Phase::Columns => sums(rows).max(of_next),
+            Phase::Measure | Phase::Finish => sums(core.chunk(rows)).max(of_next),
+            Phase::Weights => of_slab,
         }
     }
 
-    fn workgroups(&self, phase: Phase, rows: u32, weights: &Matrix, slabs: u32) -> [u32; 3] {
+    /// One for each strip of the columns and chunk of the rows, or for each patch of the weights and slab.
+    fn workgroups(&self, phase: Phase, buffers: Buffers<'_>) -> [u32; 3] {
+        let Buffers { inputs, weights, gradients, .. } = buffers;
+        let rows = inputs.rows();
+        let slabs = u64::from(rows.div_ceil(slab_rows(rows, gradients)));
+        let of_slabs = |columns: u32, inner: u32| {
+            let patches = u64::from(columns.div_ceil(self.core.patch_rows()));
+            patches * u64::from(inner.div_ceil(4 * self.core.patch()[1])) * slabs
+        };
         let [columns, inner] = [weights.rows(), weights.columns()];
-        match phase {
-            Phase::Whole | Phase::Columns => [self.core.strips(columns), 1, 1],
-            Phase::Measure | Phase::Finish => {
-                [self.core.strips(columns), workgroups(rows.into(), self.core.chunk(rows)), 1]
+        let own = match phase {
+            Phase::Weights => of_slabs(columns, inner),
+            _ => {
+                let strips = columns.div_ceil(4 * self.core.patch()[1]);
+                u64::from(strips) * u64::from(rows.div_ceil(self.chunk(rows)))
             }
-            Phase::Weights => [self.core.row_patches(columns), self.core.strips(inner), slabs],
+        };
+        let of_next = |next: NextWeights<'_>| of_slabs(next.biases.columns(), columns);
+        [workgroups(own + buffers.next_weights(phase).map_or(0, of_next), 1), 1, 1]
+    }
+
+    /// Rows of a chunk.
+    fn chunk(&self, rows: u32) -> u32 {
+        if self.divides_rows() {
+            self.core.chunk(rows)
+        } else {
+            rows.next_multiple_of(self.core.patch_rows())
         }
     }
 }
 
+impl Phase {
+    /// Whether it computes the gradients of the next layer's weights, if these are left.
+    fn takes_next(self) -> bool {
+        matches!(self, Self::Columns | Self::Measure)
+    }
+}
+
+impl<'a> Buffers<'a> {
+    fn next_weights(self, phase: Phase) -> Option<NextWeights<'a>> {
+        self.hidden?.next.filter(|_| phase.takes_next())
+    }
+}
+
 /// Rows of the batch that a slab of the gradients is for, in whole vectors of four.
-fn slab(rows: u32, gradients: &Matrix) -> u32 {
+fn slab_rows(rows: u32, gradients: &Matrix) -> u32 {
     rows.div_ceil(gradients.rows()).next_multiple_of(4)
 }
 

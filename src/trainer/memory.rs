@@ -40,7 +40,7 @@ pub(super) struct BatchMemory {
     pub(super) layers: Vec<LayerMemory>,
     /// Each row's loss and accuracy.
     pub(super) results: Matrix,
-    /// A row for each slab of the batch; all but the first only have those of weights.
+    /// A row for each slab of the batch; all but the first only have those of weights and biases.
     pub(super) gradients: Matrix,
 }
 

@@ -4,7 +4,7 @@ use wgpu::Device;
 
 use super::memory::{BatchMemory, LayerMemory, Memory, slabs};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Matrix};
+use crate::gpu::{Dispatch, Division, Matrix};
 use crate::kernels::{
     add_slabs::AddSlabs,
     copy_rows::CopyRows,
@@ -60,16 +60,6 @@ impl StepKernels {
         let gradient_norm = options.clip_norm.map(|norm| GradientNorm::new(device, norm as f32));
         let hidden = network.learned().len() - 1;
         let rows = options.batch_size;
-        let backward = (0..hidden).map(|layer| {
-            let learned = &network.learned()[layer];
-            let (core, division) = (network.core(layer, Some(rows)), network.division(layer, rows));
-            let layer = layer_backward::Layer::Hidden {
-                activation: network.activation(),
-                batch_norm: matches!(learned, Learned::Normalized { .. }),
-                epsilon: network.epsilon(),
-            };
-            LayerBackward::new(device, core, layer_backward::Options { layer, division })
-        });
         let loss = loss::Options {
             loss: options.loss,
             label_smoothing: options.label_smoothing,
@@ -78,6 +68,31 @@ impl StepKernels {
         let weights = network.learned()[hidden].weights();
         let way = OutputLayer::way(device, rows, [weights.rows(), weights.columns()]);
         let outputs = |way| OutputLayer::new(device, loss, way);
+        let is_divided = |layer| network.division(layer, rows) != Division::Strips;
+        let leaves_weights = |layer: usize| {
+            let is_in_one = layer == hidden && way == Some(Way::Whole);
+            layer > 0 && is_divided(layer) && is_divided(layer - 1) && !is_in_one
+        };
+        let backward = |layer: usize| {
+            let has_biases =
+                |layer: usize| matches!(network.learned()[layer], Learned::Linear { .. });
+            let options = layer_backward::Options {
+                layer: if layer == hidden {
+                    layer_backward::Layer::Last
+                } else {
+                    layer_backward::Layer::Hidden {
+                        activation: network.activation(),
+                        batch_norm: !has_biases(layer),
+                        epsilon: network.epsilon(),
+                    }
+                },
+                division: network.division(layer, rows),
+                leaves_weights: leaves_weights(layer),
+                next: (layer < hidden && leaves_weights(layer + 1))
+                    .then(|| layer_backward::NextLayer { has_biases: has_biases(layer + 1) }),
+            };
+            LayerBackward::new(device, network.core(layer, Some(rows)), options)
+        };
         let output = match way {
             Some(way @ Way::Whole) => OutputKernels::InOne(outputs(way)?),
             _ => OutputKernels::Separate {
@@ -86,19 +101,12 @@ impl StepKernels {
                     None => Outputs::Wide(Loss::new(device, loss)?),
                 },
                 record_step: RecordStep::new(device)?,
-                backward: LayerBackward::new(
-                    device,
-                    network.core(hidden, Some(rows)),
-                    layer_backward::Options {
-                        layer: layer_backward::Layer::Last,
-                        division: network.division(hidden, rows),
-                    },
-                )?,
+                backward: backward(hidden)?,
             },
         };
         Ok(Self {
             forward: network.compile(0..hidden, Some(rows))?,
-            backward: backward.collect::<Result<_>>()?,
+            backward: (0..hidden).map(backward).collect::<Result<_>>()?,
             output,
             has_class_targets: options.loss.has_class_targets(),
             weigh_classes: loss.has_class_weights.then(|| WeighClasses::new(device)).transpose()?,
@@ -130,10 +138,16 @@ pub(super) fn bind(
     }
     dispatches.extend(bind_output(network, kernels, memory, &batch)?);
     for (layer, kernel) in kernels.backward.iter().enumerate().rev() {
+        let LayerMemory { sums, outputs, .. } = &batch.layers[layer];
+        let next = &network.learned()[layer + 1];
+        let [_, faults] = network.layout().stop_place(network.packed().buffer(), layer + 1)?;
+        let next_weights =
+            layer_backward::NextWeights { outputs, biases: next.vectors()[0], faults: &faults };
         let hidden = layer_backward::Hidden {
             next_grad_sums: &batch.layers[layer + 1].grad_sums,
-            next_weights: network.learned()[layer + 1].weights(),
-            sums: &batch.layers[layer].sums,
+            next_weights: next.weights(),
+            sums,
+            next: kernel.takes_next().then_some(next_weights),
         };
         dispatches.extend(bind_backward(network, kernel, &batch, layer, Some(hidden))?);
     }
@@ -271,10 +285,10 @@ fn bind_update(
 ) -> Result<Vec<Dispatch>> {
     let device = &network.gpu().device;
     let Memory { step, rates, clip_scale, velocity, mean_square, .. } = memory;
-    let weights = network.layout().weights();
+    let [weights, learned] = [network.layout().weights(), network.layout().learned()];
     let mut dispatches = Vec::new();
     if let Some(add_slabs) = &kernels.add_slabs {
-        dispatches.push(add_slabs.bind(device, "update", &batch.gradients, weights)?);
+        dispatches.push(add_slabs.bind(device, "update", &batch.gradients, learned)?);
     }
     let gradients = &batch.gradients.slice(0, 1)?;
     if let Some(gradient_norm) = &kernels.gradient_norm {
@@ -292,7 +306,7 @@ fn bind_update(
         velocity,
         mean_square,
     };
-    let [learned, layers] = [network.layout().learned(), network.learned().len() as u32];
+    let layers = network.learned().len() as u32;
     dispatches.push(kernels.update.bind_stopping(device, "update", buffers, learned, layers)?);
     Ok(dispatches)
 }

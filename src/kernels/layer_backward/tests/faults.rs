@@ -9,8 +9,7 @@ fn notes_what_is_not_finite() {
     let [nothing, statistics_are, vector, beta, weights]: [&[usize]; 5] =
         [&[], &[0], &[1], &[2], &[3]];
     let [rows, columns, next, inner] = [131, 70, 3, 33];
-    let last = Options { layer: Layer::Last, division: Division::Strips };
-    let ways = [last, hidden(Activation::Identity, false), hidden(Activation::Identity, true)];
+    let ways = [last(), hidden(Activation::Identity, false), hidden(Activation::Identity, true)];
     let divisions = [Division::Strips, Division::Weights, Division::Rows];
     let ways =
         ways.into_iter().flat_map(|way| divisions.map(|division| Options { division, ..way }));
@@ -55,8 +54,33 @@ fn notes_what_is_not_finite() {
             check(ends(1.0), 1.0, f64::NAN, &[0, 1, 3]);
         } else {
             check([both, 0.0, both], 0.0, 1.0, nothing);
-            check([both + beyond, 0.0, both], 0.0, 1.0, vector);
+            check([LARGEST + beyond, 0.0, 0.0], 0.0, 1.0, vector);
+            // Of slabs, the sum of each is looked at.
+            let is_whole = options.division == Division::Strips;
+            check([both + beyond, 0.0, both], 0.0, 1.0, if is_whole { vector } else { nothing });
             check(ends(f64::INFINITY), 0.0, 1.0, &[1, 3]);
         }
+    }
+}
+
+/// What the next layer leaves is noted in its place.
+#[test]
+fn notes_what_is_not_finite_for_the_next_layer() {
+    for ((mut gpu, core), has_biases) in [false, true]
+        .into_iter()
+        .flat_map(|has| TestGpu::with_each_core().map(move |gpu| (gpu, has)))
+    {
+        let next = Some(NextLayer { has_biases });
+        let way = hidden(Activation::Identity, true);
+        let options = Options { division: Division::Rows, next, ..way };
+        let kernel = LayerBackward::new(&gpu.gpu.device, core, options).unwrap();
+        let mut given = given(&mut gpu, [131, 70, 3, 33]);
+        given.next_grad_sums[[130, 2]] = f64::INFINITY;
+        let statistics = statistics(&given.sums);
+        let left = run(&mut gpu, &kernel, options, &given, &statistics);
+        assert_eq!(gpu.read_all(&left.part(0, 4))[0], 1.0);
+        let found =
+            gpu.read_all(&left.part(0, 7)).iter().map(|&value| value == 1.0).collect::<Vec<_>>();
+        assert_eq!(found[..4], [false, has_biases, false, true], "{:?}", kernel.core);
     }
 }
