@@ -287,7 +287,13 @@ impl Network {
     pub(crate) fn division(&self, layer: usize, rows: u32) -> Division {
         let weights = self.learned[layer].weights();
         let next = self.learned.get(layer + 1).map_or(0, |next| next.weights().rows());
-        self.core(layer, Some(rows)).division(rows, weights.columns(), next)
+        let division = self.core(layer, Some(rows)).division(rows, weights.columns(), next);
+        // A layer before that is divided takes the gradients of these weights into a dispatch that it has anyway.
+        let is_behind_divided = || layer > 0 && self.division(layer - 1, rows) != Division::Strips;
+        if division == Division::Strips && is_behind_divided() {
+            return Division::Weights;
+        }
+        division
     }
 
     /// Binds all layers in one dispatch, as inference computes them. The scratch has two rows of the
