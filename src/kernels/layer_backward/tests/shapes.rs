@@ -10,8 +10,8 @@ fn shapes_that_do_not_fit_are_errors() {
     let [inputs, grad_sums, next_grad_sums] =
         [[5, 3], [5, 6], [5, 2]].map(|shape| gpu.garbage(shape));
     let [statistics, wrong] = [[3, 6], [2, 7]].map(|shape| gpu.garbage(shape));
-    let matrices =
-        [[6, 3], [2, 6], [1, 6], [1, 4]].map(|[rows, columns]| Array2::zeros([rows, columns]));
+    let matrices = [[6, 3], [2, 6], [1, 6], [1, 4], [1, 2]]
+        .map(|[rows, columns]| Array2::zeros([rows, columns]));
     let (parameters, parts) = gpu.upload_packed(&matrices.each_ref());
     let gradients = gpu.garbage([1, parameters.columns()]);
     let hidden = Hidden {
@@ -33,6 +33,8 @@ fn shapes_that_do_not_fit_are_errors() {
     };
     kernel.bind(&gpu.gpu.device, "test", right).unwrap();
     let with = |hidden| Buffers { hidden: Some(hidden), ..right };
+    let next = NextWeights { outputs: &grad_sums, biases: &parts[4], faults: &parts[3] };
+    let with_next = |next| with(Hidden { next: Some(next), ..hidden });
     let dense = gpu.zeros([5, 6]);
     let refused = [
         (Buffers { inputs: &wrong, ..right }, "inputs is 2 × 7, but 2 × 3 is needed"),
@@ -45,7 +47,7 @@ fn shapes_that_do_not_fit_are_errors() {
             Buffers { stop: [&parts[3], &parts[2]], ..right },
             "the stop or the faults is 1 × 6, but 1 × 4 is needed",
         ),
-        (Buffers { gradients: &wrong, ..right }, "gradients is 2 × 7, but 2 × 64 is needed"),
+        (Buffers { gradients: &wrong, ..right }, "gradients is 2 × 7, but 2 × 68 is needed"),
         (
             with(Hidden { next_grad_sums: &wrong, ..hidden }),
             "next_grad_sums is 2 × 7, but 5 × 2 is needed",
@@ -55,6 +57,18 @@ fn shapes_that_do_not_fit_are_errors() {
             "next_weights is 2 × 7, but 2 × 6 is needed",
         ),
         (with(Hidden { sums: &wrong, ..hidden }), "sums is 2 × 7, but 5 × 6 is needed"),
+        (
+            with_next(NextWeights { outputs: &wrong, ..next }),
+            "outputs is 2 × 7, but 5 × 6 is needed",
+        ),
+        (
+            with_next(NextWeights { biases: &parts[2], ..next }),
+            "the next layer's biases is 1 × 6, but 1 × 2 is needed",
+        ),
+        (
+            with_next(NextWeights { faults: &parts[2], ..next }),
+            "the next layer's faults is 1 × 6, but 1 × 4 is needed",
+        ),
         (Buffers { statistics: Some(&wrong), ..right }, "statistics is 2 × 7, but 3 × 6 is needed"),
         (
             Buffers { grad_sums: &dense, ..right },
