@@ -3,11 +3,12 @@
 //     clip_scale[0] = min(1, CLIP_NORM / (norm + 1e-6))        norm = √(Σ_i gradients[i]²)
 //
 // (PyTorch's clip_grad_norm_.) Two dispatches: `partial` leaves a sum per workgroup, `total` adds them
-// up, one workgroup alone. The gradients of all parameters lie in one buffer; gaps in it are zero. Both
-// read four values at a time ("a quad").
+// up, one workgroup alone. The gradients of all parameters lie in one buffer, once for each slab of the batch
+// (shared/slab_sum.wgsl); gaps in it are zero. Both read four values at a time ("a quad").
 
 struct Length {
-    quads: u32,    // of the gradients, or of the partial sums
+    quads: u32,    // of a slab of the gradients, or of the partial sums
+    slabs: u32,
 }
 
 @group(0) @binding(0) var<uniform> shape: Length;
@@ -26,13 +27,17 @@ fn partial(
     var sum = 0.0;
     let first = WORKGROUP_SIZE * workgroup.x + index;
     for (var i = first; i < shape.quads; i += WORKGROUP_SIZE * workgroups.x) {
-        let quad = inputs[i];
+        let quad = slab_sum(i, shape.slabs, shape.quads);
         sum += dot(quad, quad);
     }
     sum = workgroup_sum(sum, index);
     if index == 0u {
         outputs[workgroup.x] = sum;
     }
+}
+
+fn gradient_quad(index: u32) -> vec4<f32> {
+    return inputs[index];
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -11,8 +11,8 @@
 //                        parameter  −= rate / (1 − MOMENTUMᵗ) · velocity
 //                                      / (√(mean_square / (1 − SMOOTHINGᵗ)) + EPSILON)
 //
-// All parameters lie in one buffer, weights first; their gradients (backward pass) and the optimizer's
-// state lie in others of the same layout. Weights decay, or all parameters. `clip_scale` comes from
+// All parameters lie in one buffer, weights first; their gradients (backward pass; slabs of a batch are added up
+// here, shared/slab_sum.wgsl) and the optimizer's state lie in others of the same layout. Weights decay, or all parameters. `clip_scale` comes from
 // gradient_norm.wgsl, and record_step.wgsl has counted this step already.
 //
 // If a kernel of this step has noted a fault (shared/faults.wgsl), nothing is changed, in this step and
@@ -30,6 +30,8 @@ struct Update {
     capacity: u32,        // of the rates, in steps
     stop: u32,            // quads before that of the stop; 0 if there is none
     layers: u32,          // of the network, with faults behind the stop
+    slabs: u32,           // of the gradients
+    slab: u32,            // quads from one to the next
 }
 
 // What the CPU worked out in f64 for each step t, counted from 1.
@@ -78,7 +80,7 @@ fn main(
     var is_overflow = false;
     for (var i = invocation.x; i < update.quads; i += WORKGROUP_SIZE * workgroups.x) {
         var parameter = parameters[i];
-        var gradient = scale * gradients[i];
+        var gradient = scale * slab_sum(i, update.slabs, update.slab);
         if i < update.decaying_quads {
             gradient += WEIGHT_DECAY * parameter;
             parameter -= rate.decay * parameter;
@@ -98,6 +100,10 @@ fn main(
     if is_overflow {
         parameters[update.stop].w = overflow_of_this_step();
     }
+}
+
+fn gradient_quad(index: u32) -> vec4<f32> {
+    return gradients[index];
 }
 
 // Others may or may not see yet what an invocation of this dispatch writes: the same comes out.

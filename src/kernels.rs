@@ -23,7 +23,6 @@
 pub mod activate;
 pub mod activate_backward;
 pub mod add_biases;
-pub(crate) mod add_slabs;
 pub mod batch_statistics;
 pub mod column_sums;
 pub(crate) mod copy_rows;

@@ -23,7 +23,7 @@ pub struct GradientNorm {
 /// What the kernel reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// One row: the gradients of all parameters, a multiple of four values.
+    /// The gradients of all parameters, a multiple of four values: one row, or several, whose sum they are.
     pub gradients: &'a Matrix,
     /// One row of 256 values, for what the first dispatch tells the second.
     pub partial_sums: &'a Matrix,
@@ -40,6 +40,7 @@ impl GradientNorm {
     pub fn new(device: &Device, clip_norm: f32) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/gradient_norm.wgsl"),
+            include_str!("../../shaders/shared/slab_sum.wgsl"),
             include_str!("../../shaders/shared/workgroup_sum.wgsl"),
         );
         let constants =
@@ -64,19 +65,20 @@ impl GradientNorm {
         buffers: Buffers<'_>,
     ) -> Result<[Dispatch; 2]> {
         let Buffers { gradients, partial_sums, clip_scale } = buffers;
-        let length = gradients.columns();
-        gradients.expect("gradient_norm", "gradients", [1, length])?;
+        let [slabs, length] = [gradients.rows(), gradients.columns()];
+        gradients.expect("gradient_norm", "gradients", [slabs, length])?;
         partial_sums.expect("gradient_norm", "partial_sums", [1, MAX_PARTIAL_SUMS])?;
         clip_scale.expect("gradient_norm", "clip_scale", [1, 1])?;
         let quads = quads("the row of gradients", length)?;
         // The sums are whole quads, too: a workgroup without gradients leaves 0.
         let sums = workgroups(quads.into(), WORKGROUP_SIZE).next_multiple_of(QUAD);
         let sums = sums.min(MAX_PARTIAL_SUMS);
-        let uniform = bytemuck::bytes_of(&quads);
+        let uniform = [quads, slabs];
+        let uniform = bytemuck::cast_slice(&uniform);
         let partial =
             self.partial.bind(device, place, uniform, &[gradients, partial_sums], [sums, 1, 1])?;
-        let quads = sums / QUAD;
-        let uniform = bytemuck::bytes_of(&quads);
+        let uniform = [sums / QUAD, 1];
+        let uniform = bytemuck::cast_slice(&uniform);
         let total =
             self.total.bind(device, place, uniform, &[partial_sums, clip_scale], [1, 1, 1])?;
         Ok([partial, total])
@@ -94,13 +96,15 @@ mod tests {
     #[test]
     fn matches_the_reference() {
         let mut gpu = TestGpu::new();
-        for length in [4, 8, 1020, 1024, 1028, 262_144, 1_000_004] {
+        let lengths = [4, 8, 1020, 1024, 1028, 262_144, 1_000_004].map(|length| [1, length]);
+        for [slabs, length] in lengths.into_iter().chain([[2, 1028], [16, 4]]) {
             for clip_norm in [0.01, 1.0, 1e6] {
                 let kernel = GradientNorm::new(&gpu.gpu.device, clip_norm).unwrap();
-                let gradients = gpu.random_vector(length);
+                let of_slabs = gpu.random([slabs, length]);
+                let gradients = of_slabs.sum_axis(ndarray::Axis(0));
                 let clip_scale = gpu.zeros([1, 1]);
                 let buffers = Buffers {
-                    gradients: &gpu.upload_vector(&gradients),
+                    gradients: &gpu.upload(&of_slabs),
                     // The sums of a longer gradient that was there before.
                     partial_sums: &gpu.upload_vector(&Array1::ones(MAX_PARTIAL_SUMS as usize)),
                     clip_scale: &clip_scale,
@@ -110,7 +114,7 @@ mod tests {
 
                 let norm = reference::gradient_norm(&gradients);
                 let expected = reference::clip_scale(norm, clip_norm.into());
-                let what = format!("clip_scale of {length} values to {clip_norm}");
+                let what = format!("clip_scale of {slabs} × {length} values to {clip_norm}");
                 assert_close(&what, &gpu.read(&clip_scale), &[expected], 0.0, 2e-6);
             }
         }

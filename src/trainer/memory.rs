@@ -266,7 +266,7 @@ fn class_weights(network: &Network, options: &TrainerOptions) -> Result<Option<M
 }
 
 /// The slabs of the gradients, for a batch of as many rows.
-pub(super) fn slabs(network: &Network, rows: u32) -> u32 {
+fn slabs(network: &Network, rows: u32) -> u32 {
     let layers = 0..network.learned().len();
     let is_divided = |layer| network.division(layer, rows) != Division::Strips;
     if layers.into_iter().any(is_divided) {

@@ -2,11 +2,10 @@
 
 use wgpu::Device;
 
-use super::memory::{BatchMemory, LayerMemory, Memory, slabs};
+use super::memory::{BatchMemory, LayerMemory, Memory};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Division, Matrix};
 use crate::kernels::{
-    add_slabs::AddSlabs,
     copy_rows::CopyRows,
     gradient_norm::{self, GradientNorm},
     layer_backward::{self, LayerBackward},
@@ -30,8 +29,6 @@ pub(super) struct StepKernels {
     output: OutputKernels,
     has_class_targets: bool,
     weigh_classes: Option<WeighClasses>,
-    /// Where a batch's rows are divided into slabs.
-    add_slabs: Option<AddSlabs>,
     gradient_norm: Option<GradientNorm>,
     update: Update,
 }
@@ -110,7 +107,6 @@ impl StepKernels {
             output,
             has_class_targets: options.loss.has_class_targets(),
             weigh_classes: loss.has_class_weights.then(|| WeighClasses::new(device)).transpose()?,
-            add_slabs: (slabs(network, rows) > 1).then(|| AddSlabs::new(device)).transpose()?,
             gradient_norm: gradient_norm.transpose()?,
             update: Update::new(device, &options.optimizer)?,
         })
@@ -286,11 +282,8 @@ fn bind_update(
     let device = &network.gpu().device;
     let Memory { step, rates, clip_scale, velocity, mean_square, .. } = memory;
     let [weights, learned] = [network.layout().weights(), network.layout().learned()];
+    let gradients = &batch.gradients;
     let mut dispatches = Vec::new();
-    if let Some(add_slabs) = &kernels.add_slabs {
-        dispatches.push(add_slabs.bind(device, "update", &batch.gradients, learned)?);
-    }
-    let gradients = &batch.gradients.slice(0, 1)?;
     if let Some(gradient_norm) = &kernels.gradient_norm {
         let partial_sums = &memory.partial_sums;
         let buffers = gradient_norm::Buffers { gradients, partial_sums, clip_scale };
