@@ -24,9 +24,9 @@
 // order, and computes grad_sums. Without normalization there is nothing to join.
 //
 // WEIGHTS computes grad_weights and grad_biases then, a workgroup for each patch of the weights and each slab
-// of the batch, whose shares of them lie in one slab of `gradients` each (shared/slab_sum.wgsl). It takes no dispatch
-// of its own where the layer before has a COLUMNS or a MEASURE: other workgroups of that dispatch do it
-// beside it (NEXT_WEIGHTS).
+// of the batch, whose shares of them lie in one slab of `gradients` each (shared/slab_sum.wgsl). It takes no
+// dispatch of its own where the layer before has a COLUMNS or a MEASURE: other workgroups of that dispatch do
+// it beside it (NEXT_WEIGHTS).
 //
 // The sums and the statistics are those that layer_forward.wgsl left, which tells the layout of the
 // matrices; the sums of the chunks are where it had those of its chunks. `gradients` are packed like

@@ -281,7 +281,7 @@ fn bind_update(
 ) -> Result<Vec<Dispatch>> {
     let device = &network.gpu().device;
     let Memory { step, rates, clip_scale, velocity, mean_square, .. } = memory;
-    let [weights, learned] = [network.layout().weights(), network.layout().learned()];
+    let weights = network.layout().weights();
     let gradients = &batch.gradients;
     let mut dispatches = Vec::new();
     if let Some(gradient_norm) = &kernels.gradient_norm {
@@ -299,7 +299,7 @@ fn bind_update(
         velocity,
         mean_square,
     };
-    let layers = network.learned().len() as u32;
+    let [learned, layers] = [network.layout().learned(), network.learned().len() as u32];
     dispatches.push(kernels.update.bind_stopping(device, "update", buffers, learned, layers)?);
     Ok(dispatches)
 }
