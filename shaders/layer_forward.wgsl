@@ -256,25 +256,27 @@ fn finish_rows(row: u32, quad: u32, column: Column, invocation: u32) {
     }
     for (var i = 0u; i < OWN_ROWS; i++) {
         let own = row + own_row(invocation, i);
-        if own >= layer.rows {
-            break;
+        if own < layer.rows {
+            finish_quad(own * stride + quad, quad, column);
         }
-        let index = own * stride + quad;
-        var ztilde: vec4<f32>;
-        if NORMALIZATION == NONE {
-            ztilde = product_at(index) + column.gamma;
-            if KEEPS_SUMS {
-                sums[index] = ztilde;
-            }
-        } else {
-            // Center first, in two steps: anything else loses digits where the mean is large against
-            // the standard deviation.
-            let difference = rounded_quad(product_at(index) - column.center, layer.rows);
-            let centered = difference - column.rest;
-            ztilde = column.gamma * (centered * column.inverse_std) + column.beta;
-        }
-        outputs[index] = inside(activations(ztilde), quad, layer.columns);
     }
+}
+
+fn finish_quad(index: u32, quad: u32, column: Column) {
+    var ztilde: vec4<f32>;
+    if NORMALIZATION == NONE {
+        ztilde = product_at(index) + column.gamma;
+        if KEEPS_SUMS {
+            sums[index] = ztilde;
+        }
+    } else {
+        // Center first, in two steps: anything else loses digits where the mean is large against
+        // the standard deviation.
+        let difference = rounded_quad(product_at(index) - column.center, layer.rows);
+        let centered = difference - column.rest;
+        ztilde = column.gamma * (centered * column.inverse_std) + column.beta;
+    }
+    outputs[index] = inside(activations(ztilde), quad, layer.columns);
 }
 
 fn product_at(index: u32) -> vec4<f32> {

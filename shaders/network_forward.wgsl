@@ -142,19 +142,18 @@ fn finish_rows(index: u32, layer: Layer, row: u32, quad: u32, invocation: u32) {
     let first = place(index, row, stride);
     for (var i = 0u; i < OWN_ROWS; i++) {
         let own = row + own_row(invocation, i);
-        if own >= network.rows {
-            break;
+        if own < network.rows {
+            let place = first + own * stride + quad;
+            let sum = scratch[place];
+            var output = sum + gamma;
+            if layer.is_normalized != 0u {
+                output = gamma * ((sum - mean) * inverse_std) + beta;
+            }
+            if !is_last {
+                output = activations(output);
+            }
+            scratch[place] = inside(output, quad, layer.columns);
         }
-        let place = first + own * stride + quad;
-        let sum = scratch[place];
-        var output = sum + gamma;
-        if layer.is_normalized != 0u {
-            output = gamma * ((sum - mean) * inverse_std) + beta;
-        }
-        if !is_last {
-            output = activations(output);
-        }
-        scratch[place] = inside(output, quad, layer.columns);
     }
 }
 

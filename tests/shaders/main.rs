@@ -157,6 +157,19 @@ fn check_differences(
     }
 }
 
+/// Microsoft's older compiler of shaders, FXC, which wgpu takes for Direct3D 12 where there is no
+/// dxcompiler.dll: of a loop that some invocations leave before the others it believes that they never meet
+/// again, and refuses a barrier anywhere in the same text. So loops end by their conditions.
+#[test]
+fn no_loop_is_left_in_a_kernel_with_barriers() {
+    for_each_kernel(|name, room| {
+        for text in texts(room).iter().filter(|text| text.contains("Barrier()")) {
+            let left = text.lines().find(|line| line.trim_start().starts_with("break;"));
+            assert_eq!(left, None, "{name} has barriers, and leaves a loop");
+        }
+    });
+}
+
 /// As the gpu layer binds them: all in group 0, the uniform first, the buffers behind it.
 #[test]
 fn bindings_are_a_uniform_and_then_buffers() {
