@@ -102,8 +102,7 @@ fn too_far(table: &Table, preprocessing: &Preprocessing, cells: &[f64]) -> Failu
         }
     }
     Failure::input(format!(
-        "{}: {name:?} is {number:?} in a row to test on, which is {TOO_FAR}, or leave the column out \
-         with --drop",
+        "{}: {name:?} is {number:?} in a row to test on, which is {TOO_FAR}",
         table.file
     ))
 }

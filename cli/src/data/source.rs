@@ -51,15 +51,16 @@ impl Source {
             return Self::read("stdin".to_owned(), io::stdin(), None);
         }
         let name = path.display().to_string();
-        let failed = |error: io::Error| Failure::input(format!("{name}: {error}"));
-        let file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if metadata.is_dir() {
+        // Before it is opened, which is not allowed on Windows.
+        if path.is_dir() {
             return Err(Failure::input(format!(
                 "{name} is a folder without the files of an image data set, which are called \
                  train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz. Name a file"
             )));
         }
+        let failed = |error: io::Error| Failure::input(format!("{name}: {error}"));
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
         let plain = if metadata.is_file() { Some(File::open(path).map_err(failed)?) } else { None };
         Self::read(name, file, plain)
     }
