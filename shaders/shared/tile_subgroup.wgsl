@@ -45,20 +45,10 @@ fn add_lent(
     from_lane: u32,
 ) {
     let tile = &(*tiles)[down][across];
-    let first = 4u * from_lane;
-    (*tile)[first] = with_products((*tile)[first], own, subgroupShuffle(lent[0], from_lane));
-    (*tile)[first + 1u] = with_products((*tile)[first + 1u], own, subgroupShuffle(lent[1], from_lane));
-    (*tile)[first + 2u] = with_products((*tile)[first + 2u], own, subgroupShuffle(lent[2], from_lane));
-    (*tile)[first + 3u] = with_products((*tile)[first + 3u], own, subgroupShuffle(lent[3], from_lane));
-}
-
-// One product after the other joins the sum, as in tile_workgroup.wgsl. own * lent would add up the four
-// first, which takes an instruction more, and a register, where there is one that multiplies and adds.
-fn with_products(sum: vec4<f32>, own: mat4x4<f32>, lent: vec4<f32>) -> vec4<f32> {
-    let one = fma(own[0], vec4<f32>(lent.x), sum);
-    let two = fma(own[1], vec4<f32>(lent.y), one);
-    let three = fma(own[2], vec4<f32>(lent.z), two);
-    return fma(own[3], vec4<f32>(lent.w), three);
+    (*tile)[4u * from_lane] += own * subgroupShuffle(lent[0], from_lane);
+    (*tile)[4u * from_lane + 1u] += own * subgroupShuffle(lent[1], from_lane);
+    (*tile)[4u * from_lane + 2u] += own * subgroupShuffle(lent[2], from_lane);
+    (*tile)[4u * from_lane + 3u] += own * subgroupShuffle(lent[3], from_lane);
 }
 
 fn multiply(product: Product, row: u32, quad: u32, lane: u32) -> Patch {
