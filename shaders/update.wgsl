@@ -11,9 +11,10 @@
 //                        parameter  −= rate / (1 − MOMENTUMᵗ) · velocity
 //                                      / (√(mean_square / (1 − SMOOTHINGᵗ)) + EPSILON)
 //
-// All parameters lie in one buffer, weights first; their gradients (backward pass; slabs of a batch are added up
-// here, shared/slab_sum.wgsl) and the optimizer's state lie in others of the same layout. Weights decay, or all parameters. `clip_scale` comes from
-// gradient_norm.wgsl, and record_step.wgsl has counted this step already.
+// All parameters lie in one buffer, weights first; their gradients (backward pass; slabs of a batch are
+// added up here, shared/slab_sum.wgsl) and the optimizer's state lie in others of the same layout. Weights
+// decay, or all parameters. `clip_scale` comes from gradient_norm.wgsl, and record_step.wgsl has counted
+// this step already.
 //
 // If a kernel of this step has noted a fault (shared/faults.wgsl), nothing is changed, in this step and
 // from then on. The first time, the first three values of the stop become 1, step / 2¹⁶ and step mod 2¹⁶,

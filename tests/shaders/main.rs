@@ -159,7 +159,8 @@ fn check_differences(
 
 /// Microsoft's older compiler of shaders, FXC, which wgpu takes for Direct3D 12 where there is no
 /// dxcompiler.dll: of a loop that some invocations leave before the others it believes that they never meet
-/// again, and refuses a barrier anywhere in the same text. So loops end by their conditions.
+/// again, and refuses a barrier anywhere in the same text; sometimes also of one whose condition ends it
+/// earlier for some. So loops are as long for all where that can be, with an `if` inside.
 #[test]
 fn no_loop_is_left_in_a_kernel_with_barriers() {
     for_each_kernel(|name, room| {
