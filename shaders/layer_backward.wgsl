@@ -336,6 +336,7 @@ fn normalized_sums(
     let center = column_sum(sum, invocation) / first_count;
 
     var total = Sums();
+    var differences = CompensatedSum();
     for (var row = first_row; row < last_row; row += TILE_ROWS) {
         // A tile's sums join those of the tiles before: many small roundings become few.
         var tile = Sums();
@@ -351,12 +352,12 @@ fn normalized_sums(
                 tile.normalized += normalized;
             }
         }
-        total.differences += tile.differences;
+        differences = with_quad(differences, tile.differences, layer.rows);
         total.products += tile.products;
         total.normalized += tile.normalized;
     }
     total.center = center;
-    total.differences = column_sum(total.differences, invocation);
+    total.differences = column_sum(differences.sum, invocation);
     total.products = column_sum(total.products, invocation);
     if PHASE == MEASURE {
         total.normalized = column_sum(total.normalized, invocation);
@@ -386,14 +387,17 @@ fn joined_chunks(quad: u32) -> Sums {
     let stride = quads(layer.columns);
     var total = Sums();
     total.center = statistics[3u * stride + quad];
+    var differences = CompensatedSum();
     for (var row = 0u; row < layer.rows; row += layer.chunk) {
         let first = (3u + 4u * (row / layer.chunk)) * stride + quad;
         let count = f32(min(layer.chunk, layer.rows - row));
         // From the chunk's center to the first one's.
         let shift = statistics[first] - total.center;
-        total.differences += statistics[first + stride] + count * shift;
+        let of_chunk = statistics[first + stride] + count * shift;
+        differences = with_quad(differences, of_chunk, layer.rows);
         total.products += statistics[first + 2u * stride] + shift * statistics[first + 3u * stride];
     }
+    total.differences = differences.sum;
     return total;
 }
 

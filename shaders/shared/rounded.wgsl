@@ -12,3 +12,16 @@ fn rounded(difference: f32, rows: u32) -> f32 {
 fn rounded_quad(differences: vec4<f32>, rows: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(bitcast<vec4<u32>>(differences) ^ vec4<u32>(rows >> 31u));
 }
+
+// A sum, and what its last rounding added too much, which the next value makes up for (Kahan 1965): the sum is
+// off by one rounding then, however many values there are.
+struct CompensatedSum {
+    sum: vec4<f32>,
+    excess: vec4<f32>,
+}
+
+fn with_quad(before: CompensatedSum, value: vec4<f32>, rows: u32) -> CompensatedSum {
+    let added = value - before.excess;
+    let sum = rounded_quad(before.sum + added, rows);
+    return CompensatedSum(sum, rounded_quad(sum - before.sum, rows) - added);
+}

@@ -1,7 +1,7 @@
 mod faults;
 mod shapes;
 
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Array2, Axis, s};
 
 use super::*;
 use crate::gpu::MAX_WORKGROUPS;
@@ -390,6 +390,39 @@ fn hard_columns_keep_their_digits() {
             let next_weights = Array2::eye(columns);
             let next_grad_sums = hard.mapv(|value| value.clamp(-1e6, 1e6));
             check(&mut gpu, kernel, *options, &Given { next_grad_sums, next_weights, ..easy });
+        }
+    }
+}
+
+/// The gradients of a normalized column's sums have no mean. One that rounding leaves them reaches the gradients of
+/// the weights as many times as there are rows, times the mean of the inputs. Here the first rows, with which
+/// all are compared, are unlike the others.
+#[test]
+fn gradients_of_a_long_column_keep_no_mean() {
+    const ROWS: u32 = 20_000;
+    const COLUMNS: u32 = 9;
+    const SHIFT: f64 = 10.0;
+    for (mut gpu, core) in TestGpu::with_each_core() {
+        for division in [Division::Strips, Division::Rows] {
+            let options = Options { division, ..hidden(Activation::Identity, true) };
+            let kernel = LayerBackward::new(&gpu.gpu.device, core, options).unwrap();
+            if division != Division::Rows && !kernel.core.can_walk(ROWS, 1, COLUMNS) {
+                continue;
+            }
+            let mut given = given(&mut gpu, [ROWS, COLUMNS, COLUMNS, 1]);
+            given.next_weights = Array2::eye(COLUMNS as usize);
+            given.next_grad_sums = gpu.random([ROWS, COLUMNS]);
+            given.next_grad_sums.slice_mut(s![..64, ..]).mapv_inplace(|value| value + SHIFT);
+            let statistics = statistics(&given.sums);
+            let left = run(&mut gpu, &kernel, options, &given, &statistics);
+            let found = gpu.read_padded("grad_sums", &left.grad_sums);
+            for (column, variance) in statistics.variance.iter().enumerate() {
+                let rows = found.iter().skip(column).step_by(COLUMNS as usize);
+                let mean = rows.map(|&value| f64::from(value)).sum::<f64>() / f64::from(ROWS);
+                let scale = given.gamma[column].abs() / (variance + f64::from(EPSILON)).sqrt();
+                let bound = 1e-7 * SHIFT * scale;
+                assert!(mean.abs() <= bound, "{core:?}, {division:?}: {mean:e}, above {bound:e}");
+            }
         }
     }
 }
