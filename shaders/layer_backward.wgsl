@@ -336,6 +336,7 @@ fn normalized_sums(
     let center = column_sum(sum, invocation) / first_count;
 
     var total = Sums();
+    // What their mean is off by, all rows of grad_sums are, and grad_weights adds these up.
     var differences = CompensatedSum();
     for (var row = first_row; row < last_row; row += TILE_ROWS) {
         // A tile's sums join those of the tiles before: many small roundings become few.
