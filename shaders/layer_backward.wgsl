@@ -353,7 +353,7 @@ fn normalized_sums(
                 tile.normalized += normalized;
             }
         }
-        differences = with_quad(differences, tile.differences, layer.rows);
+        differences = compensated_sum(differences, tile.differences, layer.rows);
         total.products += tile.products;
         total.normalized += tile.normalized;
     }
@@ -395,7 +395,7 @@ fn joined_chunks(quad: u32) -> Sums {
         // From the chunk's center to the first one's.
         let shift = statistics[first] - total.center;
         let of_chunk = statistics[first + stride] + count * shift;
-        differences = with_quad(differences, of_chunk, layer.rows);
+        differences = compensated_sum(differences, of_chunk, layer.rows);
         total.products += statistics[first + 2u * stride] + shift * statistics[first + 3u * stride];
     }
     total.differences = differences.sum;

@@ -1,4 +1,5 @@
-// Rounded: a difference as a float, before anything else is done with it.
+// Rounded: a difference as a float, before anything else is done with it; and a sum that makes up for what its
+// roundings lose.
 //
 // Metal's compilers, which wgpu and browsers leave at fast math, add and subtract in whatever order they like:
 // (input − center) − rest becomes input − (center + rest), and this sum rounds to the center alone, so that
@@ -20,7 +21,7 @@ struct CompensatedSum {
     excess: vec4<f32>,
 }
 
-fn with_quad(before: CompensatedSum, value: vec4<f32>, rows: u32) -> CompensatedSum {
+fn compensated_sum(before: CompensatedSum, value: vec4<f32>, rows: u32) -> CompensatedSum {
     let added = value - before.excess;
     let sum = rounded_quad(before.sum + added, rows);
     return CompensatedSum(sum, rounded_quad(sum - before.sum, rows) - added);
