@@ -27,8 +27,9 @@
 // statistics; FINISH joins those of the chunks, always in the same order, and computes the outputs.
 //
 // Matrices are row-major: a row is a sample, a column is a feature; rows are whole vectors of four
-// ("quads"), filled up with zeros. Where KEEPS_SUMS, the sums stay for the way back
-// (layer_backward.wgsl), as do the batch's statistics. These have three rows: the mean is the sum of
+// ("quads"), filled up with zeros. In training the sums stay for the way back (layer_backward.wgsl), as
+// do the batch's statistics: shared/batch_kept.wgsl binds both, and shared/batch_not_kept.wgsl takes its
+// place in inference. The statistics have three rows: the mean is the sum of
 // the first two (center and rest: a rounded mean would be wrong by many deviations' thousandths where
 // the mean is large against the deviation), the third is the variance. Behind them are those of the
 // chunks, four rows for each: center, rest, and the sum of the squares.
@@ -48,20 +49,18 @@ struct Layer {
     unbias: f32,  // rows / (rows − 1)
     chunk: u32,   // rows of a chunk, a multiple of TILE_ROWS
     stop: u32,    // quads of the parameters before that which tells whether learning has stopped
+    mean: u32,    // quads of the running statistics before the layer's mean
+    variance: u32,
 }
 
 @group(0) @binding(0) var<uniform> layer: Layer;
 @group(0) @binding(1) var<storage, read> inputs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> parameters: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> running_mean: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> running_var: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> statistics: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> sums: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> outputs: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> running: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> outputs: array<vec4<f32>>;
 
 override NORMALIZATION: u32;  // src/kernels/layer_forward.rs numbers them
 override PHASE: u32;
-override KEEPS_SUMS: bool;
 override EPSILON: f32;
 
 const NONE = 0u;
@@ -184,9 +183,9 @@ fn compute_column(
     if PHASE == MEASURE {
         if is_writer {
             let first = (3u + 4u * (first_row / layer.chunk)) * stride + quad;
-            statistics[first] = moments.center;
-            statistics[first + stride] = moments.rest;
-            statistics[first + 2u * stride] = moments.squares;
+            put_statistic(first, moments.center);
+            put_statistic(first + stride, moments.rest);
+            put_statistic(first + 2u * stride, moments.squares);
         }
         return;
     }
@@ -202,18 +201,21 @@ fn compute_column(
 fn write_statistics(moments: Moments, quad: u32) {
     let stride = quads(layer.columns);
     let variance = moments.squares / f32(layer.rows);
-    statistics[quad] = moments.center;
-    statistics[stride + quad] = moments.rest;
-    statistics[2u * stride + quad] = variance;
+    put_statistic(quad, moments.center);
+    put_statistic(stride + quad, moments.rest);
+    put_statistic(2u * stride + quad, variance);
+    let mean_place = layer.mean + quad;
+    let variance_place = layer.variance + quad;
     if parameters[layer.stop].x != 0.0 {
-        running_mean[quad] = running_mean[stride + quad];
-        running_var[quad] = running_var[stride + quad];
+        running[mean_place] = running[mean_place + stride];
+        running[variance_place] = running[variance_place + stride];
         return;
     }
-    running_mean[stride + quad] = running_mean[quad];
-    running_var[stride + quad] = running_var[quad];
-    running_mean[quad] = moved(running_mean[quad], moments.center + moments.rest);
-    running_var[quad] = moved(running_var[quad], layer.unbias * variance);
+    let before = array(running[mean_place], running[variance_place]);
+    running[mean_place + stride] = before[0];
+    running[variance_place + stride] = before[1];
+    running[mean_place] = moved(before[0], moments.center + moments.rest);
+    running[variance_place] = moved(before[1], layer.unbias * variance);
 }
 
 fn finished_column(moments: Moments, quad: u32) -> Column {
@@ -225,8 +227,8 @@ fn finished_column(moments: Moments, quad: u32) -> Column {
         column.inverse_std = 1.0 / sqrt(moments.squares / f32(layer.rows) + EPSILON);
         column.beta = parameters[layer.beta + quad];
     } else if NORMALIZATION == RUNNING {
-        column.center = running_mean[quad];
-        column.inverse_std = 1.0 / sqrt(running_var[quad] + EPSILON);
+        column.center = running[layer.mean + quad];
+        column.inverse_std = 1.0 / sqrt(running[layer.variance + quad] + EPSILON);
         column.beta = parameters[layer.beta + quad];
     }
     return column;
@@ -239,11 +241,7 @@ fn store_tile(tile: ptr<function, Tile>, row: u32, quad: u32, invocation: u32) {
     for (var i = 0u; i < OWN_ROWS; i++) {
         let own = row + own_row(invocation, i);
         if own < layer.rows && quad < stride {
-            if NORMALIZATION == BATCH || KEEPS_SUMS {
-                sums[own * stride + quad] = (*tile)[i];
-            } else {
-                outputs[own * stride + quad] = (*tile)[i];
-            }
+            put_product(own * stride + quad, (*tile)[i]);
         }
     }
 }
@@ -266,9 +264,7 @@ fn finish_quad(index: u32, quad: u32, column: Column) {
     var ztilde: vec4<f32>;
     if NORMALIZATION == NONE {
         ztilde = product_at(index) + column.gamma;
-        if KEEPS_SUMS {
-            sums[index] = ztilde;
-        }
+        keep_sum(index, ztilde);
     } else {
         // Center first, in two steps: anything else loses digits where the mean is large against
         // the standard deviation.
@@ -277,13 +273,6 @@ fn finish_quad(index: u32, quad: u32, column: Column) {
         ztilde = column.gamma * (centered * column.inverse_std) + column.beta;
     }
     outputs[index] = inside(activations(ztilde), quad, layer.columns);
-}
-
-fn product_at(index: u32) -> vec4<f32> {
-    if NORMALIZATION == BATCH || KEEPS_SUMS {
-        return sums[index];
-    }
-    return outputs[index];
 }
 
 fn tile_mean(tile: ptr<function, Tile>, count: u32, invocation: u32) -> vec4<f32> {
@@ -338,9 +327,9 @@ fn joined_chunks(quad: u32) -> Moments {
     for (var row = 0u; row < layer.rows; row += layer.chunk) {
         let first = (3u + 4u * (row / layer.chunk)) * stride + quad;
         let count = f32(min(layer.chunk, layer.rows - row));
-        let center = statistics[first];
-        let rest = statistics[first + stride];
-        let chunk = Moments(count, center, rest, statistics[first + 2u * stride]);
+        let center = statistic_at(first);
+        let rest = statistic_at(first + stride);
+        let chunk = Moments(count, center, rest, statistic_at(first + 2u * stride));
         moments = joined(moments, chunk, rounded_quad(center - moments.center, layer.rows));
     }
     return moments;

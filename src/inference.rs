@@ -4,9 +4,11 @@ use wgpu::{CommandEncoder, ComputePassDescriptor, Device};
 
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Matrix, Rows, read};
-use crate::kernels::copy_rows::CopyRows;
+use crate::kernels::layer_forward::LayerForward;
 use crate::kernels::network_forward::NetworkForward;
-use crate::network::{FEWEST_ROWS, Network, PlannedBytes, padded_bytes};
+use crate::network::{
+    FEWEST_ROWS, Forward, InferenceKernels, Network, PlannedBytes, largest_binding, padded_bytes,
+};
 use crate::options::NetworkOptions;
 
 /// Rows of a slice are a multiple of this, so that every slice of a matrix starts on a multiple of
@@ -101,6 +103,22 @@ impl Inference {
         PlannedBytes { batch, ..PlannedBytes::of_network(layer_sizes, options) }
     }
 
+    /// What a device must allow for inference alone, with a network of these sizes on any number of rows:
+    /// what WebGPU's compatibility mode and OpenGL ES 3.1 offer, with larger buffers and bindings where
+    /// those are too small. Above all, 4 storage buffers are enough; training needs 8.
+    ///
+    /// Starts from `wgpu::Limits::downlevel_defaults()`. [`required_limits`](crate::required_limits) is
+    /// for a network that learns as well.
+    pub fn required_limits(layer_sizes: &[u32]) -> wgpu::Limits {
+        let bytes = largest_binding(layer_sizes, 1);
+        let least = wgpu::Limits::downlevel_defaults();
+        wgpu::Limits {
+            max_buffer_size: least.max_buffer_size.max(bytes),
+            max_storage_buffer_binding_size: least.max_storage_buffer_binding_size.max(bytes),
+            ..least
+        }
+    }
+
     /// What an inference consists of, in order: for whoever wants to time its parts.
     pub fn dispatches(&self) -> &[Dispatch] {
         &self.dispatches
@@ -181,9 +199,7 @@ fn scratch_count(device: &Device, layer_sizes: &[u32]) -> u64 {
 /// Binds all layers for slices of the rows, one after the other.
 struct Slices<'a> {
     network: &'a Network,
-    copy_rows: CopyRows,
-    /// What takes all layers at once, if it is faster.
-    in_one: Option<NetworkForward>,
+    kernels: &'a InferenceKernels,
     /// The inputs, if those of the app are no whole vectors of four, or lie elsewhere.
     inputs: Option<Matrix>,
     /// Whether the last layer writes to the app's outputs, whose rows may have to be whole vectors too.
@@ -201,8 +217,8 @@ impl<'a> Slices<'a> {
         let sizes = network.layer_sizes();
         let widest = sizes[1..].iter().copied().max().unwrap_or(1);
         let padded = |rows, columns| gpu.padded_matrix("inference/scratch", rows, columns);
-        let is_in_one = NetworkForward::serves(&gpu.device, sizes);
-        let kernel = || NetworkForward::new(&gpu.device, network.activation(), network.epsilon());
+        let kernels = network.inference_kernels();
+        let is_in_one = matches!(kernels.forward, Forward::InOne(_));
         // No dispatch can read and write the same buffer.
         let has_own_inputs = !sizes[0].is_multiple_of(4)
             || !inputs.is_plain(&gpu.device)
@@ -212,8 +228,7 @@ impl<'a> Slices<'a> {
         let own_outputs = || gpu.matrix("inference/outputs", rows, network.outputs());
         Ok(Self {
             network,
-            copy_rows: CopyRows::new(&gpu.device)?,
-            in_one: is_in_one.then(kernel).transpose()?,
+            kernels,
             inputs: has_own_inputs.then(|| padded(rows, sizes[0])).transpose()?,
             is_straight,
             outputs: (is_in_one && !is_straight).then(own_outputs).transpose()?,
@@ -232,14 +247,14 @@ impl<'a> Slices<'a> {
             None => inputs.clone(),
             Some(own) => {
                 let own = own.slice(0, rows)?;
-                let copy = self.copy_rows.bind(device, "inference/inputs", inputs, &own)?;
+                let copy = self.kernels.copy_rows.bind(device, "inference/inputs", inputs, &own)?;
                 self.dispatches.extend(copy);
                 own
             }
         };
-        match &self.in_one {
-            None => self.bind_layers(inputs, outputs),
-            Some(kernel) => {
+        match &self.kernels.forward {
+            Forward::Layers(kernels) => self.bind_layers(kernels, inputs, outputs),
+            Forward::InOne(kernel) => {
                 let scratch = self.scratch[0].slice(0, 2 * rows)?;
                 let own = self.outputs.as_ref().map(|own| own.slice(0, rows)).transpose()?;
                 let matrices = [&inputs, &scratch, own.as_ref().unwrap_or(outputs)];
@@ -249,11 +264,16 @@ impl<'a> Slices<'a> {
         }
     }
 
-    fn bind_layers(&mut self, mut layer_inputs: Matrix, outputs: &Matrix) -> Result<()> {
+    fn bind_layers(
+        &mut self,
+        kernels: &[LayerForward],
+        mut layer_inputs: Matrix,
+        outputs: &Matrix,
+    ) -> Result<()> {
         let Self { network, scratch, dispatches, .. } = self;
         let rows = outputs.rows();
         let sizes = &network.layer_sizes()[1..];
-        for (layer, &columns) in sizes.iter().enumerate() {
+        for (layer, (&columns, kernel)) in sizes.iter().zip(kernels).enumerate() {
             let is_last = layer + 1 == sizes.len();
             let layer_outputs = if is_last && self.is_straight {
                 outputs.clone()
@@ -261,8 +281,8 @@ impl<'a> Slices<'a> {
                 scratch[layer % 2].reshape_padded(rows, columns)?
             };
             let place = format!("inference/layer {}", layer + 1);
-            let bound = network.bind_inference(layer, &place, &layer_inputs, &layer_outputs)?;
-            dispatches.extend(bound);
+            let matrices = [&layer_inputs, &layer_outputs];
+            dispatches.extend(network.bind_inference(kernel, layer, &place, matrices)?);
             layer_inputs = layer_outputs;
         }
         if self.is_straight { Ok(()) } else { self.bind_copy(&layer_inputs, outputs) }
@@ -271,7 +291,7 @@ impl<'a> Slices<'a> {
     /// What brings the last layer's outputs to the app's.
     fn bind_copy(&mut self, own: &Matrix, outputs: &Matrix) -> Result<()> {
         let device = &self.network.gpu().device;
-        let copy = self.copy_rows.bind(device, "inference/outputs", own, outputs)?;
+        let copy = self.kernels.copy_rows.bind(device, "inference/outputs", own, outputs)?;
         self.dispatches.extend(copy);
         Ok(())
     }

@@ -18,7 +18,7 @@ mod trainer;
 pub use data::{Dataset, Targets};
 pub use error::{Error, Fault, Quantity, Result};
 pub use evaluation::{Evaluation, evaluate};
-pub use gpu::Rows;
+pub use gpu::{KernelCache, Rows};
 pub use inference::Inference;
 pub use network::{Network, PlannedBytes, required_limits};
 pub use options::{

@@ -1,5 +1,6 @@
 //! `Network`: the parameters on the GPU, and the order of the layers.
 
+mod inference_kernels;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use crate::kernels::network_forward::{self, NetworkForward};
 use crate::layout::{LayerShape, Learned, LearnedLayout, Running, RunningLayout};
 use crate::options::{Activation, NetworkOptions};
 use crate::parameters::{BatchNorm, Layer, Parameters};
+pub(crate) use inference_kernels::{Forward, InferenceKernels};
 
 /// Inference takes as many rows at once, or a multiple. The statistics of a batch have no more rows, or
 /// no more than the batch.
@@ -46,8 +48,8 @@ pub struct Network {
     steps: u64,
     /// The app's own.
     notes: String,
-    /// One per layer, for inference.
-    kernels: Vec<LayerForward>,
+    /// Kept, so that a prediction compiles nothing.
+    inference: InferenceKernels,
 }
 
 /// The matrices that a layer reads and writes, a row per sample.
@@ -112,7 +114,7 @@ impl Network {
         let packed_running = running_layout.pack(&parameters.layers);
         gpu.upload(running_statistics.buffer(), &packed_running)?;
         let Parameters { activation, epsilon, momentum, .. } = *parameters;
-        let mut network = Self {
+        Ok(Self {
             activation,
             epsilon,
             momentum,
@@ -126,12 +128,9 @@ impl Network {
             batches: parameters.layers.iter().map(batches).collect(),
             steps: 0,
             notes: parameters.notes.clone(),
-            kernels: Vec::new(),
+            inference: InferenceKernels::new(device, parameters)?,
             gpu,
-        };
-        let layers = network.learned.len();
-        network.kernels = network.compile(0..layers, None)?;
-        Ok(network)
+        })
     }
 
     /// Reads the network from the GPU, as it will be after everything that was submitted so far. Where a
@@ -245,49 +244,42 @@ impl Network {
         }
     }
 
-    /// Compiles some layers, for training on batches of as many rows, or for inference.
-    pub(crate) fn compile(
-        &self,
-        layers: Range<usize>,
-        batch_size: Option<u32>,
-    ) -> Result<Vec<LayerForward>> {
-        let Self { epsilon, momentum, .. } = *self;
+    pub(crate) fn inference_kernels(&self) -> &InferenceKernels {
+        &self.inference
+    }
+
+    /// Compiles some layers for training on batches of `rows` rows.
+    pub(crate) fn compile(&self, layers: Range<usize>, rows: u32) -> Result<Vec<LayerForward>> {
+        let Self { activation, epsilon, momentum, .. } = *self;
         layers
             .map(|layer| {
-                let is_last = layer + 1 == self.learned.len();
                 let options = layer_forward::Options {
-                    normalization: match (&self.learned[layer], batch_size) {
-                        (Learned::Linear { .. }, _) => Normalization::None,
-                        (Learned::Normalized { .. }, Some(_)) => Normalization::Batch,
-                        (Learned::Normalized { .. }, None) => Normalization::Running,
+                    normalization: match &self.learned[layer] {
+                        Learned::Linear { .. } => Normalization::None,
+                        Learned::Normalized { .. } => Normalization::Batch,
                     },
-                    activation: if is_last { Activation::Identity } else { self.activation },
-                    keeps_sums: batch_size.is_some(),
-                    is_divided: batch_size
-                        .is_some_and(|rows| self.division(layer, rows) == Division::Rows),
+                    activation,
+                    is_training: true,
+                    is_divided: self.division(layer, rows) == Division::Rows,
                     epsilon,
                     momentum,
                 };
-                LayerForward::new(&self.gpu.device, self.core(layer, batch_size), options)
+                LayerForward::new(&self.gpu.device, self.core(layer, rows), options)
             })
             .collect()
     }
 
-    /// The patch of a layer's products, in training on batches of as many rows, or for inference on any.
-    pub(crate) fn core(&self, layer: usize, batch_size: Option<u32>) -> Core {
-        let device = &self.gpu.device;
+    /// The patch of a layer's products, in training on batches of `rows` rows.
+    pub(crate) fn core(&self, layer: usize, rows: u32) -> Core {
         let weights = self.learned[layer].weights();
-        match batch_size {
-            Some(rows) => Core::for_product(device, [rows, weights.rows()], weights.columns()),
-            None => Core::for_device(device),
-        }
+        Core::for_product(&self.gpu.device, [rows, weights.rows()], weights.columns())
     }
 
     /// How training divides the work of this layer.
     pub(crate) fn division(&self, layer: usize, rows: u32) -> Division {
         let weights = self.learned[layer].weights();
         let next = self.learned.get(layer + 1).map_or(0, |next| next.weights().rows());
-        let division = self.core(layer, Some(rows)).division(rows, weights.columns(), next);
+        let division = self.core(layer, rows).division(rows, weights.columns(), next);
         // A layer before that is divided takes the gradients of these weights into a dispatch that it has anyway.
         let is_behind_divided = || layer > 0 && self.division(layer - 1, rows) != Division::Strips;
         if division == Division::Strips && is_behind_divided() {
@@ -328,13 +320,13 @@ impl Network {
     /// Binds a layer as inference computes it, with the running statistics.
     pub(crate) fn bind_inference(
         &self,
+        kernel: &LayerForward,
         layer: usize,
         place: &str,
-        inputs: &Matrix,
-        outputs: &Matrix,
+        [inputs, outputs]: [&Matrix; 2],
     ) -> Result<Vec<Dispatch>> {
         let activations = Activations { inputs, outputs, sums: None, statistics: None };
-        self.bind_layer(&self.kernels[layer], layer, place, activations)
+        self.bind_layer(kernel, layer, place, activations)
     }
 
     /// Binds what a layer computes from its inputs to its outputs.
@@ -356,6 +348,7 @@ impl Network {
             parameters: &self.parameters,
             weights: learned.weights(),
             vectors: learned.vectors(),
+            running_statistics: &self.running_statistics,
             running: running.map(|running| running.each_ref()),
             stop: &self.layout.stop_place(self.parameters.buffer(), layer)?[0],
             statistics,
@@ -377,8 +370,8 @@ fn batches(layer: &Layer) -> u64 {
 /// WebGPU's defaults, with larger buffers and bindings where those are too small.
 ///
 /// For apps that are about to make their device. A network fits a device whose limits are at least
-/// these, and so does [`Inference`](crate::Inference) on any number of rows; for inference alone, a
-/// `batch_size` of 1 will do.
+/// these, and so does [`Inference`](crate::Inference) on any number of rows.
+/// [`Inference::required_limits`](crate::Inference::required_limits) asks for less, for inference alone.
 pub fn required_limits(layer_sizes: &[u32], batch_size: u32) -> wgpu::Limits {
     let bytes = largest_binding(layer_sizes, batch_size);
     let defaults = wgpu::Limits::default();
@@ -390,7 +383,7 @@ pub fn required_limits(layer_sizes: &[u32], batch_size: u32) -> wgpu::Limits {
 }
 
 /// The bytes of the largest matrix that depends on the sizes and the batch.
-fn largest_binding(layer_sizes: &[u32], batch_size: u32) -> u64 {
+pub(crate) fn largest_binding(layer_sizes: &[u32], batch_size: u32) -> u64 {
     // More vectors than without batch normalization. Where batches are divided into slabs, all their
     // gradients together take less than the default.
     let learned = LearnedLayout::new(&LayerShape::of_network(layer_sizes, true)).bytes();

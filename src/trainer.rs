@@ -112,7 +112,7 @@ impl Trainer {
         let kernels = StepKernels::new(&network, &options)?;
         let memory = Memory::new(&network, &options)?;
         let step = step::bind(&network, &kernels, &memory, options.batch_size)?;
-        let copy_rows = CopyRows::new(device)?;
+        let copy_rows = network.inference_kernels().copy_rows.clone();
         Ok(Self {
             gather: GatherRows::new(device)?,
             arrival: step::bind_arrival(&network, &copy_rows, &memory)?,

@@ -1,6 +1,7 @@
 //! A pipeline is compiled once for a device: whoever asks for the same one again shares it.
 //!
-//! It lives as long as somebody has it. Nothing here keeps a pipeline or a device alive.
+//! A pipeline lives as long as something uses it, or as long as the app holds a [`KernelCache`] of its
+//! device. Nothing else here keeps a pipeline or a device alive.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -34,33 +35,27 @@ pub(super) struct SharedPipeline {
 impl SharedPipeline {
     /// The one that somebody has, or a new one.
     pub(super) fn find_or_insert(device: &Device, source: Source) -> Arc<Self> {
-        let hash = hash(device);
-        // Declared first, so dropped last: what the last handle of another device takes with it may
-        // come back for the lock.
+        // Declared first, so dropped last: the last handle of another device may run the app's callbacks,
+        // which may come back for the lock.
         let candidates: Vec<Arc<Self>>;
-        let mut listed = lock(pipelines());
-        listed.retain(|listed| listed.pipeline.strong_count() > 0);
-        candidates = listed
-            .iter()
-            .filter(|listed| listed.device_hash == hash)
-            .filter_map(|listed| listed.pipeline.upgrade())
-            .collect();
+        let caches: Vec<Arc<Cached>>;
+        let mut registry = lock(registry());
+        registry.forget_the_dead();
+        candidates = registry.pipelines.living(hash(device));
+        caches = registry.caches.living(hash(device));
         let is_wanted =
             |found: &&Arc<Self>| found.source == source && is_same_device(&found.device, device);
-        if let Some(found) = candidates.iter().find(is_wanted) {
-            return Arc::clone(found);
+        let found = candidates.iter().find(is_wanted).cloned();
+        let shared = found.unwrap_or_else(|| {
+            let pipeline = Mutex::new(None);
+            let new = shared(Self { device: device.clone(), source, pipeline });
+            registry.pipelines.list(device, &new);
+            new
+        });
+        for cache in caches.iter().filter(|cache| is_same_device(&cache.device, device)) {
+            cache.keep(&shared);
         }
-        let pipeline = Mutex::new(None);
-        #[cfg_attr(
-            target_arch = "wasm32",
-            allow(
-                clippy::arc_with_non_send_sync,
-                reason = "a browser's device stays in its thread"
-            )
-        )]
-        let new = Arc::new(Self { device: device.clone(), source, pipeline });
-        listed.push(Listed { device_hash: hash, pipeline: Arc::downgrade(&new) });
-        new
+        shared
     }
 
     /// The pipeline, which `compile` makes if nobody has yet.
@@ -77,29 +72,134 @@ impl SharedPipeline {
     }
 }
 
-/// Where a pipeline is found while it lives.
-struct Listed {
-    /// So that other devices' pipelines are left alone.
-    device_hash: u64,
-    pipeline: Weak<SharedPipeline>,
+/// Keeps the kernels that are compiled for a device, so that the next network, trainer or inference
+/// that needs the same ones finds them.
+///
+/// Without a cache, which is the default, a compiled kernel lives as long as something uses it: networks
+/// that are alive at the same time share what they have in common, and the last one to go takes its
+/// kernels along. An app that makes and drops networks one after the other holds a cache meanwhile.
+/// Kernels depend on the options and on how large a network is, hardly on the exact sizes: many
+/// architectures share them.
+///
+/// The cache also keeps the device alive. It takes over the kernels that are alive when it is made.
+///
+/// ```no_run
+/// # fn search(device: &wgpu::Device, queue: &wgpu::Queue) -> ztilde::Result<()> {
+/// use ztilde::{KernelCache, Network};
+///
+/// let _kernels = KernelCache::new(device);
+/// for width in [16, 32, 64] {
+///     let network = Network::new(device, queue, &[8, width, width, 2], Default::default())?;
+///     // Train and test it; the next one compiles only what is new.
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct KernelCache {
+    cached: Arc<Cached>,
 }
 
-type Pipelines = Mutex<Vec<Listed>>;
-
-/// Those of all devices.
-#[cfg(not(target_arch = "wasm32"))]
-fn pipelines() -> &'static Pipelines {
-    static PIPELINES: Pipelines = Mutex::new(Vec::new());
-    &PIPELINES
+#[derive(Debug)]
+struct Cached {
+    device: Device,
+    pipelines: Mutex<Vec<Arc<SharedPipeline>>>,
 }
 
-/// Those of all devices of this thread, which a browser's device never leaves.
-#[cfg(target_arch = "wasm32")]
-fn pipelines() -> &'static Pipelines {
-    thread_local! {
-        static PIPELINES: &'static Pipelines = Box::leak(Box::default());
+impl KernelCache {
+    /// A cache of the kernels of this device.
+    pub fn new(device: &Device) -> Self {
+        let candidates: Vec<Arc<SharedPipeline>>;
+        let cached = shared(Cached { device: device.clone(), pipelines: Mutex::default() });
+        let mut registry = lock(registry());
+        candidates = registry.pipelines.living(hash(device));
+        registry.caches.list(device, &cached);
+        for pipeline in candidates.iter().filter(|found| is_same_device(&found.device, device)) {
+            cached.keep(pipeline);
+        }
+        Self { cached }
     }
-    PIPELINES.with(|pipelines| *pipelines)
+
+    /// How many compiled kernels it keeps.
+    pub fn len(&self) -> usize {
+        lock(&self.cached.pipelines).len()
+    }
+
+    /// Whether it keeps none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Lets go of all kernels. Those that something uses stay alive as without a cache.
+    pub fn clear(&self) {
+        // Dropped behind the lock.
+        let _pipelines = std::mem::take(&mut *lock(&self.cached.pipelines));
+    }
+}
+
+impl Cached {
+    fn keep(&self, pipeline: &Arc<SharedPipeline>) {
+        let mut pipelines = lock(&self.pipelines);
+        if !pipelines.iter().any(|kept| Arc::ptr_eq(kept, pipeline)) {
+            pipelines.push(Arc::clone(pipeline));
+        }
+    }
+}
+
+/// The pipelines and caches of all devices, as long as they live.
+struct Registry {
+    pipelines: Listed<SharedPipeline>,
+    caches: Listed<Cached>,
+}
+
+impl Registry {
+    const fn new() -> Self {
+        Self { pipelines: Listed(Vec::new()), caches: Listed(Vec::new()) }
+    }
+
+    fn forget_the_dead(&mut self) {
+        self.pipelines.0.retain(|(_, listed)| listed.strong_count() > 0);
+        self.caches.0.retain(|(_, listed)| listed.strong_count() > 0);
+    }
+}
+
+/// Each with the hash of its device, so that those of other devices are left alone.
+struct Listed<T>(Vec<(u64, Weak<T>)>);
+
+impl<T> Listed<T> {
+    fn list(&mut self, device: &Device, new: &Arc<T>) {
+        self.0.push((hash(device), Arc::downgrade(new)));
+    }
+
+    /// Those that may be of the device with this hash.
+    fn living(&self, device_hash: u64) -> Vec<Arc<T>> {
+        let of_device = self.0.iter().filter(|(hash, _)| *hash == device_hash);
+        of_device.filter_map(|(_, listed)| listed.upgrade()).collect()
+    }
+}
+
+#[cfg_attr(
+    target_arch = "wasm32",
+    allow(clippy::arc_with_non_send_sync, reason = "a browser's device stays in its thread")
+)]
+fn shared<T>(value: T) -> Arc<T> {
+    Arc::new(value)
+}
+
+/// That of all devices.
+#[cfg(not(target_arch = "wasm32"))]
+fn registry() -> &'static Mutex<Registry> {
+    static REGISTRY: Mutex<Registry> = Mutex::new(Registry::new());
+    &REGISTRY
+}
+
+/// That of all devices of this thread, which a browser's device never leaves.
+#[cfg(target_arch = "wasm32")]
+fn registry() -> &'static Mutex<Registry> {
+    thread_local! {
+        static REGISTRY: &'static Mutex<Registry> = Box::leak(Box::new(Mutex::new(Registry::new())));
+    }
+    REGISTRY.with(|registry| *registry)
 }
 
 fn hash(device: &Device) -> u64 {
@@ -182,13 +282,8 @@ mod tests {
     }
 
     fn living(device: &Device) -> usize {
-        let listed = lock(pipelines());
-        listed
-            .iter()
-            .filter(|listed| listed.device_hash == hash(device))
-            .filter_map(|listed| listed.pipeline.upgrade())
-            .filter(|living| is_same_device(&living.device, device))
-            .count()
+        let listed = lock(registry()).pipelines.living(hash(device));
+        listed.iter().filter(|living| is_same_device(&living.device, device)).count()
     }
 
     fn trainer(device: &Device, queue: &Queue, rate: f64, epsilon: f32) -> Trainer {
@@ -304,7 +399,30 @@ mod tests {
 
         let (device, _) = self::device();
         let _next = SharedPipeline::find_or_insert(&device, source());
-        let is_listed = lock(pipelines()).iter().any(|listed| listed.pipeline.ptr_eq(&entry));
+        let is_listed =
+            lock(registry()).pipelines.0.iter().any(|(_, listed)| listed.ptr_eq(&entry));
         assert!(!is_listed, "a dead pipeline is still listed");
+    }
+
+    /// The cache takes over what is alive, keeps what comes, and lets go of it when it goes or is cleared.
+    #[test]
+    fn a_cache_keeps_what_was_compiled() {
+        let (device, queue) = device();
+        let first = trainer(&device, &queue, 0.1, 1e-5);
+        let count = living(&device);
+        let cache = KernelCache::new(&device);
+        drop(first);
+        assert_eq!([cache.len(), living(&device)], [count; 2], "kernels of a dropped trainer");
+        drop(trainer(&device, &queue, 0.1, 1e-5));
+        assert_eq!(living(&device), count, "kernels of the same trainer made once more");
+        let (other, other_queue) = self::device();
+        drop(trainer(&other, &other_queue, 0.1, 1e-5));
+        assert_eq!(living(&other), 0, "kernels of a device without a cache");
+        cache.clear();
+        assert!(cache.is_empty() && living(&device) == 0, "kernels of a cache that was cleared");
+        drop(trainer(&device, &queue, 0.1, 1e-5));
+        assert_eq!(cache.len(), count);
+        drop(cache);
+        assert_eq!(living(&device), 0, "kernels of a cache that was dropped");
     }
 }

@@ -173,6 +173,15 @@ impl TestGpu {
     /// Padded matrices one behind the other in a buffer: all of it, and where they are. What is
     /// before them is NaN.
     pub(crate) fn upload_packed(&self, parts: &[&Array2<f64>]) -> (Matrix, Vec<Matrix>) {
+        self.upload_packed_filled_up(parts, 0.0)
+    }
+
+    /// The same with `behind` in what fills up the rows.
+    pub(crate) fn upload_packed_filled_up(
+        &self,
+        parts: &[&Array2<f64>],
+        behind: f32,
+    ) -> (Matrix, Vec<Matrix>) {
         const BEFORE: u64 = 12;
         let stride = |part: &Array2<f64>| part.ncols().next_multiple_of(4);
         let length: usize = parts.iter().map(|part| part.nrows() * stride(part)).sum();
@@ -182,7 +191,7 @@ impl TestGpu {
             let [rows, columns] = [part.nrows() as u32, part.ncols() as u32];
             let matrix = Matrix::padded(packed.buffer(), first, rows, columns);
             let matrix = matrix.expect("the buffer has room for all parts");
-            self.write_padded(&matrix, part, 0.0);
+            self.write_padded(&matrix, part, behind);
             first += matrix.values();
             matrix
         });

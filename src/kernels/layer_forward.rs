@@ -9,9 +9,30 @@ use crate::error::{Error, Result};
 use crate::gpu::{Core, Dispatch, Kernel, Matrix, check_rounds, unused_matrices, workgroups};
 use crate::options::Activation;
 
+/// Of a batch in training: what the way back needs is kept.
+const KEPT_FOR_SUBGROUPS: &str = concat!(
+    include_str!("../../shaders/layer_forward.wgsl"),
+    include_str!("../../shaders/shared/tile_subgroup.wgsl"),
+    include_str!("../../shaders/shared/batch_kept.wgsl"),
+    include_str!("../../shaders/shared/blocks.wgsl"),
+    include_str!("../../shaders/shared/activation.wgsl"),
+    include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/rounded.wgsl"),
+);
+const KEPT_FOR_WORKGROUPS: &str = concat!(
+    include_str!("../../shaders/layer_forward.wgsl"),
+    include_str!("../../shaders/shared/tile_workgroup.wgsl"),
+    include_str!("../../shaders/shared/batch_kept.wgsl"),
+    include_str!("../../shaders/shared/blocks.wgsl"),
+    include_str!("../../shaders/shared/activation.wgsl"),
+    include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/rounded.wgsl"),
+);
+/// In inference.
 const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/layer_forward.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
+    include_str!("../../shaders/shared/batch_not_kept.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
@@ -20,6 +41,7 @@ const FOR_SUBGROUPS: &str = concat!(
 const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/layer_forward.wgsl"),
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
+    include_str!("../../shaders/shared/batch_not_kept.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
@@ -42,13 +64,21 @@ pub(crate) enum Normalization {
 pub(crate) struct Options {
     pub(crate) normalization: Normalization,
     pub(crate) activation: Activation,
-    /// Whether the sums are written: what goes into the activation of a layer with biases. Batch
-    /// normalization always writes them.
-    pub(crate) keeps_sums: bool,
+    /// Whether the sums and statistics of a batch are kept, as training needs them.
+    pub(crate) is_training: bool,
     /// Whether the rows of a batch are divided into chunks, for its own statistics.
     pub(crate) is_divided: bool,
     pub(crate) epsilon: f32,
     pub(crate) momentum: f32,
+}
+
+impl Options {
+    pub(crate) fn inference(is_normalized: bool, activation: Activation, epsilon: f32) -> Self {
+        let normalization =
+            if is_normalized { Normalization::Running } else { Normalization::None };
+        let (is_training, is_divided, momentum) = (false, false, 0.0);
+        Self { normalization, activation, is_training, is_divided, epsilon, momentum }
+    }
 }
 
 /// What a dispatch does, in the order of the shader's numbers.
@@ -81,6 +111,8 @@ pub(crate) struct Buffers<'a> {
     pub(crate) weights: &'a Matrix,
     /// Gamma and beta; or twice the biases. One per output.
     pub(crate) vectors: [&'a Matrix; 2],
+    /// All running statistics, of which those of a layer are parts.
+    pub(crate) running_statistics: &'a Matrix,
     /// The running mean and variance of a normalized layer. One per output; in training a second row,
     /// for those before the step.
     pub(crate) running: Option<[&'a Matrix; 2]>,
@@ -103,12 +135,14 @@ impl LayerForward {
             let constants = [
                 ("PHASE", f64::from(phase as u32)),
                 ("NORMALIZATION", f64::from(options.normalization as u32)),
-                ("KEEPS_SUMS", f64::from(u8::from(options.keeps_sums))),
                 ("EPSILON", options.epsilon.into()),
                 activation,
                 negative_slope,
             ];
-            let text = core.text(FOR_SUBGROUPS, FOR_WORKGROUPS);
+            let text = match options.is_training {
+                true => core.text(KEPT_FOR_SUBGROUPS, KEPT_FOR_WORKGROUPS),
+                false => core.text(FOR_SUBGROUPS, FOR_WORKGROUPS),
+            };
             Kernel::trusted(device, "layer_forward", &text, &constants)
         };
         let phases = if options.is_divided && options.normalization == Normalization::Batch {
@@ -116,7 +150,7 @@ impl LayerForward {
         } else {
             vec![compile(Phase::Whole)?]
         };
-        Ok(Self { phases, core, options, unused: unused_matrices(device, 4)? })
+        Ok(Self { phases, core, options, unused: unused_matrices(device, 2)? })
     }
 
     /// Binds the kernel to its matrices.
@@ -126,7 +160,9 @@ impl LayerForward {
         place: &str,
         buffers: Buffers<'_>,
     ) -> Result<Vec<Dispatch>> {
-        let Buffers { inputs, parameters, weights, vectors, stop, outputs, .. } = buffers;
+        let Buffers {
+            inputs, parameters, weights, vectors, running_statistics, stop, outputs, ..
+        } = buffers;
         let kernel = "layer_forward";
         let [rows, columns, inner] = [inputs.rows(), weights.rows(), weights.columns()];
         inputs.expect_padded(kernel, "inputs", [rows, inner])?;
@@ -136,16 +172,17 @@ impl LayerForward {
         for vector in vectors {
             vector.expect_padded(kernel, "gamma, beta or the biases", [1, columns])?;
         }
-        let unused: [&Matrix; 4] = std::array::from_fn(|index| &self.unused[index]);
-        let running = buffers.running.unwrap_or([unused[0], unused[1]]);
-        let statistics = buffers.statistics.unwrap_or(unused[2]);
-        let sums = buffers.sums.unwrap_or(unused[3]);
+        let statistics = buffers.statistics.unwrap_or(&self.unused[0]);
+        let sums = buffers.sums.unwrap_or(&self.unused[1]);
         let is_batch = self.options.normalization == Normalization::Batch;
-        if self.options.normalization != Normalization::None {
-            let rows = if is_batch { 2 } else { 1 };
-            running[0].expect_padded(kernel, "running_mean", [rows, columns])?;
-            running[1].expect_padded(kernel, "running_var", [rows, columns])?;
+        let rows_of_running = if is_batch { 2 } else { 1 };
+        for (what, part) in
+            ["running_mean", "running_var"].into_iter().zip(buffers.running.iter().flatten())
+        {
+            part.expect_padded(kernel, what, [rows_of_running, columns])?;
         }
+        let quads_before = |part: &Matrix| part.first_quad() - running_statistics.first_quad();
+        let [mean, variance] = buffers.running.map_or([0; 2], |parts| parts.map(quads_before));
         if is_batch {
             if rows < 2 {
                 return Err(Error::BatchTooSmall { rows: rows.into() });
@@ -153,7 +190,7 @@ impl LayerForward {
             let needed = statistics_rows(self.core, rows, self.options.is_divided);
             statistics.expect_padded(kernel, "statistics", [needed, columns])?;
         }
-        if is_batch || self.options.keeps_sums {
+        if self.options.is_training {
             sums.expect_padded(kernel, "sums", [rows, columns])?;
         }
         let unbias = if is_batch { f64::from(rows) / f64::from(rows - 1) } else { 1.0 };
@@ -174,8 +211,11 @@ impl LayerForward {
             (unbias as f32).to_bits(),
             chunk,
             stop.first_quad() - parameters.first_quad(),
+            mean,
+            variance,
         ];
-        let matrices = [inputs, parameters, running[0], running[1], statistics, sums, outputs];
+        let matrices = [inputs, parameters, running_statistics, outputs, statistics, sums];
+        let bound = if self.options.is_training { &matrices[..] } else { &matrices[..4] };
         let groups = [self.core.strips(columns), workgroups(rows.into(), chunk), 1];
         let patches =
             rows.div_ceil(chunk).div_ceil(groups[1]) * chunk.div_ceil(self.core.patch_rows());
@@ -183,7 +223,7 @@ impl LayerForward {
         let work = || format!("{rows} rows of sums of {inner} products");
         check_rounds(device, kernel, work, rounds)?;
         let bind = |phase: &Kernel| {
-            phase.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, groups)
+            phase.bind(device, place, bytemuck::cast_slice(&uniform), bound, groups)
         };
         self.phases.iter().map(bind).collect()
     }

@@ -29,6 +29,9 @@ const FOR_WORKGROUPS: &str = concat!(
 /// Layers that the shader's table has room for.
 const MOST_LAYERS: usize = 16;
 
+/// Those of the shader; a layer on its own has one less (`layer_forward`).
+const STORAGE_BUFFERS: u32 = 5;
+
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
 pub(crate) struct NetworkForward {
@@ -68,7 +71,7 @@ pub(crate) struct Layer<'a> {
 impl NetworkForward {
     /// Whether one dispatch is faster than one per layer: where layers are narrow. Wide ones have more
     /// workgroups to offer, and weights that are read too often for every tile of rows. Of very many
-    /// inputs a software adapter would not reach the last.
+    /// inputs a software adapter would not reach the last. A device may lack a storage buffer for it.
     pub(crate) fn serves(device: &Device, layer_sizes: &[u32]) -> bool {
         const WIDEST: u32 = 128;
         let widest = layer_sizes[1..].iter().copied().max().unwrap_or(0);
@@ -77,7 +80,8 @@ impl NetworkForward {
         let rounds =
             layer_sizes.windows(2).map(|layer| strips(layer[1]) * core.rounds_of_patch(layer[0]));
         let is_narrow = layer_sizes.len() - 1 <= MOST_LAYERS && widest <= WIDEST;
-        is_narrow && can_loop(device, rounds.sum())
+        let most_buffers = device.limits().max_storage_buffers_per_shader_stage;
+        is_narrow && most_buffers >= STORAGE_BUFFERS && can_loop(device, rounds.sum())
     }
 
     /// Compiles the kernel for a device.

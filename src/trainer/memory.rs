@@ -197,7 +197,7 @@ impl LayerMemory {
             gpu.padded_matrix(&format!("layer {}/{name}", layer + 1), rows, columns)
         };
         let is_divided = network.division(layer, rows) == Division::Rows;
-        let core = network.core(layer, Some(rows));
+        let core = network.core(layer, rows);
         let needed = statistics_rows(core, rows, is_divided);
         let outputs = matrix("outputs", rows)?;
         let is_last = layer + 1 == network.learned().len();
@@ -240,7 +240,7 @@ fn large_matrices(network: &Network, options: &TrainerOptions) -> Result<Vec<(St
     for (layer, &columns) in sizes[1..].iter().enumerate() {
         let place = |name: &str| format!("layer {}/{name}", layer + 1);
         let is_divided = network.division(layer, rows) == Division::Rows;
-        let needed = statistics_rows(network.core(layer, Some(rows)), rows, is_divided);
+        let needed = statistics_rows(network.core(layer, rows), rows, is_divided);
         matrices.push((place("statistics"), needed, padded(columns)));
         matrices.push((place("outputs"), rows, padded(columns)));
     }

@@ -4,12 +4,12 @@ use wgpu::Device;
 
 use super::memory::{BatchMemory, LayerMemory, Memory};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Division, Matrix};
+use crate::gpu::{Core, Dispatch, Division, Matrix};
 use crate::kernels::{
     copy_rows::CopyRows,
     gradient_norm::{self, GradientNorm},
     layer_backward::{self, LayerBackward},
-    layer_forward::LayerForward,
+    layer_forward::{self, LayerForward},
     loss::{self, Loss},
     output_layer::{self, OutputLayer, Way},
     record_step::{self, RecordStep},
@@ -18,7 +18,7 @@ use crate::kernels::{
 };
 use crate::layout::Learned;
 use crate::network::{Activations, Network};
-use crate::options::TrainerOptions;
+use crate::options::{Activation, TrainerOptions};
 
 /// The kernels that learning needs.
 #[derive(Debug)]
@@ -47,8 +47,8 @@ enum OutputKernels {
 enum Outputs {
     /// Where a tile is as wide as the layer.
     Narrow(OutputLayer),
-    /// Behind the product that inference has, too.
-    Wide(Loss),
+    /// After the product that inference runs as well.
+    Wide { product: LayerForward, loss: Loss },
 }
 
 impl StepKernels {
@@ -88,21 +88,32 @@ impl StepKernels {
                 next: (layer < hidden && leaves_weights(layer + 1))
                     .then(|| layer_backward::NextLayer { has_biases: has_biases(layer + 1) }),
             };
-            LayerBackward::new(device, network.core(layer, Some(rows)), options)
+            LayerBackward::new(device, network.core(layer, rows), options)
         };
         let output = match way {
             Some(way @ Way::Whole) => OutputKernels::InOne(outputs(way)?),
             _ => OutputKernels::Separate {
                 outputs: match way {
                     Some(way) => Outputs::Narrow(outputs(way)?),
-                    None => Outputs::Wide(Loss::new(device, loss)?),
+                    None => Outputs::Wide {
+                        product: LayerForward::new(
+                            device,
+                            Core::for_device(device),
+                            layer_forward::Options::inference(
+                                false,
+                                Activation::Identity,
+                                network.epsilon(),
+                            ),
+                        )?,
+                        loss: Loss::new(device, loss)?,
+                    },
                 },
                 record_step: RecordStep::new(device)?,
                 backward: backward(hidden)?,
             },
         };
         Ok(Self {
-            forward: network.compile(0..hidden, Some(rows))?,
+            forward: network.compile(0..hidden, rows)?,
             backward: (0..hidden).map(backward).collect::<Result<_>>()?,
             output,
             has_class_targets: options.loss.has_class_targets(),
@@ -207,10 +218,15 @@ fn bind_output(
             let results = &batch.results;
             match kernel {
                 Outputs::Narrow(kernel) => dispatches.push(in_one(kernel, results)?),
-                Outputs::Wide(loss) => {
+                Outputs::Wide { product, loss } => {
                     let measure =
                         loss::Buffers { outputs, targets, results, grad_outputs: grad_sums };
-                    dispatches.extend(network.bind_inference(last, place, inputs, outputs)?);
+                    dispatches.extend(network.bind_inference(
+                        product,
+                        last,
+                        place,
+                        [inputs, outputs],
+                    )?);
                     dispatches.push(loss.bind(device, place, measure)?);
                 }
             }

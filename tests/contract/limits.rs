@@ -161,3 +161,31 @@ fn a_smaller_device_learns_or_says_what_it_lacks() {
         app.assert_silent();
     }
 }
+
+/// What `Inference::required_limits` says is enough for all that inference does, and training says what it
+/// lacks there. Layers in one dispatch and one by one, with and without batch normalization, rows that are
+/// whole vectors of four and others.
+#[test]
+fn inference_alone_needs_four_storage_buffers() {
+    for sizes in [&[6, 30, 20, 3][..], &[8, 16, 4], &[5, 300, 7], &[4, 200, 8]] {
+        let limits = Inference::required_limits(sizes);
+        assert_eq!(limits.max_storage_buffers_per_shader_stage, 4);
+        let [small, large] = [limits, Limits::default()].map(App::with_limits);
+        for batch_norm in [true, false] {
+            let rows = vec![0.5; 3 * sizes[0] as usize];
+            let outputs = [&small, &large].map(|app| {
+                let options = NetworkOptions { batch_norm, ..Default::default() };
+                let network = Network::new(&app.device, &app.queue, sizes, options).unwrap();
+                let outputs = block_on(&app.device, Inference::predict(&network, &rows)).unwrap();
+                (network, outputs)
+            });
+            let [(network, found), (_, expected)] = outputs;
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-5, "{sizes:?}: {found} for {expected}");
+            }
+            let error = Trainer::new(network, Default::default()).unwrap_err().to_string();
+            assert!(error.contains("max_storage_buffers_per_shader_stage"), "{error}");
+            small.assert_silent();
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! After construction a step makes no GPU object: none that stays, and none that is dropped at once.
 
 use wgpu::{BufferUsages, Device};
-use ztilde::Inference;
+use ztilde::{Inference, Network};
 
 use crate::app::{App, BATCH_SIZE, SIZES, classes, inputs};
 use crate::journal;
@@ -73,5 +73,22 @@ fn a_submitted_step_makes_its_encoder_alone() {
         let encoders = made.clone().filter(|line| line.contains("create_command_encoder")).count();
         // At first the rates and the order of the epoch are written, by the same way.
         assert_eq!([made.count(), encoders], [2, 2], "round {round}: {lines:#?}");
+    }
+}
+
+/// A network keeps what its inference needs compiled, also with nothing else alive.
+#[test]
+fn a_prediction_compiles_nothing() {
+    let app = App::new();
+    for sizes in [&[6, 30, 20, 3][..], &[8, 16, 4], &[5, 300, 7]] {
+        let network = Network::new(&app.device, &app.queue, sizes, Default::default()).unwrap();
+        let rows = vec![0.5; sizes[0] as usize];
+        let (outputs, lines) = journal::record(|| {
+            ztilde::block_on(&app.device, Inference::predict(&network, &rows)).unwrap()
+        });
+        assert_eq!(outputs.len(), sizes[sizes.len() - 1] as usize);
+        let is_compiled = |line: &&String| line.contains("pipeline") && line.contains("create");
+        assert_eq!(lines.iter().find(is_compiled), None, "{sizes:?}, of {} lines", lines.len());
+        assert!(lines.iter().any(|line| line.contains("create_bind_group")), "{lines:#?}");
     }
 }

@@ -25,9 +25,9 @@ const LAYERS: [[u32; 3]; 15] = [
     [2049, 10, 17],
 ];
 
-fn options(normalization: Normalization, activation: Activation, keeps_sums: bool) -> Options {
+fn options(normalization: Normalization, activation: Activation, is_training: bool) -> Options {
     let is_divided = false;
-    Options { normalization, activation, keeps_sums, is_divided, epsilon: 1e-5, momentum: 0.1 }
+    Options { normalization, activation, is_training, is_divided, epsilon: 1e-5, momentum: 0.1 }
 }
 
 /// What each way through the shader is compiled from.
@@ -74,7 +74,7 @@ fn check(
     layer: &Layer,
     [absolute, relative]: [f64; 2],
 ) {
-    let Options { normalization, activation, keeps_sums, is_divided, epsilon, momentum } =
+    let Options { normalization, activation, is_training, is_divided, epsilon, momentum } =
         kernel.options;
     let [rows, columns] = [inputs.nrows() as u32, layer.weights().nrows() as u32];
     let core = kernel.core;
@@ -95,23 +95,25 @@ fn check(
     let (parameters, parts) = gpu.upload_packed(&[layer.weights(), &gamma, &beta, &goes_on]);
     // Of a batch the second row becomes what the first one was.
     let rows_of_running = if is_batch { 2 } else { 1 };
-    let on_gpu = running.map(|running| {
-        running.map(|vector| {
-            let mut values = Array2::from_elem([rows_of_running, vector.len()], f64::NAN);
-            values.row_mut(0).assign(vector);
-            gpu.upload_filled_up(&values, f32::NAN)
-        })
-    });
+    let rows_of = |vector: &Array1<f64>| {
+        let mut values = Array2::from_elem([rows_of_running, vector.len()], f64::NAN);
+        values.row_mut(0).assign(vector);
+        values
+    };
+    let values = running.map_or(Vec::new(), |running| running.map(rows_of).to_vec());
+    let (running_statistics, on_gpu) =
+        gpu.upload_packed_filled_up(&values.iter().collect::<Vec<_>>(), f32::NAN);
     let statistics =
         is_batch.then(|| gpu.garbage([statistics_rows(core, rows, is_divided), columns]));
-    let sums = keeps_sums.then(|| gpu.garbage([rows, columns]));
+    let sums = is_training.then(|| gpu.garbage([rows, columns]));
     let outputs = gpu.garbage([rows, columns]);
     let buffers = Buffers {
         inputs: &gpu.upload_padded(inputs),
         parameters: &parameters,
         weights: &parts[0],
         vectors: [&parts[1], &parts[2]],
-        running: on_gpu.as_ref().map(|running| running.each_ref()),
+        running_statistics: &running_statistics,
+        running: running.map(|_| [&on_gpu[0], &on_gpu[1]]),
         stop: &parts[3],
         statistics: statistics.as_ref(),
         sums: sums.as_ref(),
@@ -131,7 +133,7 @@ fn check(
         let expected = if is_batch { &seen.sums } else { &seen.ztilde };
         assert_close(&format!("{what}: sums"), &gpu.read_inside(sums), expected, 0.0, 0.0);
     }
-    if let Some((running, on_gpu)) = running.zip(on_gpu) {
+    if let Some(running) = running {
         let mut moved = running.map(Array1::clone);
         let mut bounds = [Array1::zeros(columns as usize), Array1::zeros(columns as usize)];
         if let (Some(expected), Some(statistics)) = (&seen.statistics, &statistics) {
@@ -240,14 +242,15 @@ fn a_stop_brings_the_running_statistics_back() {
             let stop = array![[1.0, 0.0, 0.0, 0.0]];
             let (parameters, parts) = gpu.upload_packed(&[&weights, &vector, &vector, &stop]);
             let [mean, var] = [(); 2].map(|()| gpu.random([2, columns]));
-            let running = [&mean, &var].map(|values| gpu.upload_padded(values));
+            let (running_statistics, running) = gpu.upload_packed(&[&mean, &var]);
             let needed = statistics_rows(kernel.core, rows, options.is_divided);
             let buffers = Buffers {
                 inputs: &gpu.upload_padded(&inputs),
                 parameters: &parameters,
                 weights: &parts[0],
                 vectors: [&parts[1], &parts[2]],
-                running: Some(running.each_ref()),
+                running_statistics: &running_statistics,
+                running: Some([&running[0], &running[1]]),
                 stop: &parts[3],
                 statistics: Some(&gpu.garbage([needed, columns])),
                 sums: Some(&gpu.garbage([rows, columns])),
@@ -278,6 +281,7 @@ fn shapes_that_do_not_fit_are_errors() {
         parameters: &weights,
         weights: &weights,
         vectors: [&vector; 2],
+        running_statistics: &running,
         running: Some([&running; 2]),
         stop: &stop,
         statistics: Some(&statistics),

@@ -1,0 +1,48 @@
+//! What inference needs compiled.
+
+use wgpu::Device;
+
+use crate::error::Result;
+use crate::gpu::Core;
+use crate::kernels::copy_rows::CopyRows;
+use crate::kernels::layer_forward::{self, LayerForward};
+use crate::kernels::network_forward::NetworkForward;
+use crate::options::Activation;
+use crate::parameters::{Layer, Parameters};
+
+/// The kernels of inference, and none that only training runs.
+#[derive(Clone, Debug)]
+pub(crate) struct InferenceKernels {
+    pub(crate) forward: Forward,
+    /// Copies rows that are not whole vectors of four from the app's buffers and to them.
+    pub(crate) copy_rows: CopyRows,
+}
+
+/// How inference goes through the layers.
+#[derive(Clone, Debug)]
+pub(crate) enum Forward {
+    /// All layers in one dispatch, where that is faster.
+    InOne(NetworkForward),
+    /// One dispatch per layer.
+    Layers(Vec<LayerForward>),
+}
+
+impl InferenceKernels {
+    pub(super) fn new(device: &Device, parameters: &Parameters) -> Result<Self> {
+        let Parameters { activation, epsilon, layers, .. } = parameters;
+        let forward = if NetworkForward::serves(device, &parameters.layer_sizes()) {
+            Forward::InOne(NetworkForward::new(device, *activation, *epsilon)?)
+        } else {
+            let last = layers.len() - 1;
+            let compile = |(number, layer): (usize, &Layer)| {
+                let activation = if number == last { Activation::Identity } else { *activation };
+                let is_normalized = matches!(layer, Layer::Normalized { .. });
+                let options =
+                    layer_forward::Options::inference(is_normalized, activation, *epsilon);
+                LayerForward::new(device, Core::for_device(device), options)
+            };
+            Forward::Layers(layers.iter().enumerate().map(compile).collect::<Result<_>>()?)
+        };
+        Ok(Self { forward, copy_rows: CopyRows::new(device)? })
+    }
+}
