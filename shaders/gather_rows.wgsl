@@ -1,10 +1,10 @@
 // Gather rows: a mini-batch out of a data set on the GPU, in the order of the epoch.
 //
-//     batch_inputs[r, ·]  = inputs[order[batch · batch_size + r], ·]       batch = step − first_step
+//     batch_inputs[r, ·]  = inputs[order[batch · batch_size + r], ·]       batch = number − first_number
 //     batch_targets[r, ·] = targets[order[batch · batch_size + r], ·]
 //
-// `order` starts with first_step, the step count (record_step.wgsl) at the epoch's beginning; the
-// epoch's permutation of the rows follows. A data set larger than one binding lies in several parts:
+// `number` is that of the step (shared/counts.wgsl). `order` starts with first_number, that of the epoch's
+// first step; the epoch's permutation of the rows follows. A data set larger than one binding lies in several parts:
 // each dispatch sees one, and copies the rows that lie in it.
 //
 // Row-major. Values are copied bit by bit, so the targets may be floats or class indices; inputs that
@@ -24,7 +24,7 @@ struct Batch {
 }
 
 @group(0) @binding(0) var<uniform> batch: Batch;
-@group(0) @binding(1) var<storage, read> step: array<u32>;
+@group(0) @binding(1) var<storage, read_write> counts: array<u32>;
 @group(0) @binding(2) var<storage, read> order: array<u32>;
 @group(0) @binding(3) var<storage, read> inputs: array<Element>;
 @group(0) @binding(4) var<storage, read> targets: array<u32>;
@@ -38,7 +38,7 @@ fn main(
     @builtin(global_invocation_id) invocation: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
-    let first = 1u + (step[0] - order[0]) * batch.batch_size;
+    let first = 1u + (counts[NUMBER] - order[0]) * batch.batch_size;
     let width = batch.columns + batch.targets;
     for (var i = invocation.x; i < batch.rows * width; i += WORKGROUP_SIZE * workgroups.x) {
         let own = i / width;

@@ -3,8 +3,8 @@
 //     outputs      = inputs · weightsᵀ + biases
 //     loss, grad_sums = the loss of the batch, and its gradient by the outputs
 //     grad_biases[c] = Σ_r grad_sums[r, c]        grad_weights = grad_sumsᵀ · inputs
-//     history[step % capacity] = loss and accuracy, averaged over the rows
-//     step += 1
+//     history[taken % capacity] = loss and accuracy, averaged over the rows; the rows, and the step's number
+//     taken += 1, number += 1, of_network += 1                (shared/counts.wgsl)
 //
 // What layer_forward, loss, record_step and layer_backward compute, in one dispatch of one workgroup:
 // where the layer is no wider than a tile and has few rows, waiting for further dispatches costs more
@@ -35,7 +35,7 @@ struct Layer {
 @group(0) @binding(3) var<storage, read> targets: array<u32>;  // as loss.wgsl has them
 @group(0) @binding(4) var<storage, read_write> grad_sums: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> gradients: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> step: array<u32>;
+@group(0) @binding(6) var<storage, read_write> counts: array<u32>;
 @group(0) @binding(7) var<storage, read_write> history: array<vec2<f32>>;
 
 override ROW_BY_ROW: bool;
@@ -68,8 +68,10 @@ fn main(
     }
     let mean = invocation_sum(sum, invocation) / f32(layer.rows);
     if invocation == 0u {
-        history[step[0] % layer.capacity] = mean;
-        step[0] += 1u;
+        let record = 2u * (counts[TAKEN] % layer.capacity);
+        history[record] = mean;
+        history[record + 1u] = bitcast<vec2<f32>>(vec2<u32>(layer.rows, counts[NUMBER]));
+        count_step();
         if is_any_larger(magnitudes(vec4<f32>(mean.x)), LARGEST_FLOAT) {
             gradients[layer.stop].y = 1.0;
         }

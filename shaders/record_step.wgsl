@@ -1,7 +1,7 @@
 // Record step: the batch's loss and accuracy into the history, and the step count one on.
 //
-//     history[step % capacity] = average over the rows of results[r]
-//     step += 1
+//     history[taken % capacity] = average over the rows of results[r]; the rows, and the step's number
+//     taken += 1, number += 1, of_network += 1                (shared/counts.wgsl)
 //     fault = 1, if the loss is not finite
 //
 // `results` are the rows' pairs of loss and accuracy, from the loss kernels. The count lives on the
@@ -16,7 +16,7 @@ struct Batch {
 
 @group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<storage, read> results: array<vec2<f32>>;
-@group(0) @binding(2) var<storage, read_write> step: array<u32>;
+@group(0) @binding(2) var<storage, read_write> counts: array<u32>;
 @group(0) @binding(3) var<storage, read_write> history: array<vec2<f32>>;
 @group(0) @binding(4) var<storage, read_write> faults: array<f32>;
 
@@ -31,8 +31,10 @@ fn main(@builtin(local_invocation_index) index: u32) {
     let loss = workgroup_sum(sum.x, index) / f32(batch.rows);
     let accuracy = workgroup_sum(sum.y, index) / f32(batch.rows);
     if index == 0u {
-        history[step[0] % batch.capacity] = vec2<f32>(loss, accuracy);
-        step[0] += 1u;
+        let record = 2u * (counts[TAKEN] % batch.capacity);
+        history[record] = vec2<f32>(loss, accuracy);
+        history[record + 1u] = bitcast<vec2<f32>>(vec2<u32>(batch.rows, counts[NUMBER]));
+        count_step();
         // Infinity and NaN have all bits of the exponent.
         if (bitcast<u32>(loss) & 0x7f800000u) == 0x7f800000u {
             faults[batch.fault] = 1.0;

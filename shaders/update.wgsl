@@ -35,16 +35,16 @@ struct Update {
     slab: u32,            // quads from one to the next
 }
 
-// What the CPU worked out in f64 for each step t, counted from 1.
+// What the CPU worked out in f64 for each step t, counted from 1, for a learning rate of 1.
 struct Rates {
-    learning_rate: f32,
+    learning_rate: f32,      // the share that the schedule leaves
     corrected_rate: f32,     // rate / (1 − MOMENTUMᵗ)
     square_correction: f32,  // 1 / √(1 − SMOOTHINGᵗ)
     decay: f32,              // rate · weight decay, if that acts on the parameters directly (AdamW)
 }
 
 @group(0) @binding(0) var<uniform> update: Update;
-@group(0) @binding(1) var<storage, read> step: array<u32>;
+@group(0) @binding(1) var<storage, read_write> counts: array<u32>;
 @group(0) @binding(2) var<storage, read> rates: array<Rates>;
 @group(0) @binding(3) var<storage, read> clip_scale: array<f32>;
 @group(0) @binding(4) var<storage, read> gradients: array<vec4<f32>>;
@@ -76,7 +76,7 @@ fn main(
     if can_stop && has_stopped(invocation.x == 0u) {
         return;
     }
-    let rate = rates[(step[0] - 1u) % update.capacity];
+    let rate = rates_of_step();
     let scale = clip_scale[0];
     var is_overflow = false;
     for (var i = invocation.x; i < update.quads; i += WORKGROUP_SIZE * workgroups.x) {
@@ -103,6 +103,17 @@ fn main(
     }
 }
 
+fn rates_of_step() -> Rates {
+    let shares = rates[(counts[TAKEN] - 1u) % update.capacity];
+    let rate = bitcast<f32>(counts[RATE]);
+    return Rates(
+        rate * shares.learning_rate,
+        rate * shares.corrected_rate,
+        shares.square_correction,
+        rate * shares.decay,
+    );
+}
+
 fn gradient_quad(index: u32) -> vec4<f32> {
     return gradients[index];
 }
@@ -118,7 +129,7 @@ fn has_stopped(is_first: bool) -> bool {
         return false;
     }
     if is_first {
-        let number = step[0] - u32(is_overflow);
+        let number = counts[TAKEN] - u32(is_overflow);
         parameters[update.stop].y = f32(number >> 16u);
         parameters[update.stop].z = f32(number & 0xffffu);
         parameters[update.stop].x = 1.0;
@@ -133,7 +144,7 @@ fn has_stopped(is_first: bool) -> bool {
 }
 
 fn overflow_of_this_step() -> f32 {
-    return f32(step[0] & 0xffffu) + 1.0;
+    return f32(counts[TAKEN] & 0xffffu) + 1.0;
 }
 
 fn change(i: u32, gradient: vec4<f32>, rate: Rates) -> vec4<f32> {

@@ -165,7 +165,7 @@ pub fn batches(rows: u32, batch_size: u32, remainder: Remainder) -> u32 {
     }
 }
 
-fn check_finite<'a>(
+pub(crate) fn check_finite<'a>(
     what: &'static str,
     columns: usize,
     mut values: impl Iterator<Item = &'a f32>,

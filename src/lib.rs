@@ -22,7 +22,8 @@ pub use gpu::{KernelCache, Rows};
 pub use inference::Inference;
 pub use network::{Network, PlannedBytes, required_limits};
 pub use options::{
-    Activation, Loss, Method, NetworkOptions, Optimizer, Remainder, Schedule, TrainerOptions,
+    Activation, Loss, Method, NetworkOptions, OnFault, Optimizer, Remainder, Schedule,
+    TrainerOptions,
 };
 pub use parameters::{BatchNorm, Layer, Parameters};
 pub use snapshot::{Place, Snapshot};

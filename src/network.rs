@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Core, Dispatch, Division, Gpu, Matrix, Source, read_all};
 use crate::kernels::layer_forward::{self, LayerForward, Normalization};
 use crate::kernels::network_forward::{self, NetworkForward};
+use crate::kernels::record_step::{COUNTS, Counts, whole};
 use crate::layout::{LayerShape, Learned, LearnedLayout, Running, RunningLayout};
 use crate::options::{Activation, NetworkOptions};
 use crate::parameters::{BatchNorm, Layer, Parameters};
@@ -42,9 +43,13 @@ pub struct Network {
     running_layout: RunningLayout,
     running_statistics: Matrix,
     running: Vec<Option<Running>>,
-    /// How many batches each layer's running statistics have seen.
+    /// How many batches each layer's running statistics had seen at first.
     batches: Vec<u64>,
-    /// The number of the last step that was encoded.
+    /// What the GPU counts, as `shaders/record_step.wgsl` has it.
+    counts: Matrix,
+    /// Steps of all its trainers that were encoded.
+    encoded: u64,
+    /// The number of the last of them, in its trainer.
     steps: u64,
     /// The app's own.
     notes: String,
@@ -126,6 +131,8 @@ impl Network {
             running_layout,
             running_statistics,
             batches: parameters.layers.iter().map(batches).collect(),
+            counts: gpu.matrix("counts", 1, COUNTS)?,
+            encoded: 0,
             steps: 0,
             notes: parameters.notes.clone(),
             inference: InferenceKernels::new(device, parameters)?,
@@ -143,28 +150,29 @@ impl Network {
         let packed = read_all(&self.gpu, self.sources());
         let unpack = self.unpack();
         async move {
-            let [learned, running] = packed.await?;
-            Ok(unpack(&learned, &running))
+            let [learned, running, counts] = packed.await?;
+            Ok(unpack(&learned, &running, &counts))
         }
     }
 
-    /// All that is learned, and the running statistics.
-    pub(crate) fn sources(&self) -> [Source<'_>; 2] {
+    /// All that is learned, the running statistics, and the counts.
+    pub(crate) fn sources(&self) -> [Source<'_>; 3] {
         let running = self.running_statistics.buffer();
         [
             Source::new(self.parameters.buffer(), self.layout.values()),
             Source::new(running, self.running_layout.length()),
+            Source::new(self.counts.buffer(), COUNTS.into()),
         ]
     }
 
-    /// What makes parameters of the values of the two [`sources`](Self::sources).
-    pub(crate) fn unpack(&self) -> impl FnOnce(&[f32], &[f32]) -> Parameters + use<> {
+    /// What makes parameters of the values of the [`sources`](Self::sources).
+    pub(crate) fn unpack(&self) -> impl FnOnce(&[f32], &[f32], &[f32]) -> Parameters + use<> {
         let layout = self.layout.clone();
         let running_layout = self.running_layout.clone();
         let batches = self.batches.clone();
         let (activation, epsilon, momentum) = (self.activation, self.epsilon, self.momentum);
-        let (notes, steps) = (self.notes.clone(), self.steps);
-        move |learned, running| {
+        let (notes, steps, encoded) = (self.notes.clone(), self.steps, self.encoded);
+        move |learned, running, counts| {
             let stop = layout.stop(learned);
             let has_skipped = stop.as_ref().is_some_and(|stop| stop.has_skipped);
             let running = running_layout.unpack(running, has_skipped);
@@ -184,9 +192,10 @@ impl Network {
                 })
                 .collect();
             let mut parameters = Parameters { activation, epsilon, momentum, layers, notes };
-            if let Some(stop) = stop {
-                parameters.uncount_batches(steps - stop.learned_steps(steps));
-            }
+            let counts = Counts::of(counts);
+            let taken = whole(counts.taken, steps);
+            let learned = stop.map_or(taken, |stop| stop.learned_steps(taken));
+            parameters.count_batches(whole(counts.of_network, encoded) - (taken - learned));
             parameters
         }
     }
@@ -236,12 +245,20 @@ impl Network {
         &self.learned
     }
 
-    /// A step, of this number, has moved every layer's running statistics.
-    pub(crate) fn count_step(&mut self, number: u64) {
-        self.steps = number;
-        for (batches, running) in self.batches.iter_mut().zip(&self.running) {
-            *batches += u64::from(running.is_some());
-        }
+    /// A step was encoded, the last of so many of its trainer.
+    pub(crate) fn count_step(&mut self, steps: u64) {
+        self.steps = steps;
+        self.encoded += 1;
+    }
+
+    pub(crate) fn counts(&self) -> &Matrix {
+        &self.counts
+    }
+
+    /// A trainer begins, after so many steps. The count of the network's batches goes on.
+    pub(crate) fn begin_training(&mut self, steps: u64) -> Result<()> {
+        self.steps = steps;
+        self.gpu.write(self.counts.buffer(), 0, &Counts::first(steps))
     }
 
     pub(crate) fn inference_kernels(&self) -> &InferenceKernels {

@@ -152,6 +152,32 @@ pub enum Remainder {
     Keep,
 }
 
+/// What becomes of a training when the loss, a gradient or a batch's statistics are not finite.
+///
+/// Either way the GPU finds out by itself, in that very step, and does not learn from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnFault {
+    /// The training stops before that step, for good: no later step learns either. For data that is known
+    /// to be good, where such a step means that the training diverges.
+    #[default]
+    Stop,
+    /// That step is skipped, and the next one learns as if the skipped one had never been encoded:
+    /// parameters, running statistics, the optimizer's memory and its count of steps are the same to the
+    /// bit. [`Trainer::skipped`](crate::Trainer::skipped) counts such steps. For streams of samples, of
+    /// which a broken sensor may spoil one.
+    ///
+    /// What the update itself would make infinite, by a learning rate that is far too large, stops the
+    /// training all the same.
+    SkipStep,
+}
+
+impl OnFault {
+    pub(crate) fn skips(self) -> bool {
+        self == Self::SkipStep
+    }
+}
+
 /// How a network learns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainerOptions {
@@ -182,6 +208,8 @@ pub struct TrainerOptions {
     pub remainder: Remainder,
     /// Seed of the shuffles. Default: 0.
     pub seed: u64,
+    /// What becomes of the training when a step is not finite. Default: [`OnFault::Stop`].
+    pub on_fault: OnFault,
 }
 
 impl Default for TrainerOptions {
@@ -195,6 +223,7 @@ impl Default for TrainerOptions {
             clip_norm: None,
             remainder: Remainder::default(),
             seed: 0,
+            on_fault: OnFault::default(),
         }
     }
 }

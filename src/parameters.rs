@@ -155,11 +155,11 @@ impl Parameters {
         self.tensors().iter().try_for_each(check_values)
     }
 
-    /// Takes back that the running statistics have seen as many batches.
-    pub(crate) fn uncount_batches(&mut self, count: u64) {
+    /// The running statistics have seen `count` batches more.
+    pub(crate) fn count_batches(&mut self, count: u64) {
         for layer in &mut self.layers {
             if let Layer::Normalized { batch_norm, .. } = layer {
-                batch_norm.batches = batch_norm.batches.saturating_sub(count);
+                batch_norm.batches += count;
             }
         }
     }

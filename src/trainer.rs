@@ -1,8 +1,11 @@
 //! `Trainer`: what exists only while learning; one step, one epoch.
 
+mod ahead;
 mod bound_batch;
+mod count;
 mod fault;
 mod hidden_layer;
+mod history;
 mod memory;
 mod metrics;
 mod snapshot;
@@ -14,28 +17,32 @@ use std::sync::Arc;
 
 use wgpu::{CommandEncoder, ComputePassDescriptor};
 
-use crate::data::{Dataset, Targets};
+use crate::data::{Dataset, Targets, check_finite};
 use crate::error::{Error, Result};
 use crate::gpu::Dispatch;
 use crate::kernels::copy_rows::CopyRows;
 use crate::kernels::gather_rows::GatherRows;
-use crate::kernels::update;
 use crate::network::Network;
 use crate::options::TrainerOptions;
 use crate::snapshot::Place;
+use ahead::{Ahead, Number};
 pub use bound_batch::BoundBatch;
+use count::Count;
 pub use hidden_layer::{HiddenBatchNorm, HiddenLayer};
 use memory::Memory;
 pub use metrics::{EpochMetrics, StepMetrics};
 use step::StepKernels;
 pub use training_data::TrainingData;
 
-/// Steps whose rates are on the GPU at once, and whose losses are kept there.
+/// Steps whose losses are kept on the GPU, and whose numbers are there at once.
 ///
-/// Rates are written in blocks ahead of the steps, so an app may hold this many steps, less a block,
+/// Numbers are written in blocks ahead of the steps, so an app may hold this many steps, less a block,
 /// in encoders that it has not submitted.
 const HISTORY: u32 = 8192;
-const RATES_BLOCK: u64 = 1024;
+
+/// Steps for which the schedule's shares of the learning rate are on the GPU at once: of the steps that wait in
+/// encoders any number may be dropped.
+const RATES: u32 = 2 * HISTORY;
 
 /// What one submission of [`Trainer::train`] may hold, in multiplications and additions, and in steps:
 /// enough to hide the cost of submitting, and far from what a watchdog would cut short.
@@ -68,12 +75,8 @@ pub struct Trainer {
     arrival: Vec<Dispatch>,
     /// One step on a batch of `batch_size` rows.
     step: Vec<Dispatch>,
-    /// Steps encoded so far.
-    steps: u64,
-    /// Steps whose rates were written.
-    steps_with_rates: u64,
-    /// What is written of them at a time.
-    rates: Vec<[f32; 4]>,
+    count: Count,
+    ahead: Ahead,
     /// Steps that were taken before this trainer was restored from a snapshot.
     steps_before: u64,
     /// Where that left it in its data.
@@ -82,16 +85,8 @@ pub struct Trainer {
     place: Option<Place>,
     /// Where the data begins that it is given, once it is restored and until it has learned from some.
     resumes_at: Option<Place>,
-    /// What the last steps took, at the step's number, counted from 0, modulo [`HISTORY`].
-    taken: Vec<Taken>,
-}
-
-/// What a step took.
-#[derive(Clone, Copy, Debug, Default)]
-struct Taken {
-    rows: u32,
-    /// Where it left the trainer in its data.
-    place: Option<Place>,
+    /// Where the last steps left the trainer in its data, at the step's number modulo [`HISTORY`].
+    places: Vec<Option<Place>>,
 }
 
 impl Trainer {
@@ -105,9 +100,10 @@ impl Trainer {
     /// device (see [`required_limits`](crate::required_limits); it names the largest, before anything is
     /// made), [`Error::Refused`] if a software adapter would not reach the end of its loops (batches of
     /// millions of rows, layers of tens of thousands of outputs), and what wgpu reports.
-    pub fn new(network: Network, options: TrainerOptions) -> Result<Self> {
+    pub fn new(mut network: Network, options: TrainerOptions) -> Result<Self> {
         options.check(network.outputs())?;
         check_rows(&network, options.batch_size)?;
+        network.begin_training(0)?;
         let device = &network.gpu().device;
         let kernels = StepKernels::new(&network, &options)?;
         let memory = Memory::new(&network, &options)?;
@@ -120,14 +116,13 @@ impl Trainer {
             kernels,
             memory,
             step,
-            steps: 0,
-            steps_with_rates: 0,
-            rates: Vec::with_capacity(RATES_BLOCK as usize),
+            count: Count::new(0, options.on_fault.skips()),
+            ahead: Ahead::new(0),
             steps_before: 0,
             place_before: None,
             place: None,
             resumes_at: None,
-            taken: vec![Taken::default(); HISTORY as usize],
+            places: vec![None; HISTORY as usize],
             network,
             options,
         })
@@ -149,9 +144,12 @@ impl Trainer {
         &self.options
     }
 
-    /// Steps encoded so far.
+    /// Steps taken so far, with those of the trainers that this one was restored from. An encoded step
+    /// counts until a reading of the GPU ([`Trainer::loss`], [`Trainer::metrics`], [`Trainer::fault`],
+    /// [`Trainer::skipped`], [`Trainer::snapshot`]) shows that it was not taken: that its encoder was not
+    /// submitted, or that it was skipped.
     pub fn steps(&self) -> u64 {
-        self.steps
+        self.count.expected()
     }
 
     /// What a step on a full batch consists of, in order: for whoever wants to time its parts.
@@ -169,7 +167,7 @@ impl Trainer {
         optimizer.learning_rate = learning_rate;
         optimizer.check()?;
         self.options.optimizer = optimizer;
-        self.steps_with_rates = self.steps;
+        self.ahead.change_rate(self.count.encoded());
         Ok(())
     }
 
@@ -181,11 +179,12 @@ impl Trainer {
     /// # Errors
     ///
     /// [`Error::Length`], [`Error::Targets`], [`Error::Class`] or [`Error::Probability`] if the batch
-    /// does not fit the network and the loss, and what wgpu reports.
+    /// does not fit the network and the loss, [`Error::NotFinite`] with the first value that is NaN or
+    /// infinite, and what wgpu reports. No step is taken then.
     pub fn step<'a>(&mut self, inputs: &[f32], targets: impl Into<Targets<'a>>) -> Result<()> {
         let targets = targets.into();
         self.check_batch(inputs, &targets)?;
-        self.write_rates(1)?;
+        self.announce(1)?;
         let gpu = self.network.gpu();
         gpu.write(self.memory.dense_inputs.buffer(), 0, inputs)?;
         let target_buffer = self.memory.batch.targets.buffer();
@@ -194,7 +193,7 @@ impl Trainer {
             Targets::Values(values) => gpu.write(target_buffer, 0, values)?,
         }
         gpu.submit("ztilde/step", |encoder| self.encode(encoder, &self.arrival))?;
-        self.count_step(self.options.batch_size);
+        self.count_submitted();
         Ok(())
     }
 
@@ -243,8 +242,7 @@ impl Trainer {
     /// on their way to the GPU, until that is done with the oldest. In a browser nothing can wait: a new
     /// window is made there.
     ///
-    /// Steps that were encoded before must have been submitted: the place in the epoch is counted on the
-    /// GPU. That the device is lost may show only in what waits for an answer, such as
+    /// That the device is lost may show only in what waits for an answer, such as
     /// [`Trainer::metrics`]; that the training diverged, in [`Trainer::fault`]. To keep the GPU's queue
     /// short as well, wait for one of them now and then.
     ///
@@ -259,15 +257,15 @@ impl Trainer {
         }
         let mut left = steps;
         while left > 0 {
-            data.prepare(self.network.gpu(), self.steps)?;
+            data.prepare(self.network.gpu(), self.count.encoded())?;
             let count = left.min(data.steps_left()).min(self.steps_per_submission_of(data));
-            self.write_rates(count.into())?;
-            data.submit(self.network.gpu(), count, &self.step)?;
+            self.announce(count.into())?;
+            data.submit(self.network.gpu(), self.number(), count, &self.step)?;
             self.resumes_at = None;
             for _ in 0..count {
-                let rows = data.advance();
+                data.advance();
                 self.place = Some(data.place());
-                self.count_step(rows);
+                self.count_submitted();
             }
             left -= count;
         }
@@ -286,21 +284,24 @@ impl Trainer {
     /// [`Error::Diverged`] if the loss, a gradient or a batch's statistics were not finite, which shows
     /// within four submissions (of 64 steps at most); and as [`Trainer::train`] and [`Trainer::metrics`].
     pub async fn epoch(&mut self, data: &mut TrainingData) -> Result<EpochMetrics> {
-        let mut epoch = EpochMetrics { steps: 0, loss: 0.0, accuracy: 0.0 };
+        let mut epoch = EpochMetrics { steps: 0, skipped: 0, loss: 0.0, accuracy: 0.0 };
         let mut rows = 0.0;
         let steps = data.steps_to_epoch_end();
         let mut submitted = 0;
         let mut in_flight = VecDeque::new();
-        while epoch.steps < steps {
+        while epoch.steps + epoch.skipped < steps {
             while submitted < steps && in_flight.len() < SUBMISSIONS_IN_FLIGHT {
                 let count = (steps - submitted).min(self.steps_per_submission_of(data));
+                let first = self.count.encoded();
                 self.train(data, count)?;
-                in_flight.push_back((self.metrics(count), self.fault()));
+                let numbers = first..self.count.encoded();
+                in_flight.push_back((count, self.metrics_of(numbers), self.fault()));
                 submitted += count;
             }
             let oldest = in_flight.pop_front();
-            let (metrics, fault) = oldest.expect("steps that were not seen are in flight");
+            let (count, metrics, fault) = oldest.expect("steps that were not seen are in flight");
             let metrics = metrics.await?;
+            epoch.skipped += count - metrics.len() as u32;
             if let Some(fault) = fault.await? {
                 return Err(Error::Diverged(fault));
             }
@@ -324,6 +325,7 @@ impl Trainer {
 
     /// A step on the batch that `arrival` brings to its place.
     fn encode(&self, encoder: &mut CommandEncoder, arrival: &[Dispatch]) {
+        self.number().encode(encoder);
         let mut pass = begin_pass(encoder);
         for dispatch in arrival.iter().chain(&self.step) {
             dispatch.encode(&mut pass);
@@ -341,29 +343,32 @@ impl Trainer {
                 why: format!("{rows} rows × {features} features"),
             });
         }
-        targets.check(self.options.loss, rows, self.network.outputs().into())
-    }
-
-    /// Makes sure that the rates of the next `count` steps are on the GPU.
-    fn write_rates(&mut self, count: u64) -> Result<()> {
-        let gpu = self.network.gpu();
-        while self.steps_with_rates < self.steps + count {
-            let first = self.steps_with_rates;
-            let end = (first / RATES_BLOCK + 1) * RATES_BLOCK;
-            self.rates.clear();
-            let rates = |step| update::rates(&self.options.optimizer, step + 1);
-            self.rates.extend((first..end).map(rates));
-            let place = 4 * (first % u64::from(HISTORY));
-            gpu.write(self.memory.rates.buffer(), place, &self.rates)?;
-            self.steps_with_rates = end;
+        let outputs = self.network.outputs();
+        targets.check(self.options.loss, rows, outputs.into())?;
+        check_finite("inputs", features as usize, inputs.iter())?;
+        match targets {
+            Targets::Classes(_) => Ok(()),
+            Targets::Values(values) => check_finite("targets", outputs as usize, values.iter()),
         }
-        Ok(())
     }
 
-    fn count_step(&mut self, rows: u32) {
-        self.taken[(self.steps % u64::from(HISTORY)) as usize] = Taken { rows, place: self.place };
-        self.steps += 1;
-        self.network.count_step(self.steps);
+    /// A step was encoded into the app's encoder.
+    fn count_encoded(&mut self) {
+        self.keep_place();
+        self.count.encode();
+        self.network.count_step(self.count.encoded());
+    }
+
+    /// A step was encoded and submitted.
+    fn count_submitted(&mut self) {
+        self.keep_place();
+        self.count.submit();
+        self.network.count_step(self.count.encoded());
+    }
+
+    fn keep_place(&mut self) {
+        let slot = self.count.encoded() % u64::from(HISTORY);
+        self.places[slot as usize] = self.place;
     }
 
     fn steps_per_submission_of(&self, data: &TrainingData) -> u32 {

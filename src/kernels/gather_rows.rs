@@ -4,11 +4,15 @@
 
 use wgpu::Device;
 
+use super::record_step::COUNTS;
 use super::{WORKGROUP_SIZE, linear_workgroups};
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Kernel, Matrix};
 
-const SOURCE: &str = include_str!("../../shaders/gather_rows.wgsl");
+const SOURCE: &str = concat!(
+    include_str!("../../shaders/gather_rows.wgsl"),
+    include_str!("../../shaders/shared/counts.wgsl"),
+);
 
 /// The kernel, compiled for single values and for vectors of four.
 #[derive(Clone, Debug)]
@@ -20,9 +24,10 @@ pub struct GatherRows {
 /// What the kernel reads and writes. Values are copied bit by bit, so they may be `f32` or `u32`.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// One `u32`: the step count, which [`super::record_step`] moves.
-    pub step: &'a Matrix,
-    /// `u32`s: the step count at the epoch's beginning, then the epoch's permutation of the rows.
+    /// `[1, 5]`, `u32`: of the [`Counts`](super::record_step::Counts), which [`super::record_step`] moves, the
+    /// number of the step is read.
+    pub counts: &'a Matrix,
+    /// `u32`s: the number of the epoch's first step, then the epoch's permutation of the rows.
     pub order: &'a Matrix,
     /// The inputs of the rows from `part_first_row` on of a data set, which lies in one or several
     /// parts.
@@ -60,11 +65,11 @@ impl GatherRows {
     ///
     /// [`Error::Shape`] if the shapes do not fit each other, and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
-        let Buffers { step, order, inputs, targets, part_first_row, .. } = buffers;
+        let Buffers { counts, order, inputs, targets, part_first_row, .. } = buffers;
         let Buffers { batch_inputs, batch_targets, batch_size, .. } = buffers;
         let name = "gather_rows";
         let rows = batch_inputs.rows();
-        step.expect(name, "step", [1, 1])?;
+        counts.expect(name, "counts", [1, COUNTS])?;
         inputs.expect(name, "inputs", [inputs.rows(), inputs.columns()])?;
         targets.expect(name, "targets", [inputs.rows(), targets.columns()])?;
         batch_inputs.expect_rows(name, "batch_inputs", [rows, inputs.columns()])?;
@@ -95,7 +100,7 @@ impl GatherRows {
             device,
             place,
             bytemuck::cast_slice(&uniform),
-            &[step, order, inputs, targets, batch_inputs, batch_targets],
+            &[counts, order, inputs, targets, batch_inputs, batch_targets],
             linear_workgroups(elements),
         )
     }
@@ -128,7 +133,7 @@ mod tests {
                         let rows: Vec<u32> = (first..first + part_rows).collect();
                         let part = |matrix| gpu.upload(&reference::gather_rows(matrix, &rows));
                         let buffers = Buffers {
-                            step: &gpu.upload_integers(&[step]),
+                            counts: &gpu.upload_integers(&[0, step, 0, 0, 0]),
                             order: &uploaded_order,
                             inputs: &part(&dataset),
                             targets: &part(&targets),
@@ -162,7 +167,7 @@ mod tests {
         let batch_targets = gpu.zeros([3, 1]);
         let batch_inputs = gpu.zeros([3, 7]);
         let buffers = Buffers {
-            step: &gpu.upload_integers(&[0]),
+            counts: &gpu.upload_integers(&[0; 5]),
             order: &gpu.upload_integers(&[&[0], &order[..]].concat()),
             inputs: &gpu.upload(&dataset),
             targets: &gpu.zeros([3, 1]),
@@ -185,7 +190,7 @@ mod tests {
         let order: Vec<u32> = (0..rows).rev().collect();
         let [batch_inputs, batch_targets] = [gpu.zeros([rows, 1]), gpu.zeros([rows, 1])];
         let buffers = Buffers {
-            step: &gpu.upload_integers(&[0]),
+            counts: &gpu.upload_integers(&[0; 5]),
             order: &gpu.upload_integers(&[&[0], &order[..]].concat()),
             inputs: &gpu.upload(&inputs),
             targets: &gpu.upload(&targets),

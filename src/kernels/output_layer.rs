@@ -4,7 +4,7 @@
 
 use wgpu::Device;
 
-use super::loss;
+use super::{loss, record_step};
 use crate::error::Result;
 use crate::gpu::{Core, Dispatch, Division, Kernel, Matrix, check_rounds};
 
@@ -13,6 +13,7 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
     include_str!("../../shaders/shared/grad_weights.wgsl"),
     include_str!("../../shaders/shared/faults.wgsl"),
+    include_str!("../../shaders/shared/counts.wgsl"),
     include_str!("../../shaders/shared/magnitudes.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/row_loss.wgsl"),
@@ -24,6 +25,7 @@ const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
     include_str!("../../shaders/shared/grad_weights.wgsl"),
     include_str!("../../shaders/shared/faults.wgsl"),
+    include_str!("../../shaders/shared/counts.wgsl"),
     include_str!("../../shaders/shared/magnitudes.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/row_loss.wgsl"),
@@ -71,9 +73,9 @@ pub(crate) struct Buffers<'a> {
     pub(crate) gradients: &'a Matrix,
     /// As [`super::loss`] takes them.
     pub(crate) targets: &'a Matrix,
-    /// As [`super::record_step`] takes it.
-    pub(crate) step: &'a Matrix,
-    /// As [`super::record_step`] takes it; row by row, the results that [`super::loss`] leaves.
+    /// As [`record_step`] takes them.
+    pub(crate) counts: &'a Matrix,
+    /// As [`record_step`] takes it; row by row, the results that [`super::loss`] leaves.
     pub(crate) history: &'a Matrix,
 }
 
@@ -105,7 +107,7 @@ impl OutputLayer {
         buffers: Buffers<'_>,
     ) -> Result<Dispatch> {
         let Buffers { inputs, parameters, weights, biases, grad_sums, gradients, .. } = buffers;
-        let Buffers { stop, targets, step, history, .. } = buffers;
+        let Buffers { stop, targets, counts, history, .. } = buffers;
         let kernel = "output_layer";
         let [rows, columns, inner] = [inputs.rows(), weights.rows(), weights.columns()];
         inputs.expect_padded(kernel, "inputs", [rows, inner])?;
@@ -120,12 +122,12 @@ impl OutputLayer {
         let slabs = gradients.rows();
         gradients.expect_padded(kernel, "gradients", [slabs, parameters.columns()])?;
         targets.expect(kernel, "targets", self.loss.target_shape(rows, columns))?;
-        step.expect(kernel, "step", [1, 1])?;
-        let results = match self.way {
-            Way::Whole => history.rows(),
-            Way::RowByRow => rows,
+        counts.expect(kernel, "counts", [1, record_step::COUNTS])?;
+        let shape = match self.way {
+            Way::Whole => [history.rows(), record_step::RECORD],
+            Way::RowByRow => [rows, 2],
         };
-        history.expect(kernel, "history", [results, 2])?;
+        history.expect(kernel, "history", shape)?;
         let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
         let [weights, biases] = [first(weights), first(biases)];
         let [stop, faults] = stop.map(first);
@@ -135,7 +137,7 @@ impl OutputLayer {
             device,
             place,
             bytemuck::cast_slice(&uniform),
-            &[inputs, parameters, targets, grad_sums, gradients, step, history],
+            &[inputs, parameters, targets, grad_sums, gradients, counts, history],
             match self.way {
                 Way::Whole => [1, 1, 1],
                 Way::RowByRow => [self.core.row_patches(rows), 1, 1],
@@ -209,7 +211,8 @@ mod tests {
         let gradients = gpu.garbage([2, parameters.columns()]);
         let grad_sums = gpu.garbage([rows, columns]);
         let results = if way == Way::Whole { 4 } else { rows };
-        let [step, history] = [gpu.upload_integers(&[10]), gpu.zeros([results, 2])];
+        let counts = gpu.upload_integers(&[10, 12, 0, 0, 20]);
+        let history = gpu.zeros([results, if way == Way::Whole { record_step::RECORD } else { 2 }]);
         let buffers = Buffers {
             inputs: &gpu.upload_padded(&inputs),
             parameters: &parameters,
@@ -219,7 +222,7 @@ mod tests {
             grad_sums: &grad_sums,
             gradients: &gradients,
             targets: &targets,
-            step: &step,
+            counts: &counts,
             history: &history,
         };
         gpu.run(&[&kernel.bind(&device, "test", buffers).unwrap()]);
@@ -260,13 +263,14 @@ mod tests {
         let bounds = bounds.broadcast(grad_weights.raw_dim()).unwrap();
         assert_within(&format!("{what}: grad_weights"), &found, &grad_weights, bounds);
 
-        // The eleventh step, in a history of four.
+        // The eleventh step that is taken, in a history of four.
         let history = gpu.read(&history);
         let expected = [&measured.row_losses, &measured.row_accuracies]
             .map(|values| values.mean().expect("a row or more"));
-        assert_close(&format!("{what}: history"), &history[4..6], &expected, 2e-6, 2e-6);
-        assert!(history[..4].iter().chain(&history[6..]).all(|&value| value == 0.0), "{what}");
-        assert_eq!(gpu.read(&step)[0].to_bits(), 11, "{what}: steps");
+        assert_close(&format!("{what}: history"), &history[8..10], &expected, 2e-6, 2e-6);
+        assert_eq!(history[10..12], [rows, 12].map(f32::from_bits), "{what}: rows and number");
+        assert!(history[..8].iter().chain(&history[12..]).all(|&value| value == 0.0), "{what}");
+        assert_eq!(gpu.read(&counts), [11, 13, 0, 0, 21].map(f32::from_bits), "{what}: counts");
     }
 
     #[test]
@@ -319,8 +323,8 @@ mod tests {
                     grad_sums: &gpu.garbage([35, 5]),
                     gradients: &gradients,
                     targets: &gpu.upload(&targets),
-                    step: &gpu.upload_integers(&[0]),
-                    history: &gpu.zeros([4, 2]),
+                    counts: &gpu.upload_integers(&[0; 5]),
+                    history: &gpu.zeros([4, record_step::RECORD]),
                 };
                 gpu.run(&[&kernel.bind(device, "test", buffers).unwrap()]);
                 let first = 4 * u64::from(parts[2].first_quad());

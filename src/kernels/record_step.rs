@@ -10,6 +10,46 @@ use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds, unused_matrices};
 /// One workgroup does it all: as large as WebGPU promises.
 const WORKGROUP_SIZE: u32 = 256;
 
+/// How many numbers the GPU counts with: see [`Counts`].
+pub const COUNTS: u32 = 5;
+
+/// What the GPU counts, modulo 2³²: the layout of `counts` in the shaders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// The steps that were taken.
+    pub taken: u32,
+    /// The number of the step that comes next, counted from 0 in the order in which steps were encoded.
+    pub number: u32,
+    /// The bits of the learning rate of that step, before the schedule.
+    pub rate: u32,
+    /// The steps that were skipped.
+    pub skipped: u32,
+    /// The steps that were taken by all trainers of the network.
+    pub of_network: u32,
+}
+
+impl Counts {
+    /// What a trainer writes that begins after `steps` steps: all but the last count.
+    pub(crate) fn first(steps: u64) -> [u32; COUNTS as usize - 1] {
+        [steps as u32, steps as u32, 0, 0]
+    }
+
+    /// The counts as they were read, as the bits of floats.
+    pub(crate) fn of(values: &[f32]) -> Self {
+        let count = |index: usize| values[index].to_bits();
+        let [taken, number, rate, skipped, of_network] = [0, 1, 2, 3, 4].map(count);
+        Self { taken, number, rate, skipped, of_network }
+    }
+}
+
+/// The largest number up to `at_most` that is `count` modulo 2³², or 0 if there is none.
+pub(crate) fn whole(count: u32, at_most: u64) -> u64 {
+    at_most.saturating_sub((at_most as u32).wrapping_sub(count).into())
+}
+
+/// Values of a step in the history: the bits of its loss and of its accuracy, its rows, and its number.
+pub const RECORD: u32 = 4;
+
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
 pub struct RecordStep {
@@ -23,10 +63,11 @@ pub struct RecordStep {
 pub struct Buffers<'a> {
     /// `[rows, 2]`: each row's loss and accuracy, from [`super::loss`].
     pub results: &'a Matrix,
-    /// One `u32`: how many steps were recorded.
-    pub step: &'a Matrix,
-    /// `[capacity, 2]`: the batches' losses and accuracies; a step's row is its number, counted from
-    /// 0, modulo the capacity.
+    /// `[1, 5]`, `u32`: see [`Counts`].
+    pub counts: &'a Matrix,
+    /// `[capacity, 4]`, `u32`: of each step the bits of the batch's loss and of its accuracy, the rows of
+    /// the batch, and the number of the step. Its row is the count of the steps taken before it, modulo
+    /// the capacity.
     pub history: &'a Matrix,
     /// One value, which becomes 1 if the loss is not finite, and is left alone otherwise.
     pub fault: Option<&'a Matrix>,
@@ -42,6 +83,7 @@ impl RecordStep {
         let source = concat!(
             include_str!("../../shaders/record_step.wgsl"),
             include_str!("../../shaders/shared/workgroup_sum.wgsl"),
+            include_str!("../../shaders/shared/counts.wgsl"),
         );
         let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
         let kernel = Kernel::new(device, "record_step", source, &constants)?;
@@ -56,10 +98,10 @@ impl RecordStep {
     /// [`Error::Refused`](crate::Error::Refused) if a software adapter would not reach the last rows
     /// (beyond sixteen million), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
-        let Buffers { results, step, history, fault } = buffers;
+        let Buffers { results, counts, history, fault } = buffers;
         results.expect("record_step", "results", [results.rows(), 2])?;
-        step.expect("record_step", "step", [1, 1])?;
-        history.expect("record_step", "history", [history.rows(), 2])?;
+        counts.expect("record_step", "counts", [1, COUNTS])?;
+        history.expect("record_step", "history", [history.rows(), RECORD])?;
         let fault = match fault {
             Some(fault) => {
                 fault.expect("record_step", "fault", [1, 1])?;
@@ -73,7 +115,7 @@ impl RecordStep {
         check_rounds(device, "record_step", || format!("{rows} rows"), rounds)?;
         let [first_fault, ..] = fault.layout();
         let uniform = [rows, history.rows(), first_fault];
-        let matrices = [results, step, history, &fault];
+        let matrices = [results, counts, history, &fault];
         self.kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, [1, 1, 1])
     }
 }
@@ -89,7 +131,7 @@ mod tests {
     fn notes_a_loss_that_is_not_finite() {
         let gpu = TestGpu::new();
         let kernel = RecordStep::new(&gpu.gpu.device).unwrap();
-        let [step, history, faults] = [[1, 1], [3, 2], [1, 9]].map(|shape| gpu.zeros(shape));
+        let [counts, history, faults] = [[1, COUNTS], [3, 4], [1, 9]].map(|shape| gpu.zeros(shape));
         let mut expected = [0.0; 9];
         for (place, loss, fault) in [
             (0, f64::NAN, 1.0),
@@ -100,7 +142,7 @@ mod tests {
             let results = ndarray::array![[loss, 0.5], [loss, 1.0]];
             let buffers = Buffers {
                 results: &gpu.upload(&results),
-                step: &step,
+                counts: &counts,
                 history: &history,
                 fault: Some(&Matrix::vector(faults.buffer(), place, 1).unwrap()),
             };
@@ -114,13 +156,14 @@ mod tests {
     fn matches_the_reference_and_goes_round() {
         let mut gpu = TestGpu::new();
         let kernel = RecordStep::new(&gpu.gpu.device).unwrap();
-        let [step, history] = [gpu.zeros([1, 1]), gpu.zeros([3, 2])];
-        let mut expected = vec![0.0; 6];
+        let counts = gpu.upload_integers(&[0, 7, 1, 2, 9]);
+        let history = gpu.zeros([3, 4]);
+        let mut expected = vec![[0.0; 4]; 3];
         for (number, rows) in [1, 2, 255, 256, 70_001].into_iter().enumerate() {
             let results = gpu.random([rows, 2]);
             let buffers = Buffers {
                 results: &gpu.upload(&results),
-                step: &step,
+                counts: &counts,
                 history: &history,
                 fault: None,
             };
@@ -130,11 +173,15 @@ mod tests {
                 &results.column(0).to_owned(),
                 &results.column(1).to_owned(),
             );
-            let slot = number % 3;
-            expected[2 * slot..2 * slot + 2].copy_from_slice(&[loss, accuracy]);
+            let number = number as u32;
+            let integer = |value: u32| f64::from(f32::from_bits(value));
+            expected[number as usize % 3] = [loss, accuracy, integer(rows), integer(number + 7)];
             // A lane's sum of 274 values below 1 is rounded as often.
-            assert_close(&format!("{rows} rows"), &gpu.read(&history), &expected, 1e-6, 1e-6);
-            assert_eq!(gpu.read(&step)[0].to_bits(), number as u32 + 1);
+            let expected = expected.as_flattened();
+            assert_close(&format!("{rows} rows"), &gpu.read(&history), expected, 1e-6, 1e-6);
+            let found = gpu.read(&counts);
+            let expected = [number + 1, number + 8, 1, 2, number + 10].map(f32::from_bits);
+            assert_eq!(found, expected);
         }
     }
 }

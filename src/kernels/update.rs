@@ -4,6 +4,7 @@
 
 use wgpu::Device;
 
+use super::record_step::COUNTS;
 use super::{QUAD, WORKGROUP_SIZE, quads};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix, is_software, storage_buffer, workgroups};
@@ -28,10 +29,11 @@ pub struct Update {
 /// What the kernel reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// One `u32`: the number of the step, counted from 1.
-    pub step: &'a Matrix,
-    /// `[capacity, 4]`: what [`rates`] makes of each step; a step's row is its number, less 1, modulo
-    /// the capacity.
+    /// `[1, 5]`, `u32`: of the [`Counts`](super::record_step::Counts) the steps that were taken, with this one,
+    /// and the learning rate are read.
+    pub counts: &'a Matrix,
+    /// `[capacity, 4]`: what [`rates`] makes of each step; the row of a step is the count of those taken
+    /// before it, modulo the capacity.
     pub rates: &'a Matrix,
     /// One value that all gradients are multiplied by, from [`super::gradient_norm`], or 1.
     pub clip_scale: &'a Matrix,
@@ -49,11 +51,11 @@ pub struct Buffers<'a> {
     pub mean_square: &'a Matrix,
 }
 
-/// What the kernel needs to know of a step, counted from 1: the learning rate by the schedule, the
-/// same with Adam's correction of the mean, the correction of the root mean square, and the share
-/// that a decoupled decay takes of what decays.
+/// What the kernel needs to know of a step, counted from 1, for a learning rate of 1: the share of it that
+/// the schedule leaves, the same with Adam's correction of the mean, the correction of the root mean
+/// square, and the share that a decoupled decay takes of what decays.
 pub fn rates(optimizer: &Optimizer, step: u64) -> [f32; 4] {
-    let rate = optimizer.learning_rate_at(step);
+    let rate = Optimizer { learning_rate: 1.0, ..*optimizer }.learning_rate_at(step);
     let Method::Adam { beta1, beta2, decoupled, .. } = optimizer.method else {
         return [rate as f32, 0.0, 0.0, 0.0];
     };
@@ -74,6 +76,7 @@ impl Update {
         let source = concat!(
             include_str!("../../shaders/update.wgsl"),
             include_str!("../../shaders/shared/slab_sum.wgsl"),
+            include_str!("../../shaders/shared/counts.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),
         );
         let kernel = Kernel::new(device, "update", source, &constants(optimizer))?;
@@ -114,7 +117,7 @@ impl Update {
         [stop, layers]: [u32; 2],
     ) -> Result<Dispatch> {
         let Buffers {
-            step,
+            counts,
             rates,
             clip_scale,
             gradients,
@@ -124,7 +127,7 @@ impl Update {
             mean_square,
         } = buffers;
         let length = parameters.columns();
-        step.expect("update", "step", [1, 1])?;
+        counts.expect("update", "counts", [1, COUNTS])?;
         rates.expect("update", "rates", [rates.rows(), 4])?;
         clip_scale.expect("update", "clip_scale", [1, 1])?;
         parameters.expect("update", "parameters", [1, length])?;
@@ -145,7 +148,7 @@ impl Update {
             device,
             place,
             bytemuck::cast_slice(&uniform),
-            &[step, rates, clip_scale, gradients, parameters, &velocity, &mean_square],
+            &[counts, rates, clip_scale, gradients, parameters, &velocity, &mean_square],
             [workgroups(quads_of_all.into(), quads_of_workgroup).min(MOST_WORKGROUPS), 1, 1],
         )
     }
@@ -258,6 +261,10 @@ mod tests {
         );
     }
 
+    fn rate(optimizer: &Optimizer) -> u32 {
+        (optimizer.learning_rate as f32).to_bits()
+    }
+
     fn check(gpu: &mut TestGpu, optimizer: &Optimizer, [slabs, length]: [u32; 2]) {
         const STEPS: u32 = 4;
         let weights = length / 8 * 4;
@@ -275,7 +282,7 @@ mod tests {
             let of_slabs = gpu.random([slabs, length]);
             let gradients = of_slabs.sum_axis(ndarray::Axis(0));
             let buffers = Buffers {
-                step: &gpu.upload_integers(&[step]),
+                counts: &gpu.upload_integers(&[step, 0, rate(optimizer), 0, 0]),
                 rates: &table,
                 clip_scale: &clip_scale,
                 gradients: &gpu.upload(&of_slabs),
@@ -326,7 +333,7 @@ mod tests {
             let gpu = TestGpu::on(gpu.clone());
             let table = rates(&optimizer, step.into()).map(f64::from);
             let buffers = Buffers {
-                step: &gpu.upload_integers(&[step]),
+                counts: &gpu.upload_integers(&[step, 0, rate(&optimizer), 0, 0]),
                 rates: &gpu.upload_vector(&Array1::from_iter(table)),
                 clip_scale: &gpu.upload(&ndarray::array![[1.0]]),
                 gradients: &gradients,
@@ -409,12 +416,12 @@ mod tests {
     fn refuses_what_does_not_fit() {
         let gpu = TestGpu::new();
         let device = &gpu.gpu.device;
-        let [one, rates] = [[1, 1], [1, 4]].map(|shape| gpu.zeros(shape));
+        let [counts, one, rates] = [[1, COUNTS], [1, 1], [1, 4]].map(|shape| gpu.zeros(shape));
         let message = |optimizer: &Optimizer, length, weights, state| {
             let [gradients, parameters, velocity, mean_square] =
                 [length, length, state, state].map(|length| gpu.zeros([1, length]));
             let buffers = Buffers {
-                step: &one,
+                counts: &counts,
                 rates: &rates,
                 clip_scale: &one,
                 gradients: &gradients,

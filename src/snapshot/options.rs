@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::error::{Error, Result};
-use crate::options::{Loss, Method, Optimizer, Remainder, Schedule, TrainerOptions};
+use crate::options::{Loss, Method, OnFault, Optimizer, Remainder, Schedule, TrainerOptions};
 use crate::parameters::Metadata;
 
 const NONE: &str = "none";
@@ -12,7 +12,7 @@ const NONE: &str = "none";
 /// ` name=value` for each.
 pub(super) fn describe(options: &TrainerOptions) -> String {
     let TrainerOptions { batch_size, loss, optimizer, clip_norm, remainder, seed, .. } = options;
-    let TrainerOptions { label_smoothing, class_weights, .. } = options;
+    let TrainerOptions { label_smoothing, class_weights, on_fault, .. } = options;
     let Optimizer { method, learning_rate, schedule, .. } = optimizer;
     let Optimizer { warm_up, weight_decay, decays_all, .. } = optimizer;
     let mut text = String::new();
@@ -31,6 +31,7 @@ pub(super) fn describe(options: &TrainerOptions) -> String {
     add("trainer.clip_norm", &clip_norm.map_or(NONE.to_owned(), number));
     add("trainer.remainder", remainder_name(*remainder));
     add("trainer.seed", &seed.to_string());
+    add("trainer.on_fault", on_fault_name(*on_fault));
     add("optimizer.learning_rate", &number(*learning_rate));
     add("optimizer.warm_up", &warm_up.to_string());
     add("optimizer.weight_decay", &number(*weight_decay));
@@ -104,6 +105,10 @@ pub(super) fn read(metadata: &Metadata, outputs: u32) -> Result<TrainerOptions> 
             all.into_iter().find(|&remainder| remainder_name(remainder) == value)
         })?,
         seed: metadata.parsed("trainer.seed")?,
+        on_fault: metadata.choice("trainer.on_fault", |value| {
+            let all = [OnFault::Stop, OnFault::SkipStep];
+            all.into_iter().find(|&on_fault| on_fault_name(on_fault) == value)
+        })?,
     };
     options.check(outputs)?;
     Ok(options)
@@ -143,6 +148,13 @@ fn schedule(metadata: &Metadata) -> Result<Schedule> {
         }),
         "one-cycle" => Ok(Schedule::OneCycle { steps: metadata.parsed("schedule.steps")? }),
         other => Err(Error::Model(format!("its schedule is {other:?}"))),
+    }
+}
+
+const fn on_fault_name(on_fault: OnFault) -> &'static str {
+    match on_fault {
+        OnFault::Stop => "stop",
+        OnFault::SkipStep => "skip-step",
     }
 }
 

@@ -5,6 +5,8 @@ use wgpu::{BufferUsages, CommandEncoder};
 use super::{Memory, Trainer};
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Matrix, Rows};
+#[cfg(doc)]
+use crate::options::OnFault;
 
 /// A batch in the app's buffers, bound to the trainer that [bound](Trainer::bind_batch) it.
 ///
@@ -26,8 +28,11 @@ impl Trainer {
     /// `BufferUsages::COPY_SRC`.
     ///
     /// A class index that is none, or a target of binary cross-entropy outside 0 to 1, makes the step's
-    /// loss NaN, which ends the learning ([`Trainer::fault`]). Up to 7,000 steps may wait in encoders that
-    /// were not submitted.
+    /// loss NaN, which ends the learning ([`Trainer::fault`]) or skips the step ([`OnFault`]).
+    ///
+    /// The step is taken when the encoder is submitted. A dropped encoder is as if its step had never been
+    /// encoded: learning rates, losses, counts and places follow what the GPU has taken. Up to 7,000 steps
+    /// may wait in encoders that were not submitted.
     ///
     /// # Errors
     ///
@@ -44,14 +49,14 @@ impl Trainer {
         let Memory { dense_inputs, batch, .. } = &self.memory;
         let inputs = source("the buffer of inputs", inputs.into(), dense_inputs)?;
         let targets = source("the buffer of targets", targets.into(), &batch.targets)?;
-        self.write_rates(1)?;
+        self.announce(1)?;
         let Memory { dense_inputs, batch, .. } = &self.memory;
         for (source, matrix) in [(inputs, dense_inputs), (targets, &batch.targets)] {
             let (first, length) = (4 * source.first(), 4 * matrix.values());
             encoder.copy_buffer_to_buffer(source.buffer(), first, matrix.buffer(), 0, length);
         }
         self.encode(encoder, &self.arrival);
-        self.count_step(self.options.batch_size);
+        self.count_encoded();
         Ok(())
     }
 
@@ -94,9 +99,9 @@ impl Trainer {
         if batch.batch_inputs.buffer() != self.memory.batch.inputs.buffer() {
             return Err(Error::OtherTrainer);
         }
-        self.write_rates(1)?;
+        self.announce(1)?;
         self.encode(encoder, &batch.arrival);
-        self.count_step(self.options.batch_size);
+        self.count_encoded();
         Ok(())
     }
 }

@@ -2,7 +2,8 @@
 
 use super::Trainer;
 use crate::error::{Fault, Quantity, Result};
-use crate::gpu::read_all;
+use crate::gpu::{Source, read_all};
+use crate::kernels::record_step::{COUNTS, Counts};
 use crate::layout::{Learned, LearnedLayout};
 
 impl Trainer {
@@ -21,20 +22,22 @@ impl Trainer {
     /// [`Error::DeviceLost`](crate::Error::DeviceLost), and what wgpu reports.
     pub fn fault(&self) -> impl Future<Output = Result<Option<Fault>>> + use<> {
         let network = &self.network;
-        let source = network.layout().stop_source(network.packed().buffer());
-        let values = read_all::<f32, 1>(network.gpu(), [source]);
+        let stop = network.layout().stop_source(network.packed().buffer());
+        let counts = Source::new(network.counts().buffer(), COUNTS.into());
+        let values = read_all::<f32, 2>(network.gpu(), [stop, counts]);
         let is_normalized = |learned: &Learned| matches!(learned, Learned::Normalized { .. });
         let layers: Vec<bool> = network.learned().iter().map(is_normalized).collect();
-        let steps = self.steps;
+        let reading = self.count.reading();
         async move {
-            let [values] = values.await?;
-            let stop = LearnedLayout::stop_of(&values);
+            let [stop, counts] = values.await?;
+            let taken = reading.learn(Counts::of(&counts).taken);
+            let stop = LearnedLayout::stop_of(&stop);
             Ok(stop.map(|stop| {
                 let (layer, quantity) = match &stop.faults {
                     None => (None, Quantity::Update),
                     Some(faults) => first(faults, &layers),
                 };
-                Fault { step: stop.step(steps), layer, quantity }
+                Fault { step: stop.step(taken), layer, quantity }
             }))
         }
     }

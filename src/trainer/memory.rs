@@ -2,11 +2,12 @@
 
 use wgpu::Device;
 
-use super::{HISTORY, Trainer};
+use super::{HISTORY, RATES, Trainer};
 use crate::error::Result;
 use crate::gpu::{Core, Division, Matrix};
 use crate::kernels::gradient_norm::MAX_PARTIAL_SUMS;
 use crate::kernels::layer_forward::statistics_rows;
+use crate::kernels::record_step::RECORD;
 use crate::layout::{LayerShape, LearnedLayout};
 use crate::network::{Network, PlannedBytes, padded_bytes};
 use crate::options::{NetworkOptions, TrainerOptions};
@@ -21,7 +22,8 @@ pub(super) struct Memory {
     pub(super) dense_inputs: Matrix,
     /// One row, if classes are weighed.
     pub(super) class_weights: Option<Matrix>,
-    pub(super) step: Matrix,
+    /// The number and the learning rate of each step, which its encoder brings to the GPU's counts.
+    pub(super) numbers: Matrix,
     pub(super) history: Matrix,
     pub(super) rates: Matrix,
     pub(super) partial_sums: Matrix,
@@ -77,9 +79,9 @@ impl Memory {
             batch,
             dense_inputs,
             class_weights: class_weights(network, options)?,
-            step: gpu.matrix("trainer/step", 1, 1)?,
-            history: gpu.matrix("trainer/history", HISTORY, 2)?,
-            rates: gpu.matrix("trainer/rates", HISTORY, 4)?,
+            numbers: gpu.matrix("trainer/numbers", HISTORY, 2)?,
+            history: gpu.matrix("trainer/history", HISTORY, RECORD)?,
+            rates: gpu.matrix("trainer/rates", RATES, 4)?,
             partial_sums: gpu.matrix("trainer/partial sums", 1, MAX_PARTIAL_SUMS)?,
             clip_scale,
             velocity: gpu.matrix("trainer/velocity", 1, state(method.has_velocity()))?,
@@ -139,7 +141,7 @@ impl Trainer {
         PlannedBytes {
             parameters: network.parameters.saturating_add(learned.saturating_mul(copies)),
             batch: per_row.saturating_mul(rows.into()).saturating_add(besides_rows),
-            history: u64::from(HISTORY) * 4 * (2 + 4),
+            history: 4 * u64::from(HISTORY * (2 + RECORD) + RATES * 4),
         }
     }
 }

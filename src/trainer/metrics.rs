@@ -1,13 +1,16 @@
 //! What the steps saw: losses and accuracies, kept on the GPU until somebody asks.
 
+use std::ops::Range;
+
+use super::history::{History, Record};
 use super::{HISTORY, Trainer};
 use crate::error::{Error, Result};
-use crate::gpu::read;
+use crate::gpu::read_all;
 
 /// What a step saw of its batch, before it moved the parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepMetrics {
-    /// The number of the step, counted from 1.
+    /// The number of the step among those that were taken, counted from 1.
     pub step: u64,
     /// Rows in its batch.
     pub rows: u32,
@@ -22,64 +25,62 @@ pub struct StepMetrics {
 /// What an epoch saw of its batches, each before its step moved the parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpochMetrics {
-    /// Steps of the epoch.
+    /// Steps of the epoch that were taken.
     pub steps: u32,
+    /// Steps of the epoch that were [skipped](crate::OnFault::SkipStep).
+    pub skipped: u32,
     /// The mean loss of the rows: of the batches' losses, each as often as its batch has rows. With
     /// class weights, where a batch's loss is divided by what its rows weigh, this is not quite the
-    /// weighted mean over all rows of the epoch.
+    /// weighted mean over all rows of the epoch. NaN if all steps were skipped.
     pub loss: f64,
     /// The share of right answers; 0 for mean squared error, which knows none.
     pub accuracy: f64,
 }
 
 impl Trainer {
-    /// What the last `steps` steps saw, oldest first: at most 8192, and none from before the trainer was
-    /// [restored](Trainer::restore). Steps in encoders that were not submitted yet are not there to be
-    /// seen.
+    /// What the last `steps` steps saw that the GPU has taken, oldest first: at most 8192, and none from
+    /// before the trainer was [restored](Trainer::restore). Steps in encoders that were not submitted yet,
+    /// or were dropped, are not among them, and neither are steps that were [skipped](Trainer::skipped).
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if there are not as many, [`Error::Option`] for none, [`Error::DeviceLost`],
+    /// [`Error::Length`] if not as many were taken, [`Error::Option`] for none, [`Error::DeviceLost`],
     /// and what wgpu reports.
     pub fn metrics(&self, steps: u32) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
-        let taken = self.steps - self.steps_before;
-        let history = u64::from(HISTORY);
-        let kept = taken.min(history);
-        let first_step = self.steps.saturating_sub(steps.into());
-        let first_slot = first_step % history;
-        // From the first slot on, unless the steps go on at the beginning of the ring.
-        let (first, count) = match first_slot + u64::from(steps) {
-            end if end <= history => (first_slot, steps.into()),
-            _ => (0, history),
-        };
-        let reading = if steps == 0 {
-            let expected = "at least 1";
-            Err(Error::Option { option: "steps", value: steps.to_string(), expected })
-        } else if u64::from(steps) > kept {
-            Err(Error::Length {
-                what: "the history",
-                found: kept,
-                needed: steps.into(),
-                why: format!("one per step, of {taken} so far, of which {HISTORY} are kept"),
-            })
-        } else {
-            let buffer = self.memory.history.buffer();
-            Ok(read::<[f32; 2]>(self.network.gpu(), buffer, 2 * first, 2 * count))
-        };
-        let rows: Vec<u32> = (first_step..self.steps)
-            .map(|step| self.taken[(step % history) as usize].rows)
-            .collect();
+        let steps_before = self.steps_before;
+        let reading = self.check_kept(steps).map(|()| self.read_history(steps));
         async move {
-            let values = reading?.await?;
-            let metrics = (first_step..).zip(rows).map(|(step, rows)| {
-                let [loss, accuracy] = values[(step % history - first) as usize];
-                StepMetrics { step: step + 1, rows, loss, accuracy }
-            });
-            Ok(metrics.collect())
+            let history = reading?.await?;
+            let steps = u64::from(steps);
+            let taken = history.taken - steps_before;
+            if taken < steps {
+                return Err(too_few(taken, steps, history.encoded - steps_before));
+            }
+            Ok((history.taken - steps..history.taken)
+                .filter_map(|step| seen(&history, step))
+                .collect())
         }
     }
 
-    /// The loss of the last step.
+    /// What the GPU saw of the steps with these numbers, as far as it took them.
+    pub(super) fn metrics_of(
+        &self,
+        numbers: Range<u64>,
+    ) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
+        let steps = numbers.end - numbers.start;
+        let reading = self.read_history(steps as u32);
+        async move {
+            let history = reading.await?;
+            let is_asked = |step: &u64| {
+                let record = history.record(*step);
+                record.is_some_and(|record| numbers.contains(&history.number(record)))
+            };
+            let last = history.taken.saturating_sub(steps)..history.taken;
+            Ok(last.filter(is_asked).filter_map(|step| seen(&history, step)).collect())
+        }
+    }
+
+    /// The loss of the last step that the GPU has taken.
     ///
     /// # Errors
     ///
@@ -88,4 +89,38 @@ impl Trainer {
         let metrics = self.metrics(1);
         async move { Ok(metrics.await?[0].loss) }
     }
+
+    fn read_history(&self, steps: u32) -> impl Future<Output = Result<History>> + use<> {
+        let window = self.window(steps.into());
+        let values = read_all::<f32, 2>(self.network.gpu(), self.window_sources(&window));
+        async move {
+            let [history, counts] = values.await?;
+            Ok(window.history(&history, &counts))
+        }
+    }
+
+    /// Whether so many steps may be asked for: at least one, and no more than are kept or were encoded.
+    fn check_kept(&self, steps: u32) -> Result<()> {
+        let encoded = self.count.encoded() - self.steps_before;
+        if steps == 0 {
+            let expected = "at least 1";
+            return Err(Error::Option { option: "steps", value: steps.to_string(), expected });
+        }
+        match encoded.min(HISTORY.into()) {
+            kept if kept < steps.into() => Err(too_few(kept, steps.into(), encoded)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn too_few(found: u64, needed: u64, encoded: u64) -> Error {
+    let why = format!(
+        "one per step that the GPU has taken: {encoded} were encoded so far, and the last {HISTORY} are kept"
+    );
+    Error::Length { what: "the history", found, needed, why }
+}
+
+fn seen(history: &History, step: u64) -> Option<StepMetrics> {
+    let Record { loss, accuracy, rows, .. } = history.record(step)?;
+    Some(StepMetrics { step: step + 1, rows, loss, accuracy })
 }

@@ -2,6 +2,9 @@
 
 use wgpu::{Device, Queue};
 
+use super::ahead::Ahead;
+use super::count::Count;
+use super::history::History;
 use super::{HISTORY, Trainer};
 use crate::error::Result;
 use crate::gpu::{Gpu, Matrix, Source, read_all};
@@ -24,31 +27,28 @@ impl Trainer {
     /// [`Error::DeviceLost`](crate::Error::DeviceLost), and what wgpu reports.
     pub fn snapshot(&self) -> impl Future<Output = Result<Snapshot>> + use<> {
         let memory = &self.memory;
-        let [learned, running] = self.network.sources();
-        let [step, velocity, mean_square] = [&memory.step, &memory.velocity, &memory.mean_square]
+        let [learned, running, _] = self.network.sources();
+        let [velocity, mean_square] = [&memory.velocity, &memory.mean_square]
             .map(|matrix| Source::new(matrix.buffer(), matrix.values()));
-        let gpu = self.network.gpu();
-        let values = read_all::<f32, 5>(gpu, [learned, running, step, velocity, mean_square]);
+        let window = self.window(HISTORY.into());
+        let [history, counts] = self.window_sources(&window);
+        let sources = [learned, running, velocity, mean_square, history, counts];
+        let values = read_all::<f32, 6>(self.network.gpu(), sources);
         let unpack = self.network.unpack();
         let layout = self.network.layout().clone();
-        let (steps, options) = (self.steps, self.options.clone());
+        let options = self.options.clone();
         let place = self.places();
         async move {
-            let [learned, running, step, velocity, mean_square] = values.await?;
-            // Those that were encoded and not submitted.
-            let missing = (steps as u32).wrapping_sub(step[0].to_bits());
-            let seen = steps - u64::from(missing);
+            let [learned, running, velocity, mean_square, history, counts] = values.await?;
+            let parameters = unpack(&learned, &running, &counts);
+            let history = window.history(&history, &counts);
             let stop = layout.stop(&learned);
-            let kept = stop.as_ref().map_or(seen, |stop| stop.learned_steps(steps));
-            let mut parameters = unpack(&learned, &running);
-            if stop.is_none() {
-                parameters.uncount_batches(missing.into());
-            }
+            let kept = stop.map_or(history.taken, |stop| stop.learned_steps(history.taken));
             let method = options.optimizer.method;
             Ok(Snapshot {
                 parameters,
                 steps: kept,
-                place: place(kept),
+                place: place(&history, kept),
                 velocity: method.has_velocity().then(|| layout.unpack(&velocity)),
                 mean_square: method.has_mean_square().then(|| layout.unpack(&mean_square)),
                 options,
@@ -74,16 +74,16 @@ impl Trainer {
     pub fn restore(device: &Device, queue: &Queue, snapshot: &Snapshot) -> Result<Self> {
         let network = Network::from_parameters(device, queue, &snapshot.parameters)?;
         let mut trainer = Self::new(network, snapshot.options.clone())?;
+        trainer.network.begin_training(snapshot.steps)?;
         let Self { network, memory, .. } = &trainer;
         let gpu = network.gpu();
-        gpu.write(memory.step.buffer(), 0, &[snapshot.steps as u32])?;
         for (matrix, state) in
             [(&memory.velocity, &snapshot.velocity), (&memory.mean_square, &snapshot.mean_square)]
         {
             write_state(gpu, network.layout(), matrix, state.as_ref())?;
         }
-        trainer.steps = snapshot.steps;
-        trainer.steps_with_rates = snapshot.steps;
+        trainer.count = Count::new(snapshot.steps, trainer.options.on_fault.skips());
+        trainer.ahead = Ahead::new(snapshot.steps);
         trainer.steps_before = snapshot.steps;
         trainer.place_before = snapshot.place;
         trainer.place = snapshot.place;
@@ -91,14 +91,17 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Where the trainer was in its data after so many steps: those kept in its history.
-    fn places(&self) -> impl FnOnce(u64) -> Option<Place> + use<> {
-        let Self { steps, steps_before, place_before, .. } = *self;
-        let taken = self.taken.clone();
-        move |step| match step {
-            step if step <= steps_before => place_before,
-            step if step + u64::from(HISTORY) < steps => None,
-            step => taken[((step - 1) % u64::from(HISTORY)) as usize].place,
+    /// Where the trainer was in its data after so many steps that were taken: those kept in its history.
+    fn places(&self) -> impl FnOnce(&History, u64) -> Option<Place> + use<> {
+        let Self { steps_before, place_before, .. } = *self;
+        let places = self.places.clone();
+        move |history, steps| {
+            if steps <= steps_before {
+                return place_before;
+            }
+            let number = history.number(history.record(steps - 1)?);
+            let is_kept = number + u64::from(HISTORY) >= history.encoded;
+            is_kept.then(|| places[(number % u64::from(HISTORY)) as usize])?
         }
     }
 }

@@ -192,7 +192,7 @@ fn bind_output(
     let place = &place(last);
     let inputs = batch.inputs_of(last);
     let LayerMemory { outputs, grad_sums, .. } = &batch.layers[last];
-    let Memory { step, history, .. } = memory;
+    let (counts, history) = (network.counts(), &memory.history);
     let stop = network.layout().stop_place(batch.gradients.buffer(), last)?;
     let (targets, weighing) = bind_targets(kernels, memory, batch, device, place)?;
     let targets = &targets;
@@ -207,7 +207,7 @@ fn bind_output(
             grad_sums,
             gradients: &batch.gradients,
             targets,
-            step,
+            counts,
             history,
         };
         kernel.bind(device, place, buffers)
@@ -232,7 +232,7 @@ fn bind_output(
             }
             // The stop's second value.
             let fault = Some(&Matrix::vector(stop[0].buffer(), stop[0].first() + 1, 1)?);
-            let record = record_step::Buffers { results, step, history, fault };
+            let record = record_step::Buffers { results, counts, history, fault };
             dispatches.push(record_step.bind(device, place, record)?);
             dispatches.extend(bind_backward(network, backward, batch, last, None)?);
         }
@@ -296,7 +296,7 @@ fn bind_update(
     batch: &BatchMemory,
 ) -> Result<Vec<Dispatch>> {
     let device = &network.gpu().device;
-    let Memory { step, rates, clip_scale, velocity, mean_square, .. } = memory;
+    let Memory { rates, clip_scale, velocity, mean_square, .. } = memory;
     let weights = network.layout().weights();
     let gradients = &batch.gradients;
     let mut dispatches = Vec::new();
@@ -306,7 +306,7 @@ fn bind_update(
         dispatches.extend(gradient_norm.bind(device, "update", buffers)?);
     }
     let buffers = update::Buffers {
-        step,
+        counts: network.counts(),
         rates,
         clip_scale,
         gradients,

@@ -6,7 +6,7 @@ mod streamed;
 use std::sync::Arc;
 
 use super::step;
-use super::{Trainer, check_rows};
+use super::{Number, Trainer, check_rows};
 use crate::data::{Dataset, batches, shuffled_order};
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Matrix};
@@ -141,9 +141,9 @@ impl TrainingData {
         }
     }
 
-    /// Shuffles if the last epoch is over. `steps` are those of the trainer so far; those that it took
-    /// on other data since the epoch began count as taken before it.
-    pub(super) fn prepare(&mut self, gpu: &Gpu, steps: u64) -> Result<()> {
+    /// Shuffles if the last epoch is over. `next` is the number of the trainer's next step; steps on other
+    /// data since the epoch began count as steps before the epoch.
+    pub(super) fn prepare(&mut self, gpu: &Gpu, next: u64) -> Result<()> {
         let Self { epochs, source } = self;
         if epochs.steps_left() == 0 {
             epochs.epoch += 1;
@@ -160,26 +160,31 @@ impl TrainingData {
         }
         match source {
             Source::Resident(resident) => {
-                resident.count_from(gpu, steps.wrapping_sub(epochs.position.into()))
+                resident.count_from(gpu, next.wrapping_sub(epochs.position.into()))
             }
             Source::Streamed(_) => Ok(()),
         }
     }
 
-    /// Submits the next `count` steps of this epoch; `step` is that on a full batch.
-    pub(super) fn submit(&mut self, gpu: &Gpu, count: u32, step: &[Dispatch]) -> Result<()> {
+    /// Submits the next `count` steps of this epoch, the first of this number; `step` is that on a full
+    /// batch.
+    pub(super) fn submit(
+        &mut self,
+        gpu: &Gpu,
+        number: Number<'_>,
+        count: u32,
+        step: &[Dispatch],
+    ) -> Result<()> {
         let batches = self.epochs.batches(count, step);
         match &mut self.source {
-            Source::Resident(resident) => resident.submit(gpu, batches),
-            Source::Streamed(streamed) => streamed.submit(gpu, batches),
+            Source::Resident(resident) => resident.submit(gpu, number, batches),
+            Source::Streamed(streamed) => streamed.submit(gpu, number, batches),
         }
     }
 
-    /// Goes on to the next of this epoch's batches. Returns the rows of the one that it leaves.
-    pub(super) fn advance(&mut self) -> u32 {
-        let rows = self.epochs.rows_of_batch(self.epochs.position);
+    /// Goes on to the next of this epoch's batches.
+    pub(super) fn advance(&mut self) {
         self.epochs.position += 1;
-        rows
     }
 }
 

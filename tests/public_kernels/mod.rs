@@ -206,7 +206,7 @@ impl Gpu {
         let rows = batch_size.min(order.len() as u32 - batch * batch_size);
         let found = [inputs, targets].map(|matrix| self.zeros([rows, matrix.ncols() as u32]));
         let buffers = gather_rows::Buffers {
-            step: &self.upload_integers(&[FIRST_STEP + batch]).matrix,
+            counts: &self.upload_integers(&[0, FIRST_STEP + batch, 0, 0, 0]).matrix,
             order: &self.upload_integers(&[&[FIRST_STEP], order].concat()).matrix,
             inputs: &self.upload(inputs).matrix,
             targets: &self.upload(targets).matrix,
@@ -264,10 +264,11 @@ impl Gpu {
     /// The batch's loss and accuracy.
     pub(crate) fn record_step(&self, results: &Array2<f64>) -> [f64; 2] {
         let kernel = self.kernel("record_step", &(), record_step::RecordStep::new);
-        let [step, history] = [self.zeros([1, 1]), self.zeros([1, 2])];
+        let [counts, history] =
+            [record_step::COUNTS, record_step::RECORD].map(|count| self.zeros([1, count]));
         let buffers = record_step::Buffers {
             results: &self.upload(results).matrix,
-            step: &step.matrix,
+            counts: &counts.matrix,
             history: &history.matrix,
             fault: None,
         };
@@ -291,9 +292,10 @@ impl Gpu {
         let rates = (1..=step).flat_map(|step| update::rates(optimizer, step.into()));
         let rates = rates.map(f64::from).collect();
         let rates = Array2::from_shape_vec([step as usize, 4], rates).expect("four each");
+        let rate = optimizer.learning_rate as f32;
         let state = [parameters, velocity, mean_square].map(|values| self.upload_vector(values));
         let buffers = update::Buffers {
-            step: &self.upload_integers(&[step]).matrix,
+            counts: &self.upload_integers(&[step, 0, rate.to_bits(), 0, 0]).matrix,
             rates: &self.upload(&rates).matrix,
             clip_scale: &self.upload(&ndarray::array![[clip_scale]]).matrix,
             gradients: &self.upload_vector(gradients).matrix,

@@ -7,13 +7,13 @@ use crate::data::{Dataset, Targets};
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Matrix};
 use crate::kernels::gather_rows;
-use crate::trainer::{Trainer, begin_pass};
+use crate::trainer::{Number, Trainer, begin_pass};
 
 #[derive(Debug)]
 pub(super) struct Resident {
-    /// The step count at the epoch's beginning, then the order of its rows.
+    /// The number of the epoch's first step, then the order of its rows.
     order: Buffer,
-    /// The step count in `order`.
+    /// The number in `order`.
     first_step: u64,
     batch_size: u32,
     gather: Vec<Dispatch>,
@@ -66,9 +66,11 @@ impl Resident {
     pub(super) fn submit<'a>(
         &self,
         gpu: &Gpu,
+        number: Number<'_>,
         batches: impl Iterator<Item = Batch<'a>>,
     ) -> Result<()> {
         gpu.submit("ztilde/train", |encoder| {
+            number.encode(encoder);
             let mut pass = begin_pass(encoder);
             for batch in batches {
                 let is_full = batch.rows == self.batch_size;
@@ -101,7 +103,7 @@ fn bind_gather(
     let Trainer { network, options, gather, memory, .. } = trainer;
     let bind = |Part { first_row, inputs, targets }: &Part| {
         let buffers = gather_rows::Buffers {
-            step: &memory.step,
+            counts: network.counts(),
             order,
             inputs,
             targets,

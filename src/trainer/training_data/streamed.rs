@@ -8,7 +8,7 @@ use super::Batch;
 use crate::data::{Dataset, Targets};
 use crate::error::Result;
 use crate::gpu::{Gpu, Matrix, Staging};
-use crate::trainer::{SUBMISSIONS_IN_FLIGHT, Trainer, begin_pass};
+use crate::trainer::{Number, SUBMISSIONS_IN_FLIGHT, Trainer, begin_pass};
 
 /// What a window may hold, unless a single batch is larger: enough to hide the cost of submitting it.
 const WINDOW_BYTES: u64 = 16 << 20;
@@ -71,6 +71,7 @@ impl Streamed {
     pub(super) fn submit<'a>(
         &mut self,
         gpu: &Gpu,
+        number: Number<'_>,
         batches: impl Iterator<Item = Batch<'a>> + Clone,
     ) -> Result<()> {
         let Self { dataset, order, batch_size, windows, next_window, inputs, targets, .. } = self;
@@ -86,6 +87,7 @@ impl Streamed {
             }
         })?;
         window.submit(gpu, "ztilde/train", |encoder, window| {
+            number.encode(encoder);
             for (batch, place) in batches.zip((0..).step_by(batch_bytes as usize)) {
                 let rows = u64::from(batch.rows);
                 for (matrix, place) in [(&*inputs, place), (&*targets, place + target_place)] {

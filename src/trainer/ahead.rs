@@ -1,0 +1,82 @@
+//! What is written to the GPU ahead of the steps: their numbers and learning rates, and what the schedule
+//! makes of these.
+
+use wgpu::CommandEncoder;
+
+use super::{HISTORY, RATES, Trainer};
+use crate::error::Result;
+use crate::gpu::Matrix;
+use crate::kernels::update;
+
+/// How many steps are written at once.
+const BLOCK: u64 = 1024;
+
+/// How far it is written.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    /// The steps whose numbers and learning rates are there, in the order in which steps are encoded.
+    numbers: u64,
+    /// The steps for which the schedule's shares are there, in the order in which steps are taken.
+    rates: u64,
+}
+
+impl Ahead {
+    pub(super) fn new(steps: u64) -> Self {
+        Self { numbers: steps, rates: steps }
+    }
+
+    /// The learning rate of the steps from number `next` on has changed.
+    pub(super) fn change_rate(&mut self, next: u64) {
+        self.numbers = next;
+    }
+}
+
+/// Which step an encoder begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Number<'a> {
+    number: u64,
+    numbers: &'a Matrix,
+    counts: &'a Matrix,
+}
+
+impl Number<'_> {
+    /// Brings the number and the learning rate to the GPU's counts (`Counts::number` and `Counts::rate`).
+    pub(super) fn encode(self, encoder: &mut CommandEncoder) {
+        const BYTES: u64 = 8;
+        let place = BYTES * (self.number % u64::from(HISTORY));
+        let [numbers, counts] = [self.numbers.buffer(), self.counts.buffer()];
+        encoder.copy_buffer_to_buffer(numbers, place, counts, 4, BYTES);
+    }
+}
+
+impl Trainer {
+    /// Makes sure that all is on the GPU that the next `count` steps read.
+    pub(super) fn announce(&mut self, count: u64) -> Result<()> {
+        let gpu = self.network.gpu();
+        let optimizer = &self.options.optimizer;
+        let end = |first: u64| (first / BLOCK + 1) * BLOCK;
+        while self.ahead.numbers < self.count.encoded() + count {
+            let first = self.ahead.numbers;
+            let rate = (optimizer.learning_rate as f32).to_bits();
+            let numbers: Vec<_> = (first..end(first)).map(|number| [number as u32, rate]).collect();
+            let place = 2 * (first % u64::from(HISTORY));
+            gpu.write(self.memory.numbers.buffer(), place, &numbers)?;
+            self.ahead.numbers = end(first);
+        }
+        while self.ahead.rates < self.count.at_most() + count {
+            let first = self.ahead.rates;
+            let rates = |step| update::rates(optimizer, step + 1);
+            let rates: Vec<_> = (first..end(first)).map(rates).collect();
+            let place = 4 * (first % u64::from(RATES));
+            gpu.write(self.memory.rates.buffer(), place, &rates)?;
+            self.ahead.rates = end(first);
+        }
+        Ok(())
+    }
+
+    /// That of the next step.
+    pub(super) fn number(&self) -> Number<'_> {
+        let (numbers, counts) = (&self.memory.numbers, self.network.counts());
+        Number { number: self.count.encoded(), numbers, counts }
+    }
+}

@@ -1,0 +1,89 @@
+//! What the GPU keeps of the steps that it took, and how it is read.
+
+use super::count::Reading;
+use super::{HISTORY, Trainer};
+use crate::gpu::Source;
+use crate::kernels::record_step::{COUNTS, Counts, RECORD};
+
+/// Which part of the history is read.
+#[derive(Debug)]
+pub(super) struct Window {
+    first_slot: u64,
+    slots: u64,
+    reading: Reading,
+}
+
+/// The part that was read.
+#[derive(Debug)]
+pub(super) struct History {
+    first_slot: u64,
+    records: Vec<[f32; RECORD as usize]>,
+    /// Steps that were taken.
+    pub(super) taken: u64,
+    /// Steps that were encoded.
+    pub(super) encoded: u64,
+}
+
+/// What the GPU keeps of a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    pub(super) loss: f32,
+    pub(super) accuracy: f32,
+    pub(super) rows: u32,
+    number: u32,
+}
+
+impl Trainer {
+    /// The part that covers the last `steps` steps, whatever of the encoded steps was taken.
+    pub(super) fn window(&self, steps: u64) -> Window {
+        let history = u64::from(HISTORY);
+        let [first, end] = [self.count.at_least().saturating_sub(steps), self.count.at_most()];
+        let first_slot = first % history;
+        // From the first slot on, unless the steps go on at the beginning of the ring.
+        let (first_slot, slots) = match first_slot + (end - first) {
+            end if end <= history => (first_slot, (end - first_slot).max(1)),
+            _ => (0, history),
+        };
+        Window { first_slot, slots, reading: self.count.reading() }
+    }
+
+    /// What is read for a window: the history, and the counts.
+    pub(super) fn window_sources(&self, window: &Window) -> [Source<'_>; 2] {
+        let values = |slots: u64| slots * u64::from(RECORD);
+        let history = Source {
+            buffer: self.memory.history.buffer(),
+            first: values(window.first_slot),
+            count: values(window.slots),
+        };
+        [history, Source::new(self.network.counts().buffer(), COUNTS.into())]
+    }
+}
+
+impl Window {
+    /// Of what was read.
+    pub(super) fn history(self, history: &[f32], counts: &[f32]) -> History {
+        let counts = Counts::of(counts);
+        let (records, _) = history.as_chunks();
+        History {
+            first_slot: self.first_slot,
+            records: records.to_vec(),
+            taken: self.reading.learn(counts.taken),
+            encoded: self.reading.encoded(),
+        }
+    }
+}
+
+impl History {
+    /// That of a step, counted from 0 in the order in which steps are taken: one of the window.
+    pub(super) fn record(&self, step: u64) -> Option<Record> {
+        let is_kept = step < self.taken && step + u64::from(HISTORY) >= self.taken;
+        let slot = (step % u64::from(HISTORY)).checked_sub(self.first_slot).filter(|_| is_kept)?;
+        let &[loss, accuracy, rows, number] = self.records.get(slot as usize)?;
+        Some(Record { loss, accuracy, rows: rows.to_bits(), number: number.to_bits() })
+    }
+
+    /// The number of that step, counted from 0 in the order in which steps were encoded.
+    pub(super) fn number(&self, record: Record) -> u64 {
+        crate::kernels::record_step::whole(record.number, self.encoded)
+    }
+}
