@@ -4,7 +4,8 @@
 //     step += 1
 //     fault = 1, if the loss is not finite
 //
-// `results` are the rows' pairs of loss and accuracy, from the loss kernels. The count lives on the
+// `results` are the rows' pairs of loss and accuracy, from the loss kernels, as bits (shared/loss_bits.wgsl),
+// and so is the history. The count lives on the
 // GPU, so that many steps can be recorded at once; the kernels after this one find the step that they
 // belong to, counted from 1. One workgroup.
 
@@ -15,27 +16,32 @@ struct Batch {
 }
 
 @group(0) @binding(0) var<uniform> batch: Batch;
-@group(0) @binding(1) var<storage, read> results: array<vec2<f32>>;
+@group(0) @binding(1) var<storage, read> results: array<vec2<u32>>;
 @group(0) @binding(2) var<storage, read_write> step: array<u32>;
-@group(0) @binding(3) var<storage, read_write> history: array<vec2<f32>>;
+@group(0) @binding(3) var<storage, read_write> history: array<vec2<u32>>;
 @group(0) @binding(4) var<storage, read_write> faults: array<f32>;
 
 override WORKGROUP_SIZE: u32;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
-    var sum = vec2<f32>(0.0);
+    var sum = vec3<f32>();
     for (var row = index; row < batch.rows; row += WORKGROUP_SIZE) {
-        sum += results[row];
+        sum = with_row(sum, results[row]);
     }
-    let loss = workgroup_sum(sum.x, index) / f32(batch.rows);
-    let accuracy = workgroup_sum(sum.y, index) / f32(batch.rows);
+    sum.x = workgroup_sum(sum.x, index);
+    sum.y = workgroup_sum(sum.y, index);
+    sum.z = workgroup_sum(sum.z, index);
     if index == 0u {
-        history[step[0] % batch.capacity] = vec2<f32>(loss, accuracy);
+        let mean = mean_bits(sum, batch.rows);
+        history[step[0] % batch.capacity] = mean;
         step[0] += 1u;
-        // Infinity and NaN have all bits of the exponent.
-        if (bitcast<u32>(loss) & 0x7f800000u) == 0x7f800000u {
+        if is_any_larger(loss_magnitude(mean), LARGEST_FLOAT) {
             faults[batch.fault] = 1.0;
         }
     }
+}
+
+fn unknown() -> u32 {
+    return batch.rows;
 }
