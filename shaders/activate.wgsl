@@ -33,3 +33,7 @@ fn main(
         }
     }
 }
+
+fn unknown() -> u32 {
+    return shape.rows;
+}

@@ -35,3 +35,7 @@ fn main(
         }
     }
 }
+
+fn unknown() -> u32 {
+    return shape.rows;
+}

@@ -2,8 +2,8 @@
 //
 //     clip_scale[0] = min(1, CLIP_NORM / (norm + 1e-6))        norm = √(Σ_i gradients[i]²)
 //
-// (PyTorch's clip_grad_norm_.) Two dispatches: `partial` leaves a sum per workgroup, `total` adds them
-// up, one workgroup alone. The gradients of all parameters lie in one buffer, once for each slab of the batch
+// (PyTorch's clip_grad_norm_.) A gradient that is NaN makes the factor NaN. Two dispatches: `partial` leaves a
+// sum per workgroup, `total` adds them up, one workgroup alone. The gradients of all parameters lie in one buffer, once for each slab of the batch
 // (shared/slab_sum.wgsl); gaps in it are zero. Both read four values at a time ("a quad").
 
 struct Length {
@@ -48,6 +48,11 @@ fn total(@builtin(local_invocation_index) index: u32) {
     }
     sum = workgroup_sum(sum, index);
     if index == 0u {
-        outputs[0] = min(1.0, CLIP_NORM / (sqrt(sum) + 1e-6));
+        let scale = CLIP_NORM / (sqrt(sum) + 1e-6);
+        outputs[0] = select(1.0, scale, scale < 1.0 || is_nan(sum));
     }
+}
+
+fn unknown() -> u32 {
+    return shape.slabs;
 }

@@ -208,6 +208,10 @@ fn compute_slab_patch(weights: Weights, has_biases: bool, task: u32, invocation:
     compute_grad_weights(weights, column, weights.columns, first_quad, row, invocation);
 }
 
+fn unknown() -> u32 {
+    return layer.rows;
+}
+
 fn left_quad(product: u32, index: u32) -> vec4<f32> {
     if product == GRAD_WEIGHTS {
         return grad_sums[index];

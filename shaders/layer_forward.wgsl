@@ -104,6 +104,10 @@ fn main(
     }
 }
 
+fn unknown() -> u32 {
+    return layer.rows;
+}
+
 fn left_quad(product: u32, index: u32) -> vec4<f32> {
     return inputs[index];
 }

@@ -20,7 +20,7 @@ struct Shape {
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> outputs: array<f32>;
 @group(0) @binding(2) var<storage, read> targets: array<u32>;  // class indices, and the bits of floats
-@group(0) @binding(3) var<storage, read_write> results: array<vec2<f32>>;
+@group(0) @binding(3) var<storage, read_write> results: array<vec2<u32>>;  // shared/loss_bits.wgsl
 @group(0) @binding(4) var<storage, read_write> grad_outputs: array<f32>;
 
 override WORKGROUP_SIZE: u32;
@@ -36,6 +36,10 @@ fn main(
             put_gradient(row, column, 0.0);
         }
     }
+}
+
+fn unknown() -> u32 {
+    return shape.rows;
 }
 
 fn output_at(row: u32, column: u32) -> f32 {

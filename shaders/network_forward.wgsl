@@ -64,6 +64,10 @@ fn main(
     }
 }
 
+fn unknown() -> u32 {
+    return network.rows;
+}
+
 fn left_quad(product: u32, index: u32) -> vec4<f32> {
     if product == INPUTS {
         return inputs[index];

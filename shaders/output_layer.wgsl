@@ -4,7 +4,7 @@
 //     loss, grad_sums = the loss of the batch, and its gradient by the outputs
 //     grad_biases[c] = Σ_r grad_sums[r, c]        grad_weights = grad_sumsᵀ · inputs
 //     history[taken % capacity] = loss and accuracy, averaged over the rows; the rows, and the step's number
-//     taken += 1, number += 1, of_network += 1                (shared/counts.wgsl)
+//     taken += 1, number += 1, of_network += 1                (shared/record.wgsl)
 //
 // What layer_forward, loss, record_step and layer_backward compute, in one dispatch of one workgroup:
 // where the layer is no wider than a tile and has few rows, waiting for further dispatches costs more
@@ -36,7 +36,7 @@ struct Layer {
 @group(0) @binding(4) var<storage, read_write> grad_sums: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> gradients: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> counts: array<u32>;
-@group(0) @binding(7) var<storage, read_write> history: array<vec2<f32>>;
+@group(0) @binding(7) var<storage, read_write> history: array<vec2<u32>>;  // as record_step.wgsl has it
 
 override ROW_BY_ROW: bool;
 
@@ -51,30 +51,27 @@ fn main(
     @builtin(local_invocation_index) invocation: u32,
 ) {
     let stride = TILE_ROWS * workgroups.x;
-    var sum = vec2<f32>();
+    var sum = vec3<f32>();
     for (var row = TILE_ROWS * workgroup.x; row < layer.rows; row += stride) {
         compute_outputs(row, invocation);
         storageBarrier();
         for (var i = invocation; i < min(TILE_ROWS, layer.rows - row); i += WORKGROUP_SIZE) {
             let result = row_loss(row + i, layer.rows, layer.columns);
-            sum += result;
             if ROW_BY_ROW {
                 history[row + i] = result;
+            } else {
+                sum = with_row(sum, result);
             }
         }
     }
     if ROW_BY_ROW {
         return;
     }
-    let mean = invocation_sum(sum, invocation) / f32(layer.rows);
+    sum = invocation_sum(sum, invocation);
     if invocation == 0u {
-        let record = 2u * (counts[TAKEN] % layer.capacity);
-        history[record] = mean;
-        history[record + 1u] = bitcast<vec2<f32>>(vec2<u32>(layer.rows, counts[NUMBER]));
-        count_step();
-        if is_any_larger(magnitudes(vec4<f32>(mean.x)), LARGEST_FLOAT) {
-            gradients[layer.stop].y = 1.0;
-        }
+        let mean = mean_bits(sum, layer.rows);
+        record(mean, layer.rows, layer.capacity);
+        note_fault(layer.faults, LOSS_FAULT, loss_magnitude(mean), LARGEST_FLOAT);
     }
     storageBarrier();
     let weights = Weights(
@@ -89,6 +86,10 @@ fn main(
     for (var quad = 0u; quad < quads(layer.inner); quad += TILE_QUADS) {
         compute_grad_weights(weights, 0u, layer.columns, quad, 0u, invocation);
     }
+}
+
+fn unknown() -> u32 {
+    return layer.rows;
 }
 
 fn left_quad(product: u32, index: u32) -> vec4<f32> {

@@ -1,12 +1,12 @@
 // Record step: the batch's loss and accuracy into the history, and the step count one on.
 //
 //     history[taken % capacity] = average over the rows of results[r]; the rows, and the step's number
-//     taken += 1, number += 1, of_network += 1                (shared/counts.wgsl)
+//     taken += 1, number += 1, of_network += 1                (shared/record.wgsl)
 //     fault = 1, if the loss is not finite
 //
-// `results` are the rows' pairs of loss and accuracy, from the loss kernels. The count lives on the
-// GPU, so that many steps can be recorded at once; the kernels after this one find the step that they
-// belong to, counted from 1. One workgroup.
+// `results` are the rows' pairs of loss and accuracy, from the loss kernels, as bits (shared/loss_bits.wgsl),
+// and so is the history. The counts live on the GPU, so that many steps can be recorded at once; the kernels
+// after this one find the step that they belong to, counted from 1. One workgroup.
 
 struct Batch {
     rows: u32,
@@ -15,29 +15,31 @@ struct Batch {
 }
 
 @group(0) @binding(0) var<uniform> batch: Batch;
-@group(0) @binding(1) var<storage, read> results: array<vec2<f32>>;
+@group(0) @binding(1) var<storage, read> results: array<vec2<u32>>;
 @group(0) @binding(2) var<storage, read_write> counts: array<u32>;
-@group(0) @binding(3) var<storage, read_write> history: array<vec2<f32>>;
+@group(0) @binding(3) var<storage, read_write> history: array<vec2<u32>>;
 @group(0) @binding(4) var<storage, read_write> faults: array<f32>;
 
 override WORKGROUP_SIZE: u32;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
-    var sum = vec2<f32>(0.0);
+    var sum = vec3<f32>();
     for (var row = index; row < batch.rows; row += WORKGROUP_SIZE) {
-        sum += results[row];
+        sum = with_row(sum, results[row]);
     }
-    let loss = workgroup_sum(sum.x, index) / f32(batch.rows);
-    let accuracy = workgroup_sum(sum.y, index) / f32(batch.rows);
+    sum.x = workgroup_sum(sum.x, index);
+    sum.y = workgroup_sum(sum.y, index);
+    sum.z = workgroup_sum(sum.z, index);
     if index == 0u {
-        let record = 2u * (counts[TAKEN] % batch.capacity);
-        history[record] = vec2<f32>(loss, accuracy);
-        history[record + 1u] = bitcast<vec2<f32>>(vec2<u32>(batch.rows, counts[NUMBER]));
-        count_step();
-        // Infinity and NaN have all bits of the exponent.
-        if (bitcast<u32>(loss) & 0x7f800000u) == 0x7f800000u {
+        let mean = mean_bits(sum, batch.rows);
+        record(mean, batch.rows, batch.capacity);
+        if is_any_larger(loss_magnitude(mean), LARGEST_FLOAT) {
             faults[batch.fault] = 1.0;
         }
     }
+}
+
+fn unknown() -> u32 {
+    return batch.rows;
 }

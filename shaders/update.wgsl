@@ -17,10 +17,10 @@
 // this step already.
 //
 // If a kernel of this step has noted a fault (shared/faults.wgsl), nothing is changed, in this step and
-// from then on. The first time, the first three values of the stop become 1, step / 2¹⁶ and step mod 2¹⁶,
-// and the faults of the layers behind it become those of the gradients; that of the loss is one of the
-// last layer. What the update itself would make infinite stays as it is; the fourth value becomes
-// step mod 2¹⁶ + 1 then, and the next step stops in the name of this one.
+// from then on. The first time, the stop's first quad becomes 1, step / 2¹⁶, step mod 2¹⁶ and 0, and the
+// faults of the layers behind it become those of the gradients. What the update itself would make infinite
+// stays as it is; all of the stop's second quad becomes step mod 2¹⁶ + 1 then, and the next step stops in the
+// name of this one. All that several workgroups write is whole quads of the same values.
 //
 // Memory is what takes the time: values are read and written four at a time ("a quad"), each once. An
 // invocation owns quads a whole dispatch apart.
@@ -29,8 +29,8 @@ struct Update {
     quads: u32,           // parameters, in fours
     decaying_quads: u32,  // how many of them decay
     capacity: u32,        // of the rates, in steps
-    stop: u32,            // quads before that of the stop; 0 if there is none
-    layers: u32,          // of the network, with faults behind the stop
+    stop: u32,            // quads before the stop; 0 if there is none
+    faults: u32,          // quads behind the stop: four for each layer
     slabs: u32,           // of the gradients
     slab: u32,            // quads from one to the next
 }
@@ -44,7 +44,7 @@ struct Rates {
 }
 
 @group(0) @binding(0) var<uniform> update: Update;
-@group(0) @binding(1) var<storage, read_write> counts: array<u32>;
+@group(0) @binding(1) var<storage, read> counts: array<u32>;
 @group(0) @binding(2) var<storage, read> rates: array<Rates>;
 @group(0) @binding(3) var<storage, read> clip_scale: array<f32>;
 @group(0) @binding(4) var<storage, read> gradients: array<vec4<f32>>;
@@ -99,7 +99,7 @@ fn main(
         parameters[i] = parameter;
     }
     if is_overflow {
-        parameters[update.stop].w = overflow_of_this_step();
+        parameters[update.stop + 1u] = vec4<f32>(overflow_of_this_step());
     }
 }
 
@@ -120,24 +120,22 @@ fn gradient_quad(index: u32) -> vec4<f32> {
 
 // Others may or may not see yet what an invocation of this dispatch writes: the same comes out.
 fn has_stopped(is_first: bool) -> bool {
-    let stop = parameters[update.stop];
-    if stop.x != 0.0 {
+    if parameters[update.stop].x != 0.0 {
         return true;
     }
-    let is_overflow = stop.w != 0.0 && stop.w != overflow_of_this_step();
-    if all(gradients[update.stop] == vec4<f32>()) && !is_overflow {
+    let overflow = parameters[update.stop + 1u].x;
+    let is_overflow = overflow != 0.0 && overflow != overflow_of_this_step();
+    // The loss is noted without the stop: the last layer's first fault.
+    let first_fault = update.stop + 2u;
+    let of_loss = gradients[first_fault + update.faults - 4u].x;
+    if gradients[update.stop].x == 0.0 && of_loss == 0.0 && !is_overflow {
         return false;
     }
     if is_first {
         let number = counts[TAKEN] - u32(is_overflow);
-        parameters[update.stop].y = f32(number >> 16u);
-        parameters[update.stop].z = f32(number & 0xffffu);
-        parameters[update.stop].x = 1.0;
-        for (var i = 1u; i <= update.layers; i++) {
-            parameters[update.stop + i] = gradients[update.stop + i];
-        }
-        if gradients[update.stop].y != 0.0 {
-            parameters[update.stop + update.layers].x = 1.0;
+        parameters[update.stop] = vec4<f32>(1.0, f32(number >> 16u), f32(number & 0xffffu), 0.0);
+        for (var i = 0u; i < update.faults; i++) {
+            parameters[first_fault + i] = gradients[first_fault + i];
         }
     }
     return true;
@@ -178,4 +176,8 @@ fn moved_mean_square(i: u32, gradient: vec4<f32>) -> vec4<f32> {
     let moved = SMOOTHING * mean_square[i] + SMOOTHING_REST * gradient * gradient;
     mean_square[i] = moved;
     return moved;
+}
+
+fn unknown() -> u32 {
+    return update.slabs;
 }

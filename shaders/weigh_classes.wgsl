@@ -3,7 +3,8 @@
 //     targets[rows + c] = class_weights[c] · rows / Σ_r class_weights[targets[r]]
 //
 // so that the mean over the rows of their weighted losses (row_loss.wgsl) is the weighted mean. Where all
-// rows weigh 0, so does every class. A row whose class is none weighs nothing.
+// rows weigh 0, so does every class. A row whose class does not exist weighs nothing. A weight that is NaN
+// makes all that a batch weighs NaN.
 //
 // The class indices of the rows come from outside; the weights go behind them as the bits of floats.
 // One workgroup.
@@ -34,10 +35,14 @@ fn main(@builtin(local_invocation_index) index: u32) {
     }
     let total = workgroup_sum(sum, index);
     var scale = 0.0;
-    if total > 0.0 {
+    if total > 0.0 || is_nan(total) {
         scale = f32(rows) / total;
     }
     for (var class_index = index; class_index < classes; class_index += WORKGROUP_SIZE) {
-        targets[rows + class_index] = bitcast<u32>(scale * class_weights[class_index]);
+        targets[rows + class_index] = bits_of(scale * class_weights[class_index]);
     }
+}
+
+fn unknown() -> u32 {
+    return batch.rows;
 }

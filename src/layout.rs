@@ -49,6 +49,11 @@ impl From<&Layer> for LayerShape {
 /// Tensors start on multiples of 256 bytes: what WebGPU's default limits ask of a binding.
 const ALIGNMENT: u64 = 64;
 
+/// What is behind the learned tensors, in quads: the stop, and for each layer its faults, one quad for each
+/// kind, as `shaders/shared/faults.wgsl` has them.
+const STOP: u32 = 2;
+const FAULTS: u32 = 4;
+
 /// One layer's learned tensors, or their gradients.
 #[derive(Clone, Debug)]
 pub(crate) enum Learned {
@@ -142,7 +147,7 @@ impl LearnedLayout {
             place.vectors = (0..vectors).map(|_| reserve(&mut end, place.outputs.into())).collect();
         }
         let learned = end;
-        reserve(&mut end, 4 * (1 + layers.len() as u64));
+        reserve(&mut end, 4 * (u64::from(STOP) + u64::from(FAULTS) * layers.len() as u64));
         Self { layers: places, weights, learned, values: end }
     }
 
@@ -190,27 +195,35 @@ impl LearnedLayout {
     /// The same by the values of that source.
     pub(crate) fn stop_of(values: &[f32]) -> Option<Stop> {
         let (quads, _) = values.as_chunks::<4>();
-        let (&[has_stopped, high, low, overflow], faults) = quads.split_first()?;
+        let (&[[has_stopped, high, low, _], [overflow, ..]], faults) = quads.split_first_chunk()?;
         let (has_stopped, has_overflow) = (has_stopped != 0.0, overflow != 0.0);
         let (step, modulus) = if has_stopped {
             (((high as u32) << 16) + low as u32, 1 << 32)
         } else {
             (overflow as u32 - u32::from(has_overflow), 1 << 16)
         };
-        let faults = faults.iter().map(|faults| faults.map(|fault| fault != 0.0));
+        let (faults, _) = faults.as_chunks::<{ FAULTS as usize }>();
+        let faults = faults.iter().map(|faults| faults.map(|[fault, ..]| fault != 0.0));
         let faults = (!has_overflow).then(|| faults.collect());
         let stop = Stop { step, modulus, faults, has_skipped: has_stopped };
         (has_stopped || has_overflow).then_some(stop)
     }
 
     fn stop_values(&self) -> usize {
-        4 * (1 + self.layers.len())
+        4 * (STOP + self.faults()) as usize
     }
 
-    /// The stop, and a layer's faults, in `buffer`: four values each.
+    /// How many quads behind the stop are faults.
+    pub(crate) fn faults(&self) -> u32 {
+        // A network has some layers, as each takes a buffer's memory.
+        FAULTS * self.layers.len() as u32
+    }
+
+    /// The stop's first quad, and a layer's faults, in `buffer`: a quad is a row.
     pub(crate) fn stop_place(&self, buffer: &Buffer, layer: usize) -> Result<[Matrix; 2]> {
-        let quad = |index: u64| Matrix::padded(buffer, self.learned + 4 * index, 1, 4);
-        Ok([quad(0)?, quad(1 + layer as u64)?])
+        let quads =
+            |first: u32, rows| Matrix::padded(buffer, self.learned + 4 * u64::from(first), rows, 4);
+        Ok([quads(0, 1)?, quads(STOP + FAULTS * layer as u32, FAULTS)?])
     }
 
     /// The tensors in `buffer`.

@@ -148,7 +148,12 @@ fn an_epoch_is_its_steps() {
             metrics.iter().map(|step| f64::from(step.rows) * f64::from(value(step))).sum::<f64>()
                 / rows
         };
-        EpochMetrics { steps, loss: mean(|step| step.loss), accuracy: mean(|step| step.accuracy) }
+        EpochMetrics {
+            steps,
+            skipped: 0,
+            loss: mean(|step| step.loss),
+            accuracy: mean(|step| step.accuracy),
+        }
     });
     assert_eq!(epochs[..], expected[1..]);
     let steps = 2 * STEPS;

@@ -1,4 +1,8 @@
-// Each activation function with its slope. Needs exponential.wgsl.
+// Each activation function with its slope. Needs exponential.wgsl and magnitudes.wgsl.
+//
+// NaN stays NaN: WGSL's max and min may give the other value, and so may a comparison where a compiler takes it
+// that no float is NaN. Infinity becomes what the formula's limit is, except in GELU and SiLU, where −∞ becomes
+// −∞ · 0, which is NaN, as in PyTorch.
 
 // src/kernels/activate.rs numbers them in the order of Activation::ALL.
 override ACTIVATION: u32;
@@ -12,8 +16,17 @@ const GELU = 4u;
 const SILU = 5u;
 
 fn activation(x: f32) -> f32 {
+    return select(activation_of_number(x), x, is_nan(x));
+}
+
+// The derivative at x, the value before the activation.
+fn activation_slope(x: f32) -> f32 {
+    return select(slope_at_number(x), x, is_nan(x));
+}
+
+fn activation_of_number(x: f32) -> f32 {
     switch ACTIVATION {
-        case RELU: { return max(x, 0.0); }
+        case RELU: { return select(0.0, x, x > 0.0); }
         case LEAKY_RELU: { return select(NEGATIVE_SLOPE * x, x, x > 0.0); }
         case TANH: { return hyperbolic_tangent(x); }
         case SIGMOID: { return sigmoid(x); }
@@ -23,8 +36,7 @@ fn activation(x: f32) -> f32 {
     }
 }
 
-// The derivative at x, the value before the activation.
-fn activation_slope(x: f32) -> f32 {
+fn slope_at_number(x: f32) -> f32 {
     switch ACTIVATION {
         case RELU: { return select(0.0, 1.0, x > 0.0); }
         case LEAKY_RELU: { return select(NEGATIVE_SLOPE, 1.0, x > 0.0); }

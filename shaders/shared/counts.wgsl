@@ -9,16 +9,3 @@ const NUMBER = 1u;
 const RATE = 2u;  // the bits of a float
 const SKIPPED = 3u;
 const OF_NETWORK = 4u;
-
-fn count_step() {
-    counts[TAKEN] += 1u;
-    counts[NUMBER] += 1u;
-    counts[OF_NETWORK] += 1u;
-}
-
-// Takes back that the step was taken.
-fn count_as_skipped() {
-    counts[TAKEN] -= 1u;
-    counts[OF_NETWORK] -= 1u;
-    counts[SKIPPED] += 1u;
-}

@@ -1,7 +1,7 @@
 // exp, log and sigmoid to the last bits of a float, the same on every device: WGSL's own may be wrong
 // in the last hundred. Polynomials are least-squares fits on their intervals, in order of the powers.
 
-// Needs rounded.wgsl.
+// Needs rounded.wgsl and magnitudes.wgsl.
 
 // exp(x) for x ≤ 0: 2ⁿ · exp(rest), with x = n · log 2 + rest and |rest| ≤ log 2 / 2.
 fn exponential(x: f32) -> f32 {
@@ -27,7 +27,7 @@ fn log_one_plus(x: f32) -> f32 {
     var exponent = 0.0;
     if x > 0.41421356 {
         // 1 + x = 2ⁿ · (1 + rest), with 1 + rest between √½ and √2.
-        let bits = bitcast<u32>(1.0 + x) - 0x3f3504f3u;
+        let bits = bits_of(1.0 + x) - 0x3f3504f3u;
         exponent = f32(bits >> 23u);
         rest = bitcast<f32>((bits & 0x7fffffu) + 0x3f3504f3u) - 1.0;
     }

@@ -1,5 +1,5 @@
 // The loss and accuracy of a row of outputs, and the gradient, which may take the outputs' place.
-// Needs exponential.wgsl; the kernel says with output_at, target_at, class_weight and put_gradient where
+// Needs exponential.wgsl, loss_bits.wgsl and magnitudes.wgsl; the kernel says with output_at, target_at, class_weight and put_gradient where
 // these are.
 //
 //     softmax cross-entropy   loss     = Σ_c t[c] · (log Σ_k exp(o[k]) − o[c])
@@ -14,8 +14,8 @@
 //
 // with a row's outputs o and its targets t: values, or one class index.
 //
-// A class that is none, or a target of binary cross-entropy outside 0 to 1, makes the row's loss NaN, so
-// that it shows, and its gradient 0, so that it does no harm.
+// A class that does not exist, or a target of binary cross-entropy outside 0 to 1, makes the row's loss NaN, so
+// that it shows, and its gradient 0, so that it does no harm. An output or a target that is NaN makes both NaN.
 
 override LOSS: u32;  // src/kernels/loss.rs numbers them in the order of Loss::ALL
 override LABEL_SMOOTHING: f32;
@@ -25,8 +25,8 @@ const SOFTMAX_CROSS_ENTROPY = 0u;
 const MEAN_SQUARED_ERROR = 1u;
 const BINARY_CROSS_ENTROPY = 2u;
 
-// Loss and accuracy. `rows` are those of the batch.
-fn row_loss(row: u32, rows: u32, columns: u32) -> vec2<f32> {
+// Loss and accuracy, as bits. `rows` are those of the batch.
+fn row_loss(row: u32, rows: u32, columns: u32) -> vec2<u32> {
     switch LOSS {
         case SOFTMAX_CROSS_ENTROPY: { return softmax_cross_entropy(row, rows, columns); }
         case MEAN_SQUARED_ERROR: { return mean_squared_error(row, rows, columns); }
@@ -34,15 +34,17 @@ fn row_loss(row: u32, rows: u32, columns: u32) -> vec2<f32> {
     }
 }
 
-fn softmax_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<f32> {
+fn softmax_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<u32> {
     var largest = output_at(row, 0u);
     var guess = 0u;
+    var has_nan = is_nan(largest);
     for (var column = 1u; column < columns; column++) {
         let candidate = output_at(row, column);
         if candidate > largest {
             largest = candidate;
             guess = column;
         }
+        has_nan = has_nan || is_nan(candidate);
     }
     // The largest output is taken out of the exponents, so that none overflows, and out of the sum,
     // where its exponential is 1: log(1 + others) keeps a small loss's digits.
@@ -57,7 +59,7 @@ fn softmax_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<f32> {
         for (var column = 0u; column < columns; column++) {
             put_gradient(row, column, 0.0);
         }
-        return vec2<f32>(not_a_number(row), 0.0);
+        return loss_bits(0.0, 0.0, true);
     }
     let log_sum = log_one_plus(others);
     let own_target = (1.0 - LABEL_SMOOTHING) * class_weight(class_index);
@@ -79,42 +81,51 @@ fn softmax_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<f32> {
         }
         put_gradient(row, column, (share * targets_sum - wanted) / f32(rows));
     }
-    return vec2<f32>(loss, select(0.0, 1.0, guess == class_index));
+    return loss_bits(loss, select(0.0, 1.0, guess == class_index && !has_nan), has_nan);
 }
 
-fn mean_squared_error(row: u32, rows: u32, columns: u32) -> vec2<f32> {
+fn mean_squared_error(row: u32, rows: u32, columns: u32) -> vec2<u32> {
     var sum = 0.0;
+    var has_nan = false;
     for (var column = 0u; column < columns; column++) {
-        let difference = output_at(row, column) - bitcast<f32>(target_at(row, column));
+        let output = output_at(row, column);
+        let wanted = bitcast<f32>(target_at(row, column));
+        let difference = output - wanted;
         sum += difference * difference;
+        has_nan = has_nan || is_nan(output) || is_nan(wanted);
         put_gradient(row, column, 2.0 * difference / (f32(rows) * f32(columns)));
     }
-    return vec2<f32>(sum / f32(columns), 0.0);
+    return loss_bits(sum / f32(columns), 0.0, has_nan);
 }
 
-fn binary_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<f32> {
+fn binary_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<u32> {
     var sum = 0.0;
     var hits = 0.0;
+    var has_nan = false;
     var are_probabilities = true;
     for (var column = 0u; column < columns; column++) {
         let output = output_at(row, column);
         let wanted = bitcast<f32>(target_at(row, column));
         // log(1 + exp(o)) is max(o, 0) + log(1 + exp(−|o|)), which never overflows.
-        sum += log_one_plus(exponential(-abs(output))) + (max(output, 0.0) - wanted * output);
+        let above = select(0.0, output, output > 0.0);
+        sum += log_one_plus(exponential(-abs(output))) + (above - wanted * output);
+        has_nan = has_nan || is_nan(output);
         hits += select(0.0, 1.0, (output > 0.0) == (wanted > 0.5));
         put_gradient(row, column, (sigmoid(output) - wanted) / (f32(rows) * f32(columns)));
-        are_probabilities = are_probabilities && wanted >= 0.0 && wanted <= 1.0;
+        are_probabilities = are_probabilities && is_probability(wanted);
     }
     if !are_probabilities {
         for (var column = 0u; column < columns; column++) {
             put_gradient(row, column, 0.0);
         }
-        return vec2<f32>(not_a_number(row), 0.0);
+        return loss_bits(0.0, 0.0, true);
     }
-    return vec2<f32>(sum / f32(columns), hits / f32(columns));
+    let accuracy = select(hits / f32(columns), 0.0, has_nan);
+    return loss_bits(sum / f32(columns), accuracy, has_nan);
 }
 
-// WGSL has no constant NaN: the row keeps the compiler from seeing one.
-fn not_a_number(row: u32) -> f32 {
-    return bitcast<f32>(0x7fc00000u | (row & 1u));
+// From 0 to 1, by the bits, of which −0 has the first: what compares floats may take it that none is NaN.
+fn is_probability(value: f32) -> bool {
+    let bits = bits_of(value);
+    return bits <= 0x3f800000u || bits == 0x80000000u;
 }

@@ -99,7 +99,7 @@ fn column_sum(own: vec4<f32>, lane: u32) -> vec4<f32> {
 }
 
 // The sum over all invocations, always in the same order.
-fn invocation_sum(own: vec2<f32>, lane: u32) -> vec2<f32> {
+fn invocation_sum(own: vec3<f32>, lane: u32) -> vec3<f32> {
     var sum = own;
     for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
         sum += subgroupShuffleXor(sum, half);

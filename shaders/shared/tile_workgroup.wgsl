@@ -184,8 +184,8 @@ fn column_sum(own: vec4<f32>, invocation: u32) -> vec4<f32> {
 }
 
 // The sum over all invocations, always in the same order.
-fn invocation_sum(own: vec2<f32>, invocation: u32) -> vec2<f32> {
-    return values_sum(vec4<f32>(own, 0.0, 0.0), invocation, WORKGROUP_SIZE, 1u).xy;
+fn invocation_sum(own: vec3<f32>, invocation: u32) -> vec3<f32> {
+    return values_sum(vec4<f32>(own, 0.0), invocation, WORKGROUP_SIZE, 1u).xyz;
 }
 
 // The sum over `count` invocations that are `stride` apart.

@@ -33,6 +33,7 @@ impl Activate {
             include_str!("../../shaders/activate.wgsl"),
             include_str!("../../shaders/shared/activation.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
+            include_str!("../../shaders/shared/magnitudes.wgsl"),
             include_str!("../../shaders/shared/rounded.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
         );
@@ -127,6 +128,41 @@ pub(super) mod tests {
                 }
             }
         }
+    }
+
+    /// With any sign and any payload; infinity becomes what the twin makes of it.
+    #[test]
+    fn nan_stays_nan_and_infinity_becomes_the_limit() {
+        let gpu = TestGpu::new();
+        let inputs = not_finite();
+        let on_gpu = gpu.upload_integers(&inputs.map(f32::to_bits));
+        for activation in Activation::ALL {
+            let kernel = Activate::new(&gpu.gpu.device, activation).unwrap();
+            let outputs = gpu.zeros([1, 6]);
+            let buffers = Buffers { inputs: &on_gpu, outputs: &outputs };
+            gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+            let expected = Array2::from_shape_fn([1, 6], |(_, i)| inputs[i].into());
+            let expected = reference::activate(&expected, activation).mapv(|value| value as f32);
+            assert_eq!(
+                kinds(&gpu.read(&outputs)),
+                kinds(expected.as_slice().unwrap()),
+                "{activation:?}"
+            );
+        }
+    }
+
+    /// Four that are NaN, and both infinities.
+    pub(in crate::kernels) fn not_finite() -> [f32; 6] {
+        [0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xff80_0001, 0x7f80_0000, 0xff80_0000]
+            .map(f32::from_bits)
+    }
+
+    /// Values of which one NaN is like the other, and 0 like −0.
+    pub(in crate::kernels) fn kinds(values: &[f32]) -> Vec<String> {
+        values
+            .iter()
+            .map(|value| if value.is_nan() { "NaN".to_owned() } else { (value + 0.0).to_string() })
+            .collect()
     }
 
     #[test]

@@ -36,6 +36,7 @@ impl ActivateBackward {
             include_str!("../../shaders/activate_backward.wgsl"),
             include_str!("../../shaders/shared/activation.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
+            include_str!("../../shaders/shared/magnitudes.wgsl"),
             include_str!("../../shaders/shared/rounded.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
         );
@@ -75,7 +76,7 @@ mod tests {
 
     use super::*;
     use crate::gpu::testing::{Arrangement, SHAPES, TestGpu, assert_close};
-    use crate::kernels::activate::tests::telling_inputs;
+    use crate::kernels::activate::tests::{kinds, not_finite, telling_inputs};
     use crate::reference;
 
     fn check(
@@ -100,6 +101,30 @@ mod tests {
         // A few roundings of slopes around 1.
         let what = format!("{}, {arrangement:?}", activation.name());
         assert_close(&what, &gpu.read_arranged(&what, &grad_inputs), &expected, 4e-7, 3e-7);
+    }
+
+    /// As in the other direction.
+    #[test]
+    fn nan_stays_nan_and_infinity_becomes_the_limit() {
+        let gpu = TestGpu::new();
+        let inputs = not_finite();
+        let on_gpu = gpu.upload_integers(&inputs.map(f32::to_bits));
+        let ones = Array2::ones([1, 6]);
+        for activation in Activation::ALL {
+            let kernel = ActivateBackward::new(&gpu.gpu.device, activation).unwrap();
+            let grad_inputs = gpu.zeros([1, 6]);
+            let buffers = Buffers {
+                inputs: &on_gpu,
+                grad_outputs: &gpu.upload(&ones),
+                grad_inputs: &grad_inputs,
+            };
+            gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+            let expected = Array2::from_shape_fn([1, 6], |(_, i)| inputs[i].into());
+            let expected = reference::activate_backward(&expected, &ones, activation);
+            let expected = expected.mapv(|value| value as f32);
+            let found = kinds(&gpu.read(&grad_inputs));
+            assert_eq!(found, kinds(expected.as_slice().unwrap()), "{activation:?}");
+        }
     }
 
     #[test]

@@ -42,6 +42,7 @@ impl GradientNorm {
             include_str!("../../shaders/gradient_norm.wgsl"),
             include_str!("../../shaders/shared/slab_sum.wgsl"),
             include_str!("../../shaders/shared/workgroup_sum.wgsl"),
+            include_str!("../../shaders/shared/magnitudes.wgsl"),
         );
         let constants =
             [("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("CLIP_NORM", clip_norm.into())];
@@ -117,6 +118,27 @@ mod tests {
                 let what = format!("clip_scale of {slabs} × {length} values to {clip_norm}");
                 assert_close(&what, &gpu.read(&clip_scale), &[expected], 0.0, 2e-6);
             }
+        }
+    }
+
+    /// As in PyTorch: the step is not taken then, instead of in full length.
+    #[test]
+    fn a_gradient_that_is_nan_makes_the_factor_nan() {
+        let gpu = TestGpu::new();
+        let kernel = GradientNorm::new(&gpu.gpu.device, 1.0).unwrap();
+        for (place, nan) in [(0, f64::NAN), (70_000, -f64::NAN)] {
+            let mut gradients = Array1::zeros(100_000);
+            gradients[place] = nan;
+            let clip_scale = gpu.zeros([1, 1]);
+            let buffers = Buffers {
+                gradients: &gpu.upload_vector(&gradients),
+                partial_sums: &gpu.zeros([1, MAX_PARTIAL_SUMS]),
+                clip_scale: &clip_scale,
+            };
+            let [partial, total] = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
+            gpu.run(&[&partial, &total]);
+            assert!(gpu.read(&clip_scale)[0].is_nan(), "place {place}");
+            assert!(reference::clip_scale(reference::gradient_norm(&gradients), 1.0).is_nan());
         }
     }
 

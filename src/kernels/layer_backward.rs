@@ -93,8 +93,8 @@ pub(crate) struct Buffers<'a> {
     pub(crate) weights: &'a Matrix,
     /// Gamma and beta; or twice the biases. One per output.
     pub(crate) vectors: [&'a Matrix; 2],
-    /// The stop and the layer's faults, `[1, 4]` each: parts of the parameters, at whose places in the
-    /// gradients it is noted what is not finite.
+    /// The stop, `[1, 4]`, and the layer's faults, `[4, 4]`: parts of the parameters, at whose places in
+    /// the gradients it is noted what is not finite.
     pub(crate) stop: [&'a Matrix; 2],
     /// What a hidden layer needs besides.
     pub(crate) hidden: Option<Hidden<'a>>,
@@ -221,9 +221,8 @@ impl LayerBackward {
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
         let slabs = gradients.rows();
         gradients.expect_padded(kernel, "gradients", [slabs, parameters.columns()])?;
-        for part in stop {
-            part.expect_padded(kernel, "the stop or the faults", [1, 4])?;
-        }
+        stop[0].expect_padded(kernel, "the stop", [1, 4])?;
+        stop[1].expect_padded(kernel, "the matrix of faults", [4, 4])?;
         for vector in vectors {
             vector.expect_padded(kernel, "gamma, beta or the biases", [1, columns])?;
         }
@@ -235,7 +234,7 @@ impl LayerBackward {
             if let Some(NextWeights { outputs, biases, faults }) = next {
                 outputs.expect_padded(kernel, "outputs", [rows, columns])?;
                 biases.expect_padded(kernel, "the next layer's biases", [1, next_columns])?;
-                faults.expect_padded(kernel, "the next layer's faults", [1, 4])?;
+                faults.expect_padded(kernel, "the next layer's faults", [4, 4])?;
             }
         }
         if let Some(statistics) = statistics {

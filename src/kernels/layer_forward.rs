@@ -17,6 +17,7 @@ const KEPT_FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/magnitudes.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 const KEPT_FOR_WORKGROUPS: &str = concat!(
@@ -26,6 +27,7 @@ const KEPT_FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/magnitudes.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 /// In inference.
@@ -36,6 +38,7 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/magnitudes.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 const FOR_WORKGROUPS: &str = concat!(
@@ -45,6 +48,7 @@ const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/magnitudes.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 

@@ -60,6 +60,8 @@ impl Loss {
         let source = concat!(
             include_str!("../../shaders/loss.wgsl"),
             include_str!("../../shaders/shared/row_loss.wgsl"),
+            include_str!("../../shaders/shared/loss_bits.wgsl"),
+            include_str!("../../shaders/shared/magnitudes.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
             include_str!("../../shaders/shared/rounded.wgsl"),
         );

@@ -15,6 +15,7 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/magnitudes.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 const FOR_WORKGROUPS: &str = concat!(
@@ -23,6 +24,7 @@ const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/magnitudes.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 

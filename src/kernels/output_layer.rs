@@ -14,9 +14,11 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/grad_weights.wgsl"),
     include_str!("../../shaders/shared/faults.wgsl"),
     include_str!("../../shaders/shared/counts.wgsl"),
+    include_str!("../../shaders/shared/record.wgsl"),
     include_str!("../../shaders/shared/magnitudes.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/row_loss.wgsl"),
+    include_str!("../../shaders/shared/loss_bits.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
@@ -26,9 +28,11 @@ const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/grad_weights.wgsl"),
     include_str!("../../shaders/shared/faults.wgsl"),
     include_str!("../../shaders/shared/counts.wgsl"),
+    include_str!("../../shaders/shared/record.wgsl"),
     include_str!("../../shaders/shared/magnitudes.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/row_loss.wgsl"),
+    include_str!("../../shaders/shared/loss_bits.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
@@ -113,9 +117,8 @@ impl OutputLayer {
         inputs.expect_padded(kernel, "inputs", [rows, inner])?;
         weights.expect_padded(kernel, "weights", [columns, inner])?;
         biases.expect_padded(kernel, "biases", [1, columns])?;
-        for part in stop {
-            part.expect_padded(kernel, "the stop or the faults", [1, 4])?;
-        }
+        stop[0].expect_padded(kernel, "the stop", [1, 4])?;
+        stop[1].expect_padded(kernel, "the matrix of faults", [4, 4])?;
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
         let work = || format!("sums of {inner} products");
         check_rounds(device, kernel, work, self.core.rounds_of_patch(inner))?;
@@ -206,8 +209,8 @@ mod tests {
                 reference::loss(other, outputs, &Targets::from(values))
             }
         };
-        let faults = Array2::from_elem([1, 4], 5.0);
-        let (parameters, parts) = gpu.upload_packed(&[&weights, &biases, &faults, &faults]);
+        let [stop, faults] = [1, 4].map(|quads| Array2::from_elem([quads, 4], 5.0));
+        let (parameters, parts) = gpu.upload_packed(&[&weights, &biases, &stop, &faults]);
         let gradients = gpu.garbage([2, parameters.columns()]);
         let grad_sums = gpu.garbage([rows, columns]);
         let results = if way == Way::Whole { 4 } else { rows };
@@ -287,8 +290,8 @@ mod tests {
         }
     }
 
-    /// The stop's values, then the layer's: errors of 2⁶⁵, whose squares are none, and of 2⁶⁰, whose gradients are too large; inputs of 2⁶⁰, which
-    /// leave the gradient of the biases as it was.
+    /// The stop, then the layer's faults: errors of 2⁶⁵, whose squares overflow, and of 2⁶⁰, whose gradients are
+    /// too large; inputs of 2⁶⁰, which leave the gradient of the biases as it was.
     #[test]
     fn notes_what_is_not_finite() {
         let power = |exponent: i32| 2.0_f64.powi(exponent);
@@ -299,19 +302,19 @@ mod tests {
             for (input, target, expected) in [
                 (1.0, 1.0, &[][..]),
                 (0.0, power(50), &[]),
-                (0.0, power(60), &[0, 5]),
-                (power(60), 1.0, &[0, 7]),
-                (0.0, power(65), &[0, 1, 5]),
-                (f64::NAN, 1.0, &[0, 1, 5, 7]),
+                (0.0, power(60), &[0, 2]),
+                (power(60), 1.0, &[0, 4]),
+                (0.0, power(65), &[0, 1, 2]),
+                (f64::NAN, 1.0, &[0, 1, 2, 4]),
             ] {
                 // The last row of 35, and the last output of 5.
                 let mut inputs = Array2::zeros([35, 3]);
                 inputs.row_mut(34).fill(input);
                 let mut targets = Array2::zeros([35, 5]);
                 targets[[34, 4]] = target;
-                let [weights, biases, faults] =
-                    [[5, 3], [1, 5], [1, 4]].map(|[rows, columns]| Array2::zeros([rows, columns]));
-                let packed = [&weights, &biases, &faults, &faults];
+                let [weights, biases, stop, faults] =
+                    [[5, 3], [1, 5], [1, 4], [4, 4]].map(Array2::<f64>::zeros);
+                let packed = [&weights, &biases, &stop, &faults];
                 let (parameters, parts) = gpu.upload_packed(&packed);
                 let gradients = gpu.garbage([1, parameters.columns()]);
                 let buffers = Buffers {
@@ -328,8 +331,9 @@ mod tests {
                 };
                 gpu.run(&[&kernel.bind(device, "test", buffers).unwrap()]);
                 let first = 4 * u64::from(parts[2].first_quad());
-                let found = gpu.read_all(&Matrix::vector(gradients.buffer(), first, 8).unwrap());
-                let found: Vec<usize> = (0..8).filter(|&fault| found[fault] == 1.0).collect();
+                let found = gpu.read_all(&Matrix::vector(gradients.buffer(), first, 20).unwrap());
+                let (found, _) = found.as_chunks::<4>();
+                let found: Vec<usize> = (0..5).filter(|&fault| found[fault] == [1.0; 4]).collect();
                 assert_eq!(found, expected, "inputs of {input}, a target of {target}");
             }
         }

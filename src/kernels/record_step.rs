@@ -84,6 +84,9 @@ impl RecordStep {
             include_str!("../../shaders/record_step.wgsl"),
             include_str!("../../shaders/shared/workgroup_sum.wgsl"),
             include_str!("../../shaders/shared/counts.wgsl"),
+            include_str!("../../shaders/shared/record.wgsl"),
+            include_str!("../../shaders/shared/loss_bits.wgsl"),
+            include_str!("../../shaders/shared/magnitudes.wgsl"),
         );
         let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
         let kernel = Kernel::new(device, "record_step", source, &constants)?;
@@ -110,8 +113,8 @@ impl RecordStep {
             None => self.unused[0].clone(),
         };
         let rows = results.rows();
-        // Two sums over the invocations come behind their own, of eight rounds each.
-        let rounds = u64::from(rows.div_ceil(WORKGROUP_SIZE)) + 2 * 8;
+        // Three sums over the invocations come behind their own, of eight rounds each.
+        let rounds = u64::from(rows.div_ceil(WORKGROUP_SIZE)) + 3 * 8;
         check_rounds(device, "record_step", || format!("{rows} rows"), rounds)?;
         let [first_fault, ..] = fault.layout();
         let uniform = [rows, history.rows(), first_fault];

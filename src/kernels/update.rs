@@ -95,17 +95,17 @@ impl Update {
     }
 
     /// The same for packed parameters and gradients behind which is told whether learning has stopped
-    /// (`shaders/shared/faults.wgsl`): as many are learned, those of so many layers.
+    /// (`shaders/shared/faults.wgsl`): as many are learned, and so many quads behind the stop are faults.
     pub(crate) fn bind_stopping(
         &self,
         device: &Device,
         place: &str,
         buffers: Buffers<'_>,
         learned: u32,
-        layers: u32,
+        faults: u32,
     ) -> Result<Dispatch> {
         let stop = quads("the place of the stop", learned)?;
-        self.bind_up_to(device, place, buffers, learned, [stop, layers])
+        self.bind_up_to(device, place, buffers, learned, [stop, faults])
     }
 
     fn bind_up_to(
@@ -114,7 +114,7 @@ impl Update {
         place: &str,
         buffers: Buffers<'_>,
         learned: u32,
-        [stop, layers]: [u32; 2],
+        [stop, faults]: [u32; 2],
     ) -> Result<Dispatch> {
         let Buffers {
             counts,
@@ -143,7 +143,7 @@ impl Update {
         let mean_square =
             state(device, method.has_mean_square(), "mean_square", mean_square, length)?;
         let steps = rates.rows();
-        let uniform = [quads_of_all, decaying_quads, steps, stop, layers, slabs, length / QUAD];
+        let uniform = [quads_of_all, decaying_quads, steps, stop, faults, slabs, length / QUAD];
         self.kernel.bind(
             device,
             place,
@@ -322,7 +322,7 @@ mod tests {
         learned: u32,
     ) -> ([Matrix; 3], impl Fn(u32) + use<>) {
         let kernel = Update::new(&gpu.gpu.device, optimizer).unwrap();
-        let length = learned + 12;
+        let length = learned + 40;
         let ones = (0..length).map(|index| f64::from(index < learned));
         let row = || gpu.upload_vector(&ones.clone().collect());
         let [parameters, gradients, velocity] = [row(), row(), gpu.zeros([1, length])];
@@ -342,20 +342,20 @@ mod tests {
                 velocity: &velocity,
                 mean_square: &velocity,
             };
-            let bound = kernel.bind_stopping(&gpu.gpu.device, "test", buffers, learned, 2).unwrap();
+            let bound = kernel.bind_stopping(&gpu.gpu.device, "test", buffers, learned, 8).unwrap();
             gpu.run(&[&bound]);
         };
         (matrices, run)
     }
 
     /// A fault of a layer stops the learning for good: in that step, and in those after it, which have
-    /// none.
+    /// none. That of the loss is noted alone.
     #[test]
     fn stops_where_a_layer_has_a_fault() {
         let gpu = TestGpu::new();
         let step = 5 * 65_536 + 17;
-        // A fault of one of the layers, or the loss, which is that of the last one.
-        for (noted, place, told) in [(16, 20, 20), (16, 25, 25), (16, 27, 27), (17, 17, 24)] {
+        // Values of the first layer's first fault, of the last one's second and last, and of the loss.
+        for (noted, place) in [(16, 24), (16, 44), (16, 52), (40, 40)] {
             let ([parameters, gradients, velocity], run) =
                 stopping(&gpu, &Optimizer::momentum(0.5, 0.5), 16);
             run(step - 1);
@@ -372,9 +372,9 @@ mod tests {
             run(step + 1);
             let found = gpu.read(&parameters);
             assert_eq!([found[..16].to_vec(), gpu.read(&velocity)], learned, "value {place}");
-            let mut expected = [0.0; 12];
+            let mut expected = [0.0; 40];
             expected[..3].copy_from_slice(&[1.0, 5.0, 17.0]);
-            expected[told - 16] = 1.0;
+            expected[place as usize - 16] = 1.0;
             assert_eq!(found[16..], expected, "value {place}");
         }
     }
@@ -400,8 +400,8 @@ mod tests {
             assert_eq!(learned[..8], [1.0; 8], "{weight_decay}");
             let moved = learned[8..].iter().filter(|parameter| parameter.abs() < 1e-6).count();
             assert_eq!(moved, 8184, "{weight_decay}");
-            assert_eq!(stop[..4], [1.0, 3.0, 0.0, 1.0], "{weight_decay}");
-            assert_eq!(stop[4..], [0.0; 8], "{weight_decay}");
+            assert_eq!(stop[..8], [1.0, 3.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0], "{weight_decay}");
+            assert_eq!(stop[8..], [0.0; 32], "{weight_decay}");
         }
     }
 

@@ -34,6 +34,7 @@ impl WeighClasses {
         let source = concat!(
             include_str!("../../shaders/weigh_classes.wgsl"),
             include_str!("../../shaders/shared/workgroup_sum.wgsl"),
+            include_str!("../../shaders/shared/magnitudes.wgsl"),
         );
         let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
         Kernel::new(device, "weigh_classes", source, &constants).map(Self)
@@ -106,6 +107,19 @@ mod tests {
         assert_eq!(weigh(&gpu, &class_weights, &[0, 2, 2, 0]), [0.0; 3]);
         let expected = reference::weigh_classes(&class_weights, &[0, 2, 2, 0]);
         assert_eq!(expected, Array1::<f64>::zeros(3));
+    }
+
+    /// All that the batch weighs is not known then.
+    #[test]
+    fn a_weight_that_is_nan_shows() {
+        let gpu = TestGpu::new();
+        for nan in [f64::NAN, -f64::NAN] {
+            let class_weights = ndarray::array![1.0, nan, 2.0];
+            let found = weigh(&gpu, &class_weights, &[0, 2, 1, 0]);
+            assert!(found.iter().all(|weight| weight.is_nan()), "{found:?}");
+            let expected = reference::weigh_classes(&class_weights, &[0, 2, 1, 0]);
+            assert!(expected.iter().all(|weight| weight.is_nan()), "{expected}");
+        }
     }
 
     /// Such a row has no weight, wherever its index would lead.

@@ -5,7 +5,9 @@ use crate::options::Activation;
 /// The activation of every value.
 pub fn activate(inputs: &Array2<f64>, activation: Activation) -> Array2<f64> {
     inputs.mapv(|x| match activation {
-        Activation::Relu => x.max(0.0),
+        // Not `max`, which makes 0 of NaN.
+        Activation::Relu if x > 0.0 || x.is_nan() => x,
+        Activation::Relu => 0.0,
         Activation::LeakyRelu if x > 0.0 => x,
         Activation::LeakyRelu => f64::from(Activation::NEGATIVE_SLOPE) * x,
         Activation::Tanh => x.tanh(),

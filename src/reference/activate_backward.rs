@@ -18,6 +18,7 @@ pub fn activate_backward(
 
 fn derivative(x: f64, activation: Activation) -> f64 {
     match activation {
+        _ if x.is_nan() => x,
         Activation::Relu if x > 0.0 => 1.0,
         Activation::Relu => 0.0,
         Activation::LeakyRelu if x > 0.0 => 1.0,

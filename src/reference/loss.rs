@@ -33,7 +33,7 @@ pub fn loss(loss: Loss, outputs: &Array2<f64>, targets: &Targets<'_>) -> LossGra
 /// `−log softmax(outputs)[class]` of each row, and its gradient
 /// `(softmax(outputs) − [column = class]) / rows`.
 ///
-/// A row counts as right where the first of its largest outputs is that of its class.
+/// A row counts as right where the first of its largest outputs is that of its class; not where its loss is NaN.
 ///
 /// # Panics
 ///
@@ -76,8 +76,9 @@ pub fn smoothed_cross_entropy(
         targets[class] += class_weights[class] * (1.0 - label_smoothing);
         // What is no target costs nothing, not even an output of −∞.
         let wanted = targets.indexed_iter().filter(|&(_, &target)| target != 0.0);
-        row_losses[row] = wanted.map(|(column, target)| target * loss_of(column)).sum();
-        row_accuracies[row] = f64::from(best == class);
+        let loss: f64 = wanted.map(|(column, target)| target * loss_of(column)).sum();
+        row_losses[row] = loss;
+        row_accuracies[row] = f64::from(best == class && !loss.is_nan());
         let shares = &powers / powers.sum();
         grad_outputs.row_mut(row).assign(&(shares * targets.sum() - targets));
     }
@@ -105,7 +106,7 @@ pub fn mean_squared_error(outputs: &Array2<f64>, targets: &Array2<f64>) -> LossG
 /// `(sigmoid(output) − target) / (rows · columns)`.
 ///
 /// A row's accuracy is the share of outputs above 0 where the target is above ½, or not above
-/// where it is not.
+/// where it is not; 0 where its loss is NaN.
 ///
 /// # Panics
 ///
@@ -117,11 +118,12 @@ pub fn binary_cross_entropy(outputs: &Array2<f64>, targets: &Array2<f64>) -> Los
         pairs().map_collect(|&x, &target| x.max(0.0) + (-x.abs()).exp().ln_1p() - target * x);
     let right = pairs().map_collect(|&x, &target| f64::from((x > 0.0) == (target > 0.5)));
     let grads = pairs().map_collect(|&x, &target| sigmoid(x) - target);
-    LossGradient {
-        row_losses: losses.mean_axis(Axis(1)).expect("a loss needs at least one output"),
-        row_accuracies: right.mean_axis(Axis(1)).expect("a loss needs at least one output"),
-        grad_outputs: grads / outputs.len() as f64,
-    }
+    let mean = |values: Array2<f64>| values.mean_axis(Axis(1)).expect("a loss needs an output");
+    let [row_losses, mut row_accuracies] = [losses, right].map(mean);
+    row_accuracies.zip_mut_with(&row_losses, |accuracy, loss| {
+        *accuracy = if loss.is_nan() { 0.0 } else { *accuracy };
+    });
+    LossGradient { row_losses, row_accuracies, grad_outputs: grads / outputs.len() as f64 }
 }
 
 #[cfg(test)]
@@ -135,5 +137,19 @@ mod tests {
         let outputs = arr2(&[[0.0, 7.0, 7.0], [0.0, 7.0, 7.0], [7.0, 0.0, 7.0]]);
         let loss = softmax_cross_entropy(&outputs, &[1, 2, 0]);
         assert_eq!(loss.row_accuracies, arr1(&[1.0, 0.0, 1.0]));
+    }
+
+    /// Whatever the class is, and on whichever side of one half the targets are.
+    #[test]
+    fn outputs_that_are_nan_are_not_right() {
+        let outputs = Array2::from_elem([2, 2], f64::NAN);
+        let losses = [
+            softmax_cross_entropy(&outputs, &[0, 1]),
+            binary_cross_entropy(&outputs, &arr2(&[[0.0, 0.0], [1.0, 1.0]])),
+        ];
+        for loss in losses {
+            assert!(loss.row_losses.iter().all(|loss| loss.is_nan()));
+            assert_eq!(loss.row_accuracies, arr1(&[0.0, 0.0]));
+        }
     }
 }

@@ -8,6 +8,6 @@ use ndarray::Array1;
 /// If a class has no weight.
 pub fn weigh_classes(class_weights: &Array1<f64>, classes: &[u32]) -> Array1<f64> {
     let total: f64 = classes.iter().map(|&class| class_weights[class as usize]).sum();
-    let scale = if total > 0.0 { classes.len() as f64 / total } else { 0.0 };
+    let scale = if total == 0.0 { 0.0 } else { classes.len() as f64 / total };
     class_weights * scale
 }

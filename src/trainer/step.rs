@@ -230,8 +230,8 @@ fn bind_output(
                     dispatches.push(loss.bind(device, place, measure)?);
                 }
             }
-            // The stop's second value.
-            let fault = Some(&Matrix::vector(stop[0].buffer(), stop[0].first() + 1, 1)?);
+            // The layer's first fault.
+            let fault = Some(&Matrix::vector(stop[1].buffer(), stop[1].first(), 1)?);
             let record = record_step::Buffers { results, counts, history, fault };
             dispatches.push(record_step.bind(device, place, record)?);
             dispatches.extend(bind_backward(network, backward, batch, last, None)?);
@@ -315,7 +315,7 @@ fn bind_update(
         velocity,
         mean_square,
     };
-    let [learned, layers] = [network.layout().learned(), network.learned().len() as u32];
-    dispatches.push(kernels.update.bind_stopping(device, "update", buffers, learned, layers)?);
+    let [learned, faults] = [network.layout().learned(), network.layout().faults()];
+    dispatches.push(kernels.update.bind_stopping(device, "update", buffers, learned, faults)?);
     Ok(dispatches)
 }

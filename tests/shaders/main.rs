@@ -2,7 +2,7 @@
 
 mod texts;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 
 use naga::back::pipeline_constants::process_overrides;
@@ -10,7 +10,8 @@ use naga::front::wgsl::{Frontend, Options};
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, FunctionInfo, ValidationFlags, Validator};
 use naga::{
-    AddressSpace, BinaryOperator, Expression, Function, Handle, Module, ScalarKind, ShaderStage,
+    AddressSpace, BinaryOperator, Expression, Function, Handle, MathFunction, Module, ScalarKind,
+    ShaderStage, Span, Statement, TypeInner,
 };
 use texts::{for_each_kernel, is_for_subgroups, read, root, texts};
 
@@ -38,6 +39,30 @@ fn parse(name: &str, text: &str) -> Module {
     Frontend::new_with_options(options)
         .parse(text)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(text, &path)))
+}
+
+/// Calls `check` with each function of each kernel's texts: the kernel's name, the text, its module, the function
+/// and what is known of its expressions.
+fn for_each_function(mut check: impl FnMut(&str, &str, &Module, &Function, &FunctionInfo)) {
+    for_each_kernel(|name, room| {
+        for text in texts(room) {
+            let module = parse(name, &text);
+            let info = Validator::new(ValidationFlags::all(), Capabilities::all())
+                .validate(&module)
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            for (handle, function) in module.functions.iter() {
+                check(name, &text, &module, function, &info[handle]);
+            }
+            for (index, entry_point) in module.entry_points.iter().enumerate() {
+                check(name, &text, &module, &entry_point.function, info.get_entry_point(index));
+            }
+        }
+    });
+}
+
+fn line_of(text: &str, span: Span) -> &str {
+    let line = span.location(text).line_number as usize;
+    text.lines().nth(line - 1).unwrap_or_default().trim()
 }
 
 #[test]
@@ -113,21 +138,7 @@ fn check_workgroup(name: &str, module: &Module, limits: &wgpu::Limits) {
 /// to keep: shaders/shared/rounded.wgsl stands between the two.
 #[test]
 fn differences_are_rounded_before_more_is_subtracted() {
-    for_each_kernel(|name, room| {
-        for text in texts(room) {
-            let module = parse(name, &text);
-            let info = Validator::new(ValidationFlags::all(), Capabilities::all())
-                .validate(&module)
-                .unwrap_or_else(|error| panic!("{name}: {error}"));
-            for (handle, function) in module.functions.iter() {
-                check_differences(name, &text, &module, function, &info[handle]);
-            }
-            for (index, entry_point) in module.entry_points.iter().enumerate() {
-                let info = info.get_entry_point(index);
-                check_differences(name, &text, &module, &entry_point.function, info);
-            }
-        }
-    });
+    for_each_function(check_differences);
 }
 
 fn check_differences(
@@ -151,8 +162,7 @@ fn check_differences(
     };
     for (expression, _) in expressions.iter() {
         let of_a_difference = subtracts(expression).and_then(subtracts).is_some();
-        let line = expressions.get_span(expression).location(text).line_number;
-        let line = text.lines().nth(line as usize - 1).unwrap_or_default();
+        let line = line_of(text, expressions.get_span(expression));
         assert!(!of_a_difference, "{name}: not rounded in between: {line}");
     }
 }
@@ -169,6 +179,130 @@ fn no_loop_is_left_in_a_kernel_with_barriers() {
             assert_eq!(left, None, "{name} has barriers, and leaves a loop");
         }
     });
+}
+
+/// The bits of a float are taken where no compiler sees what is tested of them: one with fast math, as Metal's,
+/// takes it that no float is NaN, and leaves out what a test that it recognizes guards.
+#[test]
+fn bits_of_floats_are_taken_with_an_unknown_in_them() {
+    const WITH_AN_UNKNOWN: [&str; 4] = ["bits_of", "bits_of_quad", "rounded", "rounded_quad"];
+    for_each_function(|name, text, module, function, info| {
+        let kind = |expression: Handle<Expression>| {
+            info[expression].ty.inner_with(&module.types).scalar_kind()
+        };
+        let takes_bits = |expression: Handle<Expression>| {
+            matches!(function.expressions[expression], Expression::As {
+                expr, kind: ScalarKind::Uint | ScalarKind::Sint, convert: None,
+            } if kind(expr) == Some(ScalarKind::Float))
+        };
+        let is_unknown = |expression: Handle<Expression>| {
+            let expression = match function.expressions[expression] {
+                Expression::Splat { value, .. } => value,
+                _ => expression,
+            };
+            matches!(
+                function.expressions[expression],
+                Expression::CallResult(_)
+                    | Expression::Binary { op: BinaryOperator::ShiftRight, .. }
+            )
+        };
+        let of = function.name.as_deref().unwrap_or_default();
+        let may = WITH_AN_UNKNOWN.contains(&of);
+        for (expression, _) in function.expressions.iter() {
+            if !takes_bits(expression) {
+                continue;
+            }
+            let has_unknown = function.expressions.iter().any(|(_, user)| {
+                matches!(*user, Expression::Binary { op: BinaryOperator::ExclusiveOr, left, right }
+                    if left == expression && is_unknown(right))
+            });
+            let line = line_of(text, function.expressions.get_span(expression));
+            assert!(may && has_unknown, "{name}: the bits of a float without bits_of: {line}");
+        }
+    });
+}
+
+/// WGSL leaves open what max, min and clamp make of NaN, and on GPUs it is the other value: a sensor that is broken
+/// would give a plausible prediction.
+#[test]
+fn nothing_takes_the_larger_or_smaller_of_floats() {
+    for_each_function(|name, text, module, function, info| {
+        for (expression, content) in function.expressions.iter() {
+            let Expression::Math { fun, arg, .. } = *content else { continue };
+            let kind = info[arg].ty.inner_with(&module.types).scalar_kind();
+            let is_open = matches!(
+                fun,
+                MathFunction::Max
+                    | MathFunction::Min
+                    | MathFunction::Clamp
+                    | MathFunction::Saturate
+            );
+            let line = line_of(text, function.expressions.get_span(expression));
+            let of_floats =
+                is_open && kind != Some(ScalarKind::Uint) && kind != Some(ScalarKind::Sint);
+            assert!(!of_floats, "{name}: {fun:?} of floats: {line}");
+        }
+    });
+}
+
+/// A compiler may write a component of a vector by reading the vector, changing it and writing it back, so that
+/// what others wrote of it meanwhile is lost: a vector that others write too is written whole.
+#[test]
+fn no_component_of_a_vector_in_memory_is_written() {
+    // Of each row of outputs all quads are one invocation's.
+    const WRITTEN_BY_ONE: [(&str, &str); 1] = [("output_layer", "put_gradient")];
+    let mut seen = HashSet::new();
+    for_each_function(|name, text, module, function, info| {
+        let of = (name, function.name.as_deref().unwrap_or_default());
+        for span in component_stores(module, function, info) {
+            if WRITTEN_BY_ONE.contains(&of) {
+                seen.insert(name.to_owned());
+                continue;
+            }
+            panic!("{name}: writes a component of a vector: {}", line_of(text, span));
+        }
+    });
+    assert_eq!(seen.len(), WRITTEN_BY_ONE.len(), "of the exceptions, only {seen:?} do so");
+}
+
+/// Where a function writes a component of a vector that other invocations see.
+fn component_stores(module: &Module, function: &Function, info: &FunctionInfo) -> Vec<Span> {
+    let is_component = |pointer: Handle<Expression>| match function.expressions[pointer] {
+        Expression::Access { base, .. } | Expression::AccessIndex { base, .. } => {
+            let of = info[base].ty.inner_with(&module.types);
+            let is_shared = !matches!(
+                of.pointer_space(),
+                None | Some(AddressSpace::Function | AddressSpace::Private)
+            );
+            let of = match *of {
+                TypeInner::Pointer { base, .. } => &module.types[base].inner,
+                ref other => other,
+            };
+            let is_vector = matches!(
+                of,
+                TypeInner::Vector { .. } | TypeInner::ValuePointer { size: Some(_), .. }
+            );
+            is_shared && is_vector
+        }
+        _ => false,
+    };
+    let mut found = Vec::new();
+    let mut blocks = vec![&function.body];
+    while let Some(block) = blocks.pop() {
+        for (statement, span) in block.span_iter() {
+            match statement {
+                Statement::Store { pointer, .. } if is_component(*pointer) => found.push(*span),
+                Statement::Block(block) => blocks.push(block),
+                Statement::If { accept, reject, .. } => blocks.extend([accept, reject]),
+                Statement::Switch { cases, .. } => {
+                    blocks.extend(cases.iter().map(|case| &case.body));
+                }
+                Statement::Loop { body, continuing, .. } => blocks.extend([body, continuing]),
+                _ => {}
+            }
+        }
+    }
+    found
 }
 
 /// As the gpu layer binds them: all in group 0, the uniform first, the buffers behind it.

@@ -155,14 +155,14 @@ fn run(
     let [rows, columns, inner] = [inputs.nrows(), sums.ncols(), inputs.ncols()];
     // The weights themselves are not read.
     let weights = Array2::from_elem([columns, inner], f64::NAN);
-    let faults = Array2::from_elem([1, 4], f64::NAN);
+    let [stop, faults] = [1, 4].map(|quads| Array2::from_elem([quads, 4], f64::NAN));
     let next_biases = Array2::from_elem([1, next_weights.nrows()], f64::NAN);
     let (parameters, parts) = gpu.upload_packed(&[
         next_weights,
         &weights,
         &row(gamma),
         &row(beta),
-        &faults,
+        &stop,
         &faults,
         &next_biases,
         &faults,

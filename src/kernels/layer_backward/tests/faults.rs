@@ -2,6 +2,18 @@
 
 use super::*;
 
+/// Which quads of a part are noted; all others are as they were.
+fn noted(gpu: &TestGpu, left: &Left, part: usize) -> Vec<bool> {
+    let values = gpu.read_all(&left.part(0, part));
+    let (quads, _) = values.as_chunks::<4>();
+    let is_noted = |quad: &[f32; 4]| {
+        let is_noted = *quad == [1.0; 4];
+        assert!(is_noted || quad.iter().all(|value| value.is_nan()), "{quad:?}");
+        is_noted
+    };
+    quads.iter().map(is_noted).collect()
+}
+
 /// What is not finite, or too large, is noted by its name; what is just small enough is not.
 #[test]
 fn notes_what_is_not_finite() {
@@ -33,9 +45,9 @@ fn notes_what_is_not_finite() {
             let mut statistics = statistics(&given.sums);
             statistics.variance[columns as usize - 1] = variance;
             let left = run(&mut gpu, &kernel, options, &given, &statistics);
-            let is_noted = gpu.read_all(&left.part(0, 4))[0] == 1.0;
-            let found = gpu.read_all(&left.part(0, 5));
-            let found: Vec<usize> = (0..4).filter(|&fault| found[fault] == 1.0).collect();
+            let is_noted = noted(&gpu, &left, 4) == [true];
+            let found = noted(&gpu, &left, 5);
+            let found: Vec<usize> = (0..4).filter(|&fault| found[fault]).collect();
             let what = format!("{:?}, {options:?}: {grads:?}, {input}, {variance}", kernel.core);
             assert_eq!(found, expected, "{what}");
             assert_eq!(is_noted, !expected.is_empty(), "{what}");
@@ -51,7 +63,7 @@ fn notes_what_is_not_finite() {
             check(ends(64.0 * LARGEST), 0.0, 1.0, vector);
             check(ends(1.0), 1.0, f64::INFINITY, statistics_are);
             check(ends(1.0), 1.0, f64::from(f32::MAX), statistics_are);
-            check(ends(1.0), 1.0, f64::NAN, &[0, 1, 3]);
+            check(ends(1.0), 1.0, f64::NAN, &[0, 1, 2, 3]);
         } else {
             check([both, 0.0, both], 0.0, 1.0, nothing);
             check([LARGEST + beyond, 0.0, 0.0], 0.0, 1.0, vector);
@@ -78,9 +90,8 @@ fn notes_what_is_not_finite_for_the_next_layer() {
         given.next_grad_sums[[130, 2]] = f64::INFINITY;
         let statistics = statistics(&given.sums);
         let left = run(&mut gpu, &kernel, options, &given, &statistics);
-        assert_eq!(gpu.read_all(&left.part(0, 4))[0], 1.0);
-        let found =
-            gpu.read_all(&left.part(0, 7)).iter().map(|&value| value == 1.0).collect::<Vec<_>>();
-        assert_eq!(found[..4], [false, has_biases, false, true], "{:?}", kernel.core);
+        assert_eq!(noted(&gpu, &left, 4), [true]);
+        let found = noted(&gpu, &left, 7);
+        assert_eq!(found, [false, has_biases, false, true], "{:?}", kernel.core);
     }
 }

@@ -10,8 +10,7 @@ fn shapes_that_do_not_fit_are_errors() {
     let [inputs, grad_sums, next_grad_sums] =
         [[5, 3], [5, 6], [5, 2]].map(|shape| gpu.garbage(shape));
     let [statistics, wrong] = [[3, 6], [2, 7]].map(|shape| gpu.garbage(shape));
-    let matrices = [[6, 3], [2, 6], [1, 6], [1, 4], [1, 2]]
-        .map(|[rows, columns]| Array2::zeros([rows, columns]));
+    let matrices = [[6, 3], [2, 6], [1, 6], [1, 4], [1, 2], [4, 4]].map(Array2::<f64>::zeros);
     let (parameters, parts) = gpu.upload_packed(&matrices.each_ref());
     let gradients = gpu.garbage([1, parameters.columns()]);
     let hidden = Hidden {
@@ -25,7 +24,7 @@ fn shapes_that_do_not_fit_are_errors() {
         parameters: &parameters,
         weights: &parts[0],
         vectors: [&parts[2]; 2],
-        stop: [&parts[3]; 2],
+        stop: [&parts[3], &parts[5]],
         hidden: Some(hidden),
         grad_sums: &grad_sums,
         gradients: &gradients,
@@ -33,7 +32,7 @@ fn shapes_that_do_not_fit_are_errors() {
     };
     kernel.bind(&gpu.gpu.device, "test", right).unwrap();
     let with = |hidden| Buffers { hidden: Some(hidden), ..right };
-    let next = NextWeights { outputs: &grad_sums, biases: &parts[4], faults: &parts[3] };
+    let next = NextWeights { outputs: &grad_sums, biases: &parts[4], faults: &parts[5] };
     let with_next = |next| with(Hidden { next: Some(next), ..hidden });
     let dense = gpu.zeros([5, 6]);
     let refused = [
@@ -44,10 +43,14 @@ fn shapes_that_do_not_fit_are_errors() {
             "gamma, beta or the biases is 2 × 7, but 1 × 6 is needed",
         ),
         (
-            Buffers { stop: [&parts[3], &parts[2]], ..right },
-            "the stop or the faults is 1 × 6, but 1 × 4 is needed",
+            Buffers { stop: [&parts[2], &parts[5]], ..right },
+            "the stop is 1 × 6, but 1 × 4 is needed",
         ),
-        (Buffers { gradients: &wrong, ..right }, "gradients is 2 × 7, but 2 × 68 is needed"),
+        (
+            Buffers { stop: [&parts[3]; 2], ..right },
+            "the matrix of faults is 1 × 4, but 4 × 4 is needed",
+        ),
+        (Buffers { gradients: &wrong, ..right }, "gradients is 2 × 7, but 2 × 84 is needed"),
         (
             with(Hidden { next_grad_sums: &wrong, ..hidden }),
             "next_grad_sums is 2 × 7, but 5 × 2 is needed",
@@ -67,7 +70,7 @@ fn shapes_that_do_not_fit_are_errors() {
         ),
         (
             with_next(NextWeights { faults: &parts[2], ..next }),
-            "the next layer's faults is 1 × 6, but 1 × 4 is needed",
+            "the next layer's faults is 1 × 6, but 4 × 4 is needed",
         ),
         (Buffers { statistics: Some(&wrong), ..right }, "statistics is 2 × 7, but 3 × 6 is needed"),
         (
