@@ -304,7 +304,7 @@ fn gather_rows(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>
     // Neighbors of the batch are no neighbors in the data set: no batch size is a multiple of 7.
     let order: Vec<u32> = (0..rows).map(|row| 7 * row % rows).collect();
     let buffers = gather_rows::Buffers {
-        counts: &memory.read_values([1, 5], &[0_u32; 5]),
+        counts: &memory.read_values([1, 6], &[0_u32; 6]),
         order: &memory.read_values([1, rows + 1], &[&[0], &order[..]].concat()),
         inputs: &memory.read(shape),
         targets: &memory.read([rows, 1]),
@@ -393,7 +393,7 @@ fn record_step(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>
     let kernel = record_step::RecordStep::new(&memory.device)?;
     let buffers = record_step::Buffers {
         results: &memory.read([workload.batch_size, 2]),
-        counts: &memory.changed([1, 5]),
+        counts: &memory.changed([1, 6]),
         history: &memory.written([1, 4]),
         fault: None,
     };
@@ -406,7 +406,7 @@ fn update(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>> {
     let kernel = update::Update::new(&memory.device, &optimizer)?;
     let shape = [1, parameters(workload)];
     let buffers = update::Buffers {
-        counts: &memory.read_values([1, 5], &[1, 0, 1e-3_f32.to_bits(), 0, 1]),
+        counts: &memory.read_values([1, 6], &[1, 0, 1e-3_f32.to_bits(), 0, 1, 0]),
         rates: &memory.read_values([1, 4], &update::rates(&optimizer, 1)),
         clip_scale: &memory.read_values([1, 1], &[1_f32]),
         gradients: &memory.read(shape),

@@ -60,6 +60,7 @@ override MOMENTUM_REST: f32;  // 1 − MOMENTUM, rounded once
 override SMOOTHING: f32;
 override SMOOTHING_REST: f32;  // 1 − SMOOTHING, rounded once
 override EPSILON: f32;
+override SKIPS: bool;  // whether the training goes on after a step with a fault
 
 const GRADIENT_DESCENT = 0u;
 const MOMENTUM_METHOD = 1u;
@@ -130,6 +131,9 @@ fn has_stopped(is_first: bool) -> bool {
     let of_loss = gradients[first_fault + update.faults - 4u].x;
     if gradients[update.stop].x == 0.0 && of_loss == 0.0 && !is_overflow {
         return false;
+    }
+    if SKIPS && !is_overflow {
+        return true;  // In this step; skip_step.wgsl takes the notes away.
     }
     if is_first {
         let number = counts[TAKEN] - u32(is_overflow);

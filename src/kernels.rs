@@ -39,6 +39,7 @@ pub mod normalize_backward;
 pub mod normalize_gradients;
 pub(crate) mod output_layer;
 pub mod record_step;
+pub(crate) mod skip_step;
 pub mod update;
 pub mod weigh_classes;
 

@@ -195,18 +195,23 @@ impl LearnedLayout {
     /// The same by the values of that source.
     pub(crate) fn stop_of(values: &[f32]) -> Option<Stop> {
         let (quads, _) = values.as_chunks::<4>();
-        let (&[[has_stopped, high, low, _], [overflow, ..]], faults) = quads.split_first_chunk()?;
+        let (&[[has_stopped, high, low, _], [overflow, ..]], _) = quads.split_first_chunk()?;
         let (has_stopped, has_overflow) = (has_stopped != 0.0, overflow != 0.0);
         let (step, modulus) = if has_stopped {
             (((high as u32) << 16) + low as u32, 1 << 32)
         } else {
             (overflow as u32 - u32::from(has_overflow), 1 << 16)
         };
-        let (faults, _) = faults.as_chunks::<{ FAULTS as usize }>();
-        let faults = faults.iter().map(|faults| faults.map(|[fault, ..]| fault != 0.0));
-        let faults = (!has_overflow).then(|| faults.collect());
+        let faults = (!has_overflow).then(|| Self::faults_of(values));
         let stop = Stop { step, modulus, faults, has_skipped: has_stopped };
         (has_stopped || has_overflow).then_some(stop)
+    }
+
+    /// What each layer has met, by the values of that source.
+    pub(crate) fn faults_of(values: &[f32]) -> Vec<[bool; 4]> {
+        let (quads, _) = values.as_chunks::<4>();
+        let (faults, _) = quads[STOP as usize..].as_chunks::<{ FAULTS as usize }>();
+        faults.iter().map(|faults| faults.map(|[fault, ..]| fault != 0.0)).collect()
     }
 
     fn stop_values(&self) -> usize {
@@ -324,6 +329,15 @@ impl RunningLayout {
 
     pub(crate) fn length(&self) -> u64 {
         self.values
+    }
+
+    /// Of each mean and each variance the place, and the length of a row, both in quads.
+    pub(crate) fn vectors(&self) -> Vec<[u32; 2]> {
+        let quads = |values: u64| (values / 4) as u32;
+        let vectors = |place: &RunningPlace| {
+            [place.mean, place.var].map(|first| [quads(first), place.columns.div_ceil(4)])
+        };
+        self.layers.iter().flatten().flat_map(vectors).collect()
     }
 
     pub(crate) fn views(&self, buffer: &Buffer) -> Result<Vec<Option<Running>>> {

@@ -28,7 +28,8 @@ pub use options::{
 pub use parameters::{BatchNorm, Layer, Parameters};
 pub use snapshot::{Place, Snapshot};
 pub use trainer::{
-    BoundBatch, EpochMetrics, HiddenBatchNorm, HiddenLayer, StepMetrics, Trainer, TrainingData,
+    BoundBatch, EpochMetrics, HiddenBatchNorm, HiddenLayer, Skipped, StepMetrics, Trainer,
+    TrainingData,
 };
 pub use {ndarray, wgpu};
 

@@ -1,5 +1,6 @@
 //! `Network`: the parameters on the GPU, and the order of the layers.
 
+mod bytes;
 mod inference_kernels;
 #[cfg(test)]
 mod tests;
@@ -13,9 +14,12 @@ use crate::gpu::{Core, Dispatch, Division, Gpu, Matrix, Source, read_all};
 use crate::kernels::layer_forward::{self, LayerForward, Normalization};
 use crate::kernels::network_forward::{self, NetworkForward};
 use crate::kernels::record_step::{COUNTS, Counts, whole};
+use crate::kernels::skip_step::{self, SkipStep};
 use crate::layout::{LayerShape, Learned, LearnedLayout, Running, RunningLayout};
 use crate::options::{Activation, NetworkOptions};
 use crate::parameters::{BatchNorm, Layer, Parameters};
+pub use bytes::{PlannedBytes, required_limits};
+pub(crate) use bytes::{largest_binding, padded_bytes};
 pub(crate) use inference_kernels::{Forward, InferenceKernels};
 
 /// Inference takes as many rows at once, or a multiple. The statistics of a batch have no more rows, or
@@ -346,6 +350,28 @@ impl Network {
         self.bind_layer(kernel, layer, place, activations)
     }
 
+    /// Binds what takes a step back that has a fault.
+    pub(crate) fn bind_skip(&self, kernel: &SkipStep, gradients: &Matrix) -> Result<Dispatch> {
+        let mut vectors = self.running_layout.vectors();
+        if vectors.is_empty() {
+            // A buffer cannot be empty.
+            vectors.push([0; 2]);
+        }
+        let list = self.gpu.matrix("running statistics/places", vectors.len() as u32, 2)?;
+        self.gpu.write(list.buffer(), 0, &vectors)?;
+        let [stop, _] = self.layout.stop_place(self.parameters.buffer(), 0)?;
+        let buffers = skip_step::Buffers {
+            gradients,
+            parameters: &self.parameters,
+            stop: &stop,
+            faults: self.layout.faults(),
+            running: &self.running_statistics,
+            vectors: &list,
+            counts: &self.counts,
+        };
+        kernel.bind(&self.gpu.device, "update", buffers)
+    }
+
     /// Binds what a layer computes from its inputs to its outputs.
     pub(crate) fn bind_layer(
         &self,
@@ -380,68 +406,5 @@ fn batches(layer: &Layer) -> u64 {
     match layer {
         Layer::Linear { .. } => 0,
         Layer::Normalized { batch_norm, .. } => batch_norm.batches,
-    }
-}
-
-/// What a device must allow for a network of these sizes, trained on batches of `batch_size` rows:
-/// WebGPU's defaults, with larger buffers and bindings where those are too small.
-///
-/// For apps that are about to make their device. A network fits a device whose limits are at least
-/// these, and so does [`Inference`](crate::Inference) on any number of rows.
-/// [`Inference::required_limits`](crate::Inference::required_limits) asks for less, for inference alone.
-pub fn required_limits(layer_sizes: &[u32], batch_size: u32) -> wgpu::Limits {
-    let bytes = largest_binding(layer_sizes, batch_size);
-    let defaults = wgpu::Limits::default();
-    wgpu::Limits {
-        max_buffer_size: defaults.max_buffer_size.max(bytes),
-        max_storage_buffer_binding_size: defaults.max_storage_buffer_binding_size.max(bytes),
-        ..defaults
-    }
-}
-
-/// The bytes of the largest matrix that depends on the sizes and the batch.
-pub(crate) fn largest_binding(layer_sizes: &[u32], batch_size: u32) -> u64 {
-    // More vectors than without batch normalization. Where batches are divided into slabs, all their
-    // gradients together take less than the default.
-    let learned = LearnedLayout::new(&LayerShape::of_network(layer_sizes, true)).bytes();
-    let widest = layer_sizes.iter().copied().max().unwrap_or(0);
-    learned.max(padded_bytes(batch_size.max(FEWEST_ROWS), widest))
-}
-
-/// The bytes of a matrix whose rows are whole vectors of four.
-pub(crate) fn padded_bytes(rows: u32, columns: u32) -> u64 {
-    let values = u64::from(rows).saturating_mul(u64::from(columns).next_multiple_of(4));
-    values.saturating_mul(4)
-}
-
-/// The bytes that will be held on the GPU, by what holds them: [`Trainer::planned_bytes`] and
-/// [`Inference::planned_bytes`] tell before anything is made.
-///
-/// What does not grow with network, batch or data is left out: a few kilobytes per kernel.
-///
-/// [`Trainer::planned_bytes`]: crate::Trainer::planned_bytes
-/// [`Inference::planned_bytes`]: crate::Inference::planned_bytes
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlannedBytes {
-    /// What was learned; in training also its gradients, and the optimizer's state of each.
-    pub parameters: u64,
-    /// The matrices that have a row for each row of a batch, and the batch's statistics.
-    pub batch: u64,
-    /// The learning rates and losses of the last steps.
-    pub history: u64,
-}
-
-impl PlannedBytes {
-    /// What a network alone holds.
-    pub(crate) fn of_network(layer_sizes: &[u32], options: &NetworkOptions) -> Self {
-        let shapes = LayerShape::of_network(layer_sizes, options.batch_norm);
-        let running = RunningLayout::new(&shapes).length().saturating_mul(4);
-        let parameters = LearnedLayout::new(&shapes).bytes().saturating_add(running);
-        Self { parameters, batch: 0, history: 0 }
-    }
-
-    /// The sum.
-    pub fn total(&self) -> u64 {
-        self.parameters.saturating_add(self.batch).saturating_add(self.history)
     }
 }

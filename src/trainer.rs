@@ -28,6 +28,7 @@ use crate::snapshot::Place;
 use ahead::{Ahead, Number};
 pub use bound_batch::BoundBatch;
 use count::Count;
+pub use fault::Skipped;
 pub use hidden_layer::{HiddenBatchNorm, HiddenLayer};
 use memory::Memory;
 pub use metrics::{EpochMetrics, StepMetrics};

@@ -276,7 +276,7 @@ fn bind_gather(device: &Device, bare: &Bare, rows: u32) -> Dispatch {
     let buffer = |values: u32| upload(device, &vec![0_u32; values as usize]);
     let matrix = |rows, columns| Matrix::new(&buffer(rows * columns), 0, rows, columns).unwrap();
     let buffers = gather_rows::Buffers {
-        counts: &matrix(1, 5),
+        counts: &matrix(1, 6),
         order: &matrix(1, rows + 1),
         inputs: &matrix(rows, 8),
         targets: &matrix(rows, 1),

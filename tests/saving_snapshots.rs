@@ -9,8 +9,8 @@ use ndarray::Array2;
 use safetensors::SafeTensors;
 use safetensors::tensor::{TensorView, serialize};
 use ztilde::{
-    Dataset, Error, Loss, Network, NetworkOptions, Optimizer, Parameters, Remainder, Schedule,
-    Snapshot, Trainer, TrainerOptions, block_on,
+    Dataset, Error, Loss, Network, NetworkOptions, OnFault, Optimizer, Parameters, Remainder,
+    Schedule, Snapshot, Trainer, TrainerOptions, block_on,
 };
 
 /// After a few steps, in the middle of an epoch; with numbers that a careless text would change.
@@ -29,6 +29,7 @@ fn snapshot(optimizer: Optimizer, batch_norm: bool, has_data: bool) -> Snapshot 
         clip_norm: batch_norm.then_some(1.0 / 7.0),
         remainder: if batch_norm { Remainder::Keep } else { Remainder::Drop },
         seed: u64::MAX,
+        on_fault: if batch_norm { OnFault::SkipStep } else { OnFault::Stop },
     };
     let mut trainer = Trainer::new(network, options).unwrap();
     let inputs = Array2::from_shape_fn([14, 2], |(row, column)| ((3 * row + column) as f32).sin());

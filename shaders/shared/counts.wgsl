@@ -9,3 +9,4 @@ const NUMBER = 1u;
 const RATE = 2u;  // the bits of a float
 const SKIPPED = 3u;
 const OF_NETWORK = 4u;
+const LAST_SKIPPED = 5u;

@@ -24,7 +24,7 @@ pub struct GatherRows {
 /// What the kernel reads and writes. Values are copied bit by bit, so they may be `f32` or `u32`.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// `[1, 5]`, `u32`: of the [`Counts`](super::record_step::Counts), which [`super::record_step`] moves, the
+    /// `[1, 6]`, `u32`: of the [`Counts`](super::record_step::Counts), which [`super::record_step`] moves, the
     /// number of the step is read.
     pub counts: &'a Matrix,
     /// `u32`s: the number of the epoch's first step, then the epoch's permutation of the rows.
@@ -133,7 +133,7 @@ mod tests {
                         let rows: Vec<u32> = (first..first + part_rows).collect();
                         let part = |matrix| gpu.upload(&reference::gather_rows(matrix, &rows));
                         let buffers = Buffers {
-                            counts: &gpu.upload_integers(&[0, step, 0, 0, 0]),
+                            counts: &gpu.upload_integers(&[0, step, 0, 0, 0, 0]),
                             order: &uploaded_order,
                             inputs: &part(&dataset),
                             targets: &part(&targets),
@@ -167,7 +167,7 @@ mod tests {
         let batch_targets = gpu.zeros([3, 1]);
         let batch_inputs = gpu.zeros([3, 7]);
         let buffers = Buffers {
-            counts: &gpu.upload_integers(&[0; 5]),
+            counts: &gpu.upload_integers(&[0; 6]),
             order: &gpu.upload_integers(&[&[0], &order[..]].concat()),
             inputs: &gpu.upload(&dataset),
             targets: &gpu.zeros([3, 1]),
@@ -190,7 +190,7 @@ mod tests {
         let order: Vec<u32> = (0..rows).rev().collect();
         let [batch_inputs, batch_targets] = [gpu.zeros([rows, 1]), gpu.zeros([rows, 1])];
         let buffers = Buffers {
-            counts: &gpu.upload_integers(&[0; 5]),
+            counts: &gpu.upload_integers(&[0; 6]),
             order: &gpu.upload_integers(&[&[0], &order[..]].concat()),
             inputs: &gpu.upload(&inputs),
             targets: &gpu.upload(&targets),

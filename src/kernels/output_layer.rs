@@ -214,7 +214,7 @@ mod tests {
         let gradients = gpu.garbage([2, parameters.columns()]);
         let grad_sums = gpu.garbage([rows, columns]);
         let results = if way == Way::Whole { 4 } else { rows };
-        let counts = gpu.upload_integers(&[10, 12, 0, 0, 20]);
+        let counts = gpu.upload_integers(&[10, 12, 0, 0, 20, 0]);
         let history = gpu.zeros([results, if way == Way::Whole { record_step::RECORD } else { 2 }]);
         let buffers = Buffers {
             inputs: &gpu.upload_padded(&inputs),
@@ -273,7 +273,7 @@ mod tests {
         assert_close(&format!("{what}: history"), &history[8..10], &expected, 2e-6, 2e-6);
         assert_eq!(history[10..12], [rows, 12].map(f32::from_bits), "{what}: rows and number");
         assert!(history[..8].iter().chain(&history[12..]).all(|&value| value == 0.0), "{what}");
-        assert_eq!(gpu.read(&counts), [11, 13, 0, 0, 21].map(f32::from_bits), "{what}: counts");
+        assert_eq!(gpu.read(&counts), [11, 13, 0, 0, 21, 0].map(f32::from_bits), "{what}: counts");
     }
 
     #[test]
@@ -326,7 +326,7 @@ mod tests {
                     grad_sums: &gpu.garbage([35, 5]),
                     gradients: &gradients,
                     targets: &gpu.upload(&targets),
-                    counts: &gpu.upload_integers(&[0; 5]),
+                    counts: &gpu.upload_integers(&[0; 6]),
                     history: &gpu.zeros([4, record_step::RECORD]),
                 };
                 gpu.run(&[&kernel.bind(device, "test", buffers).unwrap()]);

@@ -11,7 +11,7 @@ use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds, unused_matrices};
 const WORKGROUP_SIZE: u32 = 256;
 
 /// How many numbers the GPU counts with: see [`Counts`].
-pub const COUNTS: u32 = 5;
+pub const COUNTS: u32 = 6;
 
 /// What the GPU counts, modulo 2³²: the layout of `counts` in the shaders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,19 +26,22 @@ pub struct Counts {
     pub skipped: u32,
     /// The steps that were taken by all trainers of the network.
     pub of_network: u32,
+    /// The number of the step that was skipped last.
+    pub last_skipped: u32,
 }
 
 impl Counts {
-    /// What a trainer writes that begins after `steps` steps: all but the last count.
-    pub(crate) fn first(steps: u64) -> [u32; COUNTS as usize - 1] {
+    /// What a trainer writes that begins after `steps` steps: all up to `skipped`.
+    pub(crate) fn first(steps: u64) -> [u32; 4] {
         [steps as u32, steps as u32, 0, 0]
     }
 
     /// The counts as they were read, as the bits of floats.
     pub(crate) fn of(values: &[f32]) -> Self {
         let count = |index: usize| values[index].to_bits();
-        let [taken, number, rate, skipped, of_network] = [0, 1, 2, 3, 4].map(count);
-        Self { taken, number, rate, skipped, of_network }
+        let [taken, number, rate, skipped, of_network, last_skipped] =
+            [0, 1, 2, 3, 4, 5].map(count);
+        Self { taken, number, rate, skipped, of_network, last_skipped }
     }
 }
 
@@ -63,7 +66,7 @@ pub struct RecordStep {
 pub struct Buffers<'a> {
     /// `[rows, 2]`: each row's loss and accuracy, from [`super::loss`].
     pub results: &'a Matrix,
-    /// `[1, 5]`, `u32`: see [`Counts`].
+    /// `[1, 6]`, `u32`: see [`Counts`].
     pub counts: &'a Matrix,
     /// `[capacity, 4]`, `u32`: of each step the bits of the batch's loss and of its accuracy, the rows of
     /// the batch, and the number of the step. Its row is the count of the steps taken before it, modulo
@@ -159,7 +162,7 @@ mod tests {
     fn matches_the_reference_and_goes_round() {
         let mut gpu = TestGpu::new();
         let kernel = RecordStep::new(&gpu.gpu.device).unwrap();
-        let counts = gpu.upload_integers(&[0, 7, 1, 2, 9]);
+        let counts = gpu.upload_integers(&[0, 7, 1, 2, 9, 3]);
         let history = gpu.zeros([3, 4]);
         let mut expected = vec![[0.0; 4]; 3];
         for (number, rows) in [1, 2, 255, 256, 70_001].into_iter().enumerate() {
@@ -183,7 +186,7 @@ mod tests {
             let expected = expected.as_flattened();
             assert_close(&format!("{rows} rows"), &gpu.read(&history), expected, 1e-6, 1e-6);
             let found = gpu.read(&counts);
-            let expected = [number + 1, number + 8, 1, 2, number + 10].map(f32::from_bits);
+            let expected = [number + 1, number + 8, 1, 2, number + 10, 3].map(f32::from_bits);
             assert_eq!(found, expected);
         }
     }

@@ -29,7 +29,7 @@ pub struct Update {
 /// What the kernel reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// `[1, 5]`, `u32`: of the [`Counts`](super::record_step::Counts) the steps that were taken, with this one,
+    /// `[1, 6]`, `u32`: of the [`Counts`](super::record_step::Counts) the steps that were taken, with this one,
     /// and the learning rate are read.
     pub counts: &'a Matrix,
     /// `[capacity, 4]`: what [`rates`] makes of each step; the row of a step is the count of those taken
@@ -73,13 +73,20 @@ impl Update {
     ///
     /// What wgpu reports.
     pub fn new(device: &Device, optimizer: &Optimizer) -> Result<Self> {
+        Self::on_fault(device, optimizer, false)
+    }
+
+    /// The same; after a step with a fault the training goes on if it `skips` such steps.
+    pub(crate) fn on_fault(device: &Device, optimizer: &Optimizer, skips: bool) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/update.wgsl"),
             include_str!("../../shaders/shared/slab_sum.wgsl"),
             include_str!("../../shaders/shared/counts.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),
         );
-        let kernel = Kernel::new(device, "update", source, &constants(optimizer))?;
+        let skips = ("SKIPS", f64::from(u8::from(skips)));
+        let constants: Vec<_> = constants(optimizer).into_iter().chain([skips]).collect();
+        let kernel = Kernel::new(device, "update", source, &constants)?;
         Ok(Self { kernel, method: optimizer.method, decays_all: optimizer.decays_all })
     }
 
@@ -282,7 +289,7 @@ mod tests {
             let of_slabs = gpu.random([slabs, length]);
             let gradients = of_slabs.sum_axis(ndarray::Axis(0));
             let buffers = Buffers {
-                counts: &gpu.upload_integers(&[step, 0, rate(optimizer), 0, 0]),
+                counts: &gpu.upload_integers(&[step, 0, rate(optimizer), 0, 0, 0]),
                 rates: &table,
                 clip_scale: &clip_scale,
                 gradients: &gpu.upload(&of_slabs),
@@ -333,7 +340,7 @@ mod tests {
             let gpu = TestGpu::on(gpu.clone());
             let table = rates(&optimizer, step.into()).map(f64::from);
             let buffers = Buffers {
-                counts: &gpu.upload_integers(&[step, 0, rate(&optimizer), 0, 0]),
+                counts: &gpu.upload_integers(&[step, 0, rate(&optimizer), 0, 0, 0]),
                 rates: &gpu.upload_vector(&Array1::from_iter(table)),
                 clip_scale: &gpu.upload(&ndarray::array![[1.0]]),
                 gradients: &gradients,

@@ -13,6 +13,7 @@ use crate::kernels::{
     loss::{self, Loss},
     output_layer::{self, OutputLayer, Way},
     record_step::{self, RecordStep},
+    skip_step::SkipStep,
     update::{self, Update},
     weigh_classes::{self, WeighClasses},
 };
@@ -31,6 +32,7 @@ pub(super) struct StepKernels {
     weigh_classes: Option<WeighClasses>,
     gradient_norm: Option<GradientNorm>,
     update: Update,
+    skip: Option<SkipStep>,
 }
 
 /// What the output layer goes through.
@@ -55,6 +57,7 @@ impl StepKernels {
     pub(super) fn new(network: &Network, options: &TrainerOptions) -> Result<Self> {
         let device = &network.gpu().device;
         let gradient_norm = options.clip_norm.map(|norm| GradientNorm::new(device, norm as f32));
+        let skips = options.on_fault.skips();
         let hidden = network.learned().len() - 1;
         let rows = options.batch_size;
         let loss = loss::Options {
@@ -119,7 +122,8 @@ impl StepKernels {
             has_class_targets: options.loss.has_class_targets(),
             weigh_classes: loss.has_class_weights.then(|| WeighClasses::new(device)).transpose()?,
             gradient_norm: gradient_norm.transpose()?,
-            update: Update::new(device, &options.optimizer)?,
+            update: Update::on_fault(device, &options.optimizer, skips)?,
+            skip: skips.then(|| SkipStep::new(device)).transpose()?,
         })
     }
 }
@@ -317,5 +321,8 @@ fn bind_update(
     };
     let [learned, faults] = [network.layout().learned(), network.layout().faults()];
     dispatches.push(kernels.update.bind_stopping(device, "update", buffers, learned, faults)?);
+    if let Some(skip) = &kernels.skip {
+        dispatches.push(network.bind_skip(skip, gradients)?);
+    }
     Ok(dispatches)
 }

@@ -206,7 +206,7 @@ impl Gpu {
         let rows = batch_size.min(order.len() as u32 - batch * batch_size);
         let found = [inputs, targets].map(|matrix| self.zeros([rows, matrix.ncols() as u32]));
         let buffers = gather_rows::Buffers {
-            counts: &self.upload_integers(&[0, FIRST_STEP + batch, 0, 0, 0]).matrix,
+            counts: &self.upload_integers(&[0, FIRST_STEP + batch, 0, 0, 0, 0]).matrix,
             order: &self.upload_integers(&[&[FIRST_STEP], order].concat()).matrix,
             inputs: &self.upload(inputs).matrix,
             targets: &self.upload(targets).matrix,
@@ -295,7 +295,7 @@ impl Gpu {
         let rate = optimizer.learning_rate as f32;
         let state = [parameters, velocity, mean_square].map(|values| self.upload_vector(values));
         let buffers = update::Buffers {
-            counts: &self.upload_integers(&[step, 0, rate.to_bits(), 0, 0]).matrix,
+            counts: &self.upload_integers(&[step, 0, rate.to_bits(), 0, 0, 0]).matrix,
             rates: &self.upload(&rates).matrix,
             clip_scale: &self.upload(&ndarray::array![[clip_scale]]).matrix,
             gradients: &self.upload_vector(gradients).matrix,

@@ -1,0 +1,61 @@
+// Skip step: takes back what a step has moved before a fault was found in it (shared/faults.wgsl), where the
+// training goes on after such a step.
+//
+//     running_statistics = what they were before the step
+//     taken −= 1, of_network −= 1, skipped += 1, last_skipped = number of the step     (shared/counts.wgsl)
+//
+// update.wgsl, which comes before, has left parameters and the optimizer's state alone. The notes of the step go
+// from the gradients to the parameters, where they stay until the next step is skipped. One workgroup, which
+// has nothing to do after a step without a fault.
+
+struct Skip {
+    stop: u32,     // quads before the stop
+    faults: u32,   // quads behind the stop: four for each layer
+    vectors: u32,  // running statistics: a mean and a variance for each normalized layer
+}
+
+// One of the running statistics, in quads of `running`: `quads` as they are now, and as many as they were
+// before the step.
+struct Running {
+    first: u32,
+    quads: u32,
+}
+
+@group(0) @binding(0) var<uniform> skip: Skip;
+@group(0) @binding(1) var<storage, read_write> gradients: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> parameters: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> running: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> vectors: array<Running>;
+@group(0) @binding(5) var<storage, read_write> counts: array<u32>;
+
+override WORKGROUP_SIZE: u32;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(local_invocation_index) index: u32) {
+    let first_fault = skip.stop + 2u;
+    // The loss is noted without the stop: the last layer's first fault.
+    let of_loss = gradients[first_fault + skip.faults - 4u].x;
+    let has_fault = gradients[skip.stop].x != 0.0 || of_loss != 0.0;
+    // All have looked before the notes are taken away.
+    storageBarrier();
+    if !has_fault {
+        return;
+    }
+    for (var v = 0u; v < skip.vectors; v++) {
+        let vector = vectors[v];
+        for (var i = index; i < vector.quads; i += WORKGROUP_SIZE) {
+            running[vector.first + i] = running[vector.first + vector.quads + i];
+        }
+    }
+    for (var i = index; i < skip.faults; i += WORKGROUP_SIZE) {
+        parameters[first_fault + i] = gradients[first_fault + i];
+        gradients[first_fault + i] = vec4<f32>();
+    }
+    if index == 0u {
+        gradients[skip.stop] = vec4<f32>();
+        counts[TAKEN] -= 1u;
+        counts[OF_NETWORK] -= 1u;
+        counts[SKIPPED] += 1u;
+        counts[LAST_SKIPPED] = counts[NUMBER] - 1u;
+    }
+}

@@ -1,0 +1,132 @@
+//! `shaders/skip_step.wgsl`: takes back what a step has moved that is not learned from.
+//!
+//! Its twin is [`crate::reference::skip_step`].
+
+use wgpu::Device;
+
+use super::record_step::COUNTS;
+use crate::error::Result;
+use crate::gpu::{Dispatch, Kernel, Matrix};
+
+/// One workgroup does it all: as large as WebGPU promises.
+const WORKGROUP_SIZE: u32 = 256;
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct SkipStep {
+    kernel: Kernel,
+}
+
+/// What the kernel reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffers<'a> {
+    /// The packed gradients, laid out as the parameters; of several slabs the first.
+    pub(crate) gradients: &'a Matrix,
+    /// The packed parameters.
+    pub(crate) parameters: &'a Matrix,
+    /// A part of the parameters: the stop's first row of four.
+    pub(crate) stop: &'a Matrix,
+    /// Rows of four behind the stop, in which faults are noted.
+    pub(crate) faults: u32,
+    /// All running statistics.
+    pub(crate) running: &'a Matrix,
+    /// `[vectors, 2]`, `u32`: of each running mean and variance the place in `running`, and the length, both
+    /// in vectors of four. The values before the step follow. A length may be 0.
+    pub(crate) vectors: &'a Matrix,
+    /// As [`super::record_step`] takes them.
+    pub(crate) counts: &'a Matrix,
+}
+
+impl SkipStep {
+    /// Compiles the kernel for a device.
+    pub(crate) fn new(device: &Device) -> Result<Self> {
+        let source = concat!(
+            include_str!("../../shaders/skip_step.wgsl"),
+            include_str!("../../shaders/shared/counts.wgsl"),
+        );
+        let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
+        Ok(Self { kernel: Kernel::new(device, "skip_step", source, &constants)? })
+    }
+
+    /// Binds the kernel to its matrices.
+    pub(crate) fn bind(
+        &self,
+        device: &Device,
+        place: &str,
+        buffers: Buffers<'_>,
+    ) -> Result<Dispatch> {
+        let Buffers { gradients, parameters, stop, faults, running, vectors, counts } = buffers;
+        let name = "skip_step";
+        stop.expect_padded(name, "the stop", [1, 4])?;
+        gradients.expect_padded(name, "gradients", [gradients.rows(), parameters.columns()])?;
+        counts.expect(name, "counts", [1, COUNTS])?;
+        vectors.expect(name, "vectors", [vectors.rows(), 2])?;
+        let stop = stop.first_quad() - parameters.first_quad();
+        let uniform = [stop, faults, vectors.rows()];
+        let matrices = [gradients, parameters, running, vectors, counts];
+        self.kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, [1, 1, 1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, Array2, s};
+
+    use super::*;
+    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::reference;
+
+    /// Two layers behind eight learned values, one of them with running statistics of `columns`; a note in
+    /// each place, or in none.
+    #[test]
+    fn takes_back_what_a_step_with_a_fault_has_moved() {
+        let mut gpu = TestGpu::new();
+        let kernel = SkipStep::new(&gpu.gpu.device).unwrap();
+        let [stop, faults] = [8, 16];
+        for columns in [1, 4, 37, 3000_u32] {
+            for noted in [None, Some([stop, faults + 4]), Some([faults + 16, faults + 16])] {
+                let row = Array2::zeros([1, 48]);
+                let [parameters, gradients] = [(); 2].map(|()| gpu.upload(&row));
+                for place in noted.iter().flatten() {
+                    let noted = gpu.gpu.write(gradients.buffer(), *place, &[1.0_f32; 4]);
+                    noted.unwrap();
+                }
+                let [mean, variance] = [(); 2].map(|()| gpu.random([2, columns]));
+                let (running, parts) = gpu.upload_packed(&[&mean, &variance]);
+                let quads = columns.div_ceil(4);
+                let first = |part: &Matrix| part.first_quad() - running.first_quad();
+                let vectors: Vec<u32> =
+                    parts.iter().flat_map(|part| [first(part), quads]).collect();
+                let counts = gpu.upload_integers(&[5, 9, 1, 2, 7, 0]);
+                let buffers = Buffers {
+                    gradients: &gradients,
+                    parameters: &parameters,
+                    stop: &Matrix::padded(parameters.buffer(), stop, 1, 4).unwrap(),
+                    faults: 8,
+                    running: &running,
+                    vectors: &gpu.upload_integers(&vectors).reshape(2, 2).unwrap(),
+                    counts: &counts,
+                };
+                gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+
+                let what = format!("{columns} columns, noted at {noted:?}");
+                for (part, values) in parts.iter().zip([&mean, &variance]) {
+                    let [moved, before]: [Array1<f64>; 2] =
+                        [0, 1].map(|row| values.slice(s![row, ..]).to_owned());
+                    let now = reference::skip_step(&before, &moved, noted.is_some());
+                    let expected = now.iter().chain(&before);
+                    assert_close(&what, &gpu.read_inside(part), expected, 0.0, 0.0);
+                }
+                let expected =
+                    if noted.is_some() { [4, 9, 1, 3, 6, 8] } else { [5, 9, 1, 2, 7, 0] };
+                assert_eq!(gpu.read(&counts), expected.map(f32::from_bits), "{what}");
+                assert_eq!(gpu.read(&gradients), [0.0; 48], "{what}: notes that stay");
+                let mut expected = [0.0; 48];
+                if let Some([_, place]) = noted {
+                    expected[place as usize..][..4].fill(1.0);
+                }
+                assert_eq!(gpu.read(&parameters), expected, "{what}: notes to be read");
+            }
+        }
+    }
+}
