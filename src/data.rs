@@ -2,6 +2,8 @@
 
 mod targets;
 
+use std::collections::HashMap;
+
 use ndarray::{Array2, Axis};
 
 use crate::error::{Error, Result};
@@ -99,8 +101,9 @@ impl Dataset {
     /// The data set without the held-out rows, and those: `held_out_fraction` of all rows, rounded.
     /// Both keep the order that the rows had.
     ///
-    /// Which rows are held out depends on the seed alone. Where the targets are classes, each class
-    /// gives the same share of its rows, as nearly as whole rows can.
+    /// The seed decides which rows are held out. Where the targets are classes, each class gives its share
+    /// of its rows, rounded up or down at random: on average over the seeds it is exactly its share. So
+    /// the only row of a class is held out under some seeds, and learned from under the others.
     ///
     /// # Errors
     ///
@@ -118,13 +121,21 @@ impl Dataset {
         }
         let mut generator = random::generator(Purpose::Split, seed, 0);
         let mut order = random::permutation(&mut generator, self.rows());
+        let mut phase = rows / 2;
         if let Targets::Classes(classes) = &self.targets {
-            // The sort is stable: within its class the order stays random.
-            order.sort_by_key(|&row| classes[row as usize]);
+            // One class behind another, as their first rows come in the random order. The sort is stable:
+            // within its class the order of the rows stays random.
+            let mut places = HashMap::new();
+            for &row in &order {
+                let next = places.len();
+                places.entry(classes[row as usize]).or_insert(next);
+            }
+            order.sort_by_cached_key(|&row| places[&classes[row as usize]]);
+            phase = random::at_most(&mut generator, self.rows() - 1).into();
         }
-        // Holding out evenly spaced rows of this order takes its share from every stretch of it,
-        // and so from every class.
-        let held_out_before = |position: u64| (position * held_out + rows / 2) / rows;
+        // Systematic sampling. Evenly spaced rows are the same share of every stretch of the order, and
+        // so of every class. Where they begin is random, and so is which way a class's share is rounded.
+        let held_out_before = |position: u64| (position * held_out + phase) / rows;
         let (mut held, mut kept) = (Vec::new(), Vec::new());
         for (position, row) in (0..).zip(order) {
             let holds = held_out_before(position + 1) > held_out_before(position);

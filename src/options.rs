@@ -192,9 +192,13 @@ pub struct TrainerOptions {
     /// How much each class counts in softmax cross-entropy, so that rare ones are not lost: a weight
     /// per output, finite and at least 0, and not 0 for all. Default: none; every row counts the same.
     ///
-    /// PyTorch's convention: a row's loss is multiplied by the weight of its class, and the batch's
-    /// loss is the sum over the rows, divided by the sum of their weights. What label smoothing gives
-    /// to each class is multiplied by that class's own weight. Only the ratios of the weights matter.
+    /// A row's loss, with its smoothed labels, is multiplied by the weight of the row's class. The
+    /// batch's loss is the sum over the rows, divided by the sum of their weights. Only the ratios of the
+    /// weights matter.
+    ///
+    /// Without label smoothing this is PyTorch's convention. With it, PyTorch multiplies each part of a
+    /// smoothed target by the weight of that part's class, so that a rare class of great weight can
+    /// outweigh the row's own: then every row is assigned to the rare class.
     ///
     /// A batch whose rows all weigh 0 has loss 0 and gradient 0. Accuracies count rows, whatever these
     /// weigh.

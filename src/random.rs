@@ -42,7 +42,7 @@ pub(crate) fn permutation(generator: &mut ChaCha8Rng, count: u32) -> Vec<u32> {
 
 /// A whole number from 0 to `largest`, which is below `u32::MAX`, each as likely as any other
 /// (Lemire, arXiv 1805.10941, section 4).
-fn at_most(generator: &mut ChaCha8Rng, largest: u32) -> u32 {
+pub(crate) fn at_most(generator: &mut ChaCha8Rng, largest: u32) -> u32 {
     let count = largest + 1;
     // As many products as this fall short of a whole round through the numbers.
     let surplus = count.wrapping_neg() % count;

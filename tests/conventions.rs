@@ -238,13 +238,23 @@ fn class_weights_divide_by_what_the_batch_weighs() {
 #[test]
 fn label_smoothing_gives_its_share_to_all_classes() {
     let [first, second] = [4.0_f64.ln(), (4.0_f64 / 3.0).ln()];
-    let smoothed = TrainerOptions {
+    let smoothed = TrainerOptions { label_smoothing: 0.5, ..Default::default() };
+    // Targets of ¾ and ¼.
+    assert_close(cross_entropy(smoothed, [0, 0]), 0.75 * first + 0.25 * second);
+}
+
+#[test]
+fn class_weights_weigh_rows_whose_labels_are_smoothed() {
+    let [first, second] = [4.0_f64.ln(), (4.0_f64 / 3.0).ln()];
+    let options = TrainerOptions {
         label_smoothing: 0.5,
         class_weights: Some(vec![3.0, 1.0]),
         ..Default::default()
     };
-    // Targets of ¾ and ¼; each class's part has that class's own weight, and each row weighs 3.
-    assert_close(cross_entropy(smoothed, [0, 0]), (2.25 * first + 0.25 * second) / 3.0);
+    // Both parts of a row's target have the weight of the row's class. PyTorch gives each part the weight
+    // of the part's own class: (2.25 · first + 0.25 · second + 0.75 · first + 0.75 · second) / 4.
+    let rows = [0.75 * first + 0.25 * second, 0.25 * first + 0.75 * second];
+    assert_close(cross_entropy(options, [0, 1]), (3.0 * rows[0] + rows[1]) / 4.0);
 }
 
 #[test]

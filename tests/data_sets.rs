@@ -139,6 +139,32 @@ fn a_split_favors_no_row() {
     }
 }
 
+/// However few rows a class has, it gives its share of them on average, and another number under another
+/// seed: a class of one row is held out at times, and learned from at others.
+#[test]
+fn small_classes_are_held_out_by_turns() {
+    const SEEDS: u32 = 2000;
+    let pairs = [2; 50];
+    let mixed = [1, 1, 1, 2, 3, 17, 75];
+    for (counts, fraction) in [(&pairs[..], 0.2), (&mixed, 0.2), (&mixed, 0.6)] {
+        let data = classes(counts);
+        let mut sums = vec![0_u32; counts.len()];
+        for seed in 0..SEEDS {
+            let (_, held) = data.split(fraction, seed.into()).unwrap();
+            assert_eq!(f64::from(held.rows()), (fraction * f64::from(data.rows())).round());
+            for (sum, held) in sums.iter_mut().zip(class_counts(&held, counts.len())) {
+                *sum += held;
+            }
+        }
+        for (sum, &count) in sums.iter().zip(counts) {
+            let [mean, share] = [f64::from(*sum) / f64::from(SEEDS), fraction * f64::from(count)];
+            // Six standard errors of a rounding to one of two neighbors.
+            let error = 6.0 * (share.fract() * (1.0 - share.fract()) / f64::from(SEEDS)).sqrt();
+            assert!((mean - share).abs() < error + 1e-9, "{mean} of {count} for {fraction}");
+        }
+    }
+}
+
 #[test]
 fn a_split_with_an_empty_side_is_refused() {
     let data = classes(&[3, 2]);

@@ -11,6 +11,7 @@ mod bytes;
 mod cell;
 pub(crate) mod digits;
 mod fit;
+mod gaps;
 mod idx;
 mod known;
 mod lines;
@@ -33,9 +34,15 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use crate::{failure::Failure, output, report};
+use crate::{
+    failure::Failure,
+    output,
+    report::{self, Baseline},
+};
 use arrays::Arrays;
-use options::{Layout, Missing, Scale, Task};
+use gaps::Policy;
+use options::{Layout, Scale, Task};
+use rows::Divided;
 use source::{Format, Source};
 use split::Split;
 use table::Table;
@@ -44,9 +51,10 @@ use text::Text;
 pub(crate) use blocks::{Visit, visits};
 pub(crate) use bytes::read_bytes;
 pub(crate) use fit::Statistics;
+pub(crate) use gaps::FilledColumn;
 pub(crate) use options::{DataOptions, KnownOptions, UnlabeledOptions};
 pub(crate) use preprocessing::{Column, Preprocessing, Target, TargetValues, Values};
-pub(crate) use rows::{Room, Rows};
+pub(crate) use rows::{Room, Rows, TargetSums};
 pub(crate) use unlabeled::Unlabeled;
 
 /// A data set that was read.
@@ -72,6 +80,10 @@ pub(crate) struct Prepared {
     pub(crate) preprocessing: Preprocessing,
     pub(crate) learned: Rows,
     pub(crate) held_out: Option<Rows>,
+    /// The training rows of each class; of all, where there are no classes.
+    pub(crate) of_class: Vec<u64>,
+    /// On the rows that are held out.
+    pub(crate) baseline: Option<Baseline>,
 }
 
 /// What a path leads to.
@@ -86,22 +98,31 @@ impl Input {
         self,
         preprocessing: &Preprocessing,
         layout: &Layout,
-        missing: Missing,
+        policy: Policy,
     ) -> Result<Table, Failure> {
         match self {
-            Self::Arrays(arrays) => arrays::known(*arrays, preprocessing, missing),
+            Self::Arrays(arrays) => arrays::known(*arrays, preprocessing, policy),
             Self::Text(source) => {
-                known::read(known::open(*source, layout, preprocessing)?, preprocessing, missing)
+                known::read(known::open(*source, layout, preprocessing)?, preprocessing, policy)
             }
         }
     }
 }
 
-/// All rows of a data set, for a model that was trained on another, or on a part of it.
+/// Rows for a model that was trained on others, or on a part of them.
+pub(crate) struct Known {
+    pub(crate) rows: Rows,
+    pub(crate) targets: TargetSums,
+    /// What was left out, and what was filled: as lines, and by columns.
+    pub(crate) notes: Vec<String>,
+    pub(crate) filled: Vec<FilledColumn>,
+}
+
+/// All rows of a data set.
 pub(crate) fn known_rows(
     options: &KnownOptions,
     preprocessing: &Preprocessing,
-) -> Result<Rows, Failure> {
+) -> Result<Known, Failure> {
     let input = match &options.data {
         Some(path) => find_to_test(path, options.targets.as_deref())?,
         None => {
@@ -109,13 +130,21 @@ pub(crate) fn known_rows(
             Input::Arrays(Arrays::new(images, Some(labels))?.into())
         }
     };
-    let table = input.known(preprocessing, &options.layout, options.missing)?;
+    let policy = Policy::new(options.missing, options.strict);
+    let table = input.known(preprocessing, &options.layout, policy)?;
     if let Some(path) = &options.data {
         tell_which(path, &table.file);
     }
+    let notes = table.notes();
+    if table.counts.rows == 0 {
+        let why = if notes.is_empty() { "there are none".to_owned() } else { notes.join("; ") };
+        return Err(Failure::input(format!("{}: no row is left to test on: {why}", table.file)));
+    }
     let whole = Split::whole(&table.counts.of_class);
     let room = Room { memory: options::MEMORY, batch_size: 1, seed: 0 };
-    Ok(rows::prepare(&table, preprocessing, &whole, 1, room)?.0)
+    let Divided { learned: rows, learned_targets: targets, .. } =
+        rows::prepare(&table, preprocessing, &whole, 1, room)?;
+    Ok(Known { rows, targets, notes, filled: table.filled() })
 }
 
 impl Data {
@@ -138,7 +167,8 @@ impl Data {
             None => own_test.filter(|_| options.folds.is_none()),
         };
         let known = &table.preprocessing;
-        let test = test.map(|test| test.known(known, &options.layout, options.missing));
+        let policy = Policy::new(Some(options.missing), false);
+        let test = test.map(|test| test.known(known, &options.layout, policy));
         let test = test.transpose()?;
         let data = Self { scale: scale(options, &table), table, test, is_embedded: false };
         data.note(options, notes);
@@ -178,20 +208,9 @@ impl Data {
             plural(preprocessing.inputs() as u64, "input"),
             target.name,
         ));
-        for (table, counts) in [Some(&self.table), self.test.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(|table| (table, &table.counts))
-        {
-            let mut note = |what: &str, count: u64, of: &str, why: &str| {
-                if count > 0 {
-                    notes.push(format!("{}: {what}: {}{why}", table.file, plural(count, of)));
-                }
-            };
-            note("left out", counts.without_target, "row", " without a target");
-            note("left out", counts.dropped, "row", " with a missing value (--missing)");
-            note("filled", counts.filled, "missing value", " (--missing)");
-        }
+        notes.extend(
+            [Some(&self.table), self.test.as_ref()].into_iter().flatten().flat_map(Table::notes),
+        );
         if let (Some(classes), None) = (target.classes(), &self.test) {
             let rare: Vec<_> =
                 classes.iter().zip(&counts.of_class).filter(|(_, rows)| **rows < 2).collect();
@@ -230,15 +249,18 @@ impl Data {
             HeldOut::Fold(fold, _) => fold as usize,
         };
         let preprocessing = fit::fit(&self.table, &split, group, self.scale, notes)?;
-        let (learned, held_out) = rows::prepare(&self.table, &preprocessing, &split, group, room)?;
-        let held_out = match &self.test {
-            None => held_out,
-            Some(test) => {
-                let whole = Split::whole(&test.counts.of_class);
-                Some(rows::prepare(test, &preprocessing, &whole, 1, room)?.0)
-            }
-        };
-        Ok(Prepared { preprocessing, learned, held_out })
+        let Divided { learned, mut held_out, learned_targets, mut held_out_targets } =
+            rows::prepare(&self.table, &preprocessing, &split, group, room)?;
+        if let Some(test) = &self.test {
+            let whole = Split::whole(&test.counts.of_class);
+            let divided = rows::prepare(test, &preprocessing, &whole, 1, room)?;
+            (held_out, held_out_targets) = (Some(divided.learned), divided.learned_targets);
+        }
+        let of_class = learned_targets.of_class;
+        let baseline = held_out
+            .as_ref()
+            .map(|_| Baseline::new(&preprocessing.target, Some(&of_class), &held_out_targets));
+        Ok(Prepared { preprocessing, learned, held_out, of_class, baseline })
     }
 
     /// Which rows are held out, and how many.
@@ -286,6 +308,8 @@ impl Data {
             classes: target.classes().map(<[String]>::len),
             class_names: target.classes(),
             notes: &[],
+            filled: self.table.filled(),
+            test_filled: self.test.as_ref().map(Table::filled),
             read_seconds: 0.0,
             prepare_seconds: 0.0,
         }

@@ -8,12 +8,12 @@ use ztilde::{Dataset, Evaluation, Loss, Network, Targets};
 
 use crate::{
     adapter::{self, Description},
-    data::{KnownOptions, Preprocessing, known_rows},
+    data::{FilledColumn, Known, KnownOptions, Preprocessing, known_rows},
     failure::Failure,
     forward, model,
     output::{self, Json},
     plot::{PictureFile, Theme, confusion_matrix, scatter},
-    report::decimals,
+    report::{Baseline, decimals},
     run::Tested,
 };
 
@@ -23,7 +23,8 @@ const MOST_PRINTED_CLASSES: usize = 12;
 /// Tells how good a saved model is on a data set
 ///
 /// The rows are read and scaled as those were that it was trained on: the model file says how. For classes
-/// it gives the loss, the accuracy and the confusion matrix, for numbers the loss, RMSE and R².
+/// it gives the loss, the accuracy and the confusion matrix, for numbers the loss, RMSE and R². The baseline
+/// beside them is the same answer for every row: the most frequent class, or the mean, of the training rows.
 #[derive(Args)]
 pub(crate) struct Evaluate {
     /// A model file that `train --model` wrote
@@ -43,7 +44,9 @@ pub(crate) struct Evaluate {
 
     /// Write the results as JSON, to a file or to stdout (-)
     ///
-    /// Where it goes to stdout, the lines for people go to stderr.
+    /// Where it goes to stdout, the lines for people go to stderr. `filled` counts missing cells and
+    /// unknown categories in each column that has such; `baseline` is the accuracy, or the RMSE, of the
+    /// same answer for every row.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1,
         default_missing_value = "-", help_heading = "Results")]
     json: Option<Json>,
@@ -57,10 +60,14 @@ struct Report<'a> {
     /// How the model was trained, as its file says.
     model: Option<serde_json::Value>,
     rows: u64,
+    /// The columns with cells that were filled.
+    filled: Vec<FilledColumn>,
     loss: f64,
     accuracy: Option<f64>,
     rmse: Option<f64>,
     r2: Option<f64>,
+    /// What the same answer for every row comes to.
+    baseline: Baseline,
     class_names: Option<&'a [String]>,
     /// How many rows of each class were taken for which.
     confusion: Option<Vec<Vec<u64>>>,
@@ -81,7 +88,8 @@ impl Evaluate {
                 self.model.display()
             )));
         };
-        let rows = known_rows(&self.data, &preprocessing)?;
+        let Known { rows, targets, notes, filled } = known_rows(&self.data, &preprocessing)?;
+        notes.iter().for_each(|note| output::note(&format!("note: {note}")));
         let (adapter, device, queue) = adapter::open()?;
         let network = Network::from_parameters(&device, &queue, &parameters)?;
         let mut answers = Answers::new(&preprocessing);
@@ -94,7 +102,9 @@ impl Evaluate {
             })
         })?;
         let evaluation = answers.evaluation();
-        self.tell(rows.count(), &evaluation, &answers)?;
+        let learned = model::rows_of_classes(&parameters, &preprocessing.target);
+        let baseline = Baseline::new(&preprocessing.target, learned.as_deref(), &targets);
+        self.tell(rows.count(), &evaluation, &baseline, &answers)?;
         if let Some(file) = &self.plot {
             answers.draw(file, self.theme, &self.data, rows.count(), &evaluation)?;
         }
@@ -109,10 +119,12 @@ impl Evaluate {
             adapter,
             model: model::origin(&parameters),
             rows: rows.count(),
+            filled,
             loss,
             accuracy,
             rmse,
             r2,
+            baseline,
             class_names: preprocessing.target.classes(),
             confusion: accuracy.map(|_| answers.confusion.clone()),
             true_values,
@@ -121,7 +133,13 @@ impl Evaluate {
     }
 
     /// Lines for people, which leave stdout to the JSON if that goes there.
-    fn tell(&self, rows: u64, found: &Evaluation, answers: &Answers<'_>) -> Result<(), Failure> {
+    fn tell(
+        &self,
+        rows: u64,
+        found: &Evaluation,
+        baseline: &Baseline,
+        answers: &Answers<'_>,
+    ) -> Result<(), Failure> {
         let line = |line: &str| match self.json {
             Some(Json::Stdout) => {
                 output::note(line);
@@ -130,6 +148,10 @@ impl Evaluate {
             _ => output::print(line),
         };
         line(&format!("{} on {rows} rows, loss {}", summary(found), decimals(found.loss)))?;
+        line(&baseline.line())?;
+        if let Some(remark) = baseline.remark(found) {
+            output::note(&format!("note: {remark}"));
+        }
         match answers.preprocessing.target.classes() {
             Some(classes) if classes.len() <= MOST_PRINTED_CLASSES => {
                 answers.confusion_lines(classes).iter().try_for_each(|text| line(text))

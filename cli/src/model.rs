@@ -6,19 +6,33 @@ use serde::Serialize;
 use serde_json::Value;
 use ztilde::Parameters;
 
-use crate::{data::Preprocessing, failure::Failure, report::Origin};
+use crate::{
+    data::{Preprocessing, Target},
+    failure::Failure,
+    report::Origin,
+};
 
 /// What the lines of this binary's notes begin with; JSON follows. Those of other programs are theirs.
 const PREPROCESSING: &str = "preprocessing ";
 const ORIGIN: &str = "origin ";
+const ROWS: &str = "training-rows ";
 
-/// The notes of a model that was trained so, on rows which were preprocessed so.
-pub(crate) fn notes(preprocessing: &Preprocessing, origin: &Origin) -> Result<String, Failure> {
+/// The notes of a model that was trained so, on rows which were preprocessed so, as many of each class.
+pub(crate) fn notes(
+    preprocessing: &Preprocessing,
+    origin: &Origin,
+    of_class: &[u64],
+) -> Result<String, Failure> {
     fn json(value: &impl Serialize) -> Result<String, Failure> {
         serde_json::to_string(value)
             .map_err(|error| Failure::input(format!("the notes are no JSON: {error}")))
     }
-    Ok(format!("{PREPROCESSING}{}\n{ORIGIN}{}", json(preprocessing)?, json(origin)?))
+    Ok(format!(
+        "{PREPROCESSING}{}\n{ORIGIN}{}\n{ROWS}{}",
+        json(preprocessing)?,
+        json(origin)?,
+        json(&of_class)?
+    ))
 }
 
 fn note<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
@@ -28,6 +42,12 @@ fn note<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
 /// How a model was trained, if its file says so.
 pub(crate) fn origin(parameters: &Parameters) -> Option<Value> {
     serde_json::from_str(note(parameters, ORIGIN)?).ok()
+}
+
+/// How many training rows each class had, if the file says so.
+pub(crate) fn rows_of_classes(parameters: &Parameters, target: &Target) -> Option<Vec<u64>> {
+    let rows: Vec<u64> = serde_json::from_str(note(parameters, ROWS)?).ok()?;
+    (rows.len() == target.classes()?.len()).then_some(rows)
 }
 
 /// Reads a model file. One that `train` did not write has no preprocessing: its network takes numbers as
@@ -87,10 +107,12 @@ mod tests {
         };
         let options = [("seed".to_owned(), 7.into())].into_iter().collect();
         let origin_of_run = Origin::new(Description::default(), options);
-        let written = notes(&preprocessing, &origin_of_run).unwrap();
+        let written = notes(&preprocessing, &origin_of_run, &[5, 0, 2]).unwrap();
         save(&[3, 4, 3], written.clone());
         let (parameters, read) = load(&path).unwrap();
-        assert_eq!(read, Some(preprocessing));
+        let counts = rows_of_classes(&parameters, &preprocessing.target);
+        assert_eq!(counts, Some(vec![5, 0, 2]));
+        assert_eq!(read, Some(preprocessing.clone()));
         let origin = origin(&parameters).unwrap();
         assert_eq!(
             (&origin["version"], &origin["options"]["seed"]),

@@ -291,7 +291,9 @@ pub(crate) struct Results {
 
     /// Write the results as JSON, to a file or to stdout (-)
     ///
-    /// Where it goes to stdout, the table of the epochs goes to stderr.
+    /// Where it goes to stdout, the table of the epochs goes to stderr. `baseline` is the accuracy, or
+    /// the RMSE, of the same answer for every row: the most frequent class, or the mean, of the training
+    /// rows. `filled` counts missing cells and unknown categories in each column that has such.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1,
         default_missing_value = "-")]
     pub(crate) json: Option<Json>,

@@ -3,7 +3,7 @@
 use std::{
     fmt::{Debug, Write as _},
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::{Args, ValueHint};
@@ -26,7 +26,8 @@ const NUMBERS: usize = 1 << 20;
 ///
 /// There is a line for each row, in the same order. For classes it has the class and the probability of
 /// each class, for numbers the value, in the units of the rows that the model was trained on. The rows are
-/// read and scaled as those were: the model file says how.
+/// read and scaled as those were: the model file says how. Notes on stderr count the cells of each column
+/// that were missing, or categories that the model was not trained on; --strict makes them errors.
 ///
 /// Of a model that `train` did not write, the rows have as many numbers as the network has inputs, and
 /// each line has the outputs of its linear output layer.
@@ -54,7 +55,14 @@ impl Predict {
         self.output.as_deref().map_or(Ok(()), output::check_writable)?;
         let (parameters, preprocessing) = model::load(&self.model)?;
         let inputs = parameters.layer_sizes()[0] as usize;
-        let mut unlabeled = Unlabeled::open(&self.data, preprocessing.as_ref(), inputs)?;
+        let open = || Unlabeled::open(&self.data, preprocessing.as_ref(), inputs);
+        let is_file = self.data.data.as_deref().is_some_and(Path::is_file);
+        if self.data.strict && is_file && self.output.is_none() {
+            // Nothing is to be written of a file with a fault, and stdout keeps what was.
+            open()?.check()?;
+        }
+        let mut unlabeled = open()?;
+        unlabeled.tell_which();
         let (_, device, queue) = adapter::open()?;
         let network = Network::from_parameters(&device, &queue, &parameters)?;
         let answer = Answer::new(preprocessing.as_ref(), network.outputs());
@@ -80,6 +88,7 @@ impl Predict {
             text.clear();
         }
         stream.finish()?;
+        unlabeled.notes().iter().for_each(|note| output::note(&format!("note: {note}")));
         if let Some(path) = &self.output {
             output::note(&format!("{rows} predictions written to {}", path.display()));
         }

@@ -1,5 +1,6 @@
 //! What a training came to: the object that `--json` writes, and the lines of the table.
 
+mod baseline;
 mod end;
 mod epoch;
 mod folds;
@@ -8,7 +9,8 @@ use serde::{Deserialize, Serialize, ser::SerializeMap};
 use serde_json::{Map, Value};
 use ztilde::{Evaluation, Loss};
 
-use crate::adapter::Description;
+use crate::{adapter::Description, data::FilledColumn};
+pub(crate) use baseline::Baseline;
 pub(crate) use end::{End, Final};
 pub(crate) use epoch::{Epoch, panels};
 pub(crate) use folds::{Fold, Summary};
@@ -46,6 +48,10 @@ pub(crate) struct Data<'a> {
     pub(crate) classes: Option<usize>,
     pub(crate) class_names: Option<&'a [String]>,
     pub(crate) notes: &'a [String],
+    /// The columns with cells that were filled; and of a file to test on.
+    pub(crate) filled: Vec<FilledColumn>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) test_filled: Option<Vec<FilledColumn>>,
     /// How long it took to read all rows, and to make inputs of them.
     pub(crate) read_seconds: f64,
     pub(crate) prepare_seconds: f64,

@@ -16,7 +16,7 @@ use crate::{
     failure::Failure,
     forward, interrupt,
     progress::{Pace, Progress},
-    report::{End, Epoch, Final},
+    report::{Baseline, End, Epoch, Final},
 };
 pub(crate) use learned::Learned;
 pub(crate) use state::{Place, State};
@@ -41,6 +41,7 @@ pub(crate) struct Run<'a> {
     pub(crate) trainer: Trainer,
     pub(crate) learned: Learned,
     pub(crate) held_out: Option<Rows>,
+    pub(crate) baseline: Option<Baseline>,
     /// What one of the network's units is in the target's own.
     pub(crate) target_scale: f64,
     pub(crate) state: State,
@@ -112,6 +113,7 @@ impl Run<'_> {
         Final {
             epoch: kept.map_or(0, |epoch| epoch.epoch),
             test: kept.and_then(|epoch| epoch.test),
+            baseline: self.baseline.clone(),
             loss: self.loss(),
             end,
             steps: self.trainer.steps(),

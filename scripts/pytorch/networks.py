@@ -111,8 +111,10 @@ METHODS = {
 
 
 def cross_entropy(outputs, targets):
-    weights = torch.tensor(CLASS_WEIGHTS, dtype=outputs.dtype)
-    return F.cross_entropy(outputs, targets, weights, label_smoothing=LABEL_SMOOTHING)
+    # PyTorch's own weights would go to the parts of a smoothed target; ztilde's go to rows.
+    weights = torch.tensor(CLASS_WEIGHTS, dtype=outputs.dtype)[targets]
+    losses = F.cross_entropy(outputs, targets, reduction="none", label_smoothing=LABEL_SMOOTHING)
+    return (weights * losses).sum() / weights.sum()
 
 
 # PyTorch's, and the options of ztilde's.

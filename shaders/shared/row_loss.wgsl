@@ -2,10 +2,10 @@
 // Needs exponential.wgsl, loss_bits.wgsl and magnitudes.wgsl; the kernel says with output_at, target_at, class_weight and put_gradient where
 // these are.
 //
-//     softmax cross-entropy   loss     = Σ_c t[c] · (log Σ_k exp(o[k]) − o[c])
-//                             gradient = (softmax(o)[c] · Σ_k t[k] − t[c]) / rows
-//                             with t[c] = w[c] · ((1 at the class, else 0) · (1 − S) + S / columns),
-//                             S = LABEL_SMOOTHING, and the weights w of the classes in this batch
+//     softmax cross-entropy   loss     = w · Σ_c t[c] · (log Σ_k exp(o[k]) − o[c])
+//                             gradient = w · (softmax(o)[c] − t[c]) / rows
+//                             with t[c] = (1 at the class, else 0) · (1 − S) + S / columns,
+//                             S = LABEL_SMOOTHING, and w the weight of the row's class in this batch
 //                             (weigh_classes.wgsl), or 1
 //     mean squared error      loss     = average over c of (o[c] − t[c])²
 //                             gradient = 2 · (o − t) / (rows · columns)
@@ -62,24 +62,22 @@ fn softmax_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<u32> {
         return loss_bits(0.0, 0.0, true);
     }
     let log_sum = log_one_plus(others);
-    let own_target = (1.0 - LABEL_SMOOTHING) * class_weight(class_index);
-    let even_target = LABEL_SMOOTHING / f32(columns);
+    let weight = class_weight(class_index);
+    let own_target = (1.0 - LABEL_SMOOTHING) * weight;
+    let even_target = LABEL_SMOOTHING / f32(columns) * weight;
     var loss = own_target * (log_sum - (output_at(row, class_index) - largest));
-    var targets_sum = own_target;
     if LABEL_SMOOTHING > 0.0 {
         for (var column = 0u; column < columns; column++) {
-            let wanted = even_target * class_weight(column);
-            loss += wanted * (log_sum - (output_at(row, column) - largest));
-            targets_sum += wanted;
+            loss += even_target * (log_sum - (output_at(row, column) - largest));
         }
     }
     for (var column = 0u; column < columns; column++) {
         let share = exponential(output_at(row, column) - largest) / (1.0 + others);
         var wanted = select(0.0, own_target, column == class_index);
         if LABEL_SMOOTHING > 0.0 {
-            wanted += even_target * class_weight(column);
+            wanted += even_target;
         }
-        put_gradient(row, column, (share * targets_sum - wanted) / f32(rows));
+        put_gradient(row, column, (share * weight - wanted) / f32(rows));
     }
     return loss_bits(loss, select(0.0, 1.0, guess == class_index && !has_nan), has_nan);
 }

@@ -42,8 +42,9 @@ pub fn softmax_cross_entropy(outputs: &Array2<f64>, classes: &[u32]) -> LossGrad
     smoothed_cross_entropy(outputs, classes, 0.0, &Array1::ones(outputs.ncols()))
 }
 
-/// `Σ t · −log softmax(outputs)` of each row, and its gradient `(softmax(outputs) · Σ t − t) / rows`,
-/// with `t = class_weights · ((1 − label_smoothing) · [column = class] + label_smoothing / columns)`.
+/// `w · Σ t · −log softmax(outputs)` of each row, and its gradient `w · (softmax(outputs) − t) / rows`,
+/// with `t = (1 − label_smoothing) · [column = class] + label_smoothing / columns`, and `w` the weight of
+/// the row's class.
 ///
 /// The weights are those of the classes in this batch: what [`weigh_classes`](super::weigh_classes)
 /// makes of them.
@@ -72,15 +73,16 @@ pub fn smoothed_cross_entropy(
         // Without the largest output taken out, its exponential could overflow.
         let powers = outputs.mapv(|x| (x - largest).exp());
         let loss_of = |column: usize| powers.sum().ln() - (outputs[column] - largest);
-        let mut targets = class_weights * (label_smoothing / columns as f64);
-        targets[class] += class_weights[class] * (1.0 - label_smoothing);
+        let weight = class_weights[class];
+        let mut targets = Array1::from_elem(columns, weight * label_smoothing / columns as f64);
+        targets[class] += weight * (1.0 - label_smoothing);
         // What is no target costs nothing, not even an output of −∞.
         let wanted = targets.indexed_iter().filter(|&(_, &target)| target != 0.0);
         let loss: f64 = wanted.map(|(column, target)| target * loss_of(column)).sum();
         row_losses[row] = loss;
         row_accuracies[row] = f64::from(best == class && !loss.is_nan());
         let shares = &powers / powers.sum();
-        grad_outputs.row_mut(row).assign(&(shares * targets.sum() - targets));
+        grad_outputs.row_mut(row).assign(&(shares * weight - targets));
     }
     grad_outputs /= rows as f64;
     LossGradient { row_losses, row_accuracies, grad_outputs }

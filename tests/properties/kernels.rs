@@ -156,8 +156,9 @@ proptest! {
             let largest = outputs.row(row).fold(f64::NEG_INFINITY, |a, &b| a.max(b));
             let below = outputs.row(row).mapv(|output| largest - output);
             let sum = below.mapv(|below| (-below).exp()).sum();
-            let mut wanted = &class_weights * (smoothing / columns as f64);
-            wanted[class as usize] += class_weights[class as usize] * (1.0 - smoothing);
+            let weight = class_weights[class as usize];
+            let mut wanted = Array1::from_elem(columns, weight * smoothing / columns as f64);
+            wanted[class as usize] += weight * (1.0 - smoothing);
             bounds[row] = roundings * (&wanted * &(&below + (1.0 + sum.ln()))).sum() + TINY;
             let total = wanted.sum();
             let parts = below.mapv(|below| (1.0 + below) * (-below).exp() / sum * total) + &wanted;

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::{
     array::Array,
     cell::finite,
+    gaps::Policy,
     known::{Places, places},
     names::Names,
-    options::{DataOptions, Missing, Task},
+    options::{DataOptions, Task},
     preprocessing::{Column, Preprocessing, Target, Values},
     scan::{Choice, choose},
     seen::{MOST_CLASSES, numbers},
@@ -96,7 +97,7 @@ pub(crate) fn table(
 pub(crate) fn known(
     arrays: Arrays,
     preprocessing: &Preprocessing,
-    missing: Missing,
+    policy: Policy,
 ) -> Result<Table, Failure> {
     let file = arrays.inputs.name.clone();
     let columns = arrays.inputs.columns;
@@ -134,7 +135,11 @@ pub(crate) fn known(
     };
     let recodes = preprocessing.columns.iter().map(|column| recode_known(&column.values));
     let places = features.into_iter().zip(recodes).chain([(place, recode)]).collect();
-    Table::new(file, arrays.list(), places, missing, preprocessing.clone())
+    let table = Table::new(file, arrays.list(), places, policy.missing, preprocessing.clone())?;
+    let failed = |why| Failure::input(format!("{}, {why}", table.file));
+    let mut columns = table.counts.gaps.iter().zip(&preprocessing.columns);
+    columns.try_for_each(|(gaps, column)| gaps.check(policy, column)).map_err(failed)?;
+    Ok(table)
 }
 
 /// What the numbers of a known column become: themselves, or the places of their categories.

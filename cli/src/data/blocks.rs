@@ -16,7 +16,7 @@ use ztilde::{Dataset, Targets};
 use super::{
     rows::{Room, dataset},
     scan::temporary,
-    split::{Purpose, below, draw, generator},
+    split::{Purpose, below, draw, generator, permutation},
 };
 use crate::failure::Failure;
 
@@ -99,12 +99,7 @@ impl BlockFile {
 
 /// The order in which an epoch, counted from 1, visits the blocks.
 fn order(blocks: usize, seed: u64, epoch: u64) -> Vec<usize> {
-    let mut generator = generator(Purpose::Order, seed, [epoch, 0]);
-    let mut order: Vec<usize> = (0..blocks).collect();
-    for last in (1..blocks).rev() {
-        order.swap(last, below(&mut generator, last as u64 + 1) as usize);
-    }
-    order
+    permutation(&mut generator(Purpose::Order, seed, [epoch, 0]), blocks)
 }
 
 /// A visit to a block, in the order of the epochs.

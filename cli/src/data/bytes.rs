@@ -5,6 +5,7 @@ use csv::ByteRecord;
 use super::{
     Data, HeldOut, Input,
     arrays::{self, Arrays},
+    gaps::Policy,
     numpy,
     options::{DataOptions, Layout, MEMORY, Missing},
     read_array,
@@ -56,7 +57,8 @@ pub(crate) fn read_bytes(bytes: &[u8]) -> Result<(), Failure> {
     data.note(&OPTIONS, &mut notes);
     let room = Room { memory: MEMORY, batch_size: 4, seed: 0 };
     let prepared = data.prepare(HeldOut::Share(0.2), room, &mut notes)?;
-    open(bytes)?.known(&prepared.preprocessing, &OPTIONS.layout, OPTIONS.missing)?;
+    let policy = Policy::new(Some(OPTIONS.missing), false);
+    open(bytes)?.known(&prepared.preprocessing, &OPTIONS.layout, policy)?;
     Ok(())
 }
 

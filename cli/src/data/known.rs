@@ -4,12 +4,13 @@ use csv::ByteRecord;
 
 use super::{
     cell::Cell,
+    gaps::{Gap, Gaps, Policy},
     names::Names,
     options::{Layout, Missing},
-    preprocessing::{Column, Preprocessing},
+    preprocessing::{Column, Preprocessing, Values},
     scan::{Cells, missing},
     source::Source,
-    table::{Recode, Table},
+    table::{Recode, Table, UNKNOWN},
     text::{Text, looks_like_header, not_utf8},
 };
 use crate::failure::Failure;
@@ -50,7 +51,7 @@ fn is_row(record: &ByteRecord, preprocessing: &Preprocessing) -> bool {
 pub(super) fn read(
     mut text: Text,
     preprocessing: &Preprocessing,
-    policy: Missing,
+    policy: Policy,
 ) -> Result<Table, Failure> {
     let failed = |error| Failure::input(format!("{}: {error}", text.file));
     let places = places(preprocessing, &text.names).map_err(failed)?;
@@ -58,25 +59,48 @@ pub(super) fn read(
     text.check(&places.features)?;
     text.check(&[target_place])?;
     let mut cells = Cells::new();
+    let mut seen = vec![Gaps::default(); places.features.len()];
     let mut record = ByteRecord::new();
     while let Some(line) = text.read(&mut record)? {
-        let number = |place: usize, encode: &dyn Fn(&str) -> Result<f64, String>| {
-            let number = self::encode(&text, &record, line, place, encode)?;
-            if number.is_nan() && policy == Missing::Error {
-                return Err(missing(&text, line, place));
-            }
-            Ok(number)
-        };
-        for (column, &place) in preprocessing.columns.iter().zip(&places.features) {
-            cells.push(number(place, &|cell| column.encode(cell))?)?;
+        for ((column, &place), seen) in
+            preprocessing.columns.iter().zip(&places.features).zip(&mut seen)
+        {
+            let encode = |cell: &str| {
+                let number = column.encode(cell)?;
+                if !number.is_nan() {
+                    return Ok(number);
+                }
+                let gap = Gap::of(cell);
+                policy.check(gap, column, cell)?;
+                if gap == Gap::Missing {
+                    return Ok(number);
+                }
+                seen.see(cell, || format!("{} {line}", text.unit()));
+                Ok(UNKNOWN)
+            };
+            cells.push(self::encode(&text, &record, line, place, encode)?)?;
         }
-        cells.push(number(target_place, &|cell| preprocessing.target.encode(cell))?)?;
+        let encode = |cell: &str| preprocessing.target.encode(cell);
+        let target = self::encode(&text, &record, line, target_place, encode)?;
+        if target.is_nan() && policy.missing == Missing::Error {
+            return Err(missing(&text, line, target_place));
+        }
+        cells.push(target)?;
         cells.rows += 1;
     }
-    let width = places.features.len() + 1;
-    let cells = cells.finish(&text.file, width)?;
-    let places = (0..width).map(|place| (place, Recode::Keep)).collect();
-    Table::new(text.file, vec![cells], places, policy, preprocessing.clone())
+    let cells = cells.finish(&text.file, places.features.len() + 1)?;
+    let recode = |column: &Column| match &column.values {
+        // A place that there is not becomes a gap.
+        Values::Category(names) => Recode::Place((0..names.len()).map(|at| at as f64).collect()),
+        Values::Number { .. } => Recode::Keep,
+    };
+    let recodes = preprocessing.columns.iter().map(recode).chain([Recode::Keep]);
+    let places = recodes.enumerate().collect();
+    let cells = vec![cells];
+    let mut table = Table::new(text.file, cells, places, policy.missing, preprocessing.clone())?;
+    let gaps = std::mem::take(&mut table.counts.gaps).into_iter().zip(seen);
+    table.counts.gaps = gaps.map(|(gaps, seen)| gaps.with_example_of(seen)).collect();
+    Ok(table)
 }
 
 /// A cell of a record as a number, or where it stands and why it is none.

@@ -114,11 +114,18 @@ pub(crate) struct KnownOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) targets: Option<PathBuf>,
 
-    /// What becomes of rows with missing cells
+    /// What becomes of rows with missing cells [default: fill; with --strict: error]
     ///
-    /// Missing are empty cells, NA, NaN, null and ?.
-    #[arg(long, value_enum, default_value_t = Missing::Fill)]
-    pub(crate) missing: Missing,
+    /// Missing are empty cells, NA, NaN, null and ?. A category that no training row has is taken as a
+    /// missing one. Notes on stderr, and the report, count both in each column.
+    #[arg(long, value_enum)]
+    pub(crate) missing: Option<Missing>,
+
+    /// Stop at the first category that no training row has, and at the first missing cell
+    ///
+    /// With --missing fill or drop only the former are errors.
+    #[arg(long)]
+    pub(crate) strict: bool,
 
     #[command(flatten)]
     pub(crate) layout: Layout,
@@ -156,11 +163,20 @@ pub(crate) struct UnlabeledOptions {
     #[arg(value_name = "DATA", help_heading = "Data", display_order = 0)]
     pub(crate) data: Option<PathBuf>,
 
-    /// What becomes of missing values, and of categories that were not learned from
+    /// What becomes of missing values, and of categories that no training row has
+    /// [default: fill; with --strict: error]
     ///
-    /// Missing are empty cells, NA, NaN, null and ?.
-    #[arg(long, value_name = "MISSING", default_value = "fill", value_parser = fill_or_error())]
-    pub(crate) missing: Missing,
+    /// Missing are empty cells, NA, NaN, null and ?. Notes on stderr count both in each column, after
+    /// the last row.
+    #[arg(long, value_name = "MISSING", value_parser = fill_or_error())]
+    pub(crate) missing: Option<Missing>,
+
+    /// Stop at the first category that no training row has, and at the first missing cell
+    ///
+    /// With --missing fill only the former are errors. Nothing is written if DATA is a file, or if
+    /// --output names one.
+    #[arg(long)]
+    pub(crate) strict: bool,
 
     #[command(flatten)]
     pub(crate) layout: Layout,

@@ -62,6 +62,29 @@ enum TargetList {
     Values(Vec<f32>),
 }
 
+/// The rows of a table, divided.
+pub(crate) struct Divided {
+    pub(crate) learned: Rows,
+    pub(crate) held_out: Option<Rows>,
+    pub(crate) learned_targets: TargetSums,
+    pub(crate) held_out_targets: TargetSums,
+}
+
+/// What the targets of some rows come to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TargetSums {
+    /// The rows of each class; of all, where there are no classes.
+    pub(crate) of_class: Vec<u64>,
+    /// The sum of the squared numbers, in the network's own units: from the mean of the training rows on.
+    pub(crate) squares: f64,
+}
+
+impl TargetSums {
+    pub(crate) fn rows(&self) -> u64 {
+        self.of_class.iter().sum()
+    }
+}
+
 /// Makes of a table the rows to learn from, and those that are held out, if there are any.
 pub(crate) fn prepare(
     table: &Table,
@@ -69,11 +92,13 @@ pub(crate) fn prepare(
     split: &Split,
     held_out: usize,
     room: Room,
-) -> Result<(Rows, Option<Rows>), Failure> {
+) -> Result<Divided, Failure> {
     let held_out_rows = split.rows(held_out);
     let learned_rows = table.counts.rows - held_out_rows;
     let mut learned = Collector::new(preprocessing, learned_rows, room)?;
     let mut tested = Collector::new(preprocessing, held_out_rows, room)?;
+    let none = TargetSums { of_class: vec![0; table.counts.of_class.len()], squares: 0.0 };
+    let [mut learned_targets, mut held_out_targets] = [none.clone(), none];
     let mut dealer = split.dealer();
     let mut inputs = Vec::with_capacity(preprocessing.inputs());
     table.walk(|cells, class| {
@@ -84,11 +109,17 @@ pub(crate) fn prepare(
             return Err(too_far(table, preprocessing, cells));
         }
         let is_held_out = dealer.deal(class) == held_out;
-        let collector = if is_held_out { &mut tested } else { &mut learned };
+        let (collector, sums) = match is_held_out {
+            true => (&mut tested, &mut held_out_targets),
+            false => (&mut learned, &mut learned_targets),
+        };
+        sums.of_class[class] += 1;
+        sums.squares += target * target;
         collector.push(&inputs, target)
     })?;
-    let tested = (held_out_rows > 0).then(|| tested.finish(preprocessing)).transpose()?;
-    Ok((learned.finish(preprocessing)?, tested))
+    let held_out = (held_out_rows > 0).then(|| tested.finish(preprocessing)).transpose()?;
+    let learned = learned.finish(preprocessing)?;
+    Ok(Divided { learned, held_out, learned_targets, held_out_targets })
 }
 
 /// A cell of a row to test on that scales to no 32-bit number; those that are learned from do, as

@@ -29,6 +29,15 @@ pub(crate) fn below(generator: &mut ChaCha8Rng, count: u64) -> u64 {
     ((u128::from(generator.next_u64()) * u128::from(count)) >> 64) as u64
 }
 
+/// The numbers below `count` in random order.
+pub(crate) fn permutation(generator: &mut ChaCha8Rng, count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    for last in (1..count).rev() {
+        order.swap(last, below(generator, last as u64 + 1) as usize);
+    }
+    order
+}
+
 /// Divides rows into groups of given sizes.
 #[derive(Clone, Debug)]
 pub(crate) enum Split {
@@ -44,37 +53,53 @@ impl Split {
         Self::Dealt(of_class.iter().map(|&rows| vec![rows]).collect(), 0)
     }
 
-    /// Group 1 has this share of all rows, rounded, and of each class as nearly as whole rows can.
+    /// Group 1 has this share of all rows, rounded, and of each class its share, rounded up or down at
+    /// random: on average over the seeds it is exactly the share.
     pub(crate) fn held_out(of_class: &[u64], share: f64, seed: u64) -> Self {
         let rows: u64 = of_class.iter().sum();
         let held_out = (rows as f64 * share).round() as u64;
-        // Evenly spaced rows, if the classes stood one behind the other.
-        let held_out_before = |row: u64| {
-            let exact = u128::from(row) * u128::from(held_out) + u128::from(rows / 2);
+        // Systematic sampling: rows that are evenly spaced, from a random phase on.
+        let before = |row: u64, phase: u64| {
+            let exact = u128::from(row) * u128::from(held_out) + u128::from(phase);
             (exact / u128::from(rows.max(1))) as u64
         };
-        let mut first = 0;
-        let quota = |&rows: &u64| {
-            let held_out = held_out_before(first + rows) - held_out_before(first);
-            first += rows;
-            vec![rows - held_out, held_out]
-        };
-        Self::Dealt(of_class.iter().map(quota).collect(), seed)
+        Self::lined_up(of_class, seed, rows, |first, end, phase| {
+            let held_out = before(end, phase) - before(first, phase);
+            vec![end - first - held_out, held_out]
+        })
     }
 
-    /// As many groups, all of the same size, or one row less, in total and in each class.
+    /// As many groups, all of the same size, or one row less, in total and in each class. The seed decides
+    /// which groups have the row more.
     pub(crate) fn folds(of_class: &[u64], folds: u32, seed: u64) -> Self {
         let folds = u64::from(folds);
+        // Each group has every so many'th row, from a random group on.
+        let before = |row: u64, group: u64| (row + folds - 1 - group) / folds;
+        Self::lined_up(of_class, seed, folds, |first, end, phase| {
+            let quota = |group| before(end + phase, group) - before(first + phase, group);
+            (0..folds).map(quota).collect()
+        })
+    }
+
+    /// What each class gives to the groups, by the first and the end of its rows where the classes stand
+    /// one behind another in random order, and by a random phase below `phases`.
+    fn lined_up(
+        of_class: &[u64],
+        seed: u64,
+        phases: u64,
+        quotas: impl Fn(u64, u64, u64) -> Vec<u64>,
+    ) -> Self {
+        // Not the stream that decides which rows of a class these are.
+        let mut generator = generator(Purpose::Split, seed, [1, 0]);
+        let phase = below(&mut generator, phases);
+        let mut of_groups = vec![Vec::new(); of_class.len()];
         let mut first = 0;
-        let quota = |&rows: &u64| {
-            // How many of the rows from `first` on are the next ones of a group's turn.
-            let before = |row: u64, group: u64| (row + folds - 1 - group) / folds;
-            let quotas = (0..folds).map(|group| before(first + rows, group) - before(first, group));
-            let quotas = quotas.collect();
-            first += rows;
-            quotas
-        };
-        Self::Dealt(of_class.iter().map(quota).collect(), seed)
+        for class in permutation(&mut generator, of_class.len()) {
+            let end = first + of_class[class];
+            of_groups[class] = quotas(first, end, phase);
+            first = end;
+        }
+        Self::Dealt(of_groups, seed)
     }
 
     /// How many rows a group has.
@@ -166,15 +191,79 @@ mod tests {
     #[test]
     fn folds_have_the_same_size() {
         let of_class = [59, 71, 48];
-        let split = Split::folds(&of_class, 10, 0);
-        for group in 0..10 {
-            assert!([17, 18].contains(&split.rows(group)), "{}", split.rows(group));
+        for seed in 0..20 {
+            let split = Split::folds(&of_class, 10, seed);
+            for group in 0..10 {
+                assert!([17, 18].contains(&split.rows(group)), "{}", split.rows(group));
+            }
+            let Split::Dealt(quotas, _) = split else { unreachable!() };
+            for (quotas, rows) in quotas.iter().zip(of_class) {
+                assert_eq!(quotas.iter().sum::<u64>(), rows);
+                assert!(quotas.iter().max().unwrap() - quotas.iter().min().unwrap() <= 1);
+            }
         }
-        let Split::Dealt(quotas, _) = split else { unreachable!() };
-        for (quotas, rows) in quotas.iter().zip(of_class) {
-            assert_eq!(quotas.iter().sum::<u64>(), rows);
-            assert!(quotas.iter().max().unwrap() - quotas.iter().min().unwrap() <= 1);
+    }
+
+    /// How many rows each class gives to a group, in sum over the seeds; each class its share, rounded
+    /// either way, and all together the same number each time.
+    fn sums(of_class: &[u64], group: usize, share: f64, split: impl Fn(u64) -> Split) -> Vec<f64> {
+        let mut sums = vec![0.0; of_class.len()];
+        for seed in 0..SEEDS {
+            let split = split(seed);
+            let Split::Dealt(quotas, _) = split else { unreachable!() };
+            for ((sum, quotas), &rows) in sums.iter_mut().zip(&quotas).zip(of_class) {
+                assert_eq!(quotas.iter().sum::<u64>(), rows, "{seed}");
+                let held_out = quotas[group] as f64;
+                assert!((held_out - share * rows as f64).abs() < 1.0, "{seed}: {quotas:?}");
+                *sum += held_out;
+            }
         }
+        sums
+    }
+
+    const SEEDS: u64 = 4000;
+
+    /// Whether each class gives its share to a group on average, within six standard errors of a rounding.
+    fn check_shares(of_class: &[u64], share: f64, sums: &[f64]) {
+        for (sum, &rows) in sums.iter().zip(of_class) {
+            let expected = share * rows as f64;
+            let part = expected.fract();
+            let error = 6.0 * (part * (1.0 - part) / SEEDS as f64).sqrt() + 1e-9;
+            let mean = sum / SEEDS as f64;
+            assert!((mean - expected).abs() < error, "{mean} of {rows}, but {expected}");
+        }
+    }
+
+    /// Classes of one row, of two, and larger ones, in an order that the seed must not see.
+    #[test]
+    fn small_classes_are_held_out_by_turns() {
+        let pairs = [2; 50];
+        let mixed = [1, 1, 1, 2, 3, 17, 75];
+        for (of_class, share) in [(&pairs[..], 0.2), (&mixed, 0.2), (&mixed, 0.25), (&mixed, 0.6)] {
+            let held_out = |seed| Split::held_out(of_class, share, seed);
+            let rows: u64 = of_class.iter().sum();
+            for seed in 0..100 {
+                assert_eq!(held_out(seed).rows(1), (share * rows as f64).round() as u64, "{seed}");
+            }
+            check_shares(of_class, share, &sums(of_class, 1, share, held_out));
+        }
+        for folds in [3, 10] {
+            let share = 1.0 / f64::from(folds);
+            let sums = sums(&mixed, 2, share, |seed| Split::folds(&mixed, folds, seed));
+            check_shares(&mixed, share, &sums);
+        }
+    }
+
+    /// Two classes of a row each are not always held out together, nor never.
+    #[test]
+    fn which_classes_are_held_out_together_is_random() {
+        let mut together = 0;
+        for seed in 0..SEEDS {
+            let Split::Dealt(quotas, _) = Split::held_out(&[1; 20], 0.5, seed) else { panic!() };
+            together += quotas[0][1] * quotas[1][1];
+        }
+        // 10 of the 19 others are not in the half of a class, 9 are: 947 expected, deviation 27.
+        assert!((780..1110).contains(&together), "{together}");
     }
 
     #[test]

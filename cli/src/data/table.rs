@@ -4,13 +4,18 @@ use std::ops::ControlFlow;
 
 use super::{
     array::Array,
+    gaps::{self, FilledColumn, Gap, Gaps},
     options::Missing,
+    plural,
     preprocessing::{Preprocessing, TargetValues},
 };
 use crate::failure::Failure;
 
 /// Cells that are decoded at once.
 const CHUNK: usize = 1 << 16;
+
+/// What stands for a category that is not known; NaN stands for a missing one.
+pub(super) const UNKNOWN: f64 = f64::INFINITY;
 
 /// What a cell's number becomes.
 #[derive(Clone, Debug)]
@@ -64,8 +69,8 @@ pub(crate) struct Counts {
     /// Rows left out because they have no target, or because a cell is missing.
     pub(crate) without_target: u64,
     pub(crate) dropped: u64,
-    /// Cells that are filled.
-    pub(crate) filled: u64,
+    /// The cells of each column that is learned from which tell nothing, in the same rows.
+    pub(crate) gaps: Vec<Gaps>,
 }
 
 impl Table {
@@ -86,14 +91,22 @@ impl Table {
 
     fn count(&mut self) -> Result<(), Failure> {
         let classes = self.preprocessing.target.classes().map_or(1, <[String]>::len);
+        let columns = &self.preprocessing.columns;
+        let mut gaps = vec![Gaps::default(); columns.len()];
         let mut counts = Counts { of_class: vec![0; classes], ..Counts::default() };
         let file = &self.file;
-        self.walk_all(|row, cells| {
+        self.walk_all(|row, read, cells| {
             let (target, features) = cells.split_last().expect("a row has a target");
-            let missing = features.iter().filter(|cell| cell.is_nan()).count() as u64;
-            if self.missing == Missing::Error && (missing > 0 || target.is_nan()) {
+            let missing = features.iter().position(|cell| cell.is_nan());
+            if self.missing == Missing::Error && (missing.is_some() || target.is_nan()) {
+                let name = missing.map_or(&self.preprocessing.target.name, |at| &columns[at].name);
+                let cell = missing.map_or(f64::NAN, |at| read[self.places[at].0]);
+                let what = match cell.is_nan() {
+                    true => format!("has a missing value in {name:?}"),
+                    false => format!("has {cell} in {name:?}, which is none of its categories"),
+                };
                 return Err(Failure::input(format!(
-                    "{file}: row {} has a missing value; --missing fill or drop goes on without it",
+                    "{file}: row {} {what}; --missing fill or drop goes on without it",
                     row + 1
                 )));
             }
@@ -102,17 +115,47 @@ impl Table {
             }
             if target.is_nan() {
                 counts.without_target += 1;
-            } else if missing > 0 && self.missing == Missing::Drop {
+            } else if missing.is_some() && self.missing == Missing::Drop {
                 counts.dropped += 1;
             } else {
-                counts.filled += missing;
+                for (at, _) in features.iter().enumerate().filter(|(_, cell)| cell.is_nan()) {
+                    let cell = read[self.places[at].0];
+                    gaps[at].take(if cell.is_nan() { Gap::Missing } else { Gap::Unknown });
+                    if cell.is_finite() {
+                        gaps[at].see(&cell.to_string(), || format!("row {}", row + 1));
+                    }
+                }
                 counts.rows += 1;
                 counts.of_class[self.preprocessing.class(*target)] += 1;
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        self.counts = counts;
+        self.counts = Counts { gaps, ..counts };
         Ok(())
+    }
+
+    /// Tells what was left out, and what was filled.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let Counts { rows, without_target, dropped, gaps, .. } = &self.counts;
+        let mut notes = Vec::new();
+        let filled = gaps.iter().map(Gaps::count).sum();
+        for (what, count, of, why) in [
+            ("left out", *without_target, "row", "without a target"),
+            ("left out", *dropped, "row", "with a missing value (--missing)"),
+            ("filled", filled, "missing value", "(--missing)"),
+        ] {
+            if count > 0 {
+                notes.push(format!("{}: {what}: {} {why}", self.file, plural(count, of)));
+            }
+        }
+        let columns = gaps::notes(&self.preprocessing.columns, gaps, *rows);
+        notes.extend(columns.into_iter().map(|note| format!("{}: {note}", self.file)));
+        notes
+    }
+
+    /// The columns with cells that were filled.
+    pub(crate) fn filled(&self) -> Vec<FilledColumn> {
+        gaps::report(&self.preprocessing.columns, &self.counts.gaps, self.counts.rows)
     }
 
     /// Visits the cells of each row that is not left out: those of the features, then the target's,
@@ -121,7 +164,7 @@ impl Table {
         &self,
         mut visit: impl FnMut(&[f64], usize) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        self.walk_all(|_, cells| {
+        self.walk_all(|_, _, cells| {
             let (target, features) = cells.split_last().expect("a row has a target");
             let is_dropped = || features.iter().any(|cell| cell.is_nan());
             if !(target.is_nan() || self.missing == Missing::Drop && is_dropped()) {
@@ -131,10 +174,10 @@ impl Table {
         })
     }
 
-    /// Visits all rows, until one is the last.
+    /// Visits all rows, as they were read and as the columns have them, until one is the last.
     fn walk_all(
         &self,
-        mut visit: impl FnMut(u64, &[f64]) -> Result<ControlFlow<()>, Failure>,
+        mut visit: impl FnMut(u64, &[f64], &[f64]) -> Result<ControlFlow<()>, Failure>,
     ) -> Result<(), Failure> {
         let rows = self.arrays.iter().map(|array| array.rows).min().unwrap_or(0);
         let width: usize = self.arrays.iter().map(|array| array.columns).sum();
@@ -155,7 +198,7 @@ impl Table {
                 }
                 cells.clear();
                 cells.extend(self.places.iter().map(|(place, recode)| recode.apply(row[*place])));
-                if visit(first + index as u64, &cells)?.is_break() {
+                if visit(first + index as u64, &row, &cells)?.is_break() {
                     return Ok(());
                 }
             }

@@ -187,7 +187,7 @@ fn scales_are_those_of_the_training_rows() {
     let text: String =
         (0..40).map(|row| format!("{},{}\n", row * row, 0.5 * f64::from(row))).collect();
     let (data, _) = read(text, "--scale min-max").unwrap();
-    let Prepared { preprocessing, learned, held_out } =
+    let Prepared { preprocessing, learned, held_out, .. } =
         data.prepare(HeldOut::Share(0.25), ROOM, &mut Vec::new()).unwrap();
     let (Rows::Memory(learned), Some(Rows::Memory(held_out))) = (learned, held_out) else {
         panic!()

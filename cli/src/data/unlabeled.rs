@@ -1,17 +1,17 @@
 //! Rows whose targets nobody asks for: read some at a time, in their order, as inputs of a network.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use csv::ByteRecord;
 
 use super::{
     array::Array,
     arrays::recode_known,
-    cell::Cell,
+    gaps::{self, Gap, Gaps, Policy},
     known::{self, places},
     names::Names,
-    options::{Missing, UnlabeledOptions},
-    preprocessing::{Column, Preprocessing, TOO_FAR, Values},
+    options::UnlabeledOptions,
+    preprocessing::{Column, Preprocessing, TOO_FAR},
     read_array, resolve_to_test,
     source::{Format, Source},
     table::Recode,
@@ -20,10 +20,18 @@ use super::{
 };
 use crate::failure::Failure;
 
+/// Rows that are checked together.
+const CHECKED: usize = 64;
+
 /// Rows that are read once, from the first to the last.
 pub(crate) struct Unlabeled {
+    path: PathBuf,
+    file: String,
     preprocessing: Preprocessing,
-    gaps: Gaps,
+    policy: Policy,
+    /// The cells of each column so far that tell nothing, and the rows so far.
+    gaps: Vec<Gaps>,
+    rows: u64,
     origin: Origin,
     /// Those of a row, as numbers.
     cells: Vec<f64>,
@@ -33,16 +41,6 @@ pub(crate) struct Unlabeled {
 enum Origin {
     Text { text: Box<Text>, places: Vec<usize>, record: ByteRecord },
     Array { array: Array, places: Vec<(usize, Recode)>, next: u64 },
-}
-
-/// What becomes of cells that are missing.
-#[derive(Clone, Copy)]
-enum Gaps {
-    Filled,
-    /// Nobody wants them filled.
-    Refused,
-    /// Nobody knows what with.
-    Unknown,
 }
 
 impl Unlabeled {
@@ -56,10 +54,9 @@ impl Unlabeled {
         let path = options.data.as_deref().unwrap_or(Path::new("-"));
         let source = Source::open(&resolve_to_test(path)?)?;
         let file = source.name.clone();
-        let gaps = match (preprocessing, options.missing) {
-            (None, _) => Gaps::Unknown,
-            (_, Missing::Error) => Gaps::Refused,
-            _ => Gaps::Filled,
+        let policy = match preprocessing {
+            None => Policy::without_preprocessing(),
+            Some(_) => Policy::new(options.missing, options.strict),
         };
         let find = |known: &Preprocessing, names: &Names| {
             let found = names.len();
@@ -81,17 +78,46 @@ impl Unlabeled {
             Origin::Text { text: text.into(), places, record: ByteRecord::new() }
         } else {
             let array = read_array(source)?;
-            tell_which(path, &array.name);
             let places = find(&preprocessing, &Names::numbered(array.columns))?;
             let recodes = preprocessing.columns.iter().map(|column| recode_known(&column.values));
             Origin::Array { places: places.into_iter().zip(recodes).collect(), array, next: 0 }
         };
-        Ok(Self { preprocessing, gaps, origin, cells: Vec::new() })
+        let gaps = vec![Gaps::default(); preprocessing.columns.len()];
+        let (path, cells) = (path.to_owned(), Vec::new());
+        Ok(Self { path, file, preprocessing, policy, gaps, rows: 0, origin, cells })
+    }
+
+    /// Of a file that holds several sets of rows: tells which these are.
+    pub(crate) fn tell_which(&self) {
+        if let Origin::Array { array, .. } = &self.origin {
+            tell_which(&self.path, &array.name);
+        }
+    }
+
+    /// A line for each column in which cells told nothing, of the rows that were read.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let notes = gaps::notes(&self.preprocessing.columns, &self.gaps, self.rows);
+        notes.into_iter().map(|note| format!("{}: {note}", self.file)).collect()
+    }
+
+    /// Reads all rows, to find the first fault.
+    pub(crate) fn check(&mut self) -> Result<(), Failure> {
+        let mut inputs = Vec::new();
+        while self.read(CHECKED, &mut inputs)? > 0 {
+            inputs.clear();
+        }
+        Ok(())
     }
 
     /// Adds the inputs of at most so many rows, and tells how many these are: none at the end.
     pub(crate) fn read(&mut self, rows: usize, inputs: &mut Vec<f32>) -> Result<usize, Failure> {
-        let Self { preprocessing, gaps, origin, cells } = self;
+        let found = self.read_rows(rows, inputs)?;
+        self.rows += found as u64;
+        Ok(found)
+    }
+
+    fn read_rows(&mut self, rows: usize, inputs: &mut Vec<f32>) -> Result<usize, Failure> {
+        let Self { preprocessing, policy, gaps, origin, cells, .. } = self;
         match origin {
             Origin::Text { text, places, record } => {
                 for row in 0..rows {
@@ -99,8 +125,16 @@ impl Unlabeled {
                         return Ok(row);
                     };
                     cells.clear();
-                    for (column, &place) in preprocessing.columns.iter().zip(&*places) {
-                        let encode = |cell: &str| gaps.checked(column.encode(cell)?, column, cell);
+                    let columns = preprocessing.columns.iter().zip(&*places).zip(&mut *gaps);
+                    for ((column, &place), gaps) in columns {
+                        let encode = |cell: &str| {
+                            let number = column.encode(cell)?;
+                            if number.is_nan() {
+                                let at = || format!("{} {line}", text.unit());
+                                take(gaps, *policy, Gap::of(cell), column, cell, at)?;
+                            }
+                            checked(number, column)
+                        };
                         cells.push(known::encode(text, record, line, place, encode)?);
                     }
                     preprocessing.apply(cells, inputs);
@@ -115,13 +149,21 @@ impl Unlabeled {
                     .map_err(|error| Failure::input(format!("{}: {error}", array.name)))?;
                 for (row, number) in decoded.chunks_exact(array.columns).zip(*next + 1..) {
                     cells.clear();
-                    for (column, (place, recode)) in preprocessing.columns.iter().zip(&*places) {
-                        let cell = row[*place];
-                        let encoded = match cell.is_infinite() {
-                            true => Err(format!("{cell} is no finite number")),
-                            false => gaps.checked(recode.apply(cell), column, &cell.to_string()),
+                    let columns = preprocessing.columns.iter().zip(&*places).zip(&mut *gaps);
+                    for ((column, (place, recode)), gaps) in columns {
+                        let mut encode = |cell: f64| {
+                            if cell.is_infinite() {
+                                return Err(format!("{cell} is no finite number"));
+                            }
+                            let encoded = recode.apply(cell);
+                            if encoded.is_nan() {
+                                let gap = if cell.is_nan() { Gap::Missing } else { Gap::Unknown };
+                                let at = || format!("row {number}");
+                                take(gaps, *policy, gap, column, &cell.to_string(), at)?;
+                            }
+                            checked(encoded, column)
                         };
-                        cells.push(encoded.map_err(|why| {
+                        cells.push(encode(row[*place]).map_err(|why| {
                             let (file, place) = (&array.name, place + 1);
                             Failure::input(format!("{file}, row {number}, column {place}: {why}"))
                         })?);
@@ -135,23 +177,27 @@ impl Unlabeled {
     }
 }
 
-impl Gaps {
-    /// What a cell was encoded as, unless it is a gap that may not be filled, or no number for the network.
-    fn checked(self, encoded: f64, column: &Column, cell: &str) -> Result<f64, String> {
-        if column.is_too_far(encoded) {
-            return Err(format!("{encoded:?} is {TOO_FAR}"));
-        }
-        let why = match self {
-            _ if !encoded.is_nan() => return Ok(encoded),
-            Self::Filled => return Ok(encoded),
-            Self::Refused => "--missing fill goes on without it",
-            Self::Unknown => "the model does not tell what stands for it",
-        };
-        Err(match (&column.values, Cell::parse_text(cell)) {
-            (Values::Category(names), Cell::Text(cell)) => {
-                format!("{cell:?} is none of the {} known categories; {why}", names.len())
-            }
-            _ => format!("the value is missing; {why}"),
-        })
+/// Counts a cell that tells nothing, or fails with a sentence if it is an error.
+fn take(
+    gaps: &mut Gaps,
+    policy: Policy,
+    gap: Gap,
+    column: &Column,
+    cell: &str,
+    place: impl FnOnce() -> String,
+) -> Result<(), String> {
+    policy.check(gap, column, cell)?;
+    gaps.take(gap);
+    if gap == Gap::Unknown {
+        gaps.see(cell, place);
     }
+    Ok(())
+}
+
+/// What a cell was encoded as, unless it is no number for the network.
+fn checked(encoded: f64, column: &Column) -> Result<f64, String> {
+    if column.is_too_far(encoded) {
+        return Err(format!("{encoded:?} is {TOO_FAR}"));
+    }
+    Ok(encoded)
 }

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use ztilde::{Evaluation, Loss};
 
-use super::{decimals, entries};
+use super::{Baseline, decimals, entries};
 use crate::data::plural;
 
 /// The end of a training.
@@ -11,6 +11,8 @@ pub(crate) struct Final {
     /// The epoch whose parameters were kept, and how they did.
     pub(crate) epoch: u32,
     pub(crate) test: Option<Evaluation>,
+    /// What the same answer for every row comes to on the rows of the test.
+    pub(crate) baseline: Option<Baseline>,
     /// Decides what a test consists of.
     pub(crate) loss: Loss,
     pub(crate) end: End,
@@ -33,6 +35,7 @@ impl Serialize for Final {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         entries(&mut map, "test", self.loss, self.test.as_ref())?;
+        map.serialize_entry("baseline", &self.baseline)?;
         map.serialize_entry("epoch", &self.epoch)?;
         map.serialize_entry("end", &self.end)?;
         map.serialize_entry("steps", &self.steps)?;

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use ztilde::Loss;
 
-use super::{Epoch, Training, decimals, measure, measures};
+use super::{Baseline, Epoch, Training, decimals, measure, measures};
 
 /// One training of a cross-validation.
 #[derive(Serialize)]
@@ -20,6 +20,8 @@ pub(crate) struct Summary {
     /// In the order of [`measures`].
     mean: Vec<f64>,
     deviation: Vec<f64>,
+    /// The mean accuracy, or RMSE, of the folds' baselines.
+    baseline: f64,
 }
 
 impl Serialize for Summary {
@@ -30,6 +32,9 @@ impl Serialize for Summary {
             map.serialize_entry(&format!("test_{name}"), mean)?;
             map.serialize_entry(&format!("test_{name}_deviation"), deviation)?;
         }
+        // The second measure is what a baseline has.
+        let name = measures(self.loss)[1];
+        map.serialize_entry("baseline", &serde_json::json!({ name: self.baseline }))?;
         map.end()
     }
 }
@@ -63,11 +68,25 @@ impl Summary {
             let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
             (squares / (values.len() as f64 - 1.0)).sqrt()
         };
+        let baselines = folds.iter().filter_map(|fold| fold.training.last.baseline.as_ref());
+        let baselines = baselines.map(Baseline::measure).collect();
         Self {
             loss,
             mean: values.iter().map(mean).collect(),
             deviation: values.iter().map(deviation).collect(),
+            baseline: mean(&baselines),
         }
+    }
+
+    /// What the same answer for every row comes to.
+    pub(crate) fn baseline_line(&self, folds: u32) -> String {
+        let baseline = match self.loss {
+            Loss::MeanSquaredError => {
+                format!("RMSE {} (always the mean", decimals(self.baseline))
+            }
+            _ => format!("accuracy {:.2} % (always the most frequent class", 100.0 * self.baseline),
+        };
+        format!("baseline: {baseline} of the training rows), the mean of {folds} folds")
     }
 
     pub(crate) fn line(&self, folds: u32) -> String {
@@ -107,6 +126,7 @@ mod tests {
                 last: Final {
                     epoch: 1,
                     test: Some(Evaluation { accuracy: Some(accuracy), ..CLASSES }),
+                    baseline: None,
                     loss: Loss::SoftmaxCrossEntropy,
                     end: End::Epochs,
                     steps: 1,

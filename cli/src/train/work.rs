@@ -15,6 +15,7 @@ use crate::{
     failure::Failure,
     model,
     options::Options,
+    output,
     plot::curves,
     progress::{Pace, Progress},
     report::{self, Epoch, Fold, Origin, Outcome, Summary, Training},
@@ -41,6 +42,8 @@ struct Job<'a> {
     data: Prepared,
     network: NetworkOptions,
     checkpoint: Option<Checkpoint>,
+    /// What stands above the first line of the table: called when nothing is left to refuse.
+    on_start: &'a dyn Fn() -> Result<(), Failure>,
     on_epoch: &'a dyn Fn(&[Epoch]) -> Result<(), Failure>,
 }
 
@@ -52,16 +55,17 @@ impl Work<'_> {
         checkpoint: Option<Checkpoint>,
     ) -> Result<Outcome, Failure> {
         let tested_rows = data.held_out.as_ref().map(|rows| rows.count());
-        let notes = model::notes(&data.preprocessing, self.origin)?;
+        let notes = model::notes(&data.preprocessing, self.origin, &data.of_class)?;
         let title = self.options.data.title(&data.preprocessing.target.name);
         let picture = Picture::new(self, title);
         let on_epoch = |epochs: &[Epoch]| {
             self.tell(epochs)?;
             picture.watch(&[("", epochs)])
         };
-        self.progress.line(&Epoch::head(loss(&data), tested_rows.is_some()))?;
+        let head = Epoch::head(loss(&data), tested_rows.is_some());
+        let on_start = || self.progress.line(&head);
         let network = self.settled.network.clone();
-        let job = Job { data, network, checkpoint, on_epoch: &on_epoch };
+        let job = Job { data, network, checkpoint, on_start: &on_start, on_epoch: &on_epoch };
         let (parameters, training) = self.train(job)?;
         let model = self.options.results.model.as_ref();
         if let Some(path) = model {
@@ -89,14 +93,17 @@ impl Work<'_> {
         let title = self.options.data.title(&first.preprocessing.target.name);
         let picture = Picture::new(self, format!("{title}, with batch normalization and without"));
         let train = |data: Prepared, batch_norm: bool, watch: &dyn Fn(&[Epoch]) -> _| {
-            self.progress.line(NAMES[usize::from(!batch_norm)])?;
-            self.progress.line(&Epoch::head(loss, tested_rows.is_some()))?;
+            let on_start = || {
+                self.progress.line(NAMES[usize::from(!batch_norm)])?;
+                self.progress.line(&Epoch::head(loss, tested_rows.is_some()))
+            };
             let on_epoch = |epochs: &[Epoch]| {
                 self.tell(epochs)?;
                 watch(epochs)
             };
             let network = NetworkOptions { batch_norm, ..self.settled.network.clone() };
-            self.train(Job { data, network, checkpoint: None, on_epoch: &on_epoch })
+            let (on_start, on_epoch) = (&on_start, &on_epoch);
+            self.train(Job { data, network, checkpoint: None, on_start, on_epoch })
         };
         let (_, with) = train(first, true, &|epochs| picture.watch(&[(CURVES[0], epochs)]))?;
         let (_, without) = train(prepare()?, false, &|epochs| {
@@ -118,13 +125,17 @@ impl Work<'_> {
         prepare: impl Fn(u32) -> Result<Prepared, Failure>,
     ) -> Result<Outcome, Failure> {
         let loss = loss(&first);
-        self.progress.line(&Fold::head(loss))?;
         let mut first = Some(first);
         let mut folds = Vec::new();
         for fold in 0..count {
             let data = first.take().map_or_else(|| prepare(fold), Ok)?;
             let network = self.settled.network.clone();
-            let job = Job { data, network, checkpoint: None, on_epoch: &|_| Ok(()) };
+            let on_start = || match fold {
+                0 => self.progress.line(&Fold::head(loss)),
+                _ => Ok(()),
+            };
+            let (on_start, on_epoch) = (&on_start, &|_: &[Epoch]| Ok(()));
+            let job = Job { data, network, checkpoint: None, on_start, on_epoch };
             let (_, training) = self.train(job)?;
             let fold = Fold { fold: fold + 1, training };
             self.progress.line(&fold.line())?;
@@ -133,6 +144,7 @@ impl Work<'_> {
         self.progress.finish();
         let last = Summary::new(&folds, loss);
         self.progress.line(&last.line(count))?;
+        self.progress.line(&last.baseline_line(count))?;
         Ok(Outcome::Folds { folds, last })
     }
 
@@ -158,15 +170,21 @@ impl Work<'_> {
         } else {
             String::new()
         };
-        self.progress.line(&format!("{name}{result}{kept}"))
+        self.progress.line(&format!("{name}{result}{kept}"))?;
+        let Some(baseline) = &last.baseline else { return Ok(()) };
+        self.progress.line(&format!("{name}{}", baseline.line()))?;
+        if let Some(remark) = last.test.and_then(|test| baseline.remark(&test)) {
+            output::note(&format!("note: {name}{remark}"));
+        }
+        Ok(())
     }
 
     /// Trains a network: a new one, or that of a checkpoint.
     fn train(&self, job: Job<'_>) -> Result<(Parameters, Training), Failure> {
-        let Job { data, network, checkpoint, on_epoch } = job;
+        let Job { data, network, checkpoint, on_start, on_epoch } = job;
         let Options { training, long_runs, .. } = self.options;
         let trainer_options = self.trainer_options(&data)?;
-        let Prepared { preprocessing, learned, held_out } = data;
+        let Prepared { preprocessing, learned, held_out, baseline, .. } = data;
         let (trainer, state, best) = match checkpoint {
             Some(Checkpoint { snapshot, best, run, .. }) => {
                 let mut trainer = Trainer::restore(&self.device, &self.queue, &snapshot)?;
@@ -201,6 +219,7 @@ impl Work<'_> {
             learned: Learned::new(&trainer, learned, state.place, training.epochs)?,
             trainer,
             held_out,
+            baseline,
             target_scale: preprocessing.target_scale(),
             state,
             best,
@@ -209,6 +228,7 @@ impl Work<'_> {
             on_epoch,
             pace: Pace::new(),
         };
+        on_start()?;
         let last = run.train()?;
         let epochs = std::mem::take(&mut run.state.epochs);
         Ok((run.into_parameters()?, Training { epochs, last }))

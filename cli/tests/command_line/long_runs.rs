@@ -336,6 +336,26 @@ fn classes_and_targets_are_weighed_and_smoothed() {
     }
 }
 
+/// Class weights and label smoothing each leave every row with its own class, and so do both together.
+#[test]
+fn smoothed_labels_do_not_give_all_rows_to_a_rare_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let many = (0..1000).map(|row| format!("{},many\n", row % 10));
+    let few = (0..30).map(|row| format!("{},few\n", 20 + row % 5));
+    fs::write(folder.join("table.csv"), many.chain(few).collect::<String>()).unwrap();
+    for options in [
+        "--class-weights balanced",
+        "--label-smoothing 0.1",
+        "--class-weights balanced --label-smoothing 0.1",
+        "--class-weights few=100 --label-smoothing 0.3",
+    ] {
+        let run = format!("table.csv --hidden 8 --epochs 10 --learning-rate 0.01 {options}");
+        let last = report(folder, &run)["final"].take();
+        assert_eq!(last["test_accuracy"], 1.0, "{options}");
+    }
+}
+
 #[test]
 fn a_comparison_is_two_trainings_on_the_same_batches() {
     let folder = tempfile::tempdir().unwrap();

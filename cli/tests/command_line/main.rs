@@ -3,6 +3,7 @@
 
 mod bench;
 mod config;
+mod gaps;
 mod help;
 mod long_runs;
 mod models;

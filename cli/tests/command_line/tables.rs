@@ -126,6 +126,90 @@ fn a_table_larger_than_its_memory_is_learned_in_blocks() {
     assert_eq!(tested["final"]["steps"], 20 * 13, "400 rows are 12 batches of 32 and one of 16");
 }
 
+/// A class that two thirds of the rows have, and a number; nothing says anything of either.
+fn guesses(is_class: bool) -> String {
+    let row = |row: usize| {
+        let target = match is_class {
+            true => ["no", "yes", "no"][row % 3].to_owned(),
+            false => (100 + 10 * (row * row % 7)).to_string() + ".5",
+        };
+        format!("{},{target}\n", row / 60 % 2)
+    };
+    (0..300).map(row).collect()
+}
+
+#[test]
+fn results_stand_beside_the_same_answer_for_every_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for is_class in [true, false] {
+        fs::write(folder.join("table.csv"), guesses(is_class)).unwrap();
+        let train = "train table.csv --hidden 4 --epochs 5 --seed 3";
+        let output = run(folder, &format!("{train} --model model --json report.json"));
+        let report: Value =
+            serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap();
+        let baseline = &report["final"]["baseline"];
+        let name = if is_class { "accuracy" } else { "rmse" };
+        let found = baseline[name].as_f64().unwrap_or_else(|| panic!("{report}"));
+        assert_eq!(baseline["answer_from"], "training-rows");
+        let line = match is_class {
+            true => "(always \"no\", the most frequent class of the training rows)",
+            false => "the mean of the training rows)",
+        };
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(told.contains("baseline: ") && told.contains(line), "{told}");
+        if is_class {
+            // Each class gives its share to the rows that are held out: 40 of 60.
+            assert!((found - 2.0 / 3.0).abs() < 1e-9 && baseline["answer"] == "no", "{baseline}");
+            assert!(stderr(&output).contains("no better than the baseline"), "{}", stderr(&output));
+        } else {
+            let [rmse, r2] =
+                ["test_rmse", "test_r2"].map(|name| report["final"][name].as_f64().unwrap());
+            // R² is 0 for the mean of the tested rows, which is a little better than that of the others.
+            let best = rmse / (1.0 - r2).sqrt();
+            assert!(found >= best && found < 1.1 * best, "{found} and {best}");
+        }
+
+        // The same of all rows, by a model, which knows what it was trained on.
+        let evaluated = run(folder, "evaluate model table.csv --json");
+        let report = self::report(&evaluated);
+        assert_eq!(report["baseline"]["answer"], baseline["answer"]);
+        assert!(stderr(&evaluated).contains(line), "{}", stderr(&evaluated));
+        if is_class {
+            assert_eq!(report["baseline"]["accuracy"], 2.0 / 3.0);
+        }
+        let folds = run(folder, &format!("{train} --folds 3 --json report.json"));
+        let told = String::from_utf8_lossy(&folds.stdout).into_owned();
+        assert!(told.contains("of the training rows), the mean of 3 folds"), "{told}");
+        let report: Value =
+            serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap();
+        let of_folds = report["folds"].as_array().unwrap().iter();
+        let of_folds = of_folds.map(|fold| fold["final"]["baseline"][name].as_f64().unwrap());
+        let mean = of_folds.sum::<f64>() / 3.0;
+        let found = report["final"]["baseline"][name].as_f64().unwrap();
+        assert!((found - mean).abs() < 1e-12, "{found} and {mean}");
+    }
+}
+
+/// Nobody should take a table for the result of a run that was refused.
+#[test]
+fn the_head_of_a_table_is_printed_by_a_run_that_begins() {
+    let files = [("table.csv", guesses(true))];
+    for arguments in [
+        "--batch-size 1",
+        "--batch-size 1 --compare",
+        "--batch-size 1 --folds 3",
+        // A batch of one row is left.
+        "--batch-size 239 --remainder keep",
+        "--class-weights maybe=2",
+        "--class-weights maybe=2 --folds 3",
+    ] {
+        let output = run_with(&files, &format!("train table.csv {arguments}"));
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {}", stderr(&output));
+        assert!(output.stdout.is_empty(), "{arguments}: {:?}", output.stdout);
+    }
+}
+
 #[test]
 fn what_is_wrong_with_a_table_is_code_2() {
     let files = [("table.csv", classes(9)), ("empty.csv", String::new())];
