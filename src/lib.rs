@@ -24,7 +24,7 @@ pub use network::{Network, PlannedBytes, required_limits};
 pub use options::{
     Activation, Loss, Method, NetworkOptions, Optimizer, Remainder, Schedule, TrainerOptions,
 };
-pub use parameters::{BatchNorm, Layer, Parameters};
+pub use parameters::{BatchNorm, Layer, LoadOptions, Loaded, Parameters};
 pub use snapshot::{Place, Snapshot};
 pub use trainer::{
     BoundBatch, EpochMetrics, HiddenBatchNorm, HiddenLayer, StepMetrics, Trainer, TrainingData,
