@@ -25,7 +25,7 @@ pub use options::{
     Activation, Loss, Method, NetworkOptions, OnFault, Optimizer, Remainder, Schedule,
     TrainerOptions,
 };
-pub use parameters::{BatchNorm, Layer, Parameters};
+pub use parameters::{BatchNorm, Layer, LoadOptions, Loaded, Parameters};
 pub use snapshot::{Place, Snapshot};
 pub use trainer::{
     BoundBatch, EpochMetrics, HiddenBatchNorm, HiddenLayer, Skipped, StepMetrics, Trainer,

@@ -6,10 +6,14 @@ mod file;
 mod folded;
 mod header;
 mod metadata;
+mod modules;
+mod state_dict;
+mod tensors;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use disk::{read_file, write_file};
 pub(crate) use file::ModelFile;
+pub use file::{LoadOptions, Loaded};
 pub(crate) use metadata::Metadata;
 
 use ndarray::{Array1, Array2, ArrayViewD};
@@ -293,14 +297,15 @@ fn new_weights([outputs, inputs]: [u32; 2], value: impl FnMut() -> f32) -> Resul
 }
 
 fn check_values((name, values): &(String, ArrayViewD<'_, f32>)) -> Result<()> {
+    values.iter().enumerate().try_for_each(|(index, &value)| check_value(name, index, value))
+}
+
+/// Whether a tensor of this name may hold the value.
+fn check_value(name: &str, index: usize, value: f32) -> Result<()> {
     let variance = name.ends_with("running_var");
-    for (index, &value) in values.iter().enumerate() {
-        if !value.is_finite() || (variance && value < 0.0) {
-            let expected = if variance { "finite and at least 0" } else { "finite" };
-            return Err(Error::Architecture(format!(
-                "value {index} of {name} is {value}, but must be {expected}"
-            )));
-        }
+    if value.is_finite() && !(variance && value < 0.0) {
+        return Ok(());
     }
-    Ok(())
+    let expected = if variance { "finite and at least 0" } else { "finite" };
+    Err(Error::Architecture(format!("value {index} of {name} is {value}, but must be {expected}")))
 }

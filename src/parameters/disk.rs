@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use super::{Parameters, header};
+use super::{LoadOptions, Loaded, Parameters, header};
 use crate::error::{Error, Result};
 
 impl Parameters {
@@ -27,6 +27,16 @@ impl Parameters {
     /// [`Error::File`] if the file cannot be read, and those of [`from_bytes`](Self::from_bytes).
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_bytes(&read_file(path.as_ref())?)
+    }
+
+    /// Reads a file as [`from_bytes_with`](Self::from_bytes_with) does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if the file cannot be read, and those of
+    /// [`from_bytes_with`](Self::from_bytes_with).
+    pub fn load_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Loaded> {
+        Self::from_bytes_with(&read_file(path.as_ref())?, options)
     }
 }
 

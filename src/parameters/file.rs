@@ -1,14 +1,14 @@
 //! Parameters as a safetensors file under the names of PyTorch's `torch.nn.Sequential`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use ndarray::{Array1, Array2, ArrayViewD};
-use safetensors::tensor::{TensorInfo, TensorView, serialize};
+use ndarray::ArrayViewD;
+use safetensors::tensor::{TensorView, serialize};
 use safetensors::{Dtype, SafeTensorError};
 
-use super::header;
 use super::metadata::{self, Metadata};
-use super::{BatchNorm, Layer, Parameters};
+use super::tensors::Tensors;
+use super::{Layer, Parameters, header, state_dict};
 use crate::error::{Error, Result};
 use crate::options::{Activation, NetworkOptions};
 
@@ -75,22 +75,40 @@ impl Parameters {
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) wrote, or what PyTorch's
-    /// `safetensors.torch.save_file(model.state_dict(), path)` did for a `Sequential` of the same
-    /// form; hidden layers with and without normalization may alternate. Of the file of a
+    /// `safetensors.torch.save_file(model.state_dict(), path)` did. Of the file of a
     /// [`Snapshot`](crate::Snapshot) it reads the model.
     ///
-    /// PyTorch's files do not say which activation, epsilon and momentum the network has: they get
-    /// those of [`NetworkOptions::default`] (ReLU, 1e-5, 0.1). Set [`Parameters::activation`]
-    /// afterwards if it was another.
+    /// This is [`from_bytes_with`](Self::from_bytes_with) the default options. What it remarks is lost:
+    /// use that for files of other programs.
     ///
     /// # Errors
     ///
-    /// [`Error::Model`] if the bytes are damaged or hold other tensors than these;
-    /// [`Error::Architecture`] if the tensors do not fit each other or are not finite;
+    /// As [`from_bytes_with`](Self::from_bytes_with).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Ok(Self::from_bytes_with(bytes, &LoadOptions::default())?.parameters)
+    }
+
+    /// Reads a model file, also one that PyTorch wrote, which may leave some things open.
+    ///
+    /// The model must be a `torch.nn.Sequential` of `Linear`, optionally `BatchNorm1d` directly behind it,
+    /// an activation, …, and a `Linear` at the end. Hidden layers with and without normalization may
+    /// alternate. These differences from [`to_bytes`](Self::to_bytes) are read, each with a remark:
+    ///
+    /// - a path before all indices, such as `module.` or `net.`, and blocks within blocks;
+    /// - modules without tensors, such as Dropout, besides an activation after each hidden layer;
+    /// - F16, BF16 and F64 tensors, whose values are converted to F32;
+    /// - a bias before a normalization, which cancels it: it is subtracted from the running mean;
+    /// - `Linear(bias=False)`, `BatchNorm1d(affine=False)`, and no `num_batches_tracked`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] if the bytes are damaged, hold other tensors than these or contradict the
+    /// options; [`Error::Architecture`] if the tensors do not fit each other or are not finite;
     /// [`Error::Option`] if the epsilon or momentum make no sense. Bytes from anywhere may be
     /// tried: nothing panics.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        Ok(ModelFile::read(bytes)?.parameters)
+    pub fn from_bytes_with(bytes: &[u8], options: &LoadOptions) -> Result<Loaded> {
+        let ModelFile { parameters, remarks, .. } = ModelFile::read(bytes, options)?;
+        Ok(Loaded { parameters, remarks })
     }
 
     /// What PyTorch's state dictionaries leave out. `{:e}` writes as many digits as bring the same
@@ -105,9 +123,33 @@ impl Parameters {
     }
 }
 
+/// What a model file may leave open, as PyTorch's do: `None` takes what the file says, or else the default.
+/// A file that says something else is an error.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadOptions {
+    /// The function after each hidden layer; ReLU if neither the file nor the app names one.
+    pub activation: Option<Activation>,
+    /// What batch normalization adds to the variance, inside the root; 1e-5 otherwise.
+    pub epsilon: Option<f32>,
+    /// The weight of the new value in the running statistics; 0.1 otherwise.
+    pub momentum: Option<f32>,
+}
+
+/// A model that was read from a file, and what was done to read it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The network.
+    pub parameters: Parameters,
+    /// A sentence for each thing that was assumed, converted or left out. Empty for files that
+    /// [`Parameters::to_bytes`] wrote.
+    pub remarks: Vec<String>,
+}
+
 /// A file's contents.
 pub(crate) struct ModelFile<'a> {
     pub(crate) parameters: Parameters,
+    /// As [`Loaded::remarks`].
+    pub(crate) remarks: Vec<String>,
     /// PyTorch's files have none.
     pub(crate) metadata: Option<Metadata>,
     /// The tensors that are no part of the model.
@@ -115,155 +157,94 @@ pub(crate) struct ModelFile<'a> {
 }
 
 impl<'a> ModelFile<'a> {
-    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self> {
+    pub(crate) fn read(bytes: &'a [u8], asked: &LoadOptions) -> Result<Self> {
         let (header, data) = header::split(bytes)?;
         let entry = header.metadata().as_ref().and_then(|entries| entries.get(metadata::ENTRY));
         // Notes may be of more than one line.
         let (pairs, notes) =
             entry.map_or(("", ""), |text| text.split_once('\n').unwrap_or((text, "")));
         let metadata = entry.map(|_| Metadata::parse(pairs)).transpose()?;
-        let options = metadata.as_ref().map_or(Ok(NetworkOptions::default()), network_options)?;
+        let said = metadata.as_ref().map(said_options).transpose()?;
+        let resolved = asked.resolve(said)?;
         let (added, unread) = header
             .tensors()
             .into_iter()
             .map(|(name, info)| (name, info.clone()))
             .partition(|(name, _)| name.starts_with(ADDED));
-        let layers = read_layers(&mut Tensors { unread, data })?;
-        let NetworkOptions { activation, epsilon, momentum, .. } = options;
-        let parameters =
-            Parameters { activation, epsilon, momentum, layers, notes: notes.to_owned() };
+        let mut tensors = Tensors::new(unread, data);
+        let mut remarks = Vec::new();
+        let layers = state_dict::read_layers(&mut tensors, resolved.activation, &mut remarks)?;
+        remarks.extend(tensors.conversions());
+        let parameters = resolved.or_defaults(layers, notes.to_owned(), &mut remarks);
         parameters.check()?;
-        Ok(Self { parameters, metadata, added: Tensors { unread: added, data } })
+        Ok(Self { parameters, remarks, metadata, added: Tensors::new(added, data) })
     }
 }
 
-fn network_options(metadata: &Metadata) -> Result<NetworkOptions> {
+fn said_options(metadata: &Metadata) -> Result<LoadOptions> {
     metadata.expect_version("version", VERSION)?;
-    Ok(NetworkOptions {
-        activation: metadata.choice("activation", Activation::from_name)?,
-        epsilon: metadata.parsed("epsilon")?,
-        momentum: metadata.parsed("momentum")?,
-        ..Default::default()
+    Ok(LoadOptions {
+        activation: Some(metadata.choice("activation", Activation::from_name)?),
+        epsilon: Some(metadata.parsed("epsilon")?),
+        momentum: Some(metadata.parsed("momentum")?),
     })
 }
 
-/// Reads `Linear`, with `BatchNorm1d` where it has no biases, and steps over an activation, until
-/// all tensors have been read.
-fn read_layers(tensors: &mut Tensors<'_>) -> Result<Vec<Layer>> {
-    let mut layers = Vec::new();
-    let mut index = 0;
-    loop {
-        let weights = tensors.matrix(&format!("{index}.weight"))?;
-        let outputs = weights.nrows();
-        let bias = format!("{index}.bias");
-        index += 1;
-        if tensors.unread.contains_key(&bias) {
-            let biases = tensors.vector(&bias, outputs)?;
-            layers.push(Layer::Linear { weights, biases });
-            if tensors.unread.contains_key(&format!("{index}.running_mean")) {
-                return Err(Error::Model(format!(
-                    "{bias} stands before a normalization, whose mean cancels it: subtract it from \
-                     {index}.running_mean and make the layer Linear(bias=False)"
-                )));
+impl LoadOptions {
+    /// What the file says, and what was asked for, which must not differ.
+    fn resolve(&self, said: Option<Self>) -> Result<Self> {
+        fn same<T: PartialEq + Copy>(
+            name: &str,
+            [said, asked]: [Option<T>; 2],
+            text: impl Fn(T) -> String,
+        ) -> Result<Option<T>> {
+            match (said, asked) {
+                (Some(said), Some(asked)) if said != asked => Err(Error::Model(format!(
+                    "the file says that its {name} is {}, but the options of the load say {}",
+                    text(said),
+                    text(asked)
+                ))),
+                _ => Ok(said.or(asked)),
             }
-        } else {
-            let batch_norm = BatchNorm {
-                gamma: tensors.vector(&format!("{index}.weight"), outputs)?,
-                beta: tensors.vector(&format!("{index}.bias"), outputs)?,
-                running_mean: tensors.vector(&format!("{index}.running_mean"), outputs)?,
-                running_var: tensors.vector(&format!("{index}.running_var"), outputs)?,
-                batches: tensors.count(&format!("{index}.num_batches_tracked"))?,
-            };
-            layers.push(Layer::Normalized { weights, batch_norm });
-            index += 1;
         }
-        if tensors.unread.is_empty() {
-            return Ok(layers);
-        }
-        // The activation has an index, but no tensors.
-        index += 1;
+        let said = said.unwrap_or_default();
+        let activation = [said.activation, self.activation];
+        let number = |number: f32| number.to_string();
+        Ok(Self {
+            activation: same("activation", activation, |activation| activation.name().to_owned())?,
+            epsilon: same("epsilon", [said.epsilon, self.epsilon], number)?,
+            momentum: same("momentum", [said.momentum, self.momentum], number)?,
+        })
     }
-}
 
-/// The tensors of a file that have not been read yet.
-pub(crate) struct Tensors<'a> {
-    unread: BTreeMap<String, TensorInfo>,
-    data: &'a [u8],
-}
-
-impl<'a> Tensors<'a> {
-    fn matrix(&mut self, name: &str) -> Result<Array2<f32>> {
-        let (shape, bytes) = self.take(name, Dtype::F32)?;
-        let [rows, columns] = shape[..] else {
-            return Err(Error::Model(format!("{name} has shape {shape:?}, but must be a matrix")));
+    /// A network with these options, and with the defaults for others, which are remarked.
+    fn or_defaults(
+        &self,
+        layers: Vec<Layer>,
+        notes: String,
+        remarks: &mut Vec<String>,
+    ) -> Parameters {
+        let NetworkOptions { activation, epsilon, momentum, .. } = NetworkOptions::default();
+        let mut assumed = Vec::new();
+        if self.activation.is_none() && layers.len() > 1 {
+            assumed.push(format!("the activation {}", activation.name()));
+        }
+        let parameters = Parameters {
+            activation: self.activation.unwrap_or(activation),
+            epsilon: self.epsilon.unwrap_or(epsilon),
+            momentum: self.momentum.unwrap_or(momentum),
+            layers,
+            notes,
         };
-        Array2::from_shape_vec([rows, columns], floats(bytes))
-            .map_err(|error| Error::Model(format!("{name}: {error}")))
-    }
-
-    fn vector(&mut self, name: &str, length: usize) -> Result<Array1<f32>> {
-        Ok(self.floats(name, &[length])?.into())
-    }
-
-    /// The values of a tensor that has this shape.
-    pub(crate) fn floats(&mut self, name: &str, needed: &[usize]) -> Result<Vec<f32>> {
-        let (shape, bytes) = self.take(name, Dtype::F32)?;
-        if shape != needed {
-            return Err(Error::Model(format!(
-                "{name} has shape {shape:?}, but must have {needed:?}"
-            )));
+        if parameters.has_batch_norm() {
+            let epsilon = self.epsilon.is_none().then(|| format!("the epsilon {epsilon:e}"));
+            let momentum = self.momentum.is_none().then(|| format!("the momentum {momentum}"));
+            assumed.extend(epsilon.into_iter().chain(momentum));
         }
-        Ok(floats(bytes))
-    }
-
-    /// That everything was read.
-    pub(crate) fn expect_none_left(&self) -> Result<()> {
-        match self.unread.keys().next() {
-            None => Ok(()),
-            Some(name) => Err(Error::Model(format!("{name} belongs to nothing in the file"))),
+        if !assumed.is_empty() {
+            let list = assumed.join(", ");
+            remarks.push(format!("assumed, as the file does not say it: {list}"));
         }
+        parameters
     }
-
-    fn count(&mut self, name: &str) -> Result<u64> {
-        let (shape, bytes) = self.take(name, Dtype::I64)?;
-        let number = bytes.try_into().ok().filter(|_| shape.is_empty()).map(i64::from_le_bytes);
-        let Some(number) = number else {
-            return Err(Error::Model(format!("{name} has shape {shape:?}, but must have []")));
-        };
-        u64::try_from(number)
-            .map_err(|_| Error::Model(format!("{name} is {number}, but must be at least 0")))
-    }
-
-    fn take(&mut self, name: &str, needed: Dtype) -> Result<(Vec<usize>, &'a [u8])> {
-        let Some(info) = self.unread.remove(name) else {
-            return Err(self.missing(name));
-        };
-        let TensorInfo { dtype, shape, data_offsets: (start, end) } = info;
-        if dtype != needed {
-            return Err(Error::Model(format!("{name} is of type {dtype}, but must be {needed}")));
-        }
-        let bytes = self.data.get(start..end);
-        let bytes = bytes.ok_or_else(|| Error::Model(format!("{name} ends behind the file")))?;
-        Ok((shape, bytes))
-    }
-
-    fn missing(&self, name: &str) -> Error {
-        const SHOWN: usize = 6;
-        let mut found: Vec<&str> = self.unread.keys().map(String::as_str).take(SHOWN).collect();
-        match self.unread.len() {
-            0 => found.push("no more tensors"),
-            1..=SHOWN => {}
-            _ => found.push("…"),
-        }
-        Error::Model(format!(
-            "{name} is missing, the file goes on with {} (what can be read is a Sequential of \
-             Linear, BatchNorm1d behind a Linear without biases, an activation, …, Linear)",
-            found.join(", ")
-        ))
-    }
-}
-
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    let (values, _) = bytes.as_chunks();
-    values.iter().map(|&value| f32::from_le_bytes(value)).collect()
 }

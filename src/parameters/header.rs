@@ -21,6 +21,13 @@ pub(super) fn split(bytes: &[u8]) -> Result<(Header, &[u8])> {
     let (length, rest) = bytes.split_first_chunk().ok_or_else(|| {
         Error::Model(format!("{} bytes are too few for a safetensors file", bytes.len()))
     })?;
+    if bytes.starts_with(b"PK\x03\x04") {
+        return Err(Error::Model(
+            "it is a ZIP archive, as torch.save writes; Python's safetensors.torch.save_file(\
+             torch.load(path, weights_only=True), new_path) makes a file that can be read"
+                .to_owned(),
+        ));
+    }
     let length = u64::from_le_bytes(*length);
     if length > MOST_BYTES {
         return Err(Error::Model(format!(

@@ -10,7 +10,7 @@ use super::{Place, Snapshot, State, options};
 use crate::data::batches;
 use crate::error::{Error, Result};
 use crate::options::TrainerOptions;
-use crate::parameters::{Metadata, ModelFile, Parameters};
+use crate::parameters::{LoadOptions, Metadata, ModelFile, Parameters};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::parameters::{read_file, write_file};
 
@@ -78,12 +78,17 @@ impl Snapshot {
     /// snapshot, or if what the optimizer remembers does not fit the model; [`Error::Option`] if the
     /// trainer's options make no sense. Bytes from anywhere may be tried: nothing panics.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let ModelFile { parameters, metadata, mut added } = ModelFile::read(bytes)?;
+        let file = ModelFile::read(bytes, &LoadOptions::default())?;
+        let ModelFile { parameters, remarks, metadata, mut added } = file;
         let Some(metadata) = metadata.filter(|metadata| metadata.has("snapshot")) else {
             let message = "it holds a model, but not the state of its training".to_owned();
             return Err(Error::Model(message));
         };
         metadata.expect_version("snapshot", VERSION)?;
+        // A snapshot is exactly what was written, as it continues to the bit.
+        if let Some(remark) = remarks.first() {
+            return Err(Error::Model(format!("its model is not that of a snapshot: {remark}")));
+        }
         let options = options::read(&metadata, outputs(&parameters))?;
         let mut state = |has: bool, name: &str| {
             let floats = |name: &str, shape: &[usize]| added.floats(name, shape);
