@@ -36,6 +36,12 @@ impl Counts {
         [steps as u32, steps as u32, 0, 0]
     }
 
+    /// The numbers as they lie on the GPU, in the order of their names.
+    pub fn values(&self) -> [u32; COUNTS as usize] {
+        let Self { taken, number, rate, skipped, of_network, last_skipped } = *self;
+        [taken, number, rate, skipped, of_network, last_skipped]
+    }
+
     /// The counts as they were read, as the bits of floats.
     pub(crate) fn of(values: &[f32]) -> Self {
         let count = |index: usize| values[index].to_bits();

@@ -46,8 +46,9 @@ pub(super) fn replay(gpu: &Gpu, case: &Case) -> Replayed {
         label_smoothing: 0.0,
         has_class_weights: class_weights.is_some(),
     };
-    let (_, step) = gpu.vector(&[0_u32])?;
-    let (batch, history) = gpu.matrix(&[0.0_f32; 2], [1, 2])?;
+    let (_, counts) = gpu.vector(&[0_u32; record_step::COUNTS as usize])?;
+    let record = [1, record_step::RECORD];
+    let (batch, history) = gpu.matrix(&[0.0_f32; record_step::RECORD as usize], record)?;
 
     let mut dispatches = Vec::new();
     if let Some(class_weights) = class_weights {
@@ -60,12 +61,15 @@ pub(super) fn replay(gpu: &Gpu, case: &Case) -> Replayed {
         loss::Buffers { outputs, targets: &targets, results: &results, grad_outputs }
     })?);
     dispatches.push(RecordStep::new(device)?.bind(device, "node", {
-        record_step::Buffers { results: &results, step: &step, history: &history, fault: None }
+        record_step::Buffers { results: &results, counts: &counts, history: &history, fault: None }
     })?);
     gpu.run(&dispatches);
-    // Both lie before the accuracies: that of the batch, and those of the rows.
-    let losses = gpu.read(if is_mean { &batch } else { &row_results })?;
-    outputs(vec![losses.into_iter().step_by(2).collect()])
+    // Each lies before an accuracy: that of the batch, and those of the rows.
+    let losses = match is_mean {
+        true => gpu.read(&batch)?[..1].to_vec(),
+        false => gpu.read(&row_results)?.into_iter().step_by(2).collect(),
+    };
+    outputs(vec![losses])
 }
 
 /// What each class counts, if not all count the same. One that is ignored counts nothing: in a mean that

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 
+use ztilde::kernels::record_step::Counts;
 use ztilde::kernels::update::{self, Update, rates};
 use ztilde::{Method, Optimizer};
 
@@ -30,9 +31,7 @@ pub(super) fn adam(gpu: &Gpu, case: &Case) -> Replayed {
     let steps = case.inputs[1].integers()[0];
     let rest = |beta: f64| 1.0 - beta.powf(steps as f64);
     let correction = if steps > 0 { rest(beta2).sqrt() / rest(beta1) } else { 1.0 };
-    let rate = optimizer.learning_rate;
-    let rates = [rate as f32, (rate * correction) as f32, 1.0, 0.0];
-    step(gpu, case, &optimizer, rates)
+    step(gpu, case, &optimizer, [1.0, correction as f32, 1.0, 0.0])
 }
 
 pub(super) fn momentum(gpu: &Gpu, case: &Case) -> Replayed {
@@ -67,10 +66,12 @@ fn step(gpu: &Gpu, case: &Case, optimizer: &Optimizer, rates: [f32; 4]) -> Repla
     };
     let [parameters, gradients, velocity] = [packed(0)?, packed(1)?, packed(2)?];
     let mean_square = if has_mean_square { packed(3)? } else { gpu.vector(&[0.0_f32; 4])? };
-    let (_, step) = gpu.vector(&[1_u32])?;
+    let counts =
+        Counts { taken: 1, rate: (optimizer.learning_rate as f32).to_bits(), ..Default::default() };
+    let (_, counts) = gpu.vector(&counts.values())?;
     let [(_, rates), (_, clip_scale)] = [gpu.vector(&rates)?, gpu.vector(&[1.0_f32])?];
     let buffers = update::Buffers {
-        step: &step,
+        counts: &counts,
         rates: &rates,
         clip_scale: &clip_scale,
         gradients: &gradients.1,
