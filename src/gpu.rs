@@ -3,6 +3,7 @@
 //! It knows matrices and compute kernels, not networks. The device is the app's: nothing here sets
 //! a handler on it, and what goes wrong is caught by error scopes.
 
+mod counting;
 mod kernel;
 mod matrix;
 mod pipelines;
@@ -25,6 +26,7 @@ use wgpu::{
     SubmissionIndex,
 };
 
+pub(crate) use counting::{check_count, largest_binding, rows_of_binding};
 pub use kernel::Dispatch;
 #[cfg(test)]
 pub(crate) use kernel::MAX_WORKGROUPS;
@@ -92,7 +94,7 @@ impl Gpu {
             let what = format!("{label} ({rows} × {columns})");
             return Err(Error::TooLarge { what, needed, limit, allowed });
         }
-        Ok(())
+        check_count(&label, rows, columns.into())
     }
 
     /// Writes before everything that is submitted from now on.

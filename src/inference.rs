@@ -3,11 +3,11 @@
 use wgpu::{CommandEncoder, ComputePassDescriptor, Device};
 
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Gpu, Matrix, Rows, read};
+use crate::gpu::{Dispatch, Gpu, Matrix, Rows, largest_binding, read};
 use crate::kernels::layer_forward::LayerForward;
 use crate::kernels::network_forward::NetworkForward;
 use crate::network::{
-    FEWEST_ROWS, Forward, InferenceKernels, Network, PlannedBytes, largest_binding, padded_bytes,
+    FEWEST_ROWS, Forward, InferenceKernels, Network, PlannedBytes, largest_matrix, padded_bytes,
 };
 use crate::options::NetworkOptions;
 
@@ -110,7 +110,7 @@ impl Inference {
     /// Starts from `wgpu::Limits::downlevel_defaults()`. [`required_limits`](crate::required_limits) is
     /// for a network that learns as well.
     pub fn required_limits(layer_sizes: &[u32]) -> wgpu::Limits {
-        let bytes = largest_binding(layer_sizes, 1);
+        let bytes = largest_matrix(layer_sizes, 1);
         let least = wgpu::Limits::downlevel_defaults();
         wgpu::Limits {
             max_buffer_size: least.max_buffer_size.max(bytes),
@@ -179,7 +179,7 @@ fn start_prediction(
 fn slice_rows(device: &Device, layer_sizes: &[u32]) -> u32 {
     let widest = layer_sizes.iter().copied().max().unwrap_or(1).max(1);
     // Two scratch matrices may be the halves of one.
-    let bytes = SCRATCH_BYTES.min(device.limits().max_storage_buffer_binding_size / 2);
+    let bytes = SCRATCH_BYTES.min(largest_binding(&device.limits()) / 2);
     let rows = (bytes / padded_bytes(1, widest)).min(u32::MAX.into()) as u32;
     // A layer too wide for that is too wide for the device: making the scratch matrix says so.
     (rows - rows % SLICE_MULTIPLE).max(SLICE_MULTIPLE)

@@ -19,7 +19,7 @@ use crate::layout::{LayerShape, Learned, LearnedLayout, Running, RunningLayout};
 use crate::options::{Activation, NetworkOptions};
 use crate::parameters::{BatchNorm, Layer, Parameters};
 pub use bytes::{PlannedBytes, required_limits};
-pub(crate) use bytes::{largest_binding, padded_bytes};
+pub(crate) use bytes::{largest_matrix, padded_bytes};
 pub(crate) use inference_kernels::{Forward, InferenceKernels};
 
 /// Inference takes as many rows at once, or a multiple. The statistics of a batch have no more rows, or

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use wgpu::{
     BindGroup, BindGroupEntry, Buffer, BufferUsages, ComputePass, ComputePipeline, Device,
-    DeviceType, ShaderModule, ShaderModuleDescriptor, ShaderRuntimeChecks,
+    ShaderModule, ShaderModuleDescriptor, ShaderRuntimeChecks,
 };
 
+use super::counting::check_countable;
 use super::pipelines::{SharedPipeline, Source};
+use super::rounds::is_mesa_software;
 use super::{Matrix, guarded};
 use crate::error::{Error, Result};
 
@@ -125,6 +127,7 @@ impl Kernel {
     ) -> Result<Dispatch> {
         let name = format!("{place}/{}", self.name);
         let label = format!("ztilde/{name}");
+        matrices.iter().try_for_each(|matrix| check_countable(&name, matrix))?;
         let uniform = uniform_buffer(device, &label, uniform)?;
         let bindings = guarded(device, || {
             let resources = std::iter::once(uniform.as_entire_binding())
@@ -185,9 +188,9 @@ fn module(device: &Device, label: &str, text: &str, is_trusted: bool) -> ShaderM
 fn without_uniform<'a>(device: &Device, text: &'a str) -> Cow<'a, str> {
     let storage_buffers = text.matches("var<storage").count() as u32;
     let has_room = storage_buffers < device.limits().max_storage_buffers_per_shader_stage;
-    match device.adapter_info().device_type {
-        DeviceType::Cpu if has_room => in_storage(text).map_or(text.into(), Cow::from),
-        _ => text.into(),
+    match has_room && is_mesa_software(&device.adapter_info()) {
+        true => in_storage(text).map_or(text.into(), Cow::from),
+        false => text.into(),
     }
 }
 

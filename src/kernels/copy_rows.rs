@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::{WORKGROUP_SIZE, linear_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Kernel, Matrix, largest_binding};
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
@@ -58,8 +58,7 @@ impl CopyRows {
 /// How many rows of both matrices can be bound at once: all of them, if possible.
 fn rows_of_a_piece(device: &Device, matrices: [&Matrix; 2]) -> u32 {
     let limits = device.limits();
-    // The kernel counts values in u32.
-    let most = (limits.max_storage_buffer_binding_size / 4).min(u32::MAX.into());
+    let most = largest_binding(&limits) / 4;
     let rows = matrices[0].rows();
     if matrices.iter().all(|matrix| matrix.aligned(device).values() <= most) {
         return rows;

@@ -7,7 +7,7 @@ use wgpu::Device;
 use super::record_step::COUNTS;
 use super::{WORKGROUP_SIZE, linear_workgroups};
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Kernel, Matrix, check_count};
 
 const SOURCE: &str = concat!(
     include_str!("../../shaders/gather_rows.wgsl"),
@@ -63,7 +63,8 @@ impl GatherRows {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if the shapes do not fit each other, and what wgpu reports.
+    /// [`Error::Shape`] if the shapes do not fit each other, [`Error::Refused`] if the batch has more values
+    /// than a kernel counts (2³² − 2²⁴), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { counts, order, inputs, targets, part_first_row, .. } = buffers;
         let Buffers { batch_inputs, batch_targets, batch_size, .. } = buffers;
@@ -95,7 +96,9 @@ impl GatherRows {
             part_first_row,
             inputs.rows(),
         ];
-        let elements = u64::from(rows) * u64::from(columns + targets.columns());
+        let of_row = u64::from(columns) + u64::from(targets.columns());
+        check_count(name, rows, of_row)?;
+        let elements = u64::from(rows) * of_row;
         kernel.bind(
             device,
             place,

@@ -11,7 +11,7 @@ use crate::options::NetworkOptions;
 /// these, and so does [`Inference`](crate::Inference) on any number of rows.
 /// [`Inference::required_limits`](crate::Inference::required_limits) asks for less, for inference alone.
 pub fn required_limits(layer_sizes: &[u32], batch_size: u32) -> wgpu::Limits {
-    let bytes = largest_binding(layer_sizes, batch_size);
+    let bytes = largest_matrix(layer_sizes, batch_size);
     let defaults = wgpu::Limits::default();
     wgpu::Limits {
         max_buffer_size: defaults.max_buffer_size.max(bytes),
@@ -21,7 +21,7 @@ pub fn required_limits(layer_sizes: &[u32], batch_size: u32) -> wgpu::Limits {
 }
 
 /// The bytes of the largest matrix that depends on the sizes and the batch.
-pub(crate) fn largest_binding(layer_sizes: &[u32], batch_size: u32) -> u64 {
+pub(crate) fn largest_matrix(layer_sizes: &[u32], batch_size: u32) -> u64 {
     // More vectors than without batch normalization. Where batches are divided into slabs, all their
     // gradients together take less than the default.
     let learned = LearnedLayout::new(&LayerShape::of_network(layer_sizes, true)).bytes();

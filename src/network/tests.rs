@@ -32,7 +32,7 @@ fn learn(allowed: u64, sizes: &[u32], batch_size: u32) -> Result<f32> {
 #[test]
 fn what_is_required_suffices_and_a_byte_less_does_not() {
     for (sizes, batch_size) in [([3, 9, 2], 8000), ([1, 801, 2], 2), ([40, 500, 70], 20)] {
-        let bytes = largest_binding(&sizes, batch_size);
+        let bytes = largest_matrix(&sizes, batch_size);
         learn(bytes, &sizes, batch_size).unwrap_or_else(|error| panic!("{sizes:?}: {error}"));
         match learn(bytes - 1, &sizes, batch_size).unwrap_err() {
             Error::TooLarge { needed, allowed, .. } => {

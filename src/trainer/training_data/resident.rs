@@ -5,7 +5,7 @@ use wgpu::Buffer;
 use super::Batch;
 use crate::data::{Dataset, Targets};
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Gpu, Matrix};
+use crate::gpu::{Dispatch, Gpu, Matrix, rows_of_binding};
 use crate::kernels::gather_rows;
 use crate::trainer::{Number, Trainer, begin_pass};
 
@@ -119,8 +119,6 @@ fn bind_gather(
 
 /// Copies a data set to the GPU, in as many parts as it takes to keep each within a binding.
 fn upload_parts(gpu: &Gpu, dataset: &Dataset) -> Result<Vec<Part>> {
-    let limits = gpu.device.limits();
-    let bytes = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
     let inputs = dataset.inputs().as_standard_layout();
     let inputs = inputs.as_slice().expect("the standard layout is a slice");
     let features = dataset.features();
@@ -129,9 +127,8 @@ fn upload_parts(gpu: &Gpu, dataset: &Dataset) -> Result<Vec<Part>> {
         Targets::Classes(classes) => (bytemuck::cast_slice::<_, u32>(classes), 1),
         Targets::Values(values) => (bytemuck::cast_slice(values), values.len() as u32 / rows),
     };
-    let widest = features.max(target_columns);
     // One row that does not fit is an error, which making its matrix tells.
-    let most_rows = (bytes / (4 * u64::from(widest))).clamp(1, u32::MAX.into()) as u32;
+    let most_rows = rows_of_binding(&gpu.device.limits(), features.max(target_columns));
     (0..rows)
         .step_by(most_rows as usize)
         .map(|first_row| {

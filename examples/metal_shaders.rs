@@ -1,0 +1,94 @@
+//! Writes kernels as Metal gets them, for `scripts/check-fast-math`: a file for each, as wgpu has naga write them.
+//!
+//!     cargo run --example metal_shaders -- FOLDER
+
+#[allow(dead_code, reason = "what only the tests of the shaders need")]
+#[path = "../tests/shaders/texts.rs"]
+mod texts;
+
+use std::error::Error;
+use std::path::Path;
+
+use naga::ShaderStage;
+use naga::back::msl;
+use naga::back::pipeline_constants::process_overrides;
+use naga::front::wgsl;
+use naga::proc::BoundsCheckPolicies;
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// A kernel with its entry point, and the overrides that choose something, by numbers of those that there are.
+type Choices = &'static [(&'static str, &'static [u32])];
+const KERNELS: [(&str, &str, Choices); 11] = [
+    ("activate", "main", &[("ACTIVATION", &[0, 1, 2, 3, 4, 5, 6])]),
+    ("activate_backward", "main", &[("ACTIVATION", &[0, 1, 2, 3, 4, 5, 6])]),
+    ("gradient_norm", "total", &[]),
+    ("layer_forward", "main", &[("PHASE", &[0]), ("NORMALIZATION", &[0, 2])]),
+    ("layer_backward", "main", &[("PHASE", &[0, 2, 3, 4]), ("BATCH_NORM", &[0, 1])]),
+    ("loss", "main", &[("LOSS", &[0, 1, 2])]),
+    ("network_forward", "main", &[]),
+    ("output_layer", "main", &[("ROW_BY_ROW", &[0, 1]), ("LOSS", &[0, 1, 2])]),
+    ("record_step", "main", &[]),
+    ("update", "main", &[("METHOD", &[0, 4])]),
+    ("weigh_classes", "main", &[]),
+];
+
+fn main() -> Result<()> {
+    let folder = std::env::args_os().nth(1).ok_or("usage: metal_shaders FOLDER")?;
+    for (name, entry_point, choices) in KERNELS {
+        let room = texts::read(&format!("src/kernels/{name}.rs"));
+        // Metal has no adapters that compute on the CPU.
+        let texts = texts::texts(&room).into_iter().filter(|text| !texts::is_for_subgroups(text));
+        for (number, text) in texts.enumerate() {
+            for chosen in combinations(choices) {
+                let words = chosen.iter().map(|(name, value)| format!(" {name}={value}"));
+                let tiles = number + 1;
+                let file = format!("{name} {tiles}{}.metal", words.collect::<String>());
+                let text = in_metal(&text, entry_point, &chosen)?;
+                std::fs::write(Path::new(&folder).join(file.to_lowercase()), text)?;
+            }
+        }
+    }
+    let probe = ["scripts/fast_math/probe.wgsl", "shaders/shared/magnitudes.wgsl"].map(texts::read);
+    let text = in_metal(&probe.concat(), "main", &[])?;
+    std::fs::write(Path::new(&folder).join("probe.metal"), text)?;
+    Ok(())
+}
+
+fn combinations(choices: Choices) -> Vec<Vec<(&'static str, u32)>> {
+    choices.iter().fold(vec![Vec::new()], |before, &(name, numbers)| {
+        let with = |before: &Vec<_>, number| [&before[..], &[(name, number)]].concat();
+        before
+            .iter()
+            .flat_map(|before| numbers.iter().map(|&number| with(before, number)))
+            .collect()
+    })
+}
+
+/// The text in Metal's language. What is not chosen is 1: among it the size of a workgroup, so that one invocation
+/// alone does all where that can be chosen.
+fn in_metal(text: &str, entry_point: &str, chosen: &[(&str, u32)]) -> Result<String> {
+    let module = wgsl::parse_str(text)?;
+    let info = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module)?;
+    let value = |name: &str| match chosen.iter().find(|(of, _)| *of == name) {
+        Some(&(_, number)) => f64::from(number),
+        // What would make a formula another one, or 0.
+        None if ["LABEL_SMOOTHING", "HAS_CLASS_WEIGHTS"].contains(&name) => 0.0,
+        None if name == "NEGATIVE_SLOPE" => 0.01,
+        None => 1.0,
+    };
+    let names = module.overrides.iter().filter_map(|(_, of)| of.name.clone());
+    let constants = names.map(|name| (name.clone(), value(&name))).collect();
+    let entry_point = (ShaderStage::Compute, entry_point);
+    let (module, info) = process_overrides(&module, &info, Some(entry_point), &constants)?;
+    let options = msl::Options {
+        lang_version: (2, 4),
+        // As kernels are compiled that keep to their buffers by themselves.
+        bounds_check_policies: BoundsCheckPolicies::default(),
+        zero_initialize_workgroup_memory: false,
+        force_loop_bounding: false,
+        ..Default::default()
+    };
+    Ok(msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())?.0)
+}

@@ -1,0 +1,1 @@
+// All that naga's text needs of it is in metal_stdlib.

@@ -1,0 +1,100 @@
+//! How much a kernel can count: its indices are `u32`.
+//!
+//! Most devices bind 2 GiB at most. Metal binds as much as it has, and there an index would go round to 0
+//! behind 16 GiB, silently.
+
+use wgpu::Limits;
+
+use super::Matrix;
+use crate::error::{Error, Result};
+
+/// The values of a matrix: an invocation walks on by a whole dispatch, 65,535 workgroups of 256 at most, and must
+/// not come round to 0 behind the end.
+const MOST_VALUES: u64 = (1 << 32) - (1 << 24);
+
+/// The rows of a batch: shaders use the highest bit of their number as a 0 that no compiler can know.
+const MOST_ROWS: u32 = i32::MAX as u32;
+
+/// The bytes of a buffer that a device can bind and whose values a kernel can count.
+pub(crate) fn largest_binding(limits: &Limits) -> u64 {
+    limits.max_storage_buffer_binding_size.min(4 * MOST_VALUES)
+}
+
+/// How many rows of so many values can be made and bound at once: one at least.
+pub(crate) fn rows_of_binding(limits: &Limits, columns: u32) -> u32 {
+    let values = largest_binding(limits).min(limits.max_buffer_size) / 4;
+    (values / u64::from(columns.max(1))).clamp(1, MOST_ROWS.into()) as u32
+}
+
+/// Refuses what a kernel that binds it could not count.
+pub(super) fn check_countable(kernel: &str, matrix: &Matrix) -> Result<()> {
+    check(kernel, [matrix.rows(), matrix.columns()], matrix.values())
+}
+
+/// The same of values that it counts together: so many in each row.
+pub(crate) fn check_count(kernel: &str, rows: u32, values_of_row: u64) -> Result<()> {
+    let columns = u32::try_from(values_of_row).unwrap_or(u32::MAX);
+    check(kernel, [rows, columns], u64::from(rows).saturating_mul(values_of_row))
+}
+
+fn check(kernel: &str, [rows, columns]: [u32; 2], values: u64) -> Result<()> {
+    let (what, found, most) = if rows > MOST_ROWS {
+        ("rows", u64::from(rows), u64::from(MOST_ROWS))
+    } else {
+        ("values", values, MOST_VALUES)
+    };
+    if found > most {
+        return Err(Error::Refused(format!(
+            "{kernel}: {rows} × {columns} are {found} {what}, but a kernel counts {most} at most: divide the rows"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(binding: u64, buffer: u64) -> Limits {
+        Limits {
+            max_storage_buffer_binding_size: binding,
+            max_buffer_size: buffer,
+            ..Limits::default()
+        }
+    }
+
+    /// A device like a Mac with much memory, and others.
+    #[test]
+    fn parts_are_no_larger_than_a_kernel_can_count() {
+        const GIB: u64 = 1 << 30;
+        for (binding, buffer) in [(64 * GIB, 64 * GIB), (u64::MAX, u64::MAX), (2 * GIB, 1 << 40)] {
+            let limits = limits(binding, buffer);
+            for columns in [1, 3, 784, 1 << 20, u32::MAX] {
+                let rows = u64::from(rows_of_binding(&limits, columns));
+                let values = rows * u64::from(columns);
+                let fits = values <= MOST_VALUES && 4 * values <= binding && rows <= 1 << 31;
+                assert!(fits || rows == 1, "{binding}: {rows} × {columns}");
+                // As many as that are countable, and one more is not, or does not fit.
+                let more = values + u64::from(columns);
+                let is_full = 4 * more > largest_binding(&limits) || rows == u64::from(MOST_ROWS);
+                assert!(is_full, "{binding}: only {rows} × {columns}");
+            }
+        }
+        assert_eq!(rows_of_binding(&limits(1 << 10, 1 << 9), 4), 32, "the smaller limit");
+        assert_eq!(rows_of_binding(&limits(1 << 10, 1 << 10), 0), 256, "nothing in a row");
+    }
+
+    /// An index, and the walk on behind the end, stay below 2³².
+    #[test]
+    fn what_cannot_be_counted_is_refused() {
+        use crate::gpu::MAX_WORKGROUPS;
+        assert!(MOST_VALUES + 256 * u64::from(MAX_WORKGROUPS) < 1 << 32);
+        check_count("test", 1 << 16, (1 << 16) - (1 << 8)).unwrap();
+        let refused = |rows, of_row| check_count("test", rows, of_row).unwrap_err().to_string();
+        let found = refused(1 << 16, 1 << 16);
+        let parts = ["test: 65536 × 65536 are 4294967296 values", "4278190080 at most"];
+        assert!(parts.iter().all(|part| found.contains(part)), "{found}");
+        let found = refused(1 << 31, 1);
+        assert!(found.contains("2147483648 rows, but a kernel counts 2147483647"), "{found}");
+    }
+}

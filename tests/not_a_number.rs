@@ -1,0 +1,166 @@
+//! What is NaN stays NaN: what a broken sensor gives is never a plausible prediction, and never learned from.
+
+#[path = "../src/gpu/test_device.rs"]
+mod test_device;
+
+use wgpu::util::{BufferInitDescriptor, DeviceExt};
+use wgpu::{Buffer, BufferUsages, Device, Queue};
+use ztilde::{
+    Activation, Fault, Inference, Loss, Network, NetworkOptions, Parameters, Quantity, Trainer,
+    TrainerOptions, block_on,
+};
+
+/// Quiet and signaling, with and without a sign: x86 makes those with one.
+const NANS: [u32; 4] = [0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xff80_0001];
+
+/// In one dispatch, and layer by layer.
+const SIZES: [&[u32]; 2] = [&[3, 5, 4, 2], &[3, 150, 4, 2]];
+
+fn devices() -> [(Device, Queue); 2] {
+    [test_device::device(), test_device::device_with_subgroups()]
+}
+
+fn parameters(sizes: &[u32], activation: Activation, batch_norm: bool) -> Parameters {
+    let options = NetworkOptions { activation, batch_norm, seed: 3, ..Default::default() };
+    Parameters::initialize(sizes, &options).unwrap()
+}
+
+#[test]
+fn a_prediction_from_nan_is_nan() {
+    for (device, queue) in devices() {
+        let ways = SIZES.into_iter().flat_map(|sizes| [(sizes, false), (sizes, true)]);
+        for (sizes, batch_norm) in ways {
+            for activation in Activation::ALL {
+                let parameters = parameters(sizes, activation, batch_norm);
+                // Without batch normalization there is nothing to fold.
+                let folded = batch_norm.then(|| (parameters.folded(), true));
+                for (parameters, is_folded) in [(parameters, false)].into_iter().chain(folded) {
+                    let what = format!(
+                        "{activation:?}, {sizes:?}, batch norm {batch_norm}, folded {is_folded}"
+                    );
+                    let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
+                    // A row for each NaN, and one without.
+                    let predict = |values: [f32; 4]| {
+                        let rows = values.into_iter().chain([0.75]);
+                        let inputs: Vec<f32> = rows.flat_map(|value| [0.5, value, -1.0]).collect();
+                        block_on(&device, Inference::predict(&network, &inputs)).unwrap()
+                    };
+                    let [found, expected] = [NANS.map(f32::from_bits), [0.0; 4]].map(predict);
+                    let are_nan = found[..8].iter().all(|value| value.is_nan());
+                    assert!(are_nan, "{what}: {found:?}");
+                    assert_eq!(found[8..], expected[8..], "{what}: the row without");
+                }
+            }
+        }
+    }
+}
+
+/// A trainer of such a network on batches of so many rows.
+fn trainer(
+    (device, queue): &(Device, Queue),
+    sizes: &[u32],
+    (activation, batch_norm): (Activation, bool),
+    (loss, batch_size): (Loss, u32),
+) -> Trainer {
+    let parameters = parameters(sizes, activation, batch_norm);
+    let network = Network::from_parameters(device, queue, &parameters).unwrap();
+    Trainer::new(network, TrainerOptions { batch_size, loss, ..Default::default() }).unwrap()
+}
+
+fn good_inputs(rows: u32) -> Vec<f32> {
+    (0..3 * rows).map(|index| (1.3 * index as f32).sin()).collect()
+}
+
+fn upload<T: bytemuck::NoUninit>(device: &Device, values: &[T]) -> Buffer {
+    device.create_buffer_init(&BufferInitDescriptor {
+        label: None,
+        contents: bytemuck::cast_slice(values),
+        usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC,
+    })
+}
+
+/// Trains on the app's buffers, where nothing is checked on the CPU: a good batch, and then this one.
+fn fault_and_loss(
+    (device, queue): &(Device, Queue),
+    mut trainer: Trainer,
+    good: [&[u32]; 2],
+    bad: [&[u32]; 2],
+) -> (Option<Fault>, f32) {
+    for [inputs, targets] in [good, bad] {
+        assert_eq!(block_on(device, trainer.fault()).unwrap(), None);
+        let [inputs, targets] = [inputs, targets].map(|values| upload(device, values));
+        let mut encoder = device.create_command_encoder(&Default::default());
+        trainer.encode_step(&mut encoder, &inputs, &targets).unwrap();
+        queue.submit([encoder.finish()]);
+    }
+    let fault = block_on(device, trainer.fault()).unwrap();
+    (fault, block_on(device, trainer.loss()).unwrap())
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn a_step_on_nan_is_a_fault() {
+    const ROWS: u32 = 8;
+    let cases = Activation::ALL
+        .into_iter()
+        .flat_map(|activation| [false, true].map(|norm| (activation, norm)));
+    for (gpu, (number, (activation, batch_norm))) in
+        devices().iter().flat_map(|gpu| cases.clone().enumerate().map(move |case| (gpu, case)))
+    {
+        let (sizes, loss) = (SIZES[number / 2 % 2], Loss::ALL[number % Loss::ALL.len()]);
+        let trainer = trainer(gpu, sizes, (activation, batch_norm), (loss, ROWS));
+        let inputs = bits(&good_inputs(ROWS));
+        let mut bad = inputs.clone();
+        bad[4] = NANS[number % NANS.len()];
+        let targets = match loss.has_class_targets() {
+            true => vec![1; ROWS as usize],
+            false => bits(&vec![0.5; 2 * ROWS as usize]),
+        };
+        let what = format!("{activation:?}, batch norm {batch_norm}, {loss:?}, {sizes:?}");
+        let (fault, loss) = fault_and_loss(gpu, trainer, [&inputs, &targets], [&bad, &targets]);
+        let (layer, quantity) = match batch_norm {
+            true => (0, Quantity::BatchStatistics),
+            false => (2, Quantity::Loss),
+        };
+        assert_eq!(fault, Some(Fault { step: 2, layer: Some(layer), quantity }), "{what}");
+        assert!(loss.is_nan(), "{what}: {loss}");
+    }
+}
+
+/// Targets that do not exist, in the first row or the last: the loss of the batch is NaN, and it is noted.
+#[test]
+fn a_target_that_does_not_exist_is_a_fault() {
+    // In one dispatch, row by row, and behind a product for all.
+    let ways: [(&[u32], u32); 3] = [(&[3, 4, 2], 8), (&[3, 4, 2], 300), (&[3, 4, 40], 8)];
+    for gpu in devices() {
+        for (sizes, rows) in ways {
+            let columns = *sizes.last().unwrap();
+            let inputs = bits(&good_inputs(rows));
+            let check = |loss: Loss, good: &[u32], bad: &[u32]| {
+                let make = || trainer(&gpu, sizes, (Activation::Relu, false), (loss, rows));
+                // What is compiled for it is shared with those below.
+                let _compiled = make();
+                let places = [0, good.len() - 1];
+                for (bad, place) in bad.iter().flat_map(|&bad| places.map(|place| (bad, place))) {
+                    let mut targets = good.to_vec();
+                    targets[place] = bad;
+                    let (fault, found) =
+                        fault_and_loss(&gpu, make(), [&inputs, good], [&inputs, &targets]);
+                    let expected = Fault { step: 2, layer: Some(1), quantity: Quantity::Loss };
+                    let what = format!("{loss:?}, {sizes:?} × {rows}: {bad:#x}");
+                    assert_eq!(fault, Some(expected), "{what}");
+                    assert!(found.is_nan(), "{what}: {found}");
+                }
+            };
+            let classes = vec![1; rows as usize];
+            let values = vec![0.5_f32.to_bits(); (rows * columns) as usize];
+            check(Loss::SoftmaxCrossEntropy, &classes, &[columns, u32::MAX]);
+            check(Loss::MeanSquaredError, &values, &NANS);
+            let outside = [-1e-30, 1.000_000_1, f32::INFINITY, f32::NEG_INFINITY].map(f32::to_bits);
+            check(Loss::BinaryCrossEntropy, &values, &[outside, NANS].concat());
+        }
+    }
+}
