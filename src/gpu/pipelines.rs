@@ -2,16 +2,15 @@
 //!
 //! It lives as long as somebody has it. Nothing here keeps a pipeline or a device alive.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex};
 
-use wgpu::{BufferDescriptor, BufferUsages, ComputePipeline, Device};
+use wgpu::{ComputePipeline, Device};
 
-use super::guarded;
-use crate::error::{Error, Result};
+use super::shared::{OfDevice, Registry, lock};
+use crate::error::Result;
 
 /// What a pipeline is compiled from. The same on the same device makes the same pipeline.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Source {
     pub(super) label: String,
     pub(super) entry_point: String,
@@ -34,33 +33,9 @@ pub(super) struct SharedPipeline {
 impl SharedPipeline {
     /// The one that somebody has, or a new one.
     pub(super) fn find_or_insert(device: &Device, source: Source) -> Arc<Self> {
-        let hash = hash(device);
-        // Declared first, so dropped last: what the last handle of another device takes with it may
-        // come back for the lock.
-        let candidates: Vec<Arc<Self>>;
-        let mut listed = lock(pipelines());
-        listed.retain(|listed| listed.pipeline.strong_count() > 0);
-        candidates = listed
-            .iter()
-            .filter(|listed| listed.device_hash == hash)
-            .filter_map(|listed| listed.pipeline.upgrade())
-            .collect();
-        let is_wanted =
-            |found: &&Arc<Self>| found.source == source && is_same_device(&found.device, device);
-        if let Some(found) = candidates.iter().find(is_wanted) {
-            return Arc::clone(found);
-        }
-        let pipeline = Mutex::new(None);
-        #[cfg_attr(
-            target_arch = "wasm32",
-            allow(
-                clippy::arc_with_non_send_sync,
-                reason = "a browser's device stays in its thread"
-            )
-        )]
-        let new = Arc::new(Self { device: device.clone(), source, pipeline });
-        listed.push(Listed { device_hash: hash, pipeline: Arc::downgrade(&new) });
-        new
+        let new =
+            || Self { device: device.clone(), source: source.clone(), pipeline: Mutex::default() };
+        pipelines().find_or_insert(device, |found| found.source == source, new)
     }
 
     /// The pipeline, which `compile` makes if nobody has yet.
@@ -77,19 +52,12 @@ impl SharedPipeline {
     }
 }
 
-/// Where a pipeline is found while it lives.
-struct Listed {
-    /// So that other devices' pipelines are left alone.
-    device_hash: u64,
-    pipeline: Weak<SharedPipeline>,
-}
-
-type Pipelines = Mutex<Vec<Listed>>;
+type Pipelines = Registry<SharedPipeline>;
 
 /// Those of all devices.
 #[cfg(not(target_arch = "wasm32"))]
 fn pipelines() -> &'static Pipelines {
-    static PIPELINES: Pipelines = Mutex::new(Vec::new());
+    static PIPELINES: Pipelines = Registry::new();
     &PIPELINES
 }
 
@@ -97,43 +65,15 @@ fn pipelines() -> &'static Pipelines {
 #[cfg(target_arch = "wasm32")]
 fn pipelines() -> &'static Pipelines {
     thread_local! {
-        static PIPELINES: &'static Pipelines = Box::leak(Box::default());
+        static PIPELINES: &'static Pipelines = Box::leak(Box::new(Registry::new()));
     }
     PIPELINES.with(|pipelines| *pipelines)
 }
 
-fn hash(device: &Device) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    device.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// A panic elsewhere leaves nothing half done here.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether two handles are of the same device.
-///
-/// wgpu 30 compares devices by a number that every `Instance` counts anew, so that devices of two
-/// instances may look equal (gfx-rs/wgpu#8461). An error, though, is told to its own device's scope only.
-fn is_same_device(one: &Device, other: &Device) -> bool {
-    // A browser's devices have numbers of their own, and it tells errors too late.
-    one == other && (cfg!(target_arch = "wasm32") || shares_error_scopes(one, other))
-}
-
-fn shares_error_scopes(one: &Device, other: &Device) -> bool {
-    let refused = || {
-        other.create_buffer(&BufferDescriptor {
-            label: Some("ztilde/a buffer without usage, to be refused"),
-            size: 4,
-            usage: BufferUsages::empty(),
-            mapped_at_creation: false,
-        })
-    };
-    // If they are two, the outer scope keeps the error from the other one's handler.
-    let told = guarded(other, || guarded(one, refused));
-    matches!(told, Ok(Err(Error::Refused(_))))
+impl OfDevice for SharedPipeline {
+    fn device(&self) -> &Device {
+        &self.device
+    }
 }
 
 #[cfg(test)]
@@ -144,6 +84,7 @@ mod tests {
     use wgpu::{Adapter, DeviceDescriptor, Queue};
 
     use super::*;
+    use crate::error::Error;
     use crate::gpu::test_device;
     use crate::network::Network;
     use crate::options::{Activation, NetworkOptions, Optimizer, TrainerOptions};
@@ -182,13 +123,7 @@ mod tests {
     }
 
     fn living(device: &Device) -> usize {
-        let listed = lock(pipelines());
-        listed
-            .iter()
-            .filter(|listed| listed.device_hash == hash(device))
-            .filter_map(|listed| listed.pipeline.upgrade())
-            .filter(|living| is_same_device(&living.device, device))
-            .count()
+        pipelines().count(device)
     }
 
     fn trainer(device: &Device, queue: &Queue, rate: f64, epsilon: f32) -> Trainer {
@@ -304,7 +239,6 @@ mod tests {
 
         let (device, _) = self::device();
         let _next = SharedPipeline::find_or_insert(&device, source());
-        let is_listed = lock(pipelines()).iter().any(|listed| listed.pipeline.ptr_eq(&entry));
-        assert!(!is_listed, "a dead pipeline is still listed");
+        assert!(!pipelines().lists(&entry), "a dead pipeline is still listed");
     }
 }
