@@ -10,6 +10,7 @@ mod pipelines;
 mod read;
 mod rounds;
 mod rows;
+mod shared;
 mod staging;
 #[cfg(test)]
 pub(crate) mod test_device;
@@ -17,8 +18,12 @@ pub(crate) mod test_device;
 pub(crate) mod testing;
 mod tile;
 mod wait;
+#[cfg(not(target_arch = "wasm32"))]
+mod waking;
+mod watch;
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use wgpu::{
@@ -42,17 +47,19 @@ pub(crate) use tile::{Core, Division};
 pub use wait::{block_on, block_on_for};
 
 use crate::error::{Error, Result};
+use watch::Watch;
 
 /// The app's device and queue: handles, cloned.
 #[derive(Clone, Debug)]
 pub(crate) struct Gpu {
     pub(crate) device: Device,
     pub(crate) queue: Queue,
+    watch: Arc<Watch>,
 }
 
 impl Gpu {
     pub(crate) fn new(device: &Device, queue: &Queue) -> Self {
-        Self { device: device.clone(), queue: queue.clone() }
+        Self { device: device.clone(), queue: queue.clone(), watch: Watch::of(device) }
     }
 
     /// A buffer for `values` values of four bytes that kernels read and write, all zero.
@@ -111,7 +118,7 @@ impl Gpu {
             view.map(|mut view| view.copy_from_slice(bytes)).is_some()
         })?;
         // Of all refusals wgpu keeps this one from the error scopes.
-        if is_taken { Ok(()) } else { Err(Error::DeviceLost("it takes no more data".to_owned())) }
+        if is_taken { Ok(()) } else { Err(self.watch.lose("it takes no more data".to_owned())) }
     }
 
     /// Writes all of a buffer, after everything that was submitted so far: what is too much to risk the

@@ -38,7 +38,8 @@ const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
 
 /// What of `src` is tests alone.
-const TEST_FILES: [&str; 6] = [
+const TEST_FILES: [&str; 7] = [
+    "src/gpu/read/tests.rs",
     "src/gpu/test_device.rs",
     "src/gpu/testing.rs",
     "src/kernels/layer_backward/tests.rs",
@@ -62,7 +63,7 @@ const NOT_IN_BROWSERS: [(&str, &[&str]); 9] = [
     ("pollster", &[]),
     ("mpsc", &[]),
     ("Condvar", &[]),
-    ("thread::", &["src/gpu/wait.rs"]),
+    ("thread::", &["src/gpu/wait.rs", "src/gpu/waking.rs"]),
     ("Instant", &["src/gpu/wait.rs"]),
     ("SystemTime", &[]),
     ("fs::", &["src/parameters/disk.rs"]),

@@ -3,16 +3,15 @@
 //! A pipeline lives as long as something uses it, or as long as the app holds a [`KernelCache`] of its
 //! device. Nothing else here keeps a pipeline or a device alive.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex};
 
-use wgpu::{BufferDescriptor, BufferUsages, ComputePipeline, Device};
+use wgpu::{ComputePipeline, Device};
 
-use super::guarded;
-use crate::error::{Error, Result};
+use super::shared::{OfDevice, Registry, lock};
+use crate::error::Result;
 
 /// What a pipeline is compiled from. The same on the same device makes the same pipeline.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Source {
     pub(super) label: String,
     pub(super) entry_point: String,
@@ -35,26 +34,10 @@ pub(super) struct SharedPipeline {
 impl SharedPipeline {
     /// The one that somebody has, or a new one.
     pub(super) fn find_or_insert(device: &Device, source: Source) -> Arc<Self> {
-        // Declared first, so dropped last: the last handle of another device may run the app's callbacks,
-        // which may come back for the lock.
-        let candidates: Vec<Arc<Self>>;
-        let caches: Vec<Arc<Cached>>;
-        let mut registry = lock(registry());
-        registry.forget_the_dead();
-        candidates = registry.pipelines.living(hash(device));
-        caches = registry.caches.living(hash(device));
-        let is_wanted =
-            |found: &&Arc<Self>| found.source == source && is_same_device(&found.device, device);
-        let found = candidates.iter().find(is_wanted).cloned();
-        let shared = found.unwrap_or_else(|| {
-            let pipeline = Mutex::new(None);
-            let new = shared(Self { device: device.clone(), source, pipeline });
-            registry.pipelines.list(device, &new);
-            new
-        });
-        for cache in caches.iter().filter(|cache| is_same_device(&cache.device, device)) {
-            cache.keep(&shared);
-        }
+        let new =
+            || Self { device: device.clone(), source: source.clone(), pipeline: Mutex::default() };
+        let shared = pipelines().find_or_insert(device, |found| found.source == source, new);
+        caches().of_device(device).iter().for_each(|cache| cache.keep(&shared));
         shared
     }
 
@@ -109,14 +92,9 @@ struct Cached {
 impl KernelCache {
     /// A cache of the kernels of this device.
     pub fn new(device: &Device) -> Self {
-        let candidates: Vec<Arc<SharedPipeline>>;
-        let cached = shared(Cached { device: device.clone(), pipelines: Mutex::default() });
-        let mut registry = lock(registry());
-        candidates = registry.pipelines.living(hash(device));
-        registry.caches.list(device, &cached);
-        for pipeline in candidates.iter().filter(|found| is_same_device(&found.device, device)) {
-            cached.keep(pipeline);
-        }
+        let cached = Cached { device: device.clone(), pipelines: Mutex::default() };
+        let cached = caches().insert(device, cached);
+        pipelines().of_device(device).iter().for_each(|pipeline| cached.keep(pipeline));
         Self { cached }
     }
 
@@ -125,14 +103,14 @@ impl KernelCache {
         lock(&self.cached.pipelines).len()
     }
 
-    /// Whether it keeps none.
+    /// Whether it keeps no kernel.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Lets go of all kernels. Those that something uses stay alive as without a cache.
     pub fn clear(&self) {
-        // Dropped behind the lock.
+        // Dropped after the lock: the last handle of a pipeline may drop much else.
         let _pipelines = std::mem::take(&mut *lock(&self.cached.pipelines));
     }
 }
@@ -146,94 +124,51 @@ impl Cached {
     }
 }
 
-/// The pipelines and caches of all devices, as long as they live.
-struct Registry {
-    pipelines: Listed<SharedPipeline>,
-    caches: Listed<Cached>,
+impl OfDevice for Cached {
+    fn device(&self) -> &Device {
+        &self.device
+    }
 }
 
-impl Registry {
+/// What was compiled for all devices, and the caches of all devices.
+struct Registries {
+    pipelines: Registry<SharedPipeline>,
+    caches: Registry<Cached>,
+}
+
+impl Registries {
     const fn new() -> Self {
-        Self { pipelines: Listed(Vec::new()), caches: Listed(Vec::new()) }
-    }
-
-    fn forget_the_dead(&mut self) {
-        self.pipelines.0.retain(|(_, listed)| listed.strong_count() > 0);
-        self.caches.0.retain(|(_, listed)| listed.strong_count() > 0);
+        Self { pipelines: Registry::new(), caches: Registry::new() }
     }
 }
 
-/// Each with the hash of its device, so that those of other devices are left alone.
-struct Listed<T>(Vec<(u64, Weak<T>)>);
-
-impl<T> Listed<T> {
-    fn list(&mut self, device: &Device, new: &Arc<T>) {
-        self.0.push((hash(device), Arc::downgrade(new)));
-    }
-
-    /// Those that may be of the device with this hash.
-    fn living(&self, device_hash: u64) -> Vec<Arc<T>> {
-        let of_device = self.0.iter().filter(|(hash, _)| *hash == device_hash);
-        of_device.filter_map(|(_, listed)| listed.upgrade()).collect()
-    }
+fn pipelines() -> &'static Registry<SharedPipeline> {
+    &registries().pipelines
 }
 
-#[cfg_attr(
-    target_arch = "wasm32",
-    allow(clippy::arc_with_non_send_sync, reason = "a browser's device stays in its thread")
-)]
-fn shared<T>(value: T) -> Arc<T> {
-    Arc::new(value)
+fn caches() -> &'static Registry<Cached> {
+    &registries().caches
 }
 
-/// That of all devices.
 #[cfg(not(target_arch = "wasm32"))]
-fn registry() -> &'static Mutex<Registry> {
-    static REGISTRY: Mutex<Registry> = Mutex::new(Registry::new());
-    &REGISTRY
+fn registries() -> &'static Registries {
+    static REGISTRIES: Registries = Registries::new();
+    &REGISTRIES
 }
 
-/// That of all devices of this thread, which a browser's device never leaves.
+/// Those of this thread, which a browser's device never leaves.
 #[cfg(target_arch = "wasm32")]
-fn registry() -> &'static Mutex<Registry> {
+fn registries() -> &'static Registries {
     thread_local! {
-        static REGISTRY: &'static Mutex<Registry> = Box::leak(Box::new(Mutex::new(Registry::new())));
+        static REGISTRIES: &'static Registries = Box::leak(Box::new(Registries::new()));
     }
-    REGISTRY.with(|registry| *registry)
+    REGISTRIES.with(|registries| *registries)
 }
 
-fn hash(device: &Device) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    device.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// A panic elsewhere leaves nothing half done here.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether two handles are of the same device.
-///
-/// wgpu 30 compares devices by a number that every `Instance` counts anew, so that devices of two
-/// instances may look equal (gfx-rs/wgpu#8461). An error, though, is told to its own device's scope only.
-fn is_same_device(one: &Device, other: &Device) -> bool {
-    // A browser's devices have numbers of their own, and it tells errors too late.
-    one == other && (cfg!(target_arch = "wasm32") || shares_error_scopes(one, other))
-}
-
-fn shares_error_scopes(one: &Device, other: &Device) -> bool {
-    let refused = || {
-        other.create_buffer(&BufferDescriptor {
-            label: Some("ztilde/a buffer without usage, to be refused"),
-            size: 4,
-            usage: BufferUsages::empty(),
-            mapped_at_creation: false,
-        })
-    };
-    // If they are two, the outer scope keeps the error from the other one's handler.
-    let told = guarded(other, || guarded(one, refused));
-    matches!(told, Ok(Err(Error::Refused(_))))
+impl OfDevice for SharedPipeline {
+    fn device(&self) -> &Device {
+        &self.device
+    }
 }
 
 #[cfg(test)]
@@ -244,6 +179,7 @@ mod tests {
     use wgpu::{Adapter, DeviceDescriptor, Queue};
 
     use super::*;
+    use crate::error::Error;
     use crate::gpu::test_device;
     use crate::network::Network;
     use crate::options::{Activation, NetworkOptions, Optimizer, TrainerOptions};
@@ -282,8 +218,7 @@ mod tests {
     }
 
     fn living(device: &Device) -> usize {
-        let listed = lock(registry()).pipelines.living(hash(device));
-        listed.iter().filter(|living| is_same_device(&living.device, device)).count()
+        pipelines().count(device)
     }
 
     fn trainer(device: &Device, queue: &Queue, rate: f64, epsilon: f32) -> Trainer {
@@ -399,15 +334,14 @@ mod tests {
 
         let (device, _) = self::device();
         let _next = SharedPipeline::find_or_insert(&device, source());
-        let is_listed =
-            lock(registry()).pipelines.0.iter().any(|(_, listed)| listed.ptr_eq(&entry));
-        assert!(!is_listed, "a dead pipeline is still listed");
+        assert!(!pipelines().lists(&entry), "a dead pipeline is still listed");
     }
 
     /// The cache takes over what is alive, keeps what comes, and lets go of it when it goes or is cleared.
     #[test]
     fn a_cache_keeps_what_was_compiled() {
         let (device, queue) = device();
+        let living = |device: &Device| pipelines().count(device);
         let first = trainer(&device, &queue, 0.1, 1e-5);
         let count = living(&device);
         let cache = KernelCache::new(&device);

@@ -1,13 +1,15 @@
 //! GPU memory to the CPU, without blocking.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
-use wgpu::{Buffer, BufferAsyncError, BufferUsages, Device, SubmissionIndex};
+use wgpu::{Buffer, BufferUsages, SubmissionIndex};
 
+use super::shared::lock;
+use super::watch::{Answer, Watch};
 use super::{Gpu, guarded, wait};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Some values of four bytes in a buffer: how many, from the first one on.
 #[derive(Clone, Copy)]
@@ -78,42 +80,32 @@ fn start(gpu: &Gpu, sources: &[Source<'_>]) -> Result<Vec<Reading>> {
 
 /// A buffer that is being mapped.
 struct Reading {
-    device: Device,
+    watch: Arc<Watch>,
     submission: SubmissionIndex,
     staging: Buffer,
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Default)]
-struct State {
-    result: Option<Result<(), BufferAsyncError>>,
-    waker: Option<Waker>,
+    answer: Arc<Mutex<Answer>>,
 }
 
 impl Reading {
     fn new(gpu: &Gpu, staging: Buffer, submission: &SubmissionIndex) -> Self {
-        let state = Arc::new(Mutex::new(State::default()));
-        let callback_state = Arc::clone(&state);
+        let answer = Arc::new(Mutex::new(Answer::default()));
+        let callbacks = Arc::clone(&answer);
         // The error of a lost device; the callback is told as well, and the future then says so.
         let _ = guarded(&gpu.device, || {
             staging.map_async(wgpu::MapMode::Read, .., move |result| {
-                let mut state = callback_state.lock().unwrap_or_else(PoisonError::into_inner);
-                state.result = Some(result);
-                if let Some(waker) = state.waker.take() {
-                    waker.wake();
-                }
+                Answer::set(&callbacks, result);
             });
         });
-        Self { device: gpu.device.clone(), submission: submission.clone(), staging, state }
+        let watch = Arc::clone(&gpu.watch);
+        Self { watch, submission: submission.clone(), staging, answer }
     }
 
     async fn values<T: bytemuck::Pod>(self) -> Result<Vec<T>> {
-        let staging = self.staging.clone();
+        let (staging, watch) = (self.staging.clone(), Arc::clone(&self.watch));
         self.await?;
         let values = {
-            let bytes = staging
-                .get_mapped_range(..)
-                .map_err(|error| Error::DeviceLost(error.to_string()))?;
+            let bytes =
+                staging.get_mapped_range(..).map_err(|error| watch.lose(error.to_string()))?;
             bytemuck::pod_collect_to_vec(&bytes)
         };
         staging.unmap();
@@ -125,23 +117,27 @@ impl Future for Reading {
     type Output = Result<()>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // Natively nobody else may be driving the device. In a browser this does nothing, and the
-        // callback wakes the task.
-        if let Err(error) = wait::look(&self.device) {
-            return Poll::Ready(Err(error));
+        let Self { watch, submission, answer, .. } = &*self;
+        // A look calls back, and the answer of a device that is lost is there without one. In a browser
+        // it does nothing, and the callback wakes the task.
+        if lock(answer).result.is_none() {
+            watch.look()?;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.result.take() {
-            Some(Ok(())) => Poll::Ready(Ok(())),
-            Some(Err(error)) => Poll::Ready(Err(Error::DeviceLost(error.to_string()))),
-            None => {
-                state.waker = Some(context.waker().clone());
-                wait::await_submission(&self.submission);
-                // The device tells nobody natively: ask again as soon as the executor likes.
-                #[cfg(not(target_arch = "wasm32"))]
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
+        let mut locked = lock(answer);
+        match locked.result.take() {
+            Some(Ok(())) => return Poll::Ready(Ok(())),
+            Some(Err(error)) => return Poll::Ready(Err(watch.lose(error.to_string()))),
+            None => locked.waker = Some(context.waker().clone()),
         }
+        drop(locked);
+        wait::await_submission(watch, submission);
+        #[cfg(not(target_arch = "wasm32"))]
+        if !wait::asks_by_itself(context.waker()) {
+            watch.wake_when_answered(answer);
+        }
+        Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests;

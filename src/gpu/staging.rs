@@ -8,7 +8,7 @@ use wgpu::{
 };
 
 use super::{Gpu, check_size, guarded, wait};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// A buffer that by turns the CPU writes and the GPU copies from.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ impl Staging {
     /// A buffer for `values` values of four bytes, which the CPU may write at once.
     pub(crate) fn new(gpu: &Gpu, label: &str, values: u64) -> Result<Self> {
         check_size(&gpu.device, label, 4 * values)?;
+        gpu.watch.check()?;
         let buffer = guarded(&gpu.device, || {
             gpu.device.create_buffer(&BufferDescriptor {
                 label: Some(&format!("ztilde/{label}")),
@@ -59,14 +60,14 @@ impl Staging {
         write: impl FnOnce(&mut BufferViewMut),
     ) -> Result<()> {
         let is_answered = || self.mapping.is_answered.load(Ordering::Acquire);
-        wait::wait(&gpu.device, self.submission.clone(), is_answered)?;
+        wait::wait(&gpu.watch, self.submission.clone(), is_answered)?;
         if !self.mapping.is_mapped.load(Ordering::Acquire) {
             *self = Self::new(gpu, &self.label, self.buffer.size() / 4)?;
         }
         let mut view = self
             .buffer
             .get_mapped_range_mut(..)
-            .map_err(|error| Error::DeviceLost(error.to_string()))?;
+            .map_err(|error| gpu.watch.lose(error.to_string()))?;
         write(&mut view);
         Ok(())
     }
@@ -97,6 +98,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::error::Error;
     use crate::gpu::block_on_for;
     use crate::gpu::testing::TestGpu;
 

@@ -47,7 +47,7 @@ pub(crate) struct TestGpu {
 impl TestGpu {
     pub(crate) fn new() -> Self {
         let (device, queue) = test_device::device();
-        Self::on(Gpu { device, queue })
+        Self::on(Gpu::new(&device, &queue))
     }
 
     /// On a device that is there already.
@@ -58,7 +58,7 @@ impl TestGpu {
     /// On a device with subgroups, if the adapter has them.
     pub(crate) fn with_subgroups() -> Self {
         let (device, queue) = test_device::device_with_subgroups();
-        Self::on(Gpu { device, queue })
+        Self::on(Gpu::new(&device, &queue))
     }
 
     /// One for each patch that a product may be computed in, without subgroups, on whatever GPU, and with them.

@@ -1,41 +1,43 @@
-//! Waiting for the device: the only calls of `Device::poll`.
+//! Waiting for the device, on the thread that wants an answer.
 
-use std::any::Any;
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::cell::RefCell;
+use std::sync::{Arc, Weak};
 
 #[cfg(not(target_arch = "wasm32"))]
 use std::{
+    cell::Cell,
     pin::pin,
-    task::{Context, Poll, Waker},
-    thread,
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
     time::{Duration, Instant},
 };
 
-use wgpu::{Device, PollType, SubmissionIndex};
+#[cfg(not(target_arch = "wasm32"))]
+use wgpu::Device;
+use wgpu::{PollType, SubmissionIndex};
 
-use crate::error::{Error, Result};
+#[cfg(not(target_arch = "wasm32"))]
+use super::watch;
+use super::watch::Watch;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::error::Error;
+use crate::error::Result;
 
 thread_local! {
     /// What the reading that this thread polled last waits for. More may have been submitted since,
     /// which `block_on` need not wait for.
-    static AWAITED: Cell<Option<SubmissionIndex>> = const { Cell::new(None) };
+    static AWAITED: RefCell<Option<(Weak<Watch>, SubmissionIndex)>> = const { RefCell::new(None) };
 }
 
 /// Says what a future of this thread waits for.
-pub(super) fn await_submission(submission: &SubmissionIndex) {
-    AWAITED.set(Some(submission.clone()));
-}
-
-/// Lets wgpu look at what the device has done, and call whom it has told to call.
-pub(super) fn look(device: &Device) -> Result<()> {
-    poll(device, PollType::Poll)
+pub(super) fn await_submission(watch: &Arc<Watch>, submission: &SubmissionIndex) {
+    AWAITED.set(Some((Arc::downgrade(watch), submission.clone())));
 }
 
 /// Waits until it is done what a submission does, or until the device is lost; natively for no longer
 /// than [`block_on_for`] allows. In a browser, where nothing may wait, it looks.
 pub(super) fn wait(
-    device: &Device,
+    watch: &Watch,
     submission: Option<SubmissionIndex>,
     is_done: impl Fn() -> bool,
 ) -> Result<()> {
@@ -44,37 +46,16 @@ pub(super) fn wait(
     }
     #[cfg(not(target_arch = "wasm32"))]
     if let Some(deadline) = DEADLINE.get() {
-        let mut pause = SHORTEST_PAUSE;
+        let mut pause = Pause::default();
         loop {
-            look(device)?;
+            watch.look()?;
             if is_done() {
                 return Ok(());
             }
             deadline.sleep(&mut pause)?;
         }
     }
-    poll(device, PollType::Wait { submission_index: submission, timeout: None })
-}
-
-/// `Device::poll`, which panics if it is the driver that says that the device is lost.
-fn poll(device: &Device, poll_type: PollType) -> Result<()> {
-    match catch_unwind(AssertUnwindSafe(|| device.poll(poll_type))) {
-        Ok(Ok(_)) => Ok(()),
-        // The submission failed, which only a lost device's do.
-        Ok(Err(error)) => Err(Error::DeviceLost(error.to_string())),
-        Err(panic) => match lost(&*panic) {
-            Some(message) => Err(Error::DeviceLost(message.to_owned())),
-            // The app's own: wgpu calls back from here.
-            None => resume_unwind(panic),
-        },
-    }
-}
-
-/// What wgpu said when it panicked over a lost device.
-fn lost(panic: &(dyn Any + Send)) -> Option<&str> {
-    let text = panic.downcast_ref::<&str>().copied();
-    let message = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))?;
-    message.starts_with("Error in Device::poll").then_some(message)
+    watch.poll(PollType::Wait { submission_index: submission, timeout: None })
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -90,46 +71,92 @@ struct Deadline {
     limit: Duration,
 }
 
-/// What [`block_on_for`] sleeps between two looks: a little more each time. (wgpu's own waits with a limit
-/// panic now and then if another thread uses the device meanwhile.)
+/// The pauses between two looks: each a little longer. (wgpu's own waits with a limit panic now and then
+/// if another thread uses the device meanwhile.)
 #[cfg(not(target_arch = "wasm32"))]
-const SHORTEST_PAUSE: Duration = Duration::from_micros(10);
+pub(super) struct Pause(Duration);
+
 #[cfg(not(target_arch = "wasm32"))]
-const LONGEST_PAUSE: Duration = Duration::from_millis(1);
+impl Pause {
+    const SHORTEST: Duration = Duration::from_micros(10);
+    const LONGEST: Duration = Duration::from_millis(1);
+
+    pub(super) fn next(&mut self) -> Duration {
+        let longer = Self::LONGEST.min(2 * self.0);
+        std::mem::replace(&mut self.0, longer)
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Default for Pause {
+    fn default() -> Self {
+        Self(Self::SHORTEST)
+    }
+}
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Deadline {
     /// Sleeps, unless the time is up.
-    fn sleep(self, pause: &mut Duration) -> Result<()> {
+    fn sleep(self, pause: &mut Pause) -> Result<()> {
         let Self { start, limit } = self;
         let waited = start.elapsed();
         if waited >= limit {
             return Err(Error::Timeout { waited, limit });
         }
-        thread::sleep((limit - waited).min(*pause));
-        *pause = LONGEST_PAUSE.min(2 * *pause);
+        thread::park_timeout((limit - waited).min(pause.next()));
         Ok(())
     }
 }
 
-/// Waits for one of this crate's futures, sleeping while the device works; for ever, if the device
-/// neither answers nor is lost ([`block_on_for`] does not).
+/// Wakes a thread that is in [`block_on`] or [`block_on_for`].
+#[cfg(not(target_arch = "wasm32"))]
+struct Unpark(Thread);
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+thread_local! {
+    /// The waker of this thread's [`block_on`] and [`block_on_for`].
+    static WAKER: Waker = Arc::new(Unpark(thread::current())).into();
+}
+
+/// Whether the task of this waker polls again without being woken: in [`block_on`], or in an app that
+/// polls once a frame.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn asks_by_itself(waker: &Waker) -> bool {
+    waker.will_wake(Waker::noop()) || WAKER.with(|own| waker.will_wake(own))
+}
+
+/// Waits for one of this crate's futures, sleeping while the device works. The wait has no limit if the
+/// device neither answers nor is lost; [`block_on_for`] has one.
 ///
-/// Any executor will do for these futures; this one does not spin while it waits for `device`. Not
-/// for browsers, where nothing may block.
+/// These futures sleep in any executor ([what is promised](crate#what-is-promised)). `block_on` needs no
+/// other thread for that, and continues as soon as the GPU is done. Browsers have no `block_on`: nothing
+/// may block there.
+///
+/// An app's own `device.poll(PollType::Wait { timeout: Some(..), .. })` may panic inside wgpu 30 while
+/// another thread submits to the device, or awaits a future of this crate. Waiting without a timeout is
+/// safe.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn block_on<F: Future>(device: &Device, future: F) -> F::Output {
-    let _outer = Outer(DEADLINE.replace(None));
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
+    let _outer = Outer::new(None);
+    let mut pause = Pause::default();
+    drive(device, future, |awaited| {
+        match awaited {
+            // A lost device ends the wait with an error, which the future then finds for itself.
+            Some((watch, submission)) => {
+                let _ = watch
+                    .poll(PollType::Wait { submission_index: Some(submission), timeout: None });
+            }
+            None => thread::park_timeout(pause.next()),
         }
-        // A lost device ends the wait with an error, which the future then finds for itself.
-        let submission_index = AWAITED.take();
-        let _ = poll(device, PollType::Wait { submission_index, timeout: None });
-    }
+        None
+    })
 }
 
 /// Waits for one of this crate's futures, but no longer than `limit`.
@@ -150,24 +177,49 @@ pub fn block_on_for<T>(
     future: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let deadline = Deadline { start: Instant::now(), limit };
-    let _outer = Outer(DEADLINE.replace(Some(deadline)));
+    let _outer = Outer::new(Some(deadline));
+    let mut pause = Pause::default();
+    drive(device, future, |_| deadline.sleep(&mut pause).err().map(Err))
+}
+
+/// Polls a future until it is ready, or until `sleep` returns an output in its place. Between two polls
+/// `sleep` sleeps; it gets the submission that the future waits for, if the future is this crate's.
+#[cfg(not(target_arch = "wasm32"))]
+fn drive<F: Future>(
+    device: &Device,
+    future: F,
+    mut sleep: impl FnMut(Option<(Arc<Watch>, SubmissionIndex)>) -> Option<F::Output>,
+) -> F::Output {
+    let waker = WAKER.with(Waker::clone);
+    let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    let mut pause = SHORTEST_PAUSE;
     loop {
+        // Another executor may have left something there.
+        AWAITED.take();
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return output;
         }
-        AWAITED.take();
-        // This crate's futures look for themselves; others may not.
-        let _ = look(device);
-        deadline.sleep(&mut pause)?;
+        let awaited = AWAITED.take().and_then(|(watch, index)| Some((watch.upgrade()?, index)));
+        if awaited.is_none() {
+            // This crate's futures look for themselves; others may not.
+            let _ = watch::poll(device, PollType::Poll);
+        }
+        if let Some(output) = sleep(awaited) {
+            return output;
+        }
     }
 }
 
 /// Gives a thread back the deadline that it had before.
 #[cfg(not(target_arch = "wasm32"))]
 struct Outer(Option<Deadline>);
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Outer {
+    fn new(deadline: Option<Deadline>) -> Self {
+        Self(DEADLINE.replace(deadline))
+    }
+}
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Drop for Outer {
@@ -180,28 +232,16 @@ impl Drop for Outer {
 mod tests {
     use super::*;
 
-    /// wgpu 30 panics over this: a device that its driver gives up while somebody waits for it.
-    #[test]
-    fn the_loss_of_a_device_is_told_from_other_panics() {
-        let panic_of = |call: fn()| catch_unwind(call).unwrap_err();
-        let loss = panic_of(|| panic!("Error in Device::poll: {}", "Parent device is lost"));
-        assert_eq!(lost(&*loss), Some("Error in Device::poll: Parent device is lost"));
-        for other in [panic_of(|| panic!("of the app: {}", 1)), panic_of(|| panic!("of the app"))] {
-            assert_eq!(lost(&*other), None);
-        }
-    }
-
     /// A limit holds for what waits inside, and for nothing that comes after it or is begun inside
     /// without one.
     #[test]
     fn a_limit_holds_inside() {
         let gpu = crate::gpu::testing::TestGpu::new().gpu;
-        let wait_inside = async { wait(&gpu.device, None, || false) };
+        let wait_inside = async { wait(&gpu.watch, None, || false) };
         let answer = block_on_for(&gpu.device, Duration::ZERO, wait_inside);
         assert!(matches!(answer, Err(Error::Timeout { limit: Duration::ZERO, .. })), "{answer:?}");
-        wait(&gpu.device, None, || false).unwrap();
-        let unlimited =
-            async { block_on(&gpu.device, async { wait(&gpu.device, None, || false) }) };
+        wait(&gpu.watch, None, || false).unwrap();
+        let unlimited = async { block_on(&gpu.device, async { wait(&gpu.watch, None, || false) }) };
         block_on_for(&gpu.device, Duration::ZERO, unlimited).unwrap();
         assert!(DEADLINE.get().is_none());
     }

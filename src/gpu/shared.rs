@@ -1,0 +1,136 @@
+//! What all users of a device share. A registry finds it while somebody holds it, and keeps neither it
+//! nor the device alive.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use wgpu::{BufferDescriptor, BufferUsages, Device};
+
+use super::guarded;
+use crate::error::Error;
+
+/// Something that belongs to a device.
+pub(super) trait OfDevice {
+    /// That device.
+    fn device(&self) -> &Device;
+}
+
+/// Where things of all devices are found while they live.
+pub(super) struct Registry<T>(Mutex<Vec<Listed<T>>>);
+
+struct Listed<T> {
+    /// So that other devices' things are left alone.
+    device_hash: u64,
+    thing: Weak<T>,
+}
+
+impl<T> Registry<T> {
+    pub(super) const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    /// The thing of this device that is wanted and that somebody has, or a new one.
+    pub(super) fn find_or_insert(
+        &self,
+        device: &Device,
+        is_wanted: impl Fn(&T) -> bool,
+        make: impl FnOnce() -> T,
+    ) -> Arc<T>
+    where
+        T: OfDevice,
+    {
+        // Declared first, so dropped last: what the last handle of another device takes with it may
+        // come back for the lock.
+        let candidates: Vec<Arc<T>>;
+        let device_hash = hash(device);
+        let mut listed = lock(&self.0);
+        candidates = living(&listed, device_hash).collect();
+        let is_found = |found: &&Arc<T>| is_wanted(found) && is_same_device(found.device(), device);
+        if let Some(found) = candidates.iter().find(is_found) {
+            return Arc::clone(found);
+        }
+        list(&mut listed, device_hash, make())
+    }
+
+    /// A new thing of this device, beside those that there are.
+    pub(super) fn insert(&self, device: &Device, thing: T) -> Arc<T> {
+        list(&mut lock(&self.0), hash(device), thing)
+    }
+
+    /// All living things of this device.
+    pub(super) fn of_device(&self, device: &Device) -> Vec<Arc<T>>
+    where
+        T: OfDevice,
+    {
+        let candidates: Vec<Arc<T>> = living(&lock(&self.0), hash(device)).collect();
+        let is_of_device = |found: &Arc<T>| is_same_device(found.device(), device);
+        candidates.into_iter().filter(is_of_device).collect()
+    }
+
+    /// How many things of this device live.
+    #[cfg(test)]
+    pub(super) fn count(&self, device: &Device) -> usize
+    where
+        T: OfDevice,
+    {
+        self.of_device(device).len()
+    }
+
+    /// Whether there is an entry of this thing, which may be dead.
+    #[cfg(test)]
+    pub(super) fn lists(&self, thing: &Weak<T>) -> bool {
+        lock(&self.0).iter().any(|listed| listed.thing.ptr_eq(thing))
+    }
+}
+
+fn list<T>(listed: &mut Vec<Listed<T>>, device_hash: u64, thing: T) -> Arc<T> {
+    #[cfg_attr(
+        target_arch = "wasm32",
+        allow(clippy::arc_with_non_send_sync, reason = "a browser's device stays in its thread")
+    )]
+    let new = Arc::new(thing);
+    listed.retain(|listed| listed.thing.strong_count() > 0);
+    listed.push(Listed { device_hash, thing: Arc::downgrade(&new) });
+    new
+}
+
+fn living<T>(listed: &[Listed<T>], device_hash: u64) -> impl Iterator<Item = Arc<T>> {
+    listed
+        .iter()
+        .filter(move |listed| listed.device_hash == device_hash)
+        .filter_map(|listed| listed.thing.upgrade())
+}
+
+fn hash(device: &Device) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    device.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A panic elsewhere leaves nothing half done here.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether two handles are of the same device.
+///
+/// wgpu 30 compares devices by a number that every `Instance` counts anew, so that devices of two
+/// instances may look equal (gfx-rs/wgpu#8461). An error, though, is told to its own device's scope only.
+fn is_same_device(one: &Device, other: &Device) -> bool {
+    // A browser's devices have numbers of their own, and it tells errors too late.
+    one == other && (cfg!(target_arch = "wasm32") || shares_error_scopes(one, other))
+}
+
+fn shares_error_scopes(one: &Device, other: &Device) -> bool {
+    let refused = || {
+        other.create_buffer(&BufferDescriptor {
+            label: Some("ztilde/a buffer without usage, to be refused"),
+            size: 4,
+            usage: BufferUsages::empty(),
+            mapped_at_creation: false,
+        })
+    };
+    // If they are two, the outer scope keeps the error from the other one's handler.
+    let told = guarded(other, || guarded(one, refused));
+    matches!(told, Ok(Err(Error::Refused(_))))
+}

@@ -1,0 +1,133 @@
+//! Wakes the futures that wait for a device. Natively wgpu calls back only while somebody polls, so a
+//! thread for each device does.
+//!
+//! The thread looks, with pauses, and never waits: wgpu holds a lock while it waits, which an app's next
+//! frame may need. The thread holds the device only while it looks.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::Waker;
+use std::thread;
+use std::time::Duration;
+
+use super::shared::lock;
+use super::wait::Pause;
+use super::watch::{Answer, Watch};
+
+pub(super) use std::thread::Thread;
+
+/// How long a thread without work stays: an app that awaits in a loop then has one thread.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// The futures that a thread has to wake.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    answers: Vec<Weak<Mutex<Answer>>>,
+    /// Whether one has come since the thread looked at them.
+    is_new: bool,
+    pub(super) thread: Option<Thread>,
+}
+
+impl Watch {
+    /// Has a thread wake the task that waits for this answer. If the system gives no thread, the task
+    /// is woken at once, and polls again.
+    pub(super) fn wake_when_answered(self: &Arc<Self>, answer: &Arc<Mutex<Answer>>) {
+        let mut waiting = lock(&self.waiting);
+        if lock(answer).thread.is_some() {
+            return;
+        }
+        let thread = match &waiting.thread {
+            Some(thread) => thread.clone(),
+            None => match start(Arc::downgrade(self)) {
+                Ok(thread) => waiting.thread.insert(thread).clone(),
+                Err(_) => {
+                    drop(waiting);
+                    let waker = lock(answer).waker.take();
+                    return waker.into_iter().for_each(Waker::wake);
+                }
+            },
+        };
+        lock(answer).thread = Some(thread.clone());
+        waiting.answers.push(Arc::downgrade(answer));
+        waiting.is_new = true;
+        thread.unpark();
+    }
+
+    /// Looks, if anybody waits. Returns whom to wake, and whether others wait still.
+    fn look_for_others(&self, pause: &mut Pause) -> (Vec<Waker>, Next) {
+        if lock(&self.waiting).answers.is_empty() {
+            return (Vec::new(), Next::End);
+        }
+        // A callback of the app's own may panic here. The thread then ends, after its message.
+        let looked = catch_unwind(AssertUnwindSafe(|| self.look()));
+        if !matches!(looked, Ok(Ok(()))) {
+            return (Vec::new(), Next::End);
+        }
+        let mut waiting = lock(&self.waiting);
+        let mut wakers = Vec::new();
+        waiting.answers.retain(|answer| {
+            let Some(answer) = answer.upgrade() else { return false };
+            let mut answer = lock(&answer);
+            if answer.result.is_some() {
+                wakers.extend(answer.waker.take());
+            }
+            answer.result.is_none()
+        });
+        if std::mem::take(&mut waiting.is_new) {
+            *pause = Pause::default();
+        }
+        let next = if waiting.answers.is_empty() { Next::Linger } else { Next::Look };
+        (wakers, next)
+    }
+}
+
+/// What the thread does next.
+enum Next {
+    Look,
+    Linger,
+    End,
+}
+
+fn start(watch: Weak<Watch>) -> std::io::Result<Thread> {
+    let thread = thread::Builder::new().name("ztilde/waker".to_owned());
+    Ok(thread.spawn(move || run(Ending(watch)))?.thread().clone())
+}
+
+/// The thread drops its handle of the device before it wakes a task: the task may end the process.
+fn run(ending: Ending) {
+    let mut pause = Pause::default();
+    while let Some(watch) = ending.0.upgrade() {
+        let (wakers, next) = watch.look_for_others(&mut pause);
+        drop(watch);
+        wakers.into_iter().for_each(Waker::wake);
+        match next {
+            Next::Look => thread::park_timeout(pause.next()),
+            Next::Linger => thread::park_timeout(LINGER),
+            Next::End => return,
+        }
+    }
+}
+
+/// At the end of the thread, also by a panic, it wakes all tasks: each sees the error, or starts another
+/// thread.
+struct Ending(Weak<Watch>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let Some(watch) = self.0.upgrade() else { return };
+        let answers = {
+            let mut waiting = lock(&watch.waiting);
+            waiting.thread = None;
+            std::mem::take(&mut waiting.answers)
+        };
+        drop(watch);
+        for answer in answers.iter().filter_map(Weak::upgrade) {
+            let waker = {
+                let mut answer = lock(&answer);
+                answer.thread = None;
+                answer.waker.take()
+            };
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+}
