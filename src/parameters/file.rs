@@ -85,7 +85,8 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// [`Error::Model`] if the bytes are damaged or hold other tensors than these;
+    /// [`Error::Model`] if the bytes are damaged, or hold other tensors than these or options that this
+    /// version does not know;
     /// [`Error::Architecture`] if the tensors do not fit each other or are not finite;
     /// [`Error::Option`] if the epsilon or momentum make no sense. Bytes from anywhere may be
     /// tried: nothing panics.
@@ -123,6 +124,10 @@ impl<'a> ModelFile<'a> {
             entry.map_or(("", ""), |text| text.split_once('\n').unwrap_or((text, "")));
         let metadata = entry.map(|_| Metadata::parse(pairs)).transpose()?;
         let options = metadata.as_ref().map_or(Ok(NetworkOptions::default()), network_options)?;
+        // The rest of a snapshot's is read by whoever reads a snapshot.
+        if let Some(model) = metadata.as_ref().filter(|metadata| !metadata.has("snapshot")) {
+            model.expect_all_read()?;
+        }
         let (added, unread) = header
             .tensors()
             .into_iter()
