@@ -1,5 +1,6 @@
 //! Data sets on the CPU: rows with their targets, split, shuffled and cut into mini-batches.
 
+mod fingerprint;
 mod targets;
 
 use std::collections::HashMap;

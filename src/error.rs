@@ -115,6 +115,20 @@ pub enum Error {
     #[error("the training data belongs to another trainer")]
     OtherTrainer,
 
+    /// The data set is not the one that a place is in.
+    #[error(
+        "the data set has other values than the one that the training was in, or its rows are in \
+         another order: its fingerprint is {found:016x}, but {needed:016x} is needed. \
+         Snapshot::take_place makes a restored training begin with the first row, and \
+         Place::for_any_data allows other data"
+    )]
+    OtherData {
+        /// The fingerprint of the data set.
+        found: u64,
+        /// That of the data set that the place is in.
+        needed: u64,
+    },
+
     /// The training has come upon numbers that are not finite, and has stopped there.
     #[error(
         "training diverged in {0}. What was learned is as the step before has left it; a smaller \

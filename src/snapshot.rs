@@ -31,13 +31,16 @@ pub(crate) type State = Vec<(Array2<f32>, Vec<Array1<f32>>)>;
 
 /// A place in the data that a trainer learns from: between two mini-batches.
 ///
-/// It holds for data sets with as many rows and for trainers with the same batch size, remainder and
-/// seed.
+/// It holds for the data set that it was taken in, and for trainers with the same batch size, remainder
+/// and seed. A place that was saved knows the data by its
+/// [fingerprint](crate::Dataset::fingerprint): rows in another order are other data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub(crate) epoch: u64,
     pub(crate) position: u32,
     pub(crate) rows: u32,
+    /// The fingerprint of the data set; none in files of older versions.
+    pub(crate) data: Option<u64>,
 }
 
 impl Snapshot {
@@ -87,5 +90,18 @@ impl Place {
     /// Rows of the data set.
     pub fn rows(&self) -> u32 {
         self.rows
+    }
+
+    /// The [fingerprint](crate::Dataset::fingerprint) of the data set. None if this is from a file of an
+    /// older version, or [for any data](Self::for_any_data).
+    pub fn data(&self) -> Option<u64> {
+        self.data
+    }
+
+    /// The same place in whatever data set has as many rows: for an app that goes on with other data on
+    /// purpose.
+    #[must_use]
+    pub fn for_any_data(self) -> Self {
+        Self { data: None, ..self }
     }
 }

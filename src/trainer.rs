@@ -204,7 +204,8 @@ impl Trainer {
     /// # Errors
     ///
     /// [`Error::Length`] if its features or targets do not fit the network, or its rows the place where a
-    /// [restored](Trainer::restore) trainer goes on, [`Error::Targets`], [`Error::Class`] or
+    /// [restored](Trainer::restore) trainer goes on, [`Error::OtherData`] if these rows are others, or in
+    /// another order, [`Error::Targets`], [`Error::Class`] or
     /// [`Error::Probability`] if they do not fit the loss, [`Error::BatchTooSmall`] if an epoch's last
     /// batch would have one row, [`Error::OutOfMemory`] or [`Error::TooLarge`] if the device cannot hold it,
     /// and what else wgpu reports.

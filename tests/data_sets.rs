@@ -219,3 +219,46 @@ fn targets_come_from_slices_vectors_and_arrays() {
     let values = [Targets::from(&vector), (&vector[..]).into(), (&[1.0, 2.0]).into()];
     assert!(values.iter().all(|targets| *targets == vector.clone().into() && !targets.is_empty()));
 }
+
+/// These numbers are in files: they may never change, on no platform.
+#[test]
+fn a_fingerprint_tells_data_sets_apart() {
+    let inputs = array![[0.5, -1.0], [2.0, 0.0], [1e-20, 3.0]];
+    let classes = || vec![2, 0, 1];
+    let data = |inputs: &Array2<f32>, targets: Targets<'static>| {
+        Dataset::new(inputs.clone(), targets).unwrap().fingerprint()
+    };
+    let same = data(&inputs, classes().into());
+    assert_eq!(same, 0x06ae_d76c_276e_6745);
+    assert_eq!(data(&inputs, vec![2.0, 0.0, 1.0].into()), 0x94aa_114a_0d99_02f4);
+    // However the array lies in memory.
+    let transposed = inputs.t().as_standard_layout().into_owned();
+    assert_eq!(data(&transposed.reversed_axes(), classes().into()), same);
+
+    let mut others = vec![data(&inputs, vec![2, 1, 0].into())];
+    others.push(data(&inputs, vec![0, 0, 0].into()));
+    for row in 0..3 {
+        for column in 0..2 {
+            for bit in 0..32 {
+                let mut inputs = inputs.clone();
+                let value = &mut inputs[[row, column]];
+                *value = f32::from_bits(value.to_bits() ^ 1 << bit);
+                if value.is_finite() {
+                    others.push(data(&inputs, classes().into()));
+                }
+            }
+        }
+    }
+    for order in [[0, 2, 1], [1, 0, 2], [2, 1, 0]] {
+        let whole = Dataset::new(inputs.clone(), classes()).unwrap();
+        others.push(whole.select(&order).unwrap().fingerprint());
+    }
+    // The same numbers in rows of another length.
+    let wider = Array2::from_shape_vec([2, 3], inputs.iter().copied().collect()).unwrap();
+    others.push(data(&wider, vec![2, 0].into()));
+    let count = others.len();
+    others.push(same);
+    others.sort_unstable();
+    others.dedup();
+    assert_eq!(others.len(), count + 1, "different data sets with the same fingerprint");
+}

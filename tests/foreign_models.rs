@@ -121,13 +121,19 @@ fn the_metadata_is_read_strictly() {
     let read = with("version=1 activation=silu epsilon=1e-3 momentum=0.25").unwrap();
     assert_eq!(read.activation, Activation::Silu);
     assert_eq!((read.epsilon, read.momentum), (1e-3, 0.25));
-    let refused: [(_, &[&str]); 6] = [
+    let refused: [(_, &[&str]); 9] = [
         ("version=2 activation=silu epsilon=1e-3 momentum=0.25", &["version 2", "version 1"]),
         ("version=1 activation=swish epsilon=1e-3 momentum=0.25", &["activation", "swish"]),
         ("version=1 activation=silu epsilon=1e-3", &["momentum"]),
         ("version=1 activation=silu epsilon=small momentum=0.25", &["epsilon", "small"]),
         ("version=1 activation=silu epsilon=NaN momentum=0.25", &["epsilon", "NaN"]),
         ("version=1 activation=silu epsilon=1e-3 momentum=1.25", &["momentum", "1.25"]),
+        (
+            "version=1 activation=silu epsilon=1e-3 momentum=0.25 dropout=0.5",
+            &["dropout=0.5", "does not know"],
+        ),
+        ("version=1 activation=silu epsilon=1e-3 momentum=0.25 place.rows=3", &["place.rows=3"]),
+        ("version=1 activation=silu epsilon=1e-3 momentum=0.25 folded", &["\"folded\""]),
     ];
     for (metadata, words) in refused {
         assert_refused(with(metadata), words);

@@ -351,6 +351,45 @@ fn data_that_does_not_fit_the_place_is_refused() {
     assert!(matches!(error, Error::Length { found: 7, needed: 20, .. }), "{error}");
 }
 
+/// Also where the place comes from a file. The app may ask for other data all the same.
+#[test]
+fn other_data_and_rows_in_another_order_are_refused() {
+    let run = run(Feed::Uploaded);
+    let mut training = Training::new(&run);
+    training.train(run.feed, 10);
+    let bytes = training.snapshot().to_bytes().unwrap();
+    let mut snapshot = Snapshot::from_bytes(&bytes).unwrap();
+    let place = snapshot.place().unwrap();
+    let data = dataset(ROWS);
+    assert_eq!(place.data(), Some(data.fingerprint()));
+    let order: Vec<u32> = (0..ROWS).rev().collect();
+    let mut inputs = data.inputs().clone();
+    inputs[[50, 3]] += 1.0;
+    let other_value = Dataset::new(inputs, data.targets().clone()).unwrap();
+
+    let (device, queue) = test_device::device();
+    let mut restored = Trainer::restore(&device, &queue, &snapshot).unwrap();
+    for other in [data.select(&order).unwrap(), other_value] {
+        let streamed = restored.stream(other.clone()).unwrap_err();
+        for error in [restored.upload(&other).unwrap_err(), streamed] {
+            let [found, needed] = [&other, &data].map(Dataset::fingerprint);
+            let is_told = matches!(error, Error::OtherData { found: f, needed: n } if (f, n) == (found, needed));
+            assert!(is_told, "{error}");
+        }
+    }
+    // Nothing is lost, and the same rows go on.
+    let mut same = restored.upload(&data).unwrap();
+    restored.train(&mut same, 1).unwrap();
+    let mut other = restored.upload(&data.select(&order).unwrap()).unwrap();
+    let error = other.go_to(place).unwrap_err();
+    assert!(matches!(error, Error::OtherData { .. }), "{error}");
+    other.go_to(place.for_any_data()).unwrap();
+    assert_eq!((other.epoch(), other.position()), (2, 3));
+    snapshot.take_place();
+    let restored = Trainer::restore(&device, &queue, &snapshot).unwrap();
+    assert_eq!(restored.upload(&data.select(&order).unwrap()).unwrap().epoch(), 0);
+}
+
 /// What the former steps saw is not there, but the numbers of the steps go on.
 #[test]
 fn metrics_begin_where_the_trainer_was_restored() {

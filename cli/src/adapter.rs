@@ -1,6 +1,6 @@
 //! Which adapter the binary computes on, and the device that it makes of it.
 
-use std::{borrow::Cow, cmp::Reverse, env};
+use std::{borrow::Cow, cmp::Reverse, env, path::Path};
 
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
@@ -9,17 +9,21 @@ use wgpu::{
     Features, Instance, InstanceDescriptor, Limits, PowerPreference, Queue,
 };
 
-use crate::{failure::Failure, output::note};
+use crate::{failure::Failure, nvidia, output::note};
 
-const NO_ADAPTER: &str = "\
-no adapter found. Install your GPU's Vulkan driver, or Mesa's software driver: the package \
-mesa-vulkan-drivers on Debian and Ubuntu, which scripts/with-adapter installs where it is missing";
+const SOFTWARE: &str = "\
+Without a GPU, install Mesa's software driver: the package mesa-vulkan-drivers on Debian and Ubuntu, \
+which scripts/with-adapter installs where it is missing";
+
+/// NVIDIA's number among the vendors of PCI devices.
+const NVIDIA: u32 = 0x10de;
 
 /// What the library can use where a device has it.
 const USEFUL_FEATURES: Features = Features::SUBGROUP.union(Features::TIMESTAMP_QUERY);
 
 /// An adapter in words, as reports name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Description {
     pub(crate) name: String,
     pub(crate) backend: Cow<'static, str>,
@@ -55,7 +59,8 @@ impl Description {
 }
 
 /// Every adapter that can compute, the most welcome first. OpenGL's are listed only where there is
-/// no other, or where they are asked for: they are the same GPUs again, with less to offer.
+/// no other, or where they are asked for: they are the same GPUs again, with less to offer. Says on
+/// stderr if an NVIDIA GPU could be among them and is not.
 pub(crate) fn list() -> Result<Vec<Adapter>, Failure> {
     let asked_for = backends(env::var("WGPU_BACKEND").ok().as_deref())?;
     let preference = power_preference(env::var("WGPU_POWER_PREF").ok().as_deref())?;
@@ -65,9 +70,26 @@ pub(crate) fn list() -> Result<Vec<Adapter>, Failure> {
             adapters = enumerate(backends);
         }
     }
+    let vendors: Vec<_> = adapters.iter().map(|adapter| adapter.get_info().vendor).collect();
+    if !vendors.is_empty() && lacks_nvidia(&vendors, Path::new("/")) {
+        note(&format!("note: {}", nvidia::ADVICE));
+    }
     // The sort is stable: among equals the driver's order decides.
     adapters.sort_by_key(|adapter| Reverse(welcome(adapter.get_info().device_type, preference)));
     Ok(adapters)
+}
+
+/// Whether there is an NVIDIA GPU that is none of the adapters, which are of these vendors.
+fn lacks_nvidia(vendors: &[u32], root: &Path) -> bool {
+    !vendors.contains(&NVIDIA) && nvidia::is_visible(root)
+}
+
+/// What to say where there is no adapter.
+fn no_adapter(root: &Path) -> String {
+    if lacks_nvidia(&[], root) {
+        return format!("no adapter found: {}. {SOFTWARE}", nvidia::ADVICE);
+    }
+    format!("no adapter found. Install your GPU's Vulkan driver. {SOFTWARE}")
 }
 
 fn enumerate(backends: Backends) -> Vec<Adapter> {
@@ -165,7 +187,7 @@ fn welcome(device_type: DeviceType, preference: PowerPreference) -> u8 {
 
 fn choose_name(names: &[String], wanted: Option<&str>) -> Result<usize, Failure> {
     if names.is_empty() {
-        return Err(Failure::no_adapter(NO_ADAPTER));
+        return Err(Failure::no_adapter(no_adapter(Path::new("/"))));
     }
     let wanted = wanted.unwrap_or("");
     let matches = |name: &String| name.to_lowercase().contains(&wanted.to_lowercase());
@@ -212,6 +234,22 @@ mod tests {
         assert!(error.contains("NVIDIA H200; llvmpipe (LLVM 15)"), "{error}");
         let error = choose_name(&[], None).unwrap_err().to_string();
         assert!(error.contains("mesa-vulkan-drivers"), "{error}");
+    }
+
+    #[test]
+    fn an_nvidia_gpu_without_its_graphics_driver_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let software = 0x10005;
+        assert!(!lacks_nvidia(&[software], root.path()));
+        assert!(!no_adapter(root.path()).contains("NVIDIA"));
+        std::fs::create_dir(root.path().join("dev")).unwrap();
+        std::fs::write(root.path().join("dev/nvidia0"), "").unwrap();
+        assert!(lacks_nvidia(&[software], root.path()), "beside a software adapter");
+        assert!(!lacks_nvidia(&[software, NVIDIA], root.path()), "where it is an adapter");
+        let message = no_adapter(root.path());
+        for word in ["NVIDIA_DRIVER_CAPABILITIES=graphics", "libegl1", "mesa-vulkan-drivers"] {
+            assert!(message.contains(word), "{message}");
+        }
     }
 
     #[test]

@@ -18,7 +18,12 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 use ztilde::{Parameters, Snapshot, Trainer};
 
 use crate::{
-    data::Preprocessing, failure::Failure, options::LongRuns, output, report::Origin, run::State,
+    data::{Prepared, Preprocessing, Rows},
+    failure::Failure,
+    options::LongRuns,
+    output,
+    report::Origin,
+    run::State,
 };
 
 const TRAINING: &str = "training.safetensors";
@@ -40,14 +45,33 @@ pub(crate) struct Checkpoint {
     pub(crate) run: Description,
 }
 
-/// What `run.json` holds.
+/// What `run.json` holds. A field that this version does not know may change what the run is.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Description<P = Preprocessing, S = State> {
     origin: Origin,
     preprocessing: P,
     /// The rows that are learned from.
     rows: u64,
+    /// Older versions did not write them.
+    #[serde(default)]
+    fingerprints: Option<Fingerprints>,
     pub(crate) state: S,
+}
+
+/// Of the rows as the network sees them, in order: a number for each block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fingerprints {
+    learned: Vec<u64>,
+    held_out: Vec<u64>,
+}
+
+impl Fingerprints {
+    pub(crate) fn new(data: &Prepared) -> Result<Self, Failure> {
+        let held_out = data.held_out.as_ref().map_or(Ok(Vec::new()), Rows::fingerprints)?;
+        Ok(Self { learned: data.learned.fingerprints()?, held_out })
+    }
 }
 
 impl Checkpoint {
@@ -83,8 +107,8 @@ impl Checkpoint {
     pub(crate) fn check(
         &self,
         options: &Map<String, Value>,
-        preprocessing: &Preprocessing,
-        rows: u64,
+        data: &Prepared,
+        fingerprints: Option<&Fingerprints>,
     ) -> Result<(), Failure> {
         let refused = |why: String| {
             Err(Failure::input(format!(
@@ -103,14 +127,23 @@ impl Checkpoint {
                 ));
             }
         }
+        let rows = data.learned.count();
         if self.run.rows != rows {
             return refused(format!(
                 "the run was begun on {} rows to learn from, but now there are {rows}",
                 self.run.rows
             ));
         }
-        if self.run.preprocessing != *preprocessing {
-            return refused("the run was begun on rows with other values".to_owned());
+        let (before, now) = (self.run.fingerprints.as_ref(), fingerprints);
+        let is_other = before.zip(now).is_some_and(|(before, now)| before != now);
+        if is_other || self.run.preprocessing != data.preprocessing {
+            let which = match before.zip(now) {
+                Some((before, now)) if before.learned == now.learned => "rows to test on",
+                _ => "rows",
+            };
+            return refused(format!(
+                "the run was begun on {which} with other values, or in another order"
+            ));
         }
         Ok(())
     }
@@ -149,6 +182,7 @@ pub(crate) struct Keeper<'a> {
     pub(crate) origin: &'a Origin,
     pub(crate) preprocessing: &'a Preprocessing,
     pub(crate) rows: u64,
+    pub(crate) fingerprints: Option<&'a Fingerprints>,
     /// The steps that the last one has.
     pub(crate) last: Cell<u64>,
 }
@@ -166,8 +200,9 @@ impl Keeper<'_> {
         best: Option<&Parameters>,
         state: &State,
     ) -> Result<(), Failure> {
-        let &Self { origin, preprocessing, rows, .. } = self;
-        let run = Description { origin: origin.clone(), preprocessing, rows, state };
+        let &Self { origin, preprocessing, rows, fingerprints, .. } = self;
+        let (origin, fingerprints) = (origin.clone(), fingerprints.cloned());
+        let run = Description { origin, preprocessing, rows, fingerprints, state };
         let failed = |error: &dyn Display| {
             Failure::input(format!("{}: the checkpoint: {error}", self.path.display()))
         };
@@ -188,6 +223,13 @@ pub(crate) fn parse(
     file: impl Read + Seek,
 ) -> Result<(Description, Snapshot, Option<Parameters>), String> {
     let mut archive = ZipArchive::new(file).map_err(|error| error.to_string())?;
+    let known = [RUN, TRAINING, BEST];
+    for name in archive.file_names() {
+        let name = name.map_err(|error| error.to_string())?;
+        if !known.contains(&&*name) {
+            return Err(format!("it has {name:?}, which this version does not know"));
+        }
+    }
     let has_best = archive.index_for_name(BEST).is_some();
     let mut read = |name: &str| {
         let failed = |error: &dyn Display| format!("{name}: {error}");
@@ -231,4 +273,34 @@ fn archive(files: &[(&str, Vec<u8>)]) -> zip::result::ZipResult<Vec<u8>> {
         archive.write_all(bytes)?;
     }
     Ok(archive.finish()?.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In whatever part of it a field is.
+    #[test]
+    fn what_this_version_does_not_know_is_refused() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/run/adamw");
+        let whole = std::fs::read(path).unwrap();
+        assert!(parse_run(&whole).is_ok());
+        let whole: Value = serde_json::from_slice(&whole).unwrap();
+        let places = ["", "/origin", "/origin/adapter", "/preprocessing", "/preprocessing/target"];
+        let in_state = ["/state", "/state/place", "/state/seen", "/state/epochs/0"];
+        for place in places.iter().chain(&in_state) {
+            let mut changed = whole.clone();
+            let part = changed.pointer_mut(place).and_then(Value::as_object_mut).expect(place);
+            part.insert("future".to_owned(), 0.5.into());
+            let error = parse_run(changed.to_string().as_bytes()).err().expect(place);
+            assert!(error.contains("unknown field `future`"), "{place}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_this_version_does_not_know_is_refused() {
+        let bytes = archive(&[(RUN, b"{}".to_vec()), ("scaler.json", Vec::new())]).unwrap();
+        let error = parse(Cursor::new(bytes)).err().unwrap();
+        assert!(error.contains("\"scaler.json\""), "{error}");
+    }
 }

@@ -20,6 +20,7 @@ mod forward;
 mod interrupt;
 mod manual;
 mod model;
+mod nvidia;
 mod onnx;
 mod options;
 mod output;

@@ -3,5 +3,22 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(all(unix, not(target_vendor = "apple")))]
+    silence_wayland();
     ztilde_cli::main()
+}
+
+/// Without a desktop, Mesa asks libwayland for a screen, and that writes "error: XDG_RUNTIME_DIR is
+/// invalid or not set" to stderr. A directory that does not exist has no screen either, silently.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+#[allow(unsafe_code, reason = "another thread could read the environment meanwhile")]
+fn silence_wayland() {
+    use std::{env, path::Path};
+
+    const VARIABLE: &str = "XDG_RUNTIME_DIR";
+    let is_valid = env::var_os(VARIABLE).is_some_and(|path| Path::new(&path).is_absolute());
+    if !is_valid {
+        // SAFETY: this is the first thing that the process does, and it has no other thread.
+        unsafe { env::set_var(VARIABLE, "/nonexistent") };
+    }
 }

@@ -27,6 +27,7 @@ pub(crate) struct Report<'a> {
 
 /// With what a run was done. It is in every file that a run leaves, so that it can be done again.
 #[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Origin {
     /// Of this binary.
     pub(crate) version: String,

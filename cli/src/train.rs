@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::{
     adapter,
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, Fingerprints},
     config::ConfigOptions,
     data::{Data, HeldOut, Prepared, Room},
     failure::Failure,
@@ -58,8 +58,10 @@ impl Train {
         let first = data.prepare(held_out, room, &mut notes)?;
         let prepare_seconds = start.elapsed().as_secs_f64();
         self.check_tested(&first)?;
+        let has_checkpoint = long_runs.checkpoint.is_some();
+        let fingerprints = has_checkpoint.then(|| Fingerprints::new(&first)).transpose()?;
         if let Some(checkpoint) = &checkpoint {
-            checkpoint.check(&settled.report, &first.preprocessing, rows)?;
+            checkpoint.check(&settled.report, &first, fingerprints.as_ref())?;
         }
         notes.iter().for_each(|note| output::note(&format!("note: {note}")));
 
@@ -77,6 +79,7 @@ impl Train {
             options: &self.options,
             settled: &settled,
             origin: &origin,
+            fingerprints: fingerprints.as_ref(),
             steps_per_epoch,
             device,
             queue,

@@ -102,8 +102,8 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// [`Error::Model`] if the bytes are damaged, hold other tensors than these or contradict the
-    /// options; [`Error::Architecture`] if the tensors do not fit each other or are not finite;
+    /// [`Error::Model`] if the bytes are damaged, hold other tensors than these or options that
+    /// this version does not know, or contradict the given options; [`Error::Architecture`] if the tensors do not fit each other or are not finite;
     /// [`Error::Option`] if the epsilon or momentum make no sense. Bytes from anywhere may be
     /// tried: nothing panics.
     pub fn from_bytes_with(bytes: &[u8], options: &LoadOptions) -> Result<Loaded> {
@@ -166,6 +166,10 @@ impl<'a> ModelFile<'a> {
         let metadata = entry.map(|_| Metadata::parse(pairs)).transpose()?;
         let said = metadata.as_ref().map(said_options).transpose()?;
         let resolved = asked.resolve(said)?;
+        // The rest of a snapshot's is read by whoever reads a snapshot.
+        if let Some(model) = metadata.as_ref().filter(|metadata| !metadata.has("snapshot")) {
+            model.expect_all_read()?;
+        }
         let (added, unread) = header
             .tensors()
             .into_iter()

@@ -2,6 +2,7 @@
 //! the safetensors metadata, and after a line break the app's notes. One entry rather than many: the order
 //! of several would differ from file to file.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
@@ -15,13 +16,26 @@ pub(super) const OBJECT: &str = "__metadata__";
 
 /// The pairs of a file, by name.
 #[derive(Debug)]
-pub(crate) struct Metadata(BTreeMap<String, String>);
+pub(crate) struct Metadata(BTreeMap<String, Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    value: String,
+    /// Whether somebody has asked for the value.
+    is_read: Cell<bool>,
+}
 
 impl Metadata {
     pub(super) fn parse(text: &str) -> Result<Self> {
         let mut pairs = BTreeMap::new();
-        for (name, value) in text.split_whitespace().filter_map(|pair| pair.split_once('=')) {
-            if pairs.insert(name.to_owned(), value.to_owned()).is_some() {
+        for pair in text.split_whitespace() {
+            let Some((name, value)) = pair.split_once('=') else {
+                return Err(Error::Model(format!(
+                    "its metadata has {pair:?} instead of NAME=VALUE"
+                )));
+            };
+            let entry = Entry { value: value.to_owned(), is_read: Cell::new(false) };
+            if pairs.insert(name.to_owned(), entry).is_some() {
                 return Err(Error::Model(format!("its metadata gives the {name} twice")));
             }
         }
@@ -33,10 +47,11 @@ impl Metadata {
     }
 
     pub(crate) fn get(&self, name: &str) -> Result<&str> {
-        let value = self.0.get(name);
-        value
-            .map(String::as_str)
-            .ok_or_else(|| Error::Model(format!("its metadata does not give the {name}")))
+        let entry = self.0.get(name);
+        let entry =
+            entry.ok_or_else(|| Error::Model(format!("its metadata does not give the {name}")))?;
+        entry.is_read.set(true);
+        Ok(&entry.value)
     }
 
     /// A value that is one of several.
@@ -48,6 +63,17 @@ impl Metadata {
     /// A number, or `true` or `false`.
     pub(crate) fn parsed<T: FromStr>(&self, name: &str) -> Result<T> {
         self.choice(name, |value| value.parse().ok())
+    }
+
+    /// That every pair was read. One that this version does not know may change what the file means.
+    pub(crate) fn expect_all_read(&self) -> Result<()> {
+        match self.0.iter().find(|(_, entry)| !entry.is_read.get()) {
+            None => Ok(()),
+            Some((name, Entry { value, .. })) => Err(Error::Model(format!(
+                "its metadata has {name}={value}, which this version of the library does not know, \
+                 or which does not belong to its other options"
+            ))),
+        }
     }
 
     /// The version of a format, which is the one that this library reads.

@@ -61,8 +61,9 @@ impl Snapshot {
         for (name, state) in [("velocity", &self.velocity), ("mean_square", &self.mean_square)] {
             added.extend(state.iter().flat_map(|state| tensors(&self.parameters, name, state)));
         }
-        let place = self.place.map_or(String::new(), |Place { epoch, position, rows }| {
-            format!(" place.epoch={epoch} place.position={position} place.rows={rows}")
+        let place = self.place.map_or(String::new(), |Place { epoch, position, rows, data }| {
+            let data = data.map_or(String::new(), |data| format!(" place.data={data:016x}"));
+            format!(" place.epoch={epoch} place.position={position} place.rows={rows}{data}")
         });
         let options = options::describe(&self.options);
         let steps = self.steps;
@@ -74,7 +75,8 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// As [`Parameters::from_bytes`]; [`Error::Model`] also if it is a model without the rest of a
+    /// As [`Parameters::from_bytes`]; [`Error::Model`] also if it has an option that this version does not
+    /// know, if it is a model without the rest of a
     /// snapshot, or if what the optimizer remembers does not fit the model; [`Error::Option`] if the
     /// trainer's options make no sense. Bytes from anywhere may be tried: nothing panics.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
@@ -100,6 +102,7 @@ impl Snapshot {
         added.expect_none_left()?;
         let steps = count(&metadata, "trainer.steps")?;
         let place = read_place(&metadata, &options)?;
+        metadata.expect_all_read()?;
         Ok(Self { parameters, options, steps, place, velocity, mean_square })
     }
 }
@@ -155,6 +158,11 @@ fn read_place(metadata: &Metadata, options: &TrainerOptions) -> Result<Option<Pl
         epoch: count(metadata, "place.epoch")?,
         position: metadata.parsed("place.position")?,
         rows: metadata.parsed("place.rows")?,
+        // Older versions did not write it, nor is it there if the app took it out.
+        data: metadata
+            .has("place.data")
+            .then(|| metadata.choice("place.data", |value| u64::from_str_radix(value, 16).ok()))
+            .transpose()?,
     };
     let most = batches(place.rows, options.batch_size, options.remainder);
     if place.position > most {

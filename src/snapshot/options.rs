@@ -105,10 +105,7 @@ pub(super) fn read(metadata: &Metadata, outputs: u32) -> Result<TrainerOptions> 
             all.into_iter().find(|&remainder| remainder_name(remainder) == value)
         })?,
         seed: metadata.parsed("trainer.seed")?,
-        on_fault: metadata.choice("trainer.on_fault", |value| {
-            let all = [OnFault::Stop, OnFault::SkipStep];
-            all.into_iter().find(|&on_fault| on_fault_name(on_fault) == value)
-        })?,
+        on_fault: on_fault(metadata)?,
     };
     options.check(outputs)?;
     Ok(options)
@@ -149,6 +146,18 @@ fn schedule(metadata: &Metadata) -> Result<Schedule> {
         "one-cycle" => Ok(Schedule::OneCycle { steps: metadata.parsed("schedule.steps")? }),
         other => Err(Error::Model(format!("its schedule is {other:?}"))),
     }
+}
+
+/// Files of older versions have none, and stop.
+fn on_fault(metadata: &Metadata) -> Result<OnFault> {
+    const NAME: &str = "trainer.on_fault";
+    if !metadata.has(NAME) {
+        return Ok(OnFault::Stop);
+    }
+    metadata.choice(NAME, |value| {
+        let all = [OnFault::Stop, OnFault::SkipStep];
+        all.into_iter().find(|&on_fault| on_fault_name(on_fault) == value)
+    })
 }
 
 const fn on_fault_name(on_fault: OnFault) -> &'static str {

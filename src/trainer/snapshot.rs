@@ -62,8 +62,9 @@ impl Trainer {
     /// On the same adapter, driver and version the steps give what those of the first trainer would
     /// have, to the bit, if they are given the same batches: until it has learned from some, all data
     /// that the restored trainer [uploads](Trainer::upload) or [streams](Trainer::stream) begins at the
-    /// snapshot's [place](Snapshot::place), which has to be one in data with as many rows. That the rows
-    /// are the same is up to the app.
+    /// snapshot's [place](Snapshot::place), and has to be the same data: other values, or the same rows in
+    /// another order, are an [`Error::OtherData`](crate::Error::OtherData).
+    /// [`Snapshot::take_place`] lets it begin with the first row of any data.
     ///
     /// Counting goes on as well: of [`steps`](Trainer::steps), of the schedule, of the batches that the
     /// running statistics have seen. What the former steps saw is forgotten.

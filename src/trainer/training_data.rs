@@ -37,6 +37,7 @@ enum Source {
 #[derive(Debug)]
 struct Epochs {
     rows: u32,
+    fingerprint: u64,
     seed: u64,
     batch_size: u32,
     steps_per_epoch: u32,
@@ -104,17 +105,19 @@ impl TrainingData {
 
     /// Between which two mini-batches it is.
     pub fn place(&self) -> Place {
-        Place { epoch: self.epoch(), position: self.position(), rows: self.rows() }
+        let data = Some(self.epochs.fingerprint);
+        Place { epoch: self.epoch(), position: self.position(), rows: self.rows(), data }
     }
 
-    /// Goes to a place, of this data or of another with as many rows: the next mini-batch is the one
-    /// that came there, if batch size, remainder and seed were these.
+    /// Goes to a place in this data: the next mini-batch is the one that came there, if batch size,
+    /// remainder and seed were these.
     ///
     /// Data that a [restored](Trainer::restore) trainer uploads or streams is there already.
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if the place is one in another number of rows, or behind the end of an epoch.
+    /// [`Error::Length`] if the place is one in another number of rows, or behind the end of an epoch;
+    /// [`Error::OtherData`] if it is one in rows with other values, or in another order.
     pub fn go_to(&mut self, place: Place) -> Result<()> {
         self.epochs.go_to(place)
     }
@@ -222,6 +225,7 @@ impl Epochs {
         };
         Ok(Self {
             rows,
+            fingerprint: dataset.fingerprint(),
             seed: options.seed,
             batch_size,
             steps_per_epoch,
@@ -234,7 +238,7 @@ impl Epochs {
     }
 
     fn go_to(&mut self, place: Place) -> Result<()> {
-        let Place { epoch, position, rows } = place;
+        let Place { epoch, position, rows, data } = place;
         let wrong = |what, found: u32, needed: u32, why: &str| {
             let [found, needed] = [found, needed].map(u64::from);
             Err(Error::Length { what, found, needed, why: why.to_owned() })
@@ -242,6 +246,9 @@ impl Epochs {
         if rows != self.rows {
             let why = "the rows of the data that the place is in";
             return wrong("the data set", self.rows, rows, why);
+        }
+        if let Some(needed) = data.filter(|data| *data != self.fingerprint) {
+            return Err(Error::OtherData { found: self.fingerprint, needed });
         }
         if position > self.steps_per_epoch {
             let why = "the mini-batches of the epoch that lie before the place";

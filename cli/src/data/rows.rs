@@ -36,6 +36,16 @@ impl Rows {
         }
     }
 
+    /// A number for each block that follows from its values, in order.
+    pub(crate) fn fingerprints(&self) -> Result<Vec<u64>, Failure> {
+        let mut fingerprints = Vec::new();
+        self.visit(|dataset| {
+            fingerprints.push(dataset.fingerprint());
+            Ok(())
+        })?;
+        Ok(fingerprints)
+    }
+
     /// Visits all rows, some at a time, in an order that is always the same.
     pub(crate) fn visit(
         &self,

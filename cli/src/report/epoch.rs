@@ -49,7 +49,12 @@ impl<'de> Deserialize<'de> for Epoch {
             })
         };
         let train = evaluation("train").ok_or_else(|| D::Error::missing_field("train_loss"))?;
-        Ok(Self { epoch, train, test: evaluation("test"), seconds })
+        let read = Self { epoch, train, test: evaluation("test"), seconds };
+        let written = serde_json::to_value(&read).map_err(D::Error::custom)?;
+        match measures.keys().find(|name| written.get(name.as_str()).is_none()) {
+            Some(name) => Err(D::Error::custom(format!("unknown field `{name}`"))),
+            None => Ok(read),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ const MOST_TIME: Duration = Duration::from_secs(1 << 40);
 
 /// Where in its data a training is: what comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Place {
     /// Counted from 1.
     pub(crate) epoch: u32,
@@ -24,6 +25,7 @@ pub(crate) struct Place {
 
 /// With the trainer and the best parameters, everything that a run goes on with.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct State {
     pub(crate) place: Place,
     /// The rows that were learned from, those of earlier epochs again and again.
@@ -36,6 +38,7 @@ pub(crate) struct State {
 
 /// What an epoch's batches came to; losses and accuracies times rows.
 #[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Seen {
     pub(crate) rows: u64,
     pub(crate) loss: f64,

@@ -9,7 +9,7 @@ use wgpu::{Device, Queue};
 use ztilde::{Loss, Network, NetworkOptions, Parameters, Trainer, TrainerOptions};
 
 use crate::{
-    checkpoint::{Checkpoint, Keeper},
+    checkpoint::{Checkpoint, Fingerprints, Keeper},
     class_weights::class_weights,
     data::Prepared,
     failure::Failure,
@@ -31,6 +31,8 @@ pub(super) struct Work<'a> {
     pub(super) options: &'a Options,
     pub(super) settled: &'a Settled,
     pub(super) origin: &'a Origin,
+    /// Of the data, if there is a checkpoint.
+    pub(super) fingerprints: Option<&'a Fingerprints>,
     pub(super) steps_per_epoch: u64,
     pub(super) device: Device,
     pub(super) queue: Queue,
@@ -206,6 +208,7 @@ impl Work<'_> {
             origin: self.origin,
             preprocessing: &preprocessing,
             rows: learned.count(),
+            fingerprints: self.fingerprints,
             last: Cell::new(trainer.steps()),
         });
         let mut run = Run {

@@ -191,6 +191,15 @@ fn a_run_goes_on_only_as_it_was() {
     refused("table.csv --keep-best --resume", &["keep-best false", "now it is true"]);
     refused("longer.csv --resume", &["64 rows", "there are 66"]);
     refused("other.csv --resume", &["other values"]);
+    // The same rows in another order, whether they are learned from or held out: the network's inputs
+    // are scaled as before.
+    let lines: Vec<_> = table.lines().collect();
+    for first in [0, 1, 17, 40] {
+        let mut lines = lines.clone();
+        lines.swap(first, first + 2);
+        fs::write(folder.join("order.csv"), lines.join("\n")).unwrap();
+        refused("order.csv --resume", &["in another order"]);
+    }
     let whole = fs::read(folder.join("run.checkpoint")).unwrap();
     for broken in [&whole[..whole.len() / 2], &whole[..10], b"".as_slice(), b"a,b\n1,2\n"] {
         fs::write(folder.join("run.checkpoint"), broken).unwrap();

@@ -103,6 +103,25 @@ fn adapters_names_the_one_that_would_be_used() {
     assert!(stdout(&output).contains(&format!("{name}  <- would be used")));
 }
 
+/// Mesa and libwayland complain on stderr where there is no desktop.
+#[test]
+fn nothing_foreign_is_on_stderr() {
+    for directory in [None, Some(""), Some("relative"), Some("/nonexistent")] {
+        for arguments in [&["adapters"][..], &["train", "--epochs", "1"]] {
+            let mut command = ztilde(".", arguments);
+            command.env_remove("NODEVICE_SELECT").env_remove("XDG_RUNTIME_DIR");
+            command.envs(directory.map(|directory| ("XDG_RUNTIME_DIR", directory)));
+            let output = command.output().expect("it starts");
+            assert!(output.status.success(), "{}", stderr(&output));
+            let known = ["adapter: ", "note: ", "this is a software adapter", "epoch "];
+            let foreign = stderr(&output)
+                .split(['\n', '\r'])
+                .find(|line| !line.is_empty() && !known.iter().any(|word| line.starts_with(word)));
+            assert_eq!(foreign, None, "{arguments:?} with {directory:?}");
+        }
+    }
+}
+
 #[test]
 fn no_adapter_is_code_3() {
     let name = json(stdout(&run(&["adapters", "--json"])))["adapters"][0]["name"].clone();

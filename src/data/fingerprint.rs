@@ -1,0 +1,38 @@
+//! A number that tells whether two data sets are the same.
+
+use super::{Dataset, Targets};
+
+/// FNV-1a with 64 bits, of 32-bit numbers in the place of bytes.
+struct Fnv(u64);
+
+impl Fnv {
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+
+    fn add(&mut self, numbers: impl Iterator<Item = u32>) {
+        self.0 = numbers.fold(self.0, |hash, number| {
+            // The product moves bits up only; the rotation brings the high ones down again.
+            (hash.rotate_left(5) ^ u64::from(number)).wrapping_mul(Self::PRIME)
+        });
+    }
+}
+
+impl Dataset {
+    /// A number that follows from all values of all rows and targets, in order: two data sets with
+    /// different fingerprints are different. It is the same on every platform and in every version. It
+    /// takes one pass over the data.
+    ///
+    /// It finds mistakes, such as rows in another order. Who wants to can make two data sets with the
+    /// same fingerprint.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = Fnv(Fnv::OFFSET_BASIS);
+        let is_class = u32::from(matches!(self.targets, Targets::Classes(_)));
+        hash.add([self.rows(), self.features(), is_class].into_iter());
+        hash.add(self.inputs.iter().map(|value| value.to_bits()));
+        match &self.targets {
+            Targets::Classes(classes) => hash.add(classes.iter().copied()),
+            Targets::Values(values) => hash.add(values.iter().map(|value| value.to_bits())),
+        }
+        hash.0
+    }
+}
