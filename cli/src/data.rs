@@ -50,10 +50,13 @@ use text::Text;
 
 pub(crate) use blocks::{Visit, visits};
 pub(crate) use bytes::read_bytes;
+pub(crate) use cell::finite;
 pub(crate) use fit::Statistics;
 pub(crate) use gaps::FilledColumn;
 pub(crate) use options::{DataOptions, KnownOptions, UnlabeledOptions};
-pub(crate) use preprocessing::{Column, Preprocessing, Target, TargetValues, Values};
+pub(crate) use preprocessing::{
+    Column, Preprocessing, Target, TargetValues, Values, category_place,
+};
 pub(crate) use rows::{Room, Rows, TargetSums};
 pub(crate) use unlabeled::Unlabeled;
 
@@ -228,7 +231,7 @@ impl Data {
     /// Whether the classes are words rather than numbers.
     fn has_named_classes(&self) -> bool {
         let classes = self.table.preprocessing.target.classes();
-        classes.is_some_and(|classes| classes.iter().any(|class| cell::finite(class).is_none()))
+        classes.is_some_and(|classes| classes.iter().any(|class| finite(class).is_none()))
     }
 
     /// How many rows are learned from.

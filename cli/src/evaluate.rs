@@ -10,7 +10,8 @@ use crate::{
     adapter::{self, Description},
     data::{FilledColumn, Known, KnownOptions, Preprocessing, known_rows},
     failure::Failure,
-    forward, model,
+    forward,
+    model::{self, ModelOptions},
     output::{self, Json},
     plot::{PictureFile, Theme, confusion_matrix, scatter},
     report::{Baseline, decimals},
@@ -80,7 +81,7 @@ impl Evaluate {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         self.plot.as_ref().map_or(Ok(()), |plot| output::check_writable(plot.path()))?;
         self.json.as_ref().map_or(Ok(()), Json::check)?;
-        let (parameters, preprocessing) = model::load(&self.model)?;
+        let (parameters, preprocessing) = model::load(&self.model, &ModelOptions::default())?;
         let Some(preprocessing) = preprocessing else {
             return Err(Failure::input(format!(
                 "{}: the model does not say how rows become its inputs: `ztilde train --model` did \

@@ -8,17 +8,17 @@ use ztilde::Parameters;
 use crate::{
     data::{Preprocessing, Values},
     failure::Failure,
-    model,
+    model::{self, ModelOptions},
     onnx::{Graph, append_answer, append_network, append_preprocessing},
     output,
 };
 
 /// Writes a trained network as an ONNX model
 ///
-/// Of a model that `train` wrote, the ONNX model takes the cells of a table's rows: `numbers`, a matrix
-/// of floats (NaN where one is missing), and `categories`, a matrix of strings, each if the table has
-/// such columns. It gives `class` and `probabilities`, or `values`. The names of the columns are in the
-/// model's metadata.
+/// If `train` wrote the model, the ONNX model takes the cells of a table's rows: `numbers`, a matrix of
+/// doubles (NaN for a missing one), and `categories`, a matrix of strings, each if the table has such
+/// columns. Its outputs are `class` and `probabilities`, or `values`, which are doubles. The names of the
+/// columns are in the metadata of the ONNX model.
 ///
 /// Of another model it takes `inputs` and gives `outputs`, those of the linear output layer. Batch
 /// normalization uses the running statistics.
@@ -35,12 +35,15 @@ pub(crate) struct Export {
     /// Batch normalization folded into weights and biases, rather than as operators of its own
     #[arg(long)]
     fold: bool,
+
+    #[command(flatten)]
+    open: ModelOptions,
 }
 
 impl Export {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         output::check_writable(&self.onnx)?;
-        let (parameters, preprocessing) = model::load(&self.model)?;
+        let (parameters, preprocessing) = model::load(&self.model, &self.open)?;
         let parameters = if self.fold { parameters.folded() } else { parameters };
         output::replace(&self.onnx, &onnx(&parameters, preprocessing.as_ref())?)?;
         output::note(&format!("ONNX model written to {}", self.onnx.display()));

@@ -2,15 +2,31 @@
 
 use std::path::Path;
 
+use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
-use ztilde::Parameters;
+use ztilde::{Activation, LoadOptions, Loaded, Parameters};
 
 use crate::{
     data::{Preprocessing, Target},
     failure::Failure,
+    options::{activation, positive},
+    output,
     report::Origin,
 };
+
+/// What the file of another program leaves open.
+#[derive(Args, Default)]
+#[command(next_help_heading = "Models of PyTorch")]
+pub(crate) struct ModelOptions {
+    /// The activation after each hidden layer, if the file does not name it [default: relu]
+    #[arg(long, value_parser = activation())]
+    activation: Option<Activation>,
+
+    /// The epsilon of batch normalization, if the file does not have it [default: 1e-5]
+    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    batch_norm_epsilon: Option<f64>,
+}
 
 /// What the lines of this binary's notes begin with; JSON follows. Those of other programs are theirs.
 const PREPROCESSING: &str = "preprocessing ";
@@ -50,14 +66,26 @@ pub(crate) fn rows_of_classes(parameters: &Parameters, target: &Target) -> Optio
     (rows.len() == target.classes()?.len()).then_some(rows)
 }
 
-/// Reads a model file. One that `train` did not write has no preprocessing: its network takes numbers as
-/// they are.
-pub(crate) fn load(path: &Path) -> Result<(Parameters, Option<Preprocessing>), Failure> {
+/// Reads a model file, and notes what the file leaves open. One that `train` did not write has no
+/// preprocessing: its network takes numbers as they are.
+pub(crate) fn load(
+    path: &Path,
+    options: &ModelOptions,
+) -> Result<(Parameters, Option<Preprocessing>), Failure> {
     let failed = |error: String| Failure::input(format!("{}: {error}", path.display()));
-    let parameters = Parameters::load(path).map_err(|error| match error {
+    let options = LoadOptions {
+        activation: options.activation,
+        epsilon: options.batch_norm_epsilon.map(|epsilon| epsilon as f32),
+        momentum: None,
+    };
+    let loaded = Parameters::load_with(path, &options).map_err(|error| match error {
         ztilde::Error::File { .. } => error.into(),
         other => failed(other.to_string()),
     })?;
+    let Loaded { parameters, remarks } = loaded;
+    for remark in remarks {
+        output::note(&format!("note: {}: {remark}", path.display()));
+    }
     let Some(json) = note(&parameters, PREPROCESSING) else {
         return Ok((parameters, None));
     };
@@ -109,7 +137,7 @@ mod tests {
         let origin_of_run = Origin::new(Description::default(), options);
         let written = notes(&preprocessing, &origin_of_run, &[5, 0, 2]).unwrap();
         save(&[3, 4, 3], written.clone());
-        let (parameters, read) = load(&path).unwrap();
+        let (parameters, read) = load(&path, &ModelOptions::default()).unwrap();
         let counts = rows_of_classes(&parameters, &preprocessing.target);
         assert_eq!(counts, Some(vec![5, 0, 2]));
         assert_eq!(read, Some(preprocessing.clone()));
@@ -119,12 +147,12 @@ mod tests {
             (&json!(env!("CARGO_PKG_VERSION")), &json!(7))
         );
         save(&[3, 4, 3], "of another program".to_owned());
-        assert_eq!(load(&path).unwrap().1, None);
+        assert_eq!(load(&path, &ModelOptions::default()).unwrap().1, None);
         save(&[4, 4, 3], written.clone());
-        let error = load(&path).unwrap_err().to_string();
+        let error = load(&path, &ModelOptions::default()).unwrap_err().to_string();
         assert!(error.contains("4 inputs") && error.contains("makes 3"), "{error}");
         save(&[3, 4, 3], written.replace("\"blue\"", "\"red\""));
-        let error = load(&path).unwrap_err().to_string();
+        let error = load(&path, &ModelOptions::default()).unwrap_err().to_string();
         assert!(error.contains("\"red\" twice in \"color\""), "{error}");
     }
 }

@@ -1,7 +1,8 @@
 //! ONNX: a graph of operators that other runtimes run.
 //!
-//! Operators are those of ONNX's set 20, the first with GELU.
+//! Operators are those of ONNX's set 20, the first with GELU and with regular expressions.
 
+mod categories;
 mod message;
 mod network;
 mod preprocessing;
@@ -9,8 +10,8 @@ mod preprocessing;
 mod tests;
 
 use message::{
-    Attribute, DOUBLE, Dimension, FLOAT, Graph as GraphMessage, INT64, Model, Node, OperatorSet,
-    Property, STRING, Shape, Size, Tensor, TensorType, Type, Value,
+    Attribute, BOOL, DOUBLE, Dimension, FLOAT, Graph as GraphMessage, INT64, Model, Node,
+    OperatorSet, Property, STRING, Shape, Size, Tensor, TensorType, Type, Value,
 };
 use prost::Message;
 
@@ -21,10 +22,6 @@ pub(crate) use preprocessing::{append_answer, append_preprocessing};
 const OPERATOR_SET: i64 = 20;
 const FORMAT: i64 = 9;
 
-/// Where the operators on texts are.
-const STRINGS_DOMAIN: &str = "ai.onnx.ml";
-const STRINGS_OPERATOR_SET: i64 = 3;
-
 /// A graph that is being written. A value has the name of the node that makes it.
 #[derive(Default)]
 pub(crate) struct Graph(GraphMessage);
@@ -33,7 +30,7 @@ pub(crate) struct Graph(GraphMessage);
 pub(crate) enum Setting<'a> {
     Float(f32),
     Integer(i64),
-    Strings(&'a [String]),
+    Text(&'a str),
 }
 
 impl Graph {
@@ -46,6 +43,17 @@ impl Graph {
     /// Gives a value away under its own name: a matrix of floats with so many columns.
     pub(crate) fn output(&mut self, name: &str, columns: usize) {
         self.0.output.push(value(name, FLOAT, Some(columns)));
+    }
+
+    /// As [`input`](Self::input), of doubles.
+    pub(crate) fn double_input(&mut self, name: &str, columns: usize) -> String {
+        self.0.input.push(value(name, DOUBLE, Some(columns)));
+        name.to_owned()
+    }
+
+    /// As [`output`](Self::output), of doubles.
+    pub(crate) fn double_output(&mut self, name: &str, columns: usize) {
+        self.0.output.push(value(name, DOUBLE, Some(columns)));
     }
 
     /// A matrix of texts that whoever runs the graph brings.
@@ -92,6 +100,17 @@ impl Graph {
         self.constant(name, shape, Tensor { data_type: INT64, raw_data, ..Default::default() })
     }
 
+    /// A constant of truth values.
+    pub(crate) fn booleans(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: impl IntoIterator<Item = bool>,
+    ) -> String {
+        let raw_data = values.into_iter().map(u8::from).collect();
+        self.constant(name, shape, Tensor { data_type: BOOL, raw_data, ..Default::default() })
+    }
+
     /// A constant of texts.
     pub(crate) fn texts(&mut self, name: &str, texts: &[String]) -> String {
         let string_data = texts.iter().map(|text| text.clone().into_bytes()).collect();
@@ -121,25 +140,12 @@ impl Graph {
         inputs: &[&str],
         settings: &[(&str, Setting<'_>)],
     ) -> String {
-        self.node_of("", name, operator, inputs, settings)
-    }
-
-    /// The same with an operator of another domain.
-    pub(crate) fn node_of(
-        &mut self,
-        domain: &str,
-        name: &str,
-        operator: &str,
-        inputs: &[&str],
-        settings: &[(&str, Setting<'_>)],
-    ) -> String {
         self.0.node.push(Node {
             input: inputs.iter().map(|&input| input.to_owned()).collect(),
             output: vec![name.to_owned()],
             name: name.to_owned(),
             op_type: operator.to_owned(),
             attribute: settings.iter().map(|(name, setting)| setting.attribute(name)).collect(),
-            domain: domain.to_owned(),
         });
         name.to_owned()
     }
@@ -153,9 +159,7 @@ impl Graph {
         };
         Model {
             ir_version: FORMAT,
-            opset_import: [("", OPERATOR_SET), (STRINGS_DOMAIN, STRINGS_OPERATOR_SET)]
-                .map(|(domain, version)| OperatorSet { domain: domain.to_owned(), version })
-                .to_vec(),
+            opset_import: vec![OperatorSet { domain: String::new(), version: OPERATOR_SET }],
             producer_name: "ztilde".to_owned(),
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
             graph: Some(self.0),
@@ -173,9 +177,8 @@ impl Setting<'_> {
             Self::Integer(value) => {
                 Attribute { integer: Some(value), kind: 2, ..Default::default() }
             }
-            Self::Strings(texts) => {
-                let strings = texts.iter().map(|text| text.clone().into_bytes()).collect();
-                Attribute { strings, kind: 8, ..Default::default() }
+            Self::Text(text) => {
+                Attribute { text: Some(text.as_bytes().to_vec()), kind: 3, ..Default::default() }
             }
         };
         Attribute { name: name.to_owned(), ..attribute }

@@ -14,10 +14,10 @@ use crate::{
     output::Json,
     plot::{PictureFile, Theme},
 };
-pub(crate) use values::{ClassWeights, Sizes, positive};
+pub(crate) use values::{ClassWeights, Sizes, activation, positive};
 use values::{
-    activation, activation_name, decimal, from_0, from_0_below_1, from_0_to_1, remainder,
-    remainder_name, serialize_remainder,
+    activation_name, decimal, from_0, from_0_below_1, from_0_to_1, remainder, remainder_name,
+    serialize_remainder,
 };
 
 /// The options by the topics of the help.

@@ -15,7 +15,8 @@ use crate::{
     adapter,
     data::{Preprocessing, Target, Unlabeled, UnlabeledOptions},
     failure::Failure,
-    forward, model,
+    forward,
+    model::{self, ModelOptions},
     output::{self, Stream},
 };
 
@@ -40,6 +41,9 @@ pub(crate) struct Predict {
     #[command(flatten)]
     data: UnlabeledOptions,
 
+    #[command(flatten)]
+    open: ModelOptions,
+
     /// Write to a file, which is there when it is whole [default: stdout]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Results")]
     output: Option<PathBuf>,
@@ -53,7 +57,7 @@ impl Predict {
             ));
         }
         self.output.as_deref().map_or(Ok(()), output::check_writable)?;
-        let (parameters, preprocessing) = model::load(&self.model)?;
+        let (parameters, preprocessing) = model::load(&self.model, &self.open)?;
         let inputs = parameters.layer_sizes()[0] as usize;
         let open = || Unlabeled::open(&self.data, preprocessing.as_ref(), inputs);
         let is_file = self.data.data.as_deref().is_some_and(Path::is_file);

@@ -4,7 +4,10 @@
 
 For tables of numbers, of words and of both, with gaps, for classes and for values, for every activation,
 with and without batch normalization, folded and not, and for models that know of no table: trains one,
-exports it, has ONNX's checker read it, and prints the largest difference in what it says of 300 rows.
+exports it, has ONNX's checker read it, and prints the largest difference in what it says of 300 rows. Some
+columns are far from 0: Unix seconds, numbers of 16 digits, 1e150 and 1e-150. Words have spaces around them,
+as they have for pandas, and numbers that are categories have other figures. Some columns never vary in the
+rows of training, and do in those of the comparison.
 
 BOUND is on probabilities and outputs themselves, and on values as parts of the target's deviation. WGSL
 promises some functions, such as tanh, to 1e-5 only, which the weights of the layers behind them enlarge
@@ -52,20 +55,49 @@ def write_table(name, columns, target):
         for _ in range(ROWS):
             cells, score = [], 0.0
             for number, kind in enumerate(columns):
-                # ONNX Runtime takes floats: these numbers have no more digits than those.
                 value = draw.randrange(-64, 65) / 32
                 score += math.sin(value * (number + 1))
                 cell = {
                     "small": value / 1024,
                     "far": 4096 + value,
+                    "seconds": 1_700_000_000 + round(50 * value),
+                    "digits": 9_007_199_254_740_992 + 2 * round(32 * value),
+                    "huge": f"{value + 3}e150",
+                    "tiny": f"{value + 3}e-150",
+                    "constant": 2023,
+                    "same": "here",
                     "number": value,
                     "word": ["up", "down", "left, or right", "ü"][math.floor(value) % 4],
                     "code": math.floor(value) % 3 * 5,
                 }[kind]
                 cells.append("" if draw.random() < 0.1 else cell)
-            number = 5000 + 100 * score
-            cells.append(number if target == "value" else CLASSES[sum(score > bound for bound in [-0.5, 0.5])])
+            values = {"value": 5000 + 100 * score, "time": 1_700_000_000 + 50 * score}
+            kind = CLASSES[sum(score > bound for bound in [-0.5, 0.5])]
+            cells.append(values.get(target, kind))
             writer.writerow(cells)
+
+
+def write_other(name):
+    """The same rows with other cells in the columns that never varied, and with words in other spellings."""
+    draw = random.Random(name)
+    with open(folder / f"{name}.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    spaces = ["", " ", "  ", "\t", "\u00a0"]
+    with open(folder / f"{name}-other.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for row in rows:
+            for place, column in enumerate(header[:-1]):
+                match column.split(",")[0]:
+                    case "constant":
+                        row[place] = draw.choice(["2025", "1e300", "", "-7"])
+                    case "same":
+                        row[place] = draw.choice(["there", "here", "", " here "])
+                    case "word":
+                        row[place] = draw.choice(spaces) + row[place] + draw.choice(spaces)
+                    case "code" if row[place]:
+                        row[place] = draw.choice([" {}", "{}.0", "0{}", "{}e0", "+{}.", "{}\t"]).format(row[place])
+            writer.writerow(row)
 
 
 def predicted(model, table):
@@ -104,7 +136,7 @@ def answered(opened, remarks, table):
             feed["inputs"] = numpy.array(rows, numpy.float32)
         elif value.name == "numbers":
             numbers = cells(table, json.loads(remarks["numbers"]), float, math.nan)
-            feed["numbers"] = numpy.array(numbers, numpy.float32)
+            feed["numbers"] = numpy.array(numbers, numpy.float64)
         else:
             words = cells(table, json.loads(remarks["categories"]), str, "")
             feed["categories"] = numpy.array(words, object)
@@ -141,7 +173,10 @@ def forget_the_table(model, plain):
 
 def main():
     mixed = ["number", "word", "far", "small", "word", "code"]
+    far = ["seconds", "digits", "code", "huge", "constant", "tiny", "same", "number"]
     tables = {
+        "far": (far, "kind"),
+        "times": (far, "time"),
         "classes": (mixed, "kind"),
         "values": (mixed, "value"),
         "words": (["word", "word", "word"], "kind"),
@@ -152,18 +187,20 @@ def main():
     worst = 0.0
     for name, (columns, target) in tables.items():
         write_table(name, columns, target)
+        write_other(name)
         table, model = f"{name}.csv", f"{name}.safetensors"
         for activation in ACTIVATIONS:
             for is_normalized in [True, False]:
                 batch_norm = BATCH_NORM if is_normalized else ["--no-batch-norm"]
                 codes = [str(number + 1) for number, kind in enumerate(columns) if kind == "code"]
                 categorical = ["--categorical", ",".join(codes)] if codes else []
-                task = ["--task", "regression" if target == "value" else "classification"]
+                is_value = target in ["value", "time"]
+                task = ["--task", "regression" if is_value else "classification"]
                 options = ["--activation", activation, *batch_norm, *categorical, *task]
                 shape = ["--hidden", "16,8", "--epochs", "4", "--learning-rate", "0.01"]
                 ztilde("train", table, *options, *shape, "--held-out", "0", "--model", model)
-                rows, file, unit = table, model, 1.0
-                if target == "value":
+                rows, file, unit = f"{name}-other.csv", model, 1.0
+                if is_value:
                     unit = float(numpy.std([row[0] for row in cells(table, [target], float, 0.0)]))
                 if name == "plain":
                     forget_the_table(model, file := "forgotten.safetensors")

@@ -76,11 +76,8 @@ pub(crate) fn table(
     let (different, is_whole) = different(target_array, in_array)?;
     let (values, recode) = numbers(&different, is_whole, target_array.rows, task)
         .map_err(|why| Failure::input(format!("{}: the target {why}", target_array.name)))?;
-    let column = |&column: &usize| Column {
-        name: names.name(column).to_owned(),
-        number: column + 1,
-        values: Values::Number { shift: 0.0, scale: 1.0, fill: None },
-    };
+    let unscaled = Values::Number { shift: 0.0, scale: 1.0, fill: None };
+    let column = |&column: &usize| Column::new(names.name(column), column + 1, unscaled.clone());
     let name = number.map_or("target".to_owned(), |number| names.name(number - 1).to_owned());
     let preprocessing = Preprocessing {
         has_header: false,

@@ -2,7 +2,7 @@
 
 use super::{
     options::Scale,
-    preprocessing::{Preprocessing, TargetValues, Values},
+    preprocessing::{Column, Preprocessing, TargetValues, Values, scaled},
     split::Split,
     table::Table,
 };
@@ -61,22 +61,25 @@ pub(crate) fn fit(
 ) -> Result<Preprocessing, Failure> {
     let mut fitted = table.preprocessing.clone();
     let mut seen = vec![Statistics::NONE; fitted.columns.len() + 1];
+    let mut occurrences: Vec<_> = fitted.columns.iter().map(Occurrences::new).collect();
+    let mut rows = 0;
     let mut dealer = split.dealer();
     table.walk(|cells, class| {
         if dealer.deal(class) != held_out {
+            rows += 1;
             for (seen, cell) in seen.iter_mut().zip(cells).filter(|(_, cell)| !cell.is_nan()) {
                 seen.take(*cell);
+            }
+            for (occurrences, cell) in occurrences.iter_mut().zip(cells) {
+                occurrences.take(*cell);
             }
         }
         Ok(())
     })?;
     let target = seen.pop().unwrap_or(Statistics::NONE);
-    let mut constants = Vec::new();
-    for (column, seen) in fitted.columns.iter_mut().zip(&seen) {
+    for ((column, seen), occurrences) in fitted.columns.iter_mut().zip(&seen).zip(&occurrences) {
+        column.constant = occurrences.constant(rows);
         let name = &column.name;
-        if seen.min >= seen.max {
-            constants.push(name.clone());
-        }
         let Values::Number { shift, scale: divisor, fill } = &mut column.values else { continue };
         if seen.count == 0 {
             return Err(Failure::input(format!(
@@ -94,6 +97,11 @@ pub(crate) fn fit(
                 table.file, seen.min, seen.max
             )));
         }
+        // Scaling is monotonic: what lies between the extremes makes the same input, too.
+        let [first, last] = [seen.min, seen.max].map(|number| scaled(number, *shift, *divisor));
+        if first == last {
+            column.constant = vec![0];
+        }
     }
     if let TargetValues::Number { shift, scale } = &mut fitted.target.values {
         [*shift, *scale] = target.shift_and_scale(Scale::Standardize, table.white);
@@ -104,22 +112,70 @@ pub(crate) fn fit(
             )));
         }
     }
-    note_constants(&constants, &fitted, notes);
+    note_constants(&fitted, notes);
     fitted.check().map_err(Failure::input)?;
     Ok(fitted)
 }
 
-/// Pixels at the edge are often constant; a column that is deserves a word.
-fn note_constants(constants: &[String], fitted: &Preprocessing, notes: &mut Vec<String>) {
-    if constants.is_empty() {
-        return;
+/// How often each category of a column occurs in the training rows; empty for numbers.
+struct Occurrences(Vec<u64>);
+
+impl Occurrences {
+    fn new(column: &Column) -> Self {
+        match &column.values {
+            Values::Number { .. } => Self(Vec::new()),
+            Values::Category(names) => Self(vec![0; names.len()]),
+        }
     }
-    let names = constants.iter().take(5).map(|name| format!("{name:?}")).collect::<Vec<_>>();
-    let more = if constants.len() > names.len() { ", …" } else { "" };
-    notes.push(format!(
-        "{} of {} columns are the same in every training row, which teaches nothing: {}{more}",
-        constants.len(),
-        fitted.columns.len(),
-        names.join(", ")
-    ));
+
+    fn take(&mut self, cell: f64) {
+        if let Some(count) = self.0.get_mut(cell as usize).filter(|_| !cell.is_nan()) {
+            *count += 1;
+        }
+    }
+
+    /// The categories of all of so many rows, or of none.
+    fn constant(&self, rows: u64) -> Vec<usize> {
+        let is_constant = |&place: &usize| [0, rows].contains(&self.0[place]);
+        (0..self.0.len()).filter(is_constant).collect()
+    }
+}
+
+/// Notes which columns, and which categories of other columns, have no influence.
+fn note_constants(fitted: &Preprocessing, notes: &mut Vec<String>) {
+    let (mut columns, mut categories) = (Vec::new(), Vec::new());
+    for column in &fitted.columns {
+        match &column.values {
+            _ if column.constant.len() == column.inputs() => {
+                columns.push(format!("{:?}", column.name))
+            }
+            Values::Number { .. } => {}
+            Values::Category(names) => categories.extend(
+                column
+                    .constant
+                    .iter()
+                    .map(|&place| format!("{:?} of {:?}", names[place], column.name)),
+            ),
+        }
+    }
+    if !columns.is_empty() {
+        notes.push(format!(
+            "{} of {} columns are the same in every training row, so the model ignores them: {}",
+            columns.len(),
+            fitted.columns.len(),
+            first_few(&columns)
+        ));
+    }
+    if !categories.is_empty() {
+        notes.push(format!(
+            "categories in no training row, which the model treats as unknown: {}",
+            first_few(&categories)
+        ));
+    }
+}
+
+fn first_few(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let more = if names.len() > SHOWN { ", …" } else { "" };
+    format!("{}{more}", names[..names.len().min(SHOWN)].join(", "))
 }

@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     fn column(values: Values) -> Column {
-        Column { name: "class".to_owned(), number: 1, values }
+        Column::new("class", 1, values)
     }
 
     fn category() -> Column {

@@ -168,7 +168,7 @@ mod tests {
     fn known(has_header: bool, target: Option<usize>) -> Preprocessing {
         let numbers = Values::Number { shift: 0.0, scale: 1.0, fill: None };
         let colors = Values::Category(vec!["7".to_owned(), "blue".to_owned(), "red".to_owned()]);
-        let column = |name: &str, number, values| Column { name: name.to_owned(), number, values };
+        let column = |name: &str, number, values| Column::new(name, number, values);
         Preprocessing {
             has_header,
             width: 5,

@@ -1,6 +1,7 @@
 //! What is done to a row before the network sees it: all that is needed to do the same again.
 
 use serde::{Deserialize, Serialize};
+use ztilde::{Layer, Parameters};
 
 use super::cell::{Cell, finite};
 
@@ -26,6 +27,10 @@ pub(crate) struct Column {
     /// Its place in the table, counted from 1.
     pub(crate) number: usize,
     pub(crate) values: Values,
+    /// Which of its inputs never varied in the training rows. They are 0 for every cell, as their
+    /// weights have learned nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) constant: Vec<usize>,
 }
 
 /// What the cells of a column are.
@@ -64,16 +69,23 @@ pub(super) const TOO_FAR: &str = "too far from the rows that are learned from fo
                                   numbers: correct the cell";
 
 impl Column {
-    /// Whether a number of it scales to none that the network can take.
+    /// A column whose inputs vary.
+    pub(crate) fn new(name: impl Into<String>, number: usize, values: Values) -> Self {
+        Self { name: name.into(), number, values, constant: Vec::new() }
+    }
+
+    /// Whether a number scales to infinity in 32 bits.
     pub(super) fn is_too_far(&self, cell: f64) -> bool {
         match self.values {
-            Values::Number { shift, scale, .. } => (((cell - shift) / scale) as f32).is_infinite(),
+            Values::Number { shift, scale, .. } => {
+                self.constant.is_empty() && scaled(cell, shift, scale).is_infinite()
+            }
             Values::Category(_) => false,
         }
     }
 
     /// How many inputs it makes.
-    fn inputs(&self) -> usize {
+    pub(super) fn inputs(&self) -> usize {
         match &self.values {
             Values::Number { .. } => 1,
             Values::Category(categories) => categories.len(),
@@ -85,7 +97,9 @@ impl Column {
     pub(crate) fn encode(&self, text: &str) -> Result<f64, String> {
         match &self.values {
             Values::Category(categories) => match Cell::parse_text(text) {
-                Cell::Text(name) => Ok(place(categories, name).map_or(f64::NAN, |at| at as f64)),
+                Cell::Text(name) => {
+                    Ok(category_place(categories, name).map_or(f64::NAN, |at| at as f64))
+                }
                 _ => Ok(f64::NAN),
             },
             Values::Number { .. } => number(text),
@@ -93,22 +107,30 @@ impl Column {
     }
 }
 
+/// The input that a number makes.
+pub(super) fn scaled(number: f64, shift: f64, scale: f64) -> f32 {
+    ((number - shift) / scale) as f32
+}
+
 impl Target {
     /// As [`Column::encode`]; a class that is not known is an error.
     pub(crate) fn encode(&self, text: &str) -> Result<f64, String> {
         match &self.values {
             TargetValues::Classes(classes) => match Cell::parse_text(text) {
-                Cell::Text(name) => place(classes, name).map(|at| at as f64).ok_or_else(|| {
-                    let mut known: Vec<_> = classes.iter().take(5).map(String::as_str).collect();
-                    if classes.len() > known.len() {
-                        known.push("…");
-                    }
-                    format!(
-                        "{name:?} is none of the {} classes: {}",
-                        classes.len(),
-                        known.join(", ")
-                    )
-                }),
+                Cell::Text(name) => {
+                    category_place(classes, name).map(|at| at as f64).ok_or_else(|| {
+                        let mut known: Vec<_> =
+                            classes.iter().take(5).map(String::as_str).collect();
+                        if classes.len() > known.len() {
+                            known.push("…");
+                        }
+                        format!(
+                            "{name:?} is none of the {} classes: {}",
+                            classes.len(),
+                            known.join(", ")
+                        )
+                    })
+                }
                 _ => Ok(f64::NAN),
             },
             TargetValues::Number { .. } => number(text),
@@ -156,7 +178,7 @@ fn number(text: &str) -> Result<f64, String> {
 
 /// The place of a name, or of the same number in other figures, or of the same truth in other letters:
 /// pandas writes `True` for what Parquet, and others, have as `true`.
-fn place(names: &[String], name: &str) -> Option<usize> {
+pub(crate) fn category_place(names: &[String], name: &str) -> Option<usize> {
     names.iter().position(|known| known == name).or_else(|| {
         let number = finite(name);
         let is_truth = ["true", "false"].iter().any(|truth| name.eq_ignore_ascii_case(truth));
@@ -170,11 +192,8 @@ fn place(names: &[String], name: &str) -> Option<usize> {
 impl Preprocessing {
     /// That of a network which takes numbers as they are.
     pub(crate) fn plain(inputs: usize) -> Self {
-        let column = |number| Column {
-            name: format!("input {number}"),
-            number,
-            values: Values::Number { shift: 0.0, scale: 1.0, fill: None },
-        };
+        let values = Values::Number { shift: 0.0, scale: 1.0, fill: None };
+        let column = |number| Column::new(format!("input {number}"), number, values.clone());
         Self {
             has_header: false,
             width: inputs,
@@ -208,19 +227,41 @@ impl Preprocessing {
     /// Adds the inputs of a row whose cells were [encoded](Column::encode), one per column.
     pub(crate) fn apply(&self, cells: &[f64], inputs: &mut Vec<f32>) {
         for (column, &cell) in self.columns.iter().zip(cells) {
+            let first = inputs.len();
             match &column.values {
                 &Values::Number { shift, scale, fill } => {
                     let number = if cell.is_nan() { fill.unwrap_or(shift) } else { cell };
-                    inputs.push(((number - shift) / scale) as f32);
+                    inputs.push(scaled(number, shift, scale));
                 }
                 Values::Category(categories) => {
-                    let first = inputs.len();
                     inputs.resize(first + categories.len(), 0.0);
                     if !cell.is_nan() {
                         inputs[first + cell as usize] = 1.0;
                     }
                 }
             }
+            column.constant.iter().for_each(|place| inputs[first + place] = 0.0);
+        }
+    }
+
+    /// The inputs that never varied in the training rows: their places among all inputs.
+    pub(crate) fn constant_inputs(&self) -> Vec<usize> {
+        let mut first = 0;
+        let mut places = Vec::new();
+        for column in &self.columns {
+            places.extend(column.constant.iter().map(|place| first + place));
+            first += column.inputs();
+        }
+        places
+    }
+
+    /// Sets the weights of constant inputs to 0: training leaves them as they were drawn, and another
+    /// program may scale the columns without regard to `constant`.
+    pub(crate) fn clear_constant(&self, parameters: &mut Parameters) {
+        let (Layer::Linear { weights, .. } | Layer::Normalized { weights, .. }) =
+            &mut parameters.layers[0];
+        for input in self.constant_inputs() {
+            weights.column_mut(input).fill(0.0);
         }
     }
 
@@ -259,6 +300,13 @@ impl Preprocessing {
                     }
                 }
                 Values::Category(categories) => check_names(name, categories)?,
+            }
+            if let Some(place) = column.constant.iter().find(|&&place| place >= column.inputs()) {
+                let inputs = column.inputs();
+                return Err(format!(
+                    "the preprocessing has input {place} of {name:?} as a constant, but its {inputs} \
+                     input(s) are counted from 0"
+                ));
             }
             let (number, width) = (column.number, self.width);
             if !(1..=width).contains(&number) {
@@ -304,113 +352,4 @@ fn check_names(column: &str, names: &[String]) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn example() -> Preprocessing {
-        let number = |name: &str, number, shift, scale, fill| Column {
-            name: name.to_owned(),
-            number,
-            values: Values::Number { shift, scale, fill },
-        };
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Preprocessing {
-            has_header: true,
-            width: 5,
-            columns: vec![
-                number("length", 1, 0.1 + 0.2, 1.0 / 3.0, Some(f64::MIN_POSITIVE / 3.0)),
-                Column {
-                    name: "color".to_owned(),
-                    number: 3,
-                    values: Values::Category(names(&["1", "blue", "red"])),
-                },
-                number("width", 4, -2.0, 0.5, None),
-            ],
-            target: Target {
-                name: "kind".to_owned(),
-                number: Some(5),
-                values: TargetValues::Classes(names(&["0", "1", "x"])),
-            },
-        }
-    }
-
-    #[test]
-    fn json_keeps_every_bit() {
-        let written = example();
-        let text = serde_json::to_string(&written).unwrap();
-        assert_eq!(Preprocessing::from_json(&text).as_ref(), Ok(&written));
-        let mut many = Preprocessing { width: 2000, ..written.clone() };
-        many.target.number = Some(2000);
-        many.columns = (1..2000)
-            .map(|number| {
-                let shift = (f64::from(number).sqrt() - 7.0) * 10_f64.powi(number % 60 - 30);
-                let values = Values::Number { shift, scale: shift.abs(), fill: Some(1.0 / shift) };
-                Column { name: number.to_string(), number: number as usize, values }
-            })
-            .filter(|column| column.number != 49)
-            .collect();
-        let read = Preprocessing::from_json(&serde_json::to_string(&many).unwrap());
-        assert!(read == Ok(many), "some of 6,000 numbers have changed");
-        let refused = |from: &str, to: &str, expected: &str| {
-            assert!(text.contains(from), "{text}");
-            let error = Preprocessing::from_json(&text.replace(from, to)).unwrap_err();
-            assert!(error.contains(expected), "{error}");
-        };
-        refused("\"scale\":0.5", "\"scale\":0.0", "divides it by 0");
-        refused("\"scale\":0.5", "\"scale\":1e999", "number out of range");
-        refused("\"scale\":0.5", "\"scales\":0.5", "scales");
-        refused("\"blue\",\"red\"", "\"red\",\"red\"", "\"red\" twice in \"color\"");
-        refused("\"0\",\"1\",\"x\"", "", "no names for the values of \"kind\"");
-        refused("\"number\":4", "\"number\":0", "as column 0, but they are 1 to 5");
-        refused("\"number\":4", "\"number\":6", "as column 6, but they are 1 to 5");
-        refused("\"number\":5", "\"number\":4", "the target \"kind\" as column 4 of 5");
-        refused("\"number\":5", "\"number\":0", "the target \"kind\" as column 0 of 5");
-        refused("{\"has_header\"", "{\"header\"", "header");
-    }
-
-    #[test]
-    fn a_record_becomes_inputs() {
-        let example = example();
-        assert_eq!((example.inputs(), example.outputs()), (5, 3));
-        let record = |cells: &[&str]| example.record(cells);
-        let length = ((1.5 - (0.1 + 0.2)) / (1.0 / 3.0)) as f32;
-        assert_eq!(record(&["1.5", " red ", "-1"]), Ok(vec![length, 0.0, 0.0, 1.0, 2.0]));
-        assert_eq!(record(&["1.5", "1.0", "-1"]).unwrap()[1..4], [1.0, 0.0, 0.0]);
-        // Missing, or never seen: the fill, or the middle where there is none, and no category.
-        let fill = ((f64::MIN_POSITIVE / 3.0 - (0.1 + 0.2)) / (1.0 / 3.0)) as f32;
-        assert_eq!(record(&["?", "green", "NA"]), Ok(vec![fill, 0.0, 0.0, 0.0, 0.0]));
-        let error = record(&["long", "red", "1"]).unwrap_err();
-        assert!(error.starts_with("\"long\" is no number"), "{error}");
-        assert_eq!(
-            record(&["1e400", "red", "1"]),
-            Err("\"1e400\" is no finite number: correct or empty the cell".to_owned())
-        );
-    }
-
-    #[test]
-    fn a_class_is_known_or_an_error() {
-        let target = example().target;
-        assert_eq!(target.encode("x"), Ok(2.0));
-        assert_eq!(target.encode("1.0"), Ok(1.0));
-        assert!(target.encode("").unwrap().is_nan());
-        let error = target.encode("y").unwrap_err();
-        assert!(error.contains("\"y\" is none of the 3 classes: 0, 1, x"), "{error}");
-        assert!(target.encode("X").is_err(), "other letters are another name");
-    }
-
-    #[test]
-    fn what_is_true_is_so_in_any_letters() {
-        for known in [["false", "true"], ["False", "True"], ["FALSE", "TRUE"]] {
-            let known = known.map(str::to_owned).to_vec();
-            let values = TargetValues::Classes(known.clone());
-            let target = Target { values, ..example().target };
-            let column = Column { values: Values::Category(known), ..example().columns[1].clone() };
-            for (place, cell) in [(1.0, "true"), (1.0, " True"), (1.0, "TRUE"), (0.0, "False")] {
-                assert_eq!((column.encode(cell), target.encode(cell)), (Ok(place), Ok(place)));
-            }
-        }
-        let both = ["True", "true"].map(str::to_owned).to_vec();
-        let both = Target { values: TargetValues::Classes(both), ..example().target };
-        assert_eq!((both.encode("True"), both.encode("true")), (Ok(0.0), Ok(1.0)));
-    }
-}
+mod tests;

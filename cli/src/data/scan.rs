@@ -181,7 +181,7 @@ fn meaning(
             let (categories, recode) = scan.categories();
             (Values::Category(categories), recode)
         };
-        columns.push(Column { name, number: column + 1, values });
+        columns.push(Column::new(name, column + 1, values));
         places.push((place, recode));
     }
     if columns.is_empty() {

@@ -7,6 +7,7 @@ use prost::{Message, Oneof};
 pub(super) const FLOAT: i32 = 1;
 pub(super) const INT64: i32 = 7;
 pub(super) const STRING: i32 = 8;
+pub(super) const BOOL: i32 = 9;
 pub(super) const DOUBLE: i32 = 11;
 
 #[derive(Clone, PartialEq, Message)]
@@ -67,8 +68,6 @@ pub(super) struct Node {
     pub(super) op_type: String,
     #[prost(message, repeated, tag = "5")]
     pub(super) attribute: Vec<Attribute>,
-    #[prost(string, tag = "7")]
-    pub(super) domain: String,
 }
 
 /// A setting of a node: exactly one of its values is there, and `kind` says which.
@@ -80,8 +79,8 @@ pub(super) struct Attribute {
     pub(super) float: Option<f32>,
     #[prost(int64, optional, tag = "3")]
     pub(super) integer: Option<i64>,
-    #[prost(bytes = "vec", repeated, tag = "9")]
-    pub(super) strings: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub(super) text: Option<Vec<u8>>,
     #[prost(int32, tag = "20")]
     pub(super) kind: i32,
 }

@@ -1,12 +1,13 @@
 //! A table's preprocessing as ONNX operators: from cells to the network's inputs, and from its outputs to
 //! classes or values.
 
-use super::{Graph, STRINGS_DOMAIN, Setting};
+use super::{Graph, Setting, categories::append_categories};
 use crate::data::{Column, Preprocessing, Target, TargetValues, Values};
 
 /// Appends what makes the network's inputs from the cells of rows. There is an input of the graph,
 /// `numbers`, for the columns of numbers, in their order, and one, `categories`, for those of text, if the
-/// table has such columns. Missing numbers are NaN, missing categories any text that is none.
+/// table has such columns. A missing number is NaN, a missing category any text that is no category, such
+/// as the empty one.
 pub(crate) fn append_preprocessing(graph: &mut Graph, preprocessing: &Preprocessing) -> String {
     let (mut numbers, mut categories) = (Vec::new(), Vec::new());
     for column in &preprocessing.columns {
@@ -29,45 +30,25 @@ pub(crate) fn append_preprocessing(graph: &mut Graph, preprocessing: &Preprocess
             graph.node("joined", "Concat", &parts, &[("axis", Setting::Integer(1))])
         }
     };
-    append_order(graph, &preprocessing.columns, numbers.len(), &joined)
+    let ordered = append_order(graph, &preprocessing.columns, numbers.len(), &joined);
+    append_constants(graph, preprocessing, &ordered)
 }
 
-/// `(number − shift) / scale`, in double precision, so that a large shift takes no digits.
+/// `(number − shift) / scale`, in double precision as the cells themselves: Unix seconds differ in digits
+/// that floats do not have.
 fn append_numbers(graph: &mut Graph, columns: &[(f64, f64, Option<f64>)]) -> String {
-    let numbers = graph.input("numbers", columns.len());
+    let numbers = graph.double_input("numbers", columns.len());
     let mut vector = |name: &str, value: fn(&(f64, f64, Option<f64>)) -> f64| {
         graph.doubles(name, &[columns.len()], columns.iter().map(value))
     };
     let shift = vector("numbers.shift", |&(shift, _, _)| shift);
     let scale = vector("numbers.scale", |&(_, scale, _)| scale);
     let fill = vector("numbers.fill", |&(shift, _, fill)| fill.unwrap_or(shift));
-    let numbers = graph.cast_to_double("numbers.double", &numbers);
     let missing = graph.node("numbers.missing", "IsNaN", &[&numbers], &[]);
     let filled = graph.node("numbers.filled", "Where", &[&missing, &fill, &numbers], &[]);
     let shifted = graph.node("numbers.shifted", "Sub", &[&filled, &shift], &[]);
     let scaled = graph.node("numbers.scaled", "Div", &[&shifted, &scale], &[]);
     graph.cast_to_float("numbers.inputs", &scaled)
-}
-
-/// 1 for the category in the cell, 0 for all others.
-fn append_categories(graph: &mut Graph, columns: &[&[String]]) -> Vec<String> {
-    let categories = graph.text_input("categories", columns.len());
-    let mut parts = Vec::with_capacity(columns.len());
-    for (place, names) in columns.iter().enumerate() {
-        let column = format!("categories.{place}");
-        let index = graph.integers(&format!("{column}.index"), &[1], [place as i64]);
-        let axis = [("axis", Setting::Integer(1))];
-        let cells = graph.node(&format!("{column}.cells"), "Gather", &[&categories, &index], &axis);
-        let settings = [
-            ("cats_strings", Setting::Strings(names)),
-            // A category that is not known is 0 throughout.
-            ("zeros", Setting::Integer(1)),
-        ];
-        let name = format!("{column}.one_hot");
-        let one_hot = graph.node_of(STRINGS_DOMAIN, &name, "OneHotEncoder", &[&cells], &settings);
-        parts.push(graph.node(&format!("{column}.inputs"), "Flatten", &[&one_hot], &axis));
-    }
-    parts
 }
 
 /// Puts the inputs into the order of the columns, where numbers and categories alternate.
@@ -89,6 +70,19 @@ fn append_order(graph: &mut Graph, columns: &[Column], numbers: usize, joined: &
     graph.node("ordered", "Gather", &[joined, &order], &[("axis", Setting::Integer(1))])
 }
 
+/// Makes 0 of inputs that never varied in training, whatever their cells are.
+fn append_constants(graph: &mut Graph, preprocessing: &Preprocessing, inputs: &str) -> String {
+    let constant = preprocessing.constant_inputs();
+    if constant.is_empty() {
+        return inputs.to_owned();
+    }
+    let count = preprocessing.inputs();
+    let is_constant = (0..count).map(|input| constant.contains(&input));
+    let is_constant = graph.booleans("constant", &[count], is_constant);
+    let zero = graph.floats("constant.input", &[1], [0.0]);
+    graph.node("varying", "Where", &[&is_constant, &zero, inputs], &[])
+}
+
 /// Appends what makes an answer of the network's outputs, and gives it away: `probabilities` and `class`,
 /// or `values`.
 pub(crate) fn append_answer(graph: &mut Graph, target: &Target, outputs: &str) {
@@ -108,9 +102,8 @@ pub(crate) fn append_answer(graph: &mut Graph, target: &Target, outputs: &str) {
             let shift = graph.doubles("values.shift", &[1], [shift]);
             let outputs = graph.cast_to_double("values.outputs", outputs);
             let scaled = graph.node("values.scaled", "Mul", &[&outputs, &scale], &[]);
-            let shifted = graph.node("values.shifted", "Add", &[&scaled, &shift], &[]);
-            let values = graph.cast_to_float("values", &shifted);
-            graph.output(&values, 1);
+            let values = graph.node("values", "Add", &[&scaled, &shift], &[]);
+            graph.double_output(&values, 1);
         }
     }
 }

@@ -6,13 +6,13 @@ use std::collections::{HashMap, HashSet};
 use prost::Message;
 use ztilde::{Activation, NetworkOptions, Parameters};
 
-use super::message::{DOUBLE, FLOAT, Graph, INT64, Model, Node, STRING, Size, Tensor, Value};
+use super::message::{BOOL, DOUBLE, FLOAT, Graph, INT64, Model, Node, STRING, Size, Tensor, Value};
 use crate::{
     data::{Column, Preprocessing, Target, TargetValues, Values},
     export::onnx,
 };
 
-const BOOL: i32 = 9;
+mod evaluated;
 
 /// The number of rows, in a shape: each run has its own.
 const ROWS: i64 = -1;
@@ -20,34 +20,36 @@ const ROWS: i64 = -1;
 /// Kinds of attributes, as `AttributeProto.AttributeType` numbers them.
 const NUMBER: i32 = 1;
 const INTEGER: i32 = 2;
-const STRINGS: i32 = 8;
+const TEXT: i32 = 3;
 
-/// Domain, name, least and most inputs, and attributes of the operators that are exported, by ONNX's
-/// documentation of set 20, and of set 3 for those on texts.
-type Operator = (&'static str, &'static str, usize, usize, &'static [(&'static str, i32)]);
+/// Name, least and most inputs, and attributes of the operators that are exported, by ONNX's documentation
+/// of set 20.
+type Operator = (&'static str, usize, usize, &'static [(&'static str, i32)]);
 const AXIS: &[(&str, i32)] = &[("axis", INTEGER)];
-const OPERATORS: [Operator; 21] = [
-    ("", "Add", 2, 2, &[]),
-    ("", "ArgMax", 1, 1, &[("axis", INTEGER), ("keepdims", INTEGER)]),
-    ("", "BatchNormalization", 5, 5, &[("epsilon", NUMBER), ("momentum", NUMBER)]),
-    ("", "Cast", 1, 1, &[("to", INTEGER)]),
-    ("", "Concat", 1, usize::MAX, AXIS),
-    ("", "Div", 2, 2, &[]),
-    ("", "Flatten", 1, 1, AXIS),
-    ("", "Gather", 2, 2, AXIS),
-    ("", "Gelu", 1, 1, &[]),
-    ("", "Gemm", 2, 3, &[("transB", INTEGER)]),
-    ("", "Identity", 1, 1, &[]),
-    ("", "IsNaN", 1, 1, &[]),
-    ("", "LeakyRelu", 1, 1, &[("alpha", NUMBER)]),
-    ("", "Mul", 2, 2, &[]),
-    ("", "Relu", 1, 1, &[]),
-    ("", "Sigmoid", 1, 1, &[]),
-    ("", "Softmax", 1, 1, AXIS),
-    ("", "Sub", 2, 2, &[]),
-    ("", "Tanh", 1, 1, &[]),
-    ("", "Where", 3, 3, &[]),
-    ("ai.onnx.ml", "OneHotEncoder", 1, 1, &[("cats_strings", STRINGS), ("zeros", INTEGER)]),
+const OPERATORS: [Operator; 23] = [
+    ("Add", 2, 2, &[]),
+    ("ArgMax", 1, 1, &[("axis", INTEGER), ("keepdims", INTEGER)]),
+    ("BatchNormalization", 5, 5, &[("epsilon", NUMBER), ("momentum", NUMBER)]),
+    ("Cast", 1, 1, &[("to", INTEGER)]),
+    ("Concat", 1, usize::MAX, AXIS),
+    ("Div", 2, 2, &[]),
+    ("Equal", 2, 2, &[]),
+    ("Gather", 2, 2, AXIS),
+    ("Gelu", 1, 1, &[]),
+    ("Gemm", 2, 3, &[("transB", INTEGER)]),
+    ("Identity", 1, 1, &[]),
+    ("IsNaN", 1, 1, &[]),
+    ("LeakyRelu", 1, 1, &[("alpha", NUMBER)]),
+    ("Max", 1, usize::MAX, &[]),
+    ("Mul", 2, 2, &[]),
+    ("ReduceMax", 2, 2, &[("keepdims", INTEGER)]),
+    ("RegexFullMatch", 1, 1, &[("pattern", TEXT)]),
+    ("Relu", 1, 1, &[]),
+    ("Sigmoid", 1, 1, &[]),
+    ("Softmax", 1, 1, AXIS),
+    ("Sub", 2, 2, &[]),
+    ("Tanh", 1, 1, &[]),
+    ("Where", 3, 3, &[]),
 ];
 
 type Checked<T> = Result<T, String>;
@@ -80,7 +82,7 @@ fn check(bytes: &[u8]) -> Checked<()> {
     }
     let mut used: HashSet<&str> = HashSet::new();
     for node in &graph.node {
-        check_node(node, &sets)?;
+        check_node(node)?;
         used.extend(node.input.iter().map(String::as_str));
         let inputs = node.input.iter().map(|name| {
             let kind = known.get(name).cloned();
@@ -118,6 +120,7 @@ fn check_data(tensor: &Tensor) -> Checked<()> {
     let needed = match tensor.data_type {
         FLOAT => (4 * elements, 0),
         DOUBLE | INT64 => (8 * elements, 0),
+        BOOL => (elements, 0),
         STRING => (0, elements),
         other => return Err(format!("{} has elements of type {other}", tensor.name)),
     };
@@ -128,12 +131,11 @@ fn check_data(tensor: &Tensor) -> Checked<()> {
 }
 
 /// Whether a node is what its operator's documentation says.
-fn check_node(node: &Node, sets: &HashMap<&str, i64>) -> Checked<()> {
-    let (domain, name) = (node.domain.as_str(), node.op_type.as_str());
-    ensure(sets.contains_key(domain), || format!("{name} is of {domain:?}, not imported"))?;
-    let operator = OPERATORS.iter().find(|operator| (operator.0, operator.1) == (domain, name));
-    let (_, _, least, most, attributes) =
-        operator.ok_or_else(|| format!("{domain:?} has no operator {name}"))?;
+fn check_node(node: &Node) -> Checked<()> {
+    let name = node.op_type.as_str();
+    let operator = OPERATORS.iter().find(|operator| operator.0 == name);
+    let (_, least, most, attributes) =
+        operator.ok_or_else(|| format!("ONNX has no operator {name}"))?;
     let count = node.input.len();
     ensure((*least..=*most).contains(&count), || format!("{name} has {count} inputs"))?;
     let mut names = HashSet::new();
@@ -144,7 +146,7 @@ fn check_node(node: &Node, sets: &HashMap<&str, i64>) -> Checked<()> {
         let found = [
             (attribute.float.is_some(), NUMBER),
             (attribute.integer.is_some(), INTEGER),
-            (!attribute.strings.is_empty(), STRINGS),
+            (attribute.text.is_some(), TEXT),
         ];
         let is_alone = found.iter().all(|&(is_there, its)| is_there == (its == kind));
         ensure(is_alone, || format!("{name} of {} holds {attribute:?}", node.name))?;
@@ -176,14 +178,33 @@ fn infer(node: &Node, inputs: &[Kind]) -> Option<Kind> {
     match node.op_type.as_str() {
         "Cast" => {
             let to = integer("to")? as i32;
-            ([FLOAT, DOUBLE].contains(&element) && [FLOAT, DOUBLE].contains(&to))
-                .then_some((to, shape))
+            let is_from_number = [FLOAT, DOUBLE].contains(&element);
+            let is_possible = match to {
+                FLOAT => is_from_number || element == BOOL,
+                DOUBLE => is_from_number || element == STRING,
+                _ => false,
+            };
+            is_possible.then_some((to, shape))
         }
+        "RegexFullMatch" => (element == STRING).then_some((BOOL, shape)),
+        "Equal" => {
+            let fits = element == DOUBLE && inputs[1].0 == DOUBLE;
+            fits.then_some((BOOL, broadcast(&shape, &inputs[1].1)?))
+        }
+        "ReduceMax" => {
+            let (axes, count) = &inputs[1];
+            let fits = element == FLOAT && is_matrix && *axes == INT64 && *count == [1];
+            (fits && integer("keepdims").unwrap_or(1) == 1).then(|| (element, vec![shape[0], 1]))
+        }
+        "Max" => inputs
+            .iter()
+            .all(|input| *input == inputs[0] && element == FLOAT)
+            .then_some((element, shape)),
         "IsNaN" => [FLOAT, DOUBLE].contains(&element).then_some((BOOL, shape)),
         "Where" => {
             let [_, then, otherwise] = inputs else { return None };
-            (element == BOOL && then.0 == otherwise.0 && broadcast(&shape, &then.1)? == shape)
-                .then_some((then.0, broadcast(&then.1, &otherwise.1)?))
+            let whole = broadcast(&broadcast(&shape, &then.1)?, &otherwise.1)?;
+            (element == BOOL && then.0 == otherwise.0).then_some((then.0, whole))
         }
         "Add" | "Sub" | "Mul" | "Div" => ([FLOAT, DOUBLE].contains(&element)
             && inputs[1].0 == element)
@@ -200,13 +221,6 @@ fn infer(node: &Node, inputs: &[Kind]) -> Option<Kind> {
                 _ => [&shape[..1], index_shape].concat(),
             };
             (*index == INT64).then_some((element, whole))
-        }
-        "OneHotEncoder" => {
-            let categories = node.attribute[0].strings.len() as i64;
-            (element == STRING).then_some((FLOAT, [shape, vec![categories]].concat()))
-        }
-        "Flatten" => {
-            (integer("axis")? == 1).then(|| (element, vec![shape[0], shape[1..].iter().product()]))
         }
         "Gemm" => {
             let [outputs, inputs_of_each] = inputs[1].1[..] else { return None };
@@ -230,16 +244,24 @@ fn infer(node: &Node, inputs: &[Kind]) -> Option<Kind> {
 /// The shape of two that are computed with, element by element: a row may stand for all.
 fn broadcast(left: &[i64], right: &[i64]) -> Option<Vec<i64>> {
     let (long, short) = if left.len() >= right.len() { (left, right) } else { (right, left) };
-    let fits = |(long, short): (&i64, &i64)| long == short || *short == 1;
-    long.iter().rev().zip(short.iter().rev()).all(fits).then(|| long.to_vec())
+    let mut whole = long.to_vec();
+    for (size, &other) in whole.iter_mut().rev().zip(short.iter().rev()) {
+        if *size == 1 {
+            *size = other;
+        } else if ![1, *size].contains(&other) {
+            return None;
+        }
+    }
+    Some(whole)
 }
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Tables of numbers, of words, and of both in an order that the graph has to restore.
-fn tables() -> [Preprocessing; 6] {
+/// Tables of numbers, of words, and of both in an order that the graph has to restore, one of them with
+/// constants.
+fn tables() -> [Preprocessing; 7] {
     let number = || Values::Number { shift: 2.5, scale: 0.1, fill: None };
     let words = |count: usize| Values::Category(names(&["a", "b", "c"][..count]));
     let classes = || TargetValues::Classes(names(&["x", "y", "z"]));
@@ -250,11 +272,16 @@ fn tables() -> [Preprocessing; 6] {
         target: Target { name: "t".to_owned(), number: Some(values.len() + 1), values: target },
         columns: (1..)
             .zip(values)
-            .map(|(number, values)| Column { name: format!("c{number}"), number, values })
+            .map(|(number, values)| Column::new(format!("c{number}"), number, values))
             .collect(),
     };
     let mixed = || vec![words(2), number(), words(3), number()];
+    let codes = Values::Category(names(&["01", "1", "5", "True", "left, or\nright"]));
+    let mut constants = table(vec![codes, number(), number(), words(3)], value());
+    constants.columns[1].constant = vec![0];
+    constants.columns[3].constant = vec![0, 2];
     [
+        constants,
         table(vec![number()], value()),
         table(vec![number(), number()], classes()),
         table(vec![words(1)], classes()),
@@ -291,8 +318,8 @@ fn exported_files_keep_the_rules() {
 #[track_caller]
 fn refused(expected: &str, breaking: impl FnOnce(&mut Model)) {
     let tables = tables();
-    let network = network(Some(&tables[4]), Activation::LeakyRelu, true);
-    let mut model = Model::decode(&onnx(&network, Some(&tables[4])).unwrap()[..]).unwrap();
+    let network = network(Some(&tables[5]), Activation::LeakyRelu, true);
+    let mut model = Model::decode(&onnx(&network, Some(&tables[5])).unwrap()[..]).unwrap();
     breaking(&mut model);
     let found = check(&model.encode_to_vec()).expect_err("it is broken");
     assert!(found.contains(expected), "no {expected:?} in: {found}");
@@ -310,7 +337,6 @@ fn node<'a>(model: &'a mut Model, operator: &str) -> &'a mut Node {
 fn what_breaks_the_rules_is_found() {
     refused("version 8", |model| model.ir_version = 8);
     refused("sets {", |model| model.opset_import[0].version = 19);
-    refused("\"ai.onnx.ml\", not imported", |model| model.opset_import.truncate(1));
     refused("the graph has no name", |model| graph(model).name.clear());
     refused("which nothing made before", |model| graph(model).node.reverse());
     refused("numbers is defined twice", |model| {
@@ -328,9 +354,9 @@ fn what_breaks_the_rules_is_found() {
     refused("cannot take", |model| node(model, "Gemm").input.swap(0, 1));
     refused("cannot take", |model| node(model, "BatchNormalization").input.swap(0, 1));
     refused("cannot take", |model| {
-        node(model, "Cast").attribute[0].integer = Some(FLOAT.into());
+        node(model, "Cast").attribute[0].integer = Some(DOUBLE.into());
     });
-    refused("cannot take", |model| node(model, "Flatten").attribute[0].integer = Some(0));
+    refused("cannot take", |model| node(model, "Concat").attribute[0].integer = Some(0));
     refused("is declared as", |model| {
         let [left, right] = &mut graph(model).output[..] else { panic!("two outputs") };
         std::mem::swap(&mut left.kind, &mut right.kind);

@@ -59,7 +59,7 @@ impl std::str::FromStr for Sizes {
     }
 }
 
-pub(super) fn activation() -> impl TypedValueParser<Value = Activation> {
+pub(crate) fn activation() -> impl TypedValueParser<Value = Activation> {
     PossibleValuesParser::new(Activation::ALL.map(Activation::name))
         .try_map(|name| Activation::from_name(&name).ok_or("no activation"))
 }

@@ -234,7 +234,9 @@ impl Work<'_> {
         on_start()?;
         let last = run.train()?;
         let epochs = std::mem::take(&mut run.state.epochs);
-        Ok((run.into_parameters()?, Training { epochs, last }))
+        let mut parameters = run.into_parameters()?;
+        preprocessing.clear_constant(&mut parameters);
+        Ok((parameters, Training { epochs, last }))
     }
 
     fn trainer_options(&self, data: &Prepared) -> Result<TrainerOptions, Failure> {

@@ -4,6 +4,7 @@ use std::{fs, io::Write, path::Path, process::Output};
 
 use serde_json::Value;
 use zip::{ZipWriter, write::SimpleFileOptions};
+use ztilde::{Activation, NetworkOptions, Parameters};
 
 use crate::{npy, run, stderr, stdout, succeed};
 
@@ -88,7 +89,7 @@ fn a_model_is_told_drawn_and_exported() {
             let onnx = fs::read(folder.join("m.onnx")).unwrap();
             let has = |text: &str| onnx.windows(text.len()).any(|bytes| bytes == text.as_bytes());
             assert_eq!(has("BatchNormalization"), has_batch_norm);
-            assert!(has("numbers") && has("categories") && has("OneHotEncoder"));
+            assert!(has("numbers") && has("categories") && has("RegexFullMatch"));
             assert_eq!([has("probabilities"), has("warm")], [is_class; 2]);
         }
     }
@@ -177,4 +178,94 @@ fn what_is_no_model_is_code_2() {
             assert!(told.contains(text), "{arguments}: no {text:?} in {told}");
         }
     }
+}
+
+/// The year is the same in every training row, and another one afterwards.
+#[test]
+fn a_column_that_never_varied_decides_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let rows = |year: u32, site: &str| -> String {
+        let row = |row: i32| {
+            let x = (row * 37 % 101) - 50;
+            format!("{x},{year},{site},{}\n", if x > 0 { "warm" } else { "cold" })
+        };
+        (0..200).map(row).collect()
+    };
+    for (name, year, site) in [("then", 2023, "here"), ("now", 2025, "here"), ("there", 1, "there")]
+    {
+        fs::write(
+            folder.join(format!("{name}.csv")),
+            format!("x,year,site,y\n{}", rows(year, site)),
+        )
+        .unwrap();
+    }
+    for options in ["", "--no-batch-norm --scale none"] {
+        let train = "train then.csv --epochs 20 --hidden 16 --model m.safetensors";
+        let trained = succeed(folder, &format!("{train} {options}"));
+        let note = "2 of 3 columns are the same in every training row, so the model ignores them";
+        assert!(stderr(&trained).contains(note), "{}", stderr(&trained));
+        let answers = |rows: &str| {
+            let predicted = succeed(folder, &format!("predict m.safetensors {rows}"));
+            let evaluated = succeed(folder, &format!("evaluate m.safetensors {rows} --json -"));
+            (stdout(&predicted).to_owned(), report(&evaluated)["accuracy"].clone())
+        };
+        let then = answers("then.csv");
+        assert!(then.1.as_f64().unwrap() > 0.95, "{then:?}");
+        assert_eq!(answers("now.csv"), then, "{options}");
+        assert_eq!(answers("there.csv"), then, "{options}");
+    }
+}
+
+/// A model file as PyTorch would write it: without metadata, and with a path before the names.
+fn as_of_pytorch(parameters: &Parameters) -> Vec<u8> {
+    let bytes = parameters.to_bytes().unwrap();
+    let (length, rest) = bytes.split_first_chunk().unwrap();
+    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let header: serde_json::Map<String, Value> = serde_json::from_slice(header).unwrap();
+    let tensors = header.into_iter().filter(|(name, _)| name != "__metadata__");
+    let renamed = tensors.map(|(name, tensor)| (format!("module.net.{name}"), tensor));
+    let header = Value::Object(renamed.collect()).to_string();
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+}
+
+#[test]
+fn what_a_file_of_pytorch_leaves_open_is_an_option_and_a_note() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let options =
+        NetworkOptions { activation: Activation::Tanh, epsilon: 0.5, ..Default::default() };
+    let parameters = Parameters::initialize(&[2, 5, 3], &options).unwrap();
+    parameters.save(folder.join("own.safetensors")).unwrap();
+    fs::write(folder.join("theirs.safetensors"), as_of_pytorch(&parameters)).unwrap();
+    fs::write(folder.join("rows.csv"), "1,-2\n0.5,3\n").unwrap();
+
+    let own = succeed(folder, "predict own.safetensors rows.csv");
+    let assumed = succeed(folder, "predict theirs.safetensors rows.csv");
+    assert_ne!(stdout(&assumed), stdout(&own));
+    let note = "note: theirs.safetensors: assumed, as the file does not say it: the activation relu, \
+                the epsilon 1e-5";
+    assert!(stderr(&assumed).contains(note), "{}", stderr(&assumed));
+    assert!(
+        stderr(&assumed).contains("all names begin with \"module.net.\""),
+        "{}",
+        stderr(&assumed)
+    );
+
+    let told = "theirs.safetensors --activation tanh --batch-norm-epsilon 0.5";
+    let named = succeed(folder, &format!("predict {told} rows.csv"));
+    assert_eq!(stdout(&named), stdout(&own));
+    assert!(!stderr(&named).contains("activation"), "{}", stderr(&named));
+    for (model, onnx) in [("own.safetensors", "own.onnx"), (told, "theirs.onnx")] {
+        succeed(folder, &format!("export {model} --onnx {onnx}"));
+    }
+    let [own, theirs] =
+        ["own.onnx", "theirs.onnx"].map(|file| fs::read(folder.join(file)).unwrap());
+    assert_eq!(own, theirs);
+
+    let output = run(folder, "predict own.safetensors rows.csv --activation relu");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("activation is tanh"), "{}", stderr(&output));
+    let output = run(folder, "evaluate theirs.safetensors rows.csv");
+    assert_eq!(output.status.code(), Some(2));
 }
