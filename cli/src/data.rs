@@ -262,7 +262,7 @@ impl Data {
         let of_class = learned_targets.of_class;
         let baseline = held_out
             .as_ref()
-            .map(|_| Baseline::new(&preprocessing.target, Some(&of_class), &held_out_targets));
+            .map(|_| Baseline::new(&preprocessing, Some(&of_class), &held_out_targets));
         Ok(Prepared { preprocessing, learned, held_out, of_class, baseline })
     }
 

@@ -104,7 +104,7 @@ impl Evaluate {
         })?;
         let evaluation = answers.evaluation();
         let learned = model::rows_of_classes(&parameters, &preprocessing.target);
-        let baseline = Baseline::new(&preprocessing.target, learned.as_deref(), &targets);
+        let baseline = Baseline::new(&preprocessing, learned.as_deref(), &targets);
         self.tell(rows.count(), &evaluation, &baseline, &answers)?;
         if let Some(file) = &self.plot {
             answers.draw(file, self.theme, &self.data, rows.count(), &evaluation)?;
@@ -148,8 +148,8 @@ impl Evaluate {
             }
             _ => output::print(line),
         };
-        line(&format!("{} on {rows} rows, loss {}", summary(found), decimals(found.loss)))?;
-        line(&baseline.line())?;
+        let (result, loss, baseline_line) = (summary(found), decimals(found.loss), baseline.line());
+        line(&format!("{result} on {rows} rows, loss {loss}; {baseline_line}"))?;
         if let Some(remark) = baseline.remark(found) {
             output::note(&format!("note: {remark}"));
         }

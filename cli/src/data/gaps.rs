@@ -123,8 +123,8 @@ impl Gaps {
         Self { first_unknown: seen.first_unknown.or(self.first_unknown), ..self }
     }
 
-    pub(super) fn count(&self) -> u64 {
-        self.missing + self.unknown
+    pub(super) fn missing(&self) -> u64 {
+        self.missing
     }
 
     /// Fails with a sentence at the first category that is not known, if that is an error.
@@ -160,7 +160,7 @@ fn with_gaps<'a>(
     columns: &'a [Column],
     gaps: &'a [Gaps],
 ) -> impl Iterator<Item = (&'a Column, &'a Gaps)> {
-    columns.iter().zip(gaps).filter(|(_, gaps)| gaps.count() > 0)
+    columns.iter().zip(gaps).filter(|(_, gaps)| gaps.missing + gaps.unknown > 0)
 }
 
 /// A line for each column of so many rows that has gaps.

@@ -69,6 +69,8 @@ pub(crate) struct Counts {
     /// Rows left out because they have no target, or because a cell is missing.
     pub(crate) without_target: u64,
     pub(crate) dropped: u64,
+    /// Of the latter, those whose first such cell is a category that is not known.
+    dropped_unknown: u64,
     /// The cells of each column that is learned from which tell nothing, in the same rows.
     pub(crate) gaps: Vec<Gaps>,
 }
@@ -116,7 +118,9 @@ impl Table {
             if target.is_nan() {
                 counts.without_target += 1;
             } else if missing.is_some() && self.missing == Missing::Drop {
+                let is_unknown = missing.is_some_and(|at| !read[self.places[at].0].is_nan());
                 counts.dropped += 1;
+                counts.dropped_unknown += u64::from(is_unknown);
             } else {
                 for (at, _) in features.iter().enumerate().filter(|(_, cell)| cell.is_nan()) {
                     let cell = read[self.places[at].0];
@@ -136,12 +140,13 @@ impl Table {
 
     /// Tells what was left out, and what was filled.
     pub(crate) fn notes(&self) -> Vec<String> {
-        let Counts { rows, without_target, dropped, gaps, .. } = &self.counts;
+        let Counts { rows, without_target, dropped, dropped_unknown, gaps, .. } = &self.counts;
         let mut notes = Vec::new();
-        let filled = gaps.iter().map(Gaps::count).sum();
+        let filled = gaps.iter().map(Gaps::missing).sum();
         for (what, count, of, why) in [
             ("left out", *without_target, "row", "without a target"),
-            ("left out", *dropped, "row", "with a missing value (--missing)"),
+            ("left out", dropped - dropped_unknown, "row", "with a missing value (--missing)"),
+            ("left out", *dropped_unknown, "row", "with an unknown category (--missing)"),
             ("filled", filled, "missing value", "(--missing)"),
         ] {
             if count > 0 {

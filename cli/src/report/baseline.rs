@@ -4,7 +4,7 @@ use serde::Serialize;
 use ztilde::Evaluation;
 
 use super::decimals;
-use crate::data::{Target, TargetSums};
+use crate::data::{Preprocessing, TargetSums};
 
 /// The best that the same answer for every row comes to, on the rows that were tested.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -39,12 +39,16 @@ enum AnswerFrom {
 
 impl Baseline {
     /// The answer follows from how many training rows each class has, if that is known.
-    pub(crate) fn new(target: &Target, learned: Option<&[u64]>, tested: &TargetSums) -> Self {
+    pub(crate) fn new(
+        preprocessing: &Preprocessing,
+        learned: Option<&[u64]>,
+        tested: &TargetSums,
+    ) -> Self {
+        let target = &preprocessing.target;
         let rows = tested.rows() as f64;
         let Some(classes) = target.classes() else {
             // The network's unit is the deviation of the training rows, and its 0 is their mean.
-            let rmse = (tested.squares / rows).sqrt()
-                * (target.in_own_units(1.0) - target.in_own_units(0.0));
+            let rmse = (tested.squares / rows).sqrt() * preprocessing.target_scale();
             return Self {
                 answer: Answer::Number(target.in_own_units(0.0)),
                 answer_from: AnswerFrom::TrainingRows,
@@ -73,16 +77,16 @@ impl Baseline {
 
     pub(crate) fn line(&self) -> String {
         let rows = match self.answer_from {
-            AnswerFrom::TrainingRows => "the training rows",
-            AnswerFrom::TestedRows => "these rows",
+            AnswerFrom::TrainingRows => "in training",
+            AnswerFrom::TestedRows => "of these rows",
         };
         match &self.answer {
             Answer::Class(class) => format!(
-                "baseline: accuracy {:.2} % (always {class:?}, the most frequent class of {rows})",
+                "baseline: accuracy {:.2} % (always {class:?}, the most frequent class {rows})",
                 100.0 * self.measure()
             ),
             Answer::Number(mean) => format!(
-                "baseline: RMSE {} (always {}, the mean of {rows})",
+                "baseline: RMSE {} (always {}, the mean {rows})",
                 decimals(self.measure()),
                 decimals(*mean)
             ),
@@ -103,23 +107,24 @@ impl Baseline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::TargetValues;
+    use crate::data::{Target, TargetValues};
 
-    fn target(values: TargetValues) -> Target {
-        Target { name: "late".to_owned(), number: None, values }
+    fn preprocessing(values: TargetValues) -> Preprocessing {
+        let target = Target { name: "late".to_owned(), number: None, values };
+        Preprocessing { target, ..Preprocessing::plain(1) }
     }
 
     #[test]
     fn the_most_frequent_class_is_that_of_the_training_rows() {
         let names = ["no", "yes"].map(str::to_owned).to_vec();
-        let target = target(TargetValues::Classes(names));
+        let preprocessing = preprocessing(TargetValues::Classes(names));
         let tested = TargetSums { of_class: vec![1, 3], squares: 0.0 };
-        let learned = Baseline::new(&target, Some(&[9, 2]), &tested);
+        let learned = Baseline::new(&preprocessing, Some(&[9, 2]), &tested);
         assert_eq!(
             learned.line(),
-            "baseline: accuracy 25.00 % (always \"no\", the most frequent class of the training rows)"
+            "baseline: accuracy 25.00 % (always \"no\", the most frequent class in training)"
         );
-        let unknown = Baseline::new(&target, None, &tested);
+        let unknown = Baseline::new(&preprocessing, None, &tested);
         assert!(
             unknown.line().contains("75.00 % (always \"yes\", the most frequent class of these")
         );
@@ -137,16 +142,13 @@ mod tests {
 
     #[test]
     fn the_mean_is_that_of_the_training_rows() {
-        let target = target(TargetValues::Number { shift: 100.0, scale: 5.0 });
+        let preprocessing = preprocessing(TargetValues::Number { shift: 100.0, scale: 5.0 });
         // Two rows: 110 and 85.
         let tested = TargetSums { of_class: vec![2], squares: 4.0 + 9.0 };
-        let found = Baseline::new(&target, Some(&[7]), &tested);
+        let found = Baseline::new(&preprocessing, Some(&[7]), &tested);
         let rmse = ((100.0_f64 + 225.0) / 2.0).sqrt();
         assert!((found.measure() - rmse).abs() < 1e-12, "{found:?}");
-        assert!(
-            found.line().contains("(always 100.0000, the mean of the training rows)"),
-            "{found:?}"
-        );
+        assert!(found.line().contains("(always 100.0000, the mean in training)"), "{found:?}");
         let remark = |rmse| {
             found.remark(&Evaluation { loss: 1.0, accuracy: None, rmse: Some(rmse), r2: None })
         };

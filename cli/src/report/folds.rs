@@ -78,17 +78,6 @@ impl Summary {
         }
     }
 
-    /// What the same answer for every row comes to.
-    pub(crate) fn baseline_line(&self, folds: u32) -> String {
-        let baseline = match self.loss {
-            Loss::MeanSquaredError => {
-                format!("RMSE {} (always the mean", decimals(self.baseline))
-            }
-            _ => format!("accuracy {:.2} % (always the most frequent class", 100.0 * self.baseline),
-        };
-        format!("baseline: {baseline} of the training rows), the mean of {folds} folds")
-    }
-
     pub(crate) fn line(&self, folds: u32) -> String {
         let measures = match self.loss {
             Loss::MeanSquaredError => format!(
@@ -104,7 +93,13 @@ impl Summary {
                 100.0 * self.deviation[1]
             ),
         };
-        format!("{measures}, the mean and deviation of {folds} folds")
+        let baseline = match self.loss {
+            Loss::MeanSquaredError => format!("RMSE {} (always the mean", decimals(self.baseline)),
+            _ => format!("accuracy {:.2} % (always the most frequent class", 100.0 * self.baseline),
+        };
+        format!(
+            "{measures}, the mean and deviation of {folds} folds; baseline: {baseline} in training)"
+        )
     }
 }
 

@@ -146,7 +146,6 @@ impl Work<'_> {
         self.progress.finish();
         let last = Summary::new(&folds, loss);
         self.progress.line(&last.line(count))?;
-        self.progress.line(&last.baseline_line(count))?;
         Ok(Outcome::Folds { folds, last })
     }
 
@@ -172,9 +171,10 @@ impl Work<'_> {
         } else {
             String::new()
         };
-        self.progress.line(&format!("{name}{result}{kept}"))?;
-        let Some(baseline) = &last.baseline else { return Ok(()) };
-        self.progress.line(&format!("{name}{}", baseline.line()))?;
+        let Some(baseline) = &last.baseline else {
+            return self.progress.line(&format!("{name}{result}{kept}"));
+        };
+        self.progress.line(&format!("{name}{result}{kept}; {}", baseline.line()))?;
         if let Some(remark) = last.test.and_then(|test| baseline.remark(&test)) {
             output::note(&format!("note: {name}{remark}"));
         }
