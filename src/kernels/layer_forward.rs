@@ -16,6 +16,7 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
+    include_str!("../../shaders/shared/quotient.wgsl"),
 );
 const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/layer_forward.wgsl"),
@@ -24,6 +25,7 @@ const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
+    include_str!("../../shaders/shared/quotient.wgsl"),
 );
 
 /// What a layer is normalized with, in the order of the shader's numbers.
