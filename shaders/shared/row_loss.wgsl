@@ -72,12 +72,14 @@ fn softmax_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<f32> {
         }
     }
     for (var column = 0u; column < columns; column++) {
-        let share = exponential(output_at(row, column) - largest) / (1.0 + others);
+        let share = exponential(output_at(row, column) - largest);  // of 1 + others
         var wanted = select(0.0, own_target, column == class_index);
         if LABEL_SMOOTHING > 0.0 {
             wanted += even_target * class_weight(column);
         }
-        put_gradient(row, column, (share * targets_sum - wanted) / f32(rows));
+        // Subtracted before it is divided: a quotient that is off would leave a gradient where there is none.
+        let difference = share * targets_sum - wanted * (1.0 + others);
+        put_gradient(row, column, difference / ((1.0 + others) * f32(rows)));
     }
     return vec2<f32>(loss, select(0.0, 1.0, guess == class_index));
 }
@@ -102,7 +104,7 @@ fn binary_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<f32> {
         // log(1 + exp(o)) is max(o, 0) + log(1 + exp(−|o|)), which never overflows.
         sum += log_one_plus(exponential(-abs(output))) + (max(output, 0.0) - wanted * output);
         hits += select(0.0, 1.0, (output > 0.0) == (wanted > 0.5));
-        put_gradient(row, column, (sigmoid(output) - wanted) / (f32(rows) * f32(columns)));
+        put_gradient(row, column, sigmoid_less(output, wanted) / (f32(rows) * f32(columns)));
         are_probabilities = are_probabilities && wanted >= 0.0 && wanted <= 1.0;
     }
     if !are_probabilities {
@@ -112,6 +114,12 @@ fn binary_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<f32> {
         return vec2<f32>(not_a_number(row), 0.0);
     }
     return vec2<f32>(sum / f32(columns), hits / f32(columns));
+}
+
+// sigmoid(output) − wanted, subtracted before it is divided.
+fn sigmoid_less(output: f32, wanted: f32) -> f32 {
+    let e = exponential(-abs(output));
+    return (select(e, 1.0, output >= 0.0) - wanted * (1.0 + e)) / (1.0 + e);
 }
 
 // WGSL has no constant NaN: the row keeps the compiler from seeing one.
