@@ -419,7 +419,7 @@ fn finish_rows(
         return;
     }
     let scale = column.gamma * column.inverse_std;
-    let rest = total.differences / f32(layer.rows);
+    let rest = mean_quad(total.differences, layer.rows);
     let slope = total.products / f32(layer.rows);
     for (var row = first_row; row < last_row; row += TILE_ROWS) {
         for (var i = 0u; i < OWN_ROWS; i++) {

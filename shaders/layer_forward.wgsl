@@ -164,7 +164,7 @@ fn with_tile(
     }
     var center = before.center;
     if is_first {
-        center = tile_mean(tile, count, invocation);
+        center = tile_center(tile, count, invocation);
     }
     return joined(before, tile_moments(tile, count, center, invocation), vec4<f32>());
 }
@@ -279,12 +279,26 @@ fn finish_quad(index: u32, quad: u32, column: Column) {
     outputs[index] = inside(activations(ztilde), quad, layer.columns);
 }
 
-fn tile_mean(tile: ptr<function, Tile>, count: u32, invocation: u32) -> vec4<f32> {
+// The mean of a tile of `count` rows, rounded. It is found from the first row: the sum of the rows themselves
+// would lose digits of a large mean, and a quotient of equal rows may be another than they are.
+fn tile_center(tile: ptr<function, Tile>, count: u32, invocation: u32) -> vec4<f32> {
+    let first = column_first((*tile)[0], invocation);
+    return first + differences_mean(tile, count, first, invocation);
+}
+
+// The mean of the differences from `center` of a tile of `count` rows.
+fn differences_mean(
+    tile: ptr<function, Tile>,
+    count: u32,
+    center: vec4<f32>,
+    invocation: u32,
+) -> vec4<f32> {
     var sum = vec4<f32>();
     for (var i = 0u; i < OWN_ROWS; i++) {
-        sum += select(vec4<f32>(), (*tile)[i], own_row(invocation, i) < count);
+        let difference = rounded_quad((*tile)[i] - center, layer.rows);
+        sum += select(vec4<f32>(), difference, own_row(invocation, i) < count);
     }
-    return column_sum(sum, invocation) / f32(count);
+    return mean_quad(column_sum(sum, invocation), count);
 }
 
 // The moments of a tile of `count` rows.
@@ -294,13 +308,8 @@ fn tile_moments(
     center: vec4<f32>,
     invocation: u32,
 ) -> Moments {
+    let rest = differences_mean(tile, count, center, invocation);
     var sum = vec4<f32>();
-    for (var i = 0u; i < OWN_ROWS; i++) {
-        let difference = rounded_quad((*tile)[i] - center, layer.rows);
-        sum += select(vec4<f32>(), difference, own_row(invocation, i) < count);
-    }
-    let rest = column_sum(sum, invocation) / f32(count);
-    sum = vec4<f32>();
     for (var i = 0u; i < OWN_ROWS; i++) {
         let is_row = own_row(invocation, i) < count;
         let difference = rounded_quad((*tile)[i] - center, layer.rows) - rest;
@@ -316,7 +325,7 @@ fn joined(a: Moments, b: Moments, shift: vec4<f32>) -> Moments {
     let both = Moments(
         count,
         a.center,
-        a.rest + change * (b.count / count),
+        a.rest + mean_quad(change * b.count, u32(count)),
         a.squares + b.squares + change * change * (a.count * b.count / count),
     );
     if a.count == 0.0 {

@@ -8,6 +8,8 @@ mod kernel;
 mod matrix;
 mod pipelines;
 mod read;
+#[cfg(test)]
+pub(crate) mod rough;
 mod rounds;
 mod rows;
 mod shared;

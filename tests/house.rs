@@ -38,8 +38,11 @@ const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
 
 /// What of `src` is tests alone.
-const TEST_FILES: [&str; 7] = [
+const TEST_FILES: [&str; 10] = [
     "src/gpu/read/tests.rs",
+    "src/gpu/rough.rs",
+    "src/gpu/rough/accuracy.rs",
+    "src/gpu/rough/tests.rs",
     "src/gpu/test_device.rs",
     "src/gpu/testing.rs",
     "src/kernels/layer_backward/tests.rs",

@@ -72,12 +72,14 @@ fn softmax_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<u32> {
         }
     }
     for (var column = 0u; column < columns; column++) {
-        let share = exponential(output_at(row, column) - largest) / (1.0 + others);
+        let share = exponential(output_at(row, column) - largest);  // of 1 + others
         var wanted = select(0.0, own_target, column == class_index);
         if LABEL_SMOOTHING > 0.0 {
             wanted += even_target;
         }
-        put_gradient(row, column, (share * weight - wanted) / f32(rows));
+        // Subtracted before it is divided: a quotient that is off would leave a gradient where there is none.
+        let difference = share * weight - wanted * (1.0 + others);
+        put_gradient(row, column, difference / ((1.0 + others) * f32(rows)));
     }
     return loss_bits(loss, select(0.0, 1.0, guess == class_index && !has_nan), has_nan);
 }
@@ -109,7 +111,7 @@ fn binary_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<u32> {
         sum += log_one_plus(exponential(-abs(output))) + (above - wanted * output);
         has_nan = has_nan || is_nan(output);
         hits += select(0.0, 1.0, (output > 0.0) == (wanted > 0.5));
-        put_gradient(row, column, (sigmoid(output) - wanted) / (f32(rows) * f32(columns)));
+        put_gradient(row, column, sigmoid_less(output, wanted) / (f32(rows) * f32(columns)));
         are_probabilities = are_probabilities && is_probability(wanted);
     }
     if !are_probabilities {
@@ -126,4 +128,10 @@ fn binary_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<u32> {
 fn is_probability(value: f32) -> bool {
     let bits = bits_of(value);
     return bits <= 0x3f800000u || bits == 0x80000000u;
+}
+
+// sigmoid(output) − wanted, subtracted before it is divided.
+fn sigmoid_less(output: f32, wanted: f32) -> f32 {
+    let e = exponential(-abs(output));
+    return (select(e, 1.0, output >= 0.0) - wanted * (1.0 + e)) / (1.0 + e);
 }

@@ -93,6 +93,11 @@ fn multiply(product: Product, row: u32, quad: u32, lane: u32) -> Patch {
     return tiles;
 }
 
+// What the first of the invocations that share a quad of columns has: here there is only one.
+fn column_first(own: vec4<f32>, lane: u32) -> vec4<f32> {
+    return own;
+}
+
 // The sum over the invocations that share a quad of columns: here there is only one.
 fn column_sum(own: vec4<f32>, lane: u32) -> vec4<f32> {
     return own;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wgpu::{
     BindGroup, BindGroupEntry, Buffer, BufferUsages, ComputePass, ComputePipeline, Device,
-    ShaderModule, ShaderModuleDescriptor, ShaderRuntimeChecks,
+    ShaderModule, ShaderModuleDescriptor, ShaderRuntimeChecks, ShaderSource,
 };
 
 use super::counting::check_countable;
@@ -84,6 +84,8 @@ impl Kernel {
     ) -> Result<Self> {
         let label = format!("ztilde/{name}");
         let text = &without_uniform(device, text);
+        #[cfg(test)]
+        let text = &super::rough::marked(device, text);
         let bits = constants.iter().map(|&(name, value)| (name.to_owned(), value.to_bits()));
         let shared = SharedPipeline::find_or_insert(
             device,
@@ -164,8 +166,7 @@ impl Dispatch {
 
 fn module(device: &Device, label: &str, text: &str, is_trusted: bool) -> ShaderModule {
     let label = Some(label);
-    let descriptor =
-        ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(text.into()) };
+    let descriptor = ShaderModuleDescriptor { label, source: source(text) };
     if !is_trusted {
         return device.create_shader_module(descriptor);
     }
@@ -180,6 +181,14 @@ fn module(device: &Device, label: &str, text: &str, is_trusted: bool) -> ShaderM
     unsafe {
         device.create_shader_module_trusted(descriptor, checks)
     }
+}
+
+fn source(text: &str) -> ShaderSource<'_> {
+    #[cfg(test)]
+    if let Some(module) = super::rough::module(text) {
+        return ShaderSource::Naga(Cow::Owned(module));
+    }
+    ShaderSource::Wgsl(text.into())
 }
 
 /// The text for a device: on Mesa's software adapter with storage in the place of the uniform, if there

@@ -22,6 +22,7 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
+    include_str!("../../shaders/shared/quotient.wgsl"),
 );
 const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/layer_backward.wgsl"),
@@ -33,6 +34,7 @@ const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
+    include_str!("../../shaders/shared/quotient.wgsl"),
 );
 
 /// The kernel, compiled.

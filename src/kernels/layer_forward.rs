@@ -18,6 +18,7 @@ const KEPT_FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
     include_str!("../../shaders/shared/magnitudes.wgsl"),
+    include_str!("../../shaders/shared/quotient.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 const KEPT_FOR_WORKGROUPS: &str = concat!(
@@ -28,6 +29,7 @@ const KEPT_FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
     include_str!("../../shaders/shared/magnitudes.wgsl"),
+    include_str!("../../shaders/shared/quotient.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 /// In inference.
@@ -39,6 +41,7 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
     include_str!("../../shaders/shared/magnitudes.wgsl"),
+    include_str!("../../shaders/shared/quotient.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 const FOR_WORKGROUPS: &str = concat!(
@@ -49,6 +52,7 @@ const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/activation.wgsl"),
     include_str!("../../shaders/shared/exponential.wgsl"),
     include_str!("../../shaders/shared/magnitudes.wgsl"),
+    include_str!("../../shaders/shared/quotient.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 

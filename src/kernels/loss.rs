@@ -143,6 +143,7 @@ mod tests {
     use ndarray::{Array1, Array2};
 
     use super::*;
+    use crate::gpu::rough;
     use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
     use crate::reference::{self, LossGradient};
 
@@ -263,6 +264,29 @@ mod tests {
             run(&gpu, options::Loss::SoftmaxCrossEntropy, &outputs, &gpu.upload_integers(&[0, 2]));
         assert_close("losses", &[results[0], results[2]], &[0.0, 3_f64.ln()], 1e-6, 1e-6);
         assert!(grads.iter().all(|grad| grad.is_finite()), "{grads:?}");
+    }
+
+    /// In several modes of arithmetic: Adam would make large steps of whatever a quotient leaves.
+    #[test]
+    fn outputs_that_are_certain_and_right_have_no_gradient_on_any_gpu() {
+        let gpu = TestGpu::new();
+        let certain = ndarray::array![[200.0, -200.0, 0.0], [-200.0, 7.0, 200.0]];
+        let classes = gpu.upload_integers(&[0, 2]);
+        let shares = gpu.upload_integers(&[1.0_f32, 0.0, 0.5, 0.0, 1.0, 1.0].map(f32::to_bits));
+        let shares = Matrix::new(shares.buffer(), 0, 2, 3).unwrap();
+        for mode in rough::Mode::EACH_DIRECTION {
+            rough::with(mode, || {
+                let loss = options::Loss::SoftmaxCrossEntropy;
+                let [_, grads] = run(&gpu, loss, &certain, &classes);
+                assert_eq!(grads, [0.0; 6], "classes, {mode:?}");
+                let [_, grads] =
+                    run(&gpu, loss, &ndarray::array![[3.0]], &gpu.upload_integers(&[0]));
+                assert_eq!(grads, [0.0], "one class, {mode:?}");
+                let [_, grads] = run(&gpu, options::Loss::BinaryCrossEntropy, &certain, &shares);
+                let certain = [grads[0], grads[1], grads[2], grads[3], grads[5]];
+                assert_eq!(certain, [0.0; 5], "shares, {mode:?}");
+            });
+        }
     }
 
     #[test]
