@@ -40,7 +40,7 @@ pub(crate) use kernel::MAX_WORKGROUPS;
 pub(crate) use kernel::{Kernel, workgroups};
 pub use matrix::Matrix;
 pub use pipelines::KernelCache;
-pub(crate) use read::{Source, read, read_all};
+pub(crate) use read::{Glance, Source, read, read_all};
 pub(crate) use rounds::{can_loop, check_rounds, is_software};
 pub use rows::Rows;
 pub(crate) use staging::Staging;

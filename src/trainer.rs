@@ -19,7 +19,7 @@ use wgpu::{CommandEncoder, ComputePassDescriptor};
 
 use crate::data::{Dataset, Targets, check_finite};
 use crate::error::{Error, Result};
-use crate::gpu::Dispatch;
+use crate::gpu::{Dispatch, Glance};
 use crate::kernels::copy_rows::CopyRows;
 use crate::kernels::gather_rows::GatherRows;
 use crate::network::Network;
@@ -27,7 +27,7 @@ use crate::options::TrainerOptions;
 use crate::snapshot::Place;
 use ahead::{Ahead, Number};
 pub use bound_batch::BoundBatch;
-use count::Count;
+use count::{Count, Reading};
 pub use fault::Skipped;
 pub use hidden_layer::{HiddenBatchNorm, HiddenLayer};
 use memory::Memory;
@@ -77,6 +77,8 @@ pub struct Trainer {
     /// One step on a batch of `batch_size` rows.
     step: Vec<Dispatch>,
     count: Count,
+    /// A reading of the GPU's count that nothing waits for.
+    glance: Option<(Glance, Reading)>,
     ahead: Ahead,
     /// Steps that were taken before this trainer was restored from a snapshot.
     steps_before: u64,
@@ -118,6 +120,7 @@ impl Trainer {
             memory,
             step,
             count: Count::new(0, options.on_fault.skips()),
+            glance: None,
             ahead: Ahead::new(0),
             steps_before: 0,
             place_before: None,

@@ -131,6 +131,17 @@ fn a_changed_rate_holds_from_the_next_encoded_step_on() {
     });
 }
 
+/// More than may wait in encoders, and more than there are learning rates on the GPU.
+#[test]
+fn thousands_of_dropped_encoders_change_nothing() {
+    compare("thousands of steps", 450, |app, trainer, drop_steps| {
+        for _ in 0..50 {
+            drop_steps(trainer);
+            app.step(trainer);
+        }
+    });
+}
+
 #[test]
 fn epochs_learn_from_the_same_batches_and_see_the_same_losses() {
     let lend: [fn(&Trainer) -> TrainingData; 2] = [

@@ -4,6 +4,8 @@ mod work;
 
 use std::time::Instant;
 
+use ztilde::KernelCache;
+
 use crate::{
     adapter,
     checkpoint::{Checkpoint, Fingerprints},
@@ -66,6 +68,8 @@ impl Train {
         notes.iter().for_each(|note| output::note(&format!("note: {note}")));
 
         let (adapter, device, queue) = adapter::open()?;
+        // Folds and comparisons make one trainer after the other.
+        let _kernels = KernelCache::new(&device);
         let origin = Origin::new(adapter, settled.report.clone());
         interrupt::listen()?;
         let done = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.tell(&origin));

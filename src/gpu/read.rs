@@ -78,7 +78,26 @@ fn start(gpu: &Gpu, sources: &[Source<'_>]) -> Result<Vec<Reading>> {
     Ok(stagings.into_iter().map(|staging| Reading::new(gpu, staging, &submission)).collect())
 }
 
+/// A reading that nothing waits for. Its values are there once wgpu has called back, which it does when the
+/// app submits or polls.
+#[derive(Debug)]
+pub(crate) struct Glance(Reading);
+
+impl Glance {
+    pub(crate) fn start(gpu: &Gpu, source: Source<'_>) -> Result<Self> {
+        Ok(Self(start(gpu, &[source])?.remove(0)))
+    }
+
+    /// The values, once they are there. This polls nothing.
+    pub(crate) fn values(&self) -> Option<Result<Vec<u32>>> {
+        let result = lock(&self.0.answer).result.take()?;
+        let result = result.map_err(|error| self.0.watch.lose(error.to_string()));
+        Some(result.and_then(|()| self.0.mapped()))
+    }
+}
+
 /// A buffer that is being mapped.
+#[derive(Debug)]
 struct Reading {
     watch: Arc<Watch>,
     submission: SubmissionIndex,
@@ -101,14 +120,19 @@ impl Reading {
     }
 
     async fn values<T: bytemuck::Pod>(self) -> Result<Vec<T>> {
-        let (staging, watch) = (self.staging.clone(), Arc::clone(&self.watch));
-        self.await?;
+        let mut reading = self;
+        (&mut reading).await?;
+        reading.mapped()
+    }
+
+    /// The values of the buffer, which is mapped.
+    fn mapped<T: bytemuck::Pod>(&self) -> Result<Vec<T>> {
+        let lost = |error: wgpu::MapRangeError| self.watch.lose(error.to_string());
         let values = {
-            let bytes =
-                staging.get_mapped_range(..).map_err(|error| watch.lose(error.to_string()))?;
+            let bytes = self.staging.get_mapped_range(..).map_err(lost)?;
             bytemuck::pod_collect_to_vec(&bytes)
         };
-        staging.unmap();
+        self.staging.unmap();
         Ok(values)
     }
 }

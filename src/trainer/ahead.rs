@@ -5,11 +5,15 @@ use wgpu::CommandEncoder;
 
 use super::{HISTORY, RATES, Trainer};
 use crate::error::Result;
-use crate::gpu::Matrix;
+use crate::gpu::{Glance, Matrix, Source};
 use crate::kernels::update;
 
 /// How many steps are written at once.
 const BLOCK: u64 = 1024;
+
+/// After so many steps in the app's encoders the GPU's count is read, if the app reads nothing: of the encoders
+/// that were dropped by then, none counts as waiting any more.
+const MOST_UNREAD: u64 = 4096;
 
 /// How far it is written.
 #[derive(Debug)]
@@ -52,6 +56,7 @@ impl Number<'_> {
 impl Trainer {
     /// Makes sure that all is on the GPU that the next `count` steps read.
     pub(super) fn announce(&mut self, count: u64) -> Result<()> {
+        self.glance()?;
         let gpu = self.network.gpu();
         let optimizer = &self.options.optimizer;
         let end = |first: u64| (first / BLOCK + 1) * BLOCK;
@@ -70,6 +75,24 @@ impl Trainer {
             let place = 4 * (first % u64::from(RATES));
             gpu.write(self.memory.rates.buffer(), place, &rates)?;
             self.ahead.rates = end(first);
+        }
+        Ok(())
+    }
+
+    /// Keeps what is known of the GPU's count close to it.
+    fn glance(&mut self) -> Result<()> {
+        if let Some((glance, reading)) = &self.glance {
+            let Some(values) = glance.values() else { return Ok(()) };
+            // That the device is lost shows where something needs it.
+            if let Ok(values) = values {
+                reading.learn(values[0]);
+            }
+            self.glance = None;
+        }
+        if self.count.unread() >= MOST_UNREAD {
+            let taken = Source::new(self.network.counts().buffer(), 1);
+            let glance = Glance::start(self.network.gpu(), taken)?;
+            self.glance = Some((glance, self.count.reading()));
         }
         Ok(())
     }

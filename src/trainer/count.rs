@@ -79,6 +79,12 @@ impl Count {
         self.expected() + (known.encoded - known.taken).min(MOST_WAITING)
     }
 
+    /// Steps that were encoded since the latest reading and that the GPU may not take.
+    pub(super) fn unread(&self) -> u64 {
+        let known = self.known();
+        (self.encoded - known.encoded) - (self.certain - known.certain)
+    }
+
     /// For a reading that is submitted now.
     pub(super) fn reading(&self) -> Reading {
         let Self { encoded, certain, .. } = *self;
@@ -147,6 +153,18 @@ mod tests {
         (0..20_000).for_each(|_| count.encode());
         count.reading().learn(1000);
         assert_eq!(bounds(&count), [1000, 1000, 1000 + MOST_WAITING]);
+    }
+
+    #[test]
+    fn what_is_certain_need_not_be_read() {
+        let mut count = Count::new(3, false);
+        (0..5).for_each(|_| count.submit());
+        assert_eq!(count.unread(), 0);
+        (0..5).for_each(|_| count.encode());
+        assert_eq!(count.unread(), 5);
+        count.reading().learn(9);
+        count.submit();
+        assert_eq!(count.unread(), 0);
     }
 
     #[test]
