@@ -17,6 +17,9 @@ use ztilde::{
 
 type Failure = Box<dyn std::error::Error>;
 
+/// Loses devices in one way.
+type Way = fn() -> Result<Seen, Failure>;
+
 const SIZES: [u32; 3] = [64, 256, 4];
 const BATCH_SIZE: u32 = 32;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -26,7 +29,7 @@ fn main() -> ExitCode {
         eprintln!("error: this is built to unwind: scripts/panic-abort builds and runs it");
         return ExitCode::from(2);
     }
-    let ways: [(&str, fn() -> Result<Seen, Failure>); 4] = [
+    let ways: [(&str, Way); 4] = [
         ("a device that the app destroys", destroyed),
         ("a device that is destroyed while futures are awaited", destroyed_while_awaited),
         ("a device that another thread destroys", destroyed_by_another_thread),
