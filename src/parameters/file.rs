@@ -78,8 +78,8 @@ impl Parameters {
     /// `safetensors.torch.save_file(model.state_dict(), path)` did. Of the file of a
     /// [`Snapshot`](crate::Snapshot) it reads the model.
     ///
-    /// This is [`from_bytes_with`](Self::from_bytes_with) the default options. What it remarks is lost:
-    /// use that for files of other programs.
+    /// This is [`from_bytes_with`](Self::from_bytes_with) with the default options. It drops the remarks:
+    /// for files of other programs prefer the function that returns them.
     ///
     /// # Errors
     ///

@@ -147,7 +147,7 @@ fn note_constants(fitted: &Preprocessing, notes: &mut Vec<String>) {
     for column in &fitted.columns {
         match &column.values {
             _ if column.constant.len() == column.inputs() => {
-                columns.push(format!("{:?}", column.name))
+                columns.push(format!("{:?}", column.name));
             }
             Values::Number { .. } => {}
             Values::Category(names) => categories.extend(

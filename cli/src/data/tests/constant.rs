@@ -7,7 +7,7 @@ use super::*;
 /// Three columns that never vary, and three that do.
 fn table() -> String {
     let row = |row: usize| {
-        let filled = if row % 4 == 0 { "" } else { "7" };
+        let filled = if row.is_multiple_of(4) { "" } else { "7" };
         let other = ["up", "down"][row / 2 % 2];
         format!("2023,{filled},only,{other},{},{}\n", row % 5, ["a", "b"][row % 2])
     };
