@@ -127,7 +127,8 @@ mod tests {
     fn a_class_that_is_none_weighs_nothing() {
         let gpu = TestGpu::new();
         let found = weigh(&gpu, &ndarray::array![1.0, 3.0], &[1, 2, u32::MAX, 0]);
-        assert_eq!(found, [1.0, 3.0]);
+        // 4 rows that weigh 4: the quotient may be off.
+        assert_close("weights", &found, &[1.0, 3.0], 0.0, 4e-7);
     }
 
     #[test]

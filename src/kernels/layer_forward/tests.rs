@@ -244,8 +244,12 @@ fn check_columns(
 
 #[test]
 fn hard_columns_normalize_within_1e_5() {
+    // Up to 625 tiles are joined. Where the values are few floats apart, the roundings of the sum of their squares do
+    // not cancel, with exact quotients either: of 300 random columns 2.3e-6 on average, 3.9e-6 at most. A rough
+    // quotient adds 3e-7.
+    let bounds = Bounds { variance: 5e-6, ..Bounds::new(1e-5, 0.0) };
     for (mut gpu, core) in TestGpu::with_each_core() {
-        check_columns(&mut gpu, core, hard_columns, Bounds::new(1e-5, 0.0));
+        check_columns(&mut gpu, core, hard_columns, bounds);
     }
 }
 
