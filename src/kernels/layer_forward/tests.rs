@@ -93,10 +93,6 @@ fn check(
     let Options { normalization, activation, is_training, is_divided, epsilon, momentum } =
         kernel.options;
     let [rows, columns] = [inputs.nrows() as u32, layer.weights().nrows() as u32];
-    // Tiles of eight rows and more join one after the other. The sum of squares is rounded at each join, and the
-    // roundings add up as a random walk does.
-    let joins = f64::from(rows.div_ceil(8)).sqrt() * 2.0_f64.powi(-24);
-    let bounds_of = Bounds { variance: bounds_of.variance + joins, ..bounds_of };
     let core = kernel.core;
     let what = format!(
         "{core:?}, {normalization:?}, divided {is_divided}, {rows} × {columns} × {}",
