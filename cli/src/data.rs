@@ -11,6 +11,8 @@ mod bytes;
 mod cell;
 pub(crate) mod digits;
 mod fit;
+mod forms;
+mod head;
 mod idx;
 mod known;
 mod lines;

@@ -17,7 +17,8 @@ use crate::{
 ///
 /// Of a model that `train` wrote, the ONNX model takes the cells of a table's rows: `numbers`, a matrix
 /// of floats (NaN where one is missing), and `categories`, a matrix of strings, each if the table has
-/// such columns. It gives `class` and `probabilities`, or `values`. The names of the columns are in the
+/// such columns. A column with units or thousands separators takes the number alone (3 for 3%), a date
+/// takes the days since 1970-01-01. It gives `class` and `probabilities`, or `values`. The names of the columns are in the
 /// model's metadata.
 ///
 /// Of another model it takes `inputs` and gives `outputs`, those of the linear output layer. Batch
@@ -63,10 +64,26 @@ pub(crate) fn onnx(
         graph.output(&values, outputs);
         return Ok(graph.into_bytes("ztilde", &[]));
     };
+    check_forms(preprocessing)?;
     let inputs = append_preprocessing(&mut graph, preprocessing);
     let outputs = append_network(&mut graph, parameters, &inputs)?;
     append_answer(&mut graph, &preprocessing.target, &outputs);
     Ok(graph.into_bytes("ztilde", &columns(preprocessing)))
+}
+
+/// Refuses points in time. The graph takes numbers in single precision, in which days since 1970 with a time of
+/// day are off by minutes.
+fn check_forms(preprocessing: &Preprocessing) -> Result<(), Failure> {
+    let columns = preprocessing.columns.iter().map(|column| (&column.name, &column.reading));
+    let target = &preprocessing.target;
+    let mut all = columns.chain([(&target.name, &target.reading)]);
+    match all.find(|(_, reading)| reading.form.is_within_a_day()) {
+        None => Ok(()),
+        Some((name, _)) => Err(Failure::input(format!(
+            "{name:?} is a point in time, which ONNX's 32-bit numbers do not hold: train on a number in its \
+             place, such as days since the first row, or leave it out with --drop"
+        ))),
+    }
 }
 
 /// The names of the columns that the graph's inputs take, and of the one that it tells, as JSON.

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use super::{
     array::Array,
-    cell::finite,
+    cell::{Words, finite},
     known::{Places, places},
     names::Names,
     options::{DataOptions, Missing, Task},
-    preprocessing::{Column, Preprocessing, Target, Values},
+    preprocessing::{Column, Preprocessing, Reading, Target, Values},
     scan::{Choice, choose},
     seen::{MOST_CLASSES, numbers},
     table::{Recode, Table},
@@ -64,6 +64,10 @@ pub(crate) fn table(
     if options.categorical.is_some() {
         return Err(failed("--categorical is for tables of text".to_owned()));
     }
+    if options.layout.missing_values.is_some() {
+        let why = "--missing-values is for tables of text: a missing number of an array is NaN";
+        return Err(failed(why.to_owned()));
+    }
     let Choice { mut columns, .. } =
         choose(&names, options, arrays.targets.is_some()).map_err(failed)?;
     let target_array = arrays.targets.as_ref().unwrap_or(&arrays.inputs);
@@ -79,13 +83,15 @@ pub(crate) fn table(
         name: names.name(column).to_owned(),
         number: column + 1,
         values: Values::Number { shift: 0.0, scale: 1.0, fill: None },
+        reading: Reading::default(),
     };
     let name = number.map_or("target".to_owned(), |number| names.name(number - 1).to_owned());
     let preprocessing = Preprocessing {
         has_header: false,
         width: arrays.inputs.columns,
         columns: columns.iter().map(column).collect(),
-        target: Target { name, number, values },
+        target: Target { name, number, values, reading: Reading::default() },
+        missing_words: Words::USUAL,
     };
     let places = columns.iter().map(|&column| (column, Recode::Keep));
     let places = places.chain([(target_place, recode)]).collect();

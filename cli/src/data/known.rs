@@ -3,14 +3,16 @@
 use csv::ByteRecord;
 
 use super::{
-    cell::Cell,
+    cell::Raw,
+    head::looks_like_header,
+    lines::unmarked,
     names::Names,
     options::{Layout, Missing},
     preprocessing::{Column, Preprocessing},
     scan::{Cells, missing},
     source::Source,
     table::{Recode, Table},
-    text::{Text, looks_like_header, not_utf8},
+    text::Text,
 };
 use crate::failure::Failure;
 
@@ -20,13 +22,16 @@ pub(super) fn open(
     layout: &Layout,
     preprocessing: &Preprocessing,
 ) -> Result<Text, Failure> {
-    Text::open_by(source, layout, |first| is_header(first, preprocessing))
+    let mut text = Text::open_by(source, layout, |first| is_header(first, preprocessing))?;
+    text.words = layout.words()?.unwrap_or_else(|| preprocessing.missing_words.clone());
+    Ok(text)
 }
 
 /// Knowing the columns tells a header from a row where looking at it alone does not: names may be
 /// numbers, and rows may be words only.
 fn is_header(first: &ByteRecord, preprocessing: &Preprocessing) -> bool {
-    let has = |name: &str| first.iter().any(|cell| cell.trim_ascii() == name.as_bytes());
+    let has =
+        |name: &str| first.iter().any(|cell| unmarked(cell).0.trim_ascii() == name.as_bytes());
     let is_named = preprocessing.has_header;
     if is_named && preprocessing.columns.iter().all(|column| has(&column.name)) {
         return true;
@@ -37,10 +42,10 @@ fn is_header(first: &ByteRecord, preprocessing: &Preprocessing) -> bool {
 /// Whether each column has one of its known values in a record, or none.
 fn is_row(record: &ByteRecord, preprocessing: &Preprocessing) -> bool {
     let is_value = |(column, &place): (&Column, &usize)| {
-        let cell = std::str::from_utf8(&record[place]).unwrap_or_default();
-        let encoded = column.encode(cell);
-        let is_missing = Cell::parse_text(cell) == Cell::Missing;
-        encoded.is_ok_and(|encoded| is_missing || !encoded.is_nan())
+        let (cell, is_quoted) = unmarked(&record[place]);
+        let cell = std::str::from_utf8(cell).unwrap_or_default();
+        let raw = Raw::new(cell, is_quoted, &preprocessing.missing_words);
+        column.encode(raw).is_ok_and(|_| !column.is_unknown(raw))
     };
     places(preprocessing, &Names::numbered(record.len()))
         .is_ok_and(|places| preprocessing.columns.iter().zip(&places.features).all(is_value))
@@ -60,7 +65,7 @@ pub(super) fn read(
     let mut cells = Cells::new();
     let mut record = ByteRecord::new();
     while let Some(line) = text.read(&mut record)? {
-        let number = |place: usize, encode: &dyn Fn(&str) -> Result<f64, String>| {
+        let number = |place: usize, encode: &dyn Fn(Raw<'_>) -> Result<f64, String>| {
             let number = self::encode(&text, &record, line, place, encode)?;
             if number.is_nan() && policy == Missing::Error {
                 return Err(missing(&text, line, place));
@@ -85,10 +90,9 @@ pub(super) fn encode(
     record: &ByteRecord,
     line: u64,
     place: usize,
-    encode: impl FnOnce(&str) -> Result<f64, String>,
+    encode: impl FnOnce(Raw<'_>) -> Result<f64, String>,
 ) -> Result<f64, Failure> {
-    let cell = std::str::from_utf8(&record[place]).map_err(|_| not_utf8(&text.file, line))?;
-    encode(cell).map_err(|why| {
+    encode(text.cell(record, line, place)?).map_err(|why| {
         let column = text.names.describe(place);
         Failure::input(format!("{}, {} {line}, {column}: {why}", text.file, text.unit()))
     })
@@ -138,13 +142,19 @@ pub(super) fn places(preprocessing: &Preprocessing, names: &Names) -> Result<Pla
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::preprocessing::{Target, TargetValues, Values};
+    use crate::data::cell::Words;
+    use crate::data::preprocessing::{Reading, Target, TargetValues, Values};
 
     /// Columns of a table of five: a number in the first, categories in the fourth and the fifth.
     fn known(has_header: bool, target: Option<usize>) -> Preprocessing {
         let numbers = Values::Number { shift: 0.0, scale: 1.0, fill: None };
         let colors = Values::Category(vec!["7".to_owned(), "blue".to_owned(), "red".to_owned()]);
-        let column = |name: &str, number, values| Column { name: name.to_owned(), number, values };
+        let column = |name: &str, number, values| Column {
+            name: name.to_owned(),
+            number,
+            values,
+            reading: Reading::default(),
+        };
         Preprocessing {
             has_header,
             width: 5,
@@ -157,7 +167,9 @@ mod tests {
                 name: "kind".to_owned(),
                 number: target,
                 values: TargetValues::Classes(vec!["a".to_owned(), "b".to_owned()]),
+                reading: Reading::default(),
             },
+            missing_words: Words::USUAL,
         }
     }
 

@@ -7,7 +7,7 @@ use csv::ByteRecord;
 use super::{
     array::Array,
     arrays::recode_known,
-    cell::Cell,
+    cell::Raw,
     known::{self, places},
     names::Names,
     options::{Missing, UnlabeledOptions},
@@ -100,7 +100,8 @@ impl Unlabeled {
                     };
                     cells.clear();
                     for (column, &place) in preprocessing.columns.iter().zip(&*places) {
-                        let encode = |cell: &str| gaps.checked(column.encode(cell)?, column, cell);
+                        let encode =
+                            |cell: Raw<'_>| gaps.checked(column.encode(cell)?, column, cell);
                         cells.push(known::encode(text, record, line, place, encode)?);
                     }
                     preprocessing.apply(cells, inputs);
@@ -119,7 +120,11 @@ impl Unlabeled {
                         let cell = row[*place];
                         let encoded = match cell.is_infinite() {
                             true => Err(format!("{cell} is no finite number")),
-                            false => gaps.checked(recode.apply(cell), column, &cell.to_string()),
+                            false => gaps.checked(
+                                recode.apply(cell),
+                                column,
+                                cell.to_string().as_str().into(),
+                            ),
                         };
                         cells.push(encoded.map_err(|why| {
                             let (file, place) = (&array.name, place + 1);
@@ -137,7 +142,7 @@ impl Unlabeled {
 
 impl Gaps {
     /// What a cell was encoded as, unless it is a gap that may not be filled, or no number for the network.
-    fn checked(self, encoded: f64, column: &Column, cell: &str) -> Result<f64, String> {
+    fn checked(self, encoded: f64, column: &Column, cell: Raw<'_>) -> Result<f64, String> {
         if column.is_too_far(encoded) {
             return Err(format!("{encoded:?} is {TOO_FAR}"));
         }
@@ -147,9 +152,10 @@ impl Gaps {
             Self::Refused => "--missing fill goes on without it",
             Self::Unknown => "the model does not tell what stands for it",
         };
-        Err(match (&column.values, Cell::parse_text(cell)) {
-            (Values::Category(names), Cell::Text(cell)) => {
-                format!("{cell:?} is none of the {} known categories; {why}", names.len())
+        Err(match &column.values {
+            Values::Category(names) if column.is_unknown(cell) => {
+                let (cell, count) = (cell.text, names.len());
+                format!("{cell:?} is none of the {count} known categories; {why}")
             }
             _ => format!("the value is missing; {why}"),
         })

@@ -247,10 +247,21 @@ fn tables() -> [Preprocessing; 6] {
     let table = |values: Vec<Values>, target: TargetValues| Preprocessing {
         has_header: false,
         width: values.len() + 1,
-        target: Target { name: "t".to_owned(), number: Some(values.len() + 1), values: target },
+        target: Target {
+            name: "t".to_owned(),
+            number: Some(values.len() + 1),
+            values: target,
+            reading: Default::default(),
+        },
+        missing_words: Default::default(),
         columns: (1..)
             .zip(values)
-            .map(|(number, values)| Column { name: format!("c{number}"), number, values })
+            .map(|(number, values)| Column {
+                name: format!("c{number}"),
+                number,
+                values,
+                reading: Default::default(),
+            })
             .collect(),
     };
     let mixed = || vec![words(2), number(), words(3), number()];
