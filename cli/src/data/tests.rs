@@ -361,7 +361,16 @@ fn nothing_that_is_read_panics() {
 fn parquet_has_columns_of_text() {
     let codec = ::parquet::basic::Compression::SNAPPY;
     let file = parquet::tests::file(codec, &[40, 60]);
-    refused(&file, "", &["column 5 (\"time\") holds points in time", "--drop time leaves it out"]);
+    refused(
+        &file,
+        "--target price",
+        &["column 6 (\"list\") holds lists", "--drop list leaves out"],
+    );
+    let (data, notes) = read(&file, "--drop list --target price").unwrap();
+    let time = &data.table.preprocessing.columns[3];
+    assert_eq!(time.encode("1969-12-31 12:00:00"), Ok(-0.5));
+    assert_eq!(time.encode("1969-12-31"), Ok(-1.0), "as other programs write midnight");
+    assert!(notes.iter().any(|note| note.contains("\"time\"): \"1969-12-31 23:59:59.9999")));
     let (data, notes) = read(&file, "--drop list,time --target price").unwrap();
     assert!(notes[0].contains("66 rows, 3 columns as 9 inputs"), "{notes:?}");
     let columns = &data.table.preprocessing.columns;

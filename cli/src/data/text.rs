@@ -129,15 +129,20 @@ impl Text {
         let Records::Parquet(records) = &self.records else {
             return Ok(());
         };
-        columns.iter().try_for_each(|&column| match &records.columns[column].kind {
-            Ok(_) => Ok(()),
-            Err(what) => Err(Failure::input(format!(
-                "{}: {} holds {what}, neither numbers nor text; --drop {} leaves it out",
-                self.file,
-                self.names.describe(column),
-                self.names.as_option(&[column])
-            ))),
-        })
+        let other = |&column: &usize| {
+            let what = records.columns[column].kind.as_ref().err()?;
+            Some((column, format!("{} holds {what}", self.names.describe(column))))
+        };
+        let (other, held): (Vec<_>, Vec<_>) = columns.iter().filter_map(other).unzip();
+        if other.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::input(format!(
+            "{}: {}: neither numbers, dates nor text; --drop {} leaves out what cannot be read",
+            self.file,
+            held.join(", "),
+            self.names.as_option(&other)
+        )))
     }
 
     /// Whether the file says of a column that it holds text, even if that reads as numbers.

@@ -41,6 +41,8 @@ struct Job<'a> {
     data: Prepared,
     network: NetworkOptions,
     checkpoint: Option<Checkpoint>,
+    /// What stands above the epochs, once nothing more can be wrong with the options.
+    head: Vec<String>,
     on_epoch: &'a dyn Fn(&[Epoch]) -> Result<(), Failure>,
 }
 
@@ -59,9 +61,9 @@ impl Work<'_> {
             self.tell(epochs)?;
             picture.watch(&[("", epochs)])
         };
-        self.progress.line(&Epoch::head(loss(&data), tested_rows.is_some()))?;
+        let head = vec![Epoch::head(loss(&data), tested_rows.is_some())];
         let network = self.settled.network.clone();
-        let job = Job { data, network, checkpoint, on_epoch: &on_epoch };
+        let job = Job { data, network, checkpoint, head, on_epoch: &on_epoch };
         let (parameters, training) = self.train(job)?;
         let model = self.options.results.model.as_ref();
         if let Some(path) = model {
@@ -89,14 +91,14 @@ impl Work<'_> {
         let title = self.options.data.title(&first.preprocessing.target.name);
         let picture = Picture::new(self, format!("{title}, with batch normalization and without"));
         let train = |data: Prepared, batch_norm: bool, watch: &dyn Fn(&[Epoch]) -> _| {
-            self.progress.line(NAMES[usize::from(!batch_norm)])?;
-            self.progress.line(&Epoch::head(loss, tested_rows.is_some()))?;
+            let name = NAMES[usize::from(!batch_norm)].to_owned();
+            let head = vec![name, Epoch::head(loss, tested_rows.is_some())];
             let on_epoch = |epochs: &[Epoch]| {
                 self.tell(epochs)?;
                 watch(epochs)
             };
             let network = NetworkOptions { batch_norm, ..self.settled.network.clone() };
-            self.train(Job { data, network, checkpoint: None, on_epoch: &on_epoch })
+            self.train(Job { data, network, checkpoint: None, head, on_epoch: &on_epoch })
         };
         let (_, with) = train(first, true, &|epochs| picture.watch(&[(CURVES[0], epochs)]))?;
         let (_, without) = train(prepare()?, false, &|epochs| {
@@ -118,13 +120,14 @@ impl Work<'_> {
         prepare: impl Fn(u32) -> Result<Prepared, Failure>,
     ) -> Result<Outcome, Failure> {
         let loss = loss(&first);
-        self.progress.line(&Fold::head(loss))?;
+        let mut head = vec![Fold::head(loss)];
         let mut first = Some(first);
         let mut folds = Vec::new();
         for fold in 0..count {
             let data = first.take().map_or_else(|| prepare(fold), Ok)?;
             let network = self.settled.network.clone();
-            let job = Job { data, network, checkpoint: None, on_epoch: &|_| Ok(()) };
+            let head = std::mem::take(&mut head);
+            let job = Job { data, network, checkpoint: None, head, on_epoch: &|_| Ok(()) };
             let (_, training) = self.train(job)?;
             let fold = Fold { fold: fold + 1, training };
             self.progress.line(&fold.line())?;
@@ -163,7 +166,7 @@ impl Work<'_> {
 
     /// Trains a network: a new one, or that of a checkpoint.
     fn train(&self, job: Job<'_>) -> Result<(Parameters, Training), Failure> {
-        let Job { data, network, checkpoint, on_epoch } = job;
+        let Job { data, network, checkpoint, head, on_epoch } = job;
         let Options { training, long_runs, .. } = self.options;
         let trainer_options = self.trainer_options(&data)?;
         let Prepared { preprocessing, learned, held_out } = data;
@@ -209,6 +212,7 @@ impl Work<'_> {
             on_epoch,
             pace: Pace::new(),
         };
+        head.iter().try_for_each(|line| self.progress.line(line))?;
         let last = run.train()?;
         let epochs = std::mem::take(&mut run.state.epochs);
         Ok((run.into_parameters()?, Training { epochs, last }))
