@@ -2,7 +2,7 @@
 
 mod optimizer;
 
-use std::fmt::Display;
+use std::fmt::Debug;
 
 use crate::error::{Error, Result};
 pub use optimizer::{Method, Optimizer, Schedule};
@@ -280,7 +280,7 @@ impl TrainerOptions {
 
 fn check(
     option: &'static str,
-    value: impl Into<f64> + Copy + Display,
+    value: impl Into<f64> + Copy + Debug,
     expected: &'static str,
     accepts: impl Fn(f64) -> bool,
 ) -> Result<()> {
@@ -292,5 +292,8 @@ fn check(
     }
     let lost_in_rounding = exact.is_finite() && accepts(exact);
     let in_f32 = if lost_in_rounding { format!(" ({rounded} in f32)") } else { String::new() };
+    // With an exponent where there would be many zeros.
+    let value = format!("{value:?}");
+    let value = value.strip_suffix(".0").unwrap_or(&value);
     Err(Error::Option { option, value: format!("{value}{in_f32}"), expected })
 }

@@ -116,16 +116,8 @@ impl Checkpoint {
                 self.path.display()
             )))
         };
-        let before = &self.run.origin.options;
-        let names = before.keys().chain(options.keys());
-        for name in names.filter(|name| !FREE.contains(&name.as_str())) {
-            let [then, now] = [before, options].map(|options| &options[name]);
-            if then != now {
-                return refused(format!(
-                    "the run was begun with {name} {then}, but now it is {now}",
-                    name = name.replace('_', "-")
-                ));
-            }
+        if let Some(why) = other_choice(&self.run.origin.options, options) {
+            return refused(why);
         }
         let rows = data.learned.count();
         if self.run.rows != rows {
@@ -133,6 +125,9 @@ impl Checkpoint {
                 "the run was begun on {} rows to learn from, but now there are {rows}",
                 self.run.rows
             ));
+        }
+        if let Some(why) = other_option(&self.run.origin.options, options) {
+            return refused(why);
         }
         let (before, now) = (self.run.fingerprints.as_ref(), fingerprints);
         let is_other = before.zip(now).is_some_and(|(before, now)| before != now);
@@ -171,6 +166,67 @@ impl Checkpoint {
             );
         }
         snapshot.steps()
+    }
+}
+
+/// The choices that other options follow from, by the names of the report and of the command line.
+const CHOICES: [(&str, &str); 3] = [
+    ("optimizer", "--optimizer"),
+    ("schedule", "--schedule"),
+    ("batch_norm", "batch normalization"),
+];
+
+/// Which of the choices is another one.
+fn other_choice(before: &Map<String, Value>, now: &Map<String, Value>) -> Option<String> {
+    CHOICES.into_iter().find_map(|(name, typed)| other(name, typed, before, now))
+}
+
+/// Which option is another one.
+fn other_option(before: &Map<String, Value>, now: &Map<String, Value>) -> Option<String> {
+    let names = before.keys().chain(now.keys());
+    names.filter(|name| !FREE.contains(&name.as_str())).find_map(|name| {
+        let typed = format!("--{}", name.replace('_', "-"));
+        let why = other(name, &typed, before, now)?;
+        let epochs = [before, now].map(|options| options.get("epochs").and_then(Value::as_f64));
+        let follows = |options: &Map<String, Value>, epochs: Option<f64>| {
+            options.get(name).and_then(Value::as_f64) == epochs
+        };
+        // Nobody typed them: they follow from --epochs, which may be another number.
+        if name.ends_with("_epochs") && epochs[0] != epochs[1] && follows(now, epochs[1]) {
+            let then = shown(before, name);
+            return Some(format!(
+                "--epochs is another number, and the schedule takes as many, but it was begun with \
+                 {then}: {typed} {then} keeps it"
+            ));
+        }
+        Some(why)
+    })
+}
+
+fn other(
+    name: &str,
+    typed: &str,
+    before: &Map<String, Value>,
+    now: &Map<String, Value>,
+) -> Option<String> {
+    // What an older version did not write is the default.
+    let [then_value, now_value] =
+        [before, now].map(|options| options.get(name).filter(|value| !value.is_null()));
+    (then_value != now_value).then(|| {
+        let [then, now] = [before, now].map(|options| shown(options, name));
+        format!("the run was begun with {typed} {then}, but now it is {now}")
+    })
+}
+
+/// A value as somebody types it.
+fn shown(options: &Map<String, Value>, name: &str) -> String {
+    match options.get(name) {
+        None | Some(Value::Null) => "left out".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) => {
+            items.iter().map(Value::to_string).collect::<Vec<_>>().join(",")
+        }
+        Some(value) => value.to_string(),
     }
 }
 

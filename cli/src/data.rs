@@ -11,7 +11,9 @@ mod bytes;
 mod cell;
 pub(crate) mod digits;
 mod fit;
+mod forms;
 mod gaps;
+mod head;
 mod idx;
 mod known;
 mod lines;
@@ -52,6 +54,8 @@ pub(crate) use blocks::{Visit, visits};
 pub(crate) use bytes::read_bytes;
 pub(crate) use cell::finite;
 pub(crate) use fit::Statistics;
+#[cfg(test)]
+pub(crate) use forms::Form;
 pub(crate) use gaps::FilledColumn;
 pub(crate) use options::{DataOptions, KnownOptions, UnlabeledOptions};
 pub(crate) use preprocessing::{

@@ -33,9 +33,12 @@ mod run;
 mod settle;
 mod train;
 
-use std::{env, process::ExitCode, time::Instant};
+use std::{env, path::Path, process::ExitCode, time::Instant};
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{
+    CommandFactory, FromArgMatches, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use failure::Failure;
 
@@ -94,11 +97,51 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Options that other programs have, and what stands in their place. The nearest name would be another thing.
+const ELSEWHERE: [(&str, &str); 4] = [
+    (
+        "--dropout",
+        "there is no dropout; --weight-decay and --patience work against learning by heart",
+    ),
+    ("--lr", "--learning-rate sets the learning rate"),
+    ("--layers", "--hidden sets the sizes of the hidden layers"),
+    ("--l2", "--weight-decay pulls the weights towards 0"),
+];
+
+/// What is wrong with the arguments, with advice that fits where clap's would not.
+fn advised(error: clap::Error, command: &mut clap::Command) -> clap::Error {
+    let typed = |kind| match error.get(kind) {
+        Some(ContextValue::String(typed)) => typed.as_str(),
+        _ => "",
+    };
+    let message = match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let file = typed(ContextKind::InvalidSubcommand);
+            let is_file = Path::new(file).exists() || file.contains(['.', '/', '\\']);
+            is_file
+                .then(|| format!("'{file}' is not a command: ztilde train {file} learns from it"))
+        }
+        ErrorKind::UnknownArgument => {
+            let option = typed(ContextKind::InvalidArg).split('=').next().unwrap_or_default();
+            let found = ELSEWHERE.iter().find(|(name, _)| *name == option);
+            found.map(|(_, advice)| format!("unexpected argument '{option}' found: {advice}"))
+        }
+        _ => None,
+    };
+    let kind = error.kind();
+    let typed_command = env::args().nth(1).unwrap_or_default();
+    message.map_or(error, |message| match command.find_subcommand_mut(&typed_command) {
+        Some(command) => command.error(kind, message),
+        None => command.error(kind, message),
+    })
+}
+
 fn run(start: Instant) -> Result<(), Failure> {
     let mut command = manual::name_pages(examples::append(Arguments::command()));
     command.build();
     let typed = config::complete(&command, env::args_os().collect())?;
-    let matches = command.clone().get_matches_from(typed);
+    let matches = command.clone().try_get_matches_from(typed);
+    let matches = matches.unwrap_or_else(|error| advised(error, &mut command).exit());
     if let Some(file) = config::printed(&command, &matches)? {
         return output::print(&file);
     }

@@ -232,7 +232,7 @@ mod tests {
         // A spread that single precision does not see beside such a mean.
         for (shift, scale) in [(0.0, 1.0), (152.3, 77.1), (1.7e6, 3.0), (1e-9, 3e-12)] {
             let values = TargetValues::Number { shift, scale };
-            let target = Target { name: String::new(), number: None, values };
+            let target = Target::new("", None, values);
             for output in [0.0, 1.0, -0.1, 1.0 / 3.0, 12345.678] {
                 let value = in_own_units(&target, output);
                 let error = (value - (shift + scale * f64::from(output))).abs();
@@ -242,7 +242,7 @@ mod tests {
             }
         }
         let values = TargetValues::Number { shift: 0.0, scale: 1.0 };
-        let target = Target { name: String::new(), number: None, values };
+        let target = Target::new("", None, values);
         assert_eq!(format!("{:?}", in_own_units(&target, 0.1)), "0.1");
     }
 

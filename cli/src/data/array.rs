@@ -17,12 +17,15 @@ pub(crate) struct Element {
 /// The decoder of a type in an order of bytes.
 macro_rules! element {
     ($type:ty, $from_bytes:ident) => {
+        element!($type, $from_bytes, |element| element as f64)
+    };
+    ($type:ty, $from_bytes:ident, $convert:expr) => {
         Element {
             bytes: size_of::<$type>(),
             decode: |bytes| {
                 let mut element = [0; size_of::<$type>()];
                 element.copy_from_slice(bytes);
-                <$type>::$from_bytes(element) as f64
+                ($convert)(<$type>::$from_bytes(element))
             },
         }
     };
@@ -49,6 +52,8 @@ impl Element {
             (b'u', 8, false) => element!(u64, from_le_bytes),
             (b'i', 8, true) => element!(i64, from_be_bytes),
             (b'i', 8, false) => element!(i64, from_le_bytes),
+            (b'f', 2, true) => element!(half::f16, from_be_bytes, f64::from),
+            (b'f', 2, false) => element!(half::f16, from_le_bytes, f64::from),
             (b'f', 4, true) => element!(f32, from_be_bytes),
             (b'f', 4, false) => element!(f32, from_le_bytes),
             (b'f', 8, true) => element!(f64, from_be_bytes),
@@ -68,8 +73,8 @@ pub(crate) struct Array {
     pub(crate) element: Element,
     pub(crate) rows: u64,
     pub(crate) columns: usize,
-    /// A column after the other rather than a row after the other, as Fortran has it.
-    is_by_column: bool,
+    /// For Fortran order, which stores a column after the other: which stored column each one is.
+    stored: Option<Vec<u64>>,
 }
 
 impl Array {
@@ -101,14 +106,8 @@ impl Array {
             ));
         }
         let storage = RefCell::new(storage);
-        // Beyond two dimensions the order of a row's elements would be another.
-        let is_by_column = is_by_column && columns > 1;
-        if is_by_column && shape.len() > 2 {
-            return Err("more than two dimensions in Fortran's order; numpy.ascontiguousarray \
-                        changes that"
-                .to_owned());
-        }
-        Ok(Self { name, storage, start, element, rows, columns, is_by_column })
+        let stored = (is_by_column && columns > 1).then(|| stored_columns(&shape[1..]));
+        Ok(Self { name, storage, start, element, rows, columns, stored })
     }
 
     /// Decodes some rows, row-major.
@@ -116,15 +115,19 @@ impl Array {
         let Element { bytes: size, decode } = self.element;
         let storage = &mut *self.storage.borrow_mut();
         cells.clear();
+        // At the end of the rows somebody asks for none.
+        if rows == 0 {
+            return Ok(());
+        }
         let mut bytes = vec![0; rows * self.columns * size];
-        if !self.is_by_column {
+        let Some(stored) = &self.stored else {
             let place = self.start + first * (self.columns * size) as u64;
             storage.seek(SeekFrom::Start(place))?;
             storage.read_exact(&mut bytes)?;
             cells.extend(bytes.chunks_exact(size).map(decode));
             return Ok(());
-        }
-        for (column, bytes) in (0..).zip(bytes.chunks_exact_mut(rows * size)) {
+        };
+        for (column, bytes) in stored.iter().zip(bytes.chunks_exact_mut(rows * size)) {
             let place = self.start + (column * self.rows + first) * size as u64;
             storage.seek(SeekFrom::Start(place))?;
             storage.read_exact(bytes)?;
@@ -135,6 +138,19 @@ impl Array {
         }
         Ok(())
     }
+}
+
+/// For each column of a row whose elements have these sizes, the last one changing fastest: its place in
+/// Fortran order, where the first one changes fastest.
+fn stored_columns(sizes: &[u64]) -> Vec<u64> {
+    let mut places = vec![0];
+    let mut step = 1;
+    for &size in sizes {
+        places =
+            places.iter().flat_map(|place| (0..size).map(move |at| place + at * step)).collect();
+        step *= size;
+    }
+    places
 }
 
 #[cfg(test)]
@@ -172,6 +188,7 @@ mod tests {
             (b'i', &[255, 255, 255, 255], -1.0),
             (b'u', &[0, 0, 0, 1, 0, 0, 0, 0], 4294967296.0),
             (b'i', &[255; 8], -1.0),
+            (b'f', &[0x3e, 0], 1.5),
             (b'f', &[0x3f, 0xc0, 0, 0], 1.5),
             (b'f', &[0x3f, 0xf8, 0, 0, 0, 0, 0, 0], 1.5),
         ] {
@@ -182,7 +199,6 @@ mod tests {
             let little = Element::new(letter, bytes.len(), false).unwrap();
             assert_eq!((little.decode)(&bytes), expected);
         }
-        assert!(Element::new(b'f', 2, false).is_none());
         assert!(Element::new(b'U', 4, false).is_none());
     }
 
@@ -195,6 +211,29 @@ mod tests {
         assert_eq!(read(&by_column, 1, 2), [3.0, 4.0, 5.0, 6.0]);
         let images = array(&[9, 9, 1, 2, 3, 4], bytes, &[1, 2, 2], false).unwrap();
         assert_eq!((images.rows, images.columns), (1, 4));
+        for array in [&by_row, &by_column] {
+            assert_eq!(read(array, 3, 0), [0.0; 0], "no rows at the end");
+        }
+    }
+
+    /// Element (i, j, k, l) is 1000 i + 100 j + 10 k + l.
+    #[test]
+    fn fortran_order_has_any_number_of_dimensions() {
+        let element = Element::new(b'u', 2, false).unwrap();
+        let mut bytes = vec![9, 9];
+        for l in 0..4_u16 {
+            for k in 0..3 {
+                for j in 0..2 {
+                    (0..2).for_each(|i| {
+                        bytes.extend((1000 * i + 100 * j + 10 * k + l).to_le_bytes());
+                    });
+                }
+            }
+        }
+        let array = array(&bytes, element, &[2, 2, 3, 4], true).unwrap();
+        let row = (0..2).flat_map(|j| (0..3).flat_map(move |k| (0..4).map(move |l| (j, k, l))));
+        let row: Vec<_> = row.map(|(j, k, l)| f64::from(1000 + 100 * j + 10 * k + l)).collect();
+        assert_eq!(read(&array, 1, 1), row);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     array::Array,
-    cell::finite,
+    cell::{Words, finite},
     gaps::Policy,
     known::{Places, places},
     names::Names,
@@ -65,6 +65,10 @@ pub(crate) fn table(
     if options.categorical.is_some() {
         return Err(failed("--categorical is for tables of text".to_owned()));
     }
+    if options.layout.missing_values.is_some() {
+        let why = "--missing-values is for tables of text: a missing number of an array is NaN";
+        return Err(failed(why.to_owned()));
+    }
     let Choice { mut columns, .. } =
         choose(&names, options, arrays.targets.is_some()).map_err(failed)?;
     let target_array = arrays.targets.as_ref().unwrap_or(&arrays.inputs);
@@ -83,7 +87,8 @@ pub(crate) fn table(
         has_header: false,
         width: arrays.inputs.columns,
         columns: columns.iter().map(column).collect(),
-        target: Target { name, number, values },
+        target: Target::new(name, number, values),
+        missing_words: Words::USUAL,
     };
     let places = columns.iter().map(|&column| (column, Recode::Keep));
     let places = places.chain([(target_place, recode)]).collect();

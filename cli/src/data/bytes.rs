@@ -29,7 +29,7 @@ const OPTIONS: DataOptions = DataOptions {
     task: None,
     missing: Missing::Fill,
     scale: None,
-    layout: Layout { delimiter: None, header: None, skip_lines: 0 },
+    layout: Layout { delimiter: None, header: None, skip_lines: 0, missing_values: None },
     folds: None,
     memory: 256.0,
 };

@@ -1,9 +1,90 @@
 //! What a cell of a table says.
 
-/// What stands for a value that nobody knows, in any case.
-const MISSING: [&str; 6] = ["", "na", "n/a", "nan", "null", "?"];
+use serde::{Deserialize, Serialize};
 
-/// A cell of a table, without the spaces around it.
+/// Words for a missing value, in upper or lower case: those of pandas, and the `?` of older tables.
+const MISSING: [&str; 13] = [
+    "na", "n/a", "nan", "null", "?", "-nan", "<na>", "#na", "#n/a", "#n/a n/a", "1.#ind",
+    "-1.#ind", "1.#qnan",
+];
+
+/// A word for a missing value in this case only: `none` is a common category.
+const PYTHON_MISSING: &str = "None";
+
+/// The words that mark a missing value; an empty cell is missing in any case.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Words(Option<Vec<String>>);
+
+impl Words {
+    /// The usual words.
+    pub(crate) const USUAL: Self = Self(None);
+
+    /// The words of a list that was typed: separated by commas, with quotes around a word that has one.
+    pub(crate) fn list(text: &str) -> Result<Self, String> {
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .trim(csv::Trim::All)
+            .from_reader(text.as_bytes());
+        let record = reader.records().next().unwrap_or_else(|| Ok(csv::StringRecord::new()));
+        let record = record.map_err(|error| format!("{text:?} is not a list: {error}"))?;
+        Ok(Self(Some(record.iter().map(str::to_owned).collect())))
+    }
+
+    /// Whether these are the usual words.
+    pub(crate) fn are_usual(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether a cell, without the spaces around it, is one of the words. A number is one in other figures,
+    /// too.
+    pub(crate) fn has(&self, text: &str) -> bool {
+        let Some(words) = &self.0 else {
+            let is_short = text.len() <= 8;
+            return text.is_empty()
+                || is_short && MISSING.iter().any(|word| text.eq_ignore_ascii_case(word))
+                || text == PYTHON_MISSING
+                || text.eq_ignore_ascii_case("-1.#qnan");
+        };
+        let is_number = |word: &String| finite(word).is_some_and(|word| finite(text) == Some(word));
+        text.is_empty() || words.iter().any(|word| word == text || is_number(word))
+    }
+}
+
+/// A cell as it stands in a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Raw<'a> {
+    /// Without the spaces around it.
+    pub(crate) text: &'a str,
+    /// Whether it stands in quotes, or in a column that is text by its type.
+    pub(crate) is_quoted: bool,
+    words: &'a Words,
+}
+
+impl<'a> Raw<'a> {
+    pub(crate) fn new(text: &'a str, is_quoted: bool, words: &'a Words) -> Self {
+        Self { text: text.trim(), is_quoted, words }
+    }
+
+    /// Whether it reads as a word for a missing value.
+    pub(crate) fn is_word(&self) -> bool {
+        self.words.has(self.text)
+    }
+
+    /// Whether it is missing, in a column of text: what stands in quotes is there.
+    pub(crate) fn is_missing_text(&self) -> bool {
+        self.text.is_empty() || !self.is_quoted && self.is_word()
+    }
+}
+
+/// A cell that nobody has put in quotes, where the usual words mark a missing value.
+impl<'a> From<&'a str> for Raw<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::new(text, false, const { &Words::USUAL })
+    }
+}
+
+/// What a cell says in a column of numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Cell<'a> {
     Missing,
@@ -13,26 +94,22 @@ pub(crate) enum Cell<'a> {
 }
 
 impl<'a> Cell<'a> {
-    pub(crate) fn parse(text: &'a str) -> Self {
-        let text = text.trim();
-        // Most cells are numbers; only words can be missing.
-        if text.starts_with(|first: char| first.is_ascii_digit() || "+-.".contains(first)) {
-            return text.parse().map_or(Self::Text(text), Self::Number);
+    pub(crate) fn parse(raw: impl Into<Raw<'a>>) -> Self {
+        let raw = raw.into();
+        let text = raw.text;
+        let number = || text.parse().ok().filter(|number: &f64| !number.is_nan());
+        // Most cells are numbers, and the usual words for a missing value are not.
+        let is_figure = |first: char| first.is_ascii_digit() || "+-.".contains(first);
+        if raw.words.are_usual()
+            && text.starts_with(is_figure)
+            && let Some(number) = number()
+        {
+            return Self::Number(number);
         }
-        if Self::is_missing(text) {
+        if raw.is_word() {
             return Self::Missing;
         }
-        text.parse().map_or(Self::Text(text), Self::Number)
-    }
-
-    /// As a category or a class: what is typed is its name, be it a number or not.
-    pub(crate) fn parse_text(text: &'a str) -> Self {
-        let text = text.trim();
-        if Self::is_missing(text) { Self::Missing } else { Self::Text(text) }
-    }
-
-    fn is_missing(text: &str) -> bool {
-        text.len() <= 4 && MISSING.iter().any(|missing| text.eq_ignore_ascii_case(missing))
+        number().map_or(Self::Text(text), Self::Number)
     }
 }
 
@@ -71,8 +148,15 @@ mod tests {
             ("  ", Cell::Missing),
             ("?", Cell::Missing),
             ("NaN", Cell::Missing),
+            ("-nan", Cell::Missing),
+            ("-NaN", Cell::Missing),
             ("n/a", Cell::Missing),
             ("NULL", Cell::Missing),
+            ("None", Cell::Missing),
+            ("<NA>", Cell::Missing),
+            ("#N/A", Cell::Missing),
+            ("-1.#QNAN", Cell::Missing),
+            ("none", Cell::Text("none")),
             ("1,5", Cell::Text("1,5")),
             ("-", Cell::Text("-")),
             (" setosa ", Cell::Text("setosa")),
@@ -80,8 +164,23 @@ mod tests {
         ] {
             assert_eq!(Cell::parse(text), cell, "{text:?}");
         }
-        assert_eq!(Cell::parse_text(" 01 "), Cell::Text("01"));
-        assert_eq!(Cell::parse_text("NA"), Cell::Missing);
+        assert!(Raw::from(" NA ").is_missing_text() && !Raw::from("01").is_missing_text());
+        assert!(!Raw::new("NA", true, &Words::USUAL).is_missing_text());
+        assert!(Raw::new("", true, &Words::USUAL).is_missing_text());
+    }
+
+    #[test]
+    fn words_that_are_listed_replace_the_usual_ones() {
+        let words = Words::list("-999, unknown,\"a, b\"").unwrap();
+        let parse = |text| Cell::parse(Raw::new(text, false, &words));
+        for missing in ["", "-999", "-999.0", "unknown", "a, b"] {
+            assert_eq!(parse(missing), Cell::Missing, "{missing}");
+        }
+        assert_eq!(parse("NA"), Cell::Text("NA"));
+        assert_eq!(parse("nan"), Cell::Text("nan"), "is not the number that is none");
+        assert_eq!(parse("-99"), Cell::Number(-99.0));
+        let none = Words::list("").unwrap();
+        assert!(none.has("") && !none.has("NA") && !none.are_usual());
     }
 
     #[test]

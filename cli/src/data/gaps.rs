@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    cell::Cell,
+    cell::Raw,
     options::Missing,
     preprocessing::{Column, Values},
 };
@@ -21,8 +21,8 @@ pub(super) enum Gap {
 
 impl Gap {
     /// Of a cell that no number was found for.
-    pub(super) fn of(cell: &str) -> Self {
-        if Cell::parse_text(cell) == Cell::Missing { Self::Missing } else { Self::Unknown }
+    pub(super) fn of(column: &Column, cell: Raw<'_>) -> Self {
+        if column.is_unknown(cell) { Self::Unknown } else { Self::Missing }
     }
 }
 

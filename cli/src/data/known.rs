@@ -3,15 +3,17 @@
 use csv::ByteRecord;
 
 use super::{
-    cell::Cell,
+    cell::Raw,
     gaps::{Gap, Gaps, Policy},
+    head::looks_like_header,
+    lines::unmarked,
     names::Names,
     options::{Layout, Missing},
     preprocessing::{Column, Preprocessing, Values},
     scan::{Cells, missing},
     source::Source,
     table::{Recode, Table, UNKNOWN},
-    text::{Text, looks_like_header, not_utf8},
+    text::Text,
 };
 use crate::failure::Failure;
 
@@ -21,13 +23,16 @@ pub(super) fn open(
     layout: &Layout,
     preprocessing: &Preprocessing,
 ) -> Result<Text, Failure> {
-    Text::open_by(source, layout, |first| is_header(first, preprocessing))
+    let mut text = Text::open_by(source, layout, |first| is_header(first, preprocessing))?;
+    text.words = layout.words()?.unwrap_or_else(|| preprocessing.missing_words.clone());
+    Ok(text)
 }
 
 /// Knowing the columns tells a header from a row where looking at it alone does not: names may be
 /// numbers, and rows may be words only.
 fn is_header(first: &ByteRecord, preprocessing: &Preprocessing) -> bool {
-    let has = |name: &str| first.iter().any(|cell| cell.trim_ascii() == name.as_bytes());
+    let has =
+        |name: &str| first.iter().any(|cell| unmarked(cell).0.trim_ascii() == name.as_bytes());
     let is_named = preprocessing.has_header;
     if is_named && preprocessing.columns.iter().all(|column| has(&column.name)) {
         return true;
@@ -38,10 +43,10 @@ fn is_header(first: &ByteRecord, preprocessing: &Preprocessing) -> bool {
 /// Whether each column has one of its known values in a record, or none.
 fn is_row(record: &ByteRecord, preprocessing: &Preprocessing) -> bool {
     let is_value = |(column, &place): (&Column, &usize)| {
-        let cell = std::str::from_utf8(&record[place]).unwrap_or_default();
-        let encoded = column.encode(cell);
-        let is_missing = Cell::parse_text(cell) == Cell::Missing;
-        encoded.is_ok_and(|encoded| is_missing || !encoded.is_nan())
+        let (cell, is_quoted) = unmarked(&record[place]);
+        let cell = std::str::from_utf8(cell).unwrap_or_default();
+        let raw = Raw::new(cell, is_quoted, &preprocessing.missing_words);
+        column.encode(raw).is_ok_and(|_| !column.is_unknown(raw))
     };
     places(preprocessing, &Names::numbered(record.len()))
         .is_ok_and(|places| preprocessing.columns.iter().zip(&places.features).all(is_value))
@@ -65,22 +70,22 @@ pub(super) fn read(
         for ((column, &place), seen) in
             preprocessing.columns.iter().zip(&places.features).zip(&mut seen)
         {
-            let encode = |cell: &str| {
+            let encode = |cell: Raw<'_>| {
                 let number = column.encode(cell)?;
                 if !number.is_nan() {
                     return Ok(number);
                 }
-                let gap = Gap::of(cell);
-                policy.check(gap, column, cell)?;
+                let gap = Gap::of(column, cell);
+                policy.check(gap, column, cell.text)?;
                 if gap == Gap::Missing {
                     return Ok(number);
                 }
-                seen.see(cell, || format!("{} {line}", text.unit()));
+                seen.see(cell.text, || format!("{} {line}", text.unit()));
                 Ok(UNKNOWN)
             };
             cells.push(self::encode(&text, &record, line, place, encode)?)?;
         }
-        let encode = |cell: &str| preprocessing.target.encode(cell);
+        let encode = |cell: Raw<'_>| preprocessing.target.encode(cell);
         let target = self::encode(&text, &record, line, target_place, encode)?;
         if target.is_nan() && policy.missing == Missing::Error {
             return Err(missing(&text, line, target_place));
@@ -90,8 +95,8 @@ pub(super) fn read(
     }
     let cells = cells.finish(&text.file, places.features.len() + 1)?;
     let recode = |column: &Column| match &column.values {
-        // A place that there is not becomes a gap.
-        Values::Category(names) => Recode::Place((0..names.len()).map(|at| at as f64).collect()),
+        // The places stay, and what is none of them becomes a gap.
+        Values::Category(names) => Recode::Search((0..names.len()).map(|at| at as f64).collect()),
         Values::Number { .. } => Recode::Keep,
     };
     let recodes = preprocessing.columns.iter().map(recode).chain([Recode::Keep]);
@@ -109,10 +114,9 @@ pub(super) fn encode(
     record: &ByteRecord,
     line: u64,
     place: usize,
-    encode: impl FnOnce(&str) -> Result<f64, String>,
+    encode: impl FnOnce(Raw<'_>) -> Result<f64, String>,
 ) -> Result<f64, Failure> {
-    let cell = std::str::from_utf8(&record[place]).map_err(|_| not_utf8(&text.file, line))?;
-    encode(cell).map_err(|why| {
+    encode(text.cell(record, line, place)?).map_err(|why| {
         let column = text.names.describe(place);
         Failure::input(format!("{}, {} {line}, {column}: {why}", text.file, text.unit()))
     })
@@ -162,6 +166,7 @@ pub(super) fn places(preprocessing: &Preprocessing, names: &Names) -> Result<Pla
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::cell::Words;
     use crate::data::preprocessing::{Target, TargetValues, Values};
 
     /// Columns of a table of five: a number in the first, categories in the fourth and the fifth.
@@ -177,11 +182,12 @@ mod tests {
                 column("color", 4, colors.clone()),
                 column("other color", 5, colors),
             ],
-            target: Target {
-                name: "kind".to_owned(),
-                number: target,
-                values: TargetValues::Classes(vec!["a".to_owned(), "b".to_owned()]),
-            },
+            target: Target::new(
+                "kind",
+                target,
+                TargetValues::Classes(vec!["a".to_owned(), "b".to_owned()]),
+            ),
+            missing_words: Words::USUAL,
         }
     }
 

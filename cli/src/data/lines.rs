@@ -9,12 +9,32 @@ use std::{
 /// The most bytes of one record. A quote that is never closed takes in all that follows it.
 pub(super) const RECORD_BYTES: u64 = 64 << 20;
 
-/// Ends every line alike, also the last one, so that lines can be counted; and stops a record that is
-/// longer than any should be.
+/// What is put behind each quote that begins a cell. The reader of CSV takes the quotes away, and tells nobody;
+/// UTF-8 has neither byte, and other text hardly both at the beginning of a cell.
+const MARK: [u8; 2] = [0xff, 0xfe];
+
+/// A cell without its mark, and whether it stood in quotes.
+pub(super) fn unmarked(cell: &[u8]) -> (&[u8], bool) {
+    cell.strip_prefix(&MARK).map_or((cell, false), |cell| (cell, true))
+}
+
+/// Ends every line alike, also the last one, so that lines can be counted; marks cells in quotes; and stops a
+/// record that is longer than any should be.
 pub(super) struct Lines {
     inner: Box<dyn BufRead>,
-    last: u8,
+    place: Place,
     seen: Rc<Seen>,
+}
+
+/// Where in a text the reader is.
+struct Place {
+    delimiter: u8,
+    /// The last byte that was handed on.
+    last: u8,
+    is_after_return: bool,
+    is_in_quotes: bool,
+    /// Whether the last byte is a quote that ends a cell, unless another one follows.
+    is_after_quotes: bool,
 }
 
 /// What [`Lines`] has read.
@@ -27,41 +47,84 @@ pub(super) struct Seen {
 }
 
 impl Lines {
-    pub(super) fn new(inner: Box<dyn BufRead>, seen: Rc<Seen>) -> Self {
-        Self { inner, last: b'\n', seen }
+    pub(super) fn new(inner: Box<dyn BufRead>, delimiter: u8, seen: Rc<Seen>) -> Self {
+        let place = Place {
+            delimiter,
+            last: b'\n',
+            is_after_return: false,
+            is_in_quotes: false,
+            is_after_quotes: false,
+        };
+        Self { inner, place, seen }
+    }
+}
+
+impl Place {
+    /// Copies some bytes, up to the next quote or end of a line, or that alone. Returns how many bytes it
+    /// took, and how many it wrote.
+    fn copy(&mut self, bytes: &[u8], buffer: &mut [u8]) -> (usize, usize) {
+        if std::mem::take(&mut self.is_after_return) && bytes[0] == b'\n' {
+            return (1, 0);
+        }
+        let most = bytes.len().min(buffer.len());
+        let plain = memchr::memchr2(b'\r', b'"', &bytes[..most]).unwrap_or(most);
+        if plain > 0 {
+            buffer[..plain].copy_from_slice(&bytes[..plain]);
+            self.last = bytes[plain - 1];
+            self.is_after_quotes = false;
+            return (plain, plain);
+        }
+        self.is_after_return = bytes[0] == b'\r';
+        buffer[0] = if self.is_after_return { b'\n' } else { b'"' };
+        let before = std::mem::replace(&mut self.last, buffer[0]);
+        let is_after_quotes = std::mem::take(&mut self.is_after_quotes);
+        if self.is_after_return {
+            return (1, 1);
+        }
+        if self.is_in_quotes {
+            (self.is_in_quotes, self.is_after_quotes) = (false, true);
+        } else if is_after_quotes {
+            // Two quotes within a cell are one.
+            self.is_in_quotes = true;
+        } else if before == b'\n' || before == self.delimiter {
+            self.is_in_quotes = true;
+            buffer[1..][..MARK.len()].copy_from_slice(&MARK);
+            return (1, 1 + MARK.len());
+        }
+        (1, 1)
     }
 }
 
 impl Read for Lines {
+    /// The buffer must have room for a quote and its mark.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.seen.bytes.get() > RECORD_BYTES {
+        let Self { inner, place, seen } = self;
+        if seen.bytes.get() > RECORD_BYTES {
             return Err(io::Error::other(format!(
                 "a row has more than {} MiB: is a quote not closed?",
                 RECORD_BYTES >> 20
             )));
         }
-        let mut available = self.inner.fill_buf()?;
-        if available.first() == Some(&b'\r') {
-            self.inner.consume(1);
-            available = self.inner.fill_buf()?;
-            if available.first() != Some(&b'\n') {
-                self.last = b'\n';
+        loop {
+            let available = inner.fill_buf()?;
+            if available.is_empty() {
+                seen.is_end.set(std::mem::replace(&mut place.last, b'\n') == b'\n');
                 buffer[0] = b'\n';
-                return Ok(1);
+                return Ok(usize::from(!seen.is_end.get()));
+            }
+            let (mut read, mut written) = (0, 0);
+            while read < available.len() && written + MARK.len() < buffer.len() {
+                let copied = place.copy(&available[read..], &mut buffer[written..]);
+                read += copied.0;
+                written += copied.1;
+            }
+            inner.consume(read);
+            seen.bytes.set(seen.bytes.get() + read as u64);
+            // What was left of a line's end is nothing to hand on.
+            if written > 0 {
+                return Ok(written);
             }
         }
-        let most = available.len().min(buffer.len());
-        let read = memchr::memchr(b'\r', &available[..most]).unwrap_or(most);
-        if read == 0 {
-            self.seen.is_end.set(std::mem::replace(&mut self.last, b'\n') == b'\n');
-            buffer[0] = b'\n';
-            return Ok(usize::from(!self.seen.is_end.get()));
-        }
-        buffer[..read].copy_from_slice(&available[..read]);
-        self.last = buffer[read - 1];
-        self.inner.consume(read);
-        self.seen.bytes.set(self.seen.bytes.get() + read as u64);
-        Ok(read)
     }
 }
 
@@ -74,8 +137,33 @@ mod tests {
     #[test]
     fn a_quote_that_is_never_closed_does_not_fill_memory() {
         let inner = Box::new(BufReader::new(io::repeat(b'x')));
-        let mut lines = Lines::new(inner, Rc::default());
+        let mut lines = Lines::new(inner, b',', Rc::default());
         let error = io::copy(&mut lines, &mut io::sink()).unwrap_err();
         assert!(error.to_string().contains("64 MiB"), "{error}");
+    }
+
+    #[test]
+    fn cells_in_quotes_are_marked_wherever_the_text_is_cut() {
+        let text = "\"a\",b,\"\"\r\n\"c\"\"\r\nd\",\"e\rf\" \"g\"\r\"\"\"h\",i\"j\"\n";
+        for size in 1..text.len() {
+            let inner = Box::new(BufReader::with_capacity(size, text.as_bytes()));
+            let lines = Lines::new(inner, b',', Rc::default());
+            let mut reader =
+                csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(lines);
+            let records: Vec<_> = reader.byte_records().map(|record| record.unwrap()).collect();
+            let cells = records.iter().flatten().map(unmarked);
+            let cells: Vec<_> =
+                cells.map(|(cell, quoted)| (str::from_utf8(cell).unwrap(), quoted)).collect();
+            let expected = [
+                ("a", true),
+                ("b", false),
+                ("", true),
+                ("c\"\nd", true),
+                ("e\nf \"g\"", true),
+                ("\"h", true),
+                ("i\"j\"", false),
+            ];
+            assert_eq!(cells, expected, "{size} bytes at once");
+        }
     }
 }

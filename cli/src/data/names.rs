@@ -75,16 +75,20 @@ impl Names {
         if *name == unnamed { unnamed } else { format!("{unnamed} ({name:?})") }
     }
 
-    /// For messages: these columns as the value of an option.
+    /// For messages: these columns as the value of an option, as one types it in a shell. A name that a shell
+    /// or the list would read otherwise is its number.
     pub(crate) fn as_option(&self, columns: &[usize]) -> String {
-        let is_plain = |name: &str| {
-            name.chars().all(|letter| letter.is_alphanumeric() || "_-.%/".contains(letter))
+        let has_only = |name: &str, others: &str| {
+            name.chars().all(|letter| letter.is_alphanumeric() || others.contains(letter))
         };
         let named = |&column: &usize| {
             let name = self.name(column);
-            if is_plain(name) { name.to_owned() } else { (column + 1).to_string() }
+            let is_typed = has_only(name, "_-.%/ ()[]:+#&'") && !name.starts_with('-');
+            let is_name = self.from_header && !self.is_unnamed(column);
+            if is_name && is_typed { name.to_owned() } else { (column + 1).to_string() }
         };
-        columns.iter().map(named).collect::<Vec<_>>().join(",")
+        let list = columns.iter().map(named).collect::<Vec<_>>().join(",");
+        if has_only(&list, "_-.%/,") { list } else { format!("\"{list}\"") }
     }
 
     /// The columns of a list such as `alcohol,"color, hue",5,7-9`: names first, then numbers counted
@@ -190,7 +194,11 @@ mod tests {
         assert_eq!(names.describe(0), r#"column 1 ("a \"b\"\nc")"#);
         let names = self::names();
         assert_eq!(names.describe(2), "column 3");
-        assert_eq!(names.as_option(&[0, 1, 3]), "alcohol,2,x-ray");
+        assert_eq!(names.as_option(&[0, 1, 2, 3]), "alcohol,2,3,x-ray");
+        let names = Names::from_header(["Individual ID", "a$b", "x"].into_iter());
+        assert_eq!(names.as_option(&[0, 1, 2]), "\"Individual ID,2,x\"");
+        assert_eq!(names.list("Individual ID,2,x"), Ok(vec![0, 1, 2]));
+        assert_eq!(Names::numbered(3).as_option(&[1]), "2");
     }
 
     #[test]

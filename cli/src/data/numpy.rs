@@ -25,6 +25,10 @@ const NAMES: [(&str, &[&str]); 4] = [
     ("test targets", &["y_test", "Y_test"]),
 ];
 
+/// The names that `numpy.savez` makes up for inputs and targets. More arrays than two have no order that
+/// everybody keeps to.
+const UNNAMED: [&str; 2] = ["arr_0", "arr_1"];
+
 /// Reads the header of an array in a file of so many bytes.
 pub(crate) fn parse(
     name: &str,
@@ -57,12 +61,22 @@ pub(crate) fn parse(
         _ => None,
     };
     let element = element.ok_or_else(|| {
-        let what = match descr.as_bytes().get(1) {
-            Some(b'U' | b'S') => "text: a number for each class is read",
-            Some(b'O') => "Python objects, which only Python can read",
-            _ => "of a type that is not read here",
+        let cure = match descr.as_bytes().get(1) {
+            Some(b'U' | b'S') => {
+                "text: numpy.unique(y, return_inverse=True)[1] makes a number for each class, and \
+                 .astype('float32') makes numbers of text such as '1.5'"
+            }
+            Some(b'O') => {
+                "Python objects: .astype('float32') makes numbers of numbers, and \
+                 numpy.unique(y.astype(str), return_inverse=True)[1] makes a number for each class"
+            }
+            Some(b'M') => "points in time: .astype('datetime64[s]').astype('int64') makes seconds",
+            Some(b'm') => "durations: .astype('timedelta64[s]').astype('int64') makes seconds",
+            Some(b'c') => "complex numbers: .real and .imag are arrays of numbers",
+            Some(b'f' | b'g') => "of a wider type: .astype('float64') makes doubles",
+            _ => "of an unknown type: .astype('float32') or .astype('int64') makes numbers",
         };
-        format!("the array is '{descr}', {what}; .astype('float32') or 'int64' makes numbers")
+        format!("the array is '{descr}', {cure}")
     })?;
     let start = (header.as_ptr() as usize - prefix.as_ptr() as usize + header.len()) as u64;
     let place = [start, length.saturating_sub(start)];
@@ -140,17 +154,24 @@ impl<'a> Archive<'a> {
         Ok(Self { name, zip, members })
     }
 
-    /// The member that is one of [`NAMES`], by its place there.
+    /// The member that is one of [`NAMES`], by its place there; or by its own place, if there are only the
+    /// arrays of `numpy.savez(file, X, y)`, or the first of them.
     fn find(&self, what: usize) -> Option<String> {
         let mut known = NAMES[what].1.iter();
-        known.find_map(|known| self.members.iter().find(|member| member == known)).cloned()
+        let named = known.find_map(|known| self.members.iter().find(|member| member == known));
+        let is_unnamed = self.members.len() <= UNNAMED.len()
+            && self.members.iter().all(|member| UNNAMED.contains(&member.as_str()));
+        let unnamed = UNNAMED.get(what).filter(|_| is_unnamed);
+        let unnamed = unnamed.and_then(|name| self.members.iter().find(|member| member == name));
+        named.or(unnamed).cloned()
     }
 
     fn needed(&self, what: usize) -> Result<String, Failure> {
         self.find(what).ok_or_else(|| {
             let (what, known) = NAMES[what];
             Failure::input(format!(
-                "{} has the arrays {}, but none for the {what}, which go by the name of {}",
+                "{} has the arrays {}, but none for the {what}: name it {}; numpy.savez(file, X=X, y=y) \
+                 saves arrays with their names",
                 self.name,
                 self.members.join(", "),
                 known.join(", ")
@@ -227,9 +248,11 @@ mod tests {
             let error = parsed(bytes).err().unwrap();
             assert!(error.contains(expected), "{error}");
         };
-        refused(&npy("'<U10'", "False", "(1,)", &[0; 40]), "'<U10', text");
-        refused(&npy("'|O'", "False", "(1,)", &[0; 8]), "Python objects");
-        refused(&npy("'<f2'", "False", "(1,)", &[0; 2]), "astype");
+        refused(&npy("'<U10'", "False", "(1,)", &[0; 40]), "'<U10', text: numpy.unique(y, ");
+        refused(&npy("'|O'", "False", "(1,)", &[0; 8]), "Python objects: .astype(");
+        refused(&npy("'<M8[ns]'", "False", "(1,)", &[0; 8]), "time: .astype('datetime64[s]')");
+        refused(&npy("'<f16'", "False", "(1,)", &[0; 16]), "wider type: .astype('float64')");
+        refused(&npy("'<c8'", "False", "(1,)", &[0; 8]), "complex");
         refused(&npy("[('a', '<f4')]", "False", "(1,)", &[0; 4]), "several types");
         refused(&npy("'<f4'", "False", "(5,)", &[0; 4]), "4 bytes, but 5 elements");
         refused(&npy("'<f4'", "False", "()", &[0; 4]), "a single number");
@@ -261,6 +284,19 @@ mod tests {
         assert_eq!(values(&arrays.inputs), [3.0, 4.0]);
         assert_eq!(values(&arrays.targets), [1.0, 2.0]);
         assert!(arrays.test.is_none());
+
+        let unnamed = [("arr_1.npy", bytes(&[1, 2])), ("arr_0.npy", bytes(&[3, 4]))];
+        let arrays = unzip("test", npz(&unnamed)).unwrap();
+        assert_eq!(
+            (values(&arrays.inputs), values(&arrays.targets)),
+            (vec![3.0, 4.0], vec![1.0, 2.0])
+        );
+        assert_eq!(values(&unzip_inputs("test", npz(&unnamed[1..])).unwrap()), [3.0, 4.0]);
+        // Nobody knows whether the second one of four has targets.
+        let four = ["arr_0.npy", "arr_1.npy", "arr_2.npy", "arr_3.npy"];
+        let error =
+            unzip("test", npz(&four.map(|name| (name, bytes(&[1]))))).err().unwrap().to_string();
+        assert!(error.contains("numpy.savez(file, X=X, y=y)"), "{error}");
 
         let error = unzip("test", npz(&[("a.npy", bytes(&[1]))])).err().unwrap().to_string();
         assert!(error.contains("has the arrays a, but none for the inputs"), "{error}");

@@ -9,8 +9,8 @@ use clap::{
 };
 use serde::Serialize;
 
-use super::text::Delimiter;
-use crate::options::positive;
+use super::{cell::Words, head::Delimiter};
+use crate::{failure::Failure, options::positive};
 
 /// The most bytes of rows in memory, unless told.
 pub(super) const MEMORY: u64 = 256 << 20;
@@ -66,8 +66,7 @@ pub(crate) struct DataOptions {
 
     /// What becomes of rows with missing cells
     ///
-    /// Missing are empty cells, NA, NaN, null and ?. A row without a target is left out, unless
-    /// this is error.
+    /// A row without a target is left out, unless this is error.
     #[arg(long, value_enum, default_value_t = Missing::Fill)]
     pub(crate) missing: Missing,
 
@@ -116,8 +115,8 @@ pub(crate) struct KnownOptions {
 
     /// What becomes of rows with missing cells [default: fill; with --strict: error]
     ///
-    /// Missing are empty cells, NA, NaN, null and ?. A category that no training row has is taken as a
-    /// missing one. Notes on stderr, and the report, count both in each column.
+    /// A category that no training row has is taken as a missing one. Notes on stderr, and the report,
+    /// count both in each column.
     #[arg(long, value_enum)]
     pub(crate) missing: Option<Missing>,
 
@@ -166,8 +165,7 @@ pub(crate) struct UnlabeledOptions {
     /// What becomes of missing values, and of categories that no training row has
     /// [default: fill; with --strict: error]
     ///
-    /// Missing are empty cells, NA, NaN, null and ?. Notes on stderr count both in each column, after
-    /// the last row.
+    /// Notes on stderr count both in each column, after the last row.
     #[arg(long, value_name = "MISSING", value_parser = fill_or_error())]
     pub(crate) missing: Option<Missing>,
 
@@ -206,6 +204,21 @@ pub(crate) struct Layout {
     /// Lines at the beginning that are no part of the table
     #[arg(long, value_name = "LINES", default_value_t = 0)]
     pub(crate) skip_lines: u64,
+
+    /// Words for a missing value, separated by commas [default: NA, N/A, NaN, null, None, <NA>, #N/A, ?]
+    ///
+    /// An empty cell is missing in any case. A cell in quotes is text, unless its column holds numbers.
+    /// The words replace the default; "" has only empty cells missing. The model keeps them.
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub(crate) missing_values: Option<String>,
+}
+
+impl Layout {
+    /// The words for a missing value, if somebody has listed them.
+    pub(super) fn words(&self) -> Result<Option<Words>, Failure> {
+        let words = self.missing_values.as_deref().map(Words::list).transpose();
+        words.map_err(|why| Failure::input(format!("--missing-values: {why}")))
+    }
 }
 
 /// What is learned of the target.

@@ -15,6 +15,7 @@ use std::{
     sync::{Arc, Once},
 };
 
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 use csv::ByteRecord;
 use parquet::{
     basic::{ConvertedType, LogicalType, Type},
@@ -29,6 +30,9 @@ use pages::Pages;
 
 /// How many rows are decoded at once.
 const ROWS: usize = 1 << 10;
+
+/// The seconds of a day.
+const DAY: i64 = 86_400;
 
 /// How many bytes a decimal may take. The widest that are known have 32.
 const WIDTHS: std::ops::RangeInclusive<i32> = 1..=32;
@@ -68,8 +72,15 @@ pub(super) enum Kind {
     Signed,
     Unsigned,
     Float,
+    Half,
     /// Whole numbers of so many digits behind the point.
     Decimal(i32),
+    /// Days since 1970-01-01.
+    Date,
+    /// As many units of a second since then, and of INT96 the day apart.
+    Instant(i64),
+    /// The same since midnight.
+    Time(i64),
     Text,
 }
 
@@ -79,6 +90,11 @@ enum Cell {
     Signed(i64),
     Unsigned(u64),
     Float(f64),
+    Date(NaiveDate),
+    Instant(NaiveDateTime),
+    Time(NaiveTime),
+    /// A date or a time beyond all calendars.
+    Beyond(i64),
     Text(parquet::data_type::ByteArray),
 }
 
@@ -130,6 +146,10 @@ impl Records {
                         Some(Cell::Signed(cell)) => write!(self.text, "{cell}"),
                         Some(Cell::Unsigned(cell)) => write!(self.text, "{cell}"),
                         Some(Cell::Float(cell)) => write!(self.text, "{cell:?}"),
+                        Some(Cell::Date(cell)) => write!(self.text, "{cell}"),
+                        Some(Cell::Instant(cell)) => write!(self.text, "{cell}"),
+                        Some(Cell::Time(cell)) => write!(self.text, "{cell}"),
+                        Some(Cell::Beyond(cell)) => write!(self.text, "{cell} since 1970"),
                         _ => Ok(()),
                     }
                     .expect("a text takes what is written to it");
@@ -176,10 +196,16 @@ impl Column {
         };
         let whole = |number: i64| match *kind {
             Kind::Decimal(scale) => decimal(number.into(), scale),
+            Kind::Date => date(number),
+            Kind::Instant(units) => {
+                instant(number.div_euclid(units), number.rem_euclid(units), units)
+            }
+            Kind::Time(units) => time(number, units),
             _ => Cell::Signed(number),
         };
         let bytes = |bytes: parquet::data_type::ByteArray| match *kind {
             Kind::Decimal(scale) => decimal(big_endian(bytes.data()), scale),
+            Kind::Half => half(bytes.data()),
             _ => Cell::Text(bytes),
         };
         match reader {
@@ -202,7 +228,11 @@ impl Column {
             ColumnReader::FixedLenByteArrayColumnReader(reader) => {
                 fill(reader, rows, cells, |fixed| bytes(fixed.into()))
             }
-            ColumnReader::Int96ColumnReader(_) => Ok(()),
+            ColumnReader::Int96ColumnReader(reader) => fill(reader, rows, cells, |instant| {
+                let nanoseconds = i64::from(instant.data()[1]) << 32 | i64::from(instant.data()[0]);
+                let days = i64::from(instant.data()[2]) - JULIAN_1970;
+                instant_of(days, nanoseconds)
+            }),
         }
     }
 }
@@ -294,7 +324,17 @@ fn kind(stored: &ColumnDescriptor) -> Result<Kind, String> {
     match (stored.physical_type(), converted) {
         (Type::BOOLEAN, _) => Ok(Kind::Boolean),
         (Type::FLOAT | Type::DOUBLE, _) => Ok(Kind::Float),
-        (Type::INT96, _) => Err("points in time".to_owned()),
+        (Type::INT96, _) => Ok(Kind::Instant(NANOS)),
+        (Type::INT32, As::DATE) => Ok(Kind::Date),
+        (Type::INT64, As::TIMESTAMP_MILLIS) => Ok(Kind::Instant(1000)),
+        (Type::INT64, As::TIMESTAMP_MICROS) => Ok(Kind::Instant(1_000_000)),
+        (Type::INT32, As::TIME_MILLIS) => Ok(Kind::Time(1000)),
+        (Type::INT64, As::TIME_MICROS) => Ok(Kind::Time(1_000_000)),
+        (Type::FIXED_LEN_BYTE_ARRAY, As::NONE)
+            if matches!(logical, Some(LogicalType::Float16)) && stored.type_length() == 2 =>
+        {
+            Ok(Kind::Half)
+        }
         (Type::FIXED_LEN_BYTE_ARRAY, As::DECIMAL) if !WIDTHS.contains(&stored.type_length()) => {
             Err(format!("decimals of {} bytes", stored.type_length()))
         }
@@ -305,13 +345,58 @@ fn kind(stored: &ColumnDescriptor) -> Result<Kind, String> {
         }
         (Type::INT32 | Type::INT64, As::NONE) if is_whole => Ok(Kind::Signed),
         (Type::BYTE_ARRAY, As::UTF8 | As::ENUM | As::JSON | As::NONE) => Ok(Kind::Text),
+        // What older versions of the format had no name for.
+        (Type::INT64, As::NONE) if matches!(logical, Some(LogicalType::Timestamp { .. })) => {
+            Ok(Kind::Instant(NANOS))
+        }
+        (Type::INT64, As::NONE) if matches!(logical, Some(LogicalType::Time { .. })) => {
+            Ok(Kind::Time(NANOS))
+        }
         (physical, As::NONE) => Err(match logical {
-            Some(LogicalType::Timestamp { .. }) => "points in time".to_owned(),
             Some(logical) => format!("{logical:?}").to_lowercase(),
             None => format!("{physical}"),
         }),
         (_, converted) => Err(format!("{converted}")),
     }
+}
+
+/// The units of a second that the finest times have.
+const NANOS: i64 = 1_000_000_000;
+
+/// 1970-01-01 in the days of INT96.
+const JULIAN_1970: i64 = 2_440_588;
+
+fn date(days: i64) -> Cell {
+    let midnight = days.checked_mul(DAY).and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    midnight.map_or(Cell::Beyond(days), |midnight| Cell::Date(midnight.date_naive()))
+}
+
+/// A point in time: seconds since 1970-01-01, and units of another one.
+fn instant(seconds: i64, rest: i64, units: i64) -> Cell {
+    let nanoseconds = u32::try_from(rest * (NANOS / units)).ok();
+    let instant = nanoseconds.and_then(|rest| DateTime::from_timestamp(seconds, rest));
+    instant.map_or(Cell::Beyond(seconds), |instant| Cell::Instant(instant.naive_utc()))
+}
+
+/// The same of days, and nanoseconds of another one.
+fn instant_of(days: i64, nanoseconds: i64) -> Cell {
+    let (seconds, rest) = (nanoseconds.div_euclid(NANOS), nanoseconds.rem_euclid(NANOS));
+    instant(days.saturating_mul(DAY).saturating_add(seconds), rest, NANOS)
+}
+
+/// A time of day.
+fn time(number: i64, units: i64) -> Cell {
+    let seconds = u32::try_from(number.div_euclid(units)).ok();
+    let nanoseconds = u32::try_from(number.rem_euclid(units) * (NANOS / units)).ok();
+    let time = seconds.zip(nanoseconds).and_then(|(seconds, nanoseconds)| {
+        NaiveTime::from_num_seconds_from_midnight_opt(seconds, nanoseconds)
+    });
+    time.map_or(Cell::Beyond(number), Cell::Time)
+}
+
+fn half(bytes: &[u8]) -> Cell {
+    let bytes = bytes.first_chunk().copied();
+    bytes.map_or(Cell::Missing, |bytes| Cell::Float(half::f16::from_le_bytes(bytes).into()))
 }
 
 /// A whole number with some of its digits behind the point.

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use ztilde::{Layer, Parameters};
 
-use super::cell::{Cell, finite};
+use super::{
+    cell::{Cell, Raw, Words, finite},
+    forms::Form,
+};
 
 /// How the cells of a row become inputs and a target. It is written as JSON, and reads back the same
 /// to the bit.
@@ -17,6 +20,9 @@ pub(crate) struct Preprocessing {
     /// The columns that are learned from, in the order of the network's inputs.
     pub(crate) columns: Vec<Column>,
     pub(crate) target: Target,
+    /// The words for a missing value.
+    #[serde(default, skip_serializing_if = "Words::are_usual")]
+    pub(crate) missing_words: Words,
 }
 
 /// A column that is learned from.
@@ -31,6 +37,18 @@ pub(crate) struct Column {
     /// weights have learned nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) constant: Vec<usize>,
+    #[serde(default, skip_serializing_if = "Reading::is_usual")]
+    pub(crate) reading: Reading,
+}
+
+/// How the cells of a column are read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Reading {
+    /// How its numbers are written.
+    pub(crate) form: Form,
+    /// Whether a category such as NA is a missing value where it stands without quotes.
+    pub(crate) unquoted_is_missing: bool,
 }
 
 /// What the cells of a column are.
@@ -52,6 +70,8 @@ pub(crate) struct Target {
     /// Its place in the table, counted from 1; none if it had a file of its own.
     pub(crate) number: Option<usize>,
     pub(crate) values: TargetValues,
+    #[serde(default, skip_serializing_if = "Reading::is_usual")]
+    pub(crate) reading: Reading,
 }
 
 /// What the target is.
@@ -69,9 +89,10 @@ pub(super) const TOO_FAR: &str = "too far from the rows that are learned from fo
                                   numbers: correct the cell";
 
 impl Column {
-    /// A column whose inputs vary.
+    /// A column whose inputs vary, and whose cells are read as usual.
     pub(crate) fn new(name: impl Into<String>, number: usize, values: Values) -> Self {
-        Self { name: name.into(), number, values, constant: Vec::new() }
+        let (constant, reading) = (Vec::new(), Reading::default());
+        Self { name: name.into(), number, values, constant, reading }
     }
 
     /// Whether a number scales to infinity in 32 bits.
@@ -94,15 +115,23 @@ impl Column {
 
     /// A cell as a number: itself, the place of its category, or NaN if it is missing or a category
     /// that is not known.
-    pub(crate) fn encode(&self, text: &str) -> Result<f64, String> {
+    pub(crate) fn encode<'a>(&self, raw: impl Into<Raw<'a>>) -> Result<f64, String> {
+        let raw = raw.into();
         match &self.values {
-            Values::Category(categories) => match Cell::parse_text(text) {
-                Cell::Text(name) => {
-                    Ok(category_place(categories, name).map_or(f64::NAN, |at| at as f64))
-                }
-                _ => Ok(f64::NAN),
-            },
-            Values::Number { .. } => number(text),
+            Values::Category(names) => {
+                Ok(self.reading.place(names, raw).map_or(f64::NAN, |at| at as f64))
+            }
+            Values::Number { .. } => self.reading.number(raw),
+        }
+    }
+
+    /// Whether a cell is a category, though one that is not known.
+    pub(super) fn is_unknown(&self, raw: Raw<'_>) -> bool {
+        match &self.values {
+            Values::Category(names) => {
+                !self.reading.is_missing(names, raw) && category_place(names, raw.text).is_none()
+            }
+            Values::Number { .. } => false,
         }
     }
 }
@@ -113,28 +142,32 @@ pub(super) fn scaled(number: f64, shift: f64, scale: f64) -> f32 {
 }
 
 impl Target {
+    /// A target whose cells are read as usual.
+    pub(crate) fn new(
+        name: impl Into<String>,
+        number: Option<usize>,
+        values: TargetValues,
+    ) -> Self {
+        Self { name: name.into(), number, values, reading: Reading::default() }
+    }
+
     /// As [`Column::encode`]; a class that is not known is an error.
-    pub(crate) fn encode(&self, text: &str) -> Result<f64, String> {
-        match &self.values {
-            TargetValues::Classes(classes) => match Cell::parse_text(text) {
-                Cell::Text(name) => {
-                    category_place(classes, name).map(|at| at as f64).ok_or_else(|| {
-                        let mut known: Vec<_> =
-                            classes.iter().take(5).map(String::as_str).collect();
-                        if classes.len() > known.len() {
-                            known.push("…");
-                        }
-                        format!(
-                            "{name:?} is none of the {} classes: {}",
-                            classes.len(),
-                            known.join(", ")
-                        )
-                    })
-                }
-                _ => Ok(f64::NAN),
-            },
-            TargetValues::Number { .. } => number(text),
+    pub(crate) fn encode<'a>(&self, raw: impl Into<Raw<'a>>) -> Result<f64, String> {
+        let raw = raw.into();
+        let TargetValues::Classes(classes) = &self.values else {
+            return self.reading.number(raw);
+        };
+        if self.reading.is_missing(classes, raw) {
+            return Ok(f64::NAN);
         }
+        self.reading.place(classes, raw).map(|at| at as f64).ok_or_else(|| {
+            let mut known: Vec<_> = classes.iter().take(5).map(String::as_str).collect();
+            if classes.len() > known.len() {
+                known.push("…");
+            }
+            let (name, count) = (raw.text, classes.len());
+            format!("{name:?} is none of the {count} classes: {}", known.join(", "))
+        })
     }
 
     /// What the network learns of a cell: a class, or a number in its own scale.
@@ -162,18 +195,50 @@ impl Target {
     }
 }
 
-/// A number, or NaN if it is missing.
-fn number(text: &str) -> Result<f64, String> {
-    match Cell::parse(text) {
-        Cell::Missing => Ok(f64::NAN),
-        Cell::Number(number) if number.is_finite() => Ok(number),
-        Cell::Number(_) => {
-            Err(format!("{:?} is no finite number: correct or empty the cell", text.trim()))
-        }
-        Cell::Text(text) => Err(format!(
-            "{text:?} is no number, as the column had in training: correct or empty the cell"
-        )),
+impl Reading {
+    /// Whether it is that of a column of which nothing need be known.
+    pub(crate) fn is_usual(&self) -> bool {
+        *self == Self::default()
     }
+
+    /// Whether a cell of a column with these categories is missing. One of the categories is not, whatever
+    /// it is called.
+    fn is_missing(&self, names: &[String], raw: Raw<'_>) -> bool {
+        let is_known = || !self.unquoted_is_missing && names.iter().any(|name| name == raw.text);
+        raw.is_missing_text() && (raw.text.is_empty() || !is_known())
+    }
+
+    /// The place of a cell's category, if it is known.
+    fn place(&self, names: &[String], raw: Raw<'_>) -> Option<usize> {
+        if self.is_missing(names, raw) { None } else { category_place(names, raw.text) }
+    }
+
+    /// A number, or NaN if it is missing.
+    fn number(&self, raw: Raw<'_>) -> Result<f64, String> {
+        let text = raw.text;
+        let parsed = Cell::parse(raw);
+        match (parsed, &self.form) {
+            (Cell::Missing, _) => Ok(f64::NAN),
+            (Cell::Number(number), Form::Plain) if number.is_finite() => Ok(number),
+            (Cell::Number(number), form) if number.is_finite() && form.takes_plain(text) => {
+                Ok(number)
+            }
+            (Cell::Number(number), _) if number.is_infinite() => {
+                Err(format!("{text:?} is no finite number: correct or empty the cell"))
+            }
+            (Cell::Number(_), form) => Err(unlike(text, form)),
+            (Cell::Text(_), Form::Plain) => Err(format!(
+                "{text:?} is no number, as the column had in training: correct or empty the cell"
+            )),
+            (Cell::Text(_), form) => form.later_number(text).ok_or_else(|| unlike(text, form)),
+        }
+    }
+}
+
+/// A cell that is written in another way than in training.
+fn unlike(text: &str, form: &Form) -> String {
+    let kind = form.kind("");
+    format!("{text:?} is not {kind}, as the column had in training: correct or empty the cell")
 }
 
 /// The place of a name, or of the same number in other figures, or of the same truth in other letters:
@@ -198,11 +263,8 @@ impl Preprocessing {
             has_header: false,
             width: inputs,
             columns: (1..=inputs).map(column).collect(),
-            target: Target {
-                name: "output".to_owned(),
-                number: None,
-                values: TargetValues::Number { shift: 0.0, scale: 1.0 },
-            },
+            target: Target::new("output", None, TargetValues::Number { shift: 0.0, scale: 1.0 }),
+            missing_words: Words::USUAL,
         }
     }
 
@@ -269,7 +331,7 @@ impl Preprocessing {
     /// row had in training, to the bit.
     #[cfg(test)]
     pub(crate) fn record(&self, cells: &[&str]) -> Result<Vec<f32>, String> {
-        let encode = |(column, cell): (&Column, &&str)| column.encode(cell);
+        let encode = |(column, cell): (&Column, &&str)| column.encode(*cell);
         let cells = self.columns.iter().zip(cells).map(encode).collect::<Result<Vec<_>, _>>()?;
         let mut inputs = Vec::with_capacity(self.inputs());
         self.apply(&cells, &mut inputs);

@@ -6,13 +6,15 @@ use csv::ByteRecord;
 
 use super::{
     array::{Array, Element},
-    cell::finite,
+    cell::Words,
+    forms::Form,
+    head::Delimiter,
     names::Names,
     options::{DataOptions, Missing, Task},
     preprocessing::{Column, Preprocessing, Target, Values},
-    seen::{COUNTED, Seen},
-    table::{Recode, Table},
-    text::{Text, not_utf8},
+    seen::{Held, Kind, Seen},
+    table::{Recode, Table, unboxed},
+    text::Text,
 };
 use crate::failure::Failure;
 
@@ -26,7 +28,7 @@ const IN_MEMORY: usize = 64 << 20;
 pub(super) struct Choice {
     /// Features, then the target if it is one of the columns.
     pub(super) columns: Vec<usize>,
-    is_text: Vec<bool>,
+    is_category: Vec<bool>,
 }
 
 /// Reads all of a table.
@@ -35,44 +37,56 @@ pub(crate) fn scan(
     options: &DataOptions,
     notes: &mut Vec<String>,
 ) -> Result<Table, Failure> {
-    if text.counts_columns {
-        notes.push(
-            "the first row numbers the columns: it is no row (--header no takes it as one)"
-                .to_owned(),
-        );
+    if let Some(counted) = text.counted {
+        notes.push(format!(
+            "the first row {counted}: it names the columns (--header no takes it as a row)"
+        ));
     }
     let choice = choose(&text.names, options, false)
         .map_err(|error| Failure::input(format!("{}: {error}", text.file)))?;
     text.check(&choice.columns)?;
-    let is_text = |(&is_text, &column): (&bool, &usize)| is_text || text.is_text(column);
-    let is_text = choice.is_text.iter().zip(&choice.columns).map(is_text);
-    let mut columns: Vec<_> = is_text.map(Seen::new).collect();
+    let has_semicolons = text.delimiter == Delimiter::Semicolon;
+    let seen = |(&is_category, &column): (&bool, &usize)| {
+        let kind = if is_category { Kind::Category } else { text.kind(column) };
+        Seen::new(kind, has_semicolons)
+    };
+    let mut columns: Vec<_> = choice.is_category.iter().zip(&choice.columns).map(seen).collect();
     let mut cells = Cells::new();
     let mut record = ByteRecord::new();
     while let Some(line) = text.read(&mut record)? {
-        for (&column, scan) in choice.columns.iter().zip(&mut columns) {
-            let cell =
-                std::str::from_utf8(&record[column]).map_err(|_| not_utf8(&text.file, line))?;
-            let number = scan.take(cell, line, &text.names, column).map_err(|why| {
+        for (&column, seen) in choice.columns.iter().zip(&mut columns) {
+            let cell = text.cell(&record, line, column)?;
+            let number = seen.take(cell, line, &text.names, column).map_err(|why| {
                 let place = text.names.describe(column);
                 Failure::input(format!("{}, {} {line}, {place}: {why}", text.file, text.unit()))
             })?;
-            if number.is_nan() && options.missing == Missing::Error {
+            let is_missing = number.is_nan() && unboxed(number).is_none();
+            if is_missing && options.missing == Missing::Error {
                 return Err(missing(&text, line, column));
             }
             cells.push(number)?;
         }
         cells.rows += 1;
     }
-    let (file, names) = (text.file.clone(), text.names.clone());
+    let Text { file, names, words, .. } = text;
     if cells.rows == 0 {
         return Err(Failure::input(format!("{file}: there is a header, but no rows")));
     }
     let failed = |why: String| Failure::input(format!("{file}: {why}"));
-    let meant = meaning(&names, &choice, columns, options, notes).map_err(failed)?;
+    let (target, features) = columns.split_last().ok_or_else(|| failed("no target".to_owned()))?;
+    let meant = meaning(&names, &choice, (features, target), options, words, notes);
+    let meant = meant.map_err(failed)?;
     let width = choice.columns.len();
     let cells = cells.finish(&file, width)?;
-    Table::new(file, vec![cells], meant.places, options.missing, meant.preprocessing)
+    let table =
+        Table::new(file.clone(), vec![cells], meant.places, options.missing, meant.preprocessing)?;
+    if options.layout.missing_values.is_none() && table.preprocessing.target.classes().is_some() {
+        let column = names.describe(choice.columns[width - 1]);
+        target
+            .check_words(&table.counts.of_class)
+            .map_err(|why| failed(format!("{column}, the target, {why}")))?;
+    }
+    Ok(table)
 }
 
 pub(super) fn missing(text: &Text, line: u64, column: usize) -> Failure {
@@ -106,7 +120,7 @@ pub(super) fn choose(
         None => (0..names.len()).filter(|column| !dropped.contains(column)).collect(),
     };
     if has_targets {
-        return Ok(Choice { is_text: vec![false; columns.len()], columns });
+        return Ok(Choice { is_category: vec![false; columns.len()], columns });
     }
     if dropped.contains(&target) {
         return Err(format!("--drop leaves out {}, the target", names.describe(target)));
@@ -127,11 +141,11 @@ pub(super) fn choose(
     }
     columns.push(target);
     let is_class = options.task == Some(Task::Classification);
-    let is_text = columns
+    let is_category = columns
         .iter()
         .map(|column| categorical.contains(column) || is_class && *column == target)
         .collect();
-    Ok(Choice { columns, is_text })
+    Ok(Choice { columns, is_category })
 }
 
 /// What the columns mean.
@@ -143,28 +157,20 @@ struct Meaning {
 fn meaning(
     names: &Names,
     choice: &Choice,
-    mut scans: Vec<Seen>,
+    (features, target): (&[Seen], &Seen),
     options: &DataOptions,
+    missing_words: Words,
     notes: &mut Vec<String>,
 ) -> Result<Meaning, String> {
-    let target_scan = scans.pop().ok_or("there is no target")?;
-    let (&target_column, features) = choice.columns.split_last().ok_or("there is no target")?;
+    let &target_column = choice.columns.last().ok_or("there is no target")?;
     for name in &names.repeated {
         notes.push(format!("several columns are called {name:?}: the second goes by {name:?}.2"));
     }
-    let all = || features.iter().zip(&scans).chain([(&target_column, &target_scan)]);
-    all().try_for_each(|(&column, scan)| check_commas(names, column, scan))?;
-    check_categories(names, features, &scans)?;
+    let mut found = Found::default();
     let mut columns = Vec::new();
     let mut places = Vec::new();
-    let mut empty = Vec::new();
-    for ((place, &column), scan) in features.iter().enumerate().zip(&scans) {
-        let name = names.name(column).to_owned();
-        if scan.texts.is_empty() && scan.numbers == 0 {
-            empty.push(column);
-            continue;
-        }
-        if scan.counts_rows && scan.numbers > 2 {
+    for ((place, &column), seen) in choice.columns.iter().enumerate().zip(features) {
+        if seen.counts_rows && seen.numbers > 2 {
             if column == 0 && names.is_unnamed(0) {
                 notes.push("column 1 has no name and counts the rows: it is left out".to_owned());
                 continue;
@@ -175,80 +181,138 @@ fn meaning(
                 names.as_option(&[column])
             ));
         }
-        let (values, recode) = if scan.texts.is_empty() {
-            (Values::Number { shift: 0.0, scale: 1.0, fill: None }, Recode::Keep)
-        } else {
-            let (categories, recode) = scan.categories();
-            (Values::Category(categories), recode)
-        };
-        columns.push(Column::new(name, column + 1, values));
+        if seen.distinct() > MOST_CATEGORIES && seen.is_free_text() {
+            check_asked(names, column, seen, choice.is_category[place])?;
+            found.many.push((column, seen));
+            continue;
+        }
+        let held = seen.held(&names.as_option(&[column]));
+        let (values, form, recode) =
+            match held.map_err(|why| names.describe(column) + ": " + &why)? {
+                Held::Nothing => {
+                    found.empty.push(column);
+                    continue;
+                }
+                Held::Numbers(form, recode) => {
+                    found.numbers(column, seen, &form);
+                    (Values::Number { shift: 0.0, scale: 1.0, fill: None }, form, recode)
+                }
+                Held::Texts(categories, recode) => {
+                    found.words.extend((!seen.words.is_empty()).then_some((column, seen)));
+                    (Values::Category(categories), Form::Plain, recode)
+                }
+            };
+        let reading = seen.reading(form);
+        columns.push(Column { reading, ..Column::new(names.name(column), column + 1, values) });
         places.push((place, recode));
     }
     if columns.is_empty() {
-        return Err("no column beside the target has values to learn from".to_owned());
+        let many = if found.many.is_empty() { String::new() } else { found.note_many(names) };
+        return Err(format!(
+            "no column beside the target has values to learn from{}{many}",
+            if many.is_empty() { "" } else { "; " }
+        ));
     }
-    if !empty.is_empty() {
-        let described: Vec<_> = empty.iter().take(5).map(|&at| names.describe(at)).collect();
-        let more = if empty.len() > described.len() { ", …" } else { "" };
-        notes.push(format!("left out, without any value: {}{more}", described.join(", ")));
-    }
-    let (values, recode) = target_scan
-        .target(options.task)
-        .map_err(|why| format!("{}, the target, {why}", names.describe(target_column)))?;
+    let failed = |why: String| format!("{}, the target, {why}", names.describe(target_column));
+    let held = target.held(&names.as_option(&[target_column])).map_err(failed)?;
+    let form = held.form();
+    found.numbers(target_column, target, &form);
+    let (values, recode) = target.target(held, options.task).map_err(failed)?;
     places.push((features.len(), recode));
     let target = Target {
-        name: names.name(target_column).to_owned(),
-        number: Some(target_column + 1),
-        values,
+        reading: target.reading(form),
+        ..Target::new(names.name(target_column), Some(target_column + 1), values)
     };
+    found.note(names, notes);
     let (has_header, width) = (names.from_header, names.len());
-    let preprocessing = Preprocessing { has_header, width, columns, target };
+    let preprocessing = Preprocessing { has_header, width, columns, target, missing_words };
     Ok(Meaning { preprocessing, places })
 }
 
-/// Text of too many kinds is no category, and the message names all columns of it at once.
-fn check_categories(names: &Names, features: &[usize], scans: &[Seen]) -> Result<(), String> {
-    let many: Vec<_> = features
-        .iter()
-        .zip(scans)
-        .filter(|(_, scan)| scan.texts.len() > MOST_CATEGORIES)
-        .map(|(&column, scan)| (column, scan))
-        .collect();
-    if many.is_empty() {
+/// Text of too many kinds is left out, unless somebody has asked for its categories.
+fn check_asked(names: &Names, column: usize, seen: &Seen, is_category: bool) -> Result<(), String> {
+    if !is_category {
         return Ok(());
     }
-    let described: Vec<_> = many
-        .iter()
-        .map(|(column, scan)| {
-            let count = scan.texts.len();
-            let count = if count < COUNTED { format!("{count}") } else { format!("over {count}") };
-            let (line, text) = scan.first_text.clone().unwrap_or_default();
-            format!("{} has {count} ({text:?} in line {line})", names.describe(*column))
-        })
-        .collect();
-    let columns: Vec<_> = many.iter().map(|(column, _)| *column).collect();
     Err(format!(
-        "a column of text may have {MOST_CATEGORIES} different values at most, of which each \
-         becomes an input, but {}: --drop {} leaves out what has more",
-        described.join(", "),
-        names.as_option(&columns)
+        "--categorical names {}, which has {} different values; each becomes an input, and there may be \
+         {MOST_CATEGORIES} at most: --drop {} leaves it out",
+        names.describe(column),
+        seen.counted(),
+        names.as_option(&[column])
     ))
 }
 
-/// Numbers with commas in them are no numbers here, nor should each become a category.
-fn check_commas(names: &Names, column: usize, scan: &Seen) -> Result<(), String> {
-    let (Some((line, text)), false) = (&scan.first_text, scan.is_text) else { return Ok(()) };
-    let without = |text: &String| finite(&text.replace(',', "")).is_some();
-    if !scan.texts.keys().all(without) {
-        return Ok(());
+/// What was found in the columns that somebody should know.
+#[derive(Default)]
+struct Found<'a> {
+    empty: Vec<usize>,
+    /// Those of text that has too many different values.
+    many: Vec<(usize, &'a Seen)>,
+    /// Those of text with words for a missing value.
+    words: Vec<(usize, &'a Seen)>,
+    /// Those of numbers that are not plain, with what they are.
+    forms: Vec<(usize, String)>,
+}
+
+impl<'a> Found<'a> {
+    fn numbers(&mut self, column: usize, seen: &'a Seen, form: &Form) {
+        if let Some((text, number)) = seen.example(form) {
+            self.forms
+                .push((column, format!("{text:?} is {}, read as {number:?}", form.kind(text))));
+        }
     }
-    Err(format!(
-        "{} has numbers with a comma, such as {text:?} in line {line}: write a decimal point, and \
-         nothing between thousands; or leave them out with --drop {option}, or take them as \
-         categories with --categorical {option}",
-        names.describe(column),
-        option = names.as_option(&[column])
-    ))
+
+    fn note(&self, names: &Names, notes: &mut Vec<String>) {
+        let empty: Vec<_> = self.empty.iter().map(|&column| names.describe(column)).collect();
+        if !empty.is_empty() {
+            notes.push(format!("left out, without any value: {}", list(&empty)));
+        }
+        if !self.many.is_empty() {
+            notes.push(self.note_many(names));
+        }
+        let form =
+            |(column, form): &(usize, String)| format!("{}: {form}", names.describe(*column));
+        let forms: Vec<_> = self.forms.iter().map(form).collect();
+        if !forms.is_empty() {
+            let are_days = self.forms.iter().any(|(_, form)| form.contains("YY"));
+            let days = if are_days { " (dates as days since 1970-01-01)" } else { "" };
+            notes.push(format!("read as numbers{days}: {}", list(&forms)));
+        }
+        let words = |(column, seen): &(usize, &Seen)| {
+            let words = seen.words.iter().map(|(word, count)| format!("{word:?} {count} times"));
+            format!("{} has {}", names.describe(*column), words.collect::<Vec<_>>().join(" and "))
+        };
+        let words: Vec<_> = self.words.iter().map(words).collect();
+        if !words.is_empty() {
+            notes.push(format!(
+                "read as missing, not as a category: {}; --missing-values lists the words",
+                list(&words)
+            ));
+        }
+    }
+
+    fn note_many(&self, names: &Names) -> String {
+        let many = |(column, seen): &(usize, &Seen)| {
+            let (line, text) = seen.first_text.clone().unwrap_or_default();
+            let (column, count) = (names.describe(*column), seen.counted());
+            format!("{column} has {count} ({text:?} in line {line})")
+        };
+        let many: Vec<_> = self.many.iter().map(many).collect();
+        format!(
+            "left out, text with more than {MOST_CATEGORIES} different values, of which each would become \
+             an input: {}",
+            list(&many)
+        )
+    }
+}
+
+/// How many columns a note lists.
+const LISTED: usize = 20;
+
+fn list(items: &[String]) -> String {
+    let more = if items.len() > LISTED { ", …" } else { "" };
+    items[..items.len().min(LISTED)].join(", ") + more
 }
 
 /// The cells that were read, as bytes.

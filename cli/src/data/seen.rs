@@ -1,13 +1,14 @@
 //! What a column of a table was seen to hold, and what a target is by that.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    cell::{Cell, sort_names},
+    cell::{Cell, Raw, finite, sort_names},
+    forms::Form,
     names::Names,
     options::Task,
-    preprocessing::TargetValues,
-    table::Recode,
+    preprocessing::{Reading, TargetValues},
+    table::{Recode, boxed},
 };
 
 /// The most classes.
@@ -22,14 +23,36 @@ const OFTEN: u64 = 3;
 /// How many different texts of a column are counted.
 pub(super) const COUNTED: usize = 100_000;
 
+/// How many of them tell whether most have one form.
+const LOOKED_AT: usize = 1000;
+
+/// How a column may be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Any,
+    /// The file says that it is text, even if that reads as plain numbers.
+    Text,
+    /// Somebody says that each value is a category.
+    Category,
+}
+
 /// What a column was seen to hold.
 pub(super) struct Seen {
-    /// Whether each cell is a category, also where it is a number.
-    pub(super) is_text: bool,
-    /// The texts, in the order in which they came.
+    kind: Kind,
+    /// The texts, in the order in which they came; each cell has the place of its text.
     pub(super) texts: HashMap<String, u32>,
+    /// How often each word for a missing value came without quotes.
+    pub(super) words: BTreeMap<String, u64>,
     pub(super) first_text: Option<(u64, String)>,
-    first_number: Option<u64>,
+    first_number: Option<(u64, String)>,
+    /// The first number with a decimal point, or an exponent.
+    first_point: Option<String>,
+    /// The forms that all texts have, once there is one.
+    forms: Option<Vec<Form>>,
+    /// The form, once there are too many texts to keep.
+    settled: Option<Form>,
+    /// Whether a semicolon parts the cells, as it does where a comma is the decimal one.
+    prefers_comma: bool,
     pub(super) numbers: u64,
     /// The bits of the different numbers, until they are more than there can be classes.
     different: BTreeSet<u64>,
@@ -39,13 +62,35 @@ pub(super) struct Seen {
     last: f64,
 }
 
+/// What a column holds, and what its cells become by that.
+pub(super) enum Held {
+    Nothing,
+    Numbers(Form, Recode),
+    Texts(Vec<String>, Recode),
+}
+
+impl Held {
+    /// How the numbers are written, if they are numbers.
+    pub(super) fn form(&self) -> Form {
+        match self {
+            Self::Numbers(form, _) => form.clone(),
+            _ => Form::Plain,
+        }
+    }
+}
+
 impl Seen {
-    pub(super) fn new(is_text: bool) -> Self {
+    pub(super) fn new(kind: Kind, prefers_comma: bool) -> Self {
         Self {
-            is_text,
+            kind,
             texts: HashMap::new(),
+            words: BTreeMap::new(),
             first_text: None,
             first_number: None,
+            first_point: None,
+            forms: None,
+            settled: None,
+            prefers_comma,
             numbers: 0,
             different: BTreeSet::new(),
             is_whole: true,
@@ -54,37 +99,107 @@ impl Seen {
         }
     }
 
-    /// A cell as a number: itself, the place of the text, or NaN if it is missing.
+    /// A cell as a number: itself, the [boxed] place of its text, or NaN if it is missing.
     pub(super) fn take(
         &mut self,
-        text: &str,
+        raw: Raw<'_>,
         line: u64,
         names: &Names,
         at: usize,
     ) -> Result<f64, String> {
-        let cell = if self.is_text { Cell::parse_text(text) } else { Cell::parse(text) };
-        match cell {
-            Cell::Missing => {
-                self.counts_rows = false;
-                Ok(f64::NAN)
-            }
-            Cell::Number(number) => self.number(number, text, line, names, at),
-            Cell::Text(text) => {
-                self.counts_rows = false;
-                if let Some(first) = self.first_number {
+        if self.kind == Kind::Any {
+            let text = raw.text;
+            match Cell::parse(raw) {
+                Cell::Number(number) if number.is_finite() => {
+                    return self.number(number, text, line, names, at);
+                }
+                Cell::Number(_) if self.first_number.is_some() || text.contains(is_digit) => {
                     return Err(format!(
-                        "{text:?} is no number, as the cells from line {first} on are. Correct or \
-                         empty the cell, or leave the column out with --drop {option}, or take its \
-                         numbers as categories with --categorical {option}",
-                        option = names.as_option(&[at])
+                        "{text:?} is no finite number: correct or empty the cell, or take the \
+                         column as text with --categorical {}",
+                        names.as_option(&[at])
                     ));
                 }
-                if self.first_text.is_none() {
-                    self.first_text = Some((line, text.to_owned()));
-                }
-                Ok(self.place(text))
+                // A word among words: infinity.
+                Cell::Number(_) | Cell::Text(_) | Cell::Missing => {}
             }
         }
+        self.counts_rows = false;
+        if raw.is_missing_text() {
+            if !raw.text.is_empty() {
+                *self.words.entry(raw.text.to_owned()).or_default() += 1;
+            }
+            return Ok(f64::NAN);
+        }
+        self.text(raw, line, names, at)
+    }
+
+    fn text(&mut self, raw: Raw<'_>, line: u64, names: &Names, at: usize) -> Result<f64, String> {
+        let text = raw.text;
+        if let Some(form) = &self.settled {
+            if raw.is_word() {
+                return Ok(f64::NAN);
+            }
+            let number = form.number(text);
+            return number.ok_or_else(|| {
+                let first = self.first_text.as_ref().map_or("", |(_, text)| text);
+                mixed(form, first, &format!("{text:?}"), &names.as_option(&[at]))
+            });
+        }
+        if let Some(&place) = self.texts.get(text) {
+            return Ok(boxed(place));
+        }
+        // In a column of numbers a quoted NA is missing.
+        if !(self.kind == Kind::Any && raw.is_word()) {
+            self.fit(text, line, names, at)?;
+        }
+        if self.texts.len() == COUNTED {
+            self.settled = self.form();
+            return match &self.settled {
+                Some(_) => self.text(raw, line, names, at),
+                None => Ok(f64::NAN),
+            };
+        }
+        let place = self.texts.len() as u32;
+        self.texts.insert(text.to_owned(), place);
+        Ok(boxed(place))
+    }
+
+    /// Looks at a new text, which leaves the forms that it has, too.
+    fn fit(&mut self, text: &str, line: u64, names: &Names, at: usize) -> Result<(), String> {
+        if self.first_text.is_none() {
+            self.first_text = Some((line, text.to_owned()));
+        }
+        if self.kind == Kind::Category {
+            return Ok(());
+        }
+        let forms = match self.forms.take() {
+            None => Form::fitting(text),
+            Some(forms) => forms
+                .into_iter()
+                .filter(|form| form.number(text).is_some())
+                .filter(|_| self.kind == Kind::Any || finite(text).is_none())
+                .collect(),
+        };
+        let Some((first, number)) = &self.first_number else {
+            self.forms = Some(forms);
+            return Ok(());
+        };
+        let option = names.as_option(&[at]);
+        let plain = self.first_point.as_ref().unwrap_or(number);
+        let left: Vec<_> = forms.into_iter().filter(|form| form.takes_plain(plain)).collect();
+        if !left.is_empty() {
+            self.forms = Some(left);
+            return Ok(());
+        }
+        if let Some(form) = Form::fitting(text).first() {
+            return Err(mixed(form, text, &format!("{plain:?}"), &option));
+        }
+        Err(format!(
+            "{text:?} is no number, as the cells from line {first} on are. Correct or empty the cell, \
+             or leave the column out with --drop {option}, or take its numbers as categories with \
+             --categorical {option}; if {text:?} stands for a missing value, --missing-values lists it"
+        ))
     }
 
     fn number(
@@ -95,27 +210,28 @@ impl Seen {
         names: &Names,
         at: usize,
     ) -> Result<f64, String> {
-        if !number.is_finite() {
-            return Err(format!(
-                "{:?} is no finite number: correct or empty the cell",
-                text.trim()
-            ));
-        }
         if let Some((first, word)) = &self.first_text {
-            let else_way = if names.from_header {
-                format!("if line {first} is no row, remove it")
+            let takes = |form: &Form| form.takes_plain(text);
+            if let Some(form) = &self.settled {
+                if !takes(form) {
+                    let option = names.as_option(&[at]);
+                    return Err(mixed(form, word, &format!("{text:?}"), &option));
+                }
             } else {
-                format!("if line {first} has the names of the columns, --header yes says so")
-            };
-            return Err(format!(
-                "{:?} is a number, but {word:?} in line {first} is none. Correct or empty one of \
-                 them, or take all numbers of the column as categories with --categorical {}; \
-                 {else_way}",
-                text.trim(),
-                names.as_option(&[at])
-            ));
+                let forms = self.forms.get_or_insert_default();
+                let form = forms.first().cloned();
+                forms.retain(takes);
+                if forms.is_empty() {
+                    return Err(self.unlike(form, text, *first, word, names, at));
+                }
+            }
         }
-        self.first_number.get_or_insert(line);
+        if self.first_number.is_none() {
+            self.first_number = Some((line, text.to_owned()));
+        }
+        if self.first_point.is_none() && text.contains(['.', 'e', 'E']) {
+            self.first_point = Some(text.to_owned());
+        }
         self.numbers += 1;
         // As one number, 0 and -0 are one class.
         let number = number + 0.0;
@@ -129,51 +245,218 @@ impl Seen {
         Ok(number)
     }
 
-    /// The place of a text among the different ones.
-    fn place(&mut self, text: &str) -> f64 {
-        if let Some(&place) = self.texts.get(text) {
-            return place.into();
+    /// Why a number cannot stand in a column of text, or of numbers in another form.
+    fn unlike(
+        &self,
+        form: Option<Form>,
+        text: &str,
+        first: u64,
+        word: &str,
+        names: &Names,
+        at: usize,
+    ) -> String {
+        let option = names.as_option(&[at]);
+        if let Some(form) = form {
+            return mixed(&form, word, &format!("{text:?}"), &option);
         }
-        let place = self.texts.len() as u32;
-        if self.texts.len() < COUNTED {
-            self.texts.insert(text.to_owned(), place);
-        }
-        place.into()
+        let else_way = if names.from_header {
+            format!("if line {first} is no row, remove it")
+        } else {
+            format!("if line {first} has the names of the columns, --header yes says so")
+        };
+        format!(
+            "{text:?} is a number, but {word:?} in line {first} is none. Correct or empty one of them, \
+             or take all numbers of the column as categories with --categorical {option}; if {word:?} \
+             stands for a missing value, --missing-values lists it; {else_way}"
+        )
     }
 
-    /// The texts sorted, and what the places become by that.
-    pub(super) fn categories(&self) -> (Vec<String>, Recode) {
+    /// The form of all texts, the likelier one where they have several.
+    fn form(&self) -> Option<Form> {
+        let forms = self.forms.as_ref()?;
+        let has_comma = self.prefers_comma && self.texts.keys().any(|text| text.contains(','));
+        let with_comma = forms.iter().find(|form| has_comma && form.has_comma());
+        with_comma.or(forms.first()).cloned()
+    }
+
+    /// How many different texts there are, as far as they are counted.
+    pub(super) fn distinct(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// The same for messages.
+    pub(super) fn counted(&self) -> String {
+        let count = self.texts.len();
+        if count == COUNTED { format!("over {count}") } else { count.to_string() }
+    }
+
+    /// Whether its texts are no numbers in a form of their own, nor most of them.
+    pub(super) fn is_free_text(&self) -> bool {
+        self.first_text.is_some()
+            && self.settled.is_none()
+            && self.form().is_none()
+            && (self.kind == Kind::Category || self.check_mixed("").is_ok())
+    }
+
+    /// A text that is a number in this form, and the number.
+    pub(super) fn example(&self, form: &Form) -> Option<(&str, f64)> {
+        let (_, text) = self.first_text.as_ref().filter(|_| *form != Form::Plain)?;
+        Some((text, form.number(text)?))
+    }
+
+    /// What the column holds; or how most of its cells are written, if not all are.
+    pub(super) fn held(&self, option: &str) -> Result<Held, String> {
+        if self.first_text.is_none() && (self.numbers > 0 || self.texts.is_empty()) {
+            let is_empty = self.numbers == 0;
+            let numbers = Held::Numbers(Form::Plain, Recode::Keep);
+            return Ok(if is_empty { Held::Nothing } else { numbers });
+        }
+        if let Some(form) = self.settled.clone().or_else(|| self.form()) {
+            let mut numbers = vec![f64::NAN; self.texts.len()];
+            for (text, &place) in &self.texts {
+                numbers[place as usize] = form.number(text).unwrap_or(f64::NAN);
+            }
+            return Ok(Held::Numbers(form, Recode::Unbox(numbers)));
+        }
+        if self.kind != Kind::Category {
+            self.check_mixed(option)?;
+        }
         let mut names: Vec<String> = self.texts.keys().cloned().collect();
         sort_names(&mut names);
         let mut places = vec![0.0; names.len()];
         for (name, sorted) in names.iter().zip(0_u32..) {
             places[self.texts[name] as usize] = sorted.into();
         }
-        (names, Recode::Place(places))
+        Ok(Held::Texts(names, Recode::Unbox(places)))
+    }
+
+    /// Fails if most texts have one form: the others are mistakes, or need a word from somebody.
+    fn check_mixed(&self, option: &str) -> Result<(), String> {
+        let mut texts: Vec<_> = self.texts.iter().collect();
+        texts.sort_by_key(|(_, place)| **place);
+        texts.truncate(LOOKED_AT);
+        let mut counts: Vec<(Form, usize)> = Vec::new();
+        for form in texts.iter().flat_map(|(text, _)| Form::fitting(text)) {
+            match counts.iter_mut().find(|(known, _)| *known == form) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((form, 1)),
+            }
+        }
+        let Some((form, count)) = counts.iter().max_by_key(|(_, count)| *count) else {
+            return Ok(());
+        };
+        let has_form = |text: &str| form.number(text).is_some();
+        let other = texts.iter().find(|(text, _)| !has_form(text));
+        let first = texts.iter().find(|(text, _)| has_form(text));
+        match (first, other) {
+            (Some((first, _)), Some((other, _))) if 2 * count > texts.len() => {
+                Err(mixed(form, first, &format!("{other:?}"), option))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the texts are all numbers, and the largest of those.
+    fn are_numbers(&self) -> bool {
+        self.texts.keys().all(|text| finite(text).is_some())
+    }
+
+    /// How a cell of this column is read later on.
+    pub(super) fn reading(&self, form: Form) -> Reading {
+        let is_both = |word: &String| self.texts.contains_key(word);
+        Reading { form, unquoted_is_missing: self.words.keys().any(is_both) }
+    }
+
+    /// Asks about a word for a missing value that is as frequent as a class.
+    pub(super) fn check_words(&self, classes: &[u64]) -> Result<(), String> {
+        if self.are_numbers() {
+            return Ok(());
+        }
+        let least = classes.iter().copied().min().unwrap_or(0).max(2);
+        let Some((word, count)) = self.words.iter().max_by_key(|(_, count)| **count) else {
+            return Ok(());
+        };
+        if *count < least {
+            return Ok(());
+        }
+        let words: Vec<_> = self.words.keys().map(String::as_str).collect();
+        Err(format!(
+            "has {word:?} in {count} rows, as many as a class has: is it a class, or a missing value? \
+             --missing-values \"\" takes it as a class, --missing-values \"{}\" leaves out the rows",
+            words.join(",")
+        ))
     }
 
     /// What the target is, and what its cells become; or what is wrong with it.
-    pub(super) fn target(&self, task: Option<Task>) -> Result<(TargetValues, Recode), String> {
-        if !self.texts.is_empty() {
-            if task == Some(Task::Regression) {
-                let (line, text) = self.first_text.clone().unwrap_or_default();
-                return Err(format!("is text ({text:?} in line {line}), but --task is regression"));
+    pub(super) fn target(
+        &self,
+        held: Held,
+        task: Option<Task>,
+    ) -> Result<(TargetValues, Recode), String> {
+        let number = TargetValues::Number { shift: 0.0, scale: 1.0 };
+        match held {
+            Held::Texts(classes, recode) => {
+                if task == Some(Task::Regression) {
+                    let (line, text) = self.first_text.clone().unwrap_or_default();
+                    return Err(format!(
+                        "is text ({text:?} in line {line}), but --task is regression"
+                    ));
+                }
+                if classes.len() > MOST_CLASSES {
+                    return Err(self.too_many());
+                }
+                several(&format!("{:?}", classes[0]), classes.len()).map_err(|why| {
+                    let missing = |(word, count)| {
+                        format!(
+                            ". {word:?} in {count} row(s) is read as missing: --missing-values \"\" takes \
+                             it as a class"
+                        )
+                    };
+                    why + &self.words.iter().next().map_or_else(String::new, missing)
+                })?;
+                Ok((TargetValues::Classes(classes), recode))
             }
-            if self.texts.len() > MOST_CLASSES {
-                return Err(format!(
-                    "has {} different texts, but there can be {MOST_CLASSES} classes at most; --target \
-                     names another column",
-                    self.texts.len()
-                ));
+            Held::Numbers(form, recode) if form != Form::Plain => {
+                let Recode::Unbox(numbers) = &recode else { return Ok((number, recode)) };
+                let numbers: BTreeSet<u64> =
+                    numbers.iter().map(|number| number.to_bits()).collect();
+                let all: BTreeSet<_> = numbers.union(&self.different).collect();
+                let (_, first) = self.first_text.clone().unwrap_or_default();
+                several(&format!("{first:?}"), all.len())?;
+                Ok((number, recode))
             }
-            let (classes, recode) = self.categories();
-            return several(&format!("{:?}", classes[0]), classes.len())
-                .map(|()| (TargetValues::Classes(classes), recode));
+            _ => numbers(&self.different, self.is_whole, self.numbers, task),
         }
-        numbers(&self.different, self.is_whole, self.numbers, task)
+    }
+
+    fn too_many(&self) -> String {
+        let count = self.counted();
+        if self.are_numbers() {
+            return format!(
+                "has {count} different numbers, but there can be {MOST_CLASSES} classes at most; --task \
+                 regression learns them as numbers"
+            );
+        }
+        format!(
+            "has {count} different texts, but there can be {MOST_CLASSES} classes at most; --target \
+             names another column"
+        )
     }
 }
 
+fn is_digit(letter: char) -> bool {
+    letter.is_ascii_digit()
+}
+
+/// A column whose cells are written in several ways.
+fn mixed(form: &Form, text: &str, other: &str, option: &str) -> String {
+    format!(
+        "{text:?} is {kind}, but {other} is not: write all cells of the column in one form; or leave it \
+         out with --drop {option}, or take each value as a category with --categorical {option}; \
+         --missing-values lists words for a missing value",
+        kind = form.kind(text)
+    )
+}
 /// What a target of so many numbers is, of which these are the different ones.
 pub(super) fn numbers(
     different: &BTreeSet<u64>,

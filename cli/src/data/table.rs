@@ -21,18 +21,32 @@ pub(super) const UNKNOWN: f64 = f64::INFINITY;
 #[derive(Clone, Debug)]
 pub(crate) enum Recode {
     Keep,
-    /// The number is the place of what it becomes.
-    Place(Vec<f64>),
+    /// What is [boxed] becomes the number at its place; all others stay.
+    Unbox(Vec<f64>),
     /// The number becomes its place among these, which are sorted.
     Search(Vec<f64>),
+}
+
+/// A place that waits for the number that it stands for, as a NaN that has it in its lowest bits: so it may
+/// stand among numbers.
+pub(super) fn boxed(place: u32) -> f64 {
+    f64::from_bits(f64::NAN.to_bits() & !u64::from(u32::MAX) | (u64::from(place) + 1))
+}
+
+/// The place that a NaN has; none if it is a missing value.
+pub(super) fn unboxed(cell: f64) -> Option<usize> {
+    let place = cell.to_bits() & u64::from(u32::MAX);
+    (cell.is_nan() && place > 0).then(|| place as usize - 1)
 }
 
 impl Recode {
     pub(super) fn apply(&self, cell: f64) -> f64 {
         match self {
+            Self::Unbox(numbers) => {
+                unboxed(cell).map_or(cell, |at| numbers.get(at).copied().unwrap_or(f64::NAN))
+            }
             _ if cell.is_nan() => cell,
             Self::Keep => cell,
-            Self::Place(places) => places.get(cell as usize).copied().unwrap_or(f64::NAN),
             Self::Search(numbers) => numbers
                 .binary_search_by(|number| number.total_cmp(&(cell + 0.0)))
                 .map_or(f64::NAN, |place| place as f64),

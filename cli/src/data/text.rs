@@ -5,42 +5,19 @@ use std::{
     rc::Rc,
 };
 
-use clap::ValueEnum;
-use csv::{ByteRecord, Reader, ReaderBuilder};
-use serde::{Deserialize, Serialize};
+use csv::{ByteRecord, Reader};
 
 use super::{
-    cell::Cell,
-    lines::{Lines, RECORD_BYTES, Seen},
+    cell::{Raw, Words},
+    head::{Delimiter, Head, configured, counted, detect, looks_like_header},
+    lines::{Lines, RECORD_BYTES, Seen, unmarked},
     names::Names,
     options::Layout,
     parquet, plural,
+    seen::Kind,
     source::{Format, Source},
 };
 use crate::failure::Failure;
-
-/// What stands between two cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Delimiter {
-    Comma,
-    Semicolon,
-    Tab,
-    Bar,
-    Spaces,
-}
-
-impl Delimiter {
-    const BYTES: [(Self, u8); 4] =
-        [(Self::Comma, b','), (Self::Semicolon, b';'), (Self::Tab, b'\t'), (Self::Bar, b'|')];
-
-    fn byte(self) -> Option<u8> {
-        Self::BYTES.iter().find(|(delimiter, _)| *delimiter == self).map(|(_, byte)| *byte)
-    }
-}
-
-/// How many records decide what the delimiter is.
-const LOOKED_AT: usize = 20;
 
 /// A table of text that is being read.
 pub(crate) struct Text {
@@ -53,8 +30,12 @@ pub(crate) struct Text {
     first: Option<(u64, ByteRecord)>,
     /// The line of the record whose length the others must have.
     first_line: u64,
-    /// Whether the names are numbers, which nobody said.
-    pub(crate) counts_columns: bool,
+    /// The lines that seem to stand before the table, counted from the file's first one.
+    title_lines: u64,
+    /// What the names count, if they are numbers that nobody said to be names.
+    pub(crate) counted: Option<&'static str>,
+    /// The words for a missing value.
+    pub(super) words: Words,
 }
 
 impl Text {
@@ -78,6 +59,7 @@ impl Text {
             prefix = end.map_or(&[][..], |end| &prefix[end + 1..]);
         }
         let delimiter = layout.delimiter.unwrap_or_else(|| detect(prefix));
+        let head = Head::of(prefix, delimiter);
         let mut records = Records::new(source.into_reader(), delimiter, layout.skip_lines)
             .map_err(|error| Failure::input(format!("{file}: {error}")))?;
         let mut first = ByteRecord::new();
@@ -90,17 +72,21 @@ impl Text {
             };
             return Err(Failure::input(format!("{file}: there are no rows{skipped}")));
         };
-        let counts_columns = layout.header.is_none() && counts_columns(&first);
-        let is_header = layout.header.unwrap_or_else(|| counts_columns || is_header(&first));
+        let counted = if layout.header.is_none() { counted(&first, &head) } else { None };
+        let is_header = layout.header.unwrap_or_else(|| counted.is_some() || is_header(&first));
         let names = if is_header {
-            let cells = first.iter().map(std::str::from_utf8).collect::<Result<Vec<_>, _>>();
-            let cells = cells.map_err(|_| not_utf8(&file, first_line))?;
-            Names::from_header(cells.into_iter())
+            let cells = first.iter().map(|cell| {
+                let (cell, _) = unmarked(cell);
+                std::str::from_utf8(cell).map_err(|_| not_utf8(&file, first_line, cell))
+            });
+            Names::from_header(cells.collect::<Result<Vec<_>, _>>()?.into_iter())
         } else {
             Names::numbered(first.len())
         };
         let first = (!is_header).then_some((first_line, first));
-        Ok(Self { file, delimiter, names, records, first, first_line, counts_columns })
+        let title_lines = if head.title == 0 { 0 } else { head.title + layout.skip_lines };
+        let words = layout.words()?.unwrap_or(Words::USUAL);
+        Ok(Self { file, delimiter, names, records, first, first_line, title_lines, counted, words })
     }
 
     fn open_parquet(source: Source) -> Result<Self, Failure> {
@@ -113,8 +99,29 @@ impl Text {
         }
         let delimiter = Delimiter::Comma;
         let records = Records::Parquet(records.into());
-        let (first, first_line, counts_columns) = (None, 0, false);
-        Ok(Self { file, delimiter, names, records, first, first_line, counts_columns })
+        Ok(Self {
+            file,
+            delimiter,
+            names,
+            records,
+            first: None,
+            first_line: 0,
+            title_lines: 0,
+            counted: None,
+            words: Words::USUAL,
+        })
+    }
+
+    /// A cell of a record that begins in this line.
+    pub(super) fn cell<'a>(
+        &'a self,
+        record: &'a ByteRecord,
+        line: u64,
+        column: usize,
+    ) -> Result<Raw<'a>, Failure> {
+        let (cell, is_quoted) = unmarked(&record[column]);
+        let text = std::str::from_utf8(cell).map_err(|_| not_utf8(&self.file, line, cell))?;
+        Ok(Raw::new(text, is_quoted || self.is_text(column), &self.words))
     }
 
     /// Fails unless these columns have cells.
@@ -122,15 +129,20 @@ impl Text {
         let Records::Parquet(records) = &self.records else {
             return Ok(());
         };
-        columns.iter().try_for_each(|&column| match &records.columns[column].kind {
-            Ok(_) => Ok(()),
-            Err(what) => Err(Failure::input(format!(
-                "{}: {} holds {what}, neither numbers nor text; --drop {} leaves it out",
-                self.file,
-                self.names.describe(column),
-                self.names.as_option(&[column])
-            ))),
-        })
+        let other = |&column: &usize| {
+            let what = records.columns[column].kind.as_ref().err()?;
+            Some((column, format!("{} holds {what}", self.names.describe(column))))
+        };
+        let (other, held): (Vec<_>, Vec<_>) = columns.iter().filter_map(other).unzip();
+        if other.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::input(format!(
+            "{}: {}: neither numbers, dates nor text; --drop {} leaves out what cannot be read",
+            self.file,
+            held.join(", "),
+            self.names.as_option(&other)
+        )))
     }
 
     /// Whether the file says of a column that it holds text, even if that reads as numbers.
@@ -139,6 +151,11 @@ impl Text {
             return false;
         };
         records.columns[column].kind == Ok(parquet::Kind::Text)
+    }
+
+    /// How the cells of a column may be read.
+    pub(super) fn kind(&self, column: usize) -> Kind {
+        if self.is_text(column) { Kind::Text } else { Kind::Any }
     }
 
     /// How many rows a file says that it has; text says nothing of that.
@@ -173,6 +190,11 @@ impl Text {
         let first = self.first_line;
         let more = if lines(record) > 1 {
             ". The row goes over several lines: is a quote not closed?".to_owned()
+        } else if self.title_lines > 1 {
+            format!(
+                ". If the lines up to {lines} are no rows, --skip-lines {lines} leaves them out",
+                lines = self.title_lines
+            )
         } else if line == first + 1 {
             format!(
                 ". If line {first} is no row, --skip-lines {first} leaves it out; if it is the \
@@ -194,78 +216,17 @@ impl Text {
     }
 }
 
-pub(crate) fn not_utf8(file: &str, line: u64) -> Failure {
-    Failure::input(format!("{file}, line {line}: the text is not UTF-8; save the file as UTF-8"))
-}
+/// The first letters of a cell that a message shows.
+const SHOWN: usize = 40;
 
-/// The first record is a header if none of its cells is a number, and one at least says something.
-pub(super) fn looks_like_header(record: &ByteRecord) -> bool {
-    let cell = |bytes| std::str::from_utf8(bytes).map_or(Cell::Text(""), Cell::parse);
-    let has_number = record.iter().any(|bytes| matches!(cell(bytes), Cell::Number(_)));
-    !has_number && record.iter().any(|bytes| matches!(cell(bytes), Cell::Text(_)))
-}
-
-/// Programs that have no names for columns number them, from 0 or 1 on. So many such numbers in the
-/// first record are no row.
-const NUMBERED: usize = 4;
-
-/// Whether each number of a record is its place in it, counted from 0 or 1, or from the second cell
-/// on if the first one is empty.
-fn counts_columns(record: &ByteRecord) -> bool {
-    let first = usize::from(record.get(0).is_some_and(<[u8]>::is_empty));
-    let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.trim().parse::<f64>().ok();
-    [0, 1].into_iter().any(|from| {
-        let mut count = 0;
-        let counts = record.iter().skip(first).zip(from..).all(|(cell, place)| {
-            let is_place = cell == place.to_string().as_bytes();
-            count += usize::from(is_place);
-            is_place || number(cell).is_none()
-        });
-        counts && count >= NUMBERED
-    })
-}
-
-/// The delimiter by which the first records have the same number of cells, and the most.
-fn detect(prefix: &[u8]) -> Delimiter {
-    // What is cut off within a line may lack cells.
-    let end = memchr::memrchr(b'\n', prefix).map_or(prefix.len(), |end| end + 1);
-    // The number of cells, after whether all records have it.
-    let cells = |byte| {
-        let mut reader = configured(byte).from_reader(&prefix[..end]);
-        let lengths: Vec<_> = reader
-            .byte_records()
-            .take(LOOKED_AT)
-            .map_while(|record| record.ok().map(|record| record.len()))
-            .collect();
-        let last = lengths.last().copied().unwrap_or(0);
-        match lengths.iter().filter(|&&length| length != last).count() {
-            0 => (true, last),
-            // The first line may be none of the table.
-            1 if lengths.len() > 3 && lengths[0] != last => (false, last),
-            _ => (false, 0),
-        }
-    };
-    let (mut best, mut most) = (Delimiter::Comma, (false, 1));
-    for (delimiter, byte) in Delimiter::BYTES {
-        // A reader of its own is only made for what is there.
-        if memchr::memchr(byte, prefix).is_none() {
-            continue;
-        }
-        let found = cells(byte);
-        if found.1 > 1 && found > most {
-            (best, most) = (delimiter, found);
-        }
-    }
-    let line = prefix.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count();
-    let has_any = Delimiter::BYTES.iter().any(|(_, byte)| line.contains(byte));
-    if most.1 == 1 && words > 1 && !has_any { Delimiter::Spaces } else { best }
-}
-
-fn configured(delimiter: u8) -> ReaderBuilder {
-    let mut builder = ReaderBuilder::new();
-    builder.has_headers(false).flexible(true).delimiter(delimiter);
-    builder
+fn not_utf8(file: &str, line: u64, cell: &[u8]) -> Failure {
+    // The first letters of Unicode are those of Latin-1.
+    let latin: String = cell.iter().take(SHOWN).map(|&byte| char::from(byte)).collect();
+    Failure::input(format!(
+        "{file}, line {line}: the text is not UTF-8; save the file as UTF-8. If {latin:?} is what the cell \
+         says, the text is Latin-1 (Windows-1252): iconv -f WINDOWS-1252 -t UTF-8 {file} > utf8.csv \
+         converts it"
+    ))
 }
 
 /// Where records come from.
@@ -289,7 +250,7 @@ impl Records {
             return Ok(Self::Spaced { reader: Box::new(reader), line: skip, bytes: Vec::new() });
         };
         let seen = Rc::<Seen>::default();
-        let lines = Lines::new(Box::new(reader), Rc::clone(&seen));
+        let lines = Lines::new(Box::new(reader), byte, Rc::clone(&seen));
         let reader = configured(byte).buffer_capacity(1 << 18).from_reader(lines);
         Ok(Self::Delimited { reader: Box::new(reader), skipped: skip, seen })
     }
@@ -354,7 +315,8 @@ mod tests {
         let mut record = ByteRecord::new();
         let mut records = Vec::new();
         while let Some(line) = text.read(&mut record).map_err(|error| error.to_string())? {
-            let cells = record.iter().map(|cell| String::from_utf8_lossy(cell).into_owned());
+            let cells = record.iter().map(|cell| unmarked(cell).0);
+            let cells = cells.map(|cell| String::from_utf8_lossy(cell).into_owned());
             records.push((line, cells.collect()));
         }
         Ok(records)
@@ -386,8 +348,8 @@ mod tests {
             let seen = (found.delimiter, found.names.len(), found.names.from_header);
             assert_eq!(seen, (delimiter, columns, has_header), "{text:?}");
         }
-        let told =
-            Layout { delimiter: Some(Delimiter::Semicolon), header: Some(false), skip_lines: 0 };
+        let (delimiter, header) = (Some(Delimiter::Semicolon), Some(false));
+        let told = Layout { delimiter, header, ..Layout::default() };
         let found = open(b"a,b;c\n", &told).unwrap();
         assert_eq!((found.names.len(), found.names.from_header), (2, false));
         assert_eq!(records(found).unwrap(), [(1, cells(&["a,b", "c"]))]);
@@ -432,6 +394,14 @@ mod tests {
             "line 3: there are 3 cells, but 2 in line 1. A cell with a comma",
         );
         refused("150,4,x\n1,2\n3,4\n5,6\n", "If line 1 is no row, --skip-lines 1");
+        for title in ["# about\n# this, table\n", "about\n\nthis\n", "a,b\nc,d\n\n"] {
+            let lines = title.lines().filter(|line| !line.is_empty()).count();
+            let lines = lines + usize::from(title.starts_with("about"));
+            refused(
+                &format!("{title}x,y,z\n1,2,a\n3,4,b\n5,6,a\n"),
+                &format!("--skip-lines {lines} leaves them out"),
+            );
+        }
         refused("a,b\n1,\"2\n3,4\n5,6\n", "line 2: a quote is not closed");
         refused("a,b\n1,\"2\n3,4\n5,6", "line 2: a quote is not closed");
         refused("a,b\n3,4\n\"1,2\n3,4\"\n", "line 3: there is 1 cell");

@@ -7,6 +7,7 @@ use csv::ByteRecord;
 use super::{
     array::Array,
     arrays::recode_known,
+    cell::Raw,
     gaps::{self, Gap, Gaps, Policy},
     known::{self, places},
     names::Names,
@@ -127,11 +128,11 @@ impl Unlabeled {
                     cells.clear();
                     let columns = preprocessing.columns.iter().zip(&*places).zip(&mut *gaps);
                     for ((column, &place), gaps) in columns {
-                        let encode = |cell: &str| {
+                        let encode = |cell: Raw<'_>| {
                             let number = column.encode(cell)?;
                             if number.is_nan() {
                                 let at = || format!("{} {line}", text.unit());
-                                take(gaps, *policy, Gap::of(cell), column, cell, at)?;
+                                take(gaps, *policy, Gap::of(column, cell), column, cell.text, at)?;
                             }
                             checked(number, column)
                         };

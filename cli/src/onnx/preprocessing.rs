@@ -83,19 +83,20 @@ fn append_constants(graph: &mut Graph, preprocessing: &Preprocessing, inputs: &s
     graph.node("varying", "Where", &[&is_constant, &zero, inputs], &[])
 }
 
-/// Appends what makes an answer of the network's outputs, and gives it away: `probabilities` and `class`,
+/// Appends what makes an answer of the network's outputs, and gives it away: `class` and `probabilities`,
 /// or `values`.
 pub(crate) fn append_answer(graph: &mut Graph, target: &Target, outputs: &str) {
     match &target.values {
         TargetValues::Classes(names) => {
             let axis = [("axis", Setting::Integer(1))];
             let probabilities = graph.node("probabilities", "Softmax", &[outputs], &axis);
-            graph.output(&probabilities, names.len());
+            let classes = names.len();
             let settings = [("axis", Setting::Integer(1)), ("keepdims", Setting::Integer(0))];
             let index = graph.node("class.index", "ArgMax", &[outputs], &settings);
             let names = graph.texts("class.names", names);
             let class = graph.node("class", "Gather", &[&names, &index], &[]);
             graph.text_output(&class);
+            graph.output(&probabilities, classes);
         }
         &TargetValues::Number { shift, scale } => {
             let scale = graph.doubles("values.scale", &[1], [scale]);

@@ -269,7 +269,8 @@ fn tables() -> [Preprocessing; 7] {
     let table = |values: Vec<Values>, target: TargetValues| Preprocessing {
         has_header: false,
         width: values.len() + 1,
-        target: Target { name: "t".to_owned(), number: Some(values.len() + 1), values: target },
+        target: Target::new("t", Some(values.len() + 1), target),
+        missing_words: Default::default(),
         columns: (1..)
             .zip(values)
             .map(|(number, values)| Column::new(format!("c{number}"), number, values))

@@ -4,11 +4,10 @@ use plotters::{
     chart::{ChartBuilder, ChartContext},
     coord::{
         cartesian::Cartesian2d,
-        ranged1d::{Ranged, ValueFormatter},
+        ranged1d::{DefaultFormatting, KeyPointHint, Ranged, ValueFormatter},
         types::RangedCoordf64,
     },
     element::{Circle, PathElement, Text},
-    prelude::IntoLogRange,
     series::{DashedLineSeries, LineSeries},
     style::text_anchor::{HPos, Pos, VPos},
 };
@@ -81,7 +80,7 @@ impl Panel {
         let mut chart = ChartBuilder::on(area);
         chart.margin(12).margin_right(24).x_label_area_size(44).y_label_area_size(64);
         if low > 0.0 && !self.is_percentage && high > WIDE_SPAN * low {
-            let range = (low / 1.3..high * 1.3).log_scale();
+            let range = Logarithmic { low: low / 1.3, high: high * 1.3 };
             self.draw_on(chart.build_cartesian_2d(1.0..last, range)?, theme)
         } else {
             let space = if high > low { 0.06 * (high - low) } else { 0.5 * high.abs().max(1e-3) };
@@ -122,6 +121,53 @@ impl Panel {
             series.draw(&mut chart, theme)?;
         }
         Ok(())
+    }
+}
+
+/// An axis of values above 0 on which each factor takes the same space. Its marks are so far apart that
+/// their labels do not touch.
+#[derive(Clone, Copy)]
+struct Logarithmic {
+    low: f64,
+    high: f64,
+}
+
+impl Logarithmic {
+    /// Up to so many powers of ten apart, values have a mark at 1, 2 and 5 of each; a wider axis only at
+    /// powers of ten.
+    const FEW_DECADES: f64 = 3.5;
+    const MOST_MARKS: f64 = 10.0;
+
+    fn decades(self) -> f64 {
+        (self.high / self.low).log10()
+    }
+
+    fn marks(self) -> Vec<f64> {
+        let factors: &[f64] =
+            if self.decades() <= Self::FEW_DECADES { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        let step = (self.decades() / Self::MOST_MARKS).ceil().max(1.0) as usize;
+        let [first, last] = [self.low, self.high].map(|end| end.log10().floor() as i32);
+        let decades = (first..=last).step_by(step).map(|power| 10_f64.powi(power));
+        let marks = decades.flat_map(|decade| factors.iter().map(move |factor| factor * decade));
+        marks.filter(|mark| (self.low..=self.high).contains(mark)).collect()
+    }
+}
+
+impl Ranged for Logarithmic {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (first, last): (i32, i32)) -> i32 {
+        let share = (value / self.low).log10() / self.decades();
+        first + (share * f64::from(last - first)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.marks()
+    }
+
+    fn range(&self) -> std::ops::Range<f64> {
+        self.low..self.high
     }
 }
 
@@ -180,6 +226,25 @@ pub(super) fn short(value: f64) -> String {
         _ => {
             let text = format!("{value:.3}");
             text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_a_logarithmic_axis_are_apart_and_reach_its_ends() {
+        let marks = |low: f64, high: f64| Logarithmic { low, high }.marks();
+        assert_eq!(marks(0.03, 1.2), [0.05, 0.1, 0.2, 0.5, 1.0]);
+        for (low, high) in [(1e-3, 0.7), (0.02, 0.9), (3.0, 1e4), (2e-9, 5.0), (1e-30, 1e30)] {
+            let (axis, marks) = (Logarithmic { low, high }, marks(low, high));
+            let places: Vec<_> = marks.iter().map(|mark| axis.map(mark, (0, 300))).collect();
+            assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= 18), "{marks:?}");
+            let widest = places.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+            assert!(places[0] <= widest && 300 - places[places.len() - 1] <= widest, "{marks:?}");
+            assert_eq!((axis.map(&low, (0, 300)), axis.map(&high, (0, 300))), (0, 300));
         }
     }
 }

@@ -110,7 +110,7 @@ mod tests {
     use crate::data::{Target, TargetValues};
 
     fn preprocessing(values: TargetValues) -> Preprocessing {
-        let target = Target { name: "late".to_owned(), number: None, values };
+        let target = Target::new("late", None, values);
         Preprocessing { target, ..Preprocessing::plain(1) }
     }
 

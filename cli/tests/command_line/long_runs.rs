@@ -166,6 +166,15 @@ fn a_finished_run_goes_on_with_more_epochs() {
     succeed(folder, "train --hidden 32 --epochs 3 --model whole.model");
     let model = |name: &str| fs::read(folder.join(name)).unwrap();
     assert!(model("parts.model") == model("whole.model"));
+
+    // A schedule that ends with the run would be another one.
+    let run = "train --hidden 8 --schedule cosine --checkpoint cosine.checkpoint --resume --epochs";
+    succeed(folder, &format!("{run} 1"));
+    let output = crate::run(folder, &format!("{run} 2"));
+    assert_eq!(output.status.code(), Some(2));
+    let told = stderr(&output);
+    assert!(told.contains("--epochs") && told.contains("--cosine-epochs 1.0 keeps it"), "{told}");
+    succeed(folder, &format!("{run} 2 --cosine-epochs 1.0"));
 }
 
 #[test]
@@ -189,6 +198,8 @@ fn a_run_goes_on_only_as_it_was() {
     refused("table.csv", &["run.checkpoint exists", "--resume", "remove it"]);
     refused("table.csv --seed 1 --resume", &["seed 0", "now it is 1"]);
     refused("table.csv --keep-best --resume", &["keep-best false", "now it is true"]);
+    refused("table.csv --optimizer momentum --resume", &["--optimizer adam", "now it is momentum"]);
+    refused("table.csv --schedule cosine --resume", &["--schedule constant", "now it is cosine"]);
     refused("longer.csv --resume", &["64 rows", "there are 66"]);
     refused("other.csv --resume", &["other values"]);
     // The same rows in another order, whether they are learned from or held out: the network's inputs

@@ -208,6 +208,13 @@ fn numbers_that_are_categories_are_so_in_arrays() {
     let is_right =
         |(line, row): &(&Vec<String>, &[u8])| line[0] == u8::from(row[0] == 10).to_string();
     assert!(lines[1..].iter().zip(bytes.chunks(2)).filter(is_right).count() > 50, "{found}");
+    // A column after the other, as pandas has it.
+    let columns: Vec<u8> = (0..2).flat_map(|at| bytes[at..].iter().copied().step_by(2)).collect();
+    let mut fortran = npy(60, 2, &columns);
+    let order = fortran.windows(5).position(|word| word == b"False").unwrap();
+    fortran[order..][..5].copy_from_slice(b"True ");
+    fs::write(folder.join("fortran.npy"), fortran).unwrap();
+    assert_eq!(succeed(folder, "predict model fortran.npy"), found);
     let unknown = npy(1, 2, &[11, 3]);
     fs::write(folder.join("unknown.npy"), unknown).unwrap();
     assert_eq!(records(&succeed(folder, "predict model unknown.npy")).len(), 2);

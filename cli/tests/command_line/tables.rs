@@ -228,3 +228,86 @@ fn what_is_wrong_with_a_table_is_code_2() {
         assert!(stderr(&output).contains(expected), "{arguments}: {}", stderr(&output));
     }
 }
+
+/// Nothing is on stdout before the options are known to be right.
+#[test]
+fn what_is_refused_has_no_head() {
+    let files = [("table.csv", classes(60))];
+    for wrong in ["--batch-size 1", "--class-weights nobody=2", "--learning-rate 1e-300"] {
+        for more in ["", " --folds 2", " --compare"] {
+            let output = run_with(&files, &format!("train table.csv --epochs 1 {wrong}{more}"));
+            assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+            assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+            let (_, error) = stderr(&output).rsplit_once("error: ").expect("an error");
+            assert!(error.len() < 200, "{error}");
+        }
+    }
+}
+
+#[test]
+fn advice_fits_what_was_typed() {
+    let files = [("table.csv", classes(60))];
+    for (arguments, advice) in [
+        ("table.csv", "ztilde train table.csv learns from it"),
+        ("train table.csv --dropout 0.2", "there is no dropout"),
+        ("train table.csv --dropout=0.2", "there is no dropout"),
+        ("train table.csv --lr 0.2", "--learning-rate"),
+    ] {
+        let output = run_with(&files, arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains(advice), "{}", stderr(&output));
+        assert!(!stderr(&output).contains("'--drop'"), "{}", stderr(&output));
+    }
+}
+
+/// A model keeps how its columns are read: each row of the table has the same inputs again.
+#[test]
+fn a_model_reads_columns_as_training_did() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let mut noise = noise();
+    let rows = (0..120).map(|row| {
+        let (share, price) = (50.0 + 50.0 * noise(), 2000.0 + 1000.0 * noise());
+        let date = format!("{:02}.{:02}.2024", row % 28 + 1, row % 12 + 1);
+        let thousands = format!("{},{:03}.50", price as u32 / 1000, price as u32 % 1000);
+        let class = ["NA", "rest"][usize::from(share > 50.0)];
+        let gap = if row % 9 == 0 { "unknown" } else { "7" };
+        format!("{share:.1}%;${thousands};{date};name {row};{gap};\"{class}\"\n")
+    });
+    let rows: Vec<String> = rows.collect();
+    let table = |rows: &[String]| format!("share;price;day;name;n;kind\n{}", rows.concat());
+    fs::write(folder.join("table.csv"), table(&rows)).expect("a file");
+    let train =
+        "train table.csv --epochs 20 --learning-rate 0.01 --missing-values unknown --model model";
+    let output = run(folder, train);
+    assert!(output.status.success(), "{}", stderr(&output));
+    for note in ["\"name\") has 120", "is a percentage (%)", "amount of money ($)", "(DD.MM.YYYY)"]
+    {
+        assert!(stderr(&output).contains(note), "{}", stderr(&output));
+    }
+    let output = run(folder, "evaluate model table.csv --json -");
+    assert!(report(&output)["accuracy"].as_f64() > Some(0.9), "{}", stderr(&output));
+    let all = run(folder, "predict model table.csv");
+    assert!(stderr(&all).contains("n: 14 of 120 missing"), "{}", stderr(&all));
+    let strict = run(folder, "predict model table.csv --strict");
+    assert!(stderr(&strict).contains("line 2, column 5 (\"n\"): the value is missing"));
+    let strict = run(folder, "predict model table.csv --strict --missing fill");
+    assert_eq!(strict.stdout, all.stdout, "{}", stderr(&strict));
+    let without: Vec<_> = rows.iter().map(|row| row.replace("\"NA\"", "NA")).collect();
+    fs::write(folder.join("unquoted.csv"), table(&without)).expect("a file");
+    let again = run(folder, "predict model unquoted.csv");
+    assert!(again.status.success(), "{}", stderr(&again));
+    assert_eq!(again.stdout, all.stdout);
+    assert_eq!(report(&run(folder, "evaluate model unquoted.csv --json -"))["rows"], 120);
+    fs::write(folder.join("mixed.csv"), table(&[rows[0].replace('%', "")])).expect("a file");
+    let output = run(folder, "predict model mixed.csv");
+    assert!(stderr(&output).contains("is not a percentage (%), as the column had in training"));
+    assert!(run(folder, "export model --onnx model.onnx").status.success());
+
+    let times = "2024-01-01 10:00,1.5\n2024-01-02 11:30,2\n".repeat(9);
+    fs::write(folder.join("times.csv"), format!("t,y\n{times}")).expect("a file");
+    assert!(run(folder, "train times.csv --epochs 1 --model times").status.success());
+    // Days with a fraction have more digits than ONNX's floats, but not more than its doubles.
+    let output = run(folder, "export times --onnx times.onnx");
+    assert!(output.status.success(), "{}", stderr(&output));
+}

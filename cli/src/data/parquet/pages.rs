@@ -178,6 +178,8 @@ fn densest(compression: Compression) -> i64 {
         Compression::LZ4 | Compression::LZ4_RAW => 255,
         // A copy of 258 bytes takes 2 bits.
         Compression::GZIP(_) => 1032,
+        // A block of 16 MiB takes some bytes, of one byte again and again; pages have a megabyte.
+        Compression::BROTLI(_) => 1 << 17,
         // A block of 128 KiB takes 4 bytes, of one byte again and again.
         _ => 1 << 15,
     }

@@ -7,7 +7,7 @@ use std::{
 
 use parquet::{
     basic::{
-        Compression,
+        BrotliLevel, Compression,
         Encoding::{DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY},
         GzipLevel, ZstdLevel,
     },
@@ -93,6 +93,7 @@ fn every_group_is_read_whatever_it_is_compressed_by() {
         Compression::GZIP(GzipLevel::default()),
         Compression::ZSTD(ZstdLevel::default()),
         Compression::LZ4_RAW,
+        Compression::BROTLI(BrotliLevel::default()),
     ];
     for codec in codecs {
         let rows = read(&file(codec, &[2500, 0, 3])).unwrap();
@@ -106,7 +107,10 @@ fn every_group_is_read_whatever_it_is_compressed_by() {
                 expected[2] = format!("0{}", row % 7);
                 expected[3] = format!("{:?}", -number / 100.0);
             }
-            expected.extend([String::new(), String::new()]);
+            let time = DateTime::from_timestamp_nanos(-1 - row as i64).naive_utc();
+            assert!(time.to_string().starts_with("1969-12-31 23:59:59.99999"));
+            expected.push(time.to_string());
+            expected.push(String::new());
             assert_eq!(*cells, expected, "row {row}, {codec:?}");
         }
     }
@@ -116,9 +120,9 @@ fn every_group_is_read_whatever_it_is_compressed_by() {
 fn columns_have_kinds() {
     let records = open(&file(Compression::SNAPPY, &[1])).unwrap();
     let kinds: Vec<_> = records.columns.iter().map(|column| column.kind.clone()).collect();
-    let [none, time] = ["lists or structures", "points in time"].map(|what| Err(what.into()));
+    let (none, at) = (Err("lists or structures".into()), Ok(Kind::Instant(NANOS)));
     let price = Ok(Kind::Decimal(2));
-    assert_eq!(kinds, [Ok(Kind::Unsigned), Ok(Kind::Float), Ok(Kind::Text), price, time, none]);
+    assert_eq!(kinds, [Ok(Kind::Unsigned), Ok(Kind::Float), Ok(Kind::Text), price, at, none]);
     for (bytes, expected) in [(32, Ok(Kind::Decimal(2))), (33, Err("decimals of 33 bytes".into()))]
     {
         let fixed = format!(
@@ -126,6 +130,41 @@ fn columns_have_kinds() {
         );
         let schema = SchemaDescriptor::new(Arc::new(parse_message_type(&fixed).unwrap()));
         assert_eq!(kind(&schema.column(0)), expected);
+    }
+    for (column, expected) in [
+        ("INT32 x (DATE)", Kind::Date),
+        ("INT64 x (TIMESTAMP(MILLIS, false))", Kind::Instant(1000)),
+        ("INT64 x (TIMESTAMP_MICROS)", Kind::Instant(1_000_000)),
+        ("INT96 x", Kind::Instant(NANOS)),
+        ("INT32 x (TIME(MILLIS, false))", Kind::Time(1000)),
+        ("INT64 x (TIME(NANOS, true))", Kind::Time(NANOS)),
+        ("FIXED_LEN_BYTE_ARRAY(2) x (FLOAT16)", Kind::Half),
+    ] {
+        let message = format!("message table {{ OPTIONAL {column}; }}");
+        let schema = SchemaDescriptor::new(Arc::new(parse_message_type(&message).unwrap()));
+        assert_eq!(kind(&schema.column(0)), Ok(expected), "{column}");
+    }
+    let written = |cell: Cell| match cell {
+        Cell::Date(cell) => cell.to_string(),
+        Cell::Instant(cell) => cell.to_string(),
+        Cell::Time(cell) => cell.to_string(),
+        Cell::Float(cell) => cell.to_string(),
+        Cell::Beyond(cell) => format!("beyond: {cell}"),
+        _ => panic!("another cell"),
+    };
+    for (cell, expected) in [
+        (date(19_782), "2024-02-29"),
+        (date(-1), "1969-12-31"),
+        (date(i64::MAX), "beyond: 9223372036854775807"),
+        (instant(-1, 500, 1000), "1969-12-31 23:59:59.500"),
+        (instant(1_709_164_800, 0, NANOS), "2024-02-29 00:00:00"),
+        (instant(i64::MIN, 0, 1000), "beyond: -9223372036854775808"),
+        (instant_of(19_782, 12 * 3600 * NANOS), "2024-02-29 12:00:00"),
+        (time(45_000_000, 1000), "12:30:00"),
+        (time(-1, 1000), "beyond: -1"),
+        (half(&[0, 0x3e]), "1.5"),
+    ] {
+        assert_eq!(written(cell), expected);
     }
     assert_eq!(big_endian(&[255, 254]), -2);
     assert_eq!(big_endian(&[1, 0, 0]), 65536);
@@ -186,6 +225,7 @@ fn rows_that_are_alike_take_next_to_nothing() {
         Compression::GZIP(GzipLevel::default()),
         Compression::ZSTD(ZstdLevel::try_new(19).unwrap()),
         Compression::LZ4_RAW,
+        Compression::BROTLI(BrotliLevel::default()),
     ];
     let mut smallest = usize::MAX;
     for (place, codec) in codecs.into_iter().enumerate() {

@@ -1,6 +1,7 @@
 //! Cells become inputs, and the preprocessing is the same after it was saved.
 
 use super::*;
+use crate::data::forms::Decimal;
 
 fn example() -> Preprocessing {
     let number = |name: &str, number, shift, scale, fill| {
@@ -15,11 +16,8 @@ fn example() -> Preprocessing {
             Column::new("color", 3, Values::Category(names(&["1", "blue", "red"]))),
             number("width", 4, -2.0, 0.5, None),
         ],
-        target: Target {
-            name: "kind".to_owned(),
-            number: Some(5),
-            values: TargetValues::Classes(names(&["0", "1", "x"])),
-        },
+        target: Target::new("kind", Some(5), TargetValues::Classes(names(&["0", "1", "x"]))),
+        missing_words: Words::USUAL,
     }
 }
 
@@ -55,11 +53,21 @@ fn json_keeps_every_bit() {
     refused("\"number\":5", "\"number\":4", "the target \"kind\" as column 4 of 5");
     refused("\"number\":5", "\"number\":0", "the target \"kind\" as column 0 of 5");
     refused("{\"has_header\"", "{\"header\"", "header");
-    assert!(!text.contains("constant"), "a table without constants has the format of before");
+    for new in ["constant", "reading", "missing_words"] {
+        assert!(!text.contains(new), "a usual table has the format of before: {text}");
+    }
     let mut constant = written.clone();
     constant.columns[1].constant = vec![0, 2];
     let text = serde_json::to_string(&constant).unwrap();
     assert_eq!(Preprocessing::from_json(&text), Ok(constant));
+    let mut read_otherwise = written.clone();
+    let form = Form::Number { unit: Some("%".to_owned()), decimal: Decimal::Comma };
+    read_otherwise.columns[0].reading.form = form;
+    read_otherwise.columns[1].reading.unquoted_is_missing = true;
+    read_otherwise.target.reading.unquoted_is_missing = true;
+    read_otherwise.missing_words = Words::list("unknown,-999").unwrap();
+    let otherwise = serde_json::to_string(&read_otherwise).unwrap();
+    assert_eq!(Preprocessing::from_json(&otherwise), Ok(read_otherwise));
     let error = Preprocessing::from_json(&text.replace("[0,2]", "[0,3]")).unwrap_err();
     assert!(error.contains("input 3 of \"color\" as a constant, but its 3 input(s)"), "{error}");
 }

@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::super::message::{BOOL, DOUBLE, FLOAT, Graph as Message, INT64, Node, STRING, Tensor};
 use super::super::{Graph, append_answer, append_preprocessing};
-use crate::data::{Column, Preprocessing, Target, TargetValues, Values};
+use crate::data::{Column, Form, Preprocessing, Target, TargetValues, Values};
 
 /// A matrix, of which a row or a column may stand for all.
 #[derive(Clone, Debug)]
@@ -210,7 +210,8 @@ fn table(columns: Vec<(Values, Vec<usize>)>, target: TargetValues) -> Preprocess
         has_header: false,
         width,
         columns: columns.collect(),
-        target: Target { name: "target".to_owned(), number: Some(width), values: target },
+        target: Target::new("target", Some(width), target),
+        missing_words: Default::default(),
     }
 }
 
@@ -221,7 +222,7 @@ fn assert_same(table: &Preprocessing, rows: &[Vec<&str>]) {
     for row in rows {
         for (column, cell) in table.columns.iter().zip(row) {
             match column.values {
-                Values::Number { .. } => numbers.push(column.encode(cell).unwrap()),
+                Values::Number { .. } => numbers.push(column.encode(*cell).unwrap()),
                 Values::Category(_) => words.push((*cell).to_owned()),
             }
         }
@@ -273,6 +274,28 @@ fn numbers_far_from_0_keep_their_digits() {
             vec!["1700000049.25", "9007199254740994", "-1e300", "5e-324", "-1e-310"],
             vec!["", "?", "NA", "nan", "null"],
             vec!["1699999951", "0", "1.0000001e300", "0", "16777217"],
+        ],
+    );
+}
+
+/// The graph takes the number that a cell is: of a point in time the days since 1970, with a fraction.
+#[test]
+fn cells_of_another_form_are_their_numbers() {
+    let forms = ["3%", "2024-02-29 06:00:01", "18:30:00", "($1,234.50)"].map(|cell| {
+        let form = Form::fitting(cell).swap_remove(0);
+        (form, Values::Number { shift: 19_782.0, scale: 0.25, fill: Some(19_782.1) })
+    });
+    let mut table =
+        table(forms.iter().map(|(_, values)| (values.clone(), vec![])).collect(), VALUE);
+    for (column, (form, _)) in table.columns.iter_mut().zip(forms) {
+        column.reading.form = form;
+    }
+    assert_same(
+        &table,
+        &[
+            vec!["12.5%", "2024-02-29 06:00:02", "06:30:00", "$7"],
+            vec!["-1 %", "1970-01-01 00:00:00", "23:59:59", "($0.10)"],
+            vec!["", "NA", "?", "null"],
         ],
     );
 }

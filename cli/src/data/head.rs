@@ -1,0 +1,146 @@
+//! The beginning of a table of text: what stands between its cells, whether its first row names the columns,
+//! and the lines that are no part of it.
+
+use clap::ValueEnum;
+use csv::{ByteRecord, ReaderBuilder};
+use serde::{Deserialize, Serialize};
+
+use super::{cell::Cell, lines::unmarked};
+
+/// What stands between two cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Delimiter {
+    Comma,
+    Semicolon,
+    Tab,
+    Bar,
+    Spaces,
+}
+
+impl Delimiter {
+    const BYTES: [(Self, u8); 4] =
+        [(Self::Comma, b','), (Self::Semicolon, b';'), (Self::Tab, b'\t'), (Self::Bar, b'|')];
+
+    pub(super) fn byte(self) -> Option<u8> {
+        Self::BYTES.iter().find(|(delimiter, _)| *delimiter == self).map(|(_, byte)| *byte)
+    }
+}
+
+/// How many records decide what the delimiter is.
+const LOOKED_AT: usize = 20;
+
+/// The first record is a header if none of its cells is a number, and one at least says something.
+pub(super) fn looks_like_header(record: &ByteRecord) -> bool {
+    let cell = |cell| str::from_utf8(unmarked(cell).0).map_or(Cell::Text(""), Cell::parse);
+    let has_number = record.iter().any(|bytes| matches!(cell(bytes), Cell::Number(_)));
+    !has_number && record.iter().any(|bytes| matches!(cell(bytes), Cell::Text(_)))
+}
+
+/// Programs that have no names for columns number them, from 0 or 1 on. So many such numbers in the
+/// first record are no row.
+const NUMBERED: usize = 4;
+
+/// So many years, one after the other, are no row either.
+const YEARS: usize = 3;
+
+/// What the numbers of the first record count, if they are the names of columns: these themselves, from 0 or 1
+/// on, from the first cell on or the second one if the first is empty; or years.
+pub(super) fn counted(record: &ByteRecord, head: &Head) -> Option<&'static str> {
+    let first = usize::from(record.get(0).is_some_and(|cell| unmarked(cell).0.is_empty()));
+    let number = |cell: &[u8]| str::from_utf8(unmarked(cell).0).ok()?.trim().parse::<f64>().ok();
+    let counts = |from| {
+        let mut count = 0;
+        let counts = record.iter().skip(first).zip(from..).all(|(cell, place): (_, usize)| {
+            let is_place = unmarked(cell).0 == place.to_string().as_bytes();
+            count += usize::from(is_place);
+            is_place || number(cell).is_none()
+        });
+        counts && count >= NUMBERED
+    };
+    if counts(0) || counts(1) {
+        return Some("numbers the columns");
+    }
+    let are_years = |record: &ByteRecord| {
+        let numbers: Vec<_> = record.iter().filter_map(number).collect();
+        let is_year = |year: &f64| *year == year.trunc() && (1500.0..=2200.0).contains(year);
+        let step = numbers.get(1).map_or(0.0, |second| second - numbers[0]);
+        let is_next = |pair: &[f64]| pair[1] - pair[0] == step;
+        numbers.len() >= YEARS
+            && step != 0.0
+            && numbers.iter().all(is_year)
+            && numbers.windows(2).all(is_next)
+    };
+    (are_years(record) && !head.second.as_ref().is_some_and(are_years)).then_some("counts years")
+}
+
+/// What the first records tell of a table.
+#[derive(Default)]
+pub(super) struct Head {
+    /// The lines before it: their records have other numbers of cells than all that follow.
+    pub(super) title: u64,
+    /// The cells of a record behind them; 0 if there are too few that are alike.
+    cells: usize,
+    second: Option<ByteRecord>,
+}
+
+/// So many records, or half of those that are looked at, have the same number of cells below a title.
+const ALIKE: usize = 3;
+
+impl Head {
+    pub(super) fn of(prefix: &[u8], delimiter: Delimiter) -> Self {
+        delimiter.byte().map_or_else(Self::default, |byte| Self::by(prefix, byte))
+    }
+
+    fn by(prefix: &[u8], delimiter: u8) -> Self {
+        // What is cut off within a line may lack cells.
+        let end = memchr::memrchr(b'\n', prefix).map_or(prefix.len(), |end| end + 1);
+        let mut reader = configured(delimiter).from_reader(&prefix[..end]);
+        let mut record = ByteRecord::new();
+        let (mut second, mut ends) = (None, Vec::new());
+        while ends.len() < LOOKED_AT && reader.read_byte_record(&mut record).is_ok_and(|read| read)
+        {
+            ends.push((record.len(), reader.position().line() - 1));
+            if ends.len() == 2 {
+                second = Some(record.clone());
+            }
+        }
+        let Some(&(cells, _)) = ends.last() else { return Self::default() };
+        let title = ends.iter().rposition(|&(count, _)| count != cells);
+        match title.map(|last| (last + 1, ends[last].1)) {
+            None => Self { title: 0, cells, second },
+            Some((records, title)) if ends.len() >= records + records.max(ALIKE) => {
+                Self { title, cells, second }
+            }
+            _ => Self { second, ..Self::default() },
+        }
+    }
+}
+
+/// The delimiter by which the first records have the same number of cells, and the most. Lines of a title
+/// have another one.
+pub(super) fn detect(prefix: &[u8]) -> Delimiter {
+    let (mut best, mut most) = (Delimiter::Comma, (false, 1));
+    let mut title = 0;
+    for (delimiter, byte) in Delimiter::BYTES {
+        // A reader of its own is only made for what is there.
+        if memchr::memchr(byte, prefix).is_none() {
+            continue;
+        }
+        let head = Head::by(prefix, byte);
+        let found = (head.title == 0, head.cells);
+        if found.1 > 1 && found > most {
+            (best, most, title) = (delimiter, found, head.title);
+        }
+    }
+    let line = prefix.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count();
+    let has_any = Delimiter::BYTES.iter().any(|(_, byte)| line.contains(byte));
+    if title == 0 && most.1 == 1 && words > 1 && !has_any { Delimiter::Spaces } else { best }
+}
+
+pub(super) fn configured(delimiter: u8) -> ReaderBuilder {
+    let mut builder = ReaderBuilder::new();
+    builder.has_headers(false).flexible(true).delimiter(delimiter);
+    builder
+}
