@@ -21,6 +21,7 @@ mod numpy;
 mod options;
 mod parquet;
 mod preprocessing;
+mod reading;
 mod rows;
 mod scan;
 mod seen;
