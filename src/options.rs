@@ -2,7 +2,7 @@
 
 mod optimizer;
 
-use std::fmt::Debug;
+use std::fmt::Display;
 
 use crate::error::{Error, Result};
 pub use optimizer::{Method, Optimizer, Schedule};
@@ -278,9 +278,12 @@ impl TrainerOptions {
     }
 }
 
+/// The most digits of a value in a message; one with more has an exponent.
+const MOST_DIGITS: usize = 64;
+
 fn check(
     option: &'static str,
-    value: impl Into<f64> + Copy + Debug,
+    value: impl Into<f64> + Copy + Display,
     expected: &'static str,
     accepts: impl Fn(f64) -> bool,
 ) -> Result<()> {
@@ -292,8 +295,7 @@ fn check(
     }
     let lost_in_rounding = exact.is_finite() && accepts(exact);
     let in_f32 = if lost_in_rounding { format!(" ({rounded} in f32)") } else { String::new() };
-    // With an exponent where there would be many zeros.
-    let value = format!("{value:?}");
-    let value = value.strip_suffix(".0").unwrap_or(&value);
+    let value = value.to_string();
+    let value = if value.len() > MOST_DIGITS { format!("{exact:e}") } else { value };
     Err(Error::Option { option, value: format!("{value}{in_f32}"), expected })
 }

@@ -48,6 +48,9 @@ fn trainer_options_that_make_no_sense_are_refused() {
     for value in NONE.into_iter().chain([0.0, -0.1, 1e-60, 1e60]) {
         optimizer(Optimizer { learning_rate: value, ..good }, "learning_rate", value);
     }
+    let tiny = Optimizer { learning_rate: 1e-300, ..good };
+    let options = TrainerOptions { optimizer: tiny, ..Default::default() };
+    trainer(options, "learning_rate", "1e-300 (0 in f32), ");
     for value in NONE.into_iter().chain([-0.1]) {
         optimizer(Optimizer { weight_decay: value, ..good }, "weight_decay", value);
         let schedule = Schedule::Cosine { steps: 9, last: value };

@@ -22,6 +22,7 @@ mod numpy;
 mod options;
 mod parquet;
 mod preprocessing;
+mod reading;
 mod rows;
 mod scan;
 mod seen;
@@ -58,9 +59,8 @@ pub(crate) use fit::Statistics;
 pub(crate) use forms::Form;
 pub(crate) use gaps::FilledColumn;
 pub(crate) use options::{DataOptions, KnownOptions, UnlabeledOptions};
-pub(crate) use preprocessing::{
-    Column, Preprocessing, Target, TargetValues, Values, category_place,
-};
+pub(crate) use preprocessing::{Column, Preprocessing, Target, TargetValues, Values};
+pub(crate) use reading::category_place;
 pub(crate) use rows::{Room, Rows, TargetSums};
 pub(crate) use unlabeled::Unlabeled;
 

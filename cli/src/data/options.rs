@@ -197,7 +197,8 @@ pub(crate) struct Layout {
 
     /// Whether the first row names the columns [default: yes, if it looks so]
     ///
-    /// It looks so if none of its cells is a number, or if those that are count the columns.
+    /// The first row is a header if it holds no number, or only the numbers of the columns (0, 1, 2 …) or
+    /// years in a row (1990, 1991, 1992 …).
     #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
     pub(crate) header: Option<bool>,
 

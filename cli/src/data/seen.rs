@@ -1,24 +1,18 @@
 //! What a column of a table was seen to hold, and what a target is by that.
 
+mod target;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     cell::{Cell, Raw, finite, sort_names},
     forms::Form,
     names::Names,
-    options::Task,
-    preprocessing::{Reading, TargetValues},
+    preprocessing::Reading,
     table::{Recode, boxed},
 };
 
-/// The most classes.
-pub(super) const MOST_CLASSES: usize = 1000;
-
-/// Whole numbers of at most so many different values are taken for classes.
-const FEW: usize = 20;
-
-/// They are, if each comes so often on average; a class has several members.
-const OFTEN: u64 = 3;
+pub(super) use target::{MOST_CLASSES, numbers};
 
 /// How many different texts of a column are counted.
 pub(super) const COUNTED: usize = 100_000;
@@ -366,82 +360,6 @@ impl Seen {
         let is_both = |word: &String| self.texts.contains_key(word);
         Reading { form, unquoted_is_missing: self.words.keys().any(is_both) }
     }
-
-    /// Asks about a word for a missing value that is as frequent as a class.
-    pub(super) fn check_words(&self, classes: &[u64]) -> Result<(), String> {
-        if self.are_numbers() {
-            return Ok(());
-        }
-        let least = classes.iter().copied().min().unwrap_or(0).max(2);
-        let Some((word, count)) = self.words.iter().max_by_key(|(_, count)| **count) else {
-            return Ok(());
-        };
-        if *count < least {
-            return Ok(());
-        }
-        let words: Vec<_> = self.words.keys().map(String::as_str).collect();
-        Err(format!(
-            "has {word:?} in {count} rows, as many as a class has: is it a class, or a missing value? \
-             --missing-values \"\" takes it as a class, --missing-values \"{}\" leaves out the rows",
-            words.join(",")
-        ))
-    }
-
-    /// What the target is, and what its cells become; or what is wrong with it.
-    pub(super) fn target(
-        &self,
-        held: Held,
-        task: Option<Task>,
-    ) -> Result<(TargetValues, Recode), String> {
-        let number = TargetValues::Number { shift: 0.0, scale: 1.0 };
-        match held {
-            Held::Texts(classes, recode) => {
-                if task == Some(Task::Regression) {
-                    let (line, text) = self.first_text.clone().unwrap_or_default();
-                    return Err(format!(
-                        "is text ({text:?} in line {line}), but --task is regression"
-                    ));
-                }
-                if classes.len() > MOST_CLASSES {
-                    return Err(self.too_many());
-                }
-                several(&format!("{:?}", classes[0]), classes.len()).map_err(|why| {
-                    let missing = |(word, count)| {
-                        format!(
-                            ". {word:?} in {count} row(s) is read as missing: --missing-values \"\" takes \
-                             it as a class"
-                        )
-                    };
-                    why + &self.words.iter().next().map_or_else(String::new, missing)
-                })?;
-                Ok((TargetValues::Classes(classes), recode))
-            }
-            Held::Numbers(form, recode) if form != Form::Plain => {
-                let Recode::Unbox(numbers) = &recode else { return Ok((number, recode)) };
-                let numbers: BTreeSet<u64> =
-                    numbers.iter().map(|number| number.to_bits()).collect();
-                let all: BTreeSet<_> = numbers.union(&self.different).collect();
-                let (_, first) = self.first_text.clone().unwrap_or_default();
-                several(&format!("{first:?}"), all.len())?;
-                Ok((number, recode))
-            }
-            _ => numbers(&self.different, self.is_whole, self.numbers, task),
-        }
-    }
-
-    fn too_many(&self) -> String {
-        let count = self.counted();
-        if self.are_numbers() {
-            return format!(
-                "has {count} different numbers, but there can be {MOST_CLASSES} classes at most; --task \
-                 regression learns them as numbers"
-            );
-        }
-        format!(
-            "has {count} different texts, but there can be {MOST_CLASSES} classes at most; --target \
-             names another column"
-        )
-    }
 }
 
 fn is_digit(letter: char) -> bool {
@@ -456,40 +374,4 @@ fn mixed(form: &Form, text: &str, other: &str, option: &str) -> String {
          --missing-values lists words for a missing value",
         kind = form.kind(text)
     )
-}
-/// What a target of so many numbers is, of which these are the different ones.
-pub(super) fn numbers(
-    different: &BTreeSet<u64>,
-    is_whole: bool,
-    count: u64,
-    task: Option<Task>,
-) -> Result<(TargetValues, Recode), String> {
-    let mut numbers: Vec<f64> = different.iter().map(|&bits| f64::from_bits(bits)).collect();
-    numbers.sort_by(f64::total_cmp);
-    several(&numbers.first().map_or_else(String::new, f64::to_string), numbers.len())?;
-    let is_classes = match task {
-        Some(task) => task == Task::Classification,
-        None => is_whole && numbers.len() <= FEW && count >= OFTEN * numbers.len() as u64,
-    };
-    if !is_classes {
-        return Ok((TargetValues::Number { shift: 0.0, scale: 1.0 }, Recode::Keep));
-    }
-    if numbers.len() > MOST_CLASSES {
-        return Err(format!(
-            "has over {MOST_CLASSES} different numbers, but there can be {MOST_CLASSES} classes at \
-             most; --task regression learns them as numbers"
-        ));
-    }
-    let classes = numbers.iter().map(f64::to_string).collect();
-    Ok((TargetValues::Classes(classes), Recode::Search(numbers)))
-}
-
-/// Fails if there is but one value.
-fn several(first: &str, count: usize) -> Result<(), String> {
-    let what = match count {
-        0 => "has no values at all".to_owned(),
-        1 => format!("is {first} in every row"),
-        _ => return Ok(()),
-    };
-    Err(format!("{what}: there is nothing to learn; --target names another column"))
 }

@@ -1,7 +1,7 @@
 //! Cells become inputs, and the preprocessing is the same after it was saved.
 
 use super::*;
-use crate::data::forms::Decimal;
+use crate::data::forms::{Decimal, Form};
 
 fn example() -> Preprocessing {
     let number = |name: &str, number, shift, scale, fill| {

@@ -115,6 +115,17 @@ fn a_name_that_looks_missing_does_not_vanish() {
     assert_eq!((missing(&data), data.table.preprocessing.inputs()), (1, 1));
 }
 
+/// The cells of all rows.
+fn cells_of(table: &Table) -> Vec<Vec<f64>> {
+    let mut rows = Vec::new();
+    let row = |cells: &[f64], _| {
+        rows.push(cells.to_vec());
+        Ok(())
+    };
+    table.walk(row).unwrap();
+    rows
+}
+
 /// What is read again, with the model's preprocessing, is what was learned.
 #[test]
 fn a_known_table_has_the_same_missing_values() {
@@ -126,10 +137,7 @@ fn a_known_table_has_the_same_missing_values() {
         let path = Some(folder.path("table.csv"));
         let options = DataOptions { data: path.clone(), test_data: path, ..options(arguments) };
         let data = Data::read(&options, &mut Vec::new()).unwrap();
-        let mut rows = Vec::new();
-        data.test.as_ref().unwrap().walk(|cells, _| Ok(rows.push(cells.to_vec()))).unwrap();
-        let mut learned = Vec::new();
-        data.table.walk(|cells, _| Ok(learned.push(cells.to_vec()))).unwrap();
+        let [rows, learned] = [data.test.as_ref().unwrap(), &data.table].map(cells_of);
         assert_eq!(format!("{rows:?}"), format!("{learned:?}"));
         let found = [0, 1].map(|row: usize| Some(rows[row][1]).filter(|cell| !cell.is_nan()));
         assert_eq!(found, expected, "{arguments}");
@@ -200,8 +208,7 @@ fn numbers_in_a_form_of_their_own_are_numbers() {
         };
         let text = format!("n{separator}x{separator}y\n{}", rows.map(row).collect::<String>());
         read(&text, "").map(|(data, notes)| {
-            let mut numbers = Vec::new();
-            data.table.walk(|cells, _| Ok(numbers.push(cells[1]))).unwrap();
+            let numbers: Vec<f64> = cells_of(&data.table).iter().map(|row| row[1]).collect();
             (numbers, notes.join("; "), data.table.preprocessing.columns[1].clone())
         })
     };
