@@ -110,12 +110,12 @@ fn trainers_that_share_an_encoder_do_not_disturb_each_other() {
 /// A data set too large for the GPU is refused by name, and can be learned from the CPU.
 #[test]
 fn what_the_gpu_cannot_hold_is_streamed() {
-    let limits = Limits { max_storage_buffer_binding_size: 1 << 17, ..Limits::default() };
+    let limits = Limits { max_storage_buffer_binding_size: 1 << 18, ..Limits::default() };
     let (device, queue, uncaptured) = device(limits);
     let mut trainer = trainer(&device, &queue, 0);
-    let dataset = dataset(40_000);
+    let dataset = dataset(80_000);
     let message = trainer.upload(&dataset).unwrap_err().to_string();
-    let parts = ["160004 bytes", "max_storage_buffer_binding_size is 131072", "Trainer::stream"];
+    let parts = ["320004 bytes", "max_storage_buffer_binding_size is 262144", "Trainer::stream"];
     assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     let mut data = trainer.stream(dataset).unwrap();
     trainer.train(&mut data, 100).unwrap();

@@ -4,11 +4,12 @@
 mod test_device;
 
 use ndarray::Array2;
-use wgpu::{Device, Queue};
+use wgpu::util::{BufferInitDescriptor, DeviceExt};
+use wgpu::{BufferUsages, Device, Queue};
 use ztilde::{
     Activation, Dataset, Error, Fault, Inference, Layer, Loss, Network, NetworkOptions, Optimizer,
-    Parameters, Quantity, Remainder, Schedule, Snapshot, Targets, Trainer, TrainerOptions,
-    TrainingData, block_on,
+    Parameters, Quantity, Remainder, Schedule, Snapshot, Trainer, TrainerOptions, TrainingData,
+    block_on,
 };
 
 const ROWS: usize = 8;
@@ -60,21 +61,29 @@ impl Case {
         Trainer::new(network, options).unwrap()
     }
 
-    /// A step on a batch that is good, or the one that is not.
-    fn step(&self, trainer: &mut Trainer, number: u64) {
+    /// A step on a batch that is good, or the one that is not. The batch lies in the app's buffers, which nobody
+    /// looks at before the step.
+    fn step(&self, (device, queue): &(Device, Queue), trainer: &mut Trainer, number: u64) {
         let value = |index: usize| (1.3 * index as f32 + number as f32).sin();
         let mut inputs: Vec<f32> = (0..ROWS * FEATURES).map(value).collect();
         let mut targets: Vec<f32> = (0..ROWS * CLASSES).map(|index| value(7 * index)).collect();
         if number == self.expected.step {
             (self.spoil)(&mut inputs, &mut targets);
         }
-        if self.loss.has_class_targets() {
-            let classes = targets[..ROWS].iter();
-            let classes: Vec<u32> = classes.map(|&target| u32::from(target > 0.0)).collect();
-            trainer.step(&inputs, Targets::from(&classes[..])).unwrap();
-        } else {
-            trainer.step(&inputs, Targets::from(&targets[..])).unwrap();
-        }
+        let buffer = |contents: &[u8]| {
+            let usage = BufferUsages::COPY_SRC;
+            device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage })
+        };
+        let classes: Vec<u32> =
+            targets[..ROWS].iter().map(|&target| (target > 0.0).into()).collect();
+        let targets = match self.loss.has_class_targets() {
+            true => buffer(bytemuck::cast_slice(&classes)),
+            false => buffer(bytemuck::cast_slice(&targets)),
+        };
+        let inputs = buffer(bytemuck::cast_slice(&inputs));
+        let mut encoder = device.create_command_encoder(&Default::default());
+        trainer.encode_step(&mut encoder, &inputs, &targets).unwrap();
+        queue.submit([encoder.finish()]);
     }
 }
 
@@ -146,15 +155,15 @@ fn what_was_not_finite_first_is_named_and_not_learned_from() {
             let what = case.expected.to_string();
             let [mut stopped, mut before] = [(); 2].map(|()| case.trainer(&gpu));
             for number in 1..step {
-                case.step(&mut stopped, number);
-                case.step(&mut before, number);
+                case.step(&gpu, &mut stopped, number);
+                case.step(&gpu, &mut before, number);
                 assert_eq!(fault(&gpu, &stopped), None, "{what}, in step {number}");
             }
-            case.step(&mut stopped, step);
+            case.step(&gpu, &mut stopped, step);
             for number in step + 1..step + 4 {
                 assert_eq!(fault(&gpu, &stopped), Some(case.expected), "before step {number}");
                 assert_as_before(&gpu, &stopped, &before, &what);
-                case.step(&mut stopped, number);
+                case.step(&gpu, &mut stopped, number);
                 // What the steps after it see is good, and so is what an app's inference says.
                 let [found, expected] =
                     [&stopped, &before].map(|trainer| outputs(&gpu, trainer.network()));
@@ -174,7 +183,7 @@ fn an_update_that_overflows_leaves_nothing_infinite() {
             let case = Case { optimizer, expected, ..Case::new(0, Quantity::Loss) };
             let [mut trainer, untrained] = [(); 2].map(|()| case.trainer(&gpu));
             for number in 1..4 {
-                case.step(&mut trainer, number);
+                case.step(&gpu, &mut trainer, number);
                 assert_eq!(fault(&gpu, &trainer), Some(expected), "{optimizer:?}");
                 let [found, untrained] =
                     [&trainer, &untrained].map(|trainer| snapshot(&gpu, trainer));
@@ -287,25 +296,25 @@ fn a_snapshot_of_a_stopped_training_goes_on() {
     let case = Case { spoil, ..Case::new(0, Quantity::BatchStatistics) };
     let [mut stopped, mut without] = [(); 2].map(|()| case.trainer(&gpu));
     for number in 1..6 {
-        case.step(&mut stopped, number);
+        case.step(&gpu, &mut stopped, number);
         if number < 3 {
-            case.step(&mut without, number);
+            case.step(&gpu, &mut without, number);
         }
     }
     let mut restored = Trainer::restore(&gpu.0, &gpu.1, &snapshot(&gpu, &stopped)).unwrap();
     for number in 6..9 {
-        case.step(&mut restored, number);
-        case.step(&mut without, number);
+        case.step(&gpu, &mut restored, number);
+        case.step(&gpu, &mut without, number);
     }
     assert_eq!(fault(&gpu, &restored), None);
     assert_as_before(&gpu, &restored, &without, "restored");
     // A network whose training has stopped says so to the next trainer; one of its parameters learns.
     let mut next = Trainer::new(stopped.into_network(), restored.options().clone()).unwrap();
-    case.step(&mut next, 6);
+    case.step(&gpu, &mut next, 6);
     assert_eq!(fault(&gpu, &next), Some(Fault { step: 0, ..case.expected }));
     let parameters = block_on(&gpu.0, next.network().parameters()).unwrap();
     let network = Network::from_parameters(&gpu.0, &gpu.1, &parameters).unwrap();
     let mut next = Trainer::new(network, next.options().clone()).unwrap();
-    case.step(&mut next, 6);
+    case.step(&gpu, &mut next, 6);
     assert_eq!(fault(&gpu, &next), None);
 }

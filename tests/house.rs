@@ -38,7 +38,7 @@ const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
 
 /// What of `src` is tests alone.
-const TEST_FILES: [&str; 10] = [
+const TEST_FILES: [&str; 11] = [
     "src/gpu/read/tests.rs",
     "src/gpu/rough.rs",
     "src/gpu/rough/accuracy.rs",
@@ -48,6 +48,7 @@ const TEST_FILES: [&str; 10] = [
     "src/kernels/layer_backward/tests.rs",
     "src/kernels/layer_backward/tests/faults.rs",
     "src/kernels/layer_forward/tests.rs",
+    "src/kernels/update/tests.rs",
     "src/network/tests.rs",
 ];
 
