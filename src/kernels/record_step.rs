@@ -170,7 +170,7 @@ mod tests {
         let kernel = RecordStep::new(&gpu.gpu.device).unwrap();
         let counts = gpu.upload_integers(&[0, 7, 1, 2, 9, 3]);
         let history = gpu.zeros([3, 4]);
-        let mut expected = vec![[0.0; 4]; 3];
+        let mut expected = [[0.0; 4]; 3];
         for (number, rows) in [1, 2, 255, 256, 70_001].into_iter().enumerate() {
             let results = gpu.random([rows, 2]);
             let buffers = Buffers {
