@@ -149,7 +149,8 @@ fn a_known_table_has_the_same_missing_values() {
 fn gaps_are_counted_as_the_columns_are_read() {
     let row = |row: usize| {
         let word = ["DE", "\"NA\"", "NA", ""][row % 4];
-        let day = if row.is_multiple_of(5) { String::new() } else { format!("2024-01-{:02}", row + 1) };
+        let day =
+            if row.is_multiple_of(5) { String::new() } else { format!("2024-01-{:02}", row + 1) };
         format!("{day},{row}%,{word},\"NA\",{}\n", ["a", "b"][row % 2])
     };
     let header = "day,share,mixed,quoted,y\n";
