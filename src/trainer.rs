@@ -106,15 +106,17 @@ impl Trainer {
     pub fn new(mut network: Network, options: TrainerOptions) -> Result<Self> {
         options.check(network.outputs())?;
         check_rows(&network, options.batch_size)?;
-        network.begin_training(0)?;
         let device = &network.gpu().device;
         let kernels = StepKernels::new(&network, &options)?;
         let memory = Memory::new(&network, &options)?;
         let step = step::bind(&network, &kernels, &memory, options.batch_size)?;
+        let gather = GatherRows::new(device)?;
         let copy_rows = network.inference_kernels().copy_rows.clone();
+        let arrival = step::bind_arrival(&network, &copy_rows, &memory)?;
+        network.begin_training(0)?;
         Ok(Self {
-            gather: GatherRows::new(device)?,
-            arrival: step::bind_arrival(&network, &copy_rows, &memory)?,
+            gather,
+            arrival,
             copy_rows,
             kernels,
             memory,

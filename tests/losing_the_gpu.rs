@@ -249,7 +249,7 @@ fn held(device: &Device) -> Option<u64> {
 /// More than the device's limits allow is refused, and nothing half made is held.
 #[test]
 fn what_is_too_large_leaves_nothing_behind() {
-    let limits = Limits { max_storage_buffer_binding_size: 1 << 17, ..Limits::default() };
+    let limits = Limits { max_storage_buffer_binding_size: 1 << 18, ..Limits::default() };
     let descriptor = DeviceDescriptor { required_limits: limits, ..Default::default() };
     let adapter = test_device::adapter();
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
@@ -258,17 +258,17 @@ fn what_is_too_large_leaves_nothing_behind() {
     let network = |sizes: &[u32]| Network::new(&device, &queue, sizes, NetworkOptions::default());
     trainer.train(&mut data, 10).unwrap();
     let before = held(&device);
-    let batch_size = 1 << 14;
+    let batch_size = 1 << 15;
     let refused: [Result<(), Error>; 3] = [
-        network(&[200, 200, 4]).map(drop),
+        network(&[300, 300, 4]).map(drop),
         network(&[6, 12, 4])
             .and_then(|network| Trainer::new(network, options(batch_size)))
             .map(drop),
-        trainer.upload(&dataset(40_000, FEATURES)).map(drop),
+        trainer.upload(&dataset(80_000, FEATURES)).map(drop),
     ];
     for result in refused {
         let error = result.unwrap_err();
-        assert!(matches!(error, Error::TooLarge { allowed: 131_072, .. }), "{error}");
+        assert!(matches!(error, Error::TooLarge { allowed: 262_144, .. }), "{error}");
     }
     assert_eq!(held(&device), before);
     trainer.train(&mut data, 10).unwrap();

@@ -19,6 +19,7 @@ const BATCH_SIZE: u32 = 20;
 /// Steps whose rates are written at once.
 const RATES_BLOCK: usize = 1024;
 static RATES: [[f32; 4]; RATES_BLOCK] = [[0.0; 4]; RATES_BLOCK];
+static NUMBERS: [[u32; 2]; RATES_BLOCK] = [[0; 2]; RATES_BLOCK];
 
 /// For a buffer that is written wgpu takes a few allocations more or fewer than for another one.
 const MORE_OR_FEWER: u64 = 4;
@@ -59,6 +60,8 @@ struct Bare {
     inputs: Buffer,
     classes: Buffer,
     rates: Buffer,
+    numbers: Buffer,
+    counts: Buffer,
 }
 
 impl Bare {
@@ -93,6 +96,8 @@ impl Bare {
             inputs: upload(device, &vec![0.0_f32; (BATCH_SIZE * inputs) as usize]),
             classes: upload(device, &[0_u32; BATCH_SIZE as usize]),
             rates: upload(device, &RATES),
+            numbers: upload(device, &NUMBERS),
+            counts: upload(device, &[0_u32; 6]),
         }
     }
 
@@ -109,7 +114,17 @@ impl Bare {
         for (source, target) in [(inputs, &self.inputs), (classes, &self.classes)] {
             encoder.copy_buffer_to_buffer(source, 0, target, 0, target.size());
         }
+        self.encode_training(encoder);
+    }
+
+    fn encode_training(&self, encoder: &mut CommandEncoder) {
+        self.encode_number(encoder);
         self.encode(encoder, "ztilde/training");
+    }
+
+    /// Each encoder brings the number of its first step along.
+    fn encode_number(&self, encoder: &mut CommandEncoder) {
+        encoder.copy_buffer_to_buffer(&self.numbers, 0, &self.counts, 4, 8);
     }
 
     /// So asks whoever wants to know whether a call succeeds.
@@ -168,6 +183,7 @@ fn an_encoded_step_takes_what_wgpu_takes() {
             }
             let expected = measure(|| {
                 if writes_rates {
+                    bare.write(&bare.numbers, &NUMBERS);
                     bare.write(&bare.rates, &RATES);
                 }
                 bare.encode_step(&mut other, &input_buffer, &class_buffer);
@@ -216,7 +232,7 @@ fn a_bound_step_takes_what_wgpu_takes() {
     let batch = trainer.bind_batch(&bare.inputs, &bare.classes).unwrap();
     for step in 0..3 {
         let [mut own, mut other] = [(); 2].map(|()| encoder(&device, "the app's"));
-        let expected = measure(|| bare.encode(&mut other, "ztilde/training"));
+        let expected = measure(|| bare.encode_training(&mut other));
         let found = measure(|| trainer.encode_bound_step(&mut own, &batch).unwrap());
         // At first rates are written.
         if step > 0 {
@@ -246,6 +262,7 @@ fn a_submitted_step_takes_what_wgpu_takes() {
     };
     for round in 0..3 {
         let encode = |encoder: &mut CommandEncoder, steps| {
+            bare.encode_number(encoder);
             let mut pass = begin_pass(encoder, "ztilde/training");
             for _ in 0..steps {
                 for dispatch in std::iter::once(&gather).chain(trainer.dispatches()) {

@@ -142,18 +142,18 @@ fn inputs_and_outputs_share_a_buffer_where_they_do_not_overlap() {
     }
 }
 
-/// A device that binds at most 128 KiB.
+/// A device that binds at most 256 KiB.
 fn small_device() -> (Device, Queue) {
-    let required_limits = Limits { max_storage_buffer_binding_size: 1 << 17, ..Default::default() };
+    let required_limits = Limits { max_storage_buffer_binding_size: 1 << 18, ..Default::default() };
     let descriptor = DeviceDescriptor { required_limits, ..Default::default() };
     pollster::block_on(test_device::adapter().request_device(&descriptor)).unwrap()
 }
 
-/// Strides of a page, of which 32 fit a binding, and of more than a binding.
+/// Strides of a page, of which 64 fit a binding, and of more than a binding.
 #[test]
 fn more_rows_than_a_binding_holds_are_walked() {
     let (device, queue) = small_device();
-    for (count, stride) in [(1000, 4096 + 4), (3, (1 << 17) + 8)] {
+    for (count, stride) in [(1000, 4096 + 4), (3, (1 << 18) + 8)] {
         let place = (12, Some(stride));
         for sizes in [[3, 20, 2], [4, 150, 8]] {
             let network = network(&device, &queue, &sizes);
@@ -239,7 +239,7 @@ fn steps_take_batches_from_any_place() {
             for places in [
                 [(0, None), (4, Some(40))],
                 [(36, Some(48)), (0, None)],
-                [(8, Some(1 << 15)), (16, Some((1 << 17) + 4))],
+                [(8, Some(1 << 15)), (16, Some((1 << 18) + 4))],
             ] {
                 assert_steps(
                     &device,

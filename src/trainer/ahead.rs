@@ -9,7 +9,7 @@ use crate::gpu::{Glance, Matrix, Source};
 use crate::kernels::update;
 
 /// How many steps are written at once.
-const BLOCK: u64 = 1024;
+const BLOCK: usize = 1024;
 
 /// After so many steps in the app's encoders the GPU's count is read, if the app reads nothing: of the encoders
 /// that were dropped by then, none counts as waiting any more.
@@ -22,11 +22,15 @@ pub(super) struct Ahead {
     numbers: u64,
     /// The steps for which the schedule's shares are there, in the order in which steps are taken.
     rates: u64,
+    /// What is written at once. Kept, so that a step takes no memory.
+    number_block: Vec<[u32; 2]>,
+    rate_block: Vec<[f32; 4]>,
 }
 
 impl Ahead {
     pub(super) fn new(steps: u64) -> Self {
-        Self { numbers: steps, rates: steps }
+        let (number_block, rate_block) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
+        Self { numbers: steps, rates: steps, number_block, rate_block }
     }
 
     /// The learning rate of the steps from number `next` on has changed.
@@ -59,22 +63,24 @@ impl Trainer {
         self.glance()?;
         let gpu = self.network.gpu();
         let optimizer = &self.options.optimizer;
-        let end = |first: u64| (first / BLOCK + 1) * BLOCK;
-        while self.ahead.numbers < self.count.encoded() + count {
-            let first = self.ahead.numbers;
+        let Ahead { numbers, rates, number_block, rate_block } = &mut self.ahead;
+        let end = |first: u64| (first / BLOCK as u64 + 1) * BLOCK as u64;
+        while *numbers < self.count.encoded() + count {
+            let steps = *numbers..end(*numbers);
             let rate = (optimizer.learning_rate as f32).to_bits();
-            let numbers: Vec<_> = (first..end(first)).map(|number| [number as u32, rate]).collect();
-            let place = 2 * (first % u64::from(HISTORY));
-            gpu.write(self.memory.numbers.buffer(), place, &numbers)?;
-            self.ahead.numbers = end(first);
+            number_block.clear();
+            number_block.extend(steps.clone().map(|number| [number as u32, rate]));
+            let place = 2 * (steps.start % u64::from(HISTORY));
+            gpu.write(self.memory.numbers.buffer(), place, number_block)?;
+            *numbers = steps.end;
         }
-        while self.ahead.rates < self.count.at_most() + count {
-            let first = self.ahead.rates;
-            let rates = |step| update::rates(optimizer, step + 1);
-            let rates: Vec<_> = (first..end(first)).map(rates).collect();
-            let place = 4 * (first % u64::from(RATES));
-            gpu.write(self.memory.rates.buffer(), place, &rates)?;
-            self.ahead.rates = end(first);
+        while *rates < self.count.at_most() + count {
+            let steps = *rates..end(*rates);
+            rate_block.clear();
+            rate_block.extend(steps.clone().map(|step| update::rates(optimizer, step + 1)));
+            let place = 4 * (steps.start % u64::from(RATES));
+            gpu.write(self.memory.rates.buffer(), place, rate_block)?;
+            *rates = steps.end;
         }
         Ok(())
     }

@@ -311,7 +311,11 @@ fn bindings_are_a_uniform_and_then_buffers() {
     for_each_kernel(|name, room| {
         for text in texts(room) {
             let module = parse(name, &text);
+            // naga lists what is declared behind its use where it is used.
             let variables = module.global_variables.iter().map(|(_, variable)| variable);
+            let mut variables: Vec<_> = variables.collect();
+            variables
+                .sort_by_key(|variable| variable.binding.as_ref().map(|binding| binding.binding));
             let mut next = 0;
             for variable in variables {
                 let Some(binding) = &variable.binding else { continue };
