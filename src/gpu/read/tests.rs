@@ -1,8 +1,7 @@
 //! Futures that wait for the GPU, in executors that know nothing of it.
 
-use std::future::poll_fn;
 use std::sync::mpsc;
-use std::task::{Wake, Waker};
+use std::task::Wake;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -87,7 +86,7 @@ fn computed() -> Duration {
 /// Wakes another one's task, and notes how long the thread that wakes has computed so far.
 #[cfg(target_os = "linux")]
 struct Noting {
-    waker: Waker,
+    waker: std::task::Waker,
     computed: Arc<Mutex<Duration>>,
 }
 
@@ -108,7 +107,7 @@ fn a_future_sleeps_in_any_executor() {
         let mut reading = Box::pin(slow.read(dispatches));
         let waking = Arc::new(Mutex::new(Duration::ZERO));
         let (start, before) = (Instant::now(), computed());
-        let values = pollster::block_on(poll_fn(|context| {
+        let values = pollster::block_on(std::future::poll_fn(|context| {
             let noting = Noting { waker: context.waker().clone(), computed: Arc::clone(&waking) };
             reading.as_mut().poll(&mut Context::from_waker(&Arc::new(noting).into()))
         }));
