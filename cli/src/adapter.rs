@@ -79,7 +79,7 @@ pub(crate) fn list() -> Result<Vec<Adapter>, Failure> {
     Ok(adapters)
 }
 
-/// Whether there is an NVIDIA GPU that is none of the adapters, which are of these vendors.
+/// Whether an NVIDIA GPU is missing from the adapters. `vendors` are those of the adapters.
 fn lacks_nvidia(vendors: &[u32], root: &Path) -> bool {
     !vendors.contains(&NVIDIA) && nvidia::is_visible(root)
 }

@@ -114,10 +114,10 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Whether two handles are of the same device.
 ///
-/// wgpu 30 compares devices by a number that every `Instance` counts anew, so that devices of two
-/// instances may look equal (gfx-rs/wgpu#8461). An error, though, is told to its own device's scope only.
+/// wgpu 30 compares devices by a number that starts at 0 in every `Instance`, so that devices of two
+/// instances may look equal (gfx-rs/wgpu#8461). An error, however, reaches only the error scopes of its device.
 fn is_same_device(one: &Device, other: &Device) -> bool {
-    // A browser's devices have numbers of their own, and it tells errors too late.
+    // A browser's devices have numbers of their own, and it reports errors too late.
     one == other && (cfg!(target_arch = "wasm32") || shares_error_scopes(one, other))
 }
 

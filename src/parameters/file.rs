@@ -166,7 +166,7 @@ impl<'a> ModelFile<'a> {
         let metadata = entry.map(|_| Metadata::parse(pairs)).transpose()?;
         let said = metadata.as_ref().map(said_options).transpose()?;
         let resolved = asked.resolve(said)?;
-        // The rest of a snapshot's is read by whoever reads a snapshot.
+        // A snapshot has more pairs. The reader of snapshots checks those.
         if let Some(model) = metadata.as_ref().filter(|metadata| !metadata.has("snapshot")) {
             model.expect_all_read()?;
         }

@@ -103,7 +103,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// That of the next step.
+    /// The number of the next step, for its encoder.
     pub(super) fn number(&self) -> Number<'_> {
         let (numbers, counts) = (&self.memory.numbers, self.network.counts());
         Number { number: self.count.encoded(), numbers, counts }

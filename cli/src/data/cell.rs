@@ -177,7 +177,7 @@ mod tests {
             assert_eq!(parse(missing), Cell::Missing, "{missing}");
         }
         assert_eq!(parse("NA"), Cell::Text("NA"));
-        assert_eq!(parse("nan"), Cell::Text("nan"), "is not the number that is none");
+        assert_eq!(parse("nan"), Cell::Text("nan"), "nan is text, not a number");
         assert_eq!(parse("-99"), Cell::Number(-99.0));
         let none = Words::list("").unwrap();
         assert!(none.has("") && !none.has("NA") && !none.are_usual());

@@ -98,7 +98,7 @@ fn unknown_and_missing_cells_are_counted_by_column() {
     assert_eq!(report["data"]["test_filled"], json!(expected));
 }
 
-/// Rows that are left out are told, too.
+/// The notes also count the rows that are left out.
 #[test]
 fn rows_that_are_not_evaluated_are_counted() {
     let folder = trained();
