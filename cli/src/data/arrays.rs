@@ -126,7 +126,7 @@ pub(crate) fn known(
                 .find(|number| numbers.len() < classes.len() || !numbers.contains(number));
             if let Some(unknown) = unknown {
                 return Err(Failure::input(format!(
-                    "{}: {unknown} is none of the {} classes: {}",
+                    "{}: {unknown} is not one of the {} classes: {}",
                     array.name,
                     classes.len(),
                     classes.join(", ")

@@ -80,7 +80,7 @@ fn unknown(cell: &str, column: &Column) -> String {
     let known: Vec<_> = names.iter().take(5).map(|name| format!("{name:?}")).collect();
     let more = if names.len() > known.len() { ", …" } else { "" };
     let count = names.len();
-    format!("{cell:?} is none of the {count} known categories: {}{more}", known.join(", "))
+    format!("{cell:?} is not one of the {count} known categories: {}{more}", known.join(", "))
 }
 
 /// The gaps of a column.
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(
             notes(&columns, &gaps, 7),
             [
-                "class: 1 of 7 unknown (line 2: \"First\" is none of the 3 known categories: \
+                "class: 1 of 7 unknown (line 2: \"First\" is not one of the 3 known categories: \
                  \"1st\", \"2nd\", \"3rd\"); 1 of 7 missing, taken as no category",
                 "class: 1 of 7 missing, taken as the mean of the training rows",
             ]

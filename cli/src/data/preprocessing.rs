@@ -157,7 +157,7 @@ impl Target {
                 known.push("…");
             }
             let (name, count) = (raw.text, classes.len());
-            format!("{name:?} is none of the {count} classes: {}", known.join(", "))
+            format!("{name:?} is not one of the {count} classes: {}", known.join(", "))
         })
     }
 

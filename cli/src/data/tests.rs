@@ -276,7 +276,10 @@ fn rows_to_test_on_come_from_a_file_of_their_own() {
     assert_eq!(inputs, ndarray::array![[8.0, 7.0]]);
     for (text, expected) in [
         ("a,kind\n1,x\n", "no column is called \"b\""),
-        ("a,kind,b\n1,z,2\n", "line 2, column 2 (\"kind\"): \"z\" is none of the 2 classes: x, y"),
+        (
+            "a,kind,b\n1,z,2\n",
+            "line 2, column 2 (\"kind\"): \"z\" is not one of the 2 classes: x, y",
+        ),
         ("a,kind,b\n1,x,two\n", "line 2, column 3 (\"b\"): \"two\" is no number"),
     ] {
         let error = test(text).unwrap_err();
@@ -319,7 +322,7 @@ fn a_folder_of_images_brings_its_own_test() {
 
     fs::write(folder.path("t10k-labels-idx1-ubyte"), idx(&[1], &[8])).unwrap();
     let error = read("").err().unwrap();
-    assert!(error.contains("8 is none of the 2 classes: 7, 30"), "{error}");
+    assert!(error.contains("8 is not one of the 2 classes: 7, 30"), "{error}");
     fs::write(folder.path("train-labels-idx1-ubyte"), idx(&[2], &[7, 30])).unwrap();
     let error = read("").err().unwrap();
     assert!(error.contains("2 rows of targets, but") && error.contains("has 3 rows"), "{error}");

@@ -54,8 +54,8 @@ fn told(output: &Output, expected: &[&str]) {
 }
 
 const TOLD: [&str; 3] = [
-    "note: other.csv: class: 263 of 263 unknown (line 2: \"First\" is none of the 3 known categories: \"1st\", ",
-    "sex: 263 of 263 unknown (line 2: \"FEMALE\" is none of the 2 known categories",
+    "note: other.csv: class: 263 of 263 unknown (line 2: \"First\" is not one of the 3 known categories: \"1st\", ",
+    "sex: 263 of 263 unknown (line 2: \"FEMALE\" is not one of the 2 known categories",
     "age: 263 of 263 missing, taken as the mean of the training rows",
 ];
 
@@ -143,9 +143,9 @@ fn strict_refuses_them_before_anything_is_written() {
         ("predict model new.csv --strict --missing fill", "line 62, column 2 (\"sex\"): \"child\""),
         ("predict model new.csv --strict --output out.csv", "line 62, column 2 (\"sex\")"),
         ("evaluate model gap.csv --strict --json out.json", "line 62, column 3 (\"age\")"),
-        ("evaluate model new.csv --strict --json out.json", "\"child\" is none of the 2 known"),
+        ("evaluate model new.csv --strict --json out.json", "\"child\" is not one of the 2 known"),
         ("evaluate model new.csv --strict --missing drop", "line 62, column 2 (\"sex\")"),
-        ("evaluate model new.csv --missing error", "\"child\" is none of the 2 known"),
+        ("evaluate model new.csv --missing error", "\"child\" is not one of the 2 known"),
     ] {
         let output = run(folder, arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments}: {}", stderr(&output));
@@ -164,7 +164,7 @@ fn strict_refuses_them_before_anything_is_written() {
     }
     let piped = with_stdin(folder, "predict model --strict", &new);
     assert_eq!(piped.status.code(), Some(2));
-    told(&piped, &["stdin, line 62, column 2 (\"sex\"): \"child\" is none of the 2"]);
+    told(&piped, &["stdin, line 62, column 2 (\"sex\"): \"child\" is not one of the 2"]);
 }
 
 /// Arrays have categories that are numbers, and NaN where a value is missing.
@@ -182,7 +182,7 @@ fn arrays_are_counted_alike() {
     let options = "--categorical 1 --task classification --epochs 2 --model model";
     succeed(folder, &format!("train table.csv {options}"));
     fs::write(folder.join("rows.npy"), crate::npy(60, 3, &rows([9, 11, 10]))).unwrap();
-    let expected = "column 1: 20 of 60 unknown (row 2: \"11\" is none of the 3 known categories";
+    let expected = "column 1: 20 of 60 unknown (row 2: \"11\" is not one of the 3 known categories";
     for command in ["predict", "evaluate"] {
         let counted = succeed(folder, &format!("{command} model rows.npy"));
         told(&counted, &[expected]);

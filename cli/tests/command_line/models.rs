@@ -167,7 +167,10 @@ fn what_is_no_model_is_code_2() {
             "evaluate m.safetensors blind.csv",
             ["no column is called \"y\"", "which the model's answers are compared with"],
         ),
-        ("evaluate m.safetensors hot.csv", ["hot.csv, line 3", "\"hot\" is none of the 2 classes"]),
+        (
+            "evaluate m.safetensors hot.csv",
+            ["hot.csv, line 3", "\"hot\" is not one of the 2 classes"],
+        ),
         ("evaluate m.safetensors table.csv --plot a.jpg", ["--plot", ".svg or .png"]),
         ("export m.safetensors --onnx no/folder.onnx", ["no", "(os error 2)"]),
     ] {

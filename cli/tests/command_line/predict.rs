@@ -220,7 +220,7 @@ fn numbers_that_are_categories_are_so_in_arrays() {
     assert_eq!(records(&succeed(folder, "predict model unknown.npy")).len(), 2);
     let output = run(folder, "predict model unknown.npy --missing error");
     let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("unknown.npy, row 1, column 1: \"11\" is none of the 3"), "{told}");
+    assert!(told.contains("unknown.npy, row 1, column 1: \"11\" is not one of the 3"), "{told}");
 }
 
 #[test]
@@ -259,7 +259,10 @@ fn what_is_wrong_with_the_rows_is_code_2() {
             "gap.csv --missing error",
             "error: gap.csv, line 3, column 1 (\"x\"): the value is missing",
         ),
-        ("new.csv --missing error", "line 3, column 2 (\"word\"): \"sideways\" is none of the 2"),
+        (
+            "new.csv --missing error",
+            "line 3, column 2 (\"word\"): \"sideways\" is not one of the 2",
+        ),
         ("wide.csv", "error: wide.csv: there are 4 columns, but 3 in the table"),
         ("gap.csv --missing drop", "[possible values: fill, error]"),
         ("binary.csv", "error: binary.csv: the file is binary"),

@@ -98,7 +98,7 @@ fn a_class_is_known_or_an_error() {
     assert_eq!(target.encode("1.0"), Ok(1.0));
     assert!(target.encode("").unwrap().is_nan());
     let error = target.encode("y").unwrap_err();
-    assert!(error.contains("\"y\" is none of the 3 classes: 0, 1, x"), "{error}");
+    assert!(error.contains("\"y\" is not one of the 3 classes: 0, 1, x"), "{error}");
     assert!(target.encode("X").is_err(), "other letters are another name");
 }
 

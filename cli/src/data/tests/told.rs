@@ -190,9 +190,9 @@ fn gaps_are_counted_as_the_columns_are_read() {
             "filled: 8 missing values",
             "day: 3 of 4 missing, taken as the mean",
             "share: 2 of 4 missing, taken as the mean",
-            "mixed: 1 of 4 unknown (line 5: \"-\" is none of the 2 known categories: \"DE\", \"NA\"); \
+            "mixed: 1 of 4 unknown (line 5: \"-\" is not one of the 2 known categories: \"DE\", \"NA\"); \
              2 of 4 missing",
-            "quoted: 2 of 4 unknown (line 3: \"other\" is none of the 1 known categories: \"NA\"); 1 of 4 \
+            "quoted: 2 of 4 unknown (line 3: \"other\" is not one of the 1 known categories: \"NA\"); 1 of 4 \
              missing",
         ],
     );
