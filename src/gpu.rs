@@ -186,6 +186,12 @@ pub(crate) fn unused_matrices(device: &Device, count: u64) -> Result<Vec<Matrix>
     (0..count).map(|index| Matrix::vector(&buffer, VALUES * index, 4)).collect()
 }
 
+/// Lets the GPU have a buffer that the CPU has written. wgpu reports an error over the buffer of a device that
+/// another thread has just destroyed.
+fn unmap(device: &Device, buffer: &Buffer) -> Result<()> {
+    guarded(device, || buffer.unmap()).map_err(|error| Error::DeviceLost(error.to_string()))
+}
+
 /// Calls wgpu and returns the error that it reported, if any, instead of handing it to the app's
 /// handler.
 ///

@@ -55,6 +55,19 @@ const TEST_FILES: [&str; 11] = [
 /// Calls that only `gpu` makes: they create GPU objects, write, submit or wait.
 const ONLY_GPU: [&str; 4] = [".create_", ".write_buffer(", "queue.submit(", "device.poll("];
 
+/// Calls over which wgpu may report an error: each stands within the parentheses of a `guarded`, so that
+/// the error is a result and does not reach the app's handler, which panics by default.
+const GUARDED: [&str; 8] = [
+    ".create_bind_group(",
+    ".create_buffer(",
+    ".create_command_encoder(",
+    ".create_compute_pipeline(",
+    ".map_async(",
+    ".unmap()",
+    ".write_buffer",
+    "queue.submit(",
+];
+
 /// The device is the app's: nobody makes one or sets a handler on it.
 const NOBODY: [&str; 4] =
     ["request_adapter(", "request_device(", "on_uncaptured_error(", "set_device_lost_callback("];
@@ -150,6 +163,37 @@ fn only_gpu_makes_gpu_objects() {
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn errors_of_wgpu_are_results() {
+    let mut calls = 0;
+    for (path, code) in library() {
+        for call in GUARDED {
+            for (place, _) in code.match_indices(call) {
+                let is_guarded = is_within(&code[..place], "guarded(");
+                assert!(is_guarded, "{}: {call} outside of guarded(…)", path.display());
+                calls += 1;
+            }
+        }
+    }
+    assert!(calls > 5, "{calls} such calls in src");
+}
+
+/// Whether a call is still open where the code ends.
+fn is_within(code: &str, call: &str) -> bool {
+    let is_open = |(place, _): (usize, &str)| {
+        let mut depth = 1;
+        code[place + call.len()..].chars().all(|character| {
+            depth += match character {
+                '(' => 1,
+                ')' => -1,
+                _ => 0,
+            };
+            depth > 0
+        })
+    };
+    code.match_indices(call).any(is_open)
 }
 
 /// Every object has a name for GPU debuggers.

@@ -11,7 +11,7 @@ use wgpu::{
 use super::counting::check_countable;
 use super::pipelines::{SharedPipeline, Source};
 use super::rounds::is_mesa_software;
-use super::{Matrix, guarded};
+use super::{Matrix, guarded, unmap};
 use crate::error::{Error, Result};
 
 /// The most workgroups that WebGPU promises for one dimension of a dispatch. Kernels walk on in
@@ -240,7 +240,7 @@ fn uniform_buffer(device: &Device, label: &str, contents: &[u8]) -> Result<Buffe
         .get_mapped_range_mut(..)
         .map_err(|error| Error::DeviceLost(error.to_string()))?
         .copy_from_slice(contents);
-    buffer.unmap();
+    unmap(device, &buffer)?;
     Ok(buffer)
 }
 

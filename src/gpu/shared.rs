@@ -122,15 +122,16 @@ fn is_same_device(one: &Device, other: &Device) -> bool {
 }
 
 fn shares_error_scopes(one: &Device, other: &Device) -> bool {
-    let refused = || {
-        other.create_buffer(&BufferDescriptor {
-            label: Some("ztilde/a buffer without usage, to be refused"),
-            size: 4,
-            usage: BufferUsages::empty(),
-            mapped_at_creation: false,
-        })
-    };
     // If they are two, the outer scope keeps the error from the other one's handler.
-    let told = guarded(other, || guarded(one, refused));
+    let told = guarded(other, || {
+        guarded(one, || {
+            other.create_buffer(&BufferDescriptor {
+                label: Some("ztilde/a buffer without usage, to be refused"),
+                size: 4,
+                usage: BufferUsages::empty(),
+                mapped_at_creation: false,
+            })
+        })
+    });
     matches!(told, Ok(Err(Error::Refused(_))))
 }

@@ -7,7 +7,7 @@ use wgpu::{
     Buffer, BufferDescriptor, BufferUsages, BufferViewMut, CommandEncoder, MapMode, SubmissionIndex,
 };
 
-use super::{Gpu, check_size, guarded, wait};
+use super::{Gpu, check_size, guarded, unmap, wait};
 use crate::error::Result;
 
 /// A buffer that by turns the CPU writes and the GPU copies from.
@@ -80,7 +80,7 @@ impl Staging {
         record: impl FnOnce(&mut CommandEncoder, &Buffer),
     ) -> Result<()> {
         self.mapping.set(false, false);
-        self.buffer.unmap();
+        unmap(&gpu.device, &self.buffer)?;
         let mapping = Arc::clone(&self.mapping);
         let submission = gpu.submit(label, |encoder| {
             record(encoder, &self.buffer);
@@ -153,6 +153,21 @@ mod tests {
         staging.submit(&gpu, "copy", copy).unwrap();
         let reading = crate::gpu::read::<u32>(&gpu, &target, VALUES - 1, 1);
         assert_eq!(crate::gpu::block_on(&gpu.device, reading).unwrap(), [0x0202_0202]);
+    }
+
+    /// The device is lost after the CPU has written and before the GPU may copy.
+    #[test]
+    fn a_device_is_lost_between_the_two() {
+        let adapter = crate::gpu::test_device::adapter();
+        let device = adapter.request_device(&wgpu::DeviceDescriptor::default());
+        let (device, queue) = pollster::block_on(device).unwrap();
+        let gpu = Gpu::new(&device, &queue);
+        let mut staging = Staging::new(&gpu, "staging", 1000).unwrap();
+        staging.write(&gpu, |_| {}).unwrap();
+        device.destroy();
+        device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        let answer = staging.submit(&gpu, "copy", |_, _| {});
+        assert!(matches!(answer, Err(Error::DeviceLost(_))), "{answer:?}");
     }
 
     /// A lost device does not let the time pass.
