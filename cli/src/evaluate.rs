@@ -173,6 +173,7 @@ fn summary(found: &Evaluation) -> String {
 /// What a model answered, beside what is true.
 struct Answers<'a> {
     preprocessing: &'a Preprocessing,
+    rows: u64,
     tested: Tested,
     /// `[class][predicted]`; empty for numbers.
     confusion: Vec<Vec<u64>>,
@@ -184,7 +185,8 @@ impl<'a> Answers<'a> {
     fn new(preprocessing: &'a Preprocessing) -> Self {
         let classes = preprocessing.target.classes().map_or(0, <[String]>::len);
         let confusion = vec![vec![0; classes]; classes];
-        Self { preprocessing, tested: Tested::new(), confusion, numbers: Vec::new() }
+        let numbers = Vec::new();
+        Self { preprocessing, rows: 0, tested: Tested::new(), confusion, numbers }
     }
 
     fn take(
@@ -196,6 +198,8 @@ impl<'a> Answers<'a> {
         // A data set is row-major in memory.
         let inputs = part.inputs().as_slice().unwrap_or_default();
         let outputs = forward::outputs(device, network, inputs)?;
+        forward::check_finite(&outputs, self.rows)?;
+        self.rows += u64::from(part.rows());
         let targets = part.targets();
         match targets {
             Targets::Classes(classes) => {
@@ -204,10 +208,7 @@ impl<'a> Answers<'a> {
                     targets,
                 );
                 for (row, &class) in outputs.rows().into_iter().zip(classes.iter()) {
-                    let largest = |best: usize, place: usize| {
-                        if row[place] > row[best] { place } else { best }
-                    };
-                    self.confusion[class as usize][(0..row.len()).fold(0, largest)] += 1;
+                    self.confusion[class as usize][forward::largest(row)] += 1;
                 }
             }
             Targets::Values(values) => {

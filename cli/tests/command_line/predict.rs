@@ -120,6 +120,31 @@ fn every_row_has_its_class_and_probabilities() {
 }
 
 #[test]
+fn outputs_that_say_nothing_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let column = |row: u32, column: u32| (row * (2 * column + 1) * 37 % 101).to_string();
+    let line = |row: u32, y: &str| {
+        let numbers: Vec<String> = (0..8).map(|place| column(row, place)).collect();
+        format!("{},{y}\n", numbers.join(","))
+    };
+    for targets in [["left", "right"], ["0.5", "-7.25"]] {
+        let mut rows: String = (0..200).map(|row| line(row, targets[row as usize % 2])).collect();
+        fs::write(folder.join("table.csv"), &rows).unwrap();
+        succeed(folder, "train table.csv --epochs 1 --hidden 16 --model model");
+        // Each number is within the range of single precision; their products in the first layer are not.
+        rows += &format!("{},{}\n", ["9e39"; 8].join(","), targets[0]);
+        fs::write(folder.join("large.csv"), &rows).unwrap();
+        for command in ["predict", "evaluate"] {
+            let output = run(folder, &format!("{command} model large.csv"));
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{command}: {error}");
+            assert!(error.contains("row 201: the network's output is "), "{command}: {error}");
+        }
+    }
+}
+
+#[test]
 fn every_row_has_its_value_in_own_units() {
     let (folder, rows) = trained(false);
     let folder = folder.path();
