@@ -1,6 +1,9 @@
 //! Keeps the house: a kernel has three rooms, nobody names what stands above, and only `gpu` makes
 //! GPU objects.
 
+#[path = "house/documents.rs"]
+mod documents;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
