@@ -71,8 +71,9 @@ fn hyperbolic_tangent(x: f32) -> f32 {
         p = p * s - 0.3333328366280;
         return x + x * (s * p);
     }
+    // Not (1 − e) / (1 + e): WGSL's quotient of 1 and 1 may be above 1.
     let e = exponential(-2.0 * size);
-    return sign(x) * (1.0 - e) / (1.0 + e);
+    return sign(x) * (1.0 - 2.0 * e / (1.0 + e));
 }
 
 // Φ, the share of the normal distribution below x.
