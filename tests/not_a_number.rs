@@ -1,10 +1,10 @@
 //! What is NaN stays NaN: what a broken sensor gives is never a plausible prediction, and never learned from.
 
+mod own_buffers;
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
 
-use wgpu::util::{BufferInitDescriptor, DeviceExt};
-use wgpu::{Buffer, BufferUsages, Device, Queue};
+use wgpu::{Device, Queue};
 use ztilde::{
     Activation, Fault, Inference, Loss, Network, NetworkOptions, Parameters, Quantity, Trainer,
     TrainerOptions, block_on,
@@ -71,27 +71,16 @@ fn good_inputs(rows: u32) -> Vec<f32> {
     (0..3 * rows).map(|index| (1.3 * index as f32).sin()).collect()
 }
 
-fn upload<T: bytemuck::NoUninit>(device: &Device, values: &[T]) -> Buffer {
-    device.create_buffer_init(&BufferInitDescriptor {
-        label: None,
-        contents: bytemuck::cast_slice(values),
-        usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC,
-    })
-}
-
-/// Trains on the app's buffers, where nothing is checked on the CPU: a good batch, and then this one.
+/// The fault and the loss after a step on a good batch and one on a bad batch: inputs and targets each.
 fn fault_and_loss(
-    (device, queue): &(Device, Queue),
+    gpu @ (device, _): &(Device, Queue),
     mut trainer: Trainer,
     good: [&[u32]; 2],
     bad: [&[u32]; 2],
 ) -> (Option<Fault>, f32) {
     for [inputs, targets] in [good, bad] {
         assert_eq!(block_on(device, trainer.fault()).unwrap(), None);
-        let [inputs, targets] = [inputs, targets].map(|values| upload(device, values));
-        let mut encoder = device.create_command_encoder(&Default::default());
-        trainer.encode_step(&mut encoder, &inputs, &targets).unwrap();
-        queue.submit([encoder.finish()]);
+        own_buffers::step(gpu, &mut trainer, inputs, targets);
     }
     let fault = block_on(device, trainer.fault()).unwrap();
     (fault, block_on(device, trainer.loss()).unwrap())

@@ -7,6 +7,7 @@ use ztilde::{
     Skipped, Snapshot, Trainer, TrainerOptions, block_on,
 };
 
+mod own_buffers;
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
 
@@ -44,27 +45,17 @@ impl Case {
         [values(self.sizes[0] as usize, 1.0), values(outputs, 0.5)]
     }
 
-    /// Steps on these batches; each may be spoiled first.
+    /// Trains on these batches, each of which may be spoiled first.
     fn learn(
         &self,
-        gpu @ (device, queue): &(Device, Queue),
+        gpu: &(Device, Queue),
         trainer: &mut Trainer,
         batches: &[(usize, Spoil)],
     ) -> Snapshot {
-        let upload = |values: &[f32]| {
-            use wgpu::util::DeviceExt;
-            device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-                label: None,
-                contents: bytemuck::cast_slice(values),
-                usage: wgpu::BufferUsages::COPY_SRC,
-            })
-        };
         for (number, spoil) in batches {
             let [mut inputs, mut targets] = self.batch(*number);
             spoil(&mut inputs, &mut targets);
-            let mut encoder = device.create_command_encoder(&Default::default());
-            trainer.encode_step(&mut encoder, &upload(&inputs), &upload(&targets)).unwrap();
-            queue.submit([encoder.finish()]);
+            own_buffers::step(gpu, trainer, &inputs, &targets);
         }
         block_on(&gpu.0, trainer.snapshot()).unwrap()
     }

@@ -1,40 +1,15 @@
 //! State dictionaries of PyTorch as people have them: what has one meaning is read, with a remark, and the
 //! rest is refused with the name of the tensor.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+mod pytorch_file;
 
+use pytorch_file::{PYTORCH, Tensor, Tensors, assert_refused, tensors};
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, View, serialize};
+use safetensors::tensor::{Dtype, serialize};
 use ztilde::ndarray::{Array1, array};
 use ztilde::{
     Activation, Layer, LoadOptions, Loaded, NetworkOptions, Parameters, Result, Snapshot,
 };
-
-/// Of `Linear(3, 4, bias=False)`, `BatchNorm1d`, an activation, `Linear(4, 3)`, another one, and
-/// `Linear(3, 2)`.
-const PYTORCH: &[u8] = include_bytes!("data/pytorch.safetensors");
-
-#[derive(Clone)]
-struct Tensor(Dtype, Vec<usize>, Vec<u8>);
-
-impl View for &Tensor {
-    fn dtype(&self) -> Dtype {
-        self.0
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.1
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        (&self.2).into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.2.len()
-    }
-}
 
 impl Tensor {
     fn floats(&self) -> Vec<f32> {
@@ -51,16 +26,6 @@ impl Tensor {
 fn floats(values: &[f32]) -> Tensor {
     let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     Tensor(Dtype::F32, vec![values.len()], bytes)
-}
-
-type Tensors = BTreeMap<String, Tensor>;
-
-fn tensors(bytes: &[u8]) -> Tensors {
-    let file = SafeTensors::deserialize(bytes).unwrap();
-    let tensor = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
-        (name, Tensor(view.dtype(), view.shape().to_vec(), view.data().to_vec()))
-    };
-    file.tensors().into_iter().map(tensor).collect()
 }
 
 /// PyTorch's file, some of whose modules have other names.
@@ -109,14 +74,6 @@ fn assert_same(tensors: &Tensors, words: &[&str]) {
     let loaded = load(tensors).unwrap();
     assert_eq!(loaded.parameters, original());
     assert_remarked(&loaded, words);
-}
-
-#[track_caller]
-fn assert_refused(found: Result<Loaded>, words: &[&str]) {
-    let message = found.expect_err("it has no single meaning").to_string();
-    for word in words {
-        assert!(message.contains(word), "{word:?} is missing in: {message}");
-    }
 }
 
 #[test]
