@@ -67,7 +67,7 @@ fn missing_and_unknown_tensors_are_refused() {
 }
 
 #[test]
-fn numbers_that_are_none_are_refused() {
+fn values_that_make_no_sense_are_refused() {
     let nan = floats(&[2], f32::NAN);
     assert_refused(altered(&[("5.bias", Some(nan))]), &["value 0 of 5.bias", "NaN"]);
     let infinite = floats(&[4, 3], f32::INFINITY);
