@@ -93,7 +93,7 @@ fn multiply(product: Product, row: u32, quad: u32, lane: u32) -> Patch {
     return tiles;
 }
 
-// What the first of the invocations that share a quad of columns has: here there is only one.
+// The value of the first of the invocations that share a quad of columns: here there is only one.
 fn column_first(own: vec4<f32>, lane: u32) -> vec4<f32> {
     return own;
 }

@@ -178,7 +178,7 @@ fn side_by_side(block: u32, quads: u32, runs_along_k: bool) -> BlockPlace {
     return BlockPlace(block / quads * 4u, block % quads);
 }
 
-// What the first of the invocations that share a quad of columns has: the sum over it alone.
+// The value of the first of the invocations that share a quad of columns: the sum over it alone.
 fn column_first(own: vec4<f32>, invocation: u32) -> vec4<f32> {
     return values_sum(own, invocation, 1u, TILE_QUADS);
 }
