@@ -115,9 +115,9 @@ pub enum Error {
     #[error("the training data belongs to another trainer")]
     OtherTrainer,
 
-    /// The data set is not the one that a place is in.
+    /// The data set differs from the one that a place belongs to.
     #[error(
-        "the data set has other values than the one that the training was in, or its rows are in \
+        "the data set has other values than the one that the training used, or its rows are in \
          another order: its fingerprint is {found:016x}, but {needed:016x} is needed. \
          Snapshot::take_place makes a restored training begin with the first row, and \
          Place::for_any_data allows other data"
@@ -125,7 +125,7 @@ pub enum Error {
     OtherData {
         /// The fingerprint of the data set.
         found: u64,
-        /// That of the data set that the place is in.
+        /// The fingerprint of the data set that the place belongs to.
         needed: u64,
     },
 
