@@ -394,9 +394,9 @@ fn hard_columns_keep_their_digits() {
     }
 }
 
-/// The gradients of a normalized column's sums have no mean. One that rounding leaves them reaches the gradients of
-/// the weights as many times as there are rows, times the mean of the inputs. Here the first rows, with which
-/// all are compared, are unlike the others.
+/// The gradients of a normalized column's sums have mean 0. A mean left by rounding is multiplied by the
+/// number of rows and the mean of the inputs in the gradients of the weights. Here the first rows, with
+/// which all are compared, are unlike the others.
 #[test]
 fn gradients_of_a_long_column_keep_no_mean() {
     const ROWS: u32 = 20_000;
