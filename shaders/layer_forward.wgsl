@@ -151,8 +151,8 @@ fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
     }
 }
 
-// The moments of the rows before a tile's, joined with those of the tile, if it has any. Whether it is the
-// first is told, and not seen by the moments: what is behind a barrier must not depend on them.
+// The moments of the rows before a tile's, joined with those of the tile, if it has any. Whether it is
+// the first is a parameter, as control flow around a barrier must not depend on the moments.
 fn with_tile(
     before: Moments,
     tile: ptr<function, Tile>,

@@ -155,7 +155,7 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`Error::Class`] with the first row whose class is none.
+    /// [`Error::Class`] with the first row whose class does not exist.
     pub fn check_classes(&self, classes: u32) -> Result<()> {
         self.targets.check_classes(classes)
     }

@@ -87,7 +87,7 @@ impl Parameters {
     /// # Errors
     ///
     /// [`Error::Architecture`] with fewer than two sizes, a size of 0, or more weights than memory;
-    /// [`Error::Option`] if an option makes no sense.
+    /// [`Error::Option`] if an option is out of range.
     pub fn initialize(layer_sizes: &[u32], options: &NetworkOptions) -> Result<Self> {
         options.check()?;
         if layer_sizes.len() < 2 {
@@ -144,7 +144,7 @@ impl Parameters {
     ///
     /// [`Error::Architecture`] names what does not fit, by the names that a file gives the tensors:
     /// `1.running_var` is the running variance of the first layer. [`Error::Option`] if epsilon or
-    /// momentum make no sense.
+    /// momentum is out of range.
     pub fn check(&self) -> Result<()> {
         let Self { activation, epsilon, momentum, .. } = *self;
         NetworkOptions { activation, epsilon, momentum, ..Default::default() }.check()?;
