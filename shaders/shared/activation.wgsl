@@ -1,8 +1,8 @@
 // Each activation function with its slope. Needs exponential.wgsl and magnitudes.wgsl.
 //
-// NaN stays NaN: WGSL's max and min may give the other value, and so may a comparison where a compiler takes it
-// that no float is NaN. Infinity becomes what the formula's limit is, except in GELU and SiLU, where −∞ becomes
-// −∞ · 0, which is NaN, as in PyTorch.
+// NaN stays NaN, which is tested by its bits: WGSL's max and min may return the other value, and a
+// compiler may assume that floats in a comparison are not NaN. Infinity gives the formula's limit, except
+// that −∞ gives −∞ · 0, which is NaN, in GELU and SiLU, as in PyTorch.
 
 // src/kernels/activate.rs numbers them in the order of Activation::ALL.
 override ACTIVATION: u32;

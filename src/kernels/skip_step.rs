@@ -1,4 +1,4 @@
-//! `shaders/skip_step.wgsl`: takes back what a step has moved that is not learned from.
+//! `shaders/skip_step.wgsl`: undoes what a step with a fault has changed.
 //!
 //! Its twin is [`crate::reference::skip_step`].
 
@@ -20,18 +20,18 @@ pub(crate) struct SkipStep {
 /// What the kernel reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffers<'a> {
-    /// The packed gradients, laid out as the parameters; of several slabs the first.
+    /// The packed gradients, laid out as the parameters. Of several slabs only the first is used.
     pub(crate) gradients: &'a Matrix,
     /// The packed parameters.
     pub(crate) parameters: &'a Matrix,
-    /// A part of the parameters: the stop's first row of four.
+    /// A part of the parameters: the first quad of the stop.
     pub(crate) stop: &'a Matrix,
-    /// Rows of four behind the stop, in which faults are noted.
+    /// How many quads of faults follow the stop.
     pub(crate) faults: u32,
     /// All running statistics.
     pub(crate) running: &'a Matrix,
-    /// `[vectors, 2]`, `u32`: of each running mean and variance the place in `running`, and the length, both
-    /// in vectors of four. The values before the step follow. A length may be 0.
+    /// `[vectors, 2]`, `u32`: the place of each running mean and variance in `running`, and its length,
+    /// which may be 0, both in quads. Its values before the step follow it.
     pub(crate) vectors: &'a Matrix,
     /// As [`super::record_step`] takes them.
     pub(crate) counts: &'a Matrix,
@@ -76,7 +76,7 @@ mod tests {
     use crate::gpu::testing::{TestGpu, assert_close};
     use crate::reference;
 
-    /// Two layers behind eight learned values, one of them with running statistics of `columns`; a note in
+    /// Eight learned values, then two layers, one of them with running statistics of `columns`; a note in
     /// each place, or in none.
     #[test]
     fn takes_back_what_a_step_with_a_fault_has_moved() {

@@ -47,7 +47,7 @@ pub(super) fn split(bytes: &[u8]) -> Result<(Header, &[u8])> {
     let header: Header = serde_json::from_slice(header).map_err(failed)?;
     let needed = header.data_len();
     if data.len() != needed {
-        // Of what is too long nobody reads the rest.
+        // The rest of a file that is too long was not read.
         let found = if data.len() > needed { "more".to_owned() } else { data.len().to_string() };
         return Err(Error::Model(format!(
             "its tensors should take {needed} bytes, but {found} follow the header"
