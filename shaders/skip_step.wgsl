@@ -6,7 +6,8 @@
 //
 // update.wgsl, which runs before, has left the parameters and the optimizer's state unchanged. The notes
 // of the step move from the gradients to the parameters, where they stay until the next step is skipped.
-// One workgroup, which changes nothing after a step without a fault.
+// One workgroup, which changes nothing after a step without a fault, or once an overflow has stopped the
+// training.
 
 struct Skip {
     stop: u32,     // quads before the stop
@@ -36,9 +37,10 @@ fn main(@builtin(local_invocation_index) index: u32) {
     // A fault of the loss is noted without the stop, as the last layer's first fault.
     let of_loss = gradients[first_fault + skip.faults - 4u].x;
     let has_fault = gradients[skip.stop].x != 0.0 || of_loss != 0.0;
+    let has_stopped = parameters[skip.stop].x != 0.0;
     // All invocations read the notes before any is cleared.
     storageBarrier();
-    if !has_fault {
+    if !has_fault || has_stopped {
         return;
     }
     for (var v = 0u; v < skip.vectors; v++) {

@@ -140,7 +140,8 @@ fn has_stopped(is_first: bool) -> bool {
     if is_first {
         let number = counts[TAKEN] - u32(is_overflow);
         parameters[update.stop] = vec4<f32>(1.0, f32(number >> 16u), f32(number & 0xffffu), 0.0);
-        for (var i = 0u; i < update.faults; i++) {
+        // An overflow has no faults, and the parameters keep those of the step that was skipped last.
+        for (var i = 0u; i < update.faults && !is_overflow; i++) {
             parameters[first_fault + i] = gradients[first_fault + i];
         }
     }

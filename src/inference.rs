@@ -165,11 +165,18 @@ fn start_prediction(
             why: format!("{} rows × {features} features", rows.max(1)),
         });
     }
+    let too_many = |_| Error::Length {
+        what: "inputs",
+        found: inputs.len() as u64,
+        needed: u64::from(u32::MAX) * features as u64,
+        why: format!("at most, in one call: {} rows × {features} features", u32::MAX),
+    };
+    let row_count = u32::try_from(rows).map_err(too_many)?;
     let gpu: &Gpu = network.gpu();
     let input_buffer = gpu.buffer("prediction/inputs", inputs.len() as u64)?;
     let values = rows as u64 * u64::from(network.outputs());
     let output_buffer = gpu.buffer("prediction/outputs", values)?;
-    let inference = Inference::new(network, &input_buffer, &output_buffer, rows as u32)?;
+    let inference = Inference::new(network, &input_buffer, &output_buffer, row_count)?;
     gpu.write(&input_buffer, 0, inputs)?;
     gpu.submit("ztilde/prediction", |encoder| inference.encode(encoder))?;
     Ok(read(gpu, &output_buffer, 0, values))

@@ -8,7 +8,7 @@ use ndarray::{Array1, Array2};
 use wgpu::Buffer;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Matrix, Source};
+use crate::gpu::{Gpu, Matrix, Source};
 use crate::parameters::Layer;
 
 /// How large a layer's tensors are.
@@ -215,6 +215,11 @@ impl LearnedLayout {
         let (quads, _) = values.as_chunks::<4>();
         let (faults, _) = quads[STOP as usize..].as_chunks::<{ FAULTS as usize }>();
         faults.iter().map(|faults| faults.map(|[fault, ..]| fault != 0.0)).collect()
+    }
+
+    /// Sets the number of the step that learning has stopped at, if it has, to 0.
+    pub(crate) fn forget_stopped_step(&self, gpu: &Gpu, packed: &Buffer) -> Result<()> {
+        gpu.write(packed, self.learned + 1, &[0.0_f32; 2])
     }
 
     fn stop_values(&self) -> usize {

@@ -301,8 +301,10 @@ fn a_snapshot_of_a_stopped_training_goes_on() {
     assert_as_before(&gpu, &restored, &without, "restored");
     // A network whose training has stopped says so to the next trainer; one of its parameters learns.
     let mut next = Trainer::new(stopped.into_network(), restored.options().clone()).unwrap();
-    case.step(&gpu, &mut next, 6);
-    assert_eq!(fault(&gpu, &next), Some(Fault { step: 0, ..case.expected }));
+    for number in 6..12 {
+        case.step(&gpu, &mut next, number);
+        assert_eq!(fault(&gpu, &next), Some(Fault { step: 0, ..case.expected }), "{number}");
+    }
     let parameters = block_on(&gpu.0, next.network().parameters()).unwrap();
     let network = Network::from_parameters(&gpu.0, &gpu.1, &parameters).unwrap();
     let mut next = Trainer::new(network, next.options().clone()).unwrap();

@@ -146,6 +146,22 @@ fn the_last_skipped_step_is_named() {
     }
 }
 
+/// A training that skips steps stops where an update overflows, and still names the step that it skipped.
+#[test]
+fn an_overflow_leaves_the_name_of_the_last_skipped_step() {
+    let gpu = test_device::device();
+    let optimizer = Optimizer { weight_decay: 1e30, ..Optimizer::gradient_descent(1e30) };
+    let case = Case { optimizer, ..cases().swap_remove(0) };
+    let mut trainer = case.trainer(&gpu, OnFault::SkipStep);
+    let good: Spoil = |_, _| {};
+    case.learn(&gpu, &mut trainer, &[(0, |inputs, _| inputs[0] = 1e30), (1, good), (2, good)]);
+    let fault = Fault { step: 1, layer: None, quantity: Quantity::Update };
+    assert_eq!(block_on(&gpu.0, trainer.fault()).unwrap(), Some(fault));
+    let last = Fault { step: 1, layer: Some(0), quantity: Quantity::BatchStatistics };
+    let found = block_on(&gpu.0, trainer.skipped()).unwrap();
+    assert_eq!(found, Skipped { steps: 1, last: Some(last) });
+}
+
 /// An epoch counts its skipped steps, and its loss is the mean of the other steps.
 #[test]
 fn an_epoch_goes_on() {

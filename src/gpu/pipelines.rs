@@ -36,14 +36,12 @@ impl SharedPipeline {
     pub(super) fn find_or_insert(device: &Device, source: Source) -> Arc<Self> {
         let new =
             || Self { device: device.clone(), source: source.clone(), pipeline: Mutex::default() };
-        let shared = pipelines().find_or_insert(device, |found| found.source == source, new);
-        caches().of_device(device).iter().for_each(|cache| cache.keep(&shared));
-        shared
+        pipelines().find_or_insert(device, |found| found.source == source, new)
     }
 
     /// The pipeline; calls `compile` if there is none yet.
     pub(super) fn get_or_compile(
-        &self,
+        self: &Arc<Self>,
         compile: impl FnOnce() -> Result<ComputePipeline>,
     ) -> Result<ComputePipeline> {
         let mut pipeline = lock(&self.pipeline);
@@ -51,7 +49,10 @@ impl SharedPipeline {
             Some(compiled) => compiled,
             None => compile()?,
         };
-        Ok(pipeline.insert(compiled).clone())
+        let compiled = pipeline.insert(compiled).clone();
+        drop(pipeline);
+        caches().of_device(&self.device).iter().for_each(|cache| cache.keep(self));
+        Ok(compiled)
     }
 }
 

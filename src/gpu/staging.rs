@@ -79,15 +79,17 @@ impl Staging {
         label: &str,
         record: impl FnOnce(&mut CommandEncoder, &Buffer),
     ) -> Result<()> {
-        self.mapping.set(false, false);
         unmap(&gpu.device, &self.buffer)?;
+        self.mapping.set(false, false);
         let mapping = Arc::clone(&self.mapping);
         let submission = gpu.submit(label, |encoder| {
             record(encoder, &self.buffer);
             encoder.map_buffer_on_submit(&self.buffer, MapMode::Write, .., move |result| {
                 mapping.set(true, result.is_ok());
             });
-        })?;
+        });
+        // Nothing answers for a submission that was refused: the next write takes a new buffer.
+        let submission = submission.inspect_err(|_| self.mapping.set(true, false))?;
         self.submission = Some(submission);
         Ok(())
     }

@@ -204,7 +204,7 @@ impl Core {
     /// Rows of the chunks that divided rows come in: at most 64 chunks, as each workgroup joins what is
     /// known of all.
     pub(crate) fn chunk(self, rows: u32) -> u32 {
-        let patches = rows.div_ceil(self.patch_rows());
+        let patches = rows.max(1).div_ceil(self.patch_rows());
         patches.div_ceil(64) * self.patch_rows()
     }
 

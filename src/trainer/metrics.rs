@@ -51,7 +51,8 @@ impl Trainer {
         async move {
             let history = reading?.await?;
             let steps = u64::from(steps);
-            let taken = history.taken - steps_before;
+            // A browser's device that failed may read as zeros.
+            let taken = history.taken.saturating_sub(steps_before);
             if taken < steps {
                 return Err(too_few(taken, steps, history.encoded - steps_before));
             }

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{array, thread};
 
 use ndarray::Array2;
@@ -157,12 +157,17 @@ fn destroyed_by_another_thread() -> Result<Seen, Failure> {
             thread::sleep(Duration::from_millis(milliseconds));
             device.destroy();
         });
+        let start = Instant::now();
         let error = loop {
             let App { device, trainer, data: [uploaded, streamed], .. } = &mut app;
             let epochs = block_on(device, trainer.epoch(uploaded))
                 .and_then(|_| pollster::block_on(trainer.epoch(streamed)));
-            if let Err(error) = epochs {
-                break error;
+            match epochs {
+                Err(error) => break error,
+                Ok(_) if start.elapsed() > LIMIT => {
+                    return Err("no epoch has noticed the loss".into());
+                }
+                Ok(_) => {}
             }
         };
         expect_lost::<()>("epochs", Err(error))?;
