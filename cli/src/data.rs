@@ -87,9 +87,9 @@ pub(crate) struct Prepared {
     pub(crate) preprocessing: Preprocessing,
     pub(crate) learned: Rows,
     pub(crate) held_out: Option<Rows>,
-    /// The training rows of each class; of all, where there are no classes.
+    /// The number of training rows of each class; of all training rows if there are no classes.
     pub(crate) of_class: Vec<u64>,
-    /// On the rows that are held out.
+    /// The result of a constant answer on the held-out rows.
     pub(crate) baseline: Option<Baseline>,
 }
 
@@ -116,16 +116,16 @@ impl Input {
     }
 }
 
-/// Rows for a model that was trained on others, or on a part of them.
+/// The rows of a data set that a trained model is evaluated on.
 pub(crate) struct Known {
     pub(crate) rows: Rows,
     pub(crate) targets: TargetSums,
-    /// What was left out, and what was filled: as lines, and by columns.
+    /// The notes on rows that were left out and cells that were filled; and the filled cells by column.
     pub(crate) notes: Vec<String>,
     pub(crate) filled: Vec<FilledColumn>,
 }
 
-/// All rows of a data set.
+/// Reads all rows of a data set.
 pub(crate) fn known_rows(
     options: &KnownOptions,
     preprocessing: &Preprocessing,
@@ -144,6 +144,9 @@ pub(crate) fn known_rows(
     }
     let notes = table.notes();
     if table.counts.rows == 0 {
+        let file = format!("{}: ", table.file);
+        let notes: Vec<&str> =
+            notes.iter().map(|note| note.strip_prefix(&file).unwrap_or(note)).collect();
         let why = if notes.is_empty() { "there are none".to_owned() } else { notes.join("; ") };
         return Err(Failure::input(format!("{}: no row is left to test on: {why}", table.file)));
     }
