@@ -27,8 +27,8 @@ const NUMBERS: usize = 1 << 20;
 ///
 /// There is a line for each row, in the same order. For classes it has the class and the probability of
 /// each class, for numbers the value, in the units of the rows that the model was trained on. The rows are
-/// read and scaled as those were: the model file says how. Notes on stderr count the cells of each column
-/// that were missing, or categories that the model was not trained on; --strict makes them errors.
+/// read and scaled as those were: the model file says how. Notes on stderr count missing values and unknown
+/// categories for each column; --strict makes them errors.
 ///
 /// Of a model that `train` did not write, the rows have as many numbers as the network has inputs, and
 /// each line has the outputs of its linear output layer.
@@ -62,7 +62,7 @@ impl Predict {
         let open = || Unlabeled::open(&self.data, preprocessing.as_ref(), inputs);
         let is_file = self.data.data.as_deref().is_some_and(Path::is_file);
         if self.data.strict && is_file && self.output.is_none() {
-            // Nothing is to be written of a file with a fault, and stdout keeps what was.
+            // Nothing may be written before an error, and stdout cannot be taken back.
             open()?.check()?;
         }
         let mut unlabeled = open()?;
