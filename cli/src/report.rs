@@ -49,7 +49,7 @@ pub(crate) struct Data<'a> {
     pub(crate) classes: Option<usize>,
     pub(crate) class_names: Option<&'a [String]>,
     pub(crate) notes: &'a [String],
-    /// The columns with cells that were filled; and of a file to test on.
+    /// The columns with filled cells: of DATA, and of `--test-data`.
     pub(crate) filled: Vec<FilledColumn>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) test_filled: Option<Vec<FilledColumn>>,

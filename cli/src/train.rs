@@ -68,7 +68,7 @@ impl Train {
         notes.iter().for_each(|note| output::note(&format!("note: {note}")));
 
         let (adapter, device, queue) = adapter::open()?;
-        // Folds and comparisons make one trainer after the other.
+        // The trainers of folds and comparisons share kernels.
         let _kernels = KernelCache::new(&device);
         let origin = Origin::new(adapter, settled.report.clone());
         interrupt::listen()?;

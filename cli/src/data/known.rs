@@ -95,7 +95,7 @@ pub(super) fn read(
     }
     let cells = cells.finish(&text.file, places.features.len() + 1)?;
     let recode = |column: &Column| match &column.values {
-        // The places stay, and what is not one of them becomes a gap.
+        // A place stays itself, and UNKNOWN becomes NaN.
         Values::Category(names) => Recode::Search((0..names.len()).map(|at| at as f64).collect()),
         Values::Number { .. } => Recode::Keep,
     };

@@ -75,8 +75,8 @@ impl Names {
         if *name == unnamed { unnamed } else { format!("{unnamed} ({name:?})") }
     }
 
-    /// For messages: these columns as the value of an option, as one types it in a shell. A name that a shell
-    /// or the list would read otherwise is its number.
+    /// For messages: these columns as the value of an option in a shell. A name that the shell or the parser
+    /// of the list would misread is replaced by its number.
     pub(crate) fn as_option(&self, columns: &[usize]) -> String {
         let has_only = |name: &str, others: &str| {
             name.chars().all(|letter| letter.is_alphanumeric() || others.contains(letter))
