@@ -127,7 +127,7 @@ impl Training {
             return Ok(steps);
         }
         Err(Failure::input(format!(
-            "--batch-size is {batch_size}, but there are only {rows} rows to learn from, and \
+            "--batch-size is {batch_size}, but there are only {rows} training rows, and \
              --remainder drop leaves out what does not fill a batch"
         )))
     }

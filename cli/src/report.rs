@@ -36,12 +36,12 @@ pub(crate) struct Origin {
     pub(crate) options: Map<String, Value>,
 }
 
-/// What was learned from and tested on.
+/// The data of a training and its tests.
 #[derive(Serialize)]
 pub(crate) struct Data<'a> {
     /// Both together, without a file to test on.
     pub(crate) rows: u64,
-    /// Columns that are learned from, and the inputs that they make.
+    /// The numbers of input columns, and of the inputs that they make.
     pub(crate) features: usize,
     pub(crate) inputs: usize,
     pub(crate) columns: Option<Vec<&'a str>>,

@@ -120,7 +120,7 @@ impl Train {
     }
 }
 
-/// Whoever mistyped a path should not learn of it after the training.
+/// Checks paths before the training, not after it.
 fn check_writable(results: &Results) -> Result<(), Failure> {
     results.model.as_deref().map_or(Ok(()), output::check_writable)?;
     results.json.as_ref().map_or(Ok(()), Json::check)?;

@@ -53,7 +53,7 @@ impl Arrays {
     }
 }
 
-/// Makes a table of arrays that nobody has described.
+/// Makes a table of new arrays.
 pub(crate) fn table(
     arrays: Arrays,
     options: &DataOptions,

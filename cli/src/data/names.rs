@@ -1,4 +1,4 @@
-//! The names of a table's columns, and how somebody at a terminal refers to them.
+//! The names of a table's columns, and how options refer to them.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ pub(crate) struct Names {
 
 impl Names {
     /// Names of a header. A column without a name is called by its number; a second one of the same
-    /// name has `.2` behind it.
+    /// name ends in `.2`.
     pub(crate) fn from_header<'a>(cells: impl Iterator<Item = &'a str>) -> Self {
         let mut names: Vec<String> = Vec::new();
         let mut seen = HashSet::new();

@@ -32,7 +32,7 @@ pub(crate) struct DataOptions {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["held_out", "folds"])]
     pub(crate) test_data: Option<PathBuf>,
 
-    /// The column to learn, by its name, or its number counted from 1 [default: the last one]
+    /// The column to predict, by its name, or its number counted from 1 [default: the last one]
     #[arg(long, value_name = "COLUMN")]
     pub(crate) target: Option<String>,
 
@@ -42,7 +42,7 @@ pub(crate) struct DataOptions {
     #[arg(long, value_name = "FILE", conflicts_with = "target")]
     pub(crate) targets: Option<PathBuf>,
 
-    /// The columns to learn from: names, numbers and ranges such as 3-7, separated by commas
+    /// The input columns: names, numbers and ranges such as 3-7, separated by commas
     /// [default: all others]
     #[arg(long, value_name = "COLUMNS")]
     pub(crate) features: Option<String>,

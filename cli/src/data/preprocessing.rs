@@ -18,7 +18,7 @@ pub(crate) struct Preprocessing {
     pub(crate) has_header: bool,
     /// How many columns the table has, without a target in a file of its own.
     pub(crate) width: usize,
-    /// The columns that are learned from, in the order of the network's inputs.
+    /// The input columns, in the order of the network's inputs.
     pub(crate) columns: Vec<Column>,
     pub(crate) target: Target,
     /// The words for a missing value.
@@ -26,7 +26,7 @@ pub(crate) struct Preprocessing {
     pub(crate) missing_words: Words,
 }
 
-/// A column that is learned from.
+/// An input column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Column {
@@ -53,7 +53,7 @@ pub(crate) enum Values {
     Category(Vec<String>),
 }
 
-/// The column that is learned.
+/// The column that is predicted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Target {

@@ -132,7 +132,7 @@ pub(crate) fn prepare(
     Ok(Divided { learned, held_out, learned_targets, held_out_targets })
 }
 
-/// A cell of a row to test on that scales to no 32-bit number; those that are learned from do, as
+/// A cell of a held-out row that scales to no 32-bit number; training rows do, as
 /// [`fit`](super::fit::fit) has seen to.
 fn too_far(table: &Table, preprocessing: &Preprocessing, cells: &[f64]) -> Failure {
     let mut name = &preprocessing.target.name;

@@ -1,4 +1,5 @@
-//! Which rows are learned from and which are tested on: at random by a seed, alike in each class.
+//! Which rows are training rows and which are held out: at random by a seed, with the same shares of each
+//! class.
 
 use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
 

@@ -60,7 +60,7 @@ pub(crate) struct Table {
     pub(crate) file: String,
     /// Side by side, they have all cells.
     arrays: Vec<Array>,
-    /// For each column that is learned from, then for the target: its place in a row of the arrays,
+    /// For each input column, then for the target: its place in a row of the arrays,
     /// and what its numbers become.
     places: Vec<(usize, Recode)>,
     missing: Missing,

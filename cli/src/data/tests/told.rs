@@ -63,7 +63,7 @@ fn what_cannot_be_learned_is_told_with_its_place() {
     assert!(error.contains("is a folder without"), "{error}");
 }
 
-/// How many cells are missing in the columns that are learned from.
+/// How many cells are missing in the input columns.
 fn missing(data: &Data) -> u64 {
     data.table.counts.gaps.iter().map(Gaps::missing).sum()
 }
