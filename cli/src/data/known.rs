@@ -204,7 +204,10 @@ mod tests {
         }
         for count in [2, 6] {
             let error = found(&Names::numbered(count), &by_number).unwrap_err();
-            assert!(error.contains(&format!("are {count} columns, but 5 in the table")), "{error}");
+            assert!(
+                error.contains(&format!("are {count} columns, but 5 in the training table")),
+                "{error}"
+            );
         }
         // A target that had a file of its own may stand behind the others.
         let apart = known(false, None);

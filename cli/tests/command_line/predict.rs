@@ -288,7 +288,7 @@ fn what_is_wrong_with_the_rows_is_code_2() {
             "new.csv --missing error",
             "line 3, column 2 (\"word\"): \"sideways\" is not one of the 2",
         ),
-        ("wide.csv", "error: wide.csv: there are 4 columns, but 3 in the table"),
+        ("wide.csv", "error: wide.csv: there are 4 columns, but 3 in the training table"),
         ("gap.csv --missing drop", "[possible values: fill, error]"),
         ("binary.csv", "error: binary.csv: the file is binary"),
         ("word.csv --output found.csv", "line 4"),

@@ -199,7 +199,7 @@ fn what_is_wrong_with_a_table_is_code_2() {
         ("empty.csv", "error: empty.csv: the file is empty"),
         (".", "error: . is a folder without"),
         ("table.csv --target sing", "nearest: \"sign\""),
-        ("table.csv --batch-size 64", "--batch-size is 64, but there are only 7 rows"),
+        ("table.csv --batch-size 64", "--batch-size is 64, but there are only 7 training rows"),
         ("table.csv --test-data empty.csv", "error: empty.csv: the file is empty"),
         ("table.csv --task regression", "is text (\"different\" in line 2)"),
         ("--drop 100", "there is no column 100: the columns are 1 to 64"),
