@@ -79,7 +79,7 @@ pub(super) struct Head {
     /// The number of lines above the table: their records have another number of cells.
     pub(super) title: u64,
     /// The number of cells of a record below them; 0 if too few records agree.
-    cells: usize,
+    pub(super) cells: usize,
     second: Option<ByteRecord>,
 }
 

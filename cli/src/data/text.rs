@@ -83,8 +83,10 @@ impl Text {
         } else {
             Names::numbered(first.len())
         };
+        // If the first record has as many cells as the table, an uneven row below it does not end a title.
+        let has_title = head.title > 0 && first.len() != head.cells;
+        let title_lines = if has_title { head.title + layout.skip_lines } else { 0 };
         let first = (!is_header).then_some((first_line, first));
-        let title_lines = if head.title == 0 { 0 } else { head.title + layout.skip_lines };
         let words = layout.words()?.unwrap_or(Words::USUAL);
         Ok(Self { file, delimiter, names, records, first, first_line, title_lines, counted, words })
     }
@@ -393,6 +395,8 @@ mod tests {
             "line 3: there are 3 cells, but 2 in line 1. A cell with a comma",
         );
         refused("150,4,x\n1,2\n3,4\n5,6\n", "If line 1 is no row, --skip-lines 1");
+        let uneven = "a,b\n1,2\n3,4,5\n".to_owned() + &"6,7\n".repeat(9);
+        refused(&uneven, "line 3: there are 3 cells, but 2 in line 1. A cell with a comma");
         for title in ["# about\n# this, table\n", "about\n\nthis\n", "a,b\nc,d\n\n"] {
             let lines = title.lines().filter(|line| !line.is_empty()).count();
             let lines = lines + usize::from(title.starts_with("about"));
