@@ -171,8 +171,8 @@ fn columns_are_chosen() {
     );
     refused(text, "--features a,c", &["--features names column 5 (\"c\"), which is the target"]);
     refused(text, "--features c --target c", &["which is the target"]);
-    refused(text, "--drop id,a,b,kind", &["of 5 column(s), none is left"]);
-    refused("x\n1\n2\n", "", &["of 1 column(s), none is left", "--delimiter"]);
+    refused(text, "--drop id,a,b,kind", &["of 5 columns, --drop"]);
+    refused("x\n1\n2\n", "", &["only one column", "--delimiter", "--skip-lines"]);
 }
 
 #[test]
@@ -396,6 +396,8 @@ fn parquet_has_columns_of_text() {
     let largest = (u64::MAX - 1).to_string();
     let first = preprocessing.record(&[&largest, "0.125", "01"]).unwrap();
     assert_eq!(dataset.inputs().row(0).to_vec(), first);
+    let (_, notes) = read(&file, "--drop list,time --target price --missing-values 0.125").unwrap();
+    assert!(notes.iter().any(|note| note.contains("size: 1 of 66 missing")), "{notes:?}");
     refused(
         &file,
         "--drop list,time --target price --missing error",
