@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     ztilde_cli::main()
 }
 
-/// Without a desktop, Mesa makes libwayland write "error: XDG_RUNTIME_DIR is invalid or not set" to stderr.
+/// Without a desktop, Mesa makes libwayland write `error: XDG_RUNTIME_DIR is invalid or not set` to stderr.
 /// With a directory that does not exist, libwayland is silent.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 #[allow(unsafe_code, reason = "another thread could read the environment meanwhile")]
