@@ -31,8 +31,8 @@ pub(super) fn split(bytes: &[u8]) -> Result<(Header, &[u8])> {
     let length = u64::from_le_bytes(*length);
     if length > MOST_BYTES {
         return Err(Error::Model(format!(
-            "its header should take {length} bytes, but {MOST_BYTES} is the most: it is no safetensors \
-             file"
+            "it is not a safetensors file: its header should take {length} bytes, but {MOST_BYTES} is the \
+             most"
         )));
     }
     let (header, data) = rest.split_at_checked(length as usize).ok_or_else(|| {

@@ -112,7 +112,10 @@ pub(crate) fn fit(
             )));
         }
     }
-    note_constants(&fitted, notes);
+    // Pixels at the edge of images are often constant, which needs no note.
+    if !table.is_bytes {
+        note_constants(&fitted, notes);
+    }
     fitted.check().map_err(Failure::input)?;
     Ok(fitted)
 }
@@ -160,7 +163,7 @@ fn note_constants(fitted: &Preprocessing, notes: &mut Vec<String>) {
     }
     if !columns.is_empty() {
         notes.push(format!(
-            "{} of {} columns are the same in every training row, so the model ignores them: {}",
+            "the model ignores {} of {} input columns, constant in the training rows: {}",
             columns.len(),
             fitted.columns.len(),
             first_few(&columns)

@@ -40,6 +40,9 @@ pub(crate) enum Decimal {
 }
 
 impl Form {
+    /// Numbers with a decimal comma, whose points separate thousands.
+    pub(crate) const DECIMAL_COMMA: Self = Self::Number { unit: None, decimal: Decimal::Comma };
+
     /// The forms that fit a cell, the likeliest first; none for a plain number.
     pub(crate) fn fitting(text: &str) -> Vec<Self> {
         if !text.contains(|letter: char| letter.is_ascii_digit()) || text.parse::<f64>().is_ok() {

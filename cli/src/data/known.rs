@@ -145,7 +145,13 @@ pub(super) fn places(preprocessing: &Preprocessing, names: &Names) -> Result<Pla
     let target_number = target.number.unwrap_or(width + 1);
     let all = target_number.max(*width);
     let numbers = columns.iter().map(|column| column.number);
-    let missing = || Err(format!("there are {found} columns, none of which is {:?}", target.name));
+    let missing = || {
+        Err(format!(
+            "there are {found} columns, none of which is {:?}, the target: add it, or name its file with \
+             --targets",
+            target.name
+        ))
+    };
     Ok(if found == all {
         let features = numbers.map(|number| number - 1).collect();
         Places { features, target: Ok(target_number - 1) }

@@ -227,6 +227,7 @@ fn meaning(
         reading: target.reading(form),
         ..Target::new(names.name(target_column), Some(target_column + 1), values)
     };
+    found.check_points(names)?;
     found.note(names, notes);
     let (has_header, width) = (names.from_header, names.len());
     let preprocessing = Preprocessing { has_header, width, columns, target, missing_words };
@@ -257,6 +258,10 @@ struct Found<'a> {
     words: Vec<(usize, &'a Seen)>,
     /// Columns of numbers that are not plain, and their forms.
     forms: Vec<(usize, String)>,
+    /// The first column with decimal commas.
+    comma: Option<usize>,
+    /// Columns of plain numbers whose points could separate thousands, and the first of these numbers.
+    grouped: Vec<(usize, &'a str)>,
 }
 
 impl<'a> Found<'a> {
@@ -265,6 +270,26 @@ impl<'a> Found<'a> {
             self.forms
                 .push((column, format!("{text:?} is {}, read as {number:?}", form.kind(text))));
         }
+        if form.has_comma() {
+            self.comma.get_or_insert(column);
+        }
+        self.grouped.extend(seen.grouped().map(|text| (column, text)));
+    }
+
+    /// Fails if a table with decimal commas has a column whose points separate thousands, or decimals.
+    fn check_points(&self, names: &Names) -> Result<(), String> {
+        let (Some(comma), Some(&(column, text))) = (self.comma, self.grouped.first()) else {
+            return Ok(());
+        };
+        let whole: String = text.chars().filter(|letter| *letter != '.').collect();
+        Err(format!(
+            "{}: {text:?} may mean {whole} or {}, as {} has decimal commas. Write these numbers with a \
+             decimal comma, or without thousands separators; or leave the column out with --drop {}",
+            names.describe(column),
+            text.parse::<f64>().unwrap_or(f64::NAN),
+            names.describe(comma),
+            names.as_option(&[column])
+        ))
     }
 
     fn note(&self, names: &Names, notes: &mut Vec<String>) {

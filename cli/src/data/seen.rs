@@ -41,6 +41,8 @@ pub(super) struct Seen {
     first_number: Option<(u64, String)>,
     /// The first number with a decimal point, or an exponent.
     first_point: Option<String>,
+    /// Whether the points of all numbers could separate thousands.
+    points_group: bool,
     /// The forms that fit all texts, once there is a text.
     forms: Option<Vec<Form>>,
     /// The form of all further texts, once there are too many to keep.
@@ -82,6 +84,7 @@ impl Seen {
             first_text: None,
             first_number: None,
             first_point: None,
+            points_group: true,
             forms: None,
             settled: None,
             prefers_comma,
@@ -223,8 +226,9 @@ impl Seen {
         if self.first_number.is_none() {
             self.first_number = Some((line, text.to_owned()));
         }
-        if self.first_point.is_none() && text.contains(['.', 'e', 'E']) {
-            self.first_point = Some(text.to_owned());
+        if text.contains(['.', 'e', 'E']) {
+            self.points_group &= Form::DECIMAL_COMMA.number(text).is_some();
+            self.first_point.get_or_insert_with(|| text.to_owned());
         }
         self.numbers += 1;
         // As one number, 0 and -0 are one class.
@@ -290,6 +294,11 @@ impl Seen {
             && self.settled.is_none()
             && self.form().is_none()
             && (self.kind == Kind::Category || self.check_mixed("").is_ok())
+    }
+
+    /// The first number with a point, if the points of all could separate thousands instead of decimals.
+    pub(super) fn grouped(&self) -> Option<&str> {
+        self.first_point.as_deref().filter(|_| self.points_group && self.first_text.is_none())
     }
 
     /// A text that is a number in this form, and the number.

@@ -240,9 +240,15 @@ impl Work<'_> {
     }
 
     fn trainer_options(&self, data: &Prepared) -> Result<TrainerOptions, Failure> {
+        let target = &data.preprocessing.target;
+        if self.settled.trainer.label_smoothing != 0.0 && target.classes().is_none() {
+            return Err(Failure::input(format!(
+                "--label-smoothing smooths classes, but the target {:?} is a number",
+                target.name
+            )));
+        }
         let typed = self.options.training.class_weights.as_ref();
-        let weights =
-            typed.map(|typed| class_weights(typed, &data.preprocessing.target, &data.learned));
+        let weights = typed.map(|typed| class_weights(typed, target, &data.learned));
         Ok(TrainerOptions {
             loss: loss(data),
             class_weights: weights.transpose()?,

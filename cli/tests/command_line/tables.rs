@@ -45,6 +45,18 @@ fn classes(rows: usize) -> String {
 }
 
 #[test]
+fn options_of_classes_are_refused_for_numbers() {
+    let files = [("table.csv", (0..60).map(|row| format!("{row},{}.5\n", row * 7 % 50)).collect())];
+    for options in ["--label-smoothing 0.1", "--class-weights balanced"] {
+        let output = run_with(&files, &format!("train table.csv {options}"));
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        let option = options.split(' ').next().unwrap();
+        let error = stderr(&output);
+        assert!(error.contains(option) && error.contains("is a number"), "{error}");
+    }
+}
+
+#[test]
 fn a_table_with_words_is_learned() {
     let files = [("table.csv", classes(400))];
     let output = run_with(&files, "train table.csv --epochs 20 --learning-rate 0.01 --json");

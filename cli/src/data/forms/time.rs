@@ -110,6 +110,10 @@ pub(super) fn number(text: &str, format: &str) -> Option<f64> {
     if !format.contains("%d") {
         parsed.set_day(1).ok()?;
     }
+    // A year of two digits stands between parts of two digits: 1.2.10 is a version.
+    if format == "%d.%m.%y" && text.len() != "DD.MM.YY".len() {
+        return None;
+    }
     let date: NaiveDate = parsed.to_naive_date().ok()?;
     let offset = f64::from(parsed.offset().unwrap_or(0));
     let days = f64::from(date.num_days_from_ce() - EPOCH);
@@ -191,9 +195,18 @@ mod tests {
             }
         }
         assert_eq!(fitting("1/2/2024")[0], Form::Time("%m/%d/%Y".to_owned()));
-        for text in
-            ["20-29", "2:1", "1-2", "2024-13-01", "2024-02-30", "07/2", "2024Q1", "31/31/2024"]
-        {
+        for text in [
+            "20-29",
+            "2:1",
+            "1-2",
+            "1.2.10",
+            "2.1.11",
+            "2024-13-01",
+            "2024-02-30",
+            "07/2",
+            "2024Q1",
+            "31/31/2024",
+        ] {
             assert_eq!(fitting(text), [], "{text}");
         }
         let date = Form::Time("%d.%m.%Y".to_owned());

@@ -40,8 +40,8 @@ fn any_cell_of_a_constant_column_makes_an_input_of_0() {
         ] {
             assert_eq!(row(cells), learned, "{scale}: {cells:?}");
         }
-        let expected = "3 of 5 columns are the same in every training row, so the model ignores \
-                        them: \"year\", \"filled\", \"word\"";
+        let expected = "the model ignores 3 of 5 input columns, constant in the training rows: \
+                        \"year\", \"filled\", \"word\"";
         assert!(notes.iter().any(|note| note == expected), "{scale}: {notes:?}");
         let Rows::Memory(dataset) = prepared.learned else { panic!("few rows are in memory") };
         assert!(
