@@ -29,7 +29,7 @@ use workloads::{WORKLOADS, Workload};
 use ztilde::kernels::{
     Dispatch, Matrix, activate, activate_backward, add_biases, batch_statistics, column_sums,
     gather_rows, gradient_norm, loss, matmul, normalize, normalize_backward, normalize_gradients,
-    record_step, update,
+    record_step, record_step::Counts, update,
 };
 use ztilde::{Optimizer, Result};
 
@@ -304,7 +304,7 @@ fn gather_rows(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>
     // Neighbors of the batch are no neighbors in the data set: no batch size is a multiple of 7.
     let order: Vec<u32> = (0..rows).map(|row| 7 * row % rows).collect();
     let buffers = gather_rows::Buffers {
-        counts: &memory.read_values([1, 6], &[0_u32; 6]),
+        counts: &memory.read_values([1, record_step::COUNTS], &Counts::default().values()),
         order: &memory.read_values([1, rows + 1], &[&[0], &order[..]].concat()),
         inputs: &memory.read(shape),
         targets: &memory.read([rows, 1]),
@@ -393,8 +393,8 @@ fn record_step(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>
     let kernel = record_step::RecordStep::new(&memory.device)?;
     let buffers = record_step::Buffers {
         results: &memory.read([workload.batch_size, 2]),
-        counts: &memory.changed([1, 6]),
-        history: &memory.written([1, 4]),
+        counts: &memory.changed([1, record_step::COUNTS]),
+        history: &memory.written([1, record_step::RECORD]),
         fault: None,
     };
     Ok(vec![kernel.bind(&memory.device, "bench", buffers)?])
@@ -405,8 +405,10 @@ fn update(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>> {
     let optimizer = Optimizer::adam(1e-3);
     let kernel = update::Update::new(&memory.device, &optimizer)?;
     let shape = [1, parameters(workload)];
+    let rate = (optimizer.learning_rate as f32).to_bits();
+    let counts = Counts { taken: 1, rate, of_network: 1, ..Default::default() };
     let buffers = update::Buffers {
-        counts: &memory.read_values([1, 6], &[1, 0, 1e-3_f32.to_bits(), 0, 1, 0]),
+        counts: &memory.read_values([1, record_step::COUNTS], &counts.values()),
         rates: &memory.read_values([1, 4], &update::rates(&optimizer, 1)),
         clip_scale: &memory.read_values([1, 1], &[1_f32]),
         gradients: &memory.read(shape),

@@ -1,8 +1,9 @@
-//! Writes kernels as Metal gets them, for `scripts/check-fast-math`: a file for each, as wgpu has naga write them.
+//! Translates kernels to Metal's language, a file for each, with the options that wgpu gives naga.
+//! `scripts/check-fast-math` compiles the files.
 //!
 //!     cargo run --example metal_shaders -- FOLDER
 
-#[allow(dead_code, reason = "what only the tests of the shaders need")]
+#[allow(dead_code, reason = "only the tests of the shaders need the rest")]
 #[path = "../tests/shaders/texts.rs"]
 mod texts;
 
@@ -18,7 +19,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// A kernel with its entry point, and the overrides that choose something, by numbers of those that there are.
+/// Overrides that select code, with the values to try. All combinations of a kernel's are written.
 type Choices = &'static [(&'static str, &'static [u32])];
 const KERNELS: [(&str, &str, Choices); 11] = [
     ("activate", "main", &[("ACTIVATION", &[0, 1, 2, 3, 4, 5, 6])]),
@@ -38,7 +39,7 @@ fn main() -> Result<()> {
     let folder = std::env::args_os().nth(1).ok_or("usage: metal_shaders FOLDER")?;
     for (name, entry_point, choices) in KERNELS {
         let room = texts::read(&format!("src/kernels/{name}.rs"));
-        // Metal has no adapters that compute on the CPU.
+        // Software adapters alone get the texts for subgroups, and Metal has no software adapter.
         let texts = texts::texts(&room).into_iter().filter(|text| !texts::is_for_subgroups(text));
         for (number, text) in texts.enumerate() {
             for chosen in combinations(choices) {
@@ -66,14 +67,14 @@ fn combinations(choices: Choices) -> Vec<Vec<(&'static str, u32)>> {
     })
 }
 
-/// The text in Metal's language. What is not chosen is 1: among it the size of a workgroup, so that one invocation
-/// alone does all where that can be chosen.
+/// The text in Metal's language. Other overrides than the chosen ones are 1, the size of a workgroup too: one
+/// invocation then does all of a workgroup's work.
 fn in_metal(text: &str, entry_point: &str, chosen: &[(&str, u32)]) -> Result<String> {
     let module = wgsl::parse_str(text)?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module)?;
     let value = |name: &str| match chosen.iter().find(|(of, _)| *of == name) {
         Some(&(_, number)) => f64::from(number),
-        // What would make a formula another one, or 0.
+        // At 1 they would change the formula or make it 0.
         None if ["LABEL_SMOOTHING", "HAS_CLASS_WEIGHTS"].contains(&name) => 0.0,
         None if name == "NEGATIVE_SLOPE" => 0.01,
         None => 1.0,
@@ -84,7 +85,7 @@ fn in_metal(text: &str, entry_point: &str, chosen: &[(&str, u32)]) -> Result<Str
     let (module, info) = process_overrides(&module, &info, Some(entry_point), &constants)?;
     let options = msl::Options {
         lang_version: (2, 4),
-        // As kernels are compiled that keep to their buffers by themselves.
+        // As wgpu compiles a trusted shader: the kernels keep within their buffers by themselves.
         bounds_check_policies: BoundsCheckPolicies::default(),
         zero_initialize_workgroup_memory: false,
         force_loop_bounding: false,

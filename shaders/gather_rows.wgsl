@@ -3,9 +3,9 @@
 //     batch_inputs[r, ·]  = inputs[order[batch · batch_size + r], ·]       batch = number − first_number
 //     batch_targets[r, ·] = targets[order[batch · batch_size + r], ·]
 //
-// `number` is that of the step (shared/counts.wgsl). `order` starts with first_number, that of the epoch's
-// first step; the epoch's permutation of the rows follows. A data set larger than one binding lies in several parts:
-// each dispatch sees one, and copies the rows that lie in it.
+// `number` is the step's (shared/counts.wgsl). `order` starts with first_number, the number of the
+// epoch's first step; the epoch's permutation of the rows follows. A data set larger than one binding
+// lies in several parts: each dispatch sees one, and copies the rows that lie in it.
 //
 // Row-major. Values are copied bit by bit, so the targets may be floats or class indices; inputs that
 // are whole vectors of four are copied in those. An invocation owns elements a whole dispatch apart, of

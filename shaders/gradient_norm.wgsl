@@ -2,9 +2,10 @@
 //
 //     clip_scale[0] = min(1, CLIP_NORM / (norm + 1e-6))        norm = √(Σ_i gradients[i]²)
 //
-// (PyTorch's clip_grad_norm_.) A gradient that is NaN makes the factor NaN. Two dispatches: `partial` leaves a
-// sum per workgroup, `total` adds them up, one workgroup alone. The gradients of all parameters lie in one buffer, once for each slab of the batch
-// (shared/slab_sum.wgsl); gaps in it are zero. Both read four values at a time ("a quad").
+// (PyTorch's clip_grad_norm_.) A NaN gradient makes the factor NaN. There are two dispatches: `partial`
+// writes a sum per workgroup, and `total`, a single workgroup, adds these up. The gradients of all
+// parameters lie in one buffer, once for each slab of the batch (shared/slab_sum.wgsl); gaps in it are
+// zero. Both read four values at a time ("a quad").
 
 struct Length {
     quads: u32,    // of a slab of the gradients, or of the partial sums

@@ -15,8 +15,8 @@
 //     running_mean[c] = (1 − momentum) · running_mean[c] + momentum · mean[c]
 //     running_var[c]  = (1 − momentum) · running_var[c]  + momentum · variance[c] · rows / (rows − 1)
 //
-// A second row of both is what they were before: should the step turn out to be one that nothing is
-// learned from (shared/faults.wgsl), the next one brings it back.
+// A second row of both holds the values before the step. They are restored if the step turns out to have
+// a fault (shared/faults.wgsl).
 //
 // What matmul, batch_statistics, normalize and activate compute, in one dispatch: a workgroup owns a
 // strip of the columns, as wide as a patch, in training for all rows of the batch, so that nothing has
@@ -27,12 +27,14 @@
 // statistics; FINISH joins those of the chunks, always in the same order, and computes the outputs.
 //
 // Matrices are row-major: a row is a sample, a column is a feature; rows are whole vectors of four
-// ("quads"), filled up with zeros. In training the sums stay for the way back (layer_backward.wgsl), as
-// do the batch's statistics: shared/batch_kept.wgsl binds both, and shared/batch_not_kept.wgsl takes its
-// place in inference. The statistics have three rows: the mean is the sum of
-// the first two (center and rest: a rounded mean would be wrong by many deviations' thousandths where
-// the mean is large against the deviation), the third is the variance. Behind them are those of the
-// chunks, four rows for each: center, rest, and the sum of the squares.
+// ("quads"), padded with zeros. Training keeps the sums and the batch's statistics for the backward pass
+// (layer_backward.wgsl) in the buffers of shared/batch_kept.wgsl; inference keeps neither
+// (shared/batch_not_kept.wgsl).
+//
+// The statistics have three rows. The mean is the sum of the first two, center and rest: where |mean| is
+// large against the standard deviation, a single f32 mean loses several 1e-3 standard deviations. The
+// third row is the variance. The statistics of the chunks follow, in four rows each: center, rest, and
+// the sum of the squares.
 //
 // The variance is exact, and found in one walk: each tile's mean and sum of squares, in two passes over
 // registers, join those of the tiles before (Chan, Golub and LeVeque 1983). All are taken of
@@ -48,7 +50,7 @@ struct Layer {
     momentum: f32,
     unbias: f32,  // rows / (rows − 1)
     chunk: u32,   // rows of a chunk, a multiple of TILE_ROWS
-    stop: u32,    // quads of the parameters before that which tells whether learning has stopped
+    stop: u32,    // quads of the parameters before the stop (shared/faults.wgsl)
     mean: u32,    // quads of the running statistics before the layer's mean
     variance: u32,
 }
@@ -149,8 +151,8 @@ fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
     }
 }
 
-// The moments of the rows before a tile's, joined with those of the tile, if it has any. Whether it is the
-// first is told, and not seen by the moments: what is behind a barrier must not depend on them.
+// The moments of the rows before a tile's, joined with those of the tile, if it has any. Whether it is
+// the first is a parameter, as control flow around a barrier must not depend on the moments.
 fn with_tile(
     before: Moments,
     tile: ptr<function, Tile>,
@@ -279,14 +281,14 @@ fn finish_quad(index: u32, quad: u32, column: Column) {
     outputs[index] = inside(activations(ztilde), quad, layer.columns);
 }
 
-// The mean of a tile of `count` rows, rounded. It is found from the first row: the sum of the rows themselves
-// would lose digits of a large mean, and a quotient of equal rows may be another than they are.
+// The mean of a tile of `count` rows, rounded: the first row plus the mean difference from it. The sum of
+// the rows would lose digits of a large mean, and the quotient of equal rows could differ from them.
 fn tile_center(tile: ptr<function, Tile>, count: u32, invocation: u32) -> vec4<f32> {
     let first = column_first((*tile)[0], invocation);
     return first + differences_mean(tile, count, first, invocation);
 }
 
-// The mean of the differences from `center` of a tile of `count` rows.
+// The mean difference from `center` in a tile of `count` rows.
 fn differences_mean(
     tile: ptr<function, Tile>,
     count: u32,

@@ -3,7 +3,7 @@
 //     outputs      = inputs · weightsᵀ + biases
 //     loss, grad_sums = the loss of the batch, and its gradient by the outputs
 //     grad_biases[c] = Σ_r grad_sums[r, c]        grad_weights = grad_sumsᵀ · inputs
-//     history[taken % capacity] = loss and accuracy, averaged over the rows; the rows, and the step's number
+//     history[taken % capacity] = the rows' mean loss and accuracy, how many rows, the step's number
 //     taken += 1, number += 1, of_network += 1                (shared/record.wgsl)
 //
 // What layer_forward, loss, record_step and layer_backward compute, in one dispatch of one workgroup:

@@ -1,12 +1,12 @@
-// Record step: the batch's loss and accuracy into the history, and the step count one on.
+// Record step: writes the batch's loss and accuracy to the history, and counts the step.
 //
-//     history[taken % capacity] = average over the rows of results[r]; the rows, and the step's number
+//     history[taken % capacity] = mean of results[r], how many rows, the step's number
 //     taken += 1, number += 1, of_network += 1                (shared/record.wgsl)
 //     fault = 1, if the loss is not finite
 //
-// `results` are the rows' pairs of loss and accuracy, from the loss kernels, as bits (shared/loss_bits.wgsl),
-// and so is the history. The counts live on the GPU, so that many steps can be recorded at once; the kernels
-// after this one find the step that they belong to, counted from 1. One workgroup.
+// `results` are each row's loss and accuracy from the loss kernels, as bits (shared/loss_bits.wgsl), like
+// the history. The counts live on the GPU, so that one encoder can hold many steps; the kernels after
+// this one read there which step it is, counted from 1. One workgroup.
 
 struct Batch {
     rows: u32,

@@ -1,20 +1,21 @@
-// Skip step: takes back what a step has moved before a fault was found in it (shared/faults.wgsl), where the
-// training goes on after such a step.
+// Skip step: undoes what a step changed before a fault was found in it (shared/faults.wgsl), if the
+// training skips such steps.
 //
 //     running_statistics = what they were before the step
-//     taken −= 1, of_network −= 1, skipped += 1, last_skipped = number of the step     (shared/counts.wgsl)
+//     taken −= 1, of_network −= 1, skipped += 1, last_skipped = the step's number     (shared/counts.wgsl)
 //
-// update.wgsl, which comes before, has left parameters and the optimizer's state alone. The notes of the step go
-// from the gradients to the parameters, where they stay until the next step is skipped. One workgroup, which
-// has nothing to do after a step without a fault.
+// update.wgsl, which runs before, has left the parameters and the optimizer's state unchanged. The notes
+// of the step move from the gradients to the parameters, where they stay until the next step is skipped.
+// One workgroup, which changes nothing after a step without a fault, or once an overflow has stopped the
+// training.
 
 struct Skip {
     stop: u32,     // quads before the stop
-    faults: u32,   // quads behind the stop: four for each layer
+    faults: u32,   // quads after the stop: four for each layer
     vectors: u32,  // running statistics: a mean and a variance for each normalized layer
 }
 
-// One of the running statistics, in quads of `running`: `quads` as they are now, and as many as they were
+// A running mean or variance, in quads of `running`: `quads` current ones, followed by as many from
 // before the step.
 struct Running {
     first: u32,
@@ -33,12 +34,13 @@ override WORKGROUP_SIZE: u32;
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
     let first_fault = skip.stop + 2u;
-    // The loss is noted without the stop: the last layer's first fault.
+    // A fault of the loss is noted without the stop, as the last layer's first fault.
     let of_loss = gradients[first_fault + skip.faults - 4u].x;
     let has_fault = gradients[skip.stop].x != 0.0 || of_loss != 0.0;
-    // All have looked before the notes are taken away.
+    let has_stopped = parameters[skip.stop].x != 0.0;
+    // All invocations read the notes before any is cleared.
     storageBarrier();
-    if !has_fault {
+    if !has_fault || has_stopped {
         return;
     }
     for (var v = 0u; v < skip.vectors; v++) {

@@ -16,11 +16,13 @@
 // decay, or all parameters. `clip_scale` comes from gradient_norm.wgsl, and record_step.wgsl has counted
 // this step already.
 //
-// If a kernel of this step has noted a fault (shared/faults.wgsl), nothing is changed, in this step and
-// from then on. The first time, the stop's first quad becomes 1, step / 2¹⁶, step mod 2¹⁶ and 0, and the
-// faults of the layers behind it become those of the gradients. What the update itself would make infinite
-// stays as it is; all of the stop's second quad becomes step mod 2¹⁶ + 1 then, and the next step stops in the
-// name of this one. All that several workgroups write is whole quads of the same values.
+// If a kernel of this step has noted a fault (shared/faults.wgsl), this step changes nothing. Unless
+// SKIPS, nor do later ones: the first such step writes the stop's first quad, [1, step / 2¹⁶, step mod
+// 2¹⁶, 0], and copies the layers' faults from the gradients.
+//
+// Parameters that the update itself would make infinite keep their values. Then all of the stop's second
+// quad becomes step mod 2¹⁶ + 1, and the next step stops in the name of this one. Where several
+// workgroups write the same quad, they write the same values.
 //
 // Memory is what takes the time: values are read and written four at a time ("a quad"), each once. An
 // invocation owns quads a whole dispatch apart.
@@ -30,12 +32,12 @@ struct Update {
     decaying_quads: u32,  // how many of them decay
     capacity: u32,        // of the rates, in steps
     stop: u32,            // quads before the stop; 0 if there is none
-    faults: u32,          // quads behind the stop: four for each layer
+    faults: u32,          // quads after the stop: four for each layer
     slabs: u32,           // of the gradients
     slab: u32,            // quads from one to the next
 }
 
-// What the CPU worked out in f64 for each step t, counted from 1, for a learning rate of 1.
+// Computed by the CPU in f64 for each step t, counted from 1, with a learning rate of 1.
 struct Rates {
     learning_rate: f32,      // the share that the schedule leaves
     corrected_rate: f32,     // rate / (1 − MOMENTUMᵗ)
@@ -60,7 +62,7 @@ override MOMENTUM_REST: f32;  // 1 − MOMENTUM, rounded once
 override SMOOTHING: f32;
 override SMOOTHING_REST: f32;  // 1 − SMOOTHING, rounded once
 override EPSILON: f32;
-override SKIPS: bool;  // whether the training goes on after a step with a fault
+override SKIPS: bool;  // whether a step with a fault is skipped, and does not stop the training
 
 const GRADIENT_DESCENT = 0u;
 const MOMENTUM_METHOD = 1u;
@@ -87,7 +89,7 @@ fn main(
             gradient += WEIGHT_DECAY * parameter;
             parameter -= rate.decay * parameter;
         }
-        // A gradient alone is none that is too large, or the step had stopped.
+        // Earlier kernels have checked the gradients: only weight decay can make one too large here.
         if WEIGHT_DECAY > 0.0 && can_stop && is_any_larger(magnitudes(gradient), LARGEST_GRADIENT) {
             is_overflow = true;
             continue;
@@ -119,26 +121,27 @@ fn gradient_quad(index: u32) -> vec4<f32> {
     return gradients[index];
 }
 
-// Others may or may not see yet what an invocation of this dispatch writes: the same comes out.
+// Whether invocations of this dispatch see each other's writes makes no difference to the result.
 fn has_stopped(is_first: bool) -> bool {
     if parameters[update.stop].x != 0.0 {
         return true;
     }
     let overflow = parameters[update.stop + 1u].x;
     let is_overflow = overflow != 0.0 && overflow != overflow_of_this_step();
-    // The loss is noted without the stop: the last layer's first fault.
+    // A fault of the loss is noted without the stop, as the last layer's first fault.
     let first_fault = update.stop + 2u;
     let of_loss = gradients[first_fault + update.faults - 4u].x;
     if gradients[update.stop].x == 0.0 && of_loss == 0.0 && !is_overflow {
         return false;
     }
     if SKIPS && !is_overflow {
-        return true;  // In this step; skip_step.wgsl takes the notes away.
+        return true;  // In this step; skip_step.wgsl clears the notes.
     }
     if is_first {
         let number = counts[TAKEN] - u32(is_overflow);
         parameters[update.stop] = vec4<f32>(1.0, f32(number >> 16u), f32(number & 0xffffu), 0.0);
-        for (var i = 0u; i < update.faults; i++) {
+        // An overflow has no faults, and the parameters keep those of the step that was skipped last.
+        for (var i = 0u; i < update.faults && !is_overflow; i++) {
             parameters[first_fault + i] = gradients[first_fault + i];
         }
     }

@@ -2,9 +2,9 @@
 //
 //     targets[rows + c] = class_weights[c] · rows / Σ_r class_weights[targets[r]]
 //
-// so that the mean over the rows of their weighted losses (row_loss.wgsl) is the weighted mean. Where all
-// rows weigh 0, so does every class. A row whose class does not exist weighs nothing. A weight that is NaN
-// makes all that a batch weighs NaN.
+// so that the mean over the rows of their weighted losses (row_loss.wgsl) is the weighted mean. If all
+// rows weigh 0, so does every class. A row whose class does not exist weighs 0. A NaN weight makes all
+// weights of a batch with such a row NaN.
 //
 // The class indices of the rows come from outside; the weights go behind them as the bits of floats.
 // One workgroup.

@@ -99,19 +99,19 @@ impl Dataset {
         Ok(Self { inputs, targets: self.targets.select(&indices, self.inputs.nrows()) })
     }
 
-    /// The data set without the held-out rows, and those: `held_out_fraction` of all rows, rounded.
-    /// Both keep the order that the rows had.
+    /// Splits the data set: the rows to train on, then the held-out rows, `held_out_fraction` of all
+    /// rows, rounded. Both keep the order of the rows.
     ///
-    /// The seed decides which rows are held out. Where the targets are classes, each class gives its share
-    /// of its rows, rounded up or down at random: on average over the seeds it is exactly its share. So
-    /// the only row of a class is held out under some seeds, and learned from under the others.
+    /// The seed decides which rows are held out. If the targets are classes, the same fraction of each
+    /// class is held out, rounded up or down at random so that it is exact on average over the seeds. The
+    /// only row of a class is held out with some seeds, and trained on with the others.
     ///
     /// # Errors
     ///
     /// [`Error::Option`] if one side would be empty.
     pub fn split(&self, held_out_fraction: f64, seed: u64) -> Result<(Self, Self)> {
         let rows = u64::from(self.rows());
-        // A fraction that is not a number gives 0 rows; a negative one too.
+        // NaN and negative fractions give 0 rows.
         let held_out = (rows as f64 * held_out_fraction).round() as u64;
         if held_out == 0 || held_out >= rows {
             return Err(Error::Option {
@@ -124,8 +124,8 @@ impl Dataset {
         let mut order = random::permutation(&mut generator, self.rows());
         let mut phase = rows / 2;
         if let Targets::Classes(classes) = &self.targets {
-            // One class behind another, as their first rows come in the random order. The sort is stable:
-            // within its class the order of the rows stays random.
+            // Groups the rows by class, in the random order of the classes' first rows. The sort is
+            // stable: the order within a class stays random.
             let mut places = HashMap::new();
             for &row in &order {
                 let next = places.len();
@@ -134,8 +134,8 @@ impl Dataset {
             order.sort_by_cached_key(|&row| places[&classes[row as usize]]);
             phase = random::at_most(&mut generator, self.rows() - 1).into();
         }
-        // Systematic sampling. Evenly spaced rows are the same share of every stretch of the order, and
-        // so of every class. Where they begin is random, and so is which way a class's share is rounded.
+        // Systematic sampling: evenly spaced rows are the same share of every stretch of the order, and
+        // so of every class. Their random start rounds each class's share up or down.
         let held_out_before = |position: u64| (position * held_out + phase) / rows;
         let (mut held, mut kept) = (Vec::new(), Vec::new());
         for (position, row) in (0..).zip(order) {
@@ -155,7 +155,7 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`Error::Class`] with the first row whose class is none.
+    /// [`Error::Class`] with the first row whose class does not exist.
     pub fn check_classes(&self, classes: u32) -> Result<()> {
         self.targets.check_classes(classes)
     }

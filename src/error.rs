@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An option has a value that makes no sense.
+    /// An option has a value that is out of range.
     #[error("{option} is {value}, but must be {expected}")]
     Option {
         /// The option's name, as the app writes it.
@@ -115,9 +115,9 @@ pub enum Error {
     #[error("the training data belongs to another trainer")]
     OtherTrainer,
 
-    /// The data set is not the one that a place is in.
+    /// The data set differs from the one that a place belongs to.
     #[error(
-        "the data set has other values than the one that the training was in, or its rows are in \
+        "the data set has other values than the one that the training used, or its rows are in \
          another order: its fingerprint is {found:016x}, but {needed:016x} is needed. \
          Snapshot::take_place makes a restored training begin with the first row, and \
          Place::for_any_data allows other data"
@@ -125,14 +125,14 @@ pub enum Error {
     OtherData {
         /// The fingerprint of the data set.
         found: u64,
-        /// That of the data set that the place is in.
+        /// The fingerprint of the data set that the place belongs to.
         needed: u64,
     },
 
     /// The training has come upon numbers that are not finite, and has stopped there.
     #[error(
-        "training diverged in {0}. What was learned is as the step before has left it; a smaller \
-         learning rate or a clip_norm may help"
+        "training diverged in {0}. The parameters are those of the step before; a smaller learning \
+         rate or a clip_norm may help"
     )]
     Diverged(Fault),
 
@@ -188,27 +188,28 @@ pub enum Error {
 
 /// What a training has stopped at: the first of its numbers that were not finite.
 ///
-/// The step is not learned from, nor is any after it: parameters, running statistics and the optimizer's
-/// memory stay as the step before has left them. (If it was the update, they are as it has left them, but
-/// for what it would have made infinite, which is as before.)
+/// Neither that step nor a later one changes parameters, running statistics and the optimizer's state.
+/// (If it was the update, its finite results are kept, and parameters that it would have made infinite
+/// keep their values.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The number of the step, counted from 1; 0 if it was one of another trainer of the network.
     pub step: u64,
-    /// The layer, counted from 0; the last one is the output layer. None of the update, which is of all.
+    /// The layer, counted from 0; the last one is the output layer. None for the update, which is of all
+    /// layers.
     pub layer: Option<usize>,
-    /// What of it was not finite.
+    /// The quantity that was not finite.
     pub quantity: Quantity,
 }
 
-/// What can be not finite in a step. Of several it is the one that was computed first.
+/// What may not be finite in a step. Of several quantities it is the one that was computed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantity {
     /// The mean or the variance of the batch, in a layer with batch normalization: the inputs or the
     /// weights are too large, or inputs are NaN.
     BatchStatistics,
-    /// The loss of the batch: of outputs or targets that are too large, of a class that is none, or of a
-    /// target of binary cross-entropy outside 0 to 1.
+    /// The loss of the batch: outputs or targets are too large, a class index has no class, or a target
+    /// of binary cross-entropy is outside 0 to 1.
     Loss,
     /// The gradient of gamma; as of the others, a value beyond 2⁵⁰ counts as infinite, since sums of the
     /// squares of such values are.

@@ -86,8 +86,8 @@ impl Gpu {
         self.buffer(label, u64::from(rows) * u64::from(columns))
     }
 
-    /// Whether each of these matrices, of so many rows and columns, fits a binding. If not, the largest is
-    /// told.
+    /// Checks that each of these matrices, given by name, rows and columns, fits a binding. The error
+    /// names the largest.
     pub(crate) fn check_largest(
         &self,
         matrices: impl IntoIterator<Item = (String, u32, u32)>,
@@ -119,13 +119,13 @@ impl Gpu {
             let view = self.queue.write_buffer_with(buffer, 4 * first, size);
             view.map(|mut view| view.copy_from_slice(bytes)).is_some()
         })?;
-        // Of all refusals wgpu keeps this one from the error scopes.
+        // wgpu reports this failure to no error scope.
         if is_taken { Ok(()) } else { Err(self.watch.lose("it takes no more data".to_owned())) }
     }
 
-    /// Writes all of a buffer, after everything that was submitted so far: what is too much to risk the
-    /// device. If there is no memory for the copy that travels, wgpu gives up the whole device over its
-    /// own, but not over a buffer that was asked for.
+    /// Writes all of a large buffer, after everything that was submitted so far. If wgpu's internal
+    /// staging buffer does not fit the memory, the whole device is lost; for one that is made here, that
+    /// is an error.
     pub(crate) fn upload<T: bytemuck::NoUninit>(
         &self,
         buffer: &Buffer,
@@ -168,7 +168,7 @@ pub(crate) fn storage_buffer(device: &Device, label: &str, values: u64) -> Resul
     })
 }
 
-/// Whether a buffer of so many bytes may be made.
+/// Checks that the device allows a buffer of `needed` bytes.
 fn check_size(device: &Device, label: &str, needed: u64) -> Result<()> {
     let allowed = device.limits().max_buffer_size;
     if needed > allowed {
@@ -178,7 +178,7 @@ fn check_size(device: &Device, label: &str, needed: u64) -> Result<()> {
     Ok(())
 }
 
-/// Small matrices to bind in the place of what a kernel declares and does not use.
+/// Small placeholder matrices for what a kernel declares and does not use.
 pub(crate) fn unused_matrices(device: &Device, count: u64) -> Result<Vec<Matrix>> {
     // Bindings start on multiples of 256 bytes.
     const VALUES: u64 = 64;
@@ -186,8 +186,8 @@ pub(crate) fn unused_matrices(device: &Device, count: u64) -> Result<Vec<Matrix>
     (0..count).map(|index| Matrix::vector(&buffer, VALUES * index, 4)).collect()
 }
 
-/// Lets the GPU have a buffer that the CPU has written. wgpu reports an error over the buffer of a device that
-/// another thread has just destroyed.
+/// Hands a buffer that the CPU has written over to the GPU. wgpu reports an error if another thread has
+/// just destroyed the device.
 fn unmap(device: &Device, buffer: &Buffer) -> Result<()> {
     guarded(device, || buffer.unmap()).map_err(|error| Error::DeviceLost(error.to_string()))
 }
@@ -195,8 +195,8 @@ fn unmap(device: &Device, buffer: &Buffer) -> Result<()> {
 /// Calls wgpu and returns the error that it reported, if any, instead of handing it to the app's
 /// handler.
 ///
-/// Natively an error is known at once. A browser tells it later than this function can wait: there
-/// the scope keeps it from the app's handler, and only what is read later shows that it was there.
+/// Natively an error is known at once. A browser reports it too late for this function: there the scope
+/// keeps it from the app's handler, and it shows only in values that are read later.
 pub(crate) fn guarded<T>(device: &Device, call: impl FnOnce() -> T) -> Result<T> {
     let scopes = [
         wgpu::ErrorFilter::Internal,
@@ -252,7 +252,7 @@ mod tests {
         let reading = read::<u32>(&gpu, &small, 1, 4);
         assert_refused("a copy behind the end", block_on(&gpu.device, reading));
         let kernel = Kernel::new(&gpu.device, "no_shader", "no shader", &[]);
-        assert_refused("a shader that is none", kernel);
+        assert_refused("a text that is no shader", kernel);
         let mut staging = Staging::new(&gpu, "staging", 4).unwrap();
         let submission = staging.submit(&gpu, "behind the end", |encoder, staging| {
             encoder.copy_buffer_to_buffer(staging, 16, &small, 0, 16);

@@ -87,7 +87,7 @@ impl Inference {
     /// Rows of these that are some distance apart, or start elsewhere than at the beginning, may be held
     /// once more, filled up to whole vectors of four: as many of them as make a slice.
     ///
-    /// Tells nothing of sizes and options that make no network.
+    /// Sizes and options are not checked.
     pub fn planned_bytes(
         device: &Device,
         layer_sizes: &[u32],
@@ -103,12 +103,12 @@ impl Inference {
         PlannedBytes { batch, ..PlannedBytes::of_network(layer_sizes, options) }
     }
 
-    /// What a device must allow for inference alone, with a network of these sizes on any number of rows:
-    /// what WebGPU's compatibility mode and OpenGL ES 3.1 offer, with larger buffers and bindings where
-    /// those are too small. Above all, 4 storage buffers are enough; training needs 8.
+    /// The limits that a device needs for inference alone, with a network of these sizes on any number of
+    /// rows: `wgpu::Limits::downlevel_defaults()`, as WebGPU's compatibility mode and OpenGL ES 3.1
+    /// offer, with larger buffers and bindings if the network needs them.
     ///
-    /// Starts from `wgpu::Limits::downlevel_defaults()`. [`required_limits`](crate::required_limits) is
-    /// for a network that learns as well.
+    /// 4 storage buffers are enough. Training needs 8: [`required_limits`](crate::required_limits) is for
+    /// a network that learns as well.
     pub fn required_limits(layer_sizes: &[u32]) -> wgpu::Limits {
         let bytes = largest_matrix(layer_sizes, 1);
         let least = wgpu::Limits::downlevel_defaults();
@@ -119,7 +119,7 @@ impl Inference {
         }
     }
 
-    /// What an inference consists of, in order: for whoever wants to time its parts.
+    /// The dispatches of an inference, in order, for example to time each of them.
     pub fn dispatches(&self) -> &[Dispatch] {
         &self.dispatches
     }
@@ -137,7 +137,7 @@ impl Inference {
 
     /// Applies a network to rows on the CPU: uploads them, submits, and reads the outputs, row-major.
     ///
-    /// For a look now and then; what runs every frame is bound once with [`Inference::new`].
+    /// For occasional predictions. Bind once with [`Inference::new`] what runs every frame.
     ///
     /// # Errors
     ///
@@ -165,11 +165,18 @@ fn start_prediction(
             why: format!("{} rows × {features} features", rows.max(1)),
         });
     }
+    let too_many = |_| Error::Length {
+        what: "inputs",
+        found: inputs.len() as u64,
+        needed: u64::from(u32::MAX) * features as u64,
+        why: format!("at most, in one call: {} rows × {features} features", u32::MAX),
+    };
+    let row_count = u32::try_from(rows).map_err(too_many)?;
     let gpu: &Gpu = network.gpu();
     let input_buffer = gpu.buffer("prediction/inputs", inputs.len() as u64)?;
     let values = rows as u64 * u64::from(network.outputs());
     let output_buffer = gpu.buffer("prediction/outputs", values)?;
-    let inference = Inference::new(network, &input_buffer, &output_buffer, rows as u32)?;
+    let inference = Inference::new(network, &input_buffer, &output_buffer, row_count)?;
     gpu.write(&input_buffer, 0, inputs)?;
     gpu.submit("ztilde/prediction", |encoder| inference.encode(encoder))?;
     Ok(read(gpu, &output_buffer, 0, values))

@@ -1,14 +1,14 @@
 //! Where a network's tensors lie in its buffers.
 //!
-//! All that is learned is packed into one buffer, weights first, so that one dispatch updates it all;
-//! gradients and the optimizer's state are packed alike. Behind it is whether learning has stopped, and
-//! what each layer met (`shaders/shared/faults.wgsl`). The running statistics have a buffer of their own.
+//! The parameters are packed into one buffer, weights first, so that one dispatch updates them all;
+//! gradients and the optimizer's state are packed alike. The stop and the faults of each layer follow
+//! (`shaders/shared/faults.wgsl`). The running statistics have a buffer of their own.
 
 use ndarray::{Array1, Array2};
 use wgpu::Buffer;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Matrix, Source};
+use crate::gpu::{Gpu, Matrix, Source};
 use crate::parameters::Layer;
 
 /// How large a layer's tensors are.
@@ -49,8 +49,8 @@ impl From<&Layer> for LayerShape {
 /// Tensors start on multiples of 256 bytes: what WebGPU's default limits ask of a binding.
 const ALIGNMENT: u64 = 64;
 
-/// What is behind the learned tensors, in quads: the stop, and for each layer its faults, one quad for each
-/// kind, as `shaders/shared/faults.wgsl` has them.
+/// What follows the learned tensors, in quads: the stop, and the faults of each layer, one quad for each
+/// kind (`shaders/shared/faults.wgsl`).
 const STOP: u32 = 2;
 const FAULTS: u32 = 4;
 
@@ -83,30 +83,33 @@ pub(crate) struct LearnedLayout {
     layers: Vec<LearnedPlace>,
     /// How many of the values, from the first on, are weights and the gaps between them.
     weights: u64,
-    /// How many are learned, with the gaps; the stop and the faults come behind them.
+    /// How many are learned, with the gaps; the stop and the faults follow.
     learned: u64,
     values: u64,
 }
 
-/// What learning stopped at, as `shaders/update.wgsl` tells it.
+/// What learning stopped at, as `shaders/update.wgsl` writes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
-    /// The number of the step, modulo another one.
+    /// The number of the step, modulo `modulus`.
     step: u32,
     modulus: u64,
-    /// What each layer met, in the order of `shaders/shared/faults.wgsl`. None if it was the update.
+    /// The faults of each layer, in the order of `shaders/shared/faults.wgsl`. None if the update
+    /// overflowed.
     pub(crate) faults: Option<Vec<[bool; 4]>>,
-    /// Whether a step was not learned from, so that what was learned is older than the running statistics.
+    /// Whether the running statistics are those of a step that was not learned from, and so newer than
+    /// the parameters.
     pub(crate) has_skipped: bool,
 }
 
 impl Stop {
-    /// The step, if so many were encoded: the last one with such a number, or 0 if there is none.
+    /// The whole number of the step: the largest up to `steps` that is congruent to the one written, or 0
+    /// without one.
     pub(crate) fn step(&self, steps: u64) -> u64 {
         steps.saturating_sub(steps.wrapping_sub(self.step.into()) % self.modulus)
     }
 
-    /// How many steps were learned from.
+    /// How many of `steps` steps were learned from.
     pub(crate) fn learned_steps(&self, steps: u64) -> u64 {
         self.step(steps).saturating_sub(self.faults.is_some().into())
     }
@@ -156,7 +159,7 @@ impl LearnedLayout {
         self.values.saturating_mul(4)
     }
 
-    /// How many values the buffer holds, with the gaps between the tensors and what is behind them.
+    /// How many values the buffer holds, with the gaps between the tensors, the stop and the faults.
     pub(crate) fn values(&self) -> u64 {
         self.values
     }
@@ -182,17 +185,17 @@ impl LearnedLayout {
         self.learned as u32
     }
 
-    /// How many of the values, from the first on, tell what learning stopped at, if it did.
+    /// Where `buffer` holds the stop and the faults.
     pub(crate) fn stop_source<'a>(&self, buffer: &'a Buffer) -> Source<'a> {
         Source { buffer, first: self.learned, count: self.stop_values() as u64 }
     }
 
-    /// What learning stopped at, by all values of the buffer.
+    /// What learning stopped at, if it did, from all values of the buffer.
     pub(crate) fn stop(&self, packed: &[f32]) -> Option<Stop> {
         Self::stop_of(&packed[self.learned as usize..][..self.stop_values()])
     }
 
-    /// The same by the values of that source.
+    /// The same from the values of the [`stop_source`](Self::stop_source).
     pub(crate) fn stop_of(values: &[f32]) -> Option<Stop> {
         let (quads, _) = values.as_chunks::<4>();
         let (&[[has_stopped, high, low, _], [overflow, ..]], _) = quads.split_first_chunk()?;
@@ -207,20 +210,25 @@ impl LearnedLayout {
         (has_stopped || has_overflow).then_some(stop)
     }
 
-    /// What each layer has met, by the values of that source.
+    /// The faults of each layer, from the values of the [`stop_source`](Self::stop_source).
     pub(crate) fn faults_of(values: &[f32]) -> Vec<[bool; 4]> {
         let (quads, _) = values.as_chunks::<4>();
         let (faults, _) = quads[STOP as usize..].as_chunks::<{ FAULTS as usize }>();
         faults.iter().map(|faults| faults.map(|[fault, ..]| fault != 0.0)).collect()
     }
 
+    /// Sets the number of the step that learning has stopped at, if it has, to 0.
+    pub(crate) fn forget_stopped_step(&self, gpu: &Gpu, packed: &Buffer) -> Result<()> {
+        gpu.write(packed, self.learned + 1, &[0.0_f32; 2])
+    }
+
     fn stop_values(&self) -> usize {
         4 * (STOP + self.faults()) as usize
     }
 
-    /// How many quads behind the stop are faults.
+    /// How many quads of faults follow the stop.
     pub(crate) fn faults(&self) -> u32 {
-        // A network has some layers, as each takes a buffer's memory.
+        // No overflow: each layer takes memory in the buffer.
         FAULTS * self.layers.len() as u32
     }
 
@@ -331,7 +339,7 @@ impl RunningLayout {
         self.values
     }
 
-    /// Of each mean and each variance the place, and the length of a row, both in quads.
+    /// The place of each running mean and variance, and its length, both in quads.
     pub(crate) fn vectors(&self) -> Vec<[u32; 2]> {
         let quads = |values: u64| (values / 4) as u32;
         let vectors = |place: &RunningPlace| {
@@ -385,7 +393,7 @@ fn vectors(layer: &Layer) -> Vec<&Array1<f32>> {
     }
 }
 
-/// The place of the next tensor, and the end moved behind it.
+/// The place of the next tensor; moves the end past it.
 fn reserve(end: &mut u64, values: u64) -> u64 {
     let first = *end;
     let behind = first.saturating_add(values);

@@ -1,4 +1,170 @@
-#![doc = include_str!("../README.md")]
+//! Trains and runs batch-normalized multilayer perceptrons on any GPU, through wgpu and WGSL, on a device
+//! that the app owns.
+//!
+//! In each hidden layer `z = W·a` is normalized over the mini-batch, scaled by a learned gamma, shifted by a
+//! learned beta, and activated. Products, statistics, normalization, all backward passes and the optimizers
+//! are compute shaders. Each is tested against a double-precision twin in [`reference`].
+//!
+//! # A whole app
+//!
+//! It learns `sin(5x)` in its own buffers, and reads nothing back but the loss:
+//!
+//! ```rust
+//! use wgpu::util::{BufferInitDescriptor, DeviceExt};
+//! use wgpu::{BufferUsages, DeviceDescriptor, Features, Instance, InstanceDescriptor};
+//! use ztilde::{Inference, Loss, Network, Optimizer, Trainer, TrainerOptions, block_on};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let instance = Instance::new(InstanceDescriptor::new_without_display_handle());
+//!     let adapter = pollster::block_on(instance.request_adapter(&Default::default()))?;
+//!     // No feature is needed; a software adapter is several times as fast with subgroups.
+//!     let required_features = adapter.features() & Features::SUBGROUP;
+//!     let descriptor = DeviceDescriptor { required_features, ..Default::default() };
+//!     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))?;
+//!
+//!     // 256 rows of one value each. Inference needs STORAGE, training COPY_SRC.
+//!     let buffer = |value: fn(f32) -> f32| {
+//!         let values: Vec<f32> = (0..256).map(|row| value(row as f32 / 128.0 - 1.0)).collect();
+//!         let contents = bytemuck::cast_slice(&values);
+//!         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
+//!         device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage })
+//!     };
+//!     let [inputs, targets, outputs] = [buffer(|x| x), buffer(|x| (5.0 * x).sin()), buffer(|_| 0.0)];
+//!
+//!     let network = Network::new(&device, &queue, &[1, 64, 64, 1], Default::default())?;
+//!     let mut trainer = Trainer::new(network, TrainerOptions {
+//!         batch_size: 256,
+//!         loss: Loss::MeanSquaredError,
+//!         optimizer: Optimizer::adam(0.01),
+//!         ..Default::default()
+//!     })?;
+//!     let inference = Inference::new(trainer.network(), &inputs, &outputs, 256)?;
+//!     for _ in 0..300 {
+//!         let mut encoder = device.create_command_encoder(&Default::default());
+//!         trainer.encode_step(&mut encoder, &inputs, &targets)?;
+//!         inference.encode(&mut encoder); // a pass of the app's own may read the outputs now
+//!         queue.submit([encoder.finish()]);
+//!     }
+//!     let loss = block_on(&device, trainer.loss())?;
+//!     println!("loss {loss}");
+//!     assert!(loss < 0.01, "it has not learned");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Which call takes a step?
+//!
+//! | the mini-batch is | call | who submits |
+//! | --- | --- | --- |
+//! | in slices on the CPU | [`Trainer::step`] | the library |
+//! | in the app's buffers, other ones each time | [`Trainer::encode_step`] | the app |
+//! | in the same buffers each time, or in rows some distance apart | [`Trainer::bind_batch`], then [`Trainer::encode_bound_step`] | the app |
+//! | part of a data set that fits the GPU | [`Trainer::upload`], then [`Trainer::epoch`] or [`Trainer::train`] | the library |
+//! | part of a larger data set | [`Trainer::stream`], then the same | the library |
+//!
+//! Uploaded and streamed data lead to the same parameters, bit by bit.
+//!
+//! ```rust,no_run
+//! use ztilde::{Dataset, Inference, Loss, Trainer, block_on, evaluate, ndarray::Array2, wgpu};
+//!
+//! # fn learn(device: &wgpu::Device, mut trainer: Trainer, dataset: Dataset) -> ztilde::Result<()> {
+//! let (train, test) = dataset.split(0.2, 7)?;
+//! let mut data = trainer.upload(&train)?;
+//! for _ in 0..30 {
+//!     let epoch = block_on(device, trainer.epoch(&mut data))?;
+//!     println!("epoch {}: loss {:.4}, accuracy {:.3}", data.epoch(), epoch.loss, epoch.accuracy);
+//! }
+//! let rows = test.inputs().as_standard_layout();
+//! let outputs = block_on(device, Inference::predict(trainer.network(), rows.as_slice().unwrap()))?;
+//! let outputs = Array2::from_shape_vec([test.rows() as usize, 10], outputs).unwrap(); // ten classes
+//! let tested = evaluate(&outputs, test.targets(), Loss::SoftmaxCrossEntropy)?;
+//! println!("held out: loss {:.4}, accuracy {:?}", tested.loss, tested.accuracy);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Save, load, resume
+//!
+//! | to keep | type | loses |
+//! | --- | --- | --- |
+//! | a trained network | [`Parameters`], a safetensors file that PyTorch loads, too | the optimizer's state |
+//! | a training | [`Snapshot`] | nothing: the restored training ends with the same bits |
+//!
+//! ```rust,no_run
+//! # use ztilde::{Network, Parameters, Snapshot, Trainer, block_on, wgpu};
+//! # fn keep(device: &wgpu::Device, queue: &wgpu::Queue, trainer: &Trainer) -> ztilde::Result<()> {
+//! block_on(device, trainer.network().parameters())?.save("network.safetensors")?;
+//! let network = Network::from_parameters(device, queue, &Parameters::load("network.safetensors")?)?;
+//!
+//! block_on(device, trainer.snapshot())?.save("training.safetensors")?;
+//! let trainer = Trainer::restore(device, queue, &Snapshot::load("training.safetensors")?)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Parameters::load_with`] also reads state dictionaries of PyTorch with prefixes, half precision or
+//! missing optional tensors, and returns what it assumed.
+//!
+//! # What is promised
+//!
+//! On the device that an app lends:
+//!
+//! - No feature is needed, and no limit beyond WebGPU's defaults. On a smaller device an `Err` names the
+//!   missing limit. A device with [`required_limits`] suffices; inference alone needs less
+//!   ([`Inference::required_limits`]).
+//! - No handler is replaced. What wgpu refuses inside a call comes back from it as an `Err` (browsers report
+//!   some errors too late for that).
+//! - Three things wait for the GPU: `block_on`, `block_on_for`, and training on streamed data whose windows
+//!   are all in flight.
+//! - Futures sleep in any executor, and never block it. While one is awaited outside `block_on`, a thread of
+//!   the library polls the device, with pauses of at most a millisecond, and may run the app's own wgpu
+//!   callbacks. The thread ends when no future waits.
+//! - A lost device is an `Err`, and the library stops polling it. With `panic = "abort"` one case still ends
+//!   the process: wgpu 30 panics when the driver itself reports the loss to a poll.
+//! - Every object is named for GPU debuggers: `ztilde/layer 2/layer_backward`.
+//! - Encoding a step or an inference creates no GPU object. Once in 4,096 steps of which an app reads
+//!   nothing, the library reads four bytes without waiting.
+//! - An encoder may be dropped instead of submitted: its step is as if it had never been encoded. An encoder
+//!   may be submitted late, after at most 7,168 further steps.
+//! - Networks on one device share compiled kernels while one of them lives, or while the app holds a
+//!   [`KernelCache`].
+//! - Everything is `Send` and `Sync` natively; futures are `Send`.
+//!
+//! Everywhere:
+//!
+//! - The same seed gives the same bits on the same adapter, driver and version, however steps are divided
+//!   into submissions.
+//! - A step whose loss, gradients or statistics are not finite changes no parameter. Training stops there and
+//!   [`Trainer::fault`] names the step, the layer and the quantity; with [`OnFault::SkipStep`] it goes on.
+//! - NaN stays NaN: a prediction from an input that is NaN is NaN.
+//! - What an app can get wrong is an `Err` with the numbers that disagree, and nothing is changed.
+//!
+//! A bug of wgpu 30: an app's own `device.poll(PollType::Wait { timeout: Some(…), .. })` may panic while
+//! another thread submits to the device or awaits one of these futures. Waiting without a timeout is safe.
+//!
+//! # Conventions
+//!
+//! They are PyTorch's, unless this list says otherwise; `docs/conventions.md` in the repository compares
+//! PyTorch, Keras, burn and ONNX.
+//!
+//! - Matrices are row-major: a row is a sample, a column is a feature. Weights are `[outputs, inputs]`.
+//! - A layer with batch normalization has no biases: the mean subtraction would cancel them, and beta takes
+//!   their place.
+//! - `running = (1 − momentum) · running + momentum · batch`, with momentum 0.1. Keras's number is one minus
+//!   this.
+//! - A mini-batch is normalized with the variance that divides by n; `running_var` takes the one that divides
+//!   by n − 1.
+//! - Training normalizes with the mini-batch's statistics, [`Inference`] with the running ones.
+//! - A mini-batch of one row is an error: it has no variance. Rows left over at the end of an epoch wait for
+//!   the next one, unless [`Remainder::Keep`] is set.
+//! - Momentum is `v = μ·v + g`. The lecture's averaged form takes the same path with a learning rate 1 / (1 −
+//!   μ) times as large.
+//! - Weight decay acts on weights alone, unless [`Optimizer::decays_all`] is set. PyTorch's optimizers let
+//!   all parameters decay.
+//! - With class weights the mean over a mini-batch divides by the sum of its rows' weights. A row's weight is
+//!   that of its class, with label smoothing, too, where PyTorch weighs each part of the target.
+//! - Losses are means over the mini-batch and over the outputs. Outputs are linear: softmax and sigmoid
+//!   belong to the losses.
 
 pub mod data;
 pub mod error;
@@ -35,3 +201,8 @@ pub use {ndarray, wgpu};
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use gpu::{block_on, block_on_for};
+
+/// Compiles the code in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -47,15 +47,15 @@ pub struct Network {
     running_layout: RunningLayout,
     running_statistics: Matrix,
     running: Vec<Option<Running>>,
-    /// How many batches each layer's running statistics had seen at first.
+    /// How many batches each layer's running statistics had seen when the network was made.
     batches: Vec<u64>,
-    /// What the GPU counts, as `shaders/record_step.wgsl` has it.
+    /// The [`Counts`] on the GPU.
     counts: Matrix,
-    /// Steps of all its trainers that were encoded.
+    /// The steps that all its trainers have encoded.
     encoded: u64,
-    /// The number of the last of them, in its trainer.
+    /// The steps that its latest trainer has encoded, with those before a restore.
     steps: u64,
-    /// The app's own.
+    /// The app's, as in [`Parameters::notes`].
     notes: String,
     /// Kept, so that a prediction compiles nothing.
     inference: InferenceKernels,
@@ -66,7 +66,7 @@ pub struct Network {
 pub(crate) struct Activations<'a> {
     pub(crate) inputs: &'a Matrix,
     pub(crate) outputs: &'a Matrix,
-    /// In training: what goes into the normalization, or into the activation if there is none.
+    /// In training: the values before the normalization, or before the activation without one.
     pub(crate) sums: Option<&'a Matrix>,
     /// In training: the batch's mean, as the sum of two rows, and its variance.
     pub(crate) statistics: Option<&'a Matrix>,
@@ -75,8 +75,8 @@ pub(crate) struct Activations<'a> {
 impl Network {
     /// A network with random weights, on the app's device.
     ///
-    /// `layer_sizes` are features per layer, inputs first, outputs last. `queue` is the device's own: of
-    /// another one wgpu would complain to the handler of that one's device.
+    /// `layer_sizes` are features per layer, inputs first, outputs last. `queue` must be the device's
+    /// own: wgpu reports a queue of another device to that device's error handler.
     ///
     /// # Errors
     ///
@@ -144,8 +144,9 @@ impl Network {
         })
     }
 
-    /// Reads the network from the GPU, as it will be after everything that was submitted so far. Where a
-    /// [`Fault`](crate::Fault) has stopped the learning, it is that of the step before: all of it is finite.
+    /// Reads the network from the GPU, as it will be after everything that was submitted so far. If a
+    /// [`Fault`](crate::Fault) has stopped the learning, it is the network of the step before: all of its
+    /// values are finite.
     ///
     /// # Errors
     ///
@@ -169,7 +170,7 @@ impl Network {
         ]
     }
 
-    /// What makes parameters of the values of the [`sources`](Self::sources).
+    /// Converts the values of the [`sources`](Self::sources) to parameters.
     pub(crate) fn unpack(&self) -> impl FnOnce(&[f32], &[f32], &[f32]) -> Parameters + use<> {
         let layout = self.layout.clone();
         let running_layout = self.running_layout.clone();
@@ -249,7 +250,7 @@ impl Network {
         &self.learned
     }
 
-    /// A step was encoded, the last of so many of its trainer.
+    /// Counts a step that was encoded, after which its trainer has encoded `steps`.
     pub(crate) fn count_step(&mut self, steps: u64) {
         self.steps = steps;
         self.encoded += 1;
@@ -259,9 +260,12 @@ impl Network {
         &self.counts
     }
 
-    /// A trainer begins, after so many steps. The count of the network's batches goes on.
+    /// Sets the counts for a trainer that begins after `steps` steps. The count of the network's batches
+    /// goes on.
     pub(crate) fn begin_training(&mut self, steps: u64) -> Result<()> {
         self.steps = steps;
+        // A former trainer may have stopped at a step of this number: its step is none of this one's.
+        self.layout.forget_stopped_step(&self.gpu, self.parameters.buffer())?;
         self.gpu.write(self.counts.buffer(), 0, &Counts::first(steps))
     }
 
@@ -301,7 +305,8 @@ impl Network {
         let weights = self.learned[layer].weights();
         let next = self.learned.get(layer + 1).map_or(0, |next| next.weights().rows());
         let division = self.core(layer, rows).division(rows, weights.columns(), next);
-        // A layer before that is divided takes the gradients of these weights into a dispatch that it has anyway.
+        // If the layer before is divided, it computes the gradients of these weights in a dispatch that
+        // it has anyway.
         let is_behind_divided = || layer > 0 && self.division(layer - 1, rows) != Division::Strips;
         if division == Division::Strips && is_behind_divided() {
             return Division::Weights;
@@ -350,7 +355,7 @@ impl Network {
         self.bind_layer(kernel, layer, place, activations)
     }
 
-    /// Binds what takes a step back that has a fault.
+    /// Binds the kernel that undoes a step with a fault.
     pub(crate) fn bind_skip(&self, kernel: &SkipStep, gradients: &Matrix) -> Result<Dispatch> {
         let mut vectors = self.running_layout.vectors();
         if vectors.is_empty() {

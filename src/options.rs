@@ -152,23 +152,23 @@ pub enum Remainder {
     Keep,
 }
 
-/// What becomes of a training when the loss, a gradient or a batch's statistics are not finite.
+/// What a training does when the loss, a gradient or a batch's statistics are not finite.
 ///
-/// Either way the GPU finds out by itself, in that very step, and does not learn from it.
+/// In both cases the GPU finds this within the step, and does not learn from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnFault {
-    /// The training stops before that step, for good: no later step learns either. For data that is known
-    /// to be good, where such a step means that the training diverges.
+    /// The training stops for good: neither this step nor a later one changes the parameters. For data
+    /// that is known to be valid, where such a step means that the training diverges.
     #[default]
     Stop,
-    /// That step is skipped, and the next one learns as if the skipped one had never been encoded:
-    /// parameters, running statistics, the optimizer's memory and its count of steps are the same to the
-    /// bit. [`Trainer::skipped`](crate::Trainer::skipped) counts such steps. For streams of samples, of
-    /// which a broken sensor may spoil one.
+    /// The step is skipped as if it had never been encoded: parameters, running statistics, the
+    /// optimizer's state and its count of steps stay bit-identical.
+    /// [`Trainer::skipped`](crate::Trainer::skipped) counts such steps. For streams of samples, some of
+    /// which a broken sensor may spoil.
     ///
-    /// What the update itself would make infinite, by a learning rate that is far too large, stops the
-    /// training all the same.
+    /// An update that itself overflows, as the learning rate is far too large, stops the training in any
+    /// case.
     SkipStep,
 }
 
@@ -197,11 +197,10 @@ pub struct TrainerOptions {
     /// weights matter.
     ///
     /// Without label smoothing this is PyTorch's convention. With it, PyTorch multiplies each part of a
-    /// smoothed target by the weight of that part's class, so that a rare class of great weight can
+    /// smoothed target by the weight of that part's class, so that a rare class with a large weight can
     /// outweigh the row's own: then every row is assigned to the rare class.
     ///
-    /// A batch whose rows all weigh 0 has loss 0 and gradient 0. Accuracies count rows, whatever these
-    /// weigh.
+    /// A batch whose rows all weigh 0 has loss 0 and gradient 0. Accuracies ignore the weights.
     pub class_weights: Option<Vec<f32>>,
     /// How a step moves the parameters. Default: Adam with learning rate 0.001.
     pub optimizer: Optimizer,
@@ -212,7 +211,7 @@ pub struct TrainerOptions {
     pub remainder: Remainder,
     /// Seed of the shuffles. Default: 0.
     pub seed: u64,
-    /// What becomes of the training when a step is not finite. Default: [`OnFault::Stop`].
+    /// What the training does when a step is not finite. Default: [`OnFault::Stop`].
     pub on_fault: OnFault,
 }
 

@@ -33,9 +33,8 @@ pub struct Parameters {
     pub momentum: f32,
     /// The hidden layers, then the output layer, which is [`Layer::Linear`].
     pub layers: Vec<Layer>,
-    /// What else belongs to the network: the names of its classes, say, and how its inputs are scaled.
-    /// The app's own; it goes into the file and through training, and is read by nobody here. Empty at
-    /// first.
+    /// The app's notes on the network, such as the names of its classes and the scaling of its inputs.
+    /// They are kept in training and saved to files; the library does not read them. Empty by default.
     pub notes: String,
 }
 
@@ -88,7 +87,7 @@ impl Parameters {
     /// # Errors
     ///
     /// [`Error::Architecture`] with fewer than two sizes, a size of 0, or more weights than memory;
-    /// [`Error::Option`] if an option makes no sense.
+    /// [`Error::Option`] if an option is out of range.
     pub fn initialize(layer_sizes: &[u32], options: &NetworkOptions) -> Result<Self> {
         options.check()?;
         if layer_sizes.len() < 2 {
@@ -145,7 +144,7 @@ impl Parameters {
     ///
     /// [`Error::Architecture`] names what does not fit, by the names that a file gives the tensors:
     /// `1.running_var` is the running variance of the first layer. [`Error::Option`] if epsilon or
-    /// momentum make no sense.
+    /// momentum is out of range.
     pub fn check(&self) -> Result<()> {
         let Self { activation, epsilon, momentum, .. } = *self;
         NetworkOptions { activation, epsilon, momentum, ..Default::default() }.check()?;
@@ -240,7 +239,7 @@ impl Layer {
         }
     }
 
-    /// What there is one of per output, under PyTorch's names, where the weights have `index`.
+    /// The vectors with a value per output, under PyTorch's names; the weights have `index`.
     fn vectors(&self, index: usize) -> Vec<(String, &Array1<f32>)> {
         let mut vectors = self.learned_vectors(index);
         if let Self::Normalized { batch_norm, .. } = self {

@@ -8,32 +8,32 @@ use ndarray::{Array1, Array2};
 use crate::options::TrainerOptions;
 use crate::parameters::Parameters;
 
-/// What a [`Trainer`](crate::Trainer) was at one moment: what it learned, what its optimizer remembers,
-/// and where in the data it was.
+/// The state of a [`Trainer`](crate::Trainer) at one moment: its network, its optimizer's state, and its
+/// place in the data.
 ///
 /// [`Trainer::snapshot`](crate::Trainer::snapshot) takes one, and
-/// [`Trainer::restore`](crate::Trainer::restore) goes on with it, on any device; on the adapter where it
-/// was taken, to the bit as if nothing had happened.
+/// [`Trainer::restore`](crate::Trainer::restore) continues from it, on any device. On the adapter where
+/// it was taken, the result is bit-identical to an uninterrupted training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     pub(crate) parameters: Parameters,
     pub(crate) options: TrainerOptions,
     pub(crate) steps: u64,
     pub(crate) place: Option<Place>,
-    /// Where the method has one; so is the mean square.
+    /// If the method has one; likewise the mean square.
     pub(crate) velocity: Option<State>,
     pub(crate) mean_square: Option<State>,
 }
 
-/// What an optimizer remembers of each layer: a number for each weight, then for each bias, or for each
-/// gamma and each beta.
+/// An optimizer's state of each layer: a value for each weight, then for each bias, or for each gamma and
+/// each beta.
 pub(crate) type State = Vec<(Array2<f32>, Vec<Array1<f32>>)>;
 
-/// A place in the data that a trainer learns from: between two mini-batches.
+/// A place in the data that a trainer learns from, between two mini-batches.
 ///
-/// It holds for the data set that it was taken in, and for trainers with the same batch size, remainder
-/// and seed. A place that was saved knows the data by its
-/// [fingerprint](crate::Dataset::fingerprint): rows in another order are other data.
+/// It is valid in the data set that it was taken in, and for trainers with the same batch size, remainder
+/// and seed. It identifies the data set by its [fingerprint](crate::Dataset::fingerprint): rows in
+/// another order are other data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub(crate) epoch: u64,
@@ -44,7 +44,7 @@ pub struct Place {
 }
 
 impl Snapshot {
-    /// What was learned, with the running statistics.
+    /// The network's parameters, with the running statistics.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
@@ -59,16 +59,17 @@ impl Snapshot {
         self.steps
     }
 
-    /// Where the trainer was in the [`TrainingData`](crate::TrainingData) that it learned from last.
-    /// None if it learned only from batches that the app handed in.
+    /// Where the trainer was in the [`TrainingData`](crate::TrainingData) that it learned from last. None
+    /// if it learned only from batches of the app's own, or if it stopped at a fault more than 8,000
+    /// steps before.
     pub fn place(&self) -> Option<Place> {
         self.place
     }
 
-    /// Takes the place out: what a trainer uploads or streams that is restored from this begins at its
-    /// beginning.
+    /// Removes the place: data that a trainer restored from this uploads or streams then begins with its
+    /// first epoch.
     ///
-    /// For apps that learn from several data sets by turns, and keep the place of each themselves:
+    /// For apps that alternate between several data sets, and keep the place of each themselves:
     /// [`TrainingData::place`](crate::TrainingData::place) and
     /// [`TrainingData::go_to`](crate::TrainingData::go_to).
     pub fn take_place(&mut self) -> Option<Place> {
@@ -98,7 +99,7 @@ impl Place {
         self.data
     }
 
-    /// The same place in whatever data set has as many rows: for an app that goes on with other data on
+    /// The same place in any data set with as many rows, for an app that continues with other data on
     /// purpose.
     #[must_use]
     pub fn for_any_data(self) -> Self {

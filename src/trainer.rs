@@ -35,14 +35,14 @@ pub use metrics::{EpochMetrics, StepMetrics};
 use step::StepKernels;
 pub use training_data::TrainingData;
 
-/// Steps whose losses are kept on the GPU, and whose numbers are there at once.
+/// The steps whose losses are kept on the GPU, and whose numbers are there at once.
 ///
 /// Numbers are written in blocks ahead of the steps, so an app may hold this many steps, less a block,
 /// in encoders that it has not submitted.
 const HISTORY: u32 = 8192;
 
-/// Steps for which the schedule's shares of the learning rate are on the GPU at once: of the steps that wait in
-/// encoders any number may be dropped.
+/// The steps whose shares of the learning rate, by the schedule, are on the GPU at once. They are more,
+/// as any of the steps that wait in encoders may be dropped.
 const RATES: u32 = 2 * HISTORY;
 
 /// What one submission of [`Trainer::train`] may hold, in multiplications and additions, and in steps:
@@ -54,13 +54,14 @@ const STEPS_PER_SUBMISSION: u64 = 64;
 /// its queue, and the CPU records the one after that or looks at the one before.
 const SUBMISSIONS_IN_FLIGHT: usize = 3;
 
-/// What helps where a device cannot hold a data set.
+/// The advice in errors of a device that cannot hold a data set.
 const STREAM: &str = "Trainer::stream would keep the data set on the CPU";
 
-/// Trains a network: gradients, the optimizer's state, and the matrices of a batch.
+/// Trains a network. Holds the gradients, the optimizer's state, and the matrices of a batch.
 ///
-/// After construction a step creates no GPU object. Nothing waits but the futures, and what waits
-/// natively by the name of [`block_on`](crate::block_on).
+/// After construction a step creates no GPU object, apart from a buffer of four bytes after 4096 steps in
+/// the app's encoders without a reading. Only futures wait, and natively [`block_on`](crate::block_on)
+/// and steps on [streamed](Trainer::stream) data.
 ///
 /// The same seed gives the same bits on the same adapter, driver and version, however the steps are
 /// divided into submissions.
@@ -72,23 +73,23 @@ pub struct Trainer {
     gather: GatherRows,
     copy_rows: CopyRows,
     memory: Memory,
-    /// What a batch from the CPU or from an app's buffer needs before a step.
+    /// Brings a batch from the CPU or from an app's buffer to its place before a step.
     arrival: Vec<Dispatch>,
     /// One step on a batch of `batch_size` rows.
     step: Vec<Dispatch>,
     count: Count,
-    /// A reading of the GPU's count that nothing waits for.
+    /// A reading of the GPU's count, without a future.
     glance: Option<(Glance, Reading)>,
     ahead: Ahead,
     /// Steps that were taken before this trainer was restored from a snapshot.
     steps_before: u64,
-    /// Where that left it in its data.
+    /// The place of that snapshot.
     place_before: Option<Place>,
-    /// Where it is in the data that it learned from last.
+    /// The current place in the data that it learned from last.
     place: Option<Place>,
-    /// Where the data begins that it is given, once it is restored and until it has learned from some.
+    /// Where uploaded or streamed data begins after a restore, until the first step on such data.
     resumes_at: Option<Place>,
-    /// Where the last steps left the trainer in its data, at the step's number modulo [`HISTORY`].
+    /// The place after each of the last steps, at the step's number modulo [`HISTORY`].
     places: Vec<Option<Place>>,
 }
 
@@ -97,12 +98,12 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Option`] if an option makes no sense, [`Error::Length`] if there is not one class weight
-    /// per output, [`Error::BatchTooSmall`] if batches of one row
-    /// would have to be normalized, [`Error::TooLarge`] if a matrix of the batch is too large for the
-    /// device (see [`required_limits`](crate::required_limits); it names the largest, before anything is
-    /// made), [`Error::Refused`] if a software adapter would not reach the end of its loops (batches of
-    /// millions of rows, layers of tens of thousands of outputs), and what wgpu reports.
+    /// [`Error::Option`] if an option is out of range, [`Error::Length`] if there is not one class weight
+    /// per output, [`Error::BatchTooSmall`] if batches of one row would have to be normalized,
+    /// [`Error::TooLarge`] if a matrix of the batch is too large for the device (see
+    /// [`required_limits`](crate::required_limits); it names the largest, before anything is made),
+    /// [`Error::Refused`] if a software adapter would not finish its loops (batches of millions of rows,
+    /// layers of tens of thousands of outputs), and what wgpu reports.
     pub fn new(mut network: Network, options: TrainerOptions) -> Result<Self> {
         options.check(network.outputs())?;
         check_rows(&network, options.batch_size)?;
@@ -139,26 +140,26 @@ impl Trainer {
         &self.network
     }
 
-    /// Gives the network back. If the training had stopped at a [fault](Trainer::fault), no other trainer
-    /// learns from it, either: [`Network::from_parameters`] makes one of its parameters that can.
+    /// Returns the network. If the training had stopped at a [fault](Trainer::fault), no other trainer
+    /// can change this network: make a new one of its parameters ([`Network::from_parameters`]).
     pub fn into_network(self) -> Network {
         self.network
     }
 
-    /// The options. Of these only the learning rate ever changes.
+    /// The options. Only the learning rate can change.
     pub fn options(&self) -> &TrainerOptions {
         &self.options
     }
 
-    /// Steps taken so far, with those of the trainers that this one was restored from. An encoded step
-    /// counts until a reading of the GPU ([`Trainer::loss`], [`Trainer::metrics`], [`Trainer::fault`],
-    /// [`Trainer::skipped`], [`Trainer::snapshot`]) shows that it was not taken: that its encoder was not
-    /// submitted, or that it was skipped.
+    /// The steps taken so far, with those before a restore. An encoded step counts as taken until a
+    /// reading of the GPU ([`Trainer::loss`], [`Trainer::metrics`], [`Trainer::fault`],
+    /// [`Trainer::skipped`], [`Trainer::snapshot`]) shows that its encoder was not submitted, or that it
+    /// was skipped.
     pub fn steps(&self) -> u64 {
         self.count.expected()
     }
 
-    /// What a step on a full batch consists of, in order: for whoever wants to time its parts.
+    /// The dispatches of a step on a full batch, in order, for example to time each of them.
     pub fn dispatches(&self) -> &[Dispatch] {
         &self.step
     }
@@ -208,12 +209,12 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if its features or targets do not fit the network, or its rows the place where a
-    /// [restored](Trainer::restore) trainer goes on, [`Error::OtherData`] if these rows are others, or in
-    /// another order, [`Error::Targets`], [`Error::Class`] or
-    /// [`Error::Probability`] if they do not fit the loss, [`Error::BatchTooSmall`] if an epoch's last
-    /// batch would have one row, [`Error::OutOfMemory`] or [`Error::TooLarge`] if the device cannot hold it,
-    /// and what else wgpu reports.
+    /// [`Error::Length`] if its features or targets do not fit the network, or its number of rows the
+    /// place of a [restored](Trainer::restore) trainer, [`Error::OtherData`] if its values or the order
+    /// of its rows do not fit that place, [`Error::Targets`], [`Error::Class`] or [`Error::Probability`]
+    /// if the targets do not fit the loss, [`Error::BatchTooSmall`] if an epoch's last batch would have
+    /// one row, [`Error::OutOfMemory`] or [`Error::TooLarge`] if the device cannot hold it, and what else
+    /// wgpu reports.
     pub fn upload(&self, dataset: &Dataset) -> Result<TrainingData> {
         let data = TrainingData::resident(self, dataset).map_err(|error| match error {
             Error::OutOfMemory(message) => Error::OutOfMemory(format!("{message} ({STREAM})")),
@@ -225,12 +226,12 @@ impl Trainer {
         self.at_its_place(data)
     }
 
-    /// Keeps a data set on the CPU, to train on it by the batch: for one that the GPU cannot hold, or
+    /// Keeps a data set on the CPU, and uploads it batch by batch: for one that the GPU cannot hold, or
     /// need not. The steps are those on [uploaded](Trainer::upload) data, to the bit.
     ///
     /// The rows of each submission are gathered while the GPU computes the ones before, in one of three
     /// windows, each of at most 16 MiB, or one batch where that is more. The windows are in memory that
-    /// the CPU and the GPU share; there is nothing else, however large the data set is.
+    /// the CPU and the GPU share; a larger data set takes no more of it.
     ///
     /// Takes a `Dataset`, or an `Arc` of one that others use as well.
     ///
@@ -242,16 +243,16 @@ impl Trainer {
         self.at_its_place(TrainingData::streamed(self, dataset.into())?)
     }
 
-    /// Trains on the next `steps` mini-batches, going on with the next epoch where one ends. Submits,
-    /// in as many pieces as it takes to keep each one short.
+    /// Trains on the next `steps` mini-batches, continuing with the next epoch where one ends. Submits
+    /// the work in short pieces.
     ///
-    /// On uploaded data it does not wait. On streamed data it waits natively, once the three windows are
-    /// on their way to the GPU, until that is done with the oldest. In a browser nothing can wait: a new
-    /// window is made there.
+    /// On uploaded data it does not wait. On streamed data, when all three windows are in use, it waits
+    /// natively until the GPU is done with the oldest; in a browser, where nothing can wait, it makes a
+    /// new window.
     ///
-    /// That the device is lost may show only in what waits for an answer, such as
-    /// [`Trainer::metrics`]; that the training diverged, in [`Trainer::fault`]. To keep the GPU's queue
-    /// short as well, wait for one of them now and then.
+    /// A lost device may show only in calls that await an answer, such as [`Trainer::metrics`];
+    /// divergence shows in [`Trainer::fault`]. Await one of them now and then, which also keeps the GPU's
+    /// queue short.
     ///
     /// # Errors
     ///
@@ -279,12 +280,11 @@ impl Trainer {
         Ok(())
     }
 
-    /// Trains to the end of the epoch, and tells what it saw. Waits for what it submitted some time ago,
-    /// so that the GPU's queue stays short and does not run empty.
+    /// Trains to the end of the epoch, and returns its metrics. Awaits earlier submissions, so that the
+    /// GPU's queue stays short and does not run empty.
     ///
-    /// If the future is dropped, or ends with an error, the steps that were submitted are taken and
-    /// counted all the same: the next call goes on from there. What it saw can be asked of
-    /// [`Trainer::metrics`].
+    /// If the future is dropped, or ends with an error, the submitted steps are taken and counted all the
+    /// same, and the next call continues from there. [`Trainer::metrics`] returns their losses.
     ///
     /// # Errors
     ///
@@ -324,7 +324,7 @@ impl Trainer {
         Ok(epoch)
     }
 
-    /// Data as a restored trainer goes on with it.
+    /// The data at the place from which a restored trainer continues.
     fn at_its_place(&self, mut data: TrainingData) -> Result<TrainingData> {
         self.resumes_at.map_or(Ok(()), |place| data.go_to(place))?;
         Ok(data)

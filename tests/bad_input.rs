@@ -416,7 +416,7 @@ fn layouts_that_a_kernel_does_not_take_are_refused() {
             assert_refused(matmul.bind(device, "here", buffers), parts);
         }
         let buffers = gather_rows::Buffers {
-            counts: &new(1, 6),
+            counts: &new(1, record_step::COUNTS),
             order: &new(1, 5),
             inputs: matrix,
             targets: &new(4, 1),
@@ -441,7 +441,7 @@ fn layouts_that_a_kernel_does_not_take_are_refused() {
     let loss = loss::Loss::new(device, Loss::MeanSquaredError).unwrap();
     assert_refused(loss.bind(device, "here", buffers), planes);
     let results = Matrix::images(&buffer, 0, 2, 2, 2).unwrap();
-    let [counts, history] = [new(1, 6), new(9, 4)];
+    let [counts, history] = [new(1, record_step::COUNTS), new(9, record_step::RECORD)];
     let buffers =
         record_step::Buffers { results: &results, counts: &counts, history: &history, fault: None };
     let record_step = record_step::RecordStep::new(device).unwrap();

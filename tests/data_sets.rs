@@ -139,10 +139,10 @@ fn a_split_favors_no_row() {
     }
 }
 
-/// However few rows a class has, it gives its share of them on average, and another number under another
-/// seed: a class of one row is held out at times, and learned from at others.
+/// Over the seeds each class holds out its share of rows on average, however few it has: the only row of a
+/// class is held out under some seeds, and trained on under the others.
 #[test]
-fn small_classes_are_held_out_by_turns() {
+fn small_classes_are_held_out_under_some_seeds() {
     const SEEDS: u32 = 2000;
     let pairs = [2; 50];
     let mixed = [1, 1, 1, 2, 3, 17, 75];
@@ -158,7 +158,7 @@ fn small_classes_are_held_out_by_turns() {
         }
         for (sum, &count) in sums.iter().zip(counts) {
             let [mean, share] = [f64::from(*sum) / f64::from(SEEDS), fraction * f64::from(count)];
-            // Six standard errors of a rounding to one of two neighbors.
+            // Six standard errors of a number that is rounded up or down at random.
             let error = 6.0 * (share.fract() * (1.0 - share.fract()) / f64::from(SEEDS)).sqrt();
             assert!((mean - share).abs() < error + 1e-9, "{mean} of {count} for {fraction}");
         }
@@ -220,7 +220,7 @@ fn targets_come_from_slices_vectors_and_arrays() {
     assert!(values.iter().all(|targets| *targets == vector.clone().into() && !targets.is_empty()));
 }
 
-/// These numbers are in files: they may never change, on no platform.
+/// Snapshots hold fingerprints, so these numbers must be the same in all versions and on all platforms.
 #[test]
 fn a_fingerprint_tells_data_sets_apart() {
     let inputs = array![[0.5, -1.0], [2.0, 0.0], [1e-20, 3.0]];
@@ -231,7 +231,7 @@ fn a_fingerprint_tells_data_sets_apart() {
     let same = data(&inputs, classes().into());
     assert_eq!(same, 0x06ae_d76c_276e_6745);
     assert_eq!(data(&inputs, vec![2.0, 0.0, 1.0].into()), 0x94aa_114a_0d99_02f4);
-    // However the array lies in memory.
+    // The order in memory makes no difference.
     let transposed = inputs.t().as_standard_layout().into_owned();
     assert_eq!(data(&transposed.reversed_axes(), classes().into()), same);
 

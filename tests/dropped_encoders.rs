@@ -1,5 +1,5 @@
-//! A step that was encoded and not submitted is as if it had never been encoded: nothing that is learned or
-//! read shows it.
+//! A step whose encoder is dropped is as if it had never been encoded: parameters, metrics, counts and
+//! snapshots are the same to the bit.
 
 use ndarray::Array2;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
@@ -38,7 +38,7 @@ impl App {
         Self { device, queue, inputs, classes }
     }
 
-    /// Adam, whose corrections depend on the number of the step, on a schedule that does so as well.
+    /// Adam's corrections and the schedule both depend on the number of the step.
     fn trainer(&self, on_fault: OnFault) -> Trainer {
         let network = Network::new(&self.device, &self.queue, &SIZES, Default::default()).unwrap();
         let schedule = Schedule::Step { every: 3, factor: 0.5 };
@@ -83,7 +83,7 @@ fn dataset() -> Dataset {
     Dataset::new(inputs, (0..70).map(|row| row % SIZES[2]).collect::<Vec<u32>>()).unwrap()
 }
 
-/// The same steps, with and without dropped ones between them.
+/// Runs `act` twice, with and without dropped encoders between its steps, and compares all results.
 fn compare(what: &str, dropped: usize, act: impl Fn(&App, &mut Trainer, &dyn Fn(&mut Trainer))) {
     for on_fault in [OnFault::Stop, OnFault::SkipStep] {
         let app = App::new();
@@ -119,7 +119,7 @@ fn losses_rates_and_counts_follow_what_was_submitted() {
     }
 }
 
-/// Also where nothing is read in between, so that the CPU cannot know.
+/// Nothing is read in between, so the CPU cannot know which encoders were dropped.
 #[test]
 fn a_changed_rate_holds_from_the_next_encoded_step_on() {
     compare("unread steps", 600, |app, trainer, drop_steps| {
@@ -131,7 +131,7 @@ fn a_changed_rate_holds_from_the_next_encoded_step_on() {
     });
 }
 
-/// More than may wait in encoders, and more than there are learning rates on the GPU.
+/// More encoders than may wait for their submission, and more than the GPU holds learning rates for.
 #[test]
 fn thousands_of_dropped_encoders_change_nothing() {
     compare("thousands of steps", 450, |app, trainer, drop_steps| {
@@ -191,7 +191,7 @@ fn a_restored_trainer_goes_on_likewise() {
     });
 }
 
-/// What is not known yet is an error with both numbers; it is known once the encoder is submitted.
+/// The error holds the steps that were taken and those that are needed. A submission ends it.
 #[test]
 fn a_loss_before_the_first_submission_is_an_error() {
     let app = App::new();
@@ -204,7 +204,7 @@ fn a_loss_before_the_first_submission_is_an_error() {
     let first = app.loss(&trainer);
     assert!(first > 0.0 && first.is_finite(), "{first}");
 
-    // That of the step before, as long as the next one is not submitted.
+    // The second step is encoded, but not submitted: the last loss is still that of the first.
     let encoded = app.encoded(&mut trainer);
     assert_eq!(app.loss(&trainer), first);
     let error = block_on(&app.device, trainer.metrics(2)).unwrap_err();
@@ -227,7 +227,7 @@ fn a_late_submission_counts() {
     app.loss(&trainer);
     assert_eq!(trainer.steps(), 21);
     assert_eq!(app.snapshot(&trainer).steps(), 21);
-    // The same batch each time: in whatever order they are submitted, the steps do the same.
+    // All steps have the same batch, so the order of the submissions makes no difference.
     let mut expected = app.trainer(OnFault::Stop);
     (0..21).for_each(|_| app.step(&mut expected));
     let [found, expected] = [&trainer, &expected].map(|trainer| app.snapshot(trainer));

@@ -1,11 +1,11 @@
 //! Numbers that are not finite: noticed by the GPU, named, and not learned from.
 
+mod own_buffers;
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
 
 use ndarray::Array2;
-use wgpu::util::{BufferInitDescriptor, DeviceExt};
-use wgpu::{BufferUsages, Device, Queue};
+use wgpu::{Device, Queue};
 use ztilde::{
     Activation, Dataset, Error, Fault, Inference, Layer, Loss, Network, NetworkOptions, Optimizer,
     Parameters, Quantity, Remainder, Schedule, Snapshot, Trainer, TrainerOptions, TrainingData,
@@ -61,29 +61,20 @@ impl Case {
         Trainer::new(network, options).unwrap()
     }
 
-    /// A step on a batch that is good, or the one that is not. The batch lies in the app's buffers, which nobody
-    /// looks at before the step.
-    fn step(&self, (device, queue): &(Device, Queue), trainer: &mut Trainer, number: u64) {
+    /// Step `number`: on a good batch, or on the spoiled one.
+    fn step(&self, gpu: &(Device, Queue), trainer: &mut Trainer, number: u64) {
         let value = |index: usize| (1.3 * index as f32 + number as f32).sin();
         let mut inputs: Vec<f32> = (0..ROWS * FEATURES).map(value).collect();
         let mut targets: Vec<f32> = (0..ROWS * CLASSES).map(|index| value(7 * index)).collect();
         if number == self.expected.step {
             (self.spoil)(&mut inputs, &mut targets);
         }
-        let buffer = |contents: &[u8]| {
-            let usage = BufferUsages::COPY_SRC;
-            device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage })
-        };
         let classes: Vec<u32> =
             targets[..ROWS].iter().map(|&target| (target > 0.0).into()).collect();
-        let targets = match self.loss.has_class_targets() {
-            true => buffer(bytemuck::cast_slice(&classes)),
-            false => buffer(bytemuck::cast_slice(&targets)),
-        };
-        let inputs = buffer(bytemuck::cast_slice(&inputs));
-        let mut encoder = device.create_command_encoder(&Default::default());
-        trainer.encode_step(&mut encoder, &inputs, &targets).unwrap();
-        queue.submit([encoder.finish()]);
+        match self.loss.has_class_targets() {
+            true => own_buffers::step(gpu, trainer, &inputs, &classes),
+            false => own_buffers::step(gpu, trainer, &inputs, &targets),
+        }
     }
 }
 
@@ -310,8 +301,10 @@ fn a_snapshot_of_a_stopped_training_goes_on() {
     assert_as_before(&gpu, &restored, &without, "restored");
     // A network whose training has stopped says so to the next trainer; one of its parameters learns.
     let mut next = Trainer::new(stopped.into_network(), restored.options().clone()).unwrap();
-    case.step(&gpu, &mut next, 6);
-    assert_eq!(fault(&gpu, &next), Some(Fault { step: 0, ..case.expected }));
+    for number in 6..12 {
+        case.step(&gpu, &mut next, number);
+        assert_eq!(fault(&gpu, &next), Some(Fault { step: 0, ..case.expected }), "{number}");
+    }
     let parameters = block_on(&gpu.0, next.network().parameters()).unwrap();
     let network = Network::from_parameters(&gpu.0, &gpu.1, &parameters).unwrap();
     let mut next = Trainer::new(network, next.options().clone()).unwrap();

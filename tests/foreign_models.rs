@@ -1,35 +1,12 @@
 //! Model files whose tensors are not those of a network: each is refused with the reason.
 
-use std::borrow::Cow;
+mod pytorch_file;
+
 use std::collections::HashMap;
 
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, View, serialize};
+use pytorch_file::{PYTORCH, Tensor, assert_refused, tensors};
+use safetensors::tensor::{Dtype, serialize};
 use ztilde::{Activation, Parameters, Result};
-
-const PYTORCH: &[u8] = include_bytes!("data/pytorch.safetensors");
-
-/// A tensor of a made-up file.
-#[derive(Clone)]
-struct Tensor(Dtype, Vec<usize>, Vec<u8>);
-
-impl View for &Tensor {
-    fn dtype(&self) -> Dtype {
-        self.0
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.1
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        (&self.2).into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.2.len()
-    }
-}
 
 fn floats(shape: &[usize], value: f32) -> Tensor {
     let bytes = value.to_le_bytes().repeat(shape.iter().product());
@@ -42,15 +19,7 @@ fn altered(changes: &[(&str, Option<Tensor>)]) -> Result<Parameters> {
 }
 
 fn altered_with(changes: &[(&str, Option<Tensor>)], metadata: Option<&str>) -> Result<Parameters> {
-    let mut tensors: HashMap<String, Tensor> = SafeTensors::deserialize(PYTORCH)
-        .unwrap()
-        .tensors()
-        .into_iter()
-        .map(|(name, view)| {
-            let tensor = Tensor(view.dtype(), view.shape().to_vec(), view.data().to_vec());
-            (name, tensor)
-        })
-        .collect();
+    let mut tensors = tensors(PYTORCH);
     for (name, tensor) in changes {
         match tensor {
             Some(tensor) => tensors.insert((*name).to_owned(), tensor.clone()),
@@ -59,14 +28,6 @@ fn altered_with(changes: &[(&str, Option<Tensor>)], metadata: Option<&str>) -> R
     }
     let metadata = metadata.map(|text| HashMap::from([("ztilde".to_owned(), text.to_owned())]));
     Parameters::from_bytes(&serialize(&tensors, metadata).unwrap())
-}
-
-#[track_caller]
-fn assert_refused(found: Result<Parameters>, words: &[&str]) {
-    let message = found.expect_err("this is no model").to_string();
-    for word in words {
-        assert!(message.contains(word), "{word:?} is missing in: {message}");
-    }
 }
 
 #[test]
@@ -106,7 +67,7 @@ fn missing_and_unknown_tensors_are_refused() {
 }
 
 #[test]
-fn numbers_that_are_none_are_refused() {
+fn values_that_make_no_sense_are_refused() {
     let nan = floats(&[2], f32::NAN);
     assert_refused(altered(&[("5.bias", Some(nan))]), &["value 0 of 5.bias", "NaN"]);
     let infinite = floats(&[4, 3], f32::INFINITY);

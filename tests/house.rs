@@ -58,8 +58,8 @@ const TEST_FILES: [&str; 11] = [
 /// Calls that only `gpu` makes: they create GPU objects, write, submit or wait.
 const ONLY_GPU: [&str; 4] = [".create_", ".write_buffer(", "queue.submit(", "device.poll("];
 
-/// Calls over which wgpu may report an error: each stands within the parentheses of a `guarded`, so that
-/// the error is a result and does not reach the app's handler, which panics by default.
+/// Calls for which wgpu may report an error. Each stands within the parentheses of a `guarded(…)`, which
+/// returns the error. Otherwise it would reach the app's handler, which panics by default.
 const GUARDED: [&str; 8] = [
     ".create_bind_group(",
     ".create_buffer(",
@@ -180,10 +180,10 @@ fn errors_of_wgpu_are_results() {
             }
         }
     }
-    assert!(calls > 5, "{calls} such calls in src");
+    assert!(calls > 5, "only {calls} guarded calls in src");
 }
 
-/// Whether a call is still open where the code ends.
+/// Whether the code ends within the parentheses of such a call.
 fn is_within(code: &str, call: &str) -> bool {
     let is_open = |(place, _): (usize, &str)| {
         let mut depth = 1;

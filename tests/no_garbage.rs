@@ -11,12 +11,13 @@ use wgpu::{
     BindGroup, Buffer, BufferUsages, CommandEncoder, CommandEncoderDescriptor, ComputePass,
     ComputePassDescriptor, ComputePipeline, Device, DeviceDescriptor, ErrorFilter, Queue,
 };
+use ztilde::kernels::record_step::COUNTS;
 use ztilde::kernels::{Dispatch, Matrix, gather_rows};
 use ztilde::{Dataset, Inference, Network, NetworkOptions, Trainer, TrainerOptions};
 
 const BATCH_SIZE: u32 = 20;
 
-/// Steps whose rates are written at once.
+/// Steps whose numbers and rates are written at once.
 const RATES_BLOCK: usize = 1024;
 static RATES: [[f32; 4]; RATES_BLOCK] = [[0.0; 4]; RATES_BLOCK];
 static NUMBERS: [[u32; 2]; RATES_BLOCK] = [[0; 2]; RATES_BLOCK];
@@ -97,7 +98,7 @@ impl Bare {
             classes: upload(device, &[0_u32; BATCH_SIZE as usize]),
             rates: upload(device, &RATES),
             numbers: upload(device, &NUMBERS),
-            counts: upload(device, &[0_u32; 6]),
+            counts: upload(device, &[0_u32; COUNTS as usize]),
         }
     }
 
@@ -122,7 +123,7 @@ impl Bare {
         self.encode(encoder, "ztilde/training");
     }
 
-    /// Each encoder brings the number of its first step along.
+    /// Each encoder copies the number and the learning rate of its first step to the GPU's counts.
     fn encode_number(&self, encoder: &mut CommandEncoder) {
         encoder.copy_buffer_to_buffer(&self.numbers, 0, &self.counts, 4, 8);
     }
@@ -293,7 +294,7 @@ fn bind_gather(device: &Device, bare: &Bare, rows: u32) -> Dispatch {
     let buffer = |values: u32| upload(device, &vec![0_u32; values as usize]);
     let matrix = |rows, columns| Matrix::new(&buffer(rows * columns), 0, rows, columns).unwrap();
     let buffers = gather_rows::Buffers {
-        counts: &matrix(1, 6),
+        counts: &matrix(1, COUNTS),
         order: &matrix(1, rows + 1),
         inputs: &matrix(rows, 8),
         targets: &matrix(rows, 1),

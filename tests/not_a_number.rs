@@ -1,19 +1,19 @@
-//! What is NaN stays NaN: what a broken sensor gives is never a plausible prediction, and never learned from.
+//! NaN stays NaN: a broken sensor gives no plausible prediction, and no step learns from it.
 
+mod own_buffers;
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
 
-use wgpu::util::{BufferInitDescriptor, DeviceExt};
-use wgpu::{Buffer, BufferUsages, Device, Queue};
+use wgpu::{Device, Queue};
 use ztilde::{
     Activation, Fault, Inference, Loss, Network, NetworkOptions, Parameters, Quantity, Trainer,
     TrainerOptions, block_on,
 };
 
-/// Quiet and signaling, with and without a sign: x86 makes those with one.
+/// Quiet and signaling ones, with and without a sign. x86 makes NaN with a sign.
 const NANS: [u32; 4] = [0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xff80_0001];
 
-/// In one dispatch, and layer by layer.
+/// Networks whose inference takes one dispatch, and one dispatch for each layer.
 const SIZES: [&[u32]; 2] = [&[3, 5, 4, 2], &[3, 150, 4, 2]];
 
 fn devices() -> [(Device, Queue); 2] {
@@ -48,14 +48,14 @@ fn a_prediction_from_nan_is_nan() {
                     let [found, expected] = [NANS.map(f32::from_bits), [0.0; 4]].map(predict);
                     let are_nan = found[..8].iter().all(|value| value.is_nan());
                     assert!(are_nan, "{what}: {found:?}");
-                    assert_eq!(found[8..], expected[8..], "{what}: the row without");
+                    assert_eq!(found[8..], expected[8..], "{what}: the row without NaN");
                 }
             }
         }
     }
 }
 
-/// A trainer of such a network on batches of so many rows.
+/// A trainer of a new network with these sizes and options.
 fn trainer(
     (device, queue): &(Device, Queue),
     sizes: &[u32],
@@ -71,27 +71,16 @@ fn good_inputs(rows: u32) -> Vec<f32> {
     (0..3 * rows).map(|index| (1.3 * index as f32).sin()).collect()
 }
 
-fn upload<T: bytemuck::NoUninit>(device: &Device, values: &[T]) -> Buffer {
-    device.create_buffer_init(&BufferInitDescriptor {
-        label: None,
-        contents: bytemuck::cast_slice(values),
-        usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC,
-    })
-}
-
-/// Trains on the app's buffers, where nothing is checked on the CPU: a good batch, and then this one.
+/// The fault and the loss after a step on a good batch and one on a bad batch: inputs and targets each.
 fn fault_and_loss(
-    (device, queue): &(Device, Queue),
+    gpu @ (device, _): &(Device, Queue),
     mut trainer: Trainer,
     good: [&[u32]; 2],
     bad: [&[u32]; 2],
 ) -> (Option<Fault>, f32) {
     for [inputs, targets] in [good, bad] {
         assert_eq!(block_on(device, trainer.fault()).unwrap(), None);
-        let [inputs, targets] = [inputs, targets].map(|values| upload(device, values));
-        let mut encoder = device.create_command_encoder(&Default::default());
-        trainer.encode_step(&mut encoder, &inputs, &targets).unwrap();
-        queue.submit([encoder.finish()]);
+        own_buffers::step(gpu, &mut trainer, inputs, targets);
     }
     let fault = block_on(device, trainer.fault()).unwrap();
     (fault, block_on(device, trainer.loss()).unwrap())
@@ -130,10 +119,10 @@ fn a_step_on_nan_is_a_fault() {
     }
 }
 
-/// Targets that do not exist, in the first row or the last: the loss of the batch is NaN, and it is noted.
+/// An invalid target, in the first row or in the last, makes the batch's loss NaN, which is a fault.
 #[test]
-fn a_target_that_does_not_exist_is_a_fault() {
-    // In one dispatch, row by row, and behind a product for all.
+fn an_invalid_target_is_a_fault() {
+    // Output layers in one dispatch, row by row, and after a product for all rows.
     let ways: [(&[u32], u32); 3] = [(&[3, 4, 2], 8), (&[3, 4, 2], 300), (&[3, 4, 40], 8)];
     for gpu in devices() {
         for (sizes, rows) in ways {
@@ -141,7 +130,7 @@ fn a_target_that_does_not_exist_is_a_fault() {
             let inputs = bits(&good_inputs(rows));
             let check = |loss: Loss, good: &[u32], bad: &[u32]| {
                 let make = || trainer(&gpu, sizes, (Activation::Relu, false), (loss, rows));
-                // What is compiled for it is shared with those below.
+                // Keeps its kernels compiled for the trainers below.
                 let _compiled = make();
                 let places = [0, good.len() - 1];
                 for (bad, place) in bad.iter().flat_map(|&bad| places.map(|place| (bad, place))) {

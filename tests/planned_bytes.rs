@@ -106,6 +106,16 @@ fn class_weights_are_planned() {
 }
 
 /// Of many rows inference holds no more than of a slice.
+/// Options are not checked: batches without rows take no memory.
+#[test]
+fn no_rows_are_planned() {
+    let (device, _) = test_device::device();
+    let options = TrainerOptions { batch_size: 0, ..Default::default() };
+    let planned =
+        Trainer::planned_bytes(&device, &[60_000, 10], &NetworkOptions::default(), &options);
+    assert!(planned.parameters > 0, "{planned:?}");
+}
+
 #[test]
 fn planned_inference_is_bounded() {
     let (device, _) = test_device::device();

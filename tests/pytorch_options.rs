@@ -2,9 +2,9 @@
 //! float64.
 //!
 //! PyTorch is not needed to run these tests. The program in tests/pytorch.rs, followed by the one in the
-//! next comment, made their numbers. Where labels are smoothed and classes weighed at once, PyTorch has
-//! another convention. Those numbers come from the same program in NumPy, which gives all others, and
-//! PyTorch's own for its convention, to the last digit.
+//! next comment, made their numbers. PyTorch has another convention for class weights with label
+//! smoothing, so those numbers come from the same program in NumPy. It reproduces all other numbers, and
+//! PyTorch's own under its convention, to the last digit.
 
 mod pytorch_numbers;
 

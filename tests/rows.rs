@@ -149,7 +149,7 @@ fn small_device() -> (Device, Queue) {
     pollster::block_on(test_device::adapter().request_device(&descriptor)).unwrap()
 }
 
-/// Strides of a page, of which 64 fit a binding, and of more than a binding.
+/// A stride of a page, so that 64 rows fit a binding, and one that is longer than a binding.
 #[test]
 fn more_rows_than_a_binding_holds_are_walked() {
     let (device, queue) = small_device();

@@ -268,7 +268,7 @@ fn metadata_that_makes_no_sense_is_refused() {
         (" optimizer.method=adam ", " optimizer.method=a ", ["optimizer.method", "\"a\""]),
         (" schedule=constant ", " schedule=odd ", ["schedule", "odd"]),
         (" place.data=", " place.data=x", ["place.data", "\"x"]),
-        // Of a later version, of another method, of another schedule, of no place, of nothing at all.
+        // Options of a later version, another method and another schedule; half a place; no option.
         (" trainer.seed=", " trainer.mixing=0.1 trainer.seed=", ["trainer.mixing=0.1", "not know"]),
         (
             " optimizer.beta1=",
@@ -287,7 +287,7 @@ fn metadata_that_makes_no_sense_is_refused() {
     }
 }
 
-/// Files of versions that kept no fingerprint of the data go on, with any data of as many rows.
+/// Older versions stored no fingerprint of the data: their files go on with any data of as many rows.
 #[test]
 fn a_snapshot_without_a_fingerprint_is_read() {
     let snapshot = adam();
@@ -299,13 +299,14 @@ fn a_snapshot_without_a_fingerprint_is_read() {
     assert_eq!(place.data(), None);
 }
 
-/// The model of a snapshot has the snapshot's options in its file, also those of a later version.
+/// The training options of a later version do not concern the model in a snapshot.
 #[test]
 fn a_model_is_read_whatever_else_a_snapshot_has() {
     let snapshot = adam();
     let later = changed(&snapshot.to_bytes().unwrap(), same, |text| {
         text.replace(" trainer.seed=", " trainer.mixing=0.1 trainer.seed=")
     });
+    assert_refused(&later, &["trainer.mixing=0.1"]);
     assert_eq!(Parameters::from_bytes(&later).unwrap(), *snapshot.parameters());
 }
 

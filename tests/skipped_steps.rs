@@ -7,6 +7,7 @@ use ztilde::{
     Skipped, Snapshot, Trainer, TrainerOptions, block_on,
 };
 
+mod own_buffers;
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
 
@@ -44,27 +45,17 @@ impl Case {
         [values(self.sizes[0] as usize, 1.0), values(outputs, 0.5)]
     }
 
-    /// Steps on these batches; each may be spoiled first.
+    /// Trains on these batches, each of which may be spoiled first.
     fn learn(
         &self,
-        gpu @ (device, queue): &(Device, Queue),
+        gpu: &(Device, Queue),
         trainer: &mut Trainer,
         batches: &[(usize, Spoil)],
     ) -> Snapshot {
-        let upload = |values: &[f32]| {
-            use wgpu::util::DeviceExt;
-            device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-                label: None,
-                contents: bytemuck::cast_slice(values),
-                usage: wgpu::BufferUsages::COPY_SRC,
-            })
-        };
         for (number, spoil) in batches {
             let [mut inputs, mut targets] = self.batch(*number);
             spoil(&mut inputs, &mut targets);
-            let mut encoder = device.create_command_encoder(&Default::default());
-            trainer.encode_step(&mut encoder, &upload(&inputs), &upload(&targets)).unwrap();
-            queue.submit([encoder.finish()]);
+            own_buffers::step(gpu, trainer, &inputs, &targets);
         }
         block_on(&gpu.0, trainer.snapshot()).unwrap()
     }
@@ -128,7 +119,7 @@ fn a_skipped_step_is_as_if_it_had_never_been() {
             assert_eq!(block_on(&gpu.0, found.fault()).unwrap(), None, "{what}");
             let none = block_on(&gpu.0, expected.skipped()).unwrap();
             assert_eq!(none, Skipped::default(), "{what}");
-            // Without skipping, the same steps learn nothing from the first one on.
+            // Without skipping, training stops at the first batch, which is spoiled.
             let mut stopped = case.trainer(&gpu, OnFault::Stop);
             let untouched = case.learn(&gpu, &mut stopped, &batches);
             assert_eq!(untouched.steps(), 0, "{what}");
@@ -136,7 +127,7 @@ fn a_skipped_step_is_as_if_it_had_never_been() {
     }
 }
 
-/// Of a step right after a skipped one the layer and the quantity are its own.
+/// The layer and the quantity are those of the last skipped step, even right after another one.
 #[test]
 fn the_last_skipped_step_is_named() {
     let gpu = test_device::device();
@@ -155,7 +146,23 @@ fn the_last_skipped_step_is_named() {
     }
 }
 
-/// An epoch counts what it skipped, and its loss is that of the steps that it learned from.
+/// A training that skips steps stops where an update overflows, and still names the step that it skipped.
+#[test]
+fn an_overflow_leaves_the_name_of_the_last_skipped_step() {
+    let gpu = test_device::device();
+    let optimizer = Optimizer { weight_decay: 1e30, ..Optimizer::gradient_descent(1e30) };
+    let case = Case { optimizer, ..cases().swap_remove(0) };
+    let mut trainer = case.trainer(&gpu, OnFault::SkipStep);
+    let good: Spoil = |_, _| {};
+    case.learn(&gpu, &mut trainer, &[(0, |inputs, _| inputs[0] = 1e30), (1, good), (2, good)]);
+    let fault = Fault { step: 1, layer: None, quantity: Quantity::Update };
+    assert_eq!(block_on(&gpu.0, trainer.fault()).unwrap(), Some(fault));
+    let last = Fault { step: 1, layer: Some(0), quantity: Quantity::BatchStatistics };
+    let found = block_on(&gpu.0, trainer.skipped()).unwrap();
+    assert_eq!(found, Skipped { steps: 1, last: Some(last) });
+}
+
+/// An epoch counts its skipped steps, and its loss is the mean of the other steps.
 #[test]
 fn an_epoch_goes_on() {
     let gpu @ (device, _) = &test_device::device();
@@ -199,7 +206,7 @@ fn a_restored_trainer_goes_on_skipping() {
     assert_eq!(block_on(device, restored.skipped()).unwrap().steps, 1);
 }
 
-/// What lies on the CPU is looked at before anything is submitted, as in a data set.
+/// Values on the CPU are checked before anything is submitted, as those of a data set are.
 #[test]
 fn a_batch_from_the_cpu_has_to_be_finite() {
     let gpu @ (device, _) = &test_device::device();

@@ -351,7 +351,7 @@ fn data_that_does_not_fit_the_place_is_refused() {
     assert!(matches!(error, Error::Length { found: 7, needed: 20, .. }), "{error}");
 }
 
-/// Also where the place comes from a file. The app may ask for other data all the same.
+/// Also where the place comes from a file. `Place::for_any_data` and `take_place` allow other data.
 #[test]
 fn other_data_and_rows_in_another_order_are_refused() {
     let run = run(Feed::Uploaded);
@@ -373,11 +373,14 @@ fn other_data_and_rows_in_another_order_are_refused() {
         let streamed = restored.stream(other.clone()).unwrap_err();
         for error in [restored.upload(&other).unwrap_err(), streamed] {
             let [found, needed] = [&other, &data].map(Dataset::fingerprint);
-            let is_told = matches!(error, Error::OtherData { found: f, needed: n } if (f, n) == (found, needed));
-            assert!(is_told, "{error}");
+            let is_expected = matches!(
+                error,
+                Error::OtherData { found: f, needed: n } if [f, n] == [found, needed]
+            );
+            assert!(is_expected, "{error}");
         }
     }
-    // Nothing is lost, and the same rows go on.
+    // The refusals change nothing: training goes on with the same rows.
     let mut same = restored.upload(&data).unwrap();
     restored.train(&mut same, 1).unwrap();
     let mut other = restored.upload(&data.select(&order).unwrap()).unwrap();

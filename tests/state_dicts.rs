@@ -1,40 +1,15 @@
-//! State dictionaries of PyTorch as people have them: what has one meaning is read, with a remark, and the
-//! rest is refused with the name of the tensor.
+//! PyTorch's state dictionaries in their usual forms. A form that has one meaning is read, with a remark. Any
+//! other is refused, with the name of the tensor.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+mod pytorch_file;
 
+use pytorch_file::{PYTORCH, Tensor, Tensors, assert_refused, tensors};
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, View, serialize};
+use safetensors::tensor::{Dtype, serialize};
 use ztilde::ndarray::{Array1, array};
 use ztilde::{
     Activation, Layer, LoadOptions, Loaded, NetworkOptions, Parameters, Result, Snapshot,
 };
-
-/// Of `Linear(3, 4, bias=False)`, `BatchNorm1d`, an activation, `Linear(4, 3)`, another one, and
-/// `Linear(3, 2)`.
-const PYTORCH: &[u8] = include_bytes!("data/pytorch.safetensors");
-
-#[derive(Clone)]
-struct Tensor(Dtype, Vec<usize>, Vec<u8>);
-
-impl View for &Tensor {
-    fn dtype(&self) -> Dtype {
-        self.0
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.1
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        (&self.2).into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.2.len()
-    }
-}
 
 impl Tensor {
     fn floats(&self) -> Vec<f32> {
@@ -53,17 +28,7 @@ fn floats(values: &[f32]) -> Tensor {
     Tensor(Dtype::F32, vec![values.len()], bytes)
 }
 
-type Tensors = BTreeMap<String, Tensor>;
-
-fn tensors(bytes: &[u8]) -> Tensors {
-    let file = SafeTensors::deserialize(bytes).unwrap();
-    let tensor = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
-        (name, Tensor(view.dtype(), view.shape().to_vec(), view.data().to_vec()))
-    };
-    file.tensors().into_iter().map(tensor).collect()
-}
-
-/// PyTorch's file, some of whose modules have other names.
+/// PyTorch's file with some of its modules renamed.
 fn renamed(names: &[(&str, &str)]) -> Tensors {
     let rename = |(name, tensor): (String, Tensor)| {
         let (module, leaf) = name.split_once('.').unwrap();
@@ -92,7 +57,7 @@ fn activation(activation: Activation) -> LoadOptions {
     LoadOptions { activation: Some(activation), ..Default::default() }
 }
 
-/// What PyTorch's file is as it is.
+/// The parameters of PyTorch's unchanged file.
 fn original() -> Parameters {
     Parameters::from_bytes(PYTORCH).unwrap()
 }
@@ -103,20 +68,12 @@ fn assert_remarked(loaded: &Loaded, words: &[&str]) {
     assert!(loaded.remarks.iter().any(is_in), "no {words:?} in {:?}", loaded.remarks);
 }
 
-/// That it is read as the original, and that the remark says so.
+/// The file must be read as the original, with a remark that holds these words.
 #[track_caller]
 fn assert_same(tensors: &Tensors, words: &[&str]) {
     let loaded = load(tensors).unwrap();
     assert_eq!(loaded.parameters, original());
     assert_remarked(&loaded, words);
-}
-
-#[track_caller]
-fn assert_refused(found: Result<Loaded>, words: &[&str]) {
-    let message = found.expect_err("it has no single meaning").to_string();
-    for word in words {
-        assert!(message.contains(word), "{word:?} is missing in: {message}");
-    }
 }
 
 #[test]
@@ -137,7 +94,7 @@ fn what_the_file_does_not_say_is_an_option_and_a_remark() {
     let nonsense = LoadOptions { epsilon: Some(-1.0), ..Default::default() };
     assert_refused(load_with(&tensors(PYTORCH), &nonsense), &["epsilon", "-1"]);
 
-    // A file that says it is right, and one that ztilde wrote needs no remark.
+    // A file of ztilde's states all three, and needs no remark.
     let own = Parameters { activation: Activation::Tanh, ..original() }.to_bytes().unwrap();
     for options in [LoadOptions::default(), activation(Activation::Tanh)] {
         let loaded = Parameters::from_bytes_with(&own, &options).unwrap();
@@ -165,7 +122,7 @@ fn modules_without_tensors_leave_gaps() {
     let gap = "2 modules without tensors stand between 1 and 4";
     assert_same(&renamed(&[("3", "4"), ("5", "6")]), &[gap, "Dropout"]);
     assert_same(&renamed(&[("5", "11")]), &["7 modules without tensors stand between 3 and 11"]);
-    // A Flatten; and text would sort 10 before 2.
+    // A Flatten comes first, and 10 comes after 2, unlike in a sort of text.
     let names = [("0", "1"), ("1", "2"), ("3", "10"), ("5", "12")];
     assert_same(&renamed(&names), &["1 module(s) without tensors stand before 1"]);
 }
@@ -184,7 +141,7 @@ fn blocks_of_a_sequential_follow_each_other() {
 fn other_types_of_floats_are_converted() {
     let double = |value: f32| f64::from(value).to_le_bytes();
     let brain = |value: f32| ((value.to_bits() >> 16) as u16).to_le_bytes();
-    // Cuts off what it has no bits for, of numbers around 1.
+    // Drops the bits that do not fit, for numbers around 1.
     let half = |value: f32| {
         let bits = value.to_bits();
         let exponent = ((bits >> 23 & 0xff) as i32 - 127 + 15).clamp(1, 30) as u32;
@@ -194,7 +151,7 @@ fn other_types_of_floats_are_converted() {
         let all = |network: &Parameters| -> Vec<f32> {
             let weights = network.layers.iter().flat_map(|layer| layer.weights().iter().copied());
             let Layer::Normalized { batch_norm, .. } = &network.layers[0] else {
-                panic!("normalized")
+                panic!("the first layer is normalized")
             };
             weights.chain(batch_norm.running_var.iter().copied()).collect()
         };
@@ -242,7 +199,7 @@ fn a_bias_before_a_normalization_is_folded_into_the_mean() {
     assert_remarked(&loaded, &["0.bias", "subtracted from 1.running_mean"]);
     let mut expected = original();
     let Layer::Normalized { batch_norm, .. } = &mut expected.layers[0] else {
-        panic!("normalized")
+        panic!("the first layer is normalized")
     };
     batch_norm.running_mean -= &biases;
     assert_eq!(loaded.parameters, expected);
@@ -256,7 +213,7 @@ fn tensors_that_options_of_a_module_leave_out_have_their_values() {
     assert_remarked(&loaded, &["1.weight and 1.bias", "affine=False", "1 and 0"]);
     let mut expected = original();
     let Layer::Normalized { batch_norm, .. } = &mut expected.layers[0] else {
-        panic!("normalized")
+        panic!("the first layer is normalized")
     };
     (batch_norm.gamma, batch_norm.beta) = (Array1::ones(4), Array1::zeros(4));
     assert_eq!(loaded.parameters, expected);
@@ -266,19 +223,23 @@ fn tensors_that_options_of_a_module_leave_out_have_their_values() {
 
     let loaded = load(&without(&["1.num_batches_tracked"])).unwrap();
     assert_remarked(&loaded, &["1.num_batches_tracked is missing"]);
-    let Layer::Normalized { batch_norm, .. } = &loaded.parameters.layers[0] else { panic!("one") };
+    let Layer::Normalized { batch_norm, .. } = &loaded.parameters.layers[0] else {
+        panic!("the first layer is normalized")
+    };
     assert_eq!(batch_norm.batches, 0);
 
     let loaded = load(&without(&["3.bias", "5.bias"])).unwrap();
     assert_remarked(&loaded, &["3.bias is missing", "bias=False"]);
     for (layer, outputs) in [(1, 3), (2, 2)] {
-        let Layer::Linear { biases, .. } = &loaded.parameters.layers[layer] else { panic!("one") };
+        let Layer::Linear { biases, .. } = &loaded.parameters.layers[layer] else {
+            panic!("layer {layer} is linear")
+        };
         assert_eq!(biases, Array1::<f32>::zeros(outputs));
     }
 }
 
 #[test]
-fn statistics_that_nobody_tracked_must_be_measured_first() {
+fn missing_statistics_must_be_measured_first() {
     let learned_alone = without(&["1.running", "1.num"]);
     let advice =
         ["1.weight", "[4]", "1.running_mean", "track_running_stats=True", "measured first"];
@@ -377,9 +338,9 @@ fn modules_of_other_kinds_are_named() {
     assert!(zip.contains("torch.save") && zip.contains("safetensors.torch.save_file"), "{zip}");
 }
 
-/// Faults have the names of the file, whatever its path and its gaps are.
+/// Whatever the file's path and gaps are.
 #[test]
-fn faults_have_the_names_of_the_file() {
+fn errors_have_the_names_of_the_file() {
     let mut broken = renamed(&[("0", "net.0"), ("1", "net.1"), ("3", "net.4"), ("5", "net.9")]);
     broken.insert("net.9.bias".to_owned(), floats(&[1.0, f32::NAN]));
     assert_refused(load(&broken), &["value 1 of net.9.bias is NaN"]);
@@ -387,7 +348,7 @@ fn faults_have_the_names_of_the_file() {
     assert_refused(load(&broken), &["net.9.bias has shape [3]", "[2]"]);
 }
 
-/// A training continues to the bit: its file is read as it was written, or not at all.
+/// A restored training has the same bits, so its file is read only in the form that ztilde writes.
 #[test]
 fn snapshots_are_read_strictly() {
     let snapshot: &[u8] = include_bytes!("../fuzz/corpus/snapshot/adamw");

@@ -15,7 +15,7 @@ const SOFTWARE: &str = "\
 Without a GPU, install Mesa's software driver: the package mesa-vulkan-drivers on Debian and Ubuntu, \
 which scripts/with-adapter installs where it is missing";
 
-/// NVIDIA's number among the vendors of PCI devices.
+/// NVIDIA's PCI vendor ID.
 const NVIDIA: u32 = 0x10de;
 
 /// What the library can use where a device has it.
@@ -58,9 +58,9 @@ impl Description {
     }
 }
 
-/// Every adapter that can compute, the most welcome first. OpenGL's are listed only where there is
-/// no other, or where they are asked for: they are the same GPUs again, with less to offer. Says on
-/// stderr if an NVIDIA GPU could be among them and is not.
+/// Every adapter that can compute, the preferred one first. OpenGL adapters are listed on request, or
+/// if there are no others: they are the same GPUs with fewer features. Writes a note if an NVIDIA GPU
+/// is visible, but not among the adapters.
 pub(crate) fn list() -> Result<Vec<Adapter>, Failure> {
     let asked_for = backends(env::var("WGPU_BACKEND").ok().as_deref())?;
     let preference = power_preference(env::var("WGPU_POWER_PREF").ok().as_deref())?;
@@ -79,12 +79,12 @@ pub(crate) fn list() -> Result<Vec<Adapter>, Failure> {
     Ok(adapters)
 }
 
-/// Whether an NVIDIA GPU is missing from the adapters. `vendors` are those of the adapters.
+/// Whether an NVIDIA GPU is visible below `root`, but no adapter has its vendor ID.
 fn lacks_nvidia(vendors: &[u32], root: &Path) -> bool {
     !vendors.contains(&NVIDIA) && nvidia::is_visible(root)
 }
 
-/// What to say where there is no adapter.
+/// The error message if there is no adapter.
 fn no_adapter(root: &Path) -> String {
     if lacks_nvidia(&[], root) {
         return format!("no adapter found: {}. {SOFTWARE}", nvidia::ADVICE);

@@ -45,21 +45,21 @@ pub(crate) struct Checkpoint {
     pub(crate) run: Description,
 }
 
-/// What `run.json` holds. A field that this version does not know may change what the run is.
+/// The contents of `run.json`. An unknown field is an error: it may change the run.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Description<P = Preprocessing, S = State> {
     origin: Origin,
     preprocessing: P,
-    /// The rows that are learned from.
+    /// The number of training rows.
     rows: u64,
-    /// Older versions did not write them.
+    /// Checkpoints of older versions have none.
     #[serde(default)]
     fingerprints: Option<Fingerprints>,
     pub(crate) state: S,
 }
 
-/// Of the rows as the network sees them, in order: a number for each block.
+/// A fingerprint of each block of rows, as the network sees them and in their order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fingerprints {
@@ -75,8 +75,8 @@ impl Fingerprints {
 }
 
 impl Checkpoint {
-    /// What the run goes on with, or None if it begins. Nobody loses a checkpoint by forgetting
-    /// `--resume`.
+    /// The checkpoint to resume from, or None at the beginning of a run. Without `--resume` an existing
+    /// checkpoint is an error, so that it is not overwritten.
     pub(crate) fn find(options: &LongRuns) -> Result<Option<Self>, Failure> {
         let Some(path) = &options.checkpoint else { return Ok(None) };
         output::check_writable(path)?;
@@ -89,7 +89,7 @@ impl Checkpoint {
             }
             (true, true) => Self::read(path).map(Some),
             (true, false) => Err(Failure::input(format!(
-                "{} exists: --resume goes on from it; to begin anew, remove it or name another file",
+                "{} exists: --resume goes on from it; to start over, remove it or name another file",
                 path.display()
             ))),
         }
@@ -122,7 +122,7 @@ impl Checkpoint {
         let rows = data.learned.count();
         if self.run.rows != rows {
             return refused(format!(
-                "the run was begun on {} rows to learn from, but now there are {rows}",
+                "the run was begun on {} training rows, but now there are {rows}",
                 self.run.rows
             ));
         }
@@ -132,13 +132,16 @@ impl Checkpoint {
         let (before, now) = (self.run.fingerprints.as_ref(), fingerprints);
         let is_other = before.zip(now).is_some_and(|(before, now)| before != now);
         if is_other || self.run.preprocessing != data.preprocessing {
-            let which = match before.zip(now) {
-                Some((before, now)) if before.learned == now.learned => "rows to test on",
-                _ => "rows",
+            let what = match before.zip(now) {
+                Some((before, now)) if before == now => {
+                    "columns with other names, or of another form"
+                }
+                Some((before, now)) if before.learned == now.learned => {
+                    "test rows with other values, or in another order"
+                }
+                _ => "rows with other values, or in another order",
             };
-            return refused(format!(
-                "the run was begun on {which} with other values, or in another order"
-            ));
+            return refused(format!("the run was begun on {what}"));
         }
         Ok(())
     }
@@ -169,19 +172,20 @@ impl Checkpoint {
     }
 }
 
-/// The choices that other options follow from, by the names of the report and of the command line.
+/// Options that decide the defaults of others, by their names in reports and in messages. They are checked
+/// first, so that the message names the cause.
 const CHOICES: [(&str, &str); 3] = [
     ("optimizer", "--optimizer"),
     ("schedule", "--schedule"),
     ("batch_norm", "batch normalization"),
 ];
 
-/// Which of the choices is another one.
+/// A sentence on the first of the [`CHOICES`] that has changed.
 fn other_choice(before: &Map<String, Value>, now: &Map<String, Value>) -> Option<String> {
     CHOICES.into_iter().find_map(|(name, typed)| other(name, typed, before, now))
 }
 
-/// Which option is another one.
+/// A sentence on the first option that has changed.
 fn other_option(before: &Map<String, Value>, now: &Map<String, Value>) -> Option<String> {
     let names = before.keys().chain(now.keys());
     names.filter(|name| !FREE.contains(&name.as_str())).find_map(|name| {
@@ -191,12 +195,12 @@ fn other_option(before: &Map<String, Value>, now: &Map<String, Value>) -> Option
         let follows = |options: &Map<String, Value>, epochs: Option<f64>| {
             options.get(name).and_then(Value::as_f64) == epochs
         };
-        // Nobody typed them: they follow from --epochs, which may be another number.
+        // Such an option has changed by itself if its default is --epochs.
         if name.ends_with("_epochs") && epochs[0] != epochs[1] && follows(now, epochs[1]) {
-            let then = shown(before, name);
+            let [then, now] = [before, now].map(|options| shown(options, name));
             return Some(format!(
-                "--epochs is another number, and the schedule takes as many, but it was begun with \
-                 {then}: {typed} {then} keeps it"
+                "the run was begun with {typed} {then}, but now it is {now}, the number of --epochs: \
+                 {typed} {then} keeps it"
             ));
         }
         Some(why)
@@ -209,7 +213,7 @@ fn other(
     before: &Map<String, Value>,
     now: &Map<String, Value>,
 ) -> Option<String> {
-    // What an older version did not write is the default.
+    // Older versions left out options that were not set.
     let [then_value, now_value] =
         [before, now].map(|options| options.get(name).filter(|value| !value.is_null()));
     (then_value != now_value).then(|| {
@@ -218,10 +222,10 @@ fn other(
     })
 }
 
-/// A value as somebody types it.
+/// A value as it is typed on the command line.
 fn shown(options: &Map<String, Value>, name: &str) -> String {
     match options.get(name) {
-        None | Some(Value::Null) => "left out".to_owned(),
+        None | Some(Value::Null) => "not set".to_owned(),
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(items)) => {
             items.iter().map(Value::to_string).collect::<Vec<_>>().join(",")
@@ -283,7 +287,7 @@ pub(crate) fn parse(
     for name in archive.file_names() {
         let name = name.map_err(|error| error.to_string())?;
         if !known.contains(&&*name) {
-            return Err(format!("it has {name:?}, which this version does not know"));
+            return Err(format!("it contains {name:?}, which this version does not know"));
         }
     }
     let has_best = archive.index_for_name(BEST).is_some();
@@ -335,7 +339,7 @@ fn archive(files: &[(&str, Vec<u8>)]) -> zip::result::ZipResult<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// In whatever part of it a field is.
+    /// Every part of `run.json` refuses unknown fields.
     #[test]
     fn what_this_version_does_not_know_is_refused() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/run/adamw");

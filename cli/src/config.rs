@@ -22,7 +22,7 @@ const SUBCOMMAND: &str = "train";
 #[derive(Args)]
 #[command(next_help_heading = "Configuration")]
 pub(crate) struct ConfigOptions {
-    /// Take options from this TOML file; those that are typed beside it go before
+    /// Take options from this TOML file; options on the command line override it
     ///
     /// The keys are the long names of the options, such as `learning-rate = 0.01`,
     /// `hidden = [128, 64]` or `no-batch-norm = true`; the key of DATA is `data`. Paths are relative
@@ -56,7 +56,7 @@ pub(crate) fn complete(command: &Command, typed: Vec<OsString>) -> Result<Vec<Os
     Ok(before.iter().cloned().chain(held).chain(after.iter().cloned()).collect())
 }
 
-/// What is left of a file beside what was typed, which goes before.
+/// The options of a file that the command line does not override.
 fn beside<'a>(
     command: &'a Command,
     matches: &ArgMatches,

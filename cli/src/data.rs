@@ -82,14 +82,14 @@ pub(crate) enum HeldOut {
     Fold(u32, u32),
 }
 
-/// Rows that are ready to be learned from, and tested on.
+/// Rows that are ready for training and tests.
 pub(crate) struct Prepared {
     pub(crate) preprocessing: Preprocessing,
     pub(crate) learned: Rows,
     pub(crate) held_out: Option<Rows>,
-    /// The training rows of each class; of all, where there are no classes.
+    /// The number of training rows of each class; of all training rows if there are no classes.
     pub(crate) of_class: Vec<u64>,
-    /// On the rows that are held out.
+    /// The result of a constant prediction on the held-out rows.
     pub(crate) baseline: Option<Baseline>,
 }
 
@@ -116,16 +116,16 @@ impl Input {
     }
 }
 
-/// Rows for a model that was trained on others, or on a part of them.
+/// The rows of a data set that a trained model is evaluated on.
 pub(crate) struct Known {
     pub(crate) rows: Rows,
     pub(crate) targets: TargetSums,
-    /// What was left out, and what was filled: as lines, and by columns.
+    /// The notes on rows that were left out and cells that were filled; and the filled cells by column.
     pub(crate) notes: Vec<String>,
     pub(crate) filled: Vec<FilledColumn>,
 }
 
-/// All rows of a data set.
+/// Reads all rows of a data set.
 pub(crate) fn known_rows(
     options: &KnownOptions,
     preprocessing: &Preprocessing,
@@ -144,6 +144,9 @@ pub(crate) fn known_rows(
     }
     let notes = table.notes();
     if table.counts.rows == 0 {
+        let file = format!("{}: ", table.file);
+        let notes: Vec<&str> =
+            notes.iter().map(|note| note.strip_prefix(&file).unwrap_or(note)).collect();
         let why = if notes.is_empty() { "there are none".to_owned() } else { notes.join("; ") };
         return Err(Failure::input(format!("{}: no row is left to test on: {why}", table.file)));
     }
@@ -190,7 +193,7 @@ impl Data {
         Ok(Self { scale: scale(options, &table), table, test: None, is_embedded: true })
     }
 
-    /// Tells what was found, and what was decided.
+    /// Notes what was found, and what was decided.
     fn note(&self, options: &DataOptions, notes: &mut Vec<String>) {
         let Table { file, preprocessing, counts, .. } = &self.table;
         let target = &preprocessing.target;
@@ -225,7 +228,7 @@ impl Data {
                 let (have, more) =
                     if rare.len() > 1 { ("classes have", ", …") } else { ("class has", "") };
                 notes.push(format!(
-                    "{} {have} one row only, which is either learned or tested: {first:?}{more}",
+                    "{} {have} only one row, which is either trained on or held out: {first:?}{more}",
                     rare.len()
                 ));
             }
@@ -238,12 +241,12 @@ impl Data {
         classes.is_some_and(|classes| classes.iter().any(|class| finite(class).is_none()))
     }
 
-    /// How many rows are learned from.
+    /// The number of training rows.
     pub(crate) fn learned_rows(&self, held_out: HeldOut, seed: u64) -> Result<u64, Failure> {
         Ok(self.table.counts.rows - self.split(held_out, seed)?.1)
     }
 
-    /// Divides the rows, fits scales to those that are learned from, and makes inputs.
+    /// Divides the rows, fits scales to the training rows, and makes inputs.
     pub(crate) fn prepare(
         &self,
         held_out: HeldOut,
@@ -282,8 +285,8 @@ impl Data {
                 let split = Split::held_out(&counts.of_class, share, seed);
                 if [0, rows].contains(&split.rows(1)) {
                     return Err(Failure::input(format!(
-                        "{file}: --held-out {share} of {rows} row(s) is {}; there must be rows to \
-                         learn from and rows to test on, unless --held-out is 0",
+                        "{file}: --held-out {share} of {rows} row(s) is {}; there must be \
+                         training rows and held-out rows, unless --held-out is 0",
                         split.rows(1)
                     )));
                 }

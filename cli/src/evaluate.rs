@@ -1,4 +1,4 @@
-//! `ztilde evaluate`: how good a saved model is on a data set.
+//! `ztilde evaluate`: the results of a saved model on a data set.
 
 use std::path::PathBuf;
 
@@ -21,11 +21,11 @@ use crate::{
 /// Classes whose confusion a terminal has room for.
 const MOST_PRINTED_CLASSES: usize = 12;
 
-/// Tells how good a saved model is on a data set
+/// Evaluates a saved model on a data set
 ///
-/// The rows are read and scaled as those were that it was trained on: the model file says how. For classes
-/// it gives the loss, the accuracy and the confusion matrix, for numbers the loss, RMSE and R². The baseline
-/// beside them is the same answer for every row: the most frequent class, or the mean, of the training rows.
+/// The rows are read and scaled as the training rows were, which the model file describes. For classes, the
+/// results are the loss, the accuracy and the confusion matrix; for numbers, the loss, RMSE and R². The
+/// baseline is a constant prediction: the most frequent class, or the mean, of the training rows.
 #[derive(Args)]
 pub(crate) struct Evaluate {
     /// A model file that `train --model` wrote
@@ -45,9 +45,8 @@ pub(crate) struct Evaluate {
 
     /// Write the results as JSON, to a file or to stdout (-)
     ///
-    /// Where it goes to stdout, the lines for people go to stderr. `filled` counts missing cells and
-    /// unknown categories in each column that has such; `baseline` is the accuracy, or the RMSE, of the
-    /// same answer for every row.
+    /// With stdout, all other lines go to stderr. `filled` counts missing values and unknown categories for
+    /// each column that has any. `baseline` is the accuracy, or the RMSE, of a constant prediction.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1,
         default_missing_value = "-", help_heading = "Results")]
     json: Option<Json>,
@@ -61,13 +60,13 @@ struct Report<'a> {
     /// How the model was trained, as its file says.
     model: Option<serde_json::Value>,
     rows: u64,
-    /// The columns with cells that were filled.
+    /// The columns with filled cells.
     filled: Vec<FilledColumn>,
     loss: f64,
     accuracy: Option<f64>,
     rmse: Option<f64>,
     r2: Option<f64>,
-    /// What the same answer for every row comes to.
+    /// The result of a constant prediction.
     baseline: Baseline,
     class_names: Option<&'a [String]>,
     /// How many rows of each class were taken for which.
@@ -133,7 +132,7 @@ impl Evaluate {
         })
     }
 
-    /// Lines for people, which leave stdout to the JSON if that goes there.
+    /// Prints lines: to stdout, or to stderr if the JSON goes to stdout.
     fn tell(
         &self,
         rows: u64,

@@ -17,10 +17,10 @@ use crate::{
 ///
 /// If `train` wrote the model, the ONNX model takes the cells of a table's rows: `numbers`, a matrix of
 /// doubles (NaN for a missing one), and `categories`, a matrix of strings, each if the table has such
-/// columns. A column with units or separators between thousands takes the number alone (3 for 3%), a date
-/// or a point in time the days since 1970-01-01 (with a fraction for the time of day), a time of day the
-/// seconds since midnight. Its outputs are `class` and `probabilities`, or `values`, which are doubles. The
-/// names of the columns are in the metadata of the ONNX model.
+/// columns. Cells are passed as numbers: 3 for 3%, 1234.5 for 1,234.50, the days since 1970-01-01 for a date
+/// (with a fraction for the time of day), the seconds since midnight for a time of day. The outputs are
+/// `class` and `probabilities`, or `values`, which are doubles. The names of the columns are in the metadata
+/// of the ONNX model.
 ///
 /// Of another model it takes `inputs` and gives `outputs`, those of the linear output layer. Batch
 /// normalization uses the running statistics.

@@ -26,7 +26,7 @@ pub(crate) fn outputs(
         .map_err(|error| Failure::device(format!("the outputs: {error}")))
 }
 
-/// Refuses outputs that say nothing. `before` is how many rows there were before these.
+/// Refuses outputs that are not finite. `before` is the number of earlier rows.
 pub(crate) fn check_finite(outputs: &Array2<f32>, before: u64) -> Result<(), Failure> {
     let found = outputs.indexed_iter().find(|(_, output)| !output.is_finite());
     let Some(((row, _), output)) = found else { return Ok(()) };
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outputs_that_say_nothing_are_refused() {
+    fn outputs_that_are_not_finite_are_refused() {
         let finite = array![[0.0, f32::MAX], [-1.0, 2.0]];
         check_finite(&finite, 0).unwrap();
         for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

@@ -97,18 +97,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Options that other programs have, and what stands in their place. The nearest name would be another thing.
+/// Options of other programs, and what to use instead: clap would suggest the most similar name.
 const ELSEWHERE: [(&str, &str); 4] = [
-    (
-        "--dropout",
-        "there is no dropout; --weight-decay and --patience work against learning by heart",
-    ),
+    ("--dropout", "there is no dropout; --weight-decay and --patience reduce overfitting"),
     ("--lr", "--learning-rate sets the learning rate"),
     ("--layers", "--hidden sets the sizes of the hidden layers"),
     ("--l2", "--weight-decay pulls the weights towards 0"),
 ];
 
-/// What is wrong with the arguments, with advice that fits where clap's would not.
+/// The error with better advice, where clap's is of no use.
 fn advised(error: clap::Error, command: &mut clap::Command) -> clap::Error {
     let typed = |kind| match error.get(kind) {
         Some(ContextValue::String(typed)) => typed.as_str(),
@@ -118,8 +115,7 @@ fn advised(error: clap::Error, command: &mut clap::Command) -> clap::Error {
         ErrorKind::InvalidSubcommand => {
             let file = typed(ContextKind::InvalidSubcommand);
             let is_file = Path::new(file).exists() || file.contains(['.', '/', '\\']);
-            is_file
-                .then(|| format!("'{file}' is not a command: ztilde train {file} learns from it"))
+            is_file.then(|| format!("'{file}' is not a command: ztilde train {file} trains on it"))
         }
         ErrorKind::UnknownArgument => {
             let option = typed(ContextKind::InvalidArg).split('=').next().unwrap_or_default();
@@ -129,7 +125,8 @@ fn advised(error: clap::Error, command: &mut clap::Command) -> clap::Error {
         _ => None,
     };
     let kind = error.kind();
-    let typed_command = env::args().nth(1).unwrap_or_default();
+    let typed_command = env::args_os().nth(1).and_then(|name| name.into_string().ok());
+    let typed_command = typed_command.unwrap_or_default();
     message.map_or(error, |message| match command.find_subcommand_mut(&typed_command) {
         Some(command) => command.error(kind, message),
         None => command.error(kind, message),

@@ -8,8 +8,8 @@ fn main() -> ExitCode {
     ztilde_cli::main()
 }
 
-/// Without a desktop, Mesa asks libwayland for a screen, and that writes "error: `XDG_RUNTIME_DIR` is
-/// invalid or not set" to stderr. A directory that does not exist has no screen either, silently.
+/// Without a desktop, Mesa makes libwayland write `error: XDG_RUNTIME_DIR is invalid or not set` to stderr.
+/// With a directory that does not exist, libwayland is silent.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 #[allow(unsafe_code, reason = "another thread could read the environment meanwhile")]
 fn silence_wayland() {

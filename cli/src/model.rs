@@ -15,25 +15,25 @@ use crate::{
     report::Origin,
 };
 
-/// What the file of another program leaves open.
+/// What the model file of another program does not contain.
 #[derive(Args, Default)]
 #[command(next_help_heading = "Models of PyTorch")]
 pub(crate) struct ModelOptions {
-    /// The activation after each hidden layer, if the file does not name it [default: relu]
+    /// The activation after each hidden layer, if the file does not contain it [default: relu]
     #[arg(long, value_parser = activation())]
     activation: Option<Activation>,
 
-    /// The epsilon of batch normalization, if the file does not have it [default: 1e-5]
+    /// The epsilon of batch normalization, if the file does not contain it [default: 1e-5]
     #[arg(long, value_name = "NUMBER", value_parser = positive)]
     batch_norm_epsilon: Option<f64>,
 }
 
-/// What the lines of this binary's notes begin with; JSON follows. Those of other programs are theirs.
+/// The beginnings of this binary's lines in the notes of a model; JSON follows. Other lines are ignored.
 const PREPROCESSING: &str = "preprocessing ";
 const ORIGIN: &str = "origin ";
 const ROWS: &str = "training-rows ";
 
-/// The notes of a model that was trained so, on rows which were preprocessed so, as many of each class.
+/// The notes of a model: the preprocessing, the origin, and the number of training rows of each class.
 pub(crate) fn notes(
     preprocessing: &Preprocessing,
     origin: &Origin,
@@ -60,13 +60,13 @@ pub(crate) fn origin(parameters: &Parameters) -> Option<Value> {
     serde_json::from_str(note(parameters, ORIGIN)?).ok()
 }
 
-/// How many training rows each class had, if the file says so.
+/// The number of training rows of each class, if the file contains it.
 pub(crate) fn rows_of_classes(parameters: &Parameters, target: &Target) -> Option<Vec<u64>> {
     let rows: Vec<u64> = serde_json::from_str(note(parameters, ROWS)?).ok()?;
     (rows.len() == target.classes()?.len()).then_some(rows)
 }
 
-/// Reads a model file, and notes what the file leaves open. One that `train` did not write has no
+/// Reads a model file, and notes what it does not contain. A file that `train` did not write has no
 /// preprocessing: its network takes numbers as they are.
 pub(crate) fn load(
     path: &Path,

@@ -1,14 +1,14 @@
-//! NVIDIA GPUs whose driver is there, but not the part of it that computes through Vulkan.
+//! Finds NVIDIA GPUs whose driver is installed without Vulkan.
 
 use std::{fs, path::Path};
 
 pub(crate) const ADVICE: &str = "\
 there is an NVIDIA GPU, but its driver offers no Vulkan. In a container, set \
 NVIDIA_DRIVER_CAPABILITIES=graphics,compute,utility when you start it, and install the packages \
-libegl1, libglvnd0 and libvulkan1. Elsewhere, install the driver's part for graphics: \
+libegl1, libglvnd0 and libvulkan1. Elsewhere, install the driver's graphics package: \
 libnvidia-gl-VERSION on Ubuntu, nvidia-vulkan-icd on Debian";
 
-/// Whether the kernel shows an NVIDIA GPU, in the file system of this root.
+/// Whether the file system below `root` shows an NVIDIA GPU.
 pub(crate) fn is_visible(root: &Path) -> bool {
     let is_device = |name: &str| name.strip_prefix("nvidia").is_some_and(is_number_or_control);
     let mut devices = fs::read_dir(root.join("dev")).into_iter().flatten().flatten();
@@ -16,7 +16,7 @@ pub(crate) fn is_visible(root: &Path) -> bool {
         || root.join("proc/driver/nvidia/version").exists()
 }
 
-/// Other devices of NVIDIA's driver need no GPU.
+/// The driver creates its other devices without a GPU, too.
 fn is_number_or_control(rest: &str) -> bool {
     rest == "ctl" || (!rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
 }

@@ -34,13 +34,13 @@ pub(crate) enum Setting<'a> {
 }
 
 impl Graph {
-    /// A matrix of floats that whoever runs the graph brings: any number of rows.
+    /// An input of the graph: a matrix of floats with any number of rows.
     pub(crate) fn input(&mut self, name: &str, columns: usize) -> String {
         self.0.input.push(value(name, FLOAT, Some(columns)));
         name.to_owned()
     }
 
-    /// Gives a value away under its own name: a matrix of floats with so many columns.
+    /// Makes a value an output of the graph: a matrix of floats with so many columns.
     pub(crate) fn output(&mut self, name: &str, columns: usize) {
         self.0.output.push(value(name, FLOAT, Some(columns)));
     }
@@ -56,7 +56,7 @@ impl Graph {
         self.0.output.push(value(name, DOUBLE, Some(columns)));
     }
 
-    /// A matrix of texts that whoever runs the graph brings.
+    /// An input of the graph: a matrix of texts.
     pub(crate) fn text_input(&mut self, name: &str, columns: usize) -> String {
         self.0.input.push(value(name, STRING, Some(columns)));
         name.to_owned()

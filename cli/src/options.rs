@@ -92,9 +92,9 @@ pub(crate) struct Training {
     #[serde(serialize_with = "serialize_remainder")]
     pub(crate) remainder: Remainder,
 
-    /// The share of the rows that is held out: tested on after each epoch, not learned from
+    /// The share of rows that are held out from training and tested on after each epoch
     ///
-    /// With 0 all rows are learned from, and nothing is tested.
+    /// With 0 all rows are training rows, and there is no test.
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = from_0_below_1)]
     pub(crate) held_out: f64,
 
@@ -127,7 +127,7 @@ impl Training {
             return Ok(steps);
         }
         Err(Failure::input(format!(
-            "--batch-size is {batch_size}, but there are only {rows} rows to learn from, and \
+            "--batch-size is {batch_size}, but there are only {rows} training rows, and \
              --remainder drop leaves out what does not fill a batch"
         )))
     }
@@ -219,8 +219,8 @@ pub(crate) struct Learning {
 pub(crate) struct LongRuns {
     /// End with the parameters of the best epoch, rather than of the last one
     ///
-    /// The best has the smallest loss on the rows that were held out. Tested on those rows, it
-    /// looks a little better than it is.
+    /// The best epoch has the smallest loss on the held-out rows, which makes its result on them a little
+    /// too good.
     #[arg(long)]
     pub(crate) keep_best: bool,
 
@@ -236,9 +236,9 @@ pub(crate) struct LongRuns {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) time_limit: Option<Duration>,
 
-    /// Keep everything that the run is in this file, so that --resume can go on with it
+    /// Save the state of the run to this file, for --resume
     ///
-    /// It is written every now and then, on Ctrl-C or a termination signal, and at the end.
+    /// It is written as --checkpoint-every says, on Ctrl-C or a termination signal, and at the end.
     #[arg(long, value_name = "FILE", conflicts_with = "folds")]
     pub(crate) checkpoint: Option<PathBuf>,
 
@@ -249,9 +249,9 @@ pub(crate) struct LongRuns {
 
     /// Go on from the checkpoint, if there is one
     ///
-    /// On the same adapter and driver the result has the same bits as if nothing had happened. The
-    /// options have to be the same, but for --epochs, --patience, --time-limit and those of results, and
-    /// --learning-rate, which counts from there on: for a run that has diverged.
+    /// On the same adapter and driver, the result is bit-identical to that of an uninterrupted run. The data
+    /// and the options must be the same, except --epochs, --patience, --time-limit, the options of results,
+    /// and --learning-rate, which may be lowered after a run has diverged.
     #[arg(long, requires = "checkpoint", conflicts_with = "folds")]
     pub(crate) resume: bool,
 }
@@ -291,9 +291,9 @@ pub(crate) struct Results {
 
     /// Write the results as JSON, to a file or to stdout (-)
     ///
-    /// Where it goes to stdout, the table of the epochs goes to stderr. `baseline` is the accuracy, or
-    /// the RMSE, of the same answer for every row: the most frequent class, or the mean, of the training
-    /// rows. `filled` counts missing cells and unknown categories in each column that has such.
+    /// With stdout, the table of the epochs goes to stderr. `baseline` is the accuracy, or the RMSE, of a
+    /// constant prediction: the most frequent class, or the mean, of the training rows. `filled` counts
+    /// missing values and unknown categories for each column that has any.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1,
         default_missing_value = "-")]
     pub(crate) json: Option<Json>,

@@ -23,15 +23,15 @@ use crate::{
 /// Numbers that go to the network together, so that a file of any length takes as little memory.
 const NUMBERS: usize = 1 << 20;
 
-/// Tells what a saved model says of rows, as CSV
+/// Predicts the target of rows with a saved model, as CSV
 ///
-/// There is a line for each row, in the same order. For classes it has the class and the probability of
-/// each class, for numbers the value, in the units of the rows that the model was trained on. The rows are
-/// read and scaled as those were: the model file says how. Notes on stderr count the cells of each column
-/// that were missing, or categories that the model was not trained on; --strict makes them errors.
+/// Each row gets a line, in the same order. For classes it contains the class and the probability of each
+/// class, for numbers the value, in the units of the training rows. The rows are read and scaled as the
+/// training rows were, which the model file describes. Notes on stderr count missing values and unknown
+/// categories for each column; --strict makes them errors.
 ///
-/// Of a model that `train` did not write, the rows have as many numbers as the network has inputs, and
-/// each line has the outputs of its linear output layer.
+/// For a model that `train` did not write, each row has as many numbers as the network has inputs, and
+/// each line contains the outputs of the linear output layer.
 #[derive(Args)]
 pub(crate) struct Predict {
     /// A model file that `train --model` or PyTorch wrote
@@ -53,7 +53,7 @@ impl Predict {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         if self.data.data.is_none() && io::stdin().is_terminal() {
             return Err(Failure::input(
-                "there are no rows: name a file behind the model, or pipe rows to stdin",
+                "there are no rows: name a file after the model, or pipe rows to stdin",
             ));
         }
         self.output.as_deref().map_or(Ok(()), output::check_writable)?;
@@ -62,7 +62,7 @@ impl Predict {
         let open = || Unlabeled::open(&self.data, preprocessing.as_ref(), inputs);
         let is_file = self.data.data.as_deref().is_some_and(Path::is_file);
         if self.data.strict && is_file && self.output.is_none() {
-            // Nothing is to be written of a file with a fault, and stdout keeps what was.
+            // Nothing may be written before an error, and stdout cannot be taken back.
             open()?.check()?;
         }
         let mut unlabeled = open()?;

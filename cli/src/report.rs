@@ -36,12 +36,12 @@ pub(crate) struct Origin {
     pub(crate) options: Map<String, Value>,
 }
 
-/// What was learned from and tested on.
+/// The data of a training and its tests.
 #[derive(Serialize)]
 pub(crate) struct Data<'a> {
     /// Both together, without a file to test on.
     pub(crate) rows: u64,
-    /// Columns that are learned from, and the inputs that they make.
+    /// The numbers of input columns, and of the inputs that they make.
     pub(crate) features: usize,
     pub(crate) inputs: usize,
     pub(crate) columns: Option<Vec<&'a str>>,
@@ -49,7 +49,7 @@ pub(crate) struct Data<'a> {
     pub(crate) classes: Option<usize>,
     pub(crate) class_names: Option<&'a [String]>,
     pub(crate) notes: &'a [String],
-    /// The columns with cells that were filled; and of a file to test on.
+    /// The columns with filled cells: of DATA, and of `--test-data`.
     pub(crate) filled: Vec<FilledColumn>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) test_filled: Option<Vec<FilledColumn>>,

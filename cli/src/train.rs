@@ -68,7 +68,7 @@ impl Train {
         notes.iter().for_each(|note| output::note(&format!("note: {note}")));
 
         let (adapter, device, queue) = adapter::open()?;
-        // Folds and comparisons make one trainer after the other.
+        // The trainers of folds and comparisons share kernels.
         let _kernels = KernelCache::new(&device);
         let origin = Origin::new(adapter, settled.report.clone());
         interrupt::listen()?;
@@ -120,7 +120,7 @@ impl Train {
     }
 }
 
-/// Whoever mistyped a path should not learn of it after the training.
+/// Checks paths before the training, not after it.
 fn check_writable(results: &Results) -> Result<(), Failure> {
     results.model.as_deref().map_or(Ok(()), output::check_writable)?;
     results.json.as_ref().map_or(Ok(()), Json::check)?;

@@ -1,5 +1,6 @@
-// Probe: what magnitudes.wgsl gives, tested in every way that compilers recognize, or may recognize one day, of values
-// that one with fast math takes for finite. Each test guards a fault of its own.
+// A probe for scripts/check-fast-math. A compiler with fast math assumes that floats are finite, so it may
+// remove a test that it recognizes. Each test here looks for infinity or NaN in another way, and stores a
+// fault of its own.
 
 struct Batch {
     rows: u32,

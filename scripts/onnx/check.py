@@ -2,12 +2,13 @@
 
     scripts/check-onnx
 
-For tables of numbers, of words and of both, with gaps, for classes and for values, for every activation,
-with and without batch normalization, folded and not, and for models that know of no table: trains one,
-exports it, has ONNX's checker read it, and prints the largest difference in what it says of 300 rows. Some
-columns are far from 0: Unix seconds, numbers of 16 digits, 1e150 and 1e-150. Words have spaces around them,
-as they have for pandas, and numbers that are categories have other figures. Some columns never vary in the
-rows of training, and do in those of the comparison.
+The models cover every activation, with and without batch normalization, folded and not, for classes and for
+values, with and without a table. The script trains each one, exports it, runs ONNX's checker on it, and prints
+the largest difference between the two predictions of 300 rows.
+
+The tables have numbers, words or both, with missing values. Some columns are far from 0: Unix seconds, numbers
+of 16 digits, 1e150 and 1e-150. The compared rows differ from the training rows: words have spaces around them,
+numbers that are categories are written in other ways, and columns that were constant vary.
 
 BOUND is on probabilities and outputs themselves, and on values as parts of the target's deviation. WGSL
 promises some functions, such as tanh, to 1e-5 only, which the weights of the layers behind them enlarge
@@ -78,7 +79,7 @@ def write_table(name, columns, target):
 
 
 def write_other(name):
-    """The same rows with other cells in the columns that never varied, and with words in other spellings."""
+    """The same rows, with other values in the constant columns and other spellings of words and codes."""
     draw = random.Random(name)
     with open(folder / f"{name}.csv", newline="") as file:
         header, *rows = csv.reader(file)

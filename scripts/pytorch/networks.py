@@ -111,7 +111,7 @@ METHODS = {
 
 
 def cross_entropy(outputs, targets):
-    # PyTorch's own weights would go to the parts of a smoothed target; ztilde's go to rows.
+    # PyTorch weighs each part of a smoothed target; ztilde weighs each row by its own class.
     weights = torch.tensor(CLASS_WEIGHTS, dtype=outputs.dtype)[targets]
     losses = F.cross_entropy(outputs, targets, reduction="none", label_smoothing=LABEL_SMOOTHING)
     return (weights * losses).sum() / weights.sum()

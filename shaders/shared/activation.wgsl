@@ -1,8 +1,8 @@
 // Each activation function with its slope. Needs exponential.wgsl and magnitudes.wgsl.
 //
-// NaN stays NaN: WGSL's max and min may give the other value, and so may a comparison where a compiler takes it
-// that no float is NaN. Infinity becomes what the formula's limit is, except in GELU and SiLU, where −∞ becomes
-// −∞ · 0, which is NaN, as in PyTorch.
+// NaN stays NaN, which is tested by its bits: WGSL's max and min may return the other value, and a
+// compiler may assume that floats in a comparison are not NaN. Infinity gives the formula's limit, except
+// that −∞ gives −∞ · 0, which is NaN, in GELU and SiLU, as in PyTorch.
 
 // src/kernels/activate.rs numbers them in the order of Activation::ALL.
 override ACTIVATION: u32;
@@ -71,8 +71,9 @@ fn hyperbolic_tangent(x: f32) -> f32 {
         p = p * s - 0.3333328366280;
         return x + x * (s * p);
     }
+    // Not (1 − e) / (1 + e): WGSL's quotient of 1 and 1 may be above 1.
     let e = exponential(-2.0 * size);
-    return sign(x) * (1.0 - e) / (1.0 + e);
+    return sign(x) * (1.0 - 2.0 * e / (1.0 + e));
 }
 
 // Φ, the share of the normal distribution below x.

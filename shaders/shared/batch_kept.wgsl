@@ -1,5 +1,5 @@
-// What layer_forward.wgsl keeps of a batch in training: the sums, and the statistics. Matrices of quads,
-// as its others.
+// What layer_forward.wgsl keeps of a batch in training: the sums and the statistics, as matrices of
+// quads.
 
 @group(0) @binding(5) var<storage, read_write> statistics: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> sums: array<vec4<f32>>;

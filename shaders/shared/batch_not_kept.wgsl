@@ -1,5 +1,5 @@
-// The functions of batch_kept.wgsl for inference, which binds two storage buffers less: a product waits
-// where its output goes.
+// The functions of batch_kept.wgsl for inference, which binds two storage buffers less: the buffer of
+// outputs holds each product until its output replaces it.
 
 fn put_product(index: u32, product: vec4<f32>) {
     outputs[index] = product;

@@ -1,8 +1,8 @@
-// Counts: where the GPU keeps how many steps it has taken. src/kernels/record_step.rs says what each is; the
-// kernel has `counts`.
+// Counts: how many steps the GPU has taken. `Counts` in src/kernels/record_step.rs describes each value.
+// The kernel declares `counts`.
 //
-// A step has a number from when it is encoded, and is taken when its encoder is submitted. Each encoder brings
-// the number and the learning rate of its first step along.
+// A step gets its number when it is encoded, and is taken when its encoder is submitted. Each encoder
+// copies the number and the learning rate of its first step into the counts.
 
 const TAKEN = 0u;
 const NUMBER = 1u;

@@ -45,8 +45,10 @@ fn log_one_plus(x: f32) -> f32 {
     return exponent * 0.693359375 + ((small - 0.5 * square) + rest);
 }
 
-// 1 / (1 + exp(−x)), with an exponent that is never positive.
+// 1 / (1 + exp(−x)), from the smaller of its two parts: the exponent is never positive, and the result never above
+// 1, where WGSL's quotient of 1 and 1 may be.
 fn sigmoid(x: f32) -> f32 {
     let e = exponential(-abs(x));
-    return select(e, 1.0, x >= 0.0) / (1.0 + e);
+    let smaller = e / (1.0 + e);
+    return select(smaller, 1.0 - smaller, x >= 0.0);
 }

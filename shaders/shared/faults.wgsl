@@ -1,19 +1,19 @@
-// Faults: notes what a step must not be learned from. Needs magnitudes.wgsl.
+// Faults: notes why a step must not be learned from. Needs magnitudes.wgsl.
 //
-// Behind the packed parameters, and behind the gradients, which are packed alike, there are the stop (two
-// quads) and the faults of each layer (four quads, one for each kind). In the gradients the kernels on the way
-// back write the stop's first quad and a quad of the layer's, where something is not finite, or too large.
-// update.wgsl, which comes last, finds them, and from then on leaves all that was learned as it was before
-// the step.
+// The packed parameters, and the gradients, which are packed alike, are followed by the stop (two quads)
+// and the faults of each layer (four quads, one for each kind). Where something is not finite, or too
+// large, the kernels of the backward pass write the stop's first quad and one of the layer's quads in the
+// gradients. update.wgsl runs last, reads them, and from then on leaves the parameters as they were
+// before the step; skip_step.wgsl, where the training skips such steps, clears them.
 //
-// A note is a whole quad. Compilers write a component by reading the quad, changing it and writing it back:
-// of two workgroups that write components of one quad, one would undo what the other wrote. All who note the
-// same fault write the same values.
+// A note is a whole quad, and all workgroups that note the same fault write the same values. A compiler
+// may write a component by reading, changing and writing back its quad, which would undo another
+// workgroup's component.
 //
-// The kernel has `gradients`, and `layer.stop`, the quads of the gradients before the stop; `faults` are
-// those before a layer's.
+// The kernel declares `gradients`, and `layer.stop`, the number of quads before the stop. `faults` is the
+// number of quads before a layer's faults.
 
-// Which of the layer's quads; src/layout.rs has their number, src/trainer/fault.rs reads them.
+// The layer's quad for each kind. src/layout.rs has their number, src/trainer/fault.rs reads them.
 const STATISTICS_FAULT = 0u;
 const LOSS_FAULT = 0u;  // of the output layer, which has no statistics
 const GAMMA_FAULT = 1u;

@@ -1,5 +1,6 @@
-// Grad weights: a patch of the gradient of a layer's weights, and the gradient of its biases, from that of its
-// sums, over the rows of a slab. Needs a tile, blocks.wgsl, faults.wgsl and magnitudes.wgsl.
+// Grad weights: a patch of the gradient of a layer's weights, and the gradient of its biases, from the
+// gradient of its sums, over the rows of a slab. Needs a tile, blocks.wgsl, faults.wgsl and
+// magnitudes.wgsl.
 //
 //     grad_weights = grad_sumsᵀ · inputs        grad_biases[c] = Σ_r grad_sums[r, c]
 //

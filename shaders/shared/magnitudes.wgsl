@@ -1,11 +1,12 @@
-// Magnitudes: the bits of floats, which tell what is NaN, and what is too large to go on with. The kernel gives
-// with `unknown` a number below 2³¹ that no compiler can know.
+// Magnitudes: the bits of floats, which show whether a value is NaN or too large. The kernel defines
+// `unknown`, which returns a number below 2³¹ that no compiler can know.
 //
-// Floats without their signs are in the order of their bits, infinity and then NaN behind all others.
+// Without their signs, floats are in the order of their bits; infinity and then NaN come last.
 //
-// Compilers with fast math, as Metal's, take it that no float is infinite or NaN. From version 19 on, LLVM
-// recognizes tests of a float's bits, and leaves out what they guard. So each test looks at bits into which
-// `unknown_zero` was put, and nothing else in the shaders takes the bits of a float.
+// Compilers with fast math, such as Metal's, assume that no float is infinite or NaN. From version 19 on,
+// LLVM recognizes tests of a float's bits, and removes the code that they guard. So each test is of bits
+// that are combined with `unknown_zero`; in the shaders, only this file and rounded.wgsl take the bits of
+// a float.
 
 const INFINITE = 0x7f800000u;
 const NOT_A_NUMBER = 0x7fc00000u;
@@ -16,8 +17,8 @@ const LARGEST_STATISTIC = 0x7e800000u;
 // ask for.
 const LARGEST_GRADIENT = 0x58800000u;
 
-// 0, in the place of a bit of the exponent: LLVM sees through an unknown in the last bit, which tests of the
-// exponent do not look at.
+// 0, as a bit of the exponent. An unknown last bit would not do: tests of the exponent ignore it, which
+// LLVM sees.
 fn unknown_zero() -> u32 {
     return (unknown() >> 31u) << 30u;
 }

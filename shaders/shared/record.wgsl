@@ -1,7 +1,8 @@
-// Record: a step into the history, which the counts then know as taken. Needs counts.wgsl.
+// Record: writes a step to the history, and counts it as taken. Needs counts.wgsl.
 //
-// The kernel has `counts`, and `history`, which goes round: of each step two pairs of numbers, the bits of loss
-// and accuracy, then the rows of the batch and the number of the step. One invocation calls this.
+// The kernel declares `counts`, and `history`, a ring buffer of two pairs per step: the bits of the loss
+// and of the accuracy, then the rows of the batch and the number of the step. Only one invocation may
+// call this.
 
 fn record(loss_and_accuracy: vec2<u32>, rows: u32, capacity: u32) {
     let place = 2u * (counts[TAKEN] % capacity);

@@ -1,10 +1,10 @@
-// Rounded: a difference as a float, before anything else is done with it; and a sum that makes up for what its
-// roundings lose.
+// Rounded: rounds a difference to a float before it is used; and a sum that compensates for its
+// roundings.
 //
-// Metal's compilers, which wgpu and browsers leave at fast math, add and subtract in whatever order they like:
-// (input − center) − rest becomes input − (center + rest), and this sum rounds to the center alone, so that
-// the digits are gone which two steps would keep. Integers they leave as they are, and that the first bit of
-// a number of rows is 0, as it is below 2³¹, they cannot know.
+// Metal's compilers, which wgpu and browsers use with fast math, may reorder sums: (input − center) −
+// rest becomes input − (center + rest), and that sum rounds to the center alone, which loses the digits
+// that two steps would keep. Integer operations are not reordered. `rows >> 31` is always 0, but the
+// compiler cannot prove it, so that the XOR acts as a barrier.
 
 fn rounded(difference: f32, rows: u32) -> f32 {
     return bitcast<f32>(bitcast<u32>(difference) ^ (rows >> 31u));
@@ -14,8 +14,8 @@ fn rounded_quad(differences: vec4<f32>, rows: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(bitcast<vec4<u32>>(differences) ^ vec4<u32>(rows >> 31u));
 }
 
-// A sum, and what its last rounding added too much, which the next value makes up for (Kahan 1965): the sum is
-// off by one rounding then, however many values there are.
+// A sum, and the excess of its last rounding, which is subtracted from the next value (Kahan 1965): the
+// error is one rounding, however many values are added.
 struct CompensatedSum {
     sum: vec4<f32>,
     excess: vec4<f32>,

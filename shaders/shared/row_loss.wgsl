@@ -1,6 +1,6 @@
-// The loss and accuracy of a row of outputs, and the gradient, which may take the outputs' place.
-// Needs exponential.wgsl, loss_bits.wgsl and magnitudes.wgsl; the kernel says with output_at, target_at, class_weight and put_gradient where
-// these are.
+// The loss and accuracy of a row of outputs, and the gradient, which may overwrite the outputs. Needs
+// exponential.wgsl, loss_bits.wgsl and magnitudes.wgsl. The kernel defines output_at, target_at,
+// class_weight and put_gradient, which read and write them.
 //
 //     softmax cross-entropy   loss     = w · Σ_c t[c] · (log Σ_k exp(o[k]) − o[c])
 //                             gradient = w · (softmax(o)[c] − t[c]) / rows
@@ -14,8 +14,9 @@
 //
 // with a row's outputs o and its targets t: values, or one class index.
 //
-// A class that does not exist, or a target of binary cross-entropy outside 0 to 1, makes the row's loss NaN, so
-// that it shows, and its gradient 0, so that it does no harm. An output or a target that is NaN makes both NaN.
+// A class that does not exist, or a target of binary cross-entropy outside 0 to 1, makes the row's loss
+// NaN, which shows in the history, and its gradient 0. A NaN output, or a NaN target of the mean squared
+// error, makes both NaN.
 
 override LOSS: u32;  // src/kernels/loss.rs numbers them in the order of Loss::ALL
 override LABEL_SMOOTHING: f32;
@@ -77,7 +78,8 @@ fn softmax_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<u32> {
         if LABEL_SMOOTHING > 0.0 {
             wanted += even_target;
         }
-        // Subtracted before it is divided: a quotient that is off would leave a gradient where there is none.
+        // Subtracts before it divides: an inexact quotient would leave a gradient where the exact one is
+        // 0.
         let difference = share * weight - wanted * (1.0 + others);
         put_gradient(row, column, difference / ((1.0 + others) * f32(rows)));
     }
@@ -124,13 +126,14 @@ fn binary_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<u32> {
     return loss_bits(sum / f32(columns), accuracy, has_nan);
 }
 
-// From 0 to 1, by the bits, of which −0 has the first: what compares floats may take it that none is NaN.
+// Whether a value is from 0 to 1, by its bits: a compiler may assume that floats in a comparison are not
+// NaN. The second test is for −0.
 fn is_probability(value: f32) -> bool {
     let bits = bits_of(value);
     return bits <= 0x3f800000u || bits == 0x80000000u;
 }
 
-// sigmoid(output) − wanted, subtracted before it is divided.
+// sigmoid(output) − wanted. Subtracts before it divides, so that a difference of 0 stays 0.
 fn sigmoid_less(output: f32, wanted: f32) -> f32 {
     let e = exponential(-abs(output));
     return (select(e, 1.0, output >= 0.0) - wanted * (1.0 + e)) / (1.0 + e);

@@ -7,9 +7,9 @@
 // lend each other what they have read: a lane reads four rows of the left factor and lends them to all
 // lanes, one after the other.
 //
-// A patch is TILES_DOWN × TILES_ACROSS tiles at once (src/gpu/tile.rs tells them): what is read of a row or
-// a column then serves all tiles that it goes through. The loops over tiles have to be ones that the
-// driver unrolls, which it does where an array is as long as a loop that goes through it is.
+// A patch is TILES_DOWN × TILES_ACROSS tiles at once (src/gpu/tile.rs appends them): what is read of a
+// row or a column then serves all tiles that it goes through. The loops over tiles have to be ones that
+// the driver unrolls, which it does where an array is as long as a loop that goes through it is.
 
 const WORKGROUP_SIZE = 8u;
 const TILE_ROWS = 32u;
@@ -93,7 +93,7 @@ fn multiply(product: Product, row: u32, quad: u32, lane: u32) -> Patch {
     return tiles;
 }
 
-// What the first of the invocations that share a quad of columns has: here there is only one.
+// The value of the first of the invocations that share a quad of columns: here there is only one.
 fn column_first(own: vec4<f32>, lane: u32) -> vec4<f32> {
     return own;
 }

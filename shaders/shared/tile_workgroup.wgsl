@@ -6,10 +6,10 @@
 // step is then one quad of the left factor and one of the right. While it multiplies these steps, the
 // next ones are on their way into registers.
 //
-// A patch is TILES_DOWN × TILES_ACROSS tiles at once, one or 2 × 2 (src/gpu/tile.rs tells them): of a step, an
-// invocation then reads a quad for each of them down and across, and multiplies each with each. Along k,
-// tiles and blocks have their places written out, without loops over them: a driver that does not unroll loops
-// would keep them in memory.
+// A patch is TILES_DOWN × TILES_ACROSS tiles at once, one or 2 × 2 (src/gpu/tile.rs appends them): in
+// each step, an invocation reads a quad for each of them down and across, and multiplies each with each.
+// Along k, tiles and blocks are indexed by constants, without loops over them: a driver that does not
+// unroll loops would keep them in memory.
 
 const WORKGROUP_SIZE = 128u;
 const TILE_ROWS = 64u;
@@ -39,8 +39,8 @@ struct Blocks {
     right: mat4x4<f32>,
 }
 
-// From a step to the next one there is a quad more than needed: blocks of the same rows or columns, at k side by
-// side, are then in different banks of the memory.
+// Steps are a quad farther apart than needed, so that blocks of the same rows or columns at neighboring k
+// are in different banks of the memory.
 const LEFT_STRIDE = PATCH_ROW_QUADS + 1u;
 const RIGHT_STRIDE = PATCH_QUADS + 1u;
 
@@ -103,8 +103,8 @@ fn with_products(tile: Tile, left: vec4<f32>, right: vec4<f32>) -> Tile {
     );
 }
 
-// An invocation's blocks of the steps from `first_k` on; behind the last k, the last ones once more. Nothing is
-// computed with them here, which would wait for them.
+// An invocation's blocks of the steps from `first_k` on; past the last k, the last ones again. Nothing is
+// computed with them here, as that would wait for them.
 fn read_blocks(
     product: Product,
     row: u32,
@@ -178,7 +178,7 @@ fn side_by_side(block: u32, quads: u32, runs_along_k: bool) -> BlockPlace {
     return BlockPlace(block / quads * 4u, block % quads);
 }
 
-// What the first of the invocations that share a quad of columns has: the sum over it alone.
+// The value of the first of the invocations that share a quad of columns: the sum over it alone.
 fn column_first(own: vec4<f32>, invocation: u32) -> vec4<f32> {
     return values_sum(own, invocation, 1u, TILE_QUADS);
 }

@@ -1,8 +1,8 @@
-//! A number that tells whether two data sets are the same.
+//! A number by which data sets are compared.
 
 use super::{Dataset, Targets};
 
-/// FNV-1a with 64 bits, of 32-bit numbers in the place of bytes.
+/// FNV-1a with 64 bits, but with 32-bit numbers instead of bytes, and a rotation before each.
 struct Fnv(u64);
 
 impl Fnv {
@@ -18,12 +18,12 @@ impl Fnv {
 }
 
 impl Dataset {
-    /// A number that follows from all values of all rows and targets, in order: two data sets with
-    /// different fingerprints are different. It is the same on every platform and in every version. It
+    /// A 64-bit hash of the shape, the inputs and the targets, in the order of the rows: data sets with
+    /// different fingerprints are different. It is the same on every platform and in every version, and
     /// takes one pass over the data.
     ///
-    /// It finds mistakes, such as rows in another order. Who wants to can make two data sets with the
-    /// same fingerprint.
+    /// It detects mistakes, such as rows in another order. It is not cryptographic: different data sets
+    /// with the same fingerprint can be made on purpose.
     pub fn fingerprint(&self) -> u64 {
         let mut hash = Fnv(Fnv::OFFSET_BASIS);
         let is_class = u32::from(matches!(self.targets, Targets::Classes(_)));

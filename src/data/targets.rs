@@ -43,7 +43,7 @@ impl Targets<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Class`] with the first row whose class is none.
+    /// [`Error::Class`] with the first row whose class does not exist.
     pub fn check_classes(&self, classes: u32) -> Result<()> {
         let Self::Classes(indices) = self else {
             return Ok(());

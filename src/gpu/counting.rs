@@ -1,37 +1,38 @@
-//! How much a kernel can count: its indices are `u32`.
+//! How many values a kernel can index: its indices are `u32`.
 //!
-//! Most devices bind 2 GiB at most. Metal binds as much as it has, and there an index would go round to 0
-//! behind 16 GiB, silently.
+//! Most devices bind at most 2 GiB. Metal binds as much as there is memory, and beyond 16 GiB an index
+//! would silently wrap around to 0.
 
 use wgpu::Limits;
 
 use super::Matrix;
 use crate::error::{Error, Result};
 
-/// The values of a matrix: an invocation walks on by a whole dispatch, 65,535 workgroups of 256 at most, and must
-/// not come round to 0 behind the end.
+/// The most values of a matrix. An invocation advances by a whole dispatch, at most 65,535 workgroups of
+/// 256, and must not wrap around to 0 past the end.
 const MOST_VALUES: u64 = (1 << 32) - (1 << 24);
 
-/// The rows of a batch: shaders use the highest bit of their number as a 0 that no compiler can know.
+/// The most rows of a matrix: shaders use the highest bit of the number of rows as a 0 that no compiler
+/// can know.
 const MOST_ROWS: u32 = i32::MAX as u32;
 
-/// The bytes of a buffer that a device can bind and whose values a kernel can count.
+/// The most bytes that a device can bind and whose values a kernel can index.
 pub(crate) fn largest_binding(limits: &Limits) -> u64 {
     limits.max_storage_buffer_binding_size.min(4 * MOST_VALUES)
 }
 
-/// How many rows of so many values can be made and bound at once: one at least.
+/// How many rows of `columns` values fit one buffer and one binding; at least 1.
 pub(crate) fn rows_of_binding(limits: &Limits, columns: u32) -> u32 {
     let values = largest_binding(limits).min(limits.max_buffer_size) / 4;
     (values / u64::from(columns.max(1))).clamp(1, MOST_ROWS.into()) as u32
 }
 
-/// Refuses what a kernel that binds it could not count.
+/// Refuses a matrix whose rows or values a kernel cannot index.
 pub(super) fn check_countable(kernel: &str, matrix: &Matrix) -> Result<()> {
     check(kernel, [matrix.rows(), matrix.columns()], matrix.values())
 }
 
-/// The same of values that it counts together: so many in each row.
+/// The same for `rows` × `values_of_row` values that a kernel indexes together.
 pub(crate) fn check_count(kernel: &str, rows: u32, values_of_row: u64) -> Result<()> {
     let columns = u32::try_from(values_of_row).unwrap_or(u32::MAX);
     check(kernel, [rows, columns], u64::from(rows).saturating_mul(values_of_row))
@@ -45,7 +46,8 @@ fn check(kernel: &str, [rows, columns]: [u32; 2], values: u64) -> Result<()> {
     };
     if found > most {
         return Err(Error::Refused(format!(
-            "{kernel}: {rows} × {columns} are {found} {what}, but a kernel counts {most} at most: divide the rows"
+            "{kernel}: {rows} × {columns} are {found} {what}, but a kernel counts {most} at most: \
+             divide the rows"
         )));
     }
     Ok(())
@@ -74,7 +76,7 @@ mod tests {
                 let values = rows * u64::from(columns);
                 let fits = values <= MOST_VALUES && 4 * values <= binding && rows <= 1 << 31;
                 assert!(fits || rows == 1, "{binding}: {rows} × {columns}");
-                // As many as that are countable, and one more is not, or does not fit.
+                // One row more cannot be indexed, or does not fit.
                 let more = values + u64::from(columns);
                 let is_full = 4 * more > largest_binding(&limits) || rows == u64::from(MOST_ROWS);
                 assert!(is_full, "{binding}: only {rows} × {columns}");
@@ -84,7 +86,7 @@ mod tests {
         assert_eq!(rows_of_binding(&limits(1 << 10, 1 << 10), 0), 256, "nothing in a row");
     }
 
-    /// An index, and the walk on behind the end, stay below 2³².
+    /// Indices stay below 2³², also a dispatch past the end.
     #[test]
     fn what_cannot_be_counted_is_refused() {
         use crate::gpu::MAX_WORKGROUPS;

@@ -24,7 +24,7 @@ pub(crate) const MAX_WORKGROUPS: u32 = 65_535;
 pub(crate) struct Kernel {
     name: &'static str,
     pipeline: ComputePipeline,
-    /// Held, also by what is bound, so that whoever compiles the same next finds it.
+    /// Kept alive, here and in each [`Dispatch`], so that it is found when the same is compiled again.
     shared: Arc<SharedPipeline>,
 }
 
@@ -60,10 +60,10 @@ impl Kernel {
         Self::compile(device, name, source, entry_point, constants, false)
     }
 
-    /// Compiles the entry point `main` of a shader that keeps its indices within its buffers, and
-    /// whose loops end, by itself: no checks of the compiler's are added.
+    /// Compiles the entry point `main` of a shader whose indices stay within its buffers, and whose loops
+    /// end, without the compiler's runtime checks.
     ///
-    /// With the feature `checked-shaders` they are.
+    /// The feature `checked-shaders` adds them.
     pub(crate) fn trusted(
         device: &Device,
         name: &'static str,
@@ -73,7 +73,7 @@ impl Kernel {
         Self::compile(device, name, source, "main", constants, true)
     }
 
-    /// Compiles a pipeline, or shares the one that somebody has compiled.
+    /// Compiles a pipeline, or shares one that exists.
     fn compile(
         device: &Device,
         name: &'static str,
@@ -191,9 +191,10 @@ fn source(text: &str) -> ShaderSource<'_> {
     ShaderSource::Wgsl(text.into())
 }
 
-/// The text for a device: on Mesa's software adapter with storage in the place of the uniform, if there
-/// is room for one more. There a uniform that a loop or a branch depends on is made a constant, and
-/// where that makes a shader much shorter, the driver compiles it anew for every single dispatch.
+/// The text for a device: on Mesa's software adapter with storage instead of the uniform, if the device
+/// allows one more storage buffer. That driver turns uniforms on which loops or branches depend into
+/// constants, and where this makes a shader much shorter, it compiles the shader again for every
+/// dispatch.
 fn without_uniform<'a>(device: &Device, text: &'a str) -> Cow<'a, str> {
     let storage_buffers = text.matches("var<storage").count() as u32;
     let has_room = storage_buffers < device.limits().max_storage_buffers_per_shader_stage;
@@ -203,10 +204,10 @@ fn without_uniform<'a>(device: &Device, text: &'a str) -> Cow<'a, str> {
     }
 }
 
-/// The text with storage in the place of its uniform, if it has one. An invocation reads it once, when it
-/// begins: the driver would read a number anew in each round of a loop that names it, and that takes as long
-/// as a vector. A table stays in storage, as an invocation's own memory is slow to index; and so does
-/// what a barrier may depend on, of which a browser has to see that all invocations have the same.
+/// The text with storage instead of its uniform, if it has one. Each invocation copies it to private
+/// memory once: the driver would read it again in every round of a loop. Tables stay in storage, as
+/// private memory is slow to index. So do the uniforms of shaders with barriers: a browser must see that
+/// all invocations have the same values.
 fn in_storage(text: &str) -> Option<String> {
     let (before, after) = text.split_once("var<uniform> ")?;
     let (declaration, rest) = after.split_once(';')?;
@@ -244,7 +245,8 @@ fn uniform_buffer(device: &Device, label: &str, contents: &[u8]) -> Result<Buffe
     Ok(buffer)
 }
 
-/// How many workgroups of `size` it takes for `items`; kernels walk on where there are not enough.
+/// Workgroups of `size` invocations for `items`: from 1 to [`MAX_WORKGROUPS`]. Kernels loop over the
+/// rest.
 pub(crate) fn workgroups(items: u64, size: u32) -> u32 {
     items.div_ceil(size.into()).clamp(1, MAX_WORKGROUPS.into()) as u32
 }

@@ -214,7 +214,7 @@ impl Matrix {
         Self { buffer: self.buffer.clone(), offset, layout, values, ..*self }
     }
 
-    /// Where the values are, as kernels that end in `shaders/shared/layout.wgsl` are told.
+    /// Where the values are, for kernels that end in `shaders/shared/layout.wgsl`.
     pub(crate) fn layout(&self) -> [u32; 4] {
         let Layout { first, plane, sample_stride, column_stride } = self.layout;
         [first, plane, sample_stride, column_stride]

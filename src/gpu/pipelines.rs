@@ -1,4 +1,4 @@
-//! A pipeline is compiled once for a device: whoever asks for the same one again shares it.
+//! Pipelines, each compiled once for a device, and shared.
 //!
 //! A pipeline lives as long as something uses it, or as long as the app holds a [`KernelCache`] of its
 //! device. Nothing else here keeps a pipeline or a device alive.
@@ -22,28 +22,26 @@ pub(super) struct Source {
     pub(super) text: String,
 }
 
-/// A pipeline that others find as long as somebody has this.
+/// A pipeline that is found as long as a handle to this lives.
 #[derive(Debug)]
 pub(super) struct SharedPipeline {
     device: Device,
     source: Source,
-    /// Whoever compiles it holds the lock, so that all who want the same wait, and nobody else.
+    /// Locked during the compilation: threads that need the same pipeline wait, and no others.
     pipeline: Mutex<Option<ComputePipeline>>,
 }
 
 impl SharedPipeline {
-    /// The one that somebody has, or a new one.
+    /// The living pipeline of this source, or a new one.
     pub(super) fn find_or_insert(device: &Device, source: Source) -> Arc<Self> {
         let new =
             || Self { device: device.clone(), source: source.clone(), pipeline: Mutex::default() };
-        let shared = pipelines().find_or_insert(device, |found| found.source == source, new);
-        caches().of_device(device).iter().for_each(|cache| cache.keep(&shared));
-        shared
+        pipelines().find_or_insert(device, |found| found.source == source, new)
     }
 
-    /// The pipeline, which `compile` makes if nobody has yet.
+    /// The pipeline; calls `compile` if there is none yet.
     pub(super) fn get_or_compile(
-        &self,
+        self: &Arc<Self>,
         compile: impl FnOnce() -> Result<ComputePipeline>,
     ) -> Result<ComputePipeline> {
         let mut pipeline = lock(&self.pipeline);
@@ -51,20 +49,22 @@ impl SharedPipeline {
             Some(compiled) => compiled,
             None => compile()?,
         };
-        Ok(pipeline.insert(compiled).clone())
+        let compiled = pipeline.insert(compiled).clone();
+        drop(pipeline);
+        caches().of_device(&self.device).iter().for_each(|cache| cache.keep(self));
+        Ok(compiled)
     }
 }
 
-/// Keeps the kernels that are compiled for a device, so that the next network, trainer or inference
-/// that needs the same ones finds them.
+/// Keeps the kernels that are compiled for a device, so that later networks, trainers and inferences need
+/// not compile them again.
 ///
-/// Without a cache, which is the default, a compiled kernel lives as long as something uses it: networks
-/// that are alive at the same time share what they have in common, and the last one to go takes its
-/// kernels along. An app that makes and drops networks one after the other holds a cache meanwhile.
-/// Kernels depend on the options and on how large a network is, hardly on the exact sizes: many
-/// architectures share them.
+/// Without a cache, which is the default, a kernel is shared by all users that are alive at the same
+/// time, and freed with the last one. An app that makes and drops one network after another should hold a
+/// cache. Kernels depend on the options, and only roughly on the sizes of a network: many architectures
+/// share them.
 ///
-/// The cache also keeps the device alive. It takes over the kernels that are alive when it is made.
+/// The cache also keeps the device alive. It starts with the kernels that are alive when it is made.
 ///
 /// ```no_run
 /// # fn search(device: &wgpu::Device, queue: &wgpu::Queue) -> ztilde::Result<()> {
@@ -98,7 +98,7 @@ impl KernelCache {
         Self { cached }
     }
 
-    /// How many compiled kernels it keeps.
+    /// The number of kernels that it keeps.
     pub fn len(&self) -> usize {
         lock(&self.cached.pipelines).len()
     }
@@ -108,9 +108,10 @@ impl KernelCache {
         self.len() == 0
     }
 
-    /// Lets go of all kernels. Those that something uses stay alive as without a cache.
+    /// Removes all kernels from the cache. Those in use stay alive, as without a cache.
     pub fn clear(&self) {
-        // Dropped after the lock: the last handle of a pipeline may drop much else.
+        // Dropped after the lock is released: the last handle of a pipeline may drop other things with
+        // it.
         let _pipelines = std::mem::take(&mut *lock(&self.cached.pipelines));
     }
 }
@@ -130,7 +131,7 @@ impl OfDevice for Cached {
     }
 }
 
-/// What was compiled for all devices, and the caches of all devices.
+/// The pipelines and the caches of all devices.
 struct Registries {
     pipelines: Registry<SharedPipeline>,
     caches: Registry<Cached>,
@@ -156,7 +157,7 @@ fn registries() -> &'static Registries {
     &REGISTRIES
 }
 
-/// Those of this thread, which a browser's device never leaves.
+/// One for each thread: a browser's device never leaves its thread.
 #[cfg(target_arch = "wasm32")]
 fn registries() -> &'static Registries {
     thread_local! {
@@ -190,8 +191,8 @@ mod tests {
         @compute @workgroup_size(1) fn main() { outputs[0] = VALUE * OTHER; }
         @compute @workgroup_size(1) fn other() { outputs[0] = VALUE + OTHER; }";
 
-    /// Each one of this instance has a number of its own. Other tests' devices have the first number,
-    /// as has the one that is kept here, so that they leave these alone.
+    /// A device whose number in wgpu no other test's device has: those have the first number of their
+    /// instance, as has the device that is kept here.
     fn device() -> (Device, Queue) {
         static FIRST: OnceLock<(Adapter, Device)> = OnceLock::new();
         let (adapter, _) = FIRST.get_or_init(|| {
@@ -251,7 +252,7 @@ mod tests {
         assert!(Arc::ptr_eq(&kept[0], &again));
     }
 
-    /// Also of all threads that want it at once, and not if the first attempt fails.
+    /// One of several threads compiles, and a failed attempt is repeated.
     #[test]
     fn one_compiles_for_all() {
         const THREADS: usize = 4;
@@ -317,7 +318,7 @@ mod tests {
         drop((first, third));
         assert_eq!(living(&device), count, "pipelines of the second alone");
         drop(second);
-        assert_eq!(living(&device), 0, "pipelines of nobody");
+        assert_eq!(living(&device), 0, "pipelines without users");
     }
 
     #[test]
@@ -337,7 +338,7 @@ mod tests {
         assert!(!pipelines().lists(&entry), "a dead pipeline is still listed");
     }
 
-    /// The cache takes over what is alive, keeps what comes, and lets go of it when it goes or is cleared.
+    /// The cache keeps the kernels that are alive, and those that follow, until it is dropped or cleared.
     #[test]
     fn a_cache_keeps_what_was_compiled() {
         let (device, queue) = device();

@@ -11,7 +11,7 @@ use super::watch::{Answer, Watch};
 use super::{Gpu, guarded, wait};
 use crate::error::Result;
 
-/// Some values of four bytes in a buffer: how many, from the first one on.
+/// `count` values of four bytes in a buffer, from the one with index `first` on.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub(crate) buffer: &'a Buffer,
@@ -78,8 +78,8 @@ fn start(gpu: &Gpu, sources: &[Source<'_>]) -> Result<Vec<Reading>> {
     Ok(stagings.into_iter().map(|staging| Reading::new(gpu, staging, &submission)).collect())
 }
 
-/// A reading that nothing waits for. Its values are there once wgpu has called back, which it does when the
-/// app submits or polls.
+/// A reading without a future. Its values are there once wgpu has called back, which it does when the app
+/// submits or polls.
 #[derive(Debug)]
 pub(crate) struct Glance(Reading);
 
@@ -88,7 +88,7 @@ impl Glance {
         Ok(Self(start(gpu, &[source])?.remove(0)))
     }
 
-    /// The values, once they are there. This polls nothing.
+    /// The values, if they are there. Does not poll the device.
     pub(crate) fn values(&self) -> Option<Result<Vec<u32>>> {
         let result = lock(&self.0.answer).result.take()?;
         let result = result.map_err(|error| self.0.watch.lose(error.to_string()));
@@ -109,7 +109,7 @@ impl Reading {
     fn new(gpu: &Gpu, staging: Buffer, submission: &SubmissionIndex) -> Self {
         let answer = Arc::new(Mutex::new(Answer::default()));
         let callbacks = Arc::clone(&answer);
-        // The error of a lost device; the callback is told as well, and the future then says so.
+        // An error means that the device is lost. The callback gets it, too, and the future returns it.
         let _ = guarded(&gpu.device, || {
             staging.map_async(wgpu::MapMode::Read, .., move |result| {
                 Answer::set(&callbacks, result);
@@ -132,7 +132,7 @@ impl Reading {
             let bytes = self.staging.get_mapped_range(..).map_err(lost)?;
             bytemuck::pod_collect_to_vec(&bytes)
         };
-        // `unmap` is an error where another thread has just destroyed the device; this never is.
+        // `unmap` fails if another thread has just destroyed the device; `destroy` never does.
         self.staging.destroy();
         Ok(values)
     }
@@ -143,8 +143,8 @@ impl Future for Reading {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { watch, submission, answer, .. } = &*self;
-        // A look calls back, and the answer of a device that is lost is there without one. In a browser
-        // it does nothing, and the callback wakes the task.
+        // `look` lets wgpu call back; a lost device has answered already. In a browser `look` does
+        // nothing, and the callback wakes the task.
         if lock(answer).result.is_none() {
             watch.look()?;
         }

@@ -1,11 +1,13 @@
-//! Rough arithmetic: the same shaders, as on a GPU whose arithmetic is as inexact as WGSL allows. For tests alone.
+//! Rough arithmetic: runs the same shaders as on a GPU whose arithmetic is as inexact as WGSL allows. For
+//! tests only.
 //!
-//! Software adapters divide and take roots exactly, and round each product, so that a formula which relies on that
-//! passes there and fails on a GPU. On such an adapter, in a [`Mode`] each quotient and root is off, in one direction or in both, and
-//! products are fused with the sums that they go into, or not. What is replaced is found in naga's representation
-//! of a shader, by its types; [`accuracy`] has what takes its place, and the numbers.
+//! Software adapters divide and take roots exactly, and round each product: a formula that relies on this
+//! passes there, and fails on a GPU. In a [`Mode`] each quotient and root is off, in one direction or in
+//! both, and products are fused with the sums that they go into, or not. The expressions are found by their
+//! types in naga's representation of a shader; [`accuracy`] has what replaces them, and the numbers.
 //!
-//! `ZTILDE_ROUGH=up-fused cargo test --lib kernels` runs the kernels' tests so; [`with`] runs a part of a test.
+//! `ZTILDE_ROUGH=up-fused cargo test --lib kernels` runs the kernels' tests in a mode; [`with`] runs a part
+//! of a test.
 
 mod accuracy;
 mod tests;
@@ -27,7 +29,7 @@ use wgpu::Device;
 
 use super::is_software;
 
-/// What an environment variable asks for, or [`with`].
+/// How arithmetic is inexact, as an environment variable or [`with`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mode {
     direction: Direction,
@@ -61,7 +63,7 @@ impl Mode {
         Self { direction: Direction::Mixed, products: Products::Apart },
     ];
 
-    /// For a test that takes as long in each.
+    /// One mode for each direction, for tests that are slow.
     pub(crate) const EACH_DIRECTION: [Self; 3] = [Self::ALL[0], Self::ALL[4], Self::ALL[5]];
 
     /// `up-fused`.
@@ -76,7 +78,10 @@ impl Mode {
     fn from_environment() -> Option<Self> {
         let name = std::env::var("ZTILDE_ROUGH").ok()?;
         let names = Self::ALL.map(Self::name).join(", ");
-        Some(Self::find(&name).unwrap_or_else(|| panic!("ZTILDE_ROUGH={name} is none of {names}")))
+        Some(
+            Self::find(&name)
+                .unwrap_or_else(|| panic!("ZTILDE_ROUGH={name} is not one of {names}")),
+        )
     }
 }
 
@@ -84,7 +89,7 @@ thread_local! {
     static MODE: Cell<Option<Mode>> = const { Cell::new(None) };
 }
 
-/// Runs what compiles kernels in this thread, and may run them later, in a mode.
+/// Calls `run`: the kernels that it compiles in this thread have the mode, whenever they run.
 pub(crate) fn with<T>(mode: Mode, run: impl FnOnce() -> T) -> T {
     let before = MODE.replace(Some(mode));
     let result = run();
@@ -103,10 +108,10 @@ pub(super) fn marked<'a>(device: &Device, text: &'a str) -> Cow<'a, str> {
     }
 }
 
-/// A marked text in its mode.
+/// The module of a marked text, in its mode.
 pub(super) fn module(marked: &str) -> Option<Module> {
     let mode = Mode::find(marked.lines().next()?.strip_prefix("// ")?)?;
-    // A text that is no shader is wgpu's to refuse.
+    // wgpu refuses a text that is no shader.
     Some(rough(parse(&(accuracy::text(mode) + marked))?, mode))
 }
 
@@ -151,10 +156,10 @@ fn rough(mut module: Module, mode: Mode) -> Module {
     module
 }
 
-/// The calls of helpers that take the places of expressions.
+/// The calls that replace expressions: a helper and its arguments.
 type Calls = HashMap<Handle<Expression>, (Handle<Function>, Vec<Handle<Expression>>)>;
 
-/// Finds what is to be rough in a function.
+/// Finds the expressions of a function that are to be inexact.
 struct Finder<'a> {
     module: &'a Module,
     function: &'a Function,
@@ -175,7 +180,7 @@ impl Finder<'_> {
         self.function.expressions.iter().filter_map(|(handle, _)| call(handle)).collect()
     }
 
-    /// The helper that takes an expression's place, and its arguments.
+    /// The helper that replaces an expression, and its arguments.
     fn call(&self, handle: Handle<Expression>) -> Option<(&'static str, Vec<Handle<Expression>>)> {
         self.size(handle)?;
         match self.function.expressions[handle] {
@@ -223,7 +228,7 @@ impl Finder<'_> {
         }
     }
 
-    /// The factors of a product of numbers or vectors. A matrix's is a sum already.
+    /// The factors of a product of numbers or vectors. A product with a matrix is a sum already.
     fn product(&self, handle: Handle<Expression>) -> Option<[Handle<Expression>; 2]> {
         match self.function.expressions[handle] {
             Expression::Binary { op: BinaryOperator::Multiply, left, right } => {
@@ -233,7 +238,7 @@ impl Finder<'_> {
         }
     }
 
-    /// How many floats it is, if it is one, or a vector of them.
+    /// The number of floats, if the expression is a float or a vector of floats.
     fn size(&self, handle: Handle<Expression>) -> Option<usize> {
         let (scalar, size) = match *self.info[handle].ty.inner_with(&self.module.types) {
             TypeInner::Scalar(scalar) => (scalar, 1),
@@ -244,7 +249,7 @@ impl Finder<'_> {
     }
 }
 
-/// Puts the calls in the places of what they replace, wherever that is evaluated.
+/// Replaces the expressions by calls, where they are evaluated.
 fn insert(function: &mut Function, calls: &Calls) {
     let body = std::mem::take(&mut function.body);
     function.body = with_calls(function, body, calls);
@@ -281,7 +286,7 @@ fn with_calls(function: &mut Function, block: Block, calls: &Calls) -> Block {
     result
 }
 
-/// Evaluates these expressions: what a call takes the place of becomes its result.
+/// Evaluates these expressions: one that is replaced becomes the result of its call.
 fn emit(
     function: &mut Function,
     range: Range<Expression>,

@@ -1,7 +1,7 @@
 //! What Mesa's software adapters need: short loops, and no uniforms (`kernel.rs`).
 //!
-//! They end an invocation's loops, silently, after 65,535 rounds of all of them together. Other adapters that
-//! compute on the CPU, such as WARP on Windows, do not.
+//! They silently end the loops of an invocation after 65,535 rounds in total. Other adapters that compute
+//! on the CPU, such as WARP on Windows, do not.
 
 use wgpu::{AdapterInfo, Backend, Device, DeviceType};
 
@@ -20,18 +20,18 @@ pub(crate) fn is_mesa_software(info: &AdapterInfo) -> bool {
     let is_named = ["llvmpipe", "lavapipe", "softpipe"]
         .iter()
         .any(|mesa| [name, driver].iter().any(|text| text.to_lowercase().contains(mesa)));
-    // Wrong results would be worse than an error, and browsers tell no driver.
+    // Browsers do not name the driver, and an error is better than wrong results.
     let may_be =
         info.backend == Backend::BrowserWebGpu && driver.is_empty() && driver_info.is_empty();
     info.device_type == DeviceType::Cpu && (is_named || may_be)
 }
 
-/// Whether an invocation may go through so many rounds of loops.
+/// Whether an invocation may run this many rounds of loops.
 pub(crate) fn can_loop(device: &Device, rounds: u64) -> bool {
     rounds <= MOST_ROUNDS || !is_mesa_software(&device.adapter_info())
 }
 
-/// Refuses what Mesa's software adapter would leave undone. `work` is what takes so many rounds.
+/// Refuses loops that Mesa's software adapter would not finish. `work` describes what takes the rounds.
 pub(crate) fn check_rounds(
     device: &Device,
     kernel: &'static str,
@@ -43,7 +43,8 @@ pub(crate) fn check_rounds(
     }
     let work = work();
     Err(Error::Refused(format!(
-        "{kernel}: {work} would take {rounds} rounds of a loop, but Mesa's software adapter ends it after {MOST_ROUNDS}"
+        "{kernel}: {work} would take {rounds} rounds of a loop, but Mesa's software adapter ends it \
+         after {MOST_ROUNDS}"
     )))
 }
 
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mesa_is_told_from_other_software_adapters() {
+    fn mesa_is_distinguished_from_other_software_adapters() {
         let info = |device_type, backend, [name, driver, driver_info]: [&str; 3]| AdapterInfo {
             name: name.to_owned(),
             driver: driver.to_owned(),

@@ -1,5 +1,5 @@
-//! What all users of a device share. A registry finds it while somebody holds it, and keeps neither it
-//! nor the device alive.
+//! What all users of a device share. A registry finds it while a user holds it; the registry itself keeps
+//! neither it nor the device alive.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,7 +11,7 @@ use crate::error::Error;
 
 /// Something that belongs to a device.
 pub(super) trait OfDevice {
-    /// That device.
+    /// The device that it belongs to.
     fn device(&self) -> &Device;
 }
 
@@ -19,7 +19,7 @@ pub(super) trait OfDevice {
 pub(super) struct Registry<T>(Mutex<Vec<Listed<T>>>);
 
 struct Listed<T> {
-    /// So that other devices' things are left alone.
+    /// Skips the things of most other devices.
     device_hash: u64,
     thing: Weak<T>,
 }
@@ -29,7 +29,7 @@ impl<T> Registry<T> {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// The thing of this device that is wanted and that somebody has, or a new one.
+    /// The living thing of this device that `is_wanted`, or a new one.
     pub(super) fn find_or_insert(
         &self,
         device: &Device,
@@ -39,8 +39,8 @@ impl<T> Registry<T> {
     where
         T: OfDevice,
     {
-        // Declared first, so dropped last: what the last handle of another device takes with it may
-        // come back for the lock.
+        // Declared first, so dropped after the lock is released: dropping the last handle of another
+        // device may need the lock.
         let candidates: Vec<Arc<T>>;
         let device_hash = hash(device);
         let mut listed = lock(&self.0);
@@ -52,7 +52,7 @@ impl<T> Registry<T> {
         list(&mut listed, device_hash, make())
     }
 
-    /// A new thing of this device, beside those that there are.
+    /// Adds a thing of this device to those that are listed.
     pub(super) fn insert(&self, device: &Device, thing: T) -> Arc<T> {
         list(&mut lock(&self.0), hash(device), thing)
     }
@@ -107,7 +107,7 @@ fn hash(device: &Device) -> u64 {
     hasher.finish()
 }
 
-/// A panic elsewhere leaves nothing half done here.
+/// Ignores poisoning: a panic leaves nothing half done under these locks.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -115,15 +115,15 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Whether two handles are of the same device.
 ///
 /// wgpu 30 compares devices by a number that starts at 0 in every `Instance`, so that devices of two
-/// instances may look equal (gfx-rs/wgpu#8461). An error, however, reaches only the error scopes of its device.
+/// instances may look equal (gfx-rs/wgpu#8461). But an error reaches only the error scopes of its device.
 fn is_same_device(one: &Device, other: &Device) -> bool {
     // A browser's devices have numbers of their own, and it reports errors too late.
     one == other && (cfg!(target_arch = "wasm32") || shares_error_scopes(one, other))
 }
 
 fn shares_error_scopes(one: &Device, other: &Device) -> bool {
-    // If they are two, the outer scope keeps the error from the other one's handler.
-    let told = guarded(other, || {
+    // If the devices differ, the outer scope keeps the error from the other device's handler.
+    let reported = guarded(other, || {
         guarded(one, || {
             other.create_buffer(&BufferDescriptor {
                 label: Some("ztilde/a buffer without usage, to be refused"),
@@ -133,5 +133,5 @@ fn shares_error_scopes(one: &Device, other: &Device) -> bool {
             })
         })
     });
-    matches!(told, Ok(Err(Error::Refused(_))))
+    matches!(reported, Ok(Err(Error::Refused(_))))
 }

@@ -10,17 +10,17 @@ use wgpu::{
 use super::{Gpu, check_size, guarded, unmap, wait};
 use crate::error::Result;
 
-/// A buffer that by turns the CPU writes and the GPU copies from.
+/// A buffer that the CPU writes and the GPU copies from, alternately.
 #[derive(Debug)]
 pub(crate) struct Staging {
     label: String,
     buffer: Buffer,
     mapping: Arc<Mapping>,
-    /// The last one that copies from it.
+    /// The last submission that copies from it.
     submission: Option<SubmissionIndex>,
 }
 
-/// What became of the wish to write again.
+/// The state of the request to map the buffer again.
 #[derive(Debug)]
 struct Mapping {
     is_answered: AtomicBool,
@@ -52,8 +52,8 @@ impl Staging {
         Ok(Self { label: label.to_owned(), buffer, mapping, submission: None })
     }
 
-    /// Lets the CPU write, from the beginning on. If the GPU has not copied yet what was written
-    /// before, this waits for it; in a browser, where nothing may wait, a new buffer takes the place.
+    /// Lets the CPU write, from the beginning on. Waits until the GPU has copied what was written before;
+    /// in a browser, where nothing may wait, a new buffer replaces the old one.
     pub(crate) fn write(
         &mut self,
         gpu: &Gpu,
@@ -79,15 +79,17 @@ impl Staging {
         label: &str,
         record: impl FnOnce(&mut CommandEncoder, &Buffer),
     ) -> Result<()> {
-        self.mapping.set(false, false);
         unmap(&gpu.device, &self.buffer)?;
+        self.mapping.set(false, false);
         let mapping = Arc::clone(&self.mapping);
         let submission = gpu.submit(label, |encoder| {
             record(encoder, &self.buffer);
             encoder.map_buffer_on_submit(&self.buffer, MapMode::Write, .., move |result| {
                 mapping.set(true, result.is_ok());
             });
-        })?;
+        });
+        // Nothing answers for a submission that was refused: the next write takes a new buffer.
+        let submission = submission.inspect_err(|_| self.mapping.set(true, false))?;
         self.submission = Some(submission);
         Ok(())
     }
@@ -124,8 +126,8 @@ mod tests {
         assert!(found.iter().zip(0..).all(|(&value, place)| value == place / 1000));
     }
 
-    /// Where a write has to wait for the GPU, it waits no longer than the future that it is in, and can
-    /// be tried again.
+    /// A write waits for the GPU no longer than the limit of the future that it is in, and can be
+    /// repeated.
     #[test]
     fn waiting_for_the_gpu_can_have_an_end() {
         const VALUES: u64 = 1 << 24;
@@ -170,7 +172,7 @@ mod tests {
         assert!(matches!(answer, Err(Error::DeviceLost(_))), "{answer:?}");
     }
 
-    /// A lost device does not let the time pass.
+    /// The loss of the device ends a wait before its limit.
     #[test]
     fn waiting_ends_with_the_device() {
         let adapter = crate::gpu::test_device::adapter();

@@ -61,7 +61,8 @@ impl TestGpu {
         Self::on(Gpu::new(&device, &queue))
     }
 
-    /// One for each patch that a product may be computed in, without subgroups, on whatever GPU, and with them.
+    /// One for each patch that a product may be computed in, with and without subgroups, whatever the
+    /// GPU.
     pub(crate) fn with_each_core() -> impl Iterator<Item = (Self, Core)> {
         [Self::new as fn() -> Self, Self::with_subgroups].into_iter().flat_map(|gpu| {
             let device = gpu().gpu.device;

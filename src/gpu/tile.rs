@@ -63,9 +63,9 @@ impl Core {
         [Some(one), more].into_iter().flatten().collect()
     }
 
-    /// Whether a patch of more than a tile pays for a product of this shape: it reads less for what it
-    /// computes, and leaves fewer workgroups. By the shape alone, so that a batch is summed up in the same order
-    /// on a machine with more cores.
+    /// Whether a patch of several tiles is faster for a product of this shape: it reads less for what it
+    /// computes, but leaves fewer workgroups. Depends on the shape alone, so that a batch is summed up in
+    /// the same order on a machine with more cores.
     fn pays(self, info: &AdapterInfo, [rows, columns]: [u32; 2], inner: u32) -> bool {
         let [patch_rows, patch_quads] = self.patch();
         let [down, across] = [rows / patch_rows, columns / (4 * patch_quads)];
@@ -121,8 +121,8 @@ impl Core {
         }
     }
 
-    /// What counts is how often a workgroup, one after the other, reads and waits: for 16 steps of a product, or
-    /// for the rows of a patch that it goes through once more. A dispatch takes as long as a few times of that.
+    /// What counts is how often a workgroup reads and waits: for 16 steps of a product, or for the rows
+    /// of a patch that it reads again. A dispatch takes as long as several of these waits.
     fn division_on_gpu(self, rows: u32, inner: u32, next: u32) -> Division {
         const READS_OF_A_DISPATCH: u64 = 24;
         // One forward, three backward.
@@ -204,7 +204,7 @@ impl Core {
     /// Rows of the chunks that divided rows come in: at most 64 chunks, as each workgroup joins what is
     /// known of all.
     pub(crate) fn chunk(self, rows: u32) -> u32 {
-        let patches = rows.div_ceil(self.patch_rows());
+        let patches = rows.max(1).div_ceil(self.patch_rows());
         patches.div_ceil(64) * self.patch_rows()
     }
 
@@ -228,20 +228,21 @@ impl Core {
     }
 }
 
-/// The fewest patches of four tiles that keep a GPU busy: one for each multiprocessor of a large one, or some for
-/// each of a small one. None where an invocation's registers do not hold the sums of four tiles, as on
-/// Intel's, or where that is not known.
+/// The fewest patches of four tiles that keep a GPU busy: one for each multiprocessor of a large GPU, or
+/// several for each of a small one. None if an invocation's registers do not hold the sums of four tiles,
+/// as on Intel's, or if that is not known.
 fn fewest_patches(info: &AdapterInfo) -> Option<u64> {
     const AMD: u32 = 0x1002;
     const APPLE: u32 = 0x106b;
     const NVIDIA: u32 = 0x10de;
-    // Metal tells no vendor.
+    // Metal does not name the vendor.
     let is_known = [AMD, APPLE, NVIDIA].contains(&info.vendor) || info.name.starts_with("Apple");
     is_known.then_some(if info.device_type == DeviceType::DiscreteGpu { 128 } else { 64 })
 }
 
-/// Whether a software adapter's driver unrolls the loops over a patch's tiles. Mesa 22.3, 26.1 and 26.2 do; on
-/// 25.0 patches take several times as long as tiles for the same work. Those between were not tried.
+/// Whether a software adapter's driver unrolls the loops over a patch's tiles. Mesa 22.3, 26.1 and 26.2
+/// do; with 25.0, patches take several times as long as tiles for the same work. The versions between
+/// were not tested.
 fn unrolls(driver_info: &str) -> bool {
     !["Mesa 23.", "Mesa 24.", "Mesa 25."].iter().any(|version| driver_info.starts_with(version))
 }

@@ -24,8 +24,8 @@ use crate::error::Error;
 use crate::error::Result;
 
 thread_local! {
-    /// What the reading that this thread polled last waits for. More may have been submitted since,
-    /// which `block_on` need not wait for.
+    /// The submission that this thread's last polled reading waits for: `block_on` need not wait for
+    /// later ones.
     static AWAITED: RefCell<Option<(Weak<Watch>, SubmissionIndex)>> = const { RefCell::new(None) };
 }
 
@@ -34,8 +34,8 @@ pub(super) fn await_submission(watch: &Arc<Watch>, submission: &SubmissionIndex)
     AWAITED.set(Some((Arc::downgrade(watch), submission.clone())));
 }
 
-/// Waits until it is done what a submission does, or until the device is lost; natively for no longer
-/// than [`block_on_for`] allows. In a browser, where nothing may wait, it looks.
+/// Waits for a submission until `is_done`, or until the device is lost; natively no longer than
+/// [`block_on_for`] allows. In a browser, where nothing may wait, it only polls.
 pub(super) fn wait(
     watch: &Watch,
     submission: Option<SubmissionIndex>,
@@ -71,8 +71,8 @@ struct Deadline {
     limit: Duration,
 }
 
-/// The pauses between two looks: each a little longer. (wgpu's own waits with a limit panic now and then
-/// if another thread uses the device meanwhile.)
+/// The pauses between polls, each longer than the one before. (wgpu's own waits with a limit sometimes
+/// panic if another thread uses the device.)
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) struct Pause(Duration);
 
@@ -148,7 +148,7 @@ pub fn block_on<F: Future>(device: &Device, future: F) -> F::Output {
     let mut pause = Pause::default();
     drive(device, future, |awaited| {
         match awaited {
-            // A lost device ends the wait with an error, which the future then finds for itself.
+            // If the device is lost, the future returns the error.
             Some((watch, submission)) => {
                 let _ = watch
                     .poll(PollType::Wait { submission_index: Some(submission), timeout: None });
@@ -161,9 +161,9 @@ pub fn block_on<F: Future>(device: &Device, future: F) -> F::Output {
 
 /// Waits for one of this crate's futures, but no longer than `limit`.
 ///
-/// Nothing is lost when the time is up: what was submitted goes on, the trainer can be used, and asking
-/// again, now or later, brings the answer. To go on with the same future, hand in `future.as_mut()` of
-/// one that is pinned. The limit also holds for what waits within the future, such as
+/// Nothing is lost when the time is up: the GPU goes on with what was submitted, the trainer can be used,
+/// and a later call can read the result. To continue with the same future, pin it and pass
+/// `future.as_mut()`. The limit also holds for waits within the future, such as
 /// [`Trainer::train`](crate::Trainer::train) on streamed data, which then returns this error and can be
 /// called again.
 ///
@@ -182,8 +182,8 @@ pub fn block_on_for<T>(
     drive(device, future, |_| deadline.sleep(&mut pause).err().map(Err))
 }
 
-/// Polls a future until it is ready, or until `sleep` returns an output in its place. Between two polls
-/// `sleep` sleeps; it gets the submission that the future waits for, if the future is this crate's.
+/// Polls a future until it is ready, or until `sleep` returns an output instead. `sleep` is called
+/// between two polls, with the submission that the future waits for, if the future is this crate's.
 #[cfg(not(target_arch = "wasm32"))]
 fn drive<F: Future>(
     device: &Device,
@@ -201,7 +201,7 @@ fn drive<F: Future>(
         }
         let awaited = AWAITED.take().and_then(|(watch, index)| Some((watch.upgrade()?, index)));
         if awaited.is_none() {
-            // This crate's futures look for themselves; others may not.
+            // This crate's futures poll the device themselves; others may not.
             let _ = watch::poll(device, PollType::Poll);
         }
         if let Some(output) = sleep(awaited) {
@@ -210,7 +210,7 @@ fn drive<F: Future>(
     }
 }
 
-/// Gives a thread back the deadline that it had before.
+/// Restores a thread's former deadline when dropped.
 #[cfg(not(target_arch = "wasm32"))]
 struct Outer(Option<Deadline>);
 
@@ -232,8 +232,7 @@ impl Drop for Outer {
 mod tests {
     use super::*;
 
-    /// A limit holds for what waits inside, and for nothing that comes after it or is begun inside
-    /// without one.
+    /// A limit holds for waits inside the future, but neither after it nor in an inner `block_on`.
     #[test]
     fn a_limit_holds_inside() {
         let gpu = crate::gpu::testing::TestGpu::new().gpu;
@@ -246,13 +245,13 @@ mod tests {
         assert!(DEADLINE.get().is_none());
     }
 
-    /// Nothing that a device tells ends this future.
+    /// No answer of a device ends this future.
     #[test]
     fn a_future_without_an_end_ends_in_time() {
         let gpu = crate::gpu::testing::TestGpu::new().gpu;
         let limit = Duration::from_millis(3);
         let answer = block_on_for::<()>(&gpu.device, limit, std::future::pending());
-        let Err(Error::Timeout { waited, limit: told }) = answer else { panic!("{answer:?}") };
-        assert!(told == limit && waited >= limit, "{waited:?}");
+        let Err(Error::Timeout { waited, limit: found }) = answer else { panic!("{answer:?}") };
+        assert!(found == limit && waited >= limit, "{waited:?}");
     }
 }

@@ -1,8 +1,8 @@
-//! Wakes the futures that wait for a device. Natively wgpu calls back only while somebody polls, so a
-//! thread for each device does.
+//! Wakes the futures that wait for a device. Natively wgpu calls back only when the device is polled, so
+//! a thread for each device polls while futures wait.
 //!
-//! The thread looks, with pauses, and never waits: wgpu holds a lock while it waits, which an app's next
-//! frame may need. The thread holds the device only while it looks.
+//! The thread polls, with pauses, and never waits inside wgpu: that would hold a lock which an app's next
+//! frame may need. The thread keeps the device alive only while it polls.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, Weak};
@@ -16,21 +16,21 @@ use super::watch::{Answer, Watch};
 
 pub(super) use std::thread::Thread;
 
-/// How long a thread without work stays: an app that awaits in a loop then has one thread.
+/// How long a thread without work stays, so that an app that awaits in a loop needs only one.
 const LINGER: Duration = Duration::from_millis(100);
 
 /// The futures that a thread has to wake.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     answers: Vec<Weak<Mutex<Answer>>>,
-    /// Whether one has come since the thread looked at them.
+    /// Whether one was added since the thread last went through them.
     is_new: bool,
     pub(super) thread: Option<Thread>,
 }
 
 impl Watch {
-    /// Has a thread wake the task that waits for this answer. If the system gives no thread, the task
-    /// is woken at once, and polls again.
+    /// Has a thread wake the task that waits for this answer. If no thread can be started, the task is
+    /// woken at once, and polls again.
     pub(super) fn wake_when_answered(self: &Arc<Self>, answer: &Arc<Mutex<Answer>>) {
         let mut waiting = lock(&self.waiting);
         if lock(answer).thread.is_some() {
@@ -53,12 +53,13 @@ impl Watch {
         thread.unpark();
     }
 
-    /// Looks, if anybody waits. Returns whom to wake, and whether others wait still.
+    /// Polls the device if futures wait. Returns the wakers of those that are ready, and what the thread
+    /// does next.
     fn look_for_others(&self, pause: &mut Pause) -> (Vec<Waker>, Next) {
         if lock(&self.waiting).answers.is_empty() {
             return (Vec::new(), Next::End);
         }
-        // A callback of the app's own may panic here. The thread then ends, after its message.
+        // A callback of the app may panic here. Then the thread ends, after the panic's message.
         let looked = catch_unwind(AssertUnwindSafe(|| self.look()));
         if !matches!(looked, Ok(Ok(()))) {
             return (Vec::new(), Next::End);
@@ -108,8 +109,7 @@ fn run(ending: Ending) {
     }
 }
 
-/// At the end of the thread, also by a panic, it wakes all tasks: each sees the error, or starts another
-/// thread.
+/// Wakes all tasks when the thread ends, also by a panic: each sees the error, or starts another thread.
 struct Ending(Weak<Watch>);
 
 impl Drop for Ending {

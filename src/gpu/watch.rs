@@ -4,11 +4,12 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
 
 use wgpu::{BufferAsyncError, Device, PollType};
 
+use super::shared::lock;
 #[cfg(not(target_arch = "wasm32"))]
 use super::shared::{OfDevice, Registry};
 #[cfg(not(target_arch = "wasm32"))]
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct Watch {
     device: Device,
-    /// Why the device was lost. The library polls it no more then: wgpu may panic.
+    /// Why the device was lost. A lost device is not polled again, as wgpu may panic.
     loss: OnceLock<String>,
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) waiting: Mutex<Waiting>,
@@ -51,12 +52,12 @@ impl Watch {
         Arc::new(Self { device: device.clone(), loss: OnceLock::new() })
     }
 
-    /// Lets wgpu look at what the device has done, and call whom it has to call.
+    /// Polls the device without waiting, so that wgpu calls the callbacks that are due.
     pub(super) fn look(&self) -> Result<()> {
         self.poll(PollType::Poll)
     }
 
-    /// `Device::poll`, but for a device that is known to be lost.
+    /// `Device::poll`, unless the device is known to be lost.
     pub(super) fn poll(&self, poll_type: PollType) -> Result<()> {
         self.check()?;
         poll(&self.device, poll_type).map_err(|message| self.lose(message))
@@ -70,7 +71,7 @@ impl Watch {
         }
     }
 
-    /// Notes that the device is lost. Returns the error that says so.
+    /// Notes that the device is lost, and returns the error. The first message is kept.
     pub(super) fn lose(&self, message: String) -> Error {
         Error::DeviceLost(self.loss.get_or_init(|| message).clone())
     }
@@ -86,7 +87,7 @@ impl OfDevice for Watch {
 impl Answer {
     /// Stores wgpu's answer, and wakes the task, or leaves that to its thread.
     pub(super) fn set(answer: &Mutex<Self>, result: Result<(), BufferAsyncError>) {
-        let mut answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answer = lock(answer);
         answer.result = Some(result);
         #[cfg(not(target_arch = "wasm32"))]
         if let Some(thread) = &answer.thread {
@@ -100,22 +101,22 @@ impl Answer {
     }
 }
 
-/// `Device::poll`, which panics if it is the driver that says that the device is lost. Fails with what
-/// wgpu said.
+/// `Device::poll`, which panics if the driver reports that the device is lost. The error is wgpu's
+/// message.
 pub(super) fn poll(device: &Device, poll_type: PollType) -> Result<(), String> {
     match catch_unwind(AssertUnwindSafe(|| device.poll(poll_type))) {
         Ok(Ok(_)) => Ok(()),
-        // The submission failed, which only a lost device's do.
+        // Only submissions to a lost device fail.
         Ok(Err(error)) => Err(error.to_string()),
         Err(panic) => match lost(&*panic) {
             Some(message) => Err(message.to_owned()),
-            // The app's own: wgpu calls back from here.
+            // A panic of the app: wgpu runs its callbacks here.
             None => resume_unwind(panic),
         },
     }
 }
 
-/// What wgpu said when it panicked over a lost device.
+/// wgpu's message, if it panicked because the device is lost.
 fn lost(panic: &(dyn Any + Send)) -> Option<&str> {
     let text = panic.downcast_ref::<&str>().copied();
     let message = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))?;
@@ -126,9 +127,9 @@ fn lost(panic: &(dyn Any + Send)) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// wgpu 30 panics over this: a device that its driver gives up while somebody waits for it.
+    /// wgpu 30 panics if the driver gives up a device during a wait.
     #[test]
-    fn the_loss_of_a_device_is_told_from_other_panics() {
+    fn the_loss_of_a_device_is_distinguished_from_other_panics() {
         let panic_of = |call: fn()| catch_unwind(call).unwrap_err();
         let loss = panic_of(|| panic!("Error in Device::poll: {}", "Parent device is lost"));
         assert_eq!(lost(&*loss), Some("Error in Device::poll: Parent device is lost"));

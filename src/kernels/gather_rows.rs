@@ -24,8 +24,8 @@ pub struct GatherRows {
 /// What the kernel reads and writes. Values are copied bit by bit, so they may be `f32` or `u32`.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// `[1, 6]`, `u32`: of the [`Counts`](super::record_step::Counts), which [`super::record_step`] moves, the
-    /// number of the step is read.
+    /// `[1, 6]`, `u32`: the [`Counts`](super::record_step::Counts), of which the number of the step is
+    /// read. [`super::record_step`] advances them.
     pub counts: &'a Matrix,
     /// `u32`s: the number of the epoch's first step, then the epoch's permutation of the rows.
     pub order: &'a Matrix,

@@ -25,9 +25,9 @@ pub struct GradientNorm {
 pub struct Buffers<'a> {
     /// The gradients of all parameters, a multiple of four values: one row, or several, whose sum they are.
     pub gradients: &'a Matrix,
-    /// One row of 256 values, for what the first dispatch tells the second.
+    /// One row of 256 values: the sums that the first dispatch leaves for the second.
     pub partial_sums: &'a Matrix,
-    /// One value: `min(1, clip_norm / (norm + 1e-6))`.
+    /// One value: `min(1, clip_norm / (norm + 1e-6))`, or NaN if a gradient is.
     pub clip_scale: &'a Matrix,
 }
 
@@ -121,7 +121,7 @@ mod tests {
         }
     }
 
-    /// As in PyTorch: the step is not taken then, instead of in full length.
+    /// As in PyTorch. Otherwise the step would be taken without clipping.
     #[test]
     fn a_gradient_that_is_nan_makes_the_factor_nan() {
         let gpu = TestGpu::new();

@@ -44,7 +44,7 @@ pub(crate) struct LayerBackward {
     phases: Vec<(Phase, Kernel)>,
     core: Core,
     options: Options,
-    /// Bound in the place of statistics that there are not.
+    /// Placeholder for the statistics of layers without any.
     unused: Vec<Matrix>,
 }
 
@@ -95,8 +95,8 @@ pub(crate) struct Buffers<'a> {
     pub(crate) weights: &'a Matrix,
     /// Gamma and beta; or twice the biases. One per output.
     pub(crate) vectors: [&'a Matrix; 2],
-    /// The stop, `[1, 4]`, and the layer's faults, `[4, 4]`: parts of the parameters, at whose places in
-    /// the gradients it is noted what is not finite.
+    /// The stop, `[1, 4]`, and the layer's faults, `[4, 4]`: parts of the parameters. Faults are noted at
+    /// the same places in the gradients.
     pub(crate) stop: [&'a Matrix; 2],
     /// What a hidden layer needs besides.
     pub(crate) hidden: Option<Hidden<'a>>,

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Core, Dispatch, Kernel, Matrix, check_rounds, unused_matrices, workgroups};
 use crate::options::Activation;
 
-/// Of a batch in training: what the way back needs is kept.
+/// For training: keeps what the backward pass needs.
 const KEPT_FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/layer_forward.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
@@ -32,7 +32,7 @@ const KEPT_FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/quotient.wgsl"),
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
-/// In inference.
+/// For inference.
 const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/layer_forward.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
@@ -104,7 +104,7 @@ pub(crate) struct LayerForward {
     phases: Vec<Kernel>,
     core: Core,
     options: Options,
-    /// Bound in the place of what the kernel does not use.
+    /// Placeholders for what the kernel does not use.
     unused: Vec<Matrix>,
 }
 
@@ -119,12 +119,12 @@ pub(crate) struct Buffers<'a> {
     pub(crate) weights: &'a Matrix,
     /// Gamma and beta; or twice the biases. One per output.
     pub(crate) vectors: [&'a Matrix; 2],
-    /// All running statistics, of which those of a layer are parts.
+    /// All running statistics, of which `running` are parts.
     pub(crate) running_statistics: &'a Matrix,
     /// The running mean and variance of a normalized layer. One per output; in training a second row,
     /// for those before the step.
     pub(crate) running: Option<[&'a Matrix; 2]>,
-    /// A part of the parameters: `[1, 4]`, of which the first is not 0 if learning has stopped.
+    /// `[1, 4]`, a part of the parameters: the first value is not 0 if learning has stopped.
     pub(crate) stop: &'a Matrix,
     /// `[3, outputs]`: the batch's mean, as the sum of two rows, and its variance. Four rows more for each
     /// chunk, if there are any.

@@ -31,7 +31,7 @@ const FOR_WORKGROUPS: &str = concat!(
 /// Layers that the shader's table has room for.
 const MOST_LAYERS: usize = 16;
 
-/// Those of the shader; a layer on its own has one less (`layer_forward`).
+/// The storage buffers of the shader; `layer_forward` needs one less.
 const STORAGE_BUFFERS: u32 = 5;
 
 /// The kernel, compiled.
@@ -71,9 +71,9 @@ pub(crate) struct Layer<'a> {
 }
 
 impl NetworkForward {
-    /// Whether one dispatch is faster than one per layer: where layers are narrow. Wide ones have more
-    /// workgroups to offer, and weights that are read too often for every tile of rows. Of very many
-    /// inputs a software adapter would not reach the last. A device may lack a storage buffer for it.
+    /// Whether one dispatch for all layers is possible, and faster than one per layer. Narrow layers are;
+    /// wide ones fill more workgroups alone, and every tile of rows would read their weights again. It is
+    /// not possible with more inputs than a software adapter's loops reach, or too few storage buffers.
     pub(crate) fn serves(device: &Device, layer_sizes: &[u32]) -> bool {
         const WIDEST: u32 = 128;
         let widest = layer_sizes[1..].iter().copied().max().unwrap_or(0);

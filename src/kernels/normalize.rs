@@ -114,8 +114,8 @@ pub(super) mod tests {
         inputs
     }
 
-    /// Columns that have one value in some rows and another one in all others: the next float, a float some way
-    /// away, or the same. The first rows, which kernels take for typical, may be the odd ones.
+    /// Columns with one value in some rows and another in all others: the next float, one farther away,
+    /// or the same. The first rows, from which kernels measure differences, may be the odd ones.
     pub(in crate::kernels) fn lopsided_columns(rows: u32) -> Array2<f64> {
         const VALUES: [(f32, f32); 7] = [
             (3.3e15, 3.3e15),
@@ -246,7 +246,7 @@ pub(super) mod tests {
         }
     }
 
-    /// In several modes of arithmetic, as equal rows are to come out as 0 on any GPU.
+    /// In several modes of arithmetic, as equal rows must become 0 on any GPU.
     #[test]
     fn lopsided_columns_normalize_on_any_gpu() {
         for mode in rough::Mode::EACH_DIRECTION {
@@ -254,8 +254,8 @@ pub(super) mod tests {
                 let mut gpu = TestGpu::new();
                 for rows in [2, 3, 33, 1000, 20_000] {
                     let inputs = lopsided_columns(rows);
-                    // An odd row's ẑ reaches 141. It is scaled by the deviation, of which a lane adds up 1,250
-                    // squares one after the other: roundings of 2⁻²⁵ each, all in one direction, half in the root.
+                    // An odd row's ẑ reaches 141. It is divided by the deviation, for which a lane adds
+                    // up 1,250 squares: roundings of 2⁻²⁵ each, all in one direction, halved by the root.
                     check_batch(&mut gpu, &inputs, Arrangement::Dense, [1e-5, 2e-5]);
                 }
             });

@@ -290,8 +290,8 @@ mod tests {
         }
     }
 
-    /// The stop, then the layer's faults: errors of 2⁶⁵, whose squares overflow, and of 2⁶⁰, whose gradients are
-    /// too large; inputs of 2⁶⁰, which leave the gradient of the biases as it was.
+    /// The stop, then the layer's faults. Errors of 2⁶⁵ overflow when squared, and the gradients of
+    /// errors of 2⁶⁰ are too large. Inputs of 2⁶⁰ do not change the gradient of the biases.
     #[test]
     fn notes_what_is_not_finite() {
         let power = |exponent: i32| 2.0_f64.powi(exponent);

@@ -1,4 +1,4 @@
-//! `shaders/record_step.wgsl`: the batch's loss and accuracy into the history; counts the step.
+//! `shaders/record_step.wgsl`: writes the batch's loss and accuracy to the history, and counts the step.
 //!
 //! Its twin is [`crate::reference::record_step`].
 
@@ -10,7 +10,7 @@ use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds, unused_matrices};
 /// One workgroup does it all: as large as WebGPU promises.
 const WORKGROUP_SIZE: u32 = 256;
 
-/// How many numbers the GPU counts with: see [`Counts`].
+/// The number of values in [`Counts`].
 pub const COUNTS: u32 = 6;
 
 /// What the GPU counts, modulo 2³²: the layout of `counts` in the shaders.
@@ -18,31 +18,31 @@ pub const COUNTS: u32 = 6;
 pub struct Counts {
     /// The steps that were taken.
     pub taken: u32,
-    /// The number of the step that comes next, counted from 0 in the order in which steps were encoded.
+    /// The number of the next step, counted from 0 in the order in which steps were encoded.
     pub number: u32,
-    /// The bits of the learning rate of that step, before the schedule.
+    /// The bits of that step's learning rate (`f32`), before the schedule.
     pub rate: u32,
     /// The steps that were skipped.
     pub skipped: u32,
-    /// The steps that were taken by all trainers of the network.
+    /// The steps that all trainers of the network have taken.
     pub of_network: u32,
-    /// The number of the step that was skipped last.
+    /// The number of the last skipped step.
     pub last_skipped: u32,
 }
 
 impl Counts {
-    /// What a trainer writes that begins after `steps` steps: all up to `skipped`.
+    /// What a trainer writes when it begins after `steps` steps: the values up to `skipped`.
     pub(crate) fn first(steps: u64) -> [u32; 4] {
         [steps as u32, steps as u32, 0, 0]
     }
 
-    /// The numbers as they lie on the GPU, in the order of their names.
+    /// The values in the order that they have on the GPU, which is that of the fields.
     pub fn values(&self) -> [u32; COUNTS as usize] {
         let Self { taken, number, rate, skipped, of_network, last_skipped } = *self;
         [taken, number, rate, skipped, of_network, last_skipped]
     }
 
-    /// The counts as they were read, as the bits of floats.
+    /// The counts whose bits were read as floats.
     pub(crate) fn of(values: &[f32]) -> Self {
         let count = |index: usize| values[index].to_bits();
         let [taken, number, rate, skipped, of_network, last_skipped] =
@@ -51,7 +51,7 @@ impl Counts {
     }
 }
 
-/// The largest number up to `at_most` that is `count` modulo 2³², or 0 if there is none.
+/// The largest number up to `at_most` that is congruent to `count` modulo 2³², or 0 without one.
 pub(crate) fn whole(count: u32, at_most: u64) -> u64 {
     at_most.saturating_sub((at_most as u32).wrapping_sub(count).into())
 }
@@ -63,7 +63,7 @@ pub const RECORD: u32 = 4;
 #[derive(Clone, Debug)]
 pub struct RecordStep {
     kernel: Kernel,
-    /// Bound in the place of a fault that there is not.
+    /// Placeholder for calls without a fault.
     unused: Vec<Matrix>,
 }
 
@@ -74,9 +74,9 @@ pub struct Buffers<'a> {
     pub results: &'a Matrix,
     /// `[1, 6]`, `u32`: see [`Counts`].
     pub counts: &'a Matrix,
-    /// `[capacity, 4]`, `u32`: of each step the bits of the batch's loss and of its accuracy, the rows of
-    /// the batch, and the number of the step. Its row is the count of the steps taken before it, modulo
-    /// the capacity.
+    /// `[capacity, 4]`, `u32`: a row for each step, with the bits of the batch's loss and of its
+    /// accuracy, the rows of the batch, and the number of the step. The index of the row is the number of
+    /// steps taken before it, modulo the capacity.
     pub history: &'a Matrix,
     /// One value, which becomes 1 if the loss is not finite, and is left alone otherwise.
     pub fault: Option<&'a Matrix>,
@@ -122,7 +122,7 @@ impl RecordStep {
             None => self.unused[0].clone(),
         };
         let rows = results.rows();
-        // Three sums over the invocations come behind their own, of eight rounds each.
+        // Three sums over the invocations follow, of eight rounds each.
         let rounds = u64::from(rows.div_ceil(WORKGROUP_SIZE)) + 3 * 8;
         check_rounds(device, "record_step", || format!("{rows} rows"), rounds)?;
         let [first_fault, ..] = fault.layout();
@@ -138,7 +138,7 @@ mod tests {
     use crate::gpu::testing::{TestGpu, assert_close};
     use crate::reference;
 
-    /// A loss that is not finite is noted, wherever the place for that is, and one that is leaves it alone.
+    /// A loss that is not finite is noted, at any place of a buffer; a finite one changes nothing.
     #[test]
     fn notes_a_loss_that_is_not_finite() {
         let gpu = TestGpu::new();

@@ -1,4 +1,4 @@
-//! `shaders/skip_step.wgsl`: takes back what a step has moved that is not learned from.
+//! `shaders/skip_step.wgsl`: undoes what a step with a fault has changed.
 //!
 //! Its twin is [`crate::reference::skip_step`].
 
@@ -20,18 +20,18 @@ pub(crate) struct SkipStep {
 /// What the kernel reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffers<'a> {
-    /// The packed gradients, laid out as the parameters; of several slabs the first.
+    /// The packed gradients, laid out as the parameters. Of several slabs only the first is used.
     pub(crate) gradients: &'a Matrix,
     /// The packed parameters.
     pub(crate) parameters: &'a Matrix,
-    /// A part of the parameters: the stop's first row of four.
+    /// A part of the parameters: the first quad of the stop.
     pub(crate) stop: &'a Matrix,
-    /// Rows of four behind the stop, in which faults are noted.
+    /// How many quads of faults follow the stop.
     pub(crate) faults: u32,
     /// All running statistics.
     pub(crate) running: &'a Matrix,
-    /// `[vectors, 2]`, `u32`: of each running mean and variance the place in `running`, and the length, both
-    /// in vectors of four. The values before the step follow. A length may be 0.
+    /// `[vectors, 2]`, `u32`: the place of each running mean and variance in `running`, and its length,
+    /// which may be 0, both in quads. Its values before the step follow it.
     pub(crate) vectors: &'a Matrix,
     /// As [`super::record_step`] takes them.
     pub(crate) counts: &'a Matrix,
@@ -76,10 +76,19 @@ mod tests {
     use crate::gpu::testing::{TestGpu, assert_close};
     use crate::reference;
 
-    /// Two layers behind eight learned values, one of them with running statistics of `columns`; a note in
+    /// Eight learned values, then two layers, one of them with running statistics of `columns`; a note in
     /// each place, or in none.
     #[test]
     fn takes_back_what_a_step_with_a_fault_has_moved() {
+        check(false);
+    }
+
+    #[test]
+    fn a_training_that_has_stopped_skips_no_step() {
+        check(true);
+    }
+
+    fn check(has_stopped: bool) {
         let mut gpu = TestGpu::new();
         let kernel = SkipStep::new(&gpu.gpu.device).unwrap();
         let [stop, faults] = [8, 16];
@@ -87,10 +96,14 @@ mod tests {
             for noted in [None, Some([stop, faults + 4]), Some([faults + 16, faults + 16])] {
                 let row = Array2::zeros([1, 48]);
                 let [parameters, gradients] = [(); 2].map(|()| gpu.upload(&row));
-                for place in noted.iter().flatten() {
-                    let noted = gpu.gpu.write(gradients.buffer(), *place, &[1.0_f32; 4]);
-                    noted.unwrap();
+                let note = |matrix: &Matrix, place: u64| {
+                    gpu.gpu.write(matrix.buffer(), place, &[1.0_f32; 4]).unwrap();
+                };
+                noted.iter().flatten().for_each(|&place| note(&gradients, place));
+                if has_stopped {
+                    note(&parameters, stop);
                 }
+                let given = [&gradients, &parameters].map(|matrix| gpu.read(matrix));
                 let [mean, variance] = [(); 2].map(|()| gpu.random([2, columns]));
                 let (running, parts) = gpu.upload_packed(&[&mean, &variance]);
                 let quads = columns.div_ceil(4);
@@ -109,23 +122,24 @@ mod tests {
                 };
                 gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
 
-                let what = format!("{columns} columns, noted at {noted:?}");
+                let what = format!("{columns} columns, noted at {noted:?}, {has_stopped}");
+                let is_skipped = noted.is_some() && !has_stopped;
                 for (part, values) in parts.iter().zip([&mean, &variance]) {
                     let [moved, before]: [Array1<f64>; 2] =
                         [0, 1].map(|row| values.slice(s![row, ..]).to_owned());
-                    let now = reference::skip_step(&before, &moved, noted.is_some());
+                    let now = reference::skip_step(&before, &moved, is_skipped);
                     let expected = now.iter().chain(&before);
                     assert_close(&what, &gpu.read_inside(part), expected, 0.0, 0.0);
                 }
-                let expected =
-                    if noted.is_some() { [4, 9, 1, 3, 6, 8] } else { [5, 9, 1, 2, 7, 0] };
+                let expected = if is_skipped { [4, 9, 1, 3, 6, 8] } else { [5, 9, 1, 2, 7, 0] };
                 assert_eq!(gpu.read(&counts), expected.map(f32::from_bits), "{what}");
-                assert_eq!(gpu.read(&gradients), [0.0; 48], "{what}: notes that stay");
-                let mut expected = [0.0; 48];
-                if let Some([_, place]) = noted {
-                    expected[place as usize..][..4].fill(1.0);
+                let [mut gradient_notes, mut parameter_notes] = given;
+                if let Some([_, place]) = noted.filter(|_| is_skipped) {
+                    gradient_notes.fill(0.0);
+                    parameter_notes[place as usize..][..4].fill(1.0);
                 }
-                assert_eq!(gpu.read(&parameters), expected, "{what}: notes to be read");
+                assert_eq!(gpu.read(&gradients), gradient_notes, "{what}: gradients");
+                assert_eq!(gpu.read(&parameters), parameter_notes, "{what}: parameters");
             }
         }
     }

@@ -29,11 +29,11 @@ pub struct Update {
 /// What the kernel reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// `[1, 6]`, `u32`: of the [`Counts`](super::record_step::Counts) the steps that were taken, with this one,
-    /// and the learning rate are read.
+    /// `[1, 6]`, `u32`: the [`Counts`](super::record_step::Counts), of which the steps taken, with this
+    /// one, and the learning rate are read.
     pub counts: &'a Matrix,
-    /// `[capacity, 4]`: what [`rates`] makes of each step; the row of a step is the count of those taken
-    /// before it, modulo the capacity.
+    /// `[capacity, 4]`: the [`rates`] of each step. The index of a step's row is the number of steps
+    /// taken before it, modulo the capacity.
     pub rates: &'a Matrix,
     /// One value that all gradients are multiplied by, from [`super::gradient_norm`], or 1.
     pub clip_scale: &'a Matrix,
@@ -51,9 +51,9 @@ pub struct Buffers<'a> {
     pub mean_square: &'a Matrix,
 }
 
-/// What the kernel needs to know of a step, counted from 1, for a learning rate of 1: the share of it that
-/// the schedule leaves, the same with Adam's correction of the mean, the correction of the root mean
-/// square, and the share that a decoupled decay takes of what decays.
+/// The row of [`Buffers::rates`] for a step, counted from 1, with a learning rate of 1: the schedule's
+/// share `s`; with Adam also `s / (1 − beta1ᵗ)` and `1 / √(1 − beta2ᵗ)`, and with decoupled weight decay
+/// `s · weight_decay`. Values that the method does not have are 0.
 pub fn rates(optimizer: &Optimizer, step: u64) -> [f32; 4] {
     let rate = Optimizer { learning_rate: 1.0, ..*optimizer }.learning_rate_at(step);
     let Method::Adam { beta1, beta2, decoupled, .. } = optimizer.method else {
@@ -76,7 +76,7 @@ impl Update {
         Self::on_fault(device, optimizer, false)
     }
 
-    /// The same; after a step with a fault the training goes on if it `skips` such steps.
+    /// The same. If it `skips`, a step with a fault is skipped, and does not stop the training.
     pub(crate) fn on_fault(device: &Device, optimizer: &Optimizer, skips: bool) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/update.wgsl"),
@@ -101,8 +101,9 @@ impl Update {
         self.bind_up_to(device, place, buffers, buffers.parameters.columns(), [0; 2])
     }
 
-    /// The same for packed parameters and gradients behind which is told whether learning has stopped
-    /// (`shaders/shared/faults.wgsl`): as many are learned, and so many quads behind the stop are faults.
+    /// The same for packed parameters and gradients that end in a stop and faults
+    /// (`shaders/shared/faults.wgsl`). `learned` is the number of values before the stop, `faults` the
+    /// number of quads after it.
     pub(crate) fn bind_stopping(
         &self,
         device: &Device,
@@ -161,8 +162,8 @@ impl Update {
     }
 }
 
-/// A velocity or mean square. In the place of one that the method does not have, but that the shader
-/// names all the same, a quad that nobody touches.
+/// A velocity or mean square, or a placeholder if the method has none: the shader declares both in any
+/// case.
 fn state(
     device: &Device,
     has: bool,

@@ -4,12 +4,12 @@ use super::FEWEST_ROWS;
 use crate::layout::{LayerShape, LearnedLayout, RunningLayout};
 use crate::options::NetworkOptions;
 
-/// What a device must allow for a network of these sizes, trained on batches of `batch_size` rows:
-/// WebGPU's defaults, with larger buffers and bindings where those are too small.
+/// The limits that a device needs to train a network of these sizes on batches of `batch_size` rows:
+/// WebGPU's defaults, with larger buffers and bindings if the network needs them.
 ///
-/// For apps that are about to make their device. A network fits a device whose limits are at least
-/// these, and so does [`Inference`](crate::Inference) on any number of rows.
-/// [`Inference::required_limits`](crate::Inference::required_limits) asks for less, for inference alone.
+/// Apps pass them to `request_device`. They also suffice for [`Inference`](crate::Inference) on any
+/// number of rows. [`Inference::required_limits`](crate::Inference::required_limits) are lower, for
+/// inference alone.
 pub fn required_limits(layer_sizes: &[u32], batch_size: u32) -> wgpu::Limits {
     let bytes = largest_matrix(layer_sizes, batch_size);
     let defaults = wgpu::Limits::default();
@@ -35,8 +35,8 @@ pub(crate) fn padded_bytes(rows: u32, columns: u32) -> u64 {
     values.saturating_mul(4)
 }
 
-/// The bytes that will be held on the GPU, by what holds them: [`Trainer::planned_bytes`] and
-/// [`Inference::planned_bytes`] tell before anything is made.
+/// The GPU memory that will be needed, in bytes, by purpose. [`Trainer::planned_bytes`] and
+/// [`Inference::planned_bytes`] compute it before anything is allocated.
 ///
 /// What does not grow with network, batch or data is left out: a few kilobytes per kernel.
 ///
@@ -44,7 +44,7 @@ pub(crate) fn padded_bytes(rows: u32, columns: u32) -> u64 {
 /// [`Inference::planned_bytes`]: crate::Inference::planned_bytes
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlannedBytes {
-    /// What was learned; in training also its gradients, and the optimizer's state of each.
+    /// The parameters and running statistics; in training also the gradients and the optimizer's state.
     pub parameters: u64,
     /// The matrices that have a row for each row of a batch, and the batch's statistics.
     pub batch: u64,

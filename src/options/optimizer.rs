@@ -163,8 +163,8 @@ pub struct Optimizer {
     pub warm_up: u64,
     /// Pulls the weights towards 0. Default: 0.
     pub weight_decay: f64,
-    /// Whether the decay acts on gamma, beta and biases, too, as it does in PyTorch's optimizers unless
-    /// they are told otherwise. Default: false.
+    /// Whether the decay also acts on gamma, beta and biases, as it does by default in PyTorch's
+    /// optimizers. Default: false.
     pub decays_all: bool,
 }
 

@@ -12,8 +12,7 @@ use super::{Layer, Parameters, header, state_dict};
 use crate::error::{Error, Result};
 use crate::options::{Activation, NetworkOptions};
 
-/// What the names of tensors begin with that are no part of the model: a
-/// [`Snapshot`](crate::Snapshot) adds them.
+/// The prefix of tensors that are not part of the model: a [`Snapshot`](crate::Snapshot) adds them.
 const ADDED: &str = "optimizer.";
 
 /// Raised when a file that was written by an older version can no longer be read as it was meant.
@@ -78,8 +77,8 @@ impl Parameters {
     /// `safetensors.torch.save_file(model.state_dict(), path)` did. Of the file of a
     /// [`Snapshot`](crate::Snapshot) it reads the model.
     ///
-    /// This is [`from_bytes_with`](Self::from_bytes_with) with the default options. It drops the remarks:
-    /// for files of other programs prefer the function that returns them.
+    /// This is [`from_bytes_with`](Self::from_bytes_with) with the default options. It discards the
+    /// remarks, which matter for files of other programs.
     ///
     /// # Errors
     ///
@@ -88,11 +87,11 @@ impl Parameters {
         Ok(Self::from_bytes_with(bytes, &LoadOptions::default())?.parameters)
     }
 
-    /// Reads a model file, also one that PyTorch wrote, which may leave some things open.
+    /// Reads a model file, also one of PyTorch's, which may leave some options open.
     ///
-    /// The model must be a `torch.nn.Sequential` of `Linear`, optionally `BatchNorm1d` directly behind it,
-    /// an activation, …, and a `Linear` at the end. Hidden layers with and without normalization may
-    /// alternate. These differences from [`to_bytes`](Self::to_bytes) are read, each with a remark:
+    /// The model must be a `torch.nn.Sequential` of `Linear`, optionally `BatchNorm1d` directly behind
+    /// it, an activation, …, and a `Linear` at the end. Hidden layers with and without normalization may
+    /// alternate. These differences from [`to_bytes`](Self::to_bytes) are accepted, each with a remark:
     ///
     /// - a path before all indices, such as `module.` or `net.`, and blocks within blocks;
     /// - modules without tensors, such as Dropout, besides an activation after each hidden layer;
@@ -102,10 +101,10 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// [`Error::Model`] if the bytes are damaged, hold other tensors than these or options that
-    /// this version does not know, or contradict the given options; [`Error::Architecture`] if the tensors do not fit each other or are not finite;
-    /// [`Error::Option`] if the epsilon or momentum make no sense. Bytes from anywhere may be
-    /// tried: nothing panics.
+    /// [`Error::Model`] if the bytes are damaged, hold other tensors than these or options that this
+    /// version does not know, or contradict the given options; [`Error::Architecture`] if the tensors do
+    /// not fit each other or are not finite; [`Error::Option`] if the epsilon or momentum is out of
+    /// range. No bytes make it panic.
     pub fn from_bytes_with(bytes: &[u8], options: &LoadOptions) -> Result<Loaded> {
         let ModelFile { parameters, remarks, .. } = ModelFile::read(bytes, options)?;
         Ok(Loaded { parameters, remarks })
@@ -123,19 +122,19 @@ impl Parameters {
     }
 }
 
-/// What a model file may leave open, as PyTorch's do: `None` takes what the file says, or else the default.
-/// A file that says something else is an error.
+/// Options that a model file may leave open, as PyTorch's do. `None` takes the file's value, or else the
+/// default. A value that contradicts the file is an error.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LoadOptions {
     /// The function after each hidden layer; ReLU if neither the file nor the app names one.
     pub activation: Option<Activation>,
-    /// What batch normalization adds to the variance, inside the root; 1e-5 otherwise.
+    /// What batch normalization adds to the variance, inside the root; 1e-5 if neither gives it.
     pub epsilon: Option<f32>,
-    /// The weight of the new value in the running statistics; 0.1 otherwise.
+    /// The weight of the new value in the running statistics; 0.1 if neither gives it.
     pub momentum: Option<f32>,
 }
 
-/// A model that was read from a file, and what was done to read it.
+/// A model that was read from a file, with remarks on how it was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// The network.
@@ -160,13 +159,13 @@ impl<'a> ModelFile<'a> {
     pub(crate) fn read(bytes: &'a [u8], asked: &LoadOptions) -> Result<Self> {
         let (header, data) = header::split(bytes)?;
         let entry = header.metadata().as_ref().and_then(|entries| entries.get(metadata::ENTRY));
-        // Notes may be of more than one line.
+        // The notes may have several lines.
         let (pairs, notes) =
             entry.map_or(("", ""), |text| text.split_once('\n').unwrap_or((text, "")));
         let metadata = entry.map(|_| Metadata::parse(pairs)).transpose()?;
         let said = metadata.as_ref().map(said_options).transpose()?;
         let resolved = asked.resolve(said)?;
-        // A snapshot has more pairs. The reader of snapshots checks those.
+        // A snapshot has more pairs, which the reader of snapshots checks.
         if let Some(model) = metadata.as_ref().filter(|metadata| !metadata.has("snapshot")) {
             model.expect_all_read()?;
         }
@@ -195,7 +194,7 @@ fn said_options(metadata: &Metadata) -> Result<LoadOptions> {
 }
 
 impl LoadOptions {
-    /// What the file says, and what was asked for, which must not differ.
+    /// The options of the file and of the call, which must not contradict each other.
     fn resolve(&self, said: Option<Self>) -> Result<Self> {
         fn same<T: PartialEq + Copy>(
             name: &str,
@@ -221,7 +220,7 @@ impl LoadOptions {
         })
     }
 
-    /// A network with these options, and with the defaults for others, which are remarked.
+    /// A network with these options. Missing ones take their defaults, with a remark.
     fn or_defaults(
         &self,
         layers: Vec<Layer>,

@@ -31,8 +31,8 @@ pub(super) fn split(bytes: &[u8]) -> Result<(Header, &[u8])> {
     let length = u64::from_le_bytes(*length);
     if length > MOST_BYTES {
         return Err(Error::Model(format!(
-            "its header should take {length} bytes, but {MOST_BYTES} is the most: it is no safetensors \
-             file"
+            "it is not a safetensors file: its header should take {length} bytes, but {MOST_BYTES} is the \
+             most"
         )));
     }
     let (header, data) = rest.split_at_checked(length as usize).ok_or_else(|| {
@@ -47,7 +47,7 @@ pub(super) fn split(bytes: &[u8]) -> Result<(Header, &[u8])> {
     let header: Header = serde_json::from_slice(header).map_err(failed)?;
     let needed = header.data_len();
     if data.len() != needed {
-        // Of what is too long nobody reads the rest.
+        // The rest of a file that is too long was not read.
         let found = if data.len() > needed { "more".to_owned() } else { data.len().to_string() };
         return Err(Error::Model(format!(
             "its tensors should take {needed} bytes, but {found} follow the header"

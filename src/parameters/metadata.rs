@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// The name of the entry.
 pub(super) const ENTRY: &str = "ztilde";
 
-/// The name that safetensors has for all such entries.
+/// The name of the object in which safetensors keeps all such entries.
 pub(super) const OBJECT: &str = "__metadata__";
 
 /// The pairs of a file, by name.
@@ -21,7 +21,7 @@ pub(crate) struct Metadata(BTreeMap<String, Entry>);
 #[derive(Debug)]
 struct Entry {
     value: String,
-    /// Whether somebody has asked for the value.
+    /// Whether the value was read.
     is_read: Cell<bool>,
 }
 
@@ -65,7 +65,8 @@ impl Metadata {
         self.choice(name, |value| value.parse().ok())
     }
 
-    /// That every pair was read. One that this version does not know may change what the file means.
+    /// Fails if a pair was not read: an option that this version does not know may change what the file
+    /// means.
     pub(crate) fn expect_all_read(&self) -> Result<()> {
         match self.0.iter().find(|(_, entry)| !entry.is_read.get()) {
             None => Ok(()),
@@ -76,7 +77,7 @@ impl Metadata {
         }
     }
 
-    /// The version of a format, which is the one that this library reads.
+    /// Fails unless the version of a format is the one that this library reads.
     pub(crate) fn expect_version(&self, name: &str, known: &str) -> Result<()> {
         let version = self.get(name)?;
         if version != known {

@@ -14,7 +14,7 @@ pub(super) struct Module {
     /// As the file has it; empty for a single module that was saved alone.
     pub(super) name: String,
     pub(super) kind: Kind,
-    /// Its index in the `Sequential`, preceded by those of the blocks that it stands in.
+    /// Its index in the `Sequential`, preceded by the indices of the blocks around it.
     place: Vec<u64>,
 }
 
@@ -107,7 +107,7 @@ fn kind(tensors: &Tensors<'_>, name: &str, leaves: &[&str]) -> Result<Kind> {
     )))
 }
 
-/// The place of each module. What all names begin with is the path to the `Sequential`.
+/// The place of each module. The common beginning of all names is the path to the `Sequential`.
 fn places(names: &[&str], remarks: &mut Vec<String>) -> Result<Vec<Vec<u64>>> {
     let paths: Vec<Vec<&str>> = names.iter().map(|name| name.split('.').collect()).collect();
     let [first, others @ ..] = paths.as_slice() else { return Ok(Vec::new()) };
@@ -135,8 +135,8 @@ fn places(names: &[&str], remarks: &mut Vec<String>) -> Result<Vec<Vec<u64>>> {
     paths.iter().zip(names).map(place).collect()
 }
 
-/// The order of modules such as `fc1`, `fc2`, `fc3`: of one name, with a number behind it. No index is
-/// left between them, so the app has to name the activation.
+/// The order of modules such as `fc1`, `fc2`, `fc3`: the same name, followed by a number. The numbers
+/// leave no index for activations, so the app must name the activation.
 fn ranks(parts: &[&str]) -> Option<Vec<u64>> {
     let stem = |part: &str| part.trim_end_matches(|digit: char| digit.is_ascii_digit()).len();
     let (stem, _) = parts.first()?.split_at(stem(parts[0]));
@@ -146,7 +146,7 @@ fn ranks(parts: &[&str]) -> Option<Vec<u64>> {
     Some(numbers.iter().map(rank).collect())
 }
 
-/// The index that a part of a name is, as Python writes it.
+/// A part of a name as an index, if it is one as Python writes it.
 fn index(part: &str) -> Option<u64> {
     // One more than the largest must be a number, too.
     part.parse().ok().filter(|&index: &u64| index < u64::MAX && index.to_string() == part)

@@ -1,7 +1,7 @@
 //! The layers of a state dictionary, as PyTorch saves one for a `Sequential`.
 //!
-//! What has exactly one meaning is read, with a remark where the file has it in another form than
-//! [`Parameters::to_bytes`](super::Parameters::to_bytes) writes. All else is an error that names the
+//! A file that has exactly one meaning is read, with a remark on each difference from what
+//! [`Parameters::to_bytes`](super::Parameters::to_bytes) writes. Anything else is an error that names the
 //! tensor.
 
 use ndarray::{Array1, Array2};

@@ -49,7 +49,7 @@ impl<'a> Tensors<'a> {
         Ok(self.floats(name, &[length])?.into())
     }
 
-    /// The values of a tensor that has this shape.
+    /// The values of a tensor, which must have this shape.
     pub(crate) fn floats(&mut self, name: &str, needed: &[usize]) -> Result<Vec<f32>> {
         Err(Error::Model(match self.unread.get(name) {
             Some(info) if info.shape == needed => return Ok(self.take_floats(name)?.1),
@@ -58,7 +58,7 @@ impl<'a> Tensors<'a> {
         }))
     }
 
-    /// That everything was read.
+    /// Fails if a tensor was not read.
     pub(crate) fn expect_none_left(&self) -> Result<()> {
         match self.unread.keys().next() {
             None => Ok(()),

@@ -6,7 +6,7 @@ pub fn gradient_norm(gradients: &Array1<f64>) -> f64 {
 }
 
 /// What the gradients are multiplied by so that their norm is at most `clip_norm`:
-/// `min(1, clip_norm / (norm + 1e-6))`, or NaN, as in PyTorch's `clip_grad_norm_`.
+/// `min(1, clip_norm / (norm + 1e-6))`, or NaN if the norm is, as in PyTorch's `clip_grad_norm_`.
 pub fn clip_scale(norm: f64, clip_norm: f64) -> f64 {
     let scale = clip_norm / (norm + 1e-6);
     if scale > 1.0 { 1.0 } else { scale }

@@ -33,7 +33,8 @@ pub fn loss(loss: Loss, outputs: &Array2<f64>, targets: &Targets<'_>) -> LossGra
 /// `−log softmax(outputs)[class]` of each row, and its gradient
 /// `(softmax(outputs) − [column = class]) / rows`.
 ///
-/// A row counts as right where the first of its largest outputs is that of its class; not where its loss is NaN.
+/// A row's accuracy is 1 if the first of its largest outputs is that of its class, and 0 otherwise, or if
+/// its loss is NaN.
 ///
 /// # Panics
 ///

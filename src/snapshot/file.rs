@@ -17,7 +17,7 @@ use crate::parameters::{read_file, write_file};
 /// Raised when a snapshot that was written by an older version can no longer be read as it was meant.
 const VERSION: &str = "1";
 
-/// As many steps as one can count on from without an overflow.
+/// The most steps from which counting on cannot overflow.
 const MOST_STEPS: u64 = i64::MAX as u64;
 
 impl Snapshot {
@@ -75,10 +75,9 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// As [`Parameters::from_bytes`]; [`Error::Model`] also if it has an option that this version does not
-    /// know, if it is a model without the rest of a
-    /// snapshot, or if what the optimizer remembers does not fit the model; [`Error::Option`] if the
-    /// trainer's options make no sense. Bytes from anywhere may be tried: nothing panics.
+    /// As [`Parameters::from_bytes`]; [`Error::Model`] also for an option that this version does not
+    /// know, for a model without the rest of a snapshot, or if the optimizer's state does not fit the
+    /// model; [`Error::Option`] if a trainer's option is out of range. No bytes make it panic.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let file = ModelFile::read(bytes, &LoadOptions::default())?;
         let ModelFile { parameters, remarks, metadata, mut added } = file;
@@ -87,7 +86,7 @@ impl Snapshot {
             return Err(Error::Model(message));
         };
         metadata.expect_version("snapshot", VERSION)?;
-        // A snapshot is exactly what was written, as it continues to the bit.
+        // A snapshot must be exactly what was written, as training continues bit-identically.
         if let Some(remark) = remarks.first() {
             return Err(Error::Model(format!("its model is not that of a snapshot: {remark}")));
         }
@@ -158,7 +157,7 @@ fn read_place(metadata: &Metadata, options: &TrainerOptions) -> Result<Option<Pl
         epoch: count(metadata, "place.epoch")?,
         position: metadata.parsed("place.position")?,
         rows: metadata.parsed("place.rows")?,
-        // Older versions did not write it, nor is it there if the app took it out.
+        // Missing in files of older versions, and if the app removed it.
         data: metadata
             .has("place.data")
             .then(|| metadata.choice("place.data", |value| u64::from_str_radix(value, 16).ok()))

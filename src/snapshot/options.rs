@@ -148,7 +148,7 @@ fn schedule(metadata: &Metadata) -> Result<Schedule> {
     }
 }
 
-/// Files of older versions have none, and stop.
+/// Files of older versions do not have this option: their trainings stop.
 fn on_fault(metadata: &Metadata) -> Result<OnFault> {
     const NAME: &str = "trainer.on_fault";
     if !metadata.has(NAME) {

@@ -1,5 +1,5 @@
-//! What is written to the GPU ahead of the steps: their numbers and learning rates, and what the schedule
-//! makes of these.
+//! What is written to the GPU ahead of the steps: their numbers and learning rates, and the schedule's
+//! shares of these.
 
 use wgpu::CommandEncoder;
 
@@ -11,18 +11,18 @@ use crate::kernels::update;
 /// How many steps are written at once.
 const BLOCK: usize = 1024;
 
-/// After so many steps in the app's encoders the GPU's count is read, if the app reads nothing: of the encoders
-/// that were dropped by then, none counts as waiting any more.
+/// After this many steps in the app's encoders without a reading, the GPU's count is read: steps of
+/// encoders that were dropped cannot count as waiting forever.
 const MOST_UNREAD: u64 = 4096;
 
-/// How far it is written.
+/// How far ahead values are written.
 #[derive(Debug)]
 pub(super) struct Ahead {
-    /// The steps whose numbers and learning rates are there, in the order in which steps are encoded.
+    /// The end of the numbers and learning rates, in the order in which steps are encoded.
     numbers: u64,
-    /// The steps for which the schedule's shares are there, in the order in which steps are taken.
+    /// The end of the schedule's shares, in the order in which steps are taken.
     rates: u64,
-    /// What is written at once. Kept, so that a step takes no memory.
+    /// The values of a block. Kept, so that a step allocates no memory.
     number_block: Vec<[u32; 2]>,
     rate_block: Vec<[f32; 4]>,
 }
@@ -39,7 +39,7 @@ impl Ahead {
     }
 }
 
-/// Which step an encoder begins with.
+/// The first step of an encoder.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Number<'a> {
     number: u64,
@@ -48,7 +48,7 @@ pub(super) struct Number<'a> {
 }
 
 impl Number<'_> {
-    /// Brings the number and the learning rate to the GPU's counts (`Counts::number` and `Counts::rate`).
+    /// Copies the number and the learning rate to the GPU's counts (`Counts::number` and `Counts::rate`).
     pub(super) fn encode(self, encoder: &mut CommandEncoder) {
         const BYTES: u64 = 8;
         let place = BYTES * (self.number % u64::from(HISTORY));
@@ -58,7 +58,7 @@ impl Number<'_> {
 }
 
 impl Trainer {
-    /// Makes sure that all is on the GPU that the next `count` steps read.
+    /// Writes ahead what the next `count` steps read.
     pub(super) fn announce(&mut self, count: u64) -> Result<()> {
         self.glance()?;
         let gpu = self.network.gpu();
@@ -85,11 +85,11 @@ impl Trainer {
         Ok(())
     }
 
-    /// Keeps what is known of the GPU's count close to it.
+    /// Keeps the count that is known close to the GPU's.
     fn glance(&mut self) -> Result<()> {
         if let Some((glance, reading)) = &self.glance {
             let Some(values) = glance.values() else { return Ok(()) };
-            // That the device is lost shows where something needs it.
+            // A lost device shows in later calls.
             if let Ok(values) = values {
                 reading.learn(values[0]);
             }

@@ -13,9 +13,9 @@ use crate::options::OnFault;
 /// A step sees what the buffers hold by then.
 #[derive(Debug)]
 pub struct BoundBatch {
-    /// What brings it to where the trainer wants it.
+    /// Copies it to the trainer's own batch.
     arrival: Vec<Dispatch>,
-    /// Where that is.
+    /// The inputs of the trainer's own batch, which identify the trainer.
     batch_inputs: Matrix,
 }
 
@@ -27,8 +27,8 @@ impl Trainer {
     /// Rows some distance apart can be [bound](Trainer::bind_batch). Both buffers need
     /// `BufferUsages::COPY_SRC`.
     ///
-    /// A class index that is none, or a target of binary cross-entropy outside 0 to 1, makes the step's
-    /// loss NaN, which ends the learning ([`Trainer::fault`]) or skips the step ([`OnFault`]).
+    /// A class index without a class, or a target of binary cross-entropy outside 0 to 1, makes the
+    /// step's loss NaN, which stops the learning ([`Trainer::fault`]) or skips the step ([`OnFault`]).
     ///
     /// The step is taken when the encoder is submitted. A dropped encoder is as if its step had never been
     /// encoded: learning rates, losses, counts and places follow what the GPU has taken. Up to 7,000 steps
@@ -37,9 +37,9 @@ impl Trainer {
     /// # Errors
     ///
     /// [`Error::Length`] if a buffer is too short, [`Error::Refused`] if it cannot be copied from, if an
-    /// offset is no multiple of 4, or if rows are some distance apart. Nothing is encoded then. What wgpu
-    /// finds only when the encoder is finished or submitted, such as one of another device, or a buffer
-    /// that was destroyed, it tells there.
+    /// offset is no multiple of 4, or if rows are some distance apart. Nothing is encoded then. Errors
+    /// that wgpu finds only when the encoder is finished or submitted, such as a buffer of another device
+    /// or one that was destroyed, are reported there.
     pub fn encode_step<'a>(
         &mut self,
         encoder: &mut CommandEncoder,

@@ -1,8 +1,8 @@
 //! How many steps the GPU has taken, as far as the CPU knows.
 //!
-//! A step has a number from when it is encoded. The GPU takes a step when its encoder is submitted; an app
-//! may drop an encoder instead, and the GPU may skip a step. So only the GPU's count says which steps were
-//! taken, and each reading of the GPU brings it along.
+//! A step has a number from when it is encoded. The GPU takes a step when its encoder is submitted; an
+//! app may drop an encoder instead, and the GPU may skip a step. So only the GPU's count shows how many
+//! steps were taken, and each reading of the GPU includes it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_tells_what_was_dropped() {
+    fn a_reading_shows_what_was_dropped() {
         let mut count = Count::new(0, false);
         (0..100).for_each(|_| count.encode());
         let reading = count.reading();

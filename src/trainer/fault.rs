@@ -1,4 +1,4 @@
-//! What a training has stopped at, if it has.
+//! What a training has stopped at, and which steps it has skipped.
 
 use super::Trainer;
 use crate::error::{Fault, Quantity, Result};
@@ -11,20 +11,20 @@ use crate::layout::{Learned, LearnedLayout};
 pub struct Skipped {
     /// How many, since this trainer was made or restored.
     pub steps: u64,
-    /// Why the last one was skipped. Its number is that in the order in which steps were encoded.
+    /// Why the last one was skipped. Its number counts the encoded steps, from 1.
     pub last: Option<Fault>,
 }
 
 impl Trainer {
-    /// What the training has stopped at, in the steps that were submitted so far: a loss, a gradient or a
-    /// batch's statistics that are not finite. None if all is well.
+    /// What has stopped the training in the steps that were submitted so far: a loss, a gradient or a
+    /// batch's statistics that are not finite, or an update that overflows. None if nothing has.
     ///
-    /// The GPU looks at each step itself, and does not learn from such a one, nor from any after it:
-    /// [`Network::parameters`](crate::Network::parameters) and [`Trainer::snapshot`] give what the step
-    /// before has left, and an [`Inference`](crate::Inference) sees that from the next step on. To go on,
-    /// with a smaller learning rate perhaps, [restore](Trainer::restore) the snapshot.
+    /// The GPU checks each step itself, and learns neither from such a step nor from any after it:
+    /// [`Network::parameters`](crate::Network::parameters) and [`Trainer::snapshot`] return the state
+    /// after the step before, which an [`Inference`](crate::Inference) uses from the next step on. To
+    /// continue, perhaps with a smaller learning rate, [restore](Trainer::restore) the snapshot.
     ///
-    /// It reads some bytes, so it may be asked as often as a loss. [`Trainer::epoch`] asks by itself.
+    /// It reads only some bytes, like [`Trainer::loss`]. [`Trainer::epoch`] calls it by itself.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl Trainer {
         let notes = self.read_notes();
         async move {
             let Notes { values, layers, counts, encoded, .. } = notes.await?;
-            // A trainer of 2³² skipped steps has other troubles.
+            // The GPU counts modulo 2³², which no training reaches with skipped steps.
             let steps = u64::from(counts.skipped);
             let last = (steps > 0).then(|| {
                 let (layer, quantity) = first(&LearnedLayout::faults_of(&values), &layers);
@@ -91,8 +91,8 @@ struct Notes {
     encoded: u64,
 }
 
-/// What was computed first of all that was not finite, and in which layer. What comes after it need not
-/// be finite either: statistics and loss on the way from the inputs, gradients on the way back.
+/// The layer and the quantity that was computed first of those that were not finite, as the others follow
+/// from it: statistics and loss in the order of the layers, then gradients in reverse order.
 fn first(faults: &[[bool; 4]], is_normalized: &[bool]) -> (Option<usize>, Quantity) {
     let last = is_normalized.len() - 1;
     let layers = || faults.iter().enumerate();

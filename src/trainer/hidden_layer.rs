@@ -1,4 +1,4 @@
-//! What a training step leaves of a hidden layer, for whoever wants to look into it.
+//! The values of a hidden layer after a training step, for apps that inspect or show them.
 
 use super::Trainer;
 use crate::gpu::Matrix;
@@ -7,9 +7,9 @@ use crate::layout::Learned;
 /// What the last step left of a hidden layer, on the GPU: views of the trainer's own memory, for the
 /// public [`kernels`](crate::kernels) to read. A view holds its memory, not the trainer.
 ///
-/// They tell of a batch from the moment on in which its step is submitted, and until the next one is: an
-/// app that encodes what reads them behind a step, in the same encoder or in a later submission, sees
-/// that step. Rows behind those of an epoch's last, smaller batch are left from batches before.
+/// They show a batch from the submission of its step to that of the next one: kernels that an app encodes
+/// after a step, in the same encoder or in a later submission, see that step. Rows behind those of an
+/// epoch's last, smaller batch are left from batches before.
 ///
 /// [`Normalize`](crate::kernels::normalize::Normalize), compiled with the network's epsilon, makes z̃ of
 /// the sums in a matrix of the app's; with a gamma of ones and a beta of zeros it makes ẑ.
@@ -58,7 +58,8 @@ pub struct HiddenBatchNorm {
 }
 
 impl Trainer {
-    /// What the last step left of a hidden layer, counted from 0. None if there are not as many.
+    /// The values of a hidden layer, counted from 0, after the last step. None if the network has no such
+    /// layer.
     pub fn hidden_layer(&self, index: usize) -> Option<HiddenLayer> {
         let (_, hidden) = self.network.learned().split_last()?;
         let memory = &self.memory.batch.layers[..hidden.len()];

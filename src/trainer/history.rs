@@ -1,9 +1,9 @@
-//! What the GPU keeps of the steps that it took, and how it is read.
+//! What the GPU keeps of the steps that it has taken, and how it is read.
 
 use super::count::Reading;
 use super::{HISTORY, Trainer};
 use crate::gpu::Source;
-use crate::kernels::record_step::{COUNTS, Counts, RECORD};
+use crate::kernels::record_step::{COUNTS, Counts, RECORD, whole};
 
 /// Which part of the history is read.
 #[derive(Debug)]
@@ -34,12 +34,12 @@ pub(super) struct Record {
 }
 
 impl Trainer {
-    /// The part that covers the last `steps` steps, whatever of the encoded steps was taken.
+    /// The part that covers the last `steps` steps, however many of the encoded steps were taken.
     pub(super) fn window(&self, steps: u64) -> Window {
         let history = u64::from(HISTORY);
         let [first, end] = [self.count.at_least().saturating_sub(steps), self.count.at_most()];
         let first_slot = first % history;
-        // From the first slot on, unless the steps go on at the beginning of the ring.
+        // The whole ring, if the steps wrap around its end.
         let (first_slot, slots) = match first_slot + (end - first) {
             end if end <= history => (first_slot, (end - first_slot).max(1)),
             _ => (0, history),
@@ -60,7 +60,7 @@ impl Trainer {
 }
 
 impl Window {
-    /// Of what was read.
+    /// The history, from the values that were read.
     pub(super) fn history(self, history: &[f32], counts: &[f32]) -> History {
         let counts = Counts::of(counts);
         let (records, _) = history.as_chunks();
@@ -74,7 +74,7 @@ impl Window {
 }
 
 impl History {
-    /// That of a step, counted from 0 in the order in which steps are taken: one of the window.
+    /// The record of a step of the window, counted from 0 in the order in which steps are taken.
     pub(super) fn record(&self, step: u64) -> Option<Record> {
         let is_kept = step < self.taken && step + u64::from(HISTORY) >= self.taken;
         let slot = (step % u64::from(HISTORY)).checked_sub(self.first_slot).filter(|_| is_kept)?;
@@ -84,6 +84,6 @@ impl History {
 
     /// The number of that step, counted from 0 in the order in which steps were encoded.
     pub(super) fn number(&self, record: Record) -> u64 {
-        crate::kernels::record_step::whole(record.number, self.encoded)
+        whole(record.number, self.encoded)
     }
 }

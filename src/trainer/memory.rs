@@ -17,12 +17,12 @@ use crate::options::{NetworkOptions, TrainerOptions};
 pub(super) struct Memory {
     /// What depends on the rows of a batch.
     pub(super) batch: BatchMemory,
-    /// Where a batch from the CPU or from an app's buffer goes, whose rows lie one behind the other: the
-    /// inputs themselves if these are whole vectors of four.
+    /// Where a batch from the CPU or from an app's buffer goes, with no gaps between its rows. These are
+    /// the inputs of `batch` if their rows are whole vectors of four.
     pub(super) dense_inputs: Matrix,
     /// One row, if classes are weighed.
     pub(super) class_weights: Option<Matrix>,
-    /// The number and the learning rate of each step, which its encoder brings to the GPU's counts.
+    /// The number and the learning rate of each step, which encoders copy to the GPU's counts.
     pub(super) numbers: Matrix,
     pub(super) history: Matrix,
     pub(super) rates: Matrix,
@@ -36,7 +36,7 @@ pub(super) struct Memory {
 #[derive(Debug)]
 pub(super) struct BatchMemory {
     pub(super) inputs: Matrix,
-    /// Behind class indices there is room for as many weights as there are classes, if they have any.
+    /// Class indices are followed by a weight for each class, if classes are weighted.
     pub(super) targets: Matrix,
     /// One per layer.
     pub(super) layers: Vec<LayerMemory>,
@@ -48,7 +48,7 @@ pub(super) struct BatchMemory {
 
 #[derive(Debug)]
 pub(super) struct LayerMemory {
-    /// What goes into the normalization, or into the activation if there is none.
+    /// The values before the normalization, or before the activation without one.
     pub(super) sums: Matrix,
     /// The batch's, and those of its chunks.
     pub(super) statistics: Matrix,
@@ -91,10 +91,10 @@ impl Memory {
 }
 
 impl Trainer {
-    /// What a network and its trainer will hold on the GPU. What a data set takes that is
-    /// [uploaded](Trainer::upload) or [streamed](Trainer::stream) comes on top of it.
+    /// The memory that a network and its trainer will need on the GPU, without that of data sets that are
+    /// [uploaded](Trainer::upload) or [streamed](Trainer::stream).
     ///
-    /// Tells nothing of sizes and options that make no network.
+    /// Sizes and options are not checked.
     pub fn planned_bytes(
         device: &Device,
         layer_sizes: &[u32],
@@ -249,8 +249,8 @@ fn large_matrices(network: &Network, options: &TrainerOptions) -> Result<Vec<(St
     Ok(matrices)
 }
 
-/// Only their ratios matter. The largest is made 1, so that no sum of them overflows; one that would
-/// round to a number without all its digits is 0, which some GPUs would take it for.
+/// Only their ratios matter. The largest becomes 1, so that no sum of them overflows; subnormal ones
+/// become 0, as some GPUs would treat them.
 fn class_weights(network: &Network, options: &TrainerOptions) -> Result<Option<Matrix>> {
     let Some(weights) = &options.class_weights else {
         return Ok(None);

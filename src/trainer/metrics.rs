@@ -1,4 +1,4 @@
-//! What the steps saw: losses and accuracies, kept on the GPU until somebody asks.
+//! The losses and accuracies of the steps, kept on the GPU until they are read.
 
 use std::ops::Range;
 
@@ -7,52 +7,52 @@ use super::{HISTORY, Trainer};
 use crate::error::{Error, Result};
 use crate::gpu::read_all;
 
-/// What a step saw of its batch, before it moved the parameters.
+/// The loss and accuracy of a step's batch, before the step's update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepMetrics {
     /// The number of the step among those that were taken, counted from 1.
     pub step: u64,
     /// Rows in its batch.
     pub rows: u32,
-    /// The batch's loss, as training makes it small: with label smoothing and class weights. NaN if a
-    /// class index in a buffer of the app's was none, or a target of binary cross-entropy there outside
-    /// 0 to 1.
+    /// The batch's loss, with label smoothing and class weights. NaN if the app's buffer held a class
+    /// index without a class, or a target of binary cross-entropy outside 0 to 1.
     pub loss: f32,
-    /// The share of right answers; 0 for mean squared error, which knows none.
+    /// The share of correct predictions; 0 for mean squared error.
     pub accuracy: f32,
 }
 
-/// What an epoch saw of its batches, each before its step moved the parameters.
+/// The mean loss and accuracy of an epoch's batches, each before its step's update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpochMetrics {
     /// Steps of the epoch that were taken.
     pub steps: u32,
     /// Steps of the epoch that were [skipped](crate::OnFault::SkipStep).
     pub skipped: u32,
-    /// The mean loss of the rows: of the batches' losses, each as often as its batch has rows. With
-    /// class weights, where a batch's loss is divided by what its rows weigh, this is not quite the
-    /// weighted mean over all rows of the epoch. NaN if all steps were skipped.
+    /// The mean of the batches' losses, weighted by their numbers of rows. With class weights this
+    /// differs a little from the weighted mean over the epoch, as each batch's loss is divided by the
+    /// weights of its own rows. NaN if all steps were skipped.
     pub loss: f64,
-    /// The share of right answers; 0 for mean squared error, which knows none.
+    /// The share of correct predictions; 0 for mean squared error.
     pub accuracy: f64,
 }
 
 impl Trainer {
-    /// What the last `steps` steps saw that the GPU has taken, oldest first: at most 8192, and none from
-    /// before the trainer was [restored](Trainer::restore). Steps in encoders that were not submitted yet,
-    /// or were dropped, are not among them, and neither are steps that were [skipped](Trainer::skipped).
+    /// The metrics of the last `steps` steps that the GPU has taken, oldest first: at most 8192, and none
+    /// from before the trainer was [restored](Trainer::restore). Steps in encoders that were dropped, or
+    /// not submitted yet, and [skipped](Trainer::skipped) steps are left out.
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if not as many were taken, [`Error::Option`] for none, [`Error::DeviceLost`],
-    /// and what wgpu reports.
+    /// [`Error::Length`] if fewer steps were taken or are kept, [`Error::Option`] if `steps` is 0,
+    /// [`Error::DeviceLost`], and what wgpu reports.
     pub fn metrics(&self, steps: u32) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
         let steps_before = self.steps_before;
         let reading = self.check_kept(steps).map(|()| self.read_history(steps));
         async move {
             let history = reading?.await?;
             let steps = u64::from(steps);
-            let taken = history.taken - steps_before;
+            // A browser's device that failed may read as zeros.
+            let taken = history.taken.saturating_sub(steps_before);
             if taken < steps {
                 return Err(too_few(taken, steps, history.encoded - steps_before));
             }
@@ -62,7 +62,7 @@ impl Trainer {
         }
     }
 
-    /// What the GPU saw of the steps with these numbers, as far as it took them.
+    /// The metrics of the steps with these numbers, without those that the GPU has not taken.
     pub(super) fn metrics_of(
         &self,
         numbers: Range<u64>,

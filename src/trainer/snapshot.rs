@@ -1,4 +1,4 @@
-//! What training goes on with: taken to the CPU, and brought to a device again.
+//! The state of a training: read to the CPU, and restored on a device.
 
 use wgpu::{Device, Queue};
 
@@ -13,14 +13,13 @@ use crate::network::Network;
 use crate::snapshot::{Place, Snapshot, State};
 
 impl Trainer {
-    /// Takes to the CPU what the training goes on with, as it will be after everything that was
-    /// submitted so far: parameters, running statistics, the optimizer's memory, the options, the number
-    /// of steps and the place in the data.
+    /// Reads the state of the training, as it will be after everything that was submitted so far:
+    /// parameters, running statistics, the optimizer's state, the options, the number of steps and the
+    /// place in the data.
     ///
-    /// All of it is of one moment: one submission copies it, at once. The app and the training go on
-    /// while the future waits, and what they do does not show in it. Steps in encoders that were not
-    /// submitted yet are not in it, nor counted; nor are those that were not learned from, as the
-    /// training had [stopped](Trainer::fault).
+    /// All of it is of one moment: one submission copies it, at once. The training may go on while the
+    /// future waits, without changing the snapshot. Steps in encoders that were not submitted yet are not
+    /// in it, nor are the step at which the training [stopped](Trainer::fault) and those after it.
     ///
     /// # Errors
     ///
@@ -59,15 +58,17 @@ impl Trainer {
     /// Goes on with a snapshot, on any device: where the first trainer was, or on another one after that
     /// was lost. A snapshot can be restored as often as one likes.
     ///
-    /// On the same adapter, driver and version the steps give what those of the first trainer would
-    /// have, to the bit, if they are given the same batches: until it has learned from some, all data
-    /// that the restored trainer [uploads](Trainer::upload) or [streams](Trainer::stream) begins at the
-    /// snapshot's [place](Snapshot::place), and has to be the same data: other values, or the same rows in
-    /// another order, are an [`Error::OtherData`](crate::Error::OtherData).
-    /// [`Snapshot::take_place`] lets it begin with the first row of any data.
+    /// On the same adapter, driver and version, and with the same batches, its steps are bit-identical to
+    /// those of the first trainer.
     ///
-    /// Counting goes on as well: of [`steps`](Trainer::steps), of the schedule, of the batches that the
-    /// running statistics have seen. What the former steps saw is forgotten.
+    /// Until its first step on such data, all data that the restored trainer [uploads](Trainer::upload)
+    /// or [streams](Trainer::stream) begins at the snapshot's [place](Snapshot::place), and must be the
+    /// same data: other values, or the same rows in another order, are an
+    /// [`Error::OtherData`](crate::Error::OtherData). [`Snapshot::take_place`] lets it begin with the
+    /// first row of any data.
+    ///
+    /// The count of [`steps`](Trainer::steps), the schedule, and the count of the batches that the
+    /// running statistics have seen continue as well. The metrics of former steps are not kept.
     ///
     /// # Errors
     ///
@@ -92,7 +93,7 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Where the trainer was in its data after so many steps that were taken: those kept in its history.
+    /// The place of the trainer in its data after a number of steps taken, if the history still has it.
     fn places(&self) -> impl FnOnce(&History, u64) -> Option<Place> + use<> {
         let Self { steps_before, place_before, .. } = *self;
         let places = self.places.clone();

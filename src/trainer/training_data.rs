@@ -18,8 +18,8 @@ use streamed::Streamed;
 /// A data set, bound to the trainer that [uploaded](Trainer::upload) it or [streams](Trainer::stream)
 /// it.
 ///
-/// Each epoch goes through the rows in an order of its own, which follows from the seed and the
-/// number of the epoch alone.
+/// Each epoch goes through the rows in an order of its own, which depends only on the seed and the number
+/// of the epoch.
 #[derive(Debug)]
 pub struct TrainingData {
     epochs: Epochs,
@@ -103,21 +103,21 @@ impl TrainingData {
         if self.epochs.epoch == 0 { 0 } else { self.epochs.position }
     }
 
-    /// Between which two mini-batches it is.
+    /// The current place, between two mini-batches.
     pub fn place(&self) -> Place {
         let data = Some(self.epochs.fingerprint);
         Place { epoch: self.epoch(), position: self.position(), rows: self.rows(), data }
     }
 
-    /// Goes to a place in this data: the next mini-batch is the one that came there, if batch size,
-    /// remainder and seed were these.
+    /// Moves to a place in this data: the next mini-batch is the one that followed there, if batch size,
+    /// remainder and seed are the same.
     ///
     /// Data that a [restored](Trainer::restore) trainer uploads or streams is there already.
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if the place is one in another number of rows, or behind the end of an epoch;
-    /// [`Error::OtherData`] if it is one in rows with other values, or in another order.
+    /// [`Error::Length`] if the place is in a data set with another number of rows, or past the end of an
+    /// epoch; [`Error::OtherData`] if the values or the order of the rows differ.
     pub fn go_to(&mut self, place: Place) -> Result<()> {
         self.epochs.go_to(place)
     }

@@ -162,9 +162,8 @@ fn a_smaller_device_learns_or_says_what_it_lacks() {
     }
 }
 
-/// What `Inference::required_limits` says is enough for all that inference does, and training says what it
-/// lacks there. Layers in one dispatch and one by one, with and without batch normalization, rows that are
-/// whole vectors of four and others.
+/// Inference works on a device with `Inference::required_limits`, and a trainer there names the limit that
+/// it needs. The sizes cover layers in one dispatch and one by one, and rows of whole vectors of four or not.
 #[test]
 fn inference_alone_needs_four_storage_buffers() {
     for sizes in [&[6, 30, 20, 3][..], &[8, 16, 4], &[5, 300, 7], &[4, 200, 8]] {

@@ -48,7 +48,7 @@ fn an_encoded_step_makes_no_object() {
     let made = lines.iter().find(|line| line.contains("create"));
     assert_eq!(made, None, "of {} lines", lines.len());
     let copies = lines.iter().filter(|line| line.contains("copy_buffer_to_buffer")).count();
-    // Inputs, targets and the number of the step; of a bound batch the number alone.
+    // A step on buffers copies inputs, targets and the step's number, a bound step the number.
     assert_eq!(copies, 400, "of {} lines", lines.len());
     assert_eq!(objects(device), before);
     queue.submit([encoder.finish()]);
@@ -77,7 +77,7 @@ fn a_submitted_step_makes_its_encoder_alone() {
     }
 }
 
-/// A network keeps what its inference needs compiled, also with nothing else alive.
+/// A network keeps the kernels of its inference, even if nothing else uses them.
 #[test]
 fn a_prediction_compiles_nothing() {
     let app = App::new();

@@ -12,7 +12,7 @@ use wgpu::util::{BufferInitDescriptor, DeviceExt};
 use wgpu::{Buffer, BufferDescriptor, BufferUsages, Device, Queue};
 use ztilde::kernels::{
     Dispatch, Matrix, activate, activate_backward, add_biases, column_sums, gather_rows,
-    gradient_norm, loss, matmul, record_step, update, weigh_classes,
+    gradient_norm, loss, matmul, record_step, record_step::Counts, update, weigh_classes,
 };
 use ztilde::{Activation, Optimizer, Result};
 
@@ -205,8 +205,9 @@ impl Gpu {
         let kernel = self.kernel("gather_rows", &(), gather_rows::GatherRows::new);
         let rows = batch_size.min(order.len() as u32 - batch * batch_size);
         let found = [inputs, targets].map(|matrix| self.zeros([rows, matrix.ncols() as u32]));
+        let counts = Counts { number: FIRST_STEP + batch, ..Default::default() };
         let buffers = gather_rows::Buffers {
-            counts: &self.upload_integers(&[0, FIRST_STEP + batch, 0, 0, 0, 0]).matrix,
+            counts: &self.upload_integers(&counts.values()).matrix,
             order: &self.upload_integers(&[&[FIRST_STEP], order].concat()).matrix,
             inputs: &self.upload(inputs).matrix,
             targets: &self.upload(targets).matrix,
@@ -292,10 +293,11 @@ impl Gpu {
         let rates = (1..=step).flat_map(|step| update::rates(optimizer, step.into()));
         let rates = rates.map(f64::from).collect();
         let rates = Array2::from_shape_vec([step as usize, 4], rates).expect("four each");
-        let rate = optimizer.learning_rate as f32;
+        let rate = (optimizer.learning_rate as f32).to_bits();
+        let counts = Counts { taken: step, rate, ..Default::default() };
         let state = [parameters, velocity, mean_square].map(|values| self.upload_vector(values));
         let buffers = update::Buffers {
-            counts: &self.upload_integers(&[step, 0, rate.to_bits(), 0, 0, 0]).matrix,
+            counts: &self.upload_integers(&counts.values()).matrix,
             rates: &self.upload(&rates).matrix,
             clip_scale: &self.upload(&ndarray::array![[clip_scale]]).matrix,
             gradients: &self.upload_vector(gradients).matrix,

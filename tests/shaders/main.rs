@@ -41,8 +41,8 @@ fn parse(name: &str, text: &str) -> Module {
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(text, &path)))
 }
 
-/// Calls `check` with each function of each kernel's texts: the kernel's name, the text, its module, the function
-/// and what is known of its expressions.
+/// Calls `check` for each function of each kernel's texts, with the kernel's name, the text, its module, the
+/// function and the types of its expressions.
 fn for_each_function(mut check: impl FnMut(&str, &str, &Module, &Function, &FunctionInfo)) {
     for_each_kernel(|name, room| {
         for text in texts(room) {
@@ -181,8 +181,8 @@ fn no_loop_is_left_in_a_kernel_with_barriers() {
     });
 }
 
-/// The bits of a float are taken where no compiler sees what is tested of them: one with fast math, as Metal's,
-/// takes it that no float is NaN, and leaves out what a test that it recognizes guards.
+/// A compiler with fast math, such as Metal's, assumes that no float is NaN, and removes what a recognized
+/// test for NaN guards. So the bits of a float are combined with a value that the compiler cannot know.
 #[test]
 fn bits_of_floats_are_taken_with_an_unknown_in_them() {
     const WITH_AN_UNKNOWN: [&str; 4] = ["bits_of", "bits_of_quad", "rounded", "rounded_quad"];
@@ -222,8 +222,8 @@ fn bits_of_floats_are_taken_with_an_unknown_in_them() {
     });
 }
 
-/// WGSL leaves open what max, min and clamp make of NaN, and on GPUs it is the other value: a sensor that is broken
-/// would give a plausible prediction.
+/// WGSL does not define max, min and clamp of NaN, and GPUs return the other value: a broken sensor would
+/// give a plausible prediction.
 #[test]
 fn nothing_takes_the_larger_or_smaller_of_floats() {
     for_each_function(|name, text, module, function, info| {
@@ -245,11 +245,11 @@ fn nothing_takes_the_larger_or_smaller_of_floats() {
     });
 }
 
-/// A compiler may write a component of a vector by reading the vector, changing it and writing it back, so that
-/// what others wrote of it meanwhile is lost: a vector that others write too is written whole.
+/// A compiler may write one component by reading and writing back the whole vector, which undoes what other
+/// invocations wrote meanwhile. So a vector that several invocations write is written whole.
 #[test]
 fn no_component_of_a_vector_in_memory_is_written() {
-    // Of each row of outputs all quads are one invocation's.
+    // One invocation writes all vectors of a row of outputs.
     const WRITTEN_BY_ONE: [(&str, &str); 1] = [("output_layer", "put_gradient")];
     let mut seen = HashSet::new();
     for_each_function(|name, text, module, function, info| {
@@ -311,7 +311,7 @@ fn bindings_are_a_uniform_and_then_buffers() {
     for_each_kernel(|name, room| {
         for text in texts(room) {
             let module = parse(name, &text);
-            // naga lists what is declared behind its use where it is used.
+            // naga lists a variable that is declared after its first use at that use.
             let variables = module.global_variables.iter().map(|(_, variable)| variable);
             let mut variables: Vec<_> = variables.collect();
             variables

@@ -87,7 +87,7 @@ fn find<'a>(name: &str, value: &DeValue<'_>, command: &'a Command) -> Result<&'a
     similar.sort_by(|(left, _), (right, _)| right.total_cmp(left));
     Err(match similar.first() {
         Some((_, near)) => format!("there is no option {name}; a similar one is {near}"),
-        None => format!("there is no option {name}; `ztilde train --help` tells which there are"),
+        None => format!("there is no option {name}; `ztilde train --help` lists them"),
     })
 }
 

@@ -73,7 +73,7 @@ pub(crate) struct Array {
     pub(crate) element: Element,
     pub(crate) rows: u64,
     pub(crate) columns: usize,
-    /// For Fortran order, which stores a column after the other: which stored column each one is.
+    /// For Fortran order, which stores whole columns: the place of each column in storage.
     stored: Option<Vec<u64>>,
 }
 
@@ -115,7 +115,7 @@ impl Array {
         let Element { bytes: size, decode } = self.element;
         let storage = &mut *self.storage.borrow_mut();
         cells.clear();
-        // At the end of the rows somebody asks for none.
+        // At the end, 0 rows are read.
         if rows == 0 {
             return Ok(());
         }
@@ -140,8 +140,8 @@ impl Array {
     }
 }
 
-/// For each column of a row whose elements have these sizes, the last one changing fastest: its place in
-/// Fortran order, where the first one changes fastest.
+/// The place in Fortran order, whose first index changes fastest, of each element of a row of this shape
+/// in C order, whose last index changes fastest.
 fn stored_columns(sizes: &[u64]) -> Vec<u64> {
     let mut places = vec![0];
     let mut step = 1;

@@ -53,7 +53,7 @@ impl Arrays {
     }
 }
 
-/// Makes a table of arrays that nobody has described.
+/// Makes a table of new arrays.
 pub(crate) fn table(
     arrays: Arrays,
     options: &DataOptions,
@@ -66,7 +66,7 @@ pub(crate) fn table(
         return Err(failed("--categorical is for tables of text".to_owned()));
     }
     if options.layout.missing_values.is_some() {
-        let why = "--missing-values is for tables of text: a missing number of an array is NaN";
+        let why = "--missing-values is for tables: a missing number in an array is NaN";
         return Err(failed(why.to_owned()));
     }
     let Choice { mut columns, .. } =

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// What nobody has told anything about.
+/// The default options.
 const OPTIONS: DataOptions = DataOptions {
     data: None,
     test_data: None,

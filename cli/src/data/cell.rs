@@ -3,24 +3,24 @@
 use serde::{Deserialize, Serialize};
 
 /// Words for a missing value, in upper or lower case: those of pandas, and the `?` of older tables.
-const MISSING: [&str; 13] = [
+const MISSING: [&str; 14] = [
     "na", "n/a", "nan", "null", "?", "-nan", "<na>", "#na", "#n/a", "#n/a n/a", "1.#ind",
-    "-1.#ind", "1.#qnan",
+    "-1.#ind", "1.#qnan", "-1.#qnan",
 ];
 
-/// A word for a missing value in this case only: `none` is a common category.
+/// A word for a missing value with this capital letter only: `none` is a common category.
 const PYTHON_MISSING: &str = "None";
 
-/// The words that mark a missing value; an empty cell is missing in any case.
+/// The words that mark a missing value. An empty cell is always missing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Words(Option<Vec<String>>);
 
 impl Words {
-    /// The usual words.
+    /// The default words.
     pub(crate) const USUAL: Self = Self(None);
 
-    /// The words of a list that was typed: separated by commas, with quotes around a word that has one.
+    /// Parses a list: words separated by commas, with quotes around a word that contains one.
     pub(crate) fn list(text: &str) -> Result<Self, String> {
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
@@ -31,20 +31,19 @@ impl Words {
         Ok(Self(Some(record.iter().map(str::to_owned).collect())))
     }
 
-    /// Whether these are the usual words.
+    /// Whether these are the default words.
     pub(crate) fn are_usual(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Whether a cell, without the spaces around it, is one of the words. A number is one in other figures,
-    /// too.
+    /// Whether a cell, without the spaces around it, is empty or one of the words. Numbers are compared by
+    /// value: -999.0 is -999.
     pub(crate) fn has(&self, text: &str) -> bool {
         let Some(words) = &self.0 else {
             let is_short = text.len() <= 8;
             return text.is_empty()
                 || is_short && MISSING.iter().any(|word| text.eq_ignore_ascii_case(word))
-                || text == PYTHON_MISSING
-                || text.eq_ignore_ascii_case("-1.#qnan");
+                || text == PYTHON_MISSING;
         };
         let is_number = |word: &String| finite(word).is_some_and(|word| finite(text) == Some(word));
         text.is_empty() || words.iter().any(|word| word == text || is_number(word))
@@ -56,7 +55,7 @@ impl Words {
 pub(crate) struct Raw<'a> {
     /// Without the spaces around it.
     pub(crate) text: &'a str,
-    /// Whether it stands in quotes, or in a column that is text by its type.
+    /// Whether it is in quotes, or in a column whose type is text.
     pub(crate) is_quoted: bool,
     words: &'a Words,
 }
@@ -66,18 +65,18 @@ impl<'a> Raw<'a> {
         Self { text: text.trim(), is_quoted, words }
     }
 
-    /// Whether it reads as a word for a missing value.
+    /// Whether it is empty or a word for a missing value.
     pub(crate) fn is_word(&self) -> bool {
         self.words.has(self.text)
     }
 
-    /// Whether it is missing, in a column of text: what stands in quotes is there.
+    /// Whether it is missing in a column of text, where a word in quotes is a category.
     pub(crate) fn is_missing_text(&self) -> bool {
         self.text.is_empty() || !self.is_quoted && self.is_word()
     }
 }
 
-/// A cell that nobody has put in quotes, where the usual words mark a missing value.
+/// A cell without quotes, where the default words mark a missing value.
 impl<'a> From<&'a str> for Raw<'a> {
     fn from(text: &'a str) -> Self {
         Self::new(text, false, const { &Words::USUAL })
@@ -98,7 +97,7 @@ impl<'a> Cell<'a> {
         let raw = raw.into();
         let text = raw.text;
         let number = || text.parse().ok().filter(|number: &f64| !number.is_nan());
-        // Most cells are numbers, and the usual words for a missing value are not.
+        // A shortcut: most cells are numbers, and no default word for a missing value is one.
         let is_figure = |first: char| first.is_ascii_digit() || "+-.".contains(first);
         if raw.words.are_usual()
             && text.starts_with(is_figure)

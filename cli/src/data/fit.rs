@@ -97,7 +97,7 @@ pub(crate) fn fit(
                 table.file, seen.min, seen.max
             )));
         }
-        // Scaling is monotonic: what lies between the extremes makes the same input, too.
+        // Scaling is monotonic: the numbers between equal extremes become the same input, too.
         let [first, last] = [seen.min, seen.max].map(|number| scaled(number, *shift, *divisor));
         if first == last {
             column.constant = vec![0];
@@ -112,7 +112,10 @@ pub(crate) fn fit(
             )));
         }
     }
-    note_constants(&fitted, notes);
+    // Pixels at the edge of images are often constant, which needs no note.
+    if !table.is_bytes {
+        note_constants(&fitted, notes);
+    }
     fitted.check().map_err(Failure::input)?;
     Ok(fitted)
 }
@@ -134,7 +137,7 @@ impl Occurrences {
         }
     }
 
-    /// The categories of all of so many rows, or of none.
+    /// The places of the categories that all of `rows` rows have, or none of them.
     fn constant(&self, rows: u64) -> Vec<usize> {
         let is_constant = |&place: &usize| [0, rows].contains(&self.0[place]);
         (0..self.0.len()).filter(is_constant).collect()
@@ -160,7 +163,7 @@ fn note_constants(fitted: &Preprocessing, notes: &mut Vec<String>) {
     }
     if !columns.is_empty() {
         notes.push(format!(
-            "{} of {} columns are the same in every training row, so the model ignores them: {}",
+            "the model ignores {} of {} input columns, constant in the training rows: {}",
             columns.len(),
             fitted.columns.len(),
             first_few(&columns)

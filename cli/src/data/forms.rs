@@ -1,11 +1,11 @@
-//! The forms in which tables write numbers: with a unit, with separators between thousands, with a decimal
-//! comma, as a date or a time.
+//! The forms in which tables write numbers: with a unit, with thousands separators, with a decimal comma, as
+//! a date or a time.
 
 mod time;
 
 use serde::{Deserialize, Serialize};
 
-/// Units besides percent: the signs of currencies, and their codes.
+/// The currencies among the units. The other units are % and ‰.
 const CURRENCY_SIGNS: &str = "$€£¥₹₽₩₪₫₺₴₦₱฿₡₲₵₸₿¢";
 const CURRENCY_CODES: [&str; 24] = [
     "USD", "EUR", "GBP", "JPY", "CHF", "CNY", "INR", "CAD", "AUD", "NZD", "SEK", "NOK", "DKK",
@@ -15,23 +15,23 @@ const CURRENCY_CODES: [&str; 24] = [
 /// The longest unit: `US$`, in bytes.
 const UNIT_BYTES: usize = 6;
 
-/// What may stand between groups of digits, besides the comma or the point that is not the decimal one.
+/// Thousands separators, in addition to the comma or point that is not the decimal separator.
 const SPACES: [char; 5] = [' ', '\u{a0}', '\u{202f}', '\'', '’'];
 
 /// How the numbers of a column are written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum Form {
-    /// As programs write them.
+    /// As programs write numbers, such as -1.5e3.
     #[default]
     Plain,
-    /// With a unit, separators between thousands, or a decimal comma.
+    /// With a unit, thousands separators, or a decimal comma.
     Number { unit: Option<String>, decimal: Decimal },
     /// Dates and times, in the notation of `strftime`.
     Time(String),
 }
 
-/// What stands before the decimals.
+/// The decimal separator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Decimal {
@@ -40,7 +40,10 @@ pub(crate) enum Decimal {
 }
 
 impl Form {
-    /// The forms that a cell has, the likeliest first. A plain number has none.
+    /// Numbers with a decimal comma, whose points separate thousands.
+    pub(crate) const DECIMAL_COMMA: Self = Self::Number { unit: None, decimal: Decimal::Comma };
+
+    /// The forms that fit a cell, the likeliest first; none for a plain number.
     pub(crate) fn fitting(text: &str) -> Vec<Self> {
         if !text.contains(|letter: char| letter.is_ascii_digit()) || text.parse::<f64>().is_ok() {
             return Vec::new();
@@ -55,7 +58,7 @@ impl Form {
         forms
     }
 
-    /// The number that a cell of this form is.
+    /// The number in a cell, if the cell has this form.
     pub(crate) fn number(&self, text: &str) -> Option<f64> {
         match self {
             Self::Plain => text.parse().ok(),
@@ -68,8 +71,8 @@ impl Form {
         }
     }
 
-    /// The same of a cell that comes after training: a date may be in the form of ISO 8601, too, which is
-    /// what Parquet's dates are read in.
+    /// As [`number`](Self::number), for a cell that is read after training. A date may also have the form of
+    /// ISO 8601, in which dates of Parquet files are read.
     pub(crate) fn later_number(&self, text: &str) -> Option<f64> {
         let Self::Time(format) = self else { return self.number(text) };
         self.number(text).or_else(|| time::standard(text, format))
@@ -99,19 +102,22 @@ impl Form {
                 format!("a percentage ({unit})")
             }
             Self::Number { unit: Some(unit), .. } => format!("an amount of money ({unit})"),
+            Self::Number { unit: None, .. } if text.starts_with('(') => {
+                "a negative number in parentheses".to_owned()
+            }
             Self::Number { unit: None, .. } if text.contains(['d', 'D']) => {
                 "a number with Fortran's exponent D".to_owned()
             }
             Self::Number { unit: None, decimal: Decimal::Comma }
                 if text.contains('.') && !text.contains(',') =>
             {
-                "a number with points between thousands".to_owned()
+                "a number with points as thousands separators".to_owned()
             }
             Self::Number { unit: None, decimal: Decimal::Comma } => {
                 "a number with a decimal comma".to_owned()
             }
             Self::Number { unit: None, decimal: Decimal::Point } => {
-                "a number with separators between thousands".to_owned()
+                "a number with thousands separators".to_owned()
             }
             Self::Time(format) => time::kind(format),
         }
@@ -124,9 +130,9 @@ struct Digits<'a> {
     body: &'a str,
 }
 
-/// Parts a number from its unit, if it has one.
+/// Splits a number from its unit, if it has one.
 fn split(text: &str) -> Option<(Option<&str>, Digits<'_>)> {
-    // As accountants write what is below zero.
+    // Accountants write negative numbers in parentheses.
     let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')'));
     let text = inner.unwrap_or(text).trim();
     let is_digit = |letter: char| letter.is_ascii_digit();
@@ -167,7 +173,7 @@ impl Digits<'_> {
             None => (self.body, 0),
             Some(at) => {
                 let (mantissa, exponent) = (&self.body[..at], &self.body[at + 1..]);
-                // Without a sign a D is more likely part of a name.
+                // Without a sign after it, a D is more likely part of a name.
                 let is_name =
                     self.body[at..].starts_with(['d', 'D']) && !exponent.starts_with(['+', '-']);
                 (mantissa, if is_name { return None } else { exponent.parse::<i32>().ok()? })
@@ -181,8 +187,8 @@ impl Digits<'_> {
     }
 }
 
-/// Digits without the separators between thousands, which are the same ones throughout. India has groups of
-/// two before the last one.
+/// Digits without their thousands separators, which are all the same character. Indian numbers have groups
+/// of two before the last one.
 fn ungrouped(text: &str, separator: char) -> Option<String> {
     let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let Some(found) = text.chars().find(|letter| !letter.is_ascii_digit()) else {

@@ -1,4 +1,4 @@
-//! Cells that tell a model nothing: missing values, and categories that it was not trained on.
+//! Gaps: cells that give a model no information, as the value is missing or the category unknown.
 
 use serde::Serialize;
 
@@ -11,16 +11,16 @@ use super::{
 /// The most columns with a note of their own.
 const NOTED: usize = 20;
 
-/// Why a cell tells nothing.
+/// Why a cell is a gap.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Gap {
     Missing,
-    /// It is a category that no training row has.
+    /// No training row has the category.
     Unknown,
 }
 
 impl Gap {
-    /// Of a cell that no number was found for.
+    /// The gap of a cell that is encoded as NaN.
     pub(super) fn of(column: &Column, cell: Raw<'_>) -> Self {
         if column.is_unknown(cell) { Self::Unknown } else { Self::Missing }
     }
@@ -43,9 +43,9 @@ impl Policy {
         Self { missing: typed.unwrap_or(usual), is_strict, cure }
     }
 
-    /// For a model without a preprocessing, which does not say what to fill in.
+    /// For a model without a preprocessing, which has no value to fill in.
     pub(super) const fn without_preprocessing() -> Self {
-        let cure = "the model does not tell what stands for it";
+        let cure = "the model has no value to fill in";
         Self { missing: Missing::Error, is_strict: false, cure }
     }
 
@@ -53,7 +53,7 @@ impl Policy {
         self.is_strict || self.missing == Missing::Error
     }
 
-    /// Fails with a sentence if such a cell is an error.
+    /// Fails with a sentence if the gap is an error.
     pub(super) fn check(self, gap: Gap, column: &Column, cell: &str) -> Result<(), String> {
         match gap {
             Gap::Missing if self.missing == Missing::Error => {
@@ -75,7 +75,7 @@ impl Policy {
 fn unknown(cell: &str, column: &Column) -> String {
     let cell = cell.trim();
     let Values::Category(names) = &column.values else {
-        return format!("{cell:?} is no value of the column");
+        return format!("{cell:?} is not a value of the column");
     };
     let known: Vec<_> = names.iter().take(5).map(|name| format!("{name:?}")).collect();
     let more = if names.len() > known.len() { ", …" } else { "" };
@@ -88,15 +88,15 @@ fn unknown(cell: &str, column: &Column) -> String {
 pub(crate) struct Gaps {
     missing: u64,
     unknown: u64,
-    /// The first category that is not known, and its place.
+    /// The first unknown category, and the place of its cell.
     first_unknown: Option<(String, String)>,
 }
 
-/// The same in a report.
+/// The gaps of a column in a report.
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct FilledColumn {
     column: String,
-    /// All rows, of which so many cells are missing, or categories that no training row has.
+    /// The number of rows, and of the missing and the unknown cells among them.
     rows: u64,
     missing: u64,
     unknown: u64,
@@ -111,14 +111,14 @@ impl Gaps {
         }
     }
 
-    /// Remembers a category as an example, if it is the first that is not known.
+    /// Keeps an unknown category as the example, if it is the first.
     pub(super) fn see(&mut self, cell: &str, place: impl FnOnce() -> String) {
         if self.first_unknown.is_none() {
             self.first_unknown = Some((cell.trim().to_owned(), place()));
         }
     }
 
-    /// With the example that somebody else has seen, if there is one.
+    /// Takes the example of `seen`, if it has one.
     pub(super) fn with_example_of(self, seen: Self) -> Self {
         Self { first_unknown: seen.first_unknown.or(self.first_unknown), ..self }
     }
@@ -127,7 +127,7 @@ impl Gaps {
         self.missing
     }
 
-    /// Fails with a sentence at the first category that is not known, if that is an error.
+    /// Fails with a sentence if there is an unknown category and that is an error.
     pub(super) fn check(&self, policy: Policy, column: &Column) -> Result<(), String> {
         let Some((cell, place)) = self.first_unknown.as_ref().filter(|_| self.unknown > 0) else {
             return Ok(());
@@ -136,7 +136,7 @@ impl Gaps {
         policy.check(Gap::Unknown, column, cell).map_err(|why| format!("{place}, {name:?}: {why}"))
     }
 
-    /// What became of these cells of so many rows.
+    /// A line that counts the gaps among so many rows.
     fn note(&self, column: &Column, rows: u64) -> String {
         let mut parts = Vec::new();
         let is_category = matches!(column.values, Values::Category(_));
@@ -163,11 +163,11 @@ fn with_gaps<'a>(
     columns.iter().zip(gaps).filter(|(_, gaps)| gaps.missing + gaps.unknown > 0)
 }
 
-/// A line for each column of so many rows that has gaps.
+/// A line for each column that has gaps among so many rows.
 pub(super) fn notes(columns: &[Column], gaps: &[Gaps], rows: u64) -> Vec<String> {
     let count = with_gaps(columns, gaps).count();
     let lines = with_gaps(columns, gaps).take(NOTED).map(|(column, gaps)| gaps.note(column, rows));
-    let more = (count > NOTED).then(|| format!("{} more columns have such cells", count - NOTED));
+    let more = (count > NOTED).then(|| format!("{} more columns have gaps", count - NOTED));
     lines.chain(more).collect()
 }
 
@@ -216,7 +216,7 @@ mod tests {
         let many = vec![gaps[1].clone(); NOTED + 2];
         let lines = notes(&vec![category(); NOTED + 2], &many, 7);
         assert_eq!(lines.len(), NOTED + 1);
-        assert_eq!(lines[NOTED], "2 more columns have such cells");
+        assert_eq!(lines[NOTED], "2 more columns have gaps");
         assert_eq!(report(&columns, &gaps, 7)[0].first_unknown.as_deref(), Some("First"));
         assert_eq!(report(&columns, &gaps, 7).len(), 2);
     }

@@ -1,5 +1,4 @@
-//! The beginning of a table of text: what stands between its cells, whether its first row names the columns,
-//! and the lines that are no part of it.
+//! The beginning of a table of text: its delimiter, its header, and the lines above it.
 
 use clap::ValueEnum;
 use csv::{ByteRecord, ReaderBuilder};
@@ -7,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{cell::Cell, lines::unmarked};
 
-/// What stands between two cells.
+/// The delimiter between cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Delimiter {
@@ -27,25 +26,25 @@ impl Delimiter {
     }
 }
 
-/// How many records decide what the delimiter is.
+/// How many records decide on the delimiter.
 const LOOKED_AT: usize = 20;
 
-/// The first record is a header if none of its cells is a number, and one at least says something.
+/// The first record is a header if none of its cells is a number, and at least one is text.
 pub(super) fn looks_like_header(record: &ByteRecord) -> bool {
     let cell = |cell| str::from_utf8(unmarked(cell).0).map_or(Cell::Text(""), Cell::parse);
     let has_number = record.iter().any(|bytes| matches!(cell(bytes), Cell::Number(_)));
     !has_number && record.iter().any(|bytes| matches!(cell(bytes), Cell::Text(_)))
 }
 
-/// Programs that have no names for columns number them, from 0 or 1 on. So many such numbers in the
-/// first record are no row.
+/// Programs without names for columns number them from 0 or 1. With this many such numbers the first record
+/// is a header.
 const NUMBERED: usize = 4;
 
-/// So many years, one after the other, are no row either.
+/// With this many equally spaced years it is a header, too.
 const YEARS: usize = 3;
 
-/// What the numbers of the first record count, if they are the names of columns: these themselves, from 0 or 1
-/// on, from the first cell on or the second one if the first is empty; or years.
+/// Why the first record is a header in spite of its numbers: they number the columns from 0 or 1, without the
+/// first one if that has no name; or they are years.
 pub(super) fn counted(record: &ByteRecord, head: &Head) -> Option<&'static str> {
     let first = usize::from(record.get(0).is_some_and(|cell| unmarked(cell).0.is_empty()));
     let number = |cell: &[u8]| str::from_utf8(unmarked(cell).0).ok()?.trim().parse::<f64>().ok();
@@ -59,7 +58,7 @@ pub(super) fn counted(record: &ByteRecord, head: &Head) -> Option<&'static str> 
         counts && count >= NUMBERED
     };
     if counts(0) || counts(1) {
-        return Some("numbers the columns");
+        return Some("contains the numbers of the columns");
     }
     let are_years = |record: &ByteRecord| {
         let numbers: Vec<_> = record.iter().filter_map(number).collect();
@@ -71,20 +70,20 @@ pub(super) fn counted(record: &ByteRecord, head: &Head) -> Option<&'static str> 
             && numbers.iter().all(is_year)
             && numbers.windows(2).all(is_next)
     };
-    (are_years(record) && !head.second.as_ref().is_some_and(are_years)).then_some("counts years")
+    (are_years(record) && !head.second.as_ref().is_some_and(are_years)).then_some("contains years")
 }
 
-/// What the first records tell of a table.
+/// What the first records say about a table.
 #[derive(Default)]
 pub(super) struct Head {
-    /// The lines before it: their records have other numbers of cells than all that follow.
+    /// The number of lines above the table: their records have another number of cells.
     pub(super) title: u64,
-    /// The cells of a record behind them; 0 if there are too few that are alike.
-    cells: usize,
+    /// The number of cells of a record below them; 0 if too few records agree.
+    pub(super) cells: usize,
     second: Option<ByteRecord>,
 }
 
-/// So many records, or half of those that are looked at, have the same number of cells below a title.
+/// At least so many records below a title have the same number of cells, and as many as the title has.
 const ALIKE: usize = 3;
 
 impl Head {
@@ -93,7 +92,7 @@ impl Head {
     }
 
     fn by(prefix: &[u8], delimiter: u8) -> Self {
-        // What is cut off within a line may lack cells.
+        // The last line may be cut off.
         let end = memchr::memrchr(b'\n', prefix).map_or(prefix.len(), |end| end + 1);
         let mut reader = configured(delimiter).from_reader(&prefix[..end]);
         let mut record = ByteRecord::new();
@@ -117,13 +116,13 @@ impl Head {
     }
 }
 
-/// The delimiter by which the first records have the same number of cells, and the most. Lines of a title
-/// have another one.
+/// The delimiter that divides the first records into the same number of cells, and into the most. Lines of a
+/// title have another number.
 pub(super) fn detect(prefix: &[u8]) -> Delimiter {
     let (mut best, mut most) = (Delimiter::Comma, (false, 1));
     let mut title = 0;
     for (delimiter, byte) in Delimiter::BYTES {
-        // A reader of its own is only made for what is there.
+        // A delimiter that does not occur needs no reader.
         if memchr::memchr(byte, prefix).is_none() {
             continue;
         }

@@ -95,7 +95,7 @@ pub(super) fn read(
     }
     let cells = cells.finish(&text.file, places.features.len() + 1)?;
     let recode = |column: &Column| match &column.values {
-        // The places stay, and what is not one of them becomes a gap.
+        // A place stays itself, and UNKNOWN becomes NaN.
         Values::Category(names) => Recode::Search((0..names.len()).map(|at| at as f64).collect()),
         Values::Number { .. } => Recode::Keep,
     };
@@ -130,7 +130,7 @@ pub(super) struct Places {
 }
 
 /// Finds the columns in another table: by their names if both have a header, and else by their numbers.
-/// In the latter case the table has all columns, or all but the target, or those that are learned from.
+/// In the latter case the table has all columns, or all but the target, or only the input columns.
 pub(super) fn places(preprocessing: &Preprocessing, names: &Names) -> Result<Places, String> {
     let Preprocessing { columns, target, width, .. } = preprocessing;
     if preprocessing.has_header && names.from_header {
@@ -141,11 +141,17 @@ pub(super) fn places(preprocessing: &Preprocessing, names: &Names) -> Result<Pla
         return Ok(Places { features, target: names.find_name(&target.name, compared) });
     }
     let found = names.len();
-    // A target in a file of its own stands behind all others, if it stands with them at all.
+    // A target that had a file of its own comes after all other columns, if it is in the table.
     let target_number = target.number.unwrap_or(width + 1);
     let all = target_number.max(*width);
     let numbers = columns.iter().map(|column| column.number);
-    let missing = || Err(format!("there are {found} columns, none of which is {:?}", target.name));
+    let missing = || {
+        Err(format!(
+            "there are {found} columns, none of which is {:?}, the target: add it, or name its file with \
+             --targets",
+            target.name
+        ))
+    };
     Ok(if found == all {
         let features = numbers.map(|number| number - 1).collect();
         Places { features, target: Ok(target_number - 1) }
@@ -157,7 +163,7 @@ pub(super) fn places(preprocessing: &Preprocessing, names: &Names) -> Result<Pla
     } else {
         let without = all - 1;
         return Err(format!(
-            "there are {found} columns, but {all} in the table that was learned from, {without} \
+            "there are {found} columns, but {all} in the training table, {without} \
              without the target"
         ));
     })
@@ -204,7 +210,10 @@ mod tests {
         }
         for count in [2, 6] {
             let error = found(&Names::numbered(count), &by_number).unwrap_err();
-            assert!(error.contains(&format!("are {count} columns, but 5 in the table")), "{error}");
+            assert!(
+                error.contains(&format!("are {count} columns, but 5 in the training table")),
+                "{error}"
+            );
         }
         // A target that had a file of its own may stand behind the others.
         let apart = known(false, None);

@@ -9,27 +9,27 @@ use std::{
 /// The most bytes of one record. A quote that is never closed takes in all that follows it.
 pub(super) const RECORD_BYTES: u64 = 64 << 20;
 
-/// What is put behind each quote that begins a cell. The reader of CSV takes the quotes away, and tells nobody;
-/// UTF-8 has neither byte, and other text hardly both at the beginning of a cell.
+/// Inserted after each quote that begins a cell, as the CSV reader does not report quotes. UTF-8 has neither
+/// byte, and in other encodings a cell hardly begins with both.
 const MARK: [u8; 2] = [0xff, 0xfe];
 
-/// A cell without its mark, and whether it stood in quotes.
+/// A cell without its mark, and whether it was in quotes.
 pub(super) fn unmarked(cell: &[u8]) -> (&[u8], bool) {
     cell.strip_prefix(&MARK).map_or((cell, false), |cell| (cell, true))
 }
 
-/// Ends every line alike, also the last one, so that lines can be counted; marks cells in quotes; and stops a
-/// record that is longer than any should be.
+/// Ends every line, also the last one, with a line feed, so that lines can be counted; marks cells in quotes;
+/// and refuses records that are too long.
 pub(super) struct Lines {
     inner: Box<dyn BufRead>,
     place: Place,
     seen: Rc<Seen>,
 }
 
-/// Where in a text the reader is.
+/// The state of the reader between two bytes.
 struct Place {
     delimiter: u8,
-    /// The last byte that was handed on.
+    /// The last byte that was passed on.
     last: u8,
     is_after_return: bool,
     is_in_quotes: bool,
@@ -60,8 +60,8 @@ impl Lines {
 }
 
 impl Place {
-    /// Copies some bytes, up to the next quote or end of a line, or that alone. Returns how many bytes it
-    /// took, and how many it wrote.
+    /// Copies the bytes before the next quote or carriage return, or only this one if it comes first. Returns
+    /// how many bytes it read, and how many it wrote.
     fn copy(&mut self, bytes: &[u8], buffer: &mut [u8]) -> (usize, usize) {
         if std::mem::take(&mut self.is_after_return) && bytes[0] == b'\n' {
             return (1, 0);
@@ -84,7 +84,7 @@ impl Place {
         if self.is_in_quotes {
             (self.is_in_quotes, self.is_after_quotes) = (false, true);
         } else if is_after_quotes {
-            // Two quotes within a cell are one.
+            // A doubled quote within a cell.
             self.is_in_quotes = true;
         } else if before == b'\n' || before == self.delimiter {
             self.is_in_quotes = true;
@@ -120,7 +120,7 @@ impl Read for Lines {
             }
             inner.consume(read);
             seen.bytes.set(seen.bytes.get() + read as u64);
-            // What was left of a line's end is nothing to hand on.
+            // The line feed of a CRLF alone leaves nothing to pass on.
             if written > 0 {
                 return Ok(written);
             }

@@ -1,4 +1,4 @@
-//! The names of a table's columns, and how somebody at a terminal refers to them.
+//! The names of a table's columns, and how options refer to them.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ pub(crate) struct Names {
 
 impl Names {
     /// Names of a header. A column without a name is called by its number; a second one of the same
-    /// name has `.2` behind it.
+    /// name ends in `.2`.
     pub(crate) fn from_header<'a>(cells: impl Iterator<Item = &'a str>) -> Self {
         let mut names: Vec<String> = Vec::new();
         let mut seen = HashSet::new();
@@ -75,8 +75,8 @@ impl Names {
         if *name == unnamed { unnamed } else { format!("{unnamed} ({name:?})") }
     }
 
-    /// For messages: these columns as the value of an option, as one types it in a shell. A name that a shell
-    /// or the list would read otherwise is its number.
+    /// For messages: these columns as the value of an option in a shell. A name that the shell or the parser
+    /// of the list would misread is replaced by its number.
     pub(crate) fn as_option(&self, columns: &[usize]) -> String {
         let has_only = |name: &str, others: &str| {
             name.chars().all(|letter| letter.is_alphanumeric() || others.contains(letter))

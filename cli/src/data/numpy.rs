@@ -25,8 +25,8 @@ const NAMES: [(&str, &[&str]); 4] = [
     ("test targets", &["y_test", "Y_test"]),
 ];
 
-/// The names that `numpy.savez` makes up for inputs and targets. More arrays than two have no order that
-/// everybody keeps to.
+/// The names that `numpy.savez(file, X, y)` gives inputs and targets. More than two arrays have no usual
+/// order.
 const UNNAMED: [&str; 2] = ["arr_0", "arr_1"];
 
 /// Reads the header of an array in a file of so many bytes.
@@ -154,8 +154,8 @@ impl<'a> Archive<'a> {
         Ok(Self { name, zip, members })
     }
 
-    /// The member that is one of [`NAMES`], by its place there; or by its own place, if there are only the
-    /// arrays of `numpy.savez(file, X, y)`, or the first of them.
+    /// The member that is one of [`NAMES`], by its place there; or one of [`UNNAMED`], if the archive has no
+    /// others.
     fn find(&self, what: usize) -> Option<String> {
         let mut known = NAMES[what].1.iter();
         let named = known.find_map(|known| self.members.iter().find(|member| member == known));
@@ -292,7 +292,7 @@ mod tests {
             (vec![3.0, 4.0], vec![1.0, 2.0])
         );
         assert_eq!(values(&unzip_inputs("test", npz(&unnamed[1..])).unwrap()), [3.0, 4.0]);
-        // Nobody knows whether the second one of four has targets.
+        // The second one of four may have targets or test inputs.
         let four = ["arr_0.npy", "arr_1.npy", "arr_2.npy", "arr_3.npy"];
         let error =
             unzip("test", npz(&four.map(|name| (name, bytes(&[1]))))).err().unwrap().to_string();

@@ -1,4 +1,4 @@
-//! What `ztilde` can be told about the data, as it is typed.
+//! The options about data, as they are typed.
 
 use std::path::{Path, PathBuf};
 
@@ -12,27 +12,27 @@ use serde::Serialize;
 use super::{cell::Words, head::Delimiter};
 use crate::{failure::Failure, options::positive};
 
-/// The most bytes of rows in memory, unless told.
+/// The default limit of the rows in memory, in bytes.
 pub(super) const MEMORY: u64 = 256 << 20;
 
-/// What to learn from, and how to read it.
+/// The data to train on, and how to read them.
 #[derive(Args, Clone, Debug, Serialize)]
 #[command(next_help_heading = "Data", next_display_order = 1)]
 pub(crate) struct DataOptions {
-    /// What to learn from: a table, images or arrays; - for stdin [default: the 1,797 digits]
+    /// The data to train on: a table, images or arrays; - for stdin [default: the 1,797 digits]
     ///
     /// A table is text (CSV, TSV) or Parquet, images are a folder or a file (IDX, as MNIST has
     /// them), arrays are .npy (with --targets) or .npz. Any of them may be gzip.
     #[arg(value_name = "DATA", help_heading = "Data", display_order = 0)]
     pub(crate) data: Option<PathBuf>,
 
-    /// Test on the rows of this file, rather than on rows that are held out [default: none]
+    /// Test on the rows of this file instead of held-out rows of DATA [default: none]
     ///
-    /// A folder of images and an .npz file may have such rows themselves.
+    /// A folder of images or an .npz file may contain a test set of its own.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["held_out", "folds"])]
     pub(crate) test_data: Option<PathBuf>,
 
-    /// The column to learn, by its name, or its number counted from 1 [default: the last one]
+    /// The column to predict, by its name, or its number counted from 1 [default: the last one]
     #[arg(long, value_name = "COLUMN")]
     pub(crate) target: Option<String>,
 
@@ -42,7 +42,7 @@ pub(crate) struct DataOptions {
     #[arg(long, value_name = "FILE", conflicts_with = "target")]
     pub(crate) targets: Option<PathBuf>,
 
-    /// The columns to learn from: names, numbers and ranges such as 3-7, separated by commas
+    /// The input columns: names, numbers and ranges such as 3-7, separated by commas
     /// [default: all others]
     #[arg(long, value_name = "COLUMNS")]
     pub(crate) features: Option<String>,
@@ -51,9 +51,9 @@ pub(crate) struct DataOptions {
     #[arg(long, value_name = "COLUMNS", conflicts_with = "features")]
     pub(crate) drop: Option<String>,
 
-    /// Columns whose numbers are names [default: none]
+    /// Treat these numeric columns as categories [default: none]
     ///
-    /// Each value becomes an input of its own, as those of text columns do.
+    /// Each value becomes an input of its own, as in a column of text.
     #[arg(long, value_name = "COLUMNS")]
     pub(crate) categorical: Option<String>,
 
@@ -64,9 +64,9 @@ pub(crate) struct DataOptions {
     #[arg(long, value_enum)]
     pub(crate) task: Option<Task>,
 
-    /// What becomes of rows with missing cells
+    /// What to do with missing values
     ///
-    /// A row without a target is left out, unless this is error.
+    /// With fill and drop, rows without a target are left out.
     #[arg(long, value_enum, default_value_t = Missing::Fill)]
     pub(crate) missing: Missing,
 
@@ -80,16 +80,16 @@ pub(crate) struct DataOptions {
     #[serde(flatten)]
     pub(crate) layout: Layout,
 
-    /// Cross-validation: train so many times, each time holding out another part [default: none]
+    /// Cross-validation: train this many times, and hold out another part each time [default: none]
     ///
-    /// Tells each result, and their mean.
+    /// Prints each result and their mean.
     #[arg(long, value_name = "COUNT", conflicts_with_all = ["held_out", "model"],
         value_parser = value_parser!(u32).range(2..))]
     pub(crate) folds: Option<u32>,
 
-    /// The most memory for the training rows
+    /// The limit of memory for the training rows
     ///
-    /// More of them are learned in shuffled blocks from a temporary file, in the folder that
+    /// If they take more, they are read in shuffled blocks from a temporary file, in the folder that
     /// TMPDIR names.
     #[arg(long, value_name = "MIB", default_value_t = 256.0, value_parser = positive)]
     pub(crate) memory: f64,
@@ -101,9 +101,9 @@ pub(crate) struct DataOptions {
 pub(crate) struct KnownOptions {
     /// The rows, as `train` reads them [default: the 1,797 digits]
     ///
-    /// Columns are found by their names, and may stand in another order; where there are no names,
-    /// by their place. Of a folder of images or an .npz file those to test on are taken, if it has
-    /// such; the other images are taken by the name of their file.
+    /// Columns are found by their names, in any order; without names, by their position. If a folder of
+    /// images or an .npz file has a test set, that is used. To use the training images instead, name their
+    /// file.
     #[arg(value_name = "DATA", help_heading = "Data", display_order = 0)]
     pub(crate) data: Option<PathBuf>,
 
@@ -113,16 +113,16 @@ pub(crate) struct KnownOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) targets: Option<PathBuf>,
 
-    /// What becomes of rows with missing cells [default: fill; with --strict: error]
+    /// What to do with missing values and unknown categories [default: fill; with --strict: error]
     ///
-    /// A category that no training row has is taken as a missing one. Notes on stderr, and the report,
-    /// count both in each column.
+    /// A category is unknown if no training row has it. Notes on stderr and the report count missing and
+    /// unknown cells for each column. With fill and drop, rows without a target are left out.
     #[arg(long, value_enum)]
     pub(crate) missing: Option<Missing>,
 
-    /// Stop at the first category that no training row has, and at the first missing cell
+    /// Stop at the first missing value or unknown category
     ///
-    /// With --missing fill or drop only the former are errors.
+    /// With --missing fill or drop, only unknown categories are errors.
     #[arg(long)]
     pub(crate) strict: bool,
 
@@ -150,29 +150,29 @@ fn name(data: Option<&Path>) -> String {
     name.map_or_else(|| "digits".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// Rows whose columns are those that a model was trained on; nobody asks for their targets.
+/// Rows whose columns are those that a model was trained on, with or without targets.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Data", next_display_order = 1)]
 pub(crate) struct UnlabeledOptions {
     /// The rows, in any form that `train` reads; - for stdin [default: stdin]
     ///
-    /// Columns are found by their names if there are any, and may stand in another order. The
-    /// target's is ignored if it is there. Of a folder of images or an .npz file those to test on are
-    /// taken, if it has such; the other images are taken by the name of their file.
+    /// Columns are found by their names, in any order; without names, by their position. A target column
+    /// is ignored. If a folder of images or an .npz file has a test set, that is used. To use the training
+    /// images instead, name their file.
     #[arg(value_name = "DATA", help_heading = "Data", display_order = 0)]
     pub(crate) data: Option<PathBuf>,
 
-    /// What becomes of missing values, and of categories that no training row has
-    /// [default: fill; with --strict: error]
+    /// What to do with missing values and unknown categories [default: fill; with --strict: error]
     ///
-    /// Notes on stderr count both in each column, after the last row.
+    /// A category is unknown if no training row has it. Notes on stderr count missing and unknown cells for
+    /// each column, after the last row.
     #[arg(long, value_name = "MISSING", value_parser = fill_or_error())]
     pub(crate) missing: Option<Missing>,
 
-    /// Stop at the first category that no training row has, and at the first missing cell
+    /// Stop at the first missing value or unknown category
     ///
-    /// With --missing fill only the former are errors. Nothing is written if DATA is a file, or if
-    /// --output names one.
+    /// With --missing fill, only unknown categories are errors. If DATA is a file, or with --output, an error
+    /// leaves no output.
     #[arg(long)]
     pub(crate) strict: bool,
 
@@ -180,7 +180,7 @@ pub(crate) struct UnlabeledOptions {
     pub(crate) layout: Layout,
 }
 
-/// Every row is answered, so that none may be dropped.
+/// Every row has a prediction, so `drop` is not possible.
 fn fill_or_error() -> impl TypedValueParser<Value = Missing> {
     let values = [Missing::Fill, Missing::Error].map(|missing| missing.to_possible_value());
     PossibleValuesParser::new(values.into_iter().flatten())
@@ -191,31 +191,31 @@ fn fill_or_error() -> impl TypedValueParser<Value = Missing> {
 #[derive(Args, Clone, Debug, Default, Serialize)]
 #[command(next_help_heading = "Data")]
 pub(crate) struct Layout {
-    /// What stands between two cells [default: found by the first rows]
+    /// The delimiter between cells [default: detected from the first rows]
     #[arg(long, value_enum)]
     pub(crate) delimiter: Option<Delimiter>,
 
-    /// Whether the first row names the columns [default: yes, if it looks so]
+    /// Whether the first row is a header [default: detected]
     ///
-    /// The first row is a header if it holds no number, or only the numbers of the columns (0, 1, 2 …) or
-    /// years in a row (1990, 1991, 1992 …).
+    /// It is a header if it contains no numbers, or if all its numbers are those of the columns (0, 1, 2 …),
+    /// or equally spaced years (1990, 1991, 1992 …).
     #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
     pub(crate) header: Option<bool>,
 
-    /// Lines at the beginning that are no part of the table
+    /// How many lines to skip above the table
     #[arg(long, value_name = "LINES", default_value_t = 0)]
     pub(crate) skip_lines: u64,
 
     /// Words for a missing value, separated by commas [default: NA, N/A, NaN, null, None, <NA>, #N/A, ?]
     ///
-    /// An empty cell is missing in any case. A cell in quotes is text, unless its column holds numbers.
-    /// The words replace the default; "" has only empty cells missing. The model keeps them.
+    /// They replace the default words; with "" only empty cells are missing, which always are. A word in
+    /// quotes is a category, unless its column holds numbers. The model file keeps the words.
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(crate) missing_values: Option<String>,
 }
 
 impl Layout {
-    /// The words for a missing value, if somebody has listed them.
+    /// The words of `--missing-values`, if it is set.
     pub(super) fn words(&self) -> Result<Option<Words>, Failure> {
         let words = self.missing_values.as_deref().map(Words::list).transpose();
         words.map_err(|why| Failure::input(format!("--missing-values: {why}")))
@@ -230,11 +230,11 @@ pub(crate) enum Task {
     Regression,
 }
 
-/// What becomes of rows with missing cells.
+/// What to do with missing values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Missing {
-    /// Takes the mean of the training rows, and no category
+    /// Replaces a number with the mean of the training rows, and a category with none
     Fill,
     /// Leaves the row out
     Drop,

@@ -77,9 +77,9 @@ pub(super) enum Kind {
     Decimal(i32),
     /// Days since 1970-01-01.
     Date,
-    /// As many units of a second since then, and of INT96 the day apart.
+    /// A time since then. The number is the units in a second.
     Instant(i64),
-    /// The same since midnight.
+    /// A time since midnight. The number is the units in a second.
     Time(i64),
     Text,
 }
@@ -93,7 +93,7 @@ enum Cell {
     Date(NaiveDate),
     Instant(NaiveDateTime),
     Time(NaiveTime),
-    /// A date or a time beyond all calendars.
+    /// A date or a time outside the calendar's range.
     Beyond(i64),
     Text(parquet::data_type::ByteArray),
 }
@@ -345,7 +345,7 @@ fn kind(stored: &ColumnDescriptor) -> Result<Kind, String> {
         }
         (Type::INT32 | Type::INT64, As::NONE) if is_whole => Ok(Kind::Signed),
         (Type::BYTE_ARRAY, As::UTF8 | As::ENUM | As::JSON | As::NONE) => Ok(Kind::Text),
-        // What older versions of the format had no name for.
+        // Older versions of the format have no name for nanoseconds.
         (Type::INT64, As::NONE) if matches!(logical, Some(LogicalType::Timestamp { .. })) => {
             Ok(Kind::Instant(NANOS))
         }
@@ -360,7 +360,7 @@ fn kind(stored: &ColumnDescriptor) -> Result<Kind, String> {
     }
 }
 
-/// The units of a second that the finest times have.
+/// Nanoseconds in a second.
 const NANOS: i64 = 1_000_000_000;
 
 /// 1970-01-01 in the days of INT96.
@@ -371,14 +371,14 @@ fn date(days: i64) -> Cell {
     midnight.map_or(Cell::Beyond(days), |midnight| Cell::Date(midnight.date_naive()))
 }
 
-/// A point in time: seconds since 1970-01-01, and units of another one.
+/// A point in time: seconds since 1970-01-01, and `rest` units, of which a second has `units`.
 fn instant(seconds: i64, rest: i64, units: i64) -> Cell {
     let nanoseconds = u32::try_from(rest * (NANOS / units)).ok();
     let instant = nanoseconds.and_then(|rest| DateTime::from_timestamp(seconds, rest));
     instant.map_or(Cell::Beyond(seconds), |instant| Cell::Instant(instant.naive_utc()))
 }
 
-/// The same of days, and nanoseconds of another one.
+/// A point in time: days since 1970-01-01, and nanoseconds.
 fn instant_of(days: i64, nanoseconds: i64) -> Cell {
     let (seconds, rest) = (nanoseconds.div_euclid(NANOS), nanoseconds.rem_euclid(NANOS));
     instant(days.saturating_mul(DAY).saturating_add(seconds), rest, NANOS)

@@ -18,7 +18,7 @@ pub(crate) struct Preprocessing {
     pub(crate) has_header: bool,
     /// How many columns the table has, without a target in a file of its own.
     pub(crate) width: usize,
-    /// The columns that are learned from, in the order of the network's inputs.
+    /// The input columns, in the order of the network's inputs.
     pub(crate) columns: Vec<Column>,
     pub(crate) target: Target,
     /// The words for a missing value.
@@ -26,7 +26,7 @@ pub(crate) struct Preprocessing {
     pub(crate) missing_words: Words,
 }
 
-/// A column that is learned from.
+/// An input column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Column {
@@ -34,8 +34,8 @@ pub(crate) struct Column {
     /// Its place in the table, counted from 1.
     pub(crate) number: usize,
     pub(crate) values: Values,
-    /// Which of its inputs never varied in the training rows. They are 0 for every cell, as their
-    /// weights have learned nothing.
+    /// Which of its inputs never varied in the training rows. They are 0 for every cell, because training
+    /// did not change their weights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) constant: Vec<usize>,
     #[serde(default, skip_serializing_if = "Reading::is_usual")]
@@ -53,7 +53,7 @@ pub(crate) enum Values {
     Category(Vec<String>),
 }
 
-/// The column that is learned.
+/// The column that is predicted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Target {
@@ -75,9 +75,9 @@ pub(crate) enum TargetValues {
     Number { shift: f64, scale: f64 },
 }
 
-/// Of a number that scales to no 32-bit number: what it is.
-pub(super) const TOO_FAR: &str = "too far from the rows that are learned from for the network's 32-bit \
-                                  numbers: correct the cell";
+/// What is wrong with a number that overflows 32 bits when it is scaled.
+pub(super) const TOO_FAR: &str = "too far from the training rows for the network's 32-bit numbers: \
+                                  correct the cell";
 
 impl Column {
     /// A column whose inputs vary, and whose cells are read as usual.
@@ -116,7 +116,7 @@ impl Column {
         }
     }
 
-    /// Whether a cell is a category, though one that is not known.
+    /// Whether a cell is a category that is not known.
     pub(super) fn is_unknown(&self, raw: Raw<'_>) -> bool {
         match &self.values {
             Values::Category(names) => {
@@ -314,8 +314,8 @@ impl Preprocessing {
             if is_input || !(1..=self.width).contains(&number) {
                 let (width, name) = (self.width, &self.target.name);
                 return Err(format!(
-                    "the preprocessing has the target {name:?} as column {number} of {width}, which is \
-                     none or another one"
+                    "the preprocessing has the target {name:?} as column {number} of {width}, which does \
+                     not exist or is an input"
                 ));
             }
         }

@@ -13,18 +13,18 @@ use super::{
 pub(crate) struct Reading {
     /// How its numbers are written.
     pub(crate) form: Form,
-    /// Whether a category such as NA is a missing value where it stands without quotes.
+    /// Whether a cell without quotes is missing even if it is a category, such as NA.
     pub(crate) unquoted_is_missing: bool,
 }
 
 impl Reading {
-    /// Whether it is that of a column of which nothing need be known.
+    /// Whether it is the default, which model files leave out.
     pub(crate) fn is_usual(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether a cell of a column with these categories is missing. One of the categories is not, whatever
-    /// it is called.
+    /// Whether a cell of a column with these categories is missing. A category such as NA is not, except with
+    /// `unquoted_is_missing`.
     pub(super) fn is_missing(&self, names: &[String], raw: Raw<'_>) -> bool {
         let is_known = || !self.unquoted_is_missing && names.iter().any(|name| name == raw.text);
         raw.is_missing_text() && (raw.text.is_empty() || !is_known())
@@ -57,14 +57,14 @@ impl Reading {
     }
 }
 
-/// A cell that is written in another way than in training.
+/// What is wrong with a cell in another form than in training.
 fn unlike(text: &str, form: &Form) -> String {
     let kind = form.kind("");
     format!("{text:?} is not {kind}, as the column had in training: correct or empty the cell")
 }
 
-/// The place of a name, or of the same number in other figures, or of the same truth in other letters:
-/// pandas writes `True` for what Parquet, and others, have as `true`.
+/// The place of a name; or of an equal number, such as 5 for 5.0; or of an equal truth value: pandas writes
+/// `True`, other programs write `true`.
 pub(crate) fn category_place(names: &[String], name: &str) -> Option<usize> {
     names.iter().position(|known| known == name).or_else(|| {
         let number = finite(name);

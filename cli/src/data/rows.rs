@@ -36,7 +36,7 @@ impl Rows {
         }
     }
 
-    /// A number for each block that follows from its values, in order.
+    /// The fingerprint of each block, in order.
     pub(crate) fn fingerprints(&self) -> Result<Vec<u64>, Failure> {
         let mut fingerprints = Vec::new();
         self.visit(|dataset| {
@@ -80,12 +80,12 @@ pub(crate) struct Divided {
     pub(crate) held_out_targets: TargetSums,
 }
 
-/// What the targets of some rows come to.
+/// Sums over the targets of some rows.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TargetSums {
-    /// The rows of each class; of all, where there are no classes.
+    /// The number of rows of each class; of all rows if there are no classes.
     pub(crate) of_class: Vec<u64>,
-    /// The sum of the squared numbers, in the network's own units: from the mean of the training rows on.
+    /// The sum of the squared numbers, as the network learns them: 0 is the mean of the training rows.
     pub(crate) squares: f64,
 }
 
@@ -95,7 +95,7 @@ impl TargetSums {
     }
 }
 
-/// Makes of a table the rows to learn from, and those that are held out, if there are any.
+/// Divides a table into training rows and held-out rows, if there are any.
 pub(crate) fn prepare(
     table: &Table,
     preprocessing: &Preprocessing,
@@ -132,7 +132,7 @@ pub(crate) fn prepare(
     Ok(Divided { learned, held_out, learned_targets, held_out_targets })
 }
 
-/// A cell of a row to test on that scales to no 32-bit number; those that are learned from do, as
+/// A cell of a held-out row that scales to no 32-bit number; training rows do, as
 /// [`fit`](super::fit::fit) has seen to.
 fn too_far(table: &Table, preprocessing: &Preprocessing, cells: &[f64]) -> Failure {
     let mut name = &preprocessing.target.name;

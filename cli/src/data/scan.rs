@@ -1,4 +1,4 @@
-//! Reads a table whose columns nobody has described: finds out what each one holds.
+//! Reads a new table: finds out what each column holds.
 
 use std::io::{BufWriter, Seek, Write};
 
@@ -39,7 +39,7 @@ pub(crate) fn scan(
 ) -> Result<Table, Failure> {
     if let Some(counted) = text.counted {
         notes.push(format!(
-            "the first row {counted}: it names the columns (--header no takes it as a row)"
+            "the first row {counted}, so it is the header (--header no takes it as a row)"
         ));
     }
     let choice = choose(&text.names, options, false)
@@ -133,11 +133,14 @@ pub(super) fn choose(
     }
     columns.retain(|&column| column != target);
     if columns.is_empty() {
-        let count = names.len();
-        return Err(format!(
-            "of {count} column(s), none is left to learn from beside the target; --delimiter tells \
-             what stands between two cells"
-        ));
+        return Err(match names.len() {
+            1 => {
+                "there is only one column, the target: --delimiter sets what separates the cells, \
+                  --skip-lines leaves out lines above the table"
+                    .to_owned()
+            }
+            count => format!("of {count} columns, --drop or --features leaves only the target"),
+        });
     }
     columns.push(target);
     let is_class = options.task == Some(Task::Classification);
@@ -164,7 +167,8 @@ fn meaning(
 ) -> Result<Meaning, String> {
     let &target_column = choice.columns.last().ok_or("there is no target")?;
     for name in &names.repeated {
-        notes.push(format!("several columns are called {name:?}: the second goes by {name:?}.2"));
+        let second = format!("{name}.2");
+        notes.push(format!("several columns are called {name:?}: the second is {second:?} here"));
     }
     let mut found = Found::default();
     let mut columns = Vec::new();
@@ -176,7 +180,7 @@ fn meaning(
                 continue;
             }
             notes.push(format!(
-                "{} counts the rows; unless that says something, --drop {} leaves it out",
+                "{} counts the rows: unless their order matters, --drop {} leaves it out",
                 names.describe(column),
                 names.as_option(&[column])
             ));
@@ -223,13 +227,14 @@ fn meaning(
         reading: target.reading(form),
         ..Target::new(names.name(target_column), Some(target_column + 1), values)
     };
+    found.check_points(names)?;
     found.note(names, notes);
     let (has_header, width) = (names.from_header, names.len());
     let preprocessing = Preprocessing { has_header, width, columns, target, missing_words };
     Ok(Meaning { preprocessing, places })
 }
 
-/// Text of too many kinds is left out, unless somebody has asked for its categories.
+/// Fails if `--categorical` names a column with too many categories, which would be left out.
 fn check_asked(names: &Names, column: usize, seen: &Seen, is_category: bool) -> Result<(), String> {
     if !is_category {
         return Ok(());
@@ -243,16 +248,20 @@ fn check_asked(names: &Names, column: usize, seen: &Seen, is_category: bool) -> 
     ))
 }
 
-/// What was found in the columns that somebody should know.
+/// Findings about columns, for notes.
 #[derive(Default)]
 struct Found<'a> {
     empty: Vec<usize>,
-    /// Those of text that has too many different values.
+    /// Columns of text with too many different values.
     many: Vec<(usize, &'a Seen)>,
-    /// Those of text with words for a missing value.
+    /// Columns of text with words for a missing value.
     words: Vec<(usize, &'a Seen)>,
-    /// Those of numbers that are not plain, with what they are.
+    /// Columns of numbers that are not plain, and their forms.
     forms: Vec<(usize, String)>,
+    /// The first column with decimal commas.
+    comma: Option<usize>,
+    /// Columns of plain numbers whose points could separate thousands, and the first of these numbers.
+    grouped: Vec<(usize, &'a str)>,
 }
 
 impl<'a> Found<'a> {
@@ -261,6 +270,26 @@ impl<'a> Found<'a> {
             self.forms
                 .push((column, format!("{text:?} is {}, read as {number:?}", form.kind(text))));
         }
+        if form.has_comma() {
+            self.comma.get_or_insert(column);
+        }
+        self.grouped.extend(seen.grouped().map(|text| (column, text)));
+    }
+
+    /// Fails if a table with decimal commas has a column whose points separate thousands, or decimals.
+    fn check_points(&self, names: &Names) -> Result<(), String> {
+        let (Some(comma), Some(&(column, text))) = (self.comma, self.grouped.first()) else {
+            return Ok(());
+        };
+        let whole: String = text.chars().filter(|letter| *letter != '.').collect();
+        Err(format!(
+            "{}: {text:?} may mean {whole} or {}, as {} has decimal commas. Write these numbers with a \
+             decimal comma, or without thousands separators; or leave the column out with --drop {}",
+            names.describe(column),
+            text.parse::<f64>().unwrap_or(f64::NAN),
+            names.describe(comma),
+            names.as_option(&[column])
+        ))
     }
 
     fn note(&self, names: &Names, notes: &mut Vec<String>) {
@@ -286,7 +315,7 @@ impl<'a> Found<'a> {
         let words: Vec<_> = self.words.iter().map(words).collect();
         if !words.is_empty() {
             notes.push(format!(
-                "read as missing, not as a category: {}; --missing-values lists the words",
+                "read as missing, not as a category: {}; --missing-values sets the words",
                 list(&words)
             ));
         }
@@ -300,8 +329,8 @@ impl<'a> Found<'a> {
         };
         let many: Vec<_> = self.many.iter().map(many).collect();
         format!(
-            "left out, text with more than {MOST_CATEGORIES} different values, of which each would become \
-             an input: {}",
+            "left out, because each value of a text column becomes an input, and they have more than \
+             {MOST_CATEGORIES} different values: {}",
             list(&many)
         )
     }

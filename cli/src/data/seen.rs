@@ -1,4 +1,4 @@
-//! What a column of a table was seen to hold, and what a target is by that.
+//! What a column of a table holds, as found by reading it; and what a target is by that.
 
 mod target;
 
@@ -17,7 +17,7 @@ pub(super) use target::{MOST_CLASSES, numbers};
 /// How many different texts of a column are counted.
 pub(super) const COUNTED: usize = 100_000;
 
-/// How many of them tell whether most have one form.
+/// How many of them decide whether most have one form.
 const LOOKED_AT: usize = 1000;
 
 /// How a column may be read.
@@ -26,11 +26,11 @@ pub(super) enum Kind {
     Any,
     /// The file says that it is text, even if that reads as plain numbers.
     Text,
-    /// Somebody says that each value is a category.
+    /// An option says that each value is a category.
     Category,
 }
 
-/// What a column was seen to hold.
+/// What was found in a column so far.
 pub(super) struct Seen {
     kind: Kind,
     /// The texts, in the order in which they came; each cell has the place of its text.
@@ -41,11 +41,13 @@ pub(super) struct Seen {
     first_number: Option<(u64, String)>,
     /// The first number with a decimal point, or an exponent.
     first_point: Option<String>,
-    /// The forms that all texts have, once there is one.
+    /// Whether the points of all numbers could separate thousands.
+    points_group: bool,
+    /// The forms that fit all texts, once there is a text.
     forms: Option<Vec<Form>>,
-    /// The form, once there are too many texts to keep.
+    /// The form of all further texts, once there are too many to keep.
     settled: Option<Form>,
-    /// Whether a semicolon parts the cells, as it does where a comma is the decimal one.
+    /// Whether the delimiter is a semicolon, which suggests decimal commas.
     prefers_comma: bool,
     pub(super) numbers: u64,
     /// The bits of the different numbers, until they are more than there can be classes.
@@ -56,7 +58,7 @@ pub(super) struct Seen {
     last: f64,
 }
 
-/// What a column holds, and what its cells become by that.
+/// What a column holds, and how its cells are recoded.
 pub(super) enum Held {
     Nothing,
     Numbers(Form, Recode),
@@ -82,6 +84,7 @@ impl Seen {
             first_text: None,
             first_number: None,
             first_point: None,
+            points_group: true,
             forms: None,
             settled: None,
             prefers_comma,
@@ -114,7 +117,7 @@ impl Seen {
                         names.as_option(&[at])
                     ));
                 }
-                // A word among words: infinity.
+                // A word such as infinity in a column of words, or no number.
                 Cell::Number(_) | Cell::Text(_) | Cell::Missing => {}
             }
         }
@@ -143,7 +146,7 @@ impl Seen {
         if let Some(&place) = self.texts.get(text) {
             return Ok(boxed(place));
         }
-        // In a column of numbers a quoted NA is missing.
+        // A quoted NA says nothing about the form: it is missing if the column holds numbers.
         if !(self.kind == Kind::Any && raw.is_word()) {
             self.fit(text, line, names, at)?;
         }
@@ -159,7 +162,7 @@ impl Seen {
         Ok(boxed(place))
     }
 
-    /// Looks at a new text, which leaves the forms that it has, too.
+    /// Takes a new text into account: keeps the forms that fit it, too.
     fn fit(&mut self, text: &str, line: u64, names: &Names, at: usize) -> Result<(), String> {
         if self.first_text.is_none() {
             self.first_text = Some((line, text.to_owned()));
@@ -192,7 +195,7 @@ impl Seen {
         Err(format!(
             "{text:?} is no number, as the cells from line {first} on are. Correct or empty the cell, \
              or leave the column out with --drop {option}, or take its numbers as categories with \
-             --categorical {option}; if {text:?} stands for a missing value, --missing-values lists it"
+             --categorical {option}; if {text:?} stands for a missing value, add it to --missing-values"
         ))
     }
 
@@ -223,8 +226,9 @@ impl Seen {
         if self.first_number.is_none() {
             self.first_number = Some((line, text.to_owned()));
         }
-        if self.first_point.is_none() && text.contains(['.', 'e', 'E']) {
-            self.first_point = Some(text.to_owned());
+        if text.contains(['.', 'e', 'E']) {
+            self.points_group &= Form::DECIMAL_COMMA.number(text).is_some();
+            self.first_point.get_or_insert_with(|| text.to_owned());
         }
         self.numbers += 1;
         // As one number, 0 and -0 are one class.
@@ -256,16 +260,16 @@ impl Seen {
         let else_way = if names.from_header {
             format!("if line {first} is no row, remove it")
         } else {
-            format!("if line {first} has the names of the columns, --header yes says so")
+            format!("if line {first} is the header, --header yes says so")
         };
         format!(
             "{text:?} is a number, but {word:?} in line {first} is none. Correct or empty one of them, \
              or take all numbers of the column as categories with --categorical {option}; if {word:?} \
-             stands for a missing value, --missing-values lists it; {else_way}"
+             stands for a missing value, add it to --missing-values; {else_way}"
         )
     }
 
-    /// The form of all texts, the likelier one where they have several.
+    /// The form of all texts, the likeliest one if several fit.
     fn form(&self) -> Option<Form> {
         let forms = self.forms.as_ref()?;
         let has_comma = self.prefers_comma && self.texts.keys().any(|text| text.contains(','));
@@ -273,7 +277,7 @@ impl Seen {
         with_comma.or(forms.first()).cloned()
     }
 
-    /// How many different texts there are, as far as they are counted.
+    /// How many different texts there are, up to [`COUNTED`].
     pub(super) fn distinct(&self) -> usize {
         self.texts.len()
     }
@@ -284,12 +288,17 @@ impl Seen {
         if count == COUNTED { format!("over {count}") } else { count.to_string() }
     }
 
-    /// Whether its texts are no numbers in a form of their own, nor most of them.
+    /// Whether neither all nor most of its texts are numbers in one form.
     pub(super) fn is_free_text(&self) -> bool {
         self.first_text.is_some()
             && self.settled.is_none()
             && self.form().is_none()
             && (self.kind == Kind::Category || self.check_mixed("").is_ok())
+    }
+
+    /// The first number with a point, if the points of all could separate thousands instead of decimals.
+    pub(super) fn grouped(&self) -> Option<&str> {
+        self.first_point.as_deref().filter(|_| self.points_group && self.first_text.is_none())
     }
 
     /// A text that is a number in this form, and the number.
@@ -298,7 +307,7 @@ impl Seen {
         Some((text, form.number(text)?))
     }
 
-    /// What the column holds; or how most of its cells are written, if not all are.
+    /// What the column holds; or an error if most of its cells are numbers in one form, but not all.
     pub(super) fn held(&self, option: &str) -> Result<Held, String> {
         if self.first_text.is_none() && (self.numbers > 0 || self.texts.is_empty()) {
             let is_empty = self.numbers == 0;
@@ -324,7 +333,7 @@ impl Seen {
         Ok(Held::Texts(names, Recode::Unbox(places)))
     }
 
-    /// Fails if most texts have one form: the others are mistakes, or need a word from somebody.
+    /// Fails if most texts have one form: the others are mistakes, or stand for missing values.
     fn check_mixed(&self, option: &str) -> Result<(), String> {
         let mut texts: Vec<_> = self.texts.iter().collect();
         texts.sort_by_key(|(_, place)| **place);
@@ -350,12 +359,12 @@ impl Seen {
         }
     }
 
-    /// Whether the texts are all numbers, and the largest of those.
+    /// Whether all texts are plain numbers.
     fn are_numbers(&self) -> bool {
         self.texts.keys().all(|text| finite(text).is_some())
     }
 
-    /// How a cell of this column is read later on.
+    /// How the model reads cells of this column.
     pub(super) fn reading(&self, form: Form) -> Reading {
         let is_both = |word: &String| self.texts.contains_key(word);
         Reading { form, unquoted_is_missing: self.words.keys().any(is_both) }
@@ -366,12 +375,12 @@ fn is_digit(letter: char) -> bool {
     letter.is_ascii_digit()
 }
 
-/// A column whose cells are written in several ways.
+/// What is wrong with a column whose cells have several forms.
 fn mixed(form: &Form, text: &str, other: &str, option: &str) -> String {
     format!(
         "{text:?} is {kind}, but {other} is not: write all cells of the column in one form; or leave it \
-         out with --drop {option}, or take each value as a category with --categorical {option}; \
-         --missing-values lists words for a missing value",
+         out with --drop {option}, or take each value as a category with --categorical {option}; or add \
+         words for a missing value to --missing-values",
         kind = form.kind(text)
     )
 }

@@ -1,4 +1,5 @@
-//! Which rows are learned from and which are tested on: at random by a seed, alike in each class.
+//! Which rows are training rows and which are held out: at random by a seed, with the same shares of each
+//! class.
 
 use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
 
@@ -53,12 +54,12 @@ impl Split {
         Self::Dealt(of_class.iter().map(|&rows| vec![rows]).collect(), 0)
     }
 
-    /// Group 1 has this share of all rows, rounded, and of each class its share, rounded up or down at
+    /// Group 1 has this share of all rows, rounded, and the same share of each class, rounded up or down at
     /// random: on average over the seeds it is exactly the share.
     pub(crate) fn held_out(of_class: &[u64], share: f64, seed: u64) -> Self {
         let rows: u64 = of_class.iter().sum();
         let held_out = (rows as f64 * share).round() as u64;
-        // Systematic sampling: rows that are evenly spaced, from a random phase on.
+        // Systematic sampling: evenly spaced rows, from a random phase on.
         let before = |row: u64, phase: u64| {
             let exact = u128::from(row) * u128::from(held_out) + u128::from(phase);
             (exact / u128::from(rows.max(1))) as u64
@@ -69,11 +70,11 @@ impl Split {
         })
     }
 
-    /// As many groups, all of the same size, or one row less, in total and in each class. The seed decides
-    /// which groups have the row more.
+    /// As many groups as `folds`. Their sizes differ by at most one row, in total and in each class; the seed
+    /// decides which groups are larger.
     pub(crate) fn folds(of_class: &[u64], folds: u32, seed: u64) -> Self {
         let folds = u64::from(folds);
-        // Each group has every so many'th row, from a random group on.
+        // Rows are dealt to the groups in turn, from a random group on.
         let before = |row: u64, group: u64| (row + folds - 1 - group) / folds;
         Self::lined_up(of_class, seed, folds, |first, end, phase| {
             let quota = |group| before(end + phase, group) - before(first + phase, group);
@@ -81,15 +82,15 @@ impl Split {
         })
     }
 
-    /// What each class gives to the groups, by the first and the end of its rows where the classes stand
-    /// one behind another in random order, and by a random phase below `phases`.
+    /// Lines up the classes in random order. `quotas` says how many rows of a class each group gets, by the
+    /// first and the end of its rows in the line, and by a random phase below `phases`.
     fn lined_up(
         of_class: &[u64],
         seed: u64,
         phases: u64,
         quotas: impl Fn(u64, u64, u64) -> Vec<u64>,
     ) -> Self {
-        // Not the stream that decides which rows of a class these are.
+        // Another stream than the one that chooses the rows of a class.
         let mut generator = generator(Purpose::Split, seed, [1, 0]);
         let phase = below(&mut generator, phases);
         let mut of_groups = vec![Vec::new(); of_class.len()];
@@ -204,8 +205,8 @@ mod tests {
         }
     }
 
-    /// How many rows each class gives to a group, in sum over the seeds; each class its share, rounded
-    /// either way, and all together the same number each time.
+    /// How many rows of each class a group has, summed over the seeds. Checks that each split has the share
+    /// of each class, rounded up or down.
     fn sums(of_class: &[u64], group: usize, share: f64, split: impl Fn(u64) -> Split) -> Vec<f64> {
         let mut sums = vec![0.0; of_class.len()];
         for seed in 0..SEEDS {
@@ -223,7 +224,7 @@ mod tests {
 
     const SEEDS: u64 = 4000;
 
-    /// Whether each class gives its share to a group on average, within six standard errors of a rounding.
+    /// Checks that a group has its share of each class on average, within six standard errors.
     fn check_shares(of_class: &[u64], share: f64, sums: &[f64]) {
         for (sum, &rows) in sums.iter().zip(of_class) {
             let expected = share * rows as f64;
@@ -234,9 +235,9 @@ mod tests {
         }
     }
 
-    /// Classes of one row, of two, and larger ones, in an order that the seed must not see.
+    /// Classes of one row, of two, and larger ones.
     #[test]
-    fn small_classes_are_held_out_by_turns() {
+    fn small_classes_are_held_out_in_proportion() {
         let pairs = [2; 50];
         let mixed = [1, 1, 1, 2, 3, 17, 75];
         for (of_class, share) in [(&pairs[..], 0.2), (&mixed, 0.2), (&mixed, 0.25), (&mixed, 0.6)] {
@@ -254,7 +255,7 @@ mod tests {
         }
     }
 
-    /// Two classes of a row each are not always held out together, nor never.
+    /// Two classes of one row each are held out together as often as by chance.
     #[test]
     fn which_classes_are_held_out_together_is_random() {
         let mut together = 0;

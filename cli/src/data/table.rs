@@ -14,26 +14,26 @@ use crate::failure::Failure;
 /// Cells that are decoded at once.
 const CHUNK: usize = 1 << 16;
 
-/// What stands for a category that is not known; NaN stands for a missing one.
+/// Marks an unknown category; NaN marks a missing one.
 pub(super) const UNKNOWN: f64 = f64::INFINITY;
 
 /// What a cell's number becomes.
 #[derive(Clone, Debug)]
 pub(crate) enum Recode {
     Keep,
-    /// What is [boxed] becomes the number at its place; all others stay.
+    /// A [boxed] place becomes the number at this place; all other numbers stay.
     Unbox(Vec<f64>),
     /// The number becomes its place among these, which are sorted.
     Search(Vec<f64>),
 }
 
-/// A place that waits for the number that it stands for, as a NaN that has it in its lowest bits: so it may
-/// stand among numbers.
+/// A place as a NaN that has it in its lowest bits, so that it fits among numbers until its own number is
+/// known.
 pub(super) fn boxed(place: u32) -> f64 {
     f64::from_bits(f64::NAN.to_bits() & !u64::from(u32::MAX) | (u64::from(place) + 1))
 }
 
-/// The place that a NaN has; none if it is a missing value.
+/// The place in a NaN; None if it is a missing value.
 pub(super) fn unboxed(cell: f64) -> Option<usize> {
     let place = cell.to_bits() & u64::from(u32::MAX);
     (cell.is_nan() && place > 0).then(|| place as usize - 1)
@@ -60,7 +60,7 @@ pub(crate) struct Table {
     pub(crate) file: String,
     /// Side by side, they have all cells.
     arrays: Vec<Array>,
-    /// For each column that is learned from, then for the target: its place in a row of the arrays,
+    /// For each input column, then for the target: its place in a row of the arrays,
     /// and what its numbers become.
     places: Vec<(usize, Recode)>,
     missing: Missing,
@@ -83,9 +83,9 @@ pub(crate) struct Counts {
     /// Rows left out because they have no target, or because a cell is missing.
     pub(crate) without_target: u64,
     pub(crate) dropped: u64,
-    /// Of the latter, those whose first such cell is a category that is not known.
+    /// The dropped rows whose first gap is an unknown category.
     dropped_unknown: u64,
-    /// The cells of each column that is learned from which tell nothing, in the same rows.
+    /// The gaps of each input column, in the rows that are left.
     pub(crate) gaps: Vec<Gaps>,
 }
 
@@ -119,7 +119,7 @@ impl Table {
                 let cell = missing.map_or(f64::NAN, |at| read[self.places[at].0]);
                 let what = match cell.is_nan() {
                     true => format!("has a missing value in {name:?}"),
-                    false => format!("has {cell} in {name:?}, which is none of its categories"),
+                    false => format!("has {cell} in {name:?}, which is not one of its categories"),
                 };
                 return Err(Failure::input(format!(
                     "{file}: row {} {what}; --missing fill or drop goes on without it",
@@ -152,7 +152,7 @@ impl Table {
         Ok(())
     }
 
-    /// Tells what was left out, and what was filled.
+    /// Notes on what was left out, and what was filled.
     pub(crate) fn notes(&self) -> Vec<String> {
         let Counts { rows, without_target, dropped, dropped_unknown, gaps, .. } = &self.counts;
         let mut notes = Vec::new();
@@ -172,7 +172,7 @@ impl Table {
         notes
     }
 
-    /// The columns with cells that were filled.
+    /// The columns with filled cells.
     pub(crate) fn filled(&self) -> Vec<FilledColumn> {
         gaps::report(&self.preprocessing.columns, &self.counts.gaps, self.counts.rows)
     }
@@ -193,7 +193,7 @@ impl Table {
         })
     }
 
-    /// Visits all rows, as they were read and as the columns have them, until one is the last.
+    /// Visits rows until `visit` breaks off: the number of the row, its cells as read, and its recoded cells.
     fn walk_all(
         &self,
         mut visit: impl FnMut(u64, &[f64], &[f64]) -> Result<ControlFlow<()>, Failure>,

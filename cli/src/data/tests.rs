@@ -128,6 +128,26 @@ fn missing_values_are_filled_dropped_or_an_error() {
     refused("x,y\n1,a\n2,\n", "--missing error", &["line 3, column 2 (\"y\")"]);
 }
 
+/// With a decimal comma elsewhere, points may separate thousands: 1.500 may mean 1500.
+#[test]
+fn points_beside_decimal_commas_are_asked_about() {
+    let table = |cells: [&str; 4]| {
+        let row = |cell: &str| format!("{cell};0,5\n{cell};1,25\n{cell};-3,0\n");
+        format!("v;y\n{}", cells.map(row).concat())
+    };
+    for cells in [["1.500", "2.250", "950", "12"], ["-1.234", "1.000", "7", "8"]] {
+        refused(table(cells), "", &["column 1 (\"v\")", cells[0], "\"y\"", "--drop v"]);
+    }
+    for cells in
+        [["1.500", "2.25", "950", "12"], ["0.125", "0.250", "7", "8"], ["1", "2", "3", "9"]]
+    {
+        let (data, _) = read(table(cells), "").unwrap();
+        assert_eq!(data.table.counts.rows, 12, "{cells:?}");
+    }
+    let (data, _) = read(table(["1.500", "2.250", "950", "12"]).replace(',', "."), "").unwrap();
+    assert_eq!(data.table.counts.rows, 12, "without a decimal comma, a point is a decimal point");
+}
+
 #[test]
 fn the_task_follows_from_the_target() {
     let task = |cells: &[String], arguments: &str| {
@@ -171,8 +191,8 @@ fn columns_are_chosen() {
     );
     refused(text, "--features a,c", &["--features names column 5 (\"c\"), which is the target"]);
     refused(text, "--features c --target c", &["which is the target"]);
-    refused(text, "--drop id,a,b,kind", &["of 5 column(s), none is left"]);
-    refused("x\n1\n2\n", "", &["of 1 column(s), none is left", "--delimiter"]);
+    refused(text, "--drop id,a,b,kind", &["of 5 columns, --drop"]);
+    refused("x\n1\n2\n", "", &["only one column", "--delimiter", "--skip-lines"]);
 }
 
 #[test]
@@ -396,6 +416,8 @@ fn parquet_has_columns_of_text() {
     let largest = (u64::MAX - 1).to_string();
     let first = preprocessing.record(&[&largest, "0.125", "01"]).unwrap();
     assert_eq!(dataset.inputs().row(0).to_vec(), first);
+    let (_, notes) = read(&file, "--drop list,time --target price --missing-values 0.125").unwrap();
+    assert!(notes.iter().any(|note| note.contains("size: 1 of 66 missing")), "{notes:?}");
     refused(
         &file,
         "--drop list,time --target price --missing error",

@@ -30,9 +30,9 @@ pub(crate) struct Text {
     first: Option<(u64, ByteRecord)>,
     /// The line of the record whose length the others must have.
     first_line: u64,
-    /// The lines that seem to stand before the table, counted from the file's first one.
+    /// How many lines of the file seem to be above the table.
     title_lines: u64,
-    /// What the names count, if they are numbers that nobody said to be names.
+    /// Why the first row is a header, if it contains numbers and no option says so.
     pub(crate) counted: Option<&'static str>,
     /// The words for a missing value.
     pub(super) words: Words,
@@ -51,7 +51,7 @@ impl Text {
     ) -> Result<Self, Failure> {
         let file = source.name.clone();
         if source.format == Format::Parquet {
-            return Self::open_parquet(source);
+            return Self::open_parquet(source, layout);
         }
         let mut prefix = &source.prefix[..];
         for _ in 0..layout.skip_lines {
@@ -83,13 +83,15 @@ impl Text {
         } else {
             Names::numbered(first.len())
         };
+        // If the first record has as many cells as the table, an uneven row below it does not end a title.
+        let has_title = head.title > 0 && first.len() != head.cells;
+        let title_lines = if has_title { head.title + layout.skip_lines } else { 0 };
         let first = (!is_header).then_some((first_line, first));
-        let title_lines = if head.title == 0 { 0 } else { head.title + layout.skip_lines };
         let words = layout.words()?.unwrap_or(Words::USUAL);
         Ok(Self { file, delimiter, names, records, first, first_line, title_lines, counted, words })
     }
 
-    fn open_parquet(source: Source) -> Result<Self, Failure> {
+    fn open_parquet(source: Source, layout: &Layout) -> Result<Self, Failure> {
         let file = source.name.clone();
         let records = parquet::Records::open(source.into_file()?)
             .map_err(|error| Failure::input(format!("{file}: {error}")))?;
@@ -108,7 +110,7 @@ impl Text {
             first_line: 0,
             title_lines: 0,
             counted: None,
-            words: Words::USUAL,
+            words: layout.words()?.unwrap_or(Words::USUAL),
         })
     }
 
@@ -216,16 +218,15 @@ impl Text {
     }
 }
 
-/// The first letters of a cell that a message shows.
+/// How many letters of a cell a message shows.
 const SHOWN: usize = 40;
 
 fn not_utf8(file: &str, line: u64, cell: &[u8]) -> Failure {
-    // The first letters of Unicode are those of Latin-1.
+    // The first 256 characters of Unicode are those of Latin-1.
     let latin: String = cell.iter().take(SHOWN).map(|&byte| char::from(byte)).collect();
     Failure::input(format!(
         "{file}, line {line}: the text is not UTF-8; save the file as UTF-8. If {latin:?} is what the cell \
-         says, the text is Latin-1 (Windows-1252): iconv -f WINDOWS-1252 -t UTF-8 {file} > utf8.csv \
-         converts it"
+         says, the text is Latin-1 (Windows-1252), and iconv -f WINDOWS-1252 -t UTF-8 converts it"
     ))
 }
 
@@ -394,6 +395,8 @@ mod tests {
             "line 3: there are 3 cells, but 2 in line 1. A cell with a comma",
         );
         refused("150,4,x\n1,2\n3,4\n5,6\n", "If line 1 is no row, --skip-lines 1");
+        let uneven = "a,b\n1,2\n3,4,5\n".to_owned() + &"6,7\n".repeat(9);
+        refused(&uneven, "line 3: there are 3 cells, but 2 in line 1. A cell with a comma");
         for title in ["# about\n# this, table\n", "about\n\nthis\n", "a,b\nc,d\n\n"] {
             let lines = title.lines().filter(|line| !line.is_empty()).count();
             let lines = lines + usize::from(title.starts_with("about"));

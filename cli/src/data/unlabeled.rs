@@ -1,4 +1,4 @@
-//! Rows whose targets nobody asks for: read some at a time, in their order, as inputs of a network.
+//! Rows without targets: read some at a time, in their order, as inputs of a network.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ pub(crate) struct Unlabeled {
     file: String,
     preprocessing: Preprocessing,
     policy: Policy,
-    /// The cells of each column so far that tell nothing, and the rows so far.
+    /// The gaps of each column so far, and the number of rows so far.
     gaps: Vec<Gaps>,
     rows: u64,
     origin: Origin,
@@ -88,20 +88,20 @@ impl Unlabeled {
         Ok(Self { path, file, preprocessing, policy, gaps, rows: 0, origin, cells })
     }
 
-    /// Of a file that holds several sets of rows: tells which these are.
+    /// Notes which rows these are, if the file holds several sets.
     pub(crate) fn tell_which(&self) {
         if let Origin::Array { array, .. } = &self.origin {
             tell_which(&self.path, &array.name);
         }
     }
 
-    /// A line for each column in which cells told nothing, of the rows that were read.
+    /// A line for each column with gaps in the rows that were read.
     pub(crate) fn notes(&self) -> Vec<String> {
         let notes = gaps::notes(&self.preprocessing.columns, &self.gaps, self.rows);
         notes.into_iter().map(|note| format!("{}: {note}", self.file)).collect()
     }
 
-    /// Reads all rows, to find the first fault.
+    /// Reads all rows, to find the first error.
     pub(crate) fn check(&mut self) -> Result<(), Failure> {
         let mut inputs = Vec::new();
         while self.read(CHECKED, &mut inputs)? > 0 {
@@ -178,7 +178,7 @@ impl Unlabeled {
     }
 }
 
-/// Counts a cell that tells nothing, or fails with a sentence if it is an error.
+/// Counts a gap, or fails with a sentence if it is an error.
 fn take(
     gaps: &mut Gaps,
     policy: Policy,
@@ -195,7 +195,7 @@ fn take(
     Ok(())
 }
 
-/// What a cell was encoded as, unless it is no number for the network.
+/// An encoded cell, unless it is too large for the network.
 fn checked(encoded: f64, column: &Column) -> Result<f64, String> {
     if column.is_too_far(encoded) {
         return Err(format!("{encoded:?} is {TOO_FAR}"));

@@ -1,5 +1,5 @@
-//! Texts as ONNX operators: each category of a column as a regular expression that matches what the
-//! reader of tables takes for the category.
+//! Categories as ONNX operators: each one is a regular expression that matches the same cells as the reader
+//! of tables.
 
 use super::{Graph, Setting};
 use crate::data::{category_place, finite};
@@ -7,11 +7,11 @@ use crate::data::{category_place, finite};
 /// The white space that Rust trims, in the syntax of RE2.
 const SPACES: &str = r"[\t-\r \x{85}\p{Z}]*";
 
-/// A number as Rust and C++ read it, of a size that overflows in neither. C++ skips ASCII's spaces alone.
+/// A number that both Rust and C++ read, without overflow. C++ skips only ASCII spaces.
 const NUMBER: &str =
     r"[\t-\r ]*[+\-]?(?:[0-9]{1,99}\.?[0-9]{0,99}|\.[0-9]{1,99})(?:[eE][+\-]?[0-9]{1,2})?[\t-\r ]*";
 
-/// For each column a matrix: 1 for the category in the cell, 0 for all others.
+/// A one-hot matrix for each column.
 pub(super) fn append_categories(graph: &mut Graph, columns: &[&[String]]) -> Vec<String> {
     let categories = graph.text_input("categories", columns.len());
     let mut parts = Vec::with_capacity(columns.len());
@@ -26,7 +26,7 @@ pub(super) fn append_categories(graph: &mut Graph, columns: &[&[String]]) -> Vec
     parts
 }
 
-/// 1 for the name in the cell, with any spaces around it.
+/// 1 for the category whose name is in the cell, with any spaces around it.
 fn append_spelled(graph: &mut Graph, column: &str, names: &[String], cells: &str) -> String {
     let matches: Vec<String> = (0..names.len())
         .map(|place| {
@@ -41,7 +41,7 @@ fn append_spelled(graph: &mut Graph, column: &str, names: &[String], cells: &str
     graph.cast_to_float(&format!("{column}.spelled"), &joined)
 }
 
-/// 1 also for the same number in other figures, such as 5.0 for 5, if no name has these very figures.
+/// 1 also for the category of an equal number, such as 5 for 5.0, if no category has the cell's exact text.
 fn append_equal_numbers(
     graph: &mut Graph,
     column: &str,
@@ -49,7 +49,7 @@ fn append_equal_numbers(
     cells: &str,
     spelled: &str,
 ) -> String {
-    // Of names for the same number it is the first.
+    // Of names for the same number, the first one counts.
     let numbers: Vec<f64> = (0..names.len())
         .map(|place| {
             let number = finite(&names[place]);
@@ -75,8 +75,8 @@ fn append_equal_numbers(
     graph.node(&name("inputs"), "Max", &[spelled, &else_equal], &[])
 }
 
-/// What matches the cells that are spelled like a category: for a truth value in any letters that are no
-/// other category's.
+/// A pattern for the cells that are spelled like a category. True and false match in upper and lower case,
+/// except the spelling of another category.
 fn pattern(names: &[String], place: usize) -> String {
     let name = &names[place];
     let mut spellings = vec![name.clone()];
@@ -95,7 +95,7 @@ fn pattern(names: &[String], place: usize) -> String {
     format!("{SPACES}(?:{}){SPACES}", spellings.join("|"))
 }
 
-/// A regular expression for a text alone.
+/// A regular expression that matches only this text.
 fn literal(text: &str) -> String {
     let escaped = |character: char| match character {
         'a'..='z' | 'A'..='Z' | '0'..='9' => character.to_string(),

@@ -6,8 +6,8 @@ use crate::data::{Column, Preprocessing, Target, TargetValues, Values};
 
 /// Appends what makes the network's inputs from the cells of rows. There is an input of the graph,
 /// `numbers`, for the columns of numbers, in their order, and one, `categories`, for those of text, if the
-/// table has such columns. A missing number is NaN, a missing category any text that is no category, such
-/// as the empty one.
+/// table has such columns. A missing number is NaN; a missing category is any other text, such as an empty
+/// one.
 pub(crate) fn append_preprocessing(graph: &mut Graph, preprocessing: &Preprocessing) -> String {
     let (mut numbers, mut categories) = (Vec::new(), Vec::new());
     for column in &preprocessing.columns {
@@ -34,8 +34,8 @@ pub(crate) fn append_preprocessing(graph: &mut Graph, preprocessing: &Preprocess
     append_constants(graph, preprocessing, &ordered)
 }
 
-/// `(number − shift) / scale`, in double precision as the cells themselves: Unix seconds differ in digits
-/// that floats do not have.
+/// `(number − shift) / scale`, in double precision like the cells: single precision does not have enough
+/// digits for Unix seconds.
 fn append_numbers(graph: &mut Graph, columns: &[(f64, f64, Option<f64>)]) -> String {
     let numbers = graph.double_input("numbers", columns.len());
     let mut vector = |name: &str, value: fn(&(f64, f64, Option<f64>)) -> f64| {
@@ -70,7 +70,7 @@ fn append_order(graph: &mut Graph, columns: &[Column], numbers: usize, joined: &
     graph.node("ordered", "Gather", &[joined, &order], &[("axis", Setting::Integer(1))])
 }
 
-/// Makes 0 of inputs that never varied in training, whatever their cells are.
+/// Sets inputs that never varied in the training rows to 0.
 fn append_constants(graph: &mut Graph, preprocessing: &Preprocessing, inputs: &str) -> String {
     let constant = preprocessing.constant_inputs();
     if constant.is_empty() {
@@ -83,7 +83,7 @@ fn append_constants(graph: &mut Graph, preprocessing: &Preprocessing, inputs: &s
     graph.node("varying", "Where", &[&is_constant, &zero, inputs], &[])
 }
 
-/// Appends what makes an answer of the network's outputs, and gives it away: `class` and `probabilities`,
+/// Appends the outputs of the graph, which it makes from the network's: `class` and `probabilities`,
 /// or `values`.
 pub(crate) fn append_answer(graph: &mut Graph, target: &Target, outputs: &str) {
     match &target.values {

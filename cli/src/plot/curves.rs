@@ -124,8 +124,7 @@ impl Panel {
     }
 }
 
-/// An axis of values above 0 on which each factor takes the same space. Its marks are so far apart that
-/// their labels do not touch.
+/// A logarithmic axis of positive values, whose marks leave room for their labels.
 #[derive(Clone, Copy)]
 struct Logarithmic {
     low: f64,
@@ -133,8 +132,8 @@ struct Logarithmic {
 }
 
 impl Logarithmic {
-    /// Up to so many powers of ten apart, values have a mark at 1, 2 and 5 of each; a wider axis only at
-    /// powers of ten.
+    /// An axis of at most so many decades has marks at 1, 2 and 5 times each power of ten, a longer one only
+    /// at powers of ten.
     const FEW_DECADES: f64 = 3.5;
     const MOST_MARKS: f64 = 10.0;
 

@@ -1,4 +1,4 @@
-//! What the same answer for every row comes to: a result means something beside that.
+//! The result of a constant prediction, which a network must beat to be of use.
 
 use serde::Serialize;
 use ztilde::Evaluation;
@@ -6,7 +6,7 @@ use ztilde::Evaluation;
 use super::decimals;
 use crate::data::{Preprocessing, TargetSums};
 
-/// The best that the same answer for every row comes to, on the rows that were tested.
+/// The best constant prediction, and its result on the tested rows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Baseline {
     /// The most frequent class, or the mean in the table's own units.
@@ -70,7 +70,7 @@ impl Baseline {
         }
     }
 
-    /// Its accuracy, or its RMSE.
+    /// The accuracy of a class, or the RMSE of a number.
     pub(super) fn measure(&self) -> f64 {
         self.accuracy.or(self.rmse).unwrap_or(f64::NAN)
     }
@@ -93,14 +93,14 @@ impl Baseline {
         }
     }
 
-    /// A sentence, unless a result is better.
+    /// A sentence, unless a result beats the baseline.
     pub(crate) fn remark(&self, found: &Evaluation) -> Option<String> {
         let (is_better, measure) = match (found.accuracy, found.rmse) {
             (Some(accuracy), _) => (accuracy > self.measure(), "accuracy"),
             (None, rmse) => (rmse.is_some_and(|rmse| rmse < self.measure()), "RMSE"),
         };
-        let what = "the network is no better than the baseline, the same answer for every row";
-        (!is_better).then(|| format!("by its {measure} {what}"))
+        let remark = || format!("the network's {measure} is no better than the baseline's");
+        (!is_better).then(remark)
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
             let accuracy = Some(accuracy);
             learned.remark(&Evaluation { loss: 1.0, accuracy, rmse: None, r2: None })
         };
-        assert!(found(0.25).is_some_and(|remark| remark.contains("no better than the baseline")));
+        assert!(found(0.25).is_some_and(|remark| remark.contains("no better than the baseline's")));
         assert_eq!(found(0.5), None);
     }
 

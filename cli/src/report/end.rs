@@ -11,7 +11,7 @@ pub(crate) struct Final {
     /// The epoch whose parameters were kept, and how they did.
     pub(crate) epoch: u32,
     pub(crate) test: Option<Evaluation>,
-    /// What the same answer for every row comes to on the rows of the test.
+    /// The result of a constant prediction in the same test.
     pub(crate) baseline: Option<Baseline>,
     /// Decides what a test consists of.
     pub(crate) loss: Loss,
@@ -61,7 +61,7 @@ impl End {
 }
 
 impl Final {
-    /// What was found on the rows that were tested, if there are any.
+    /// The result on the held-out rows, if there are any.
     pub(crate) fn line(&self, rows: Option<u64>) -> Option<String> {
         let (test, rows) = (self.test?, rows?);
         let result = match (test.accuracy, test.rmse) {
@@ -71,6 +71,6 @@ impl Final {
                 format!("test RMSE {}{r2}", decimals(rmse.unwrap_or_default()))
             }
         };
-        Some(format!("{result} on {} that it did not learn from", plural(rows, "row")))
+        Some(format!("{result} on {}", plural(rows, "held-out row")))
     }
 }

@@ -11,7 +11,7 @@ use crate::report::Epoch;
 const MOST_SAMPLES: u64 = 1 << 60;
 const MOST_TIME: Duration = Duration::from_secs(1 << 40);
 
-/// Where in its data a training is: what comes next.
+/// The position of a training in its data: what comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Place {

@@ -31,7 +31,7 @@ pub(super) struct Work<'a> {
     pub(super) options: &'a Options,
     pub(super) settled: &'a Settled,
     pub(super) origin: &'a Origin,
-    /// Of the data, if there is a checkpoint.
+    /// The fingerprints of the data, if there is a checkpoint.
     pub(super) fingerprints: Option<&'a Fingerprints>,
     pub(super) steps_per_epoch: u64,
     pub(super) device: Device,
@@ -44,7 +44,7 @@ struct Job<'a> {
     data: Prepared,
     network: NetworkOptions,
     checkpoint: Option<Checkpoint>,
-    /// What stands above the first line of the table: called when nothing is left to refuse.
+    /// Prints the lines above the table. It is called once all options have been checked.
     on_start: &'a dyn Fn() -> Result<(), Failure>,
     on_epoch: &'a dyn Fn(&[Epoch]) -> Result<(), Failure>,
 }
@@ -240,9 +240,15 @@ impl Work<'_> {
     }
 
     fn trainer_options(&self, data: &Prepared) -> Result<TrainerOptions, Failure> {
+        let target = &data.preprocessing.target;
+        if self.settled.trainer.label_smoothing != 0.0 && target.classes().is_none() {
+            return Err(Failure::input(format!(
+                "--label-smoothing smooths classes, but the target {:?} is a number",
+                target.name
+            )));
+        }
         let typed = self.options.training.class_weights.as_ref();
-        let weights =
-            typed.map(|typed| class_weights(typed, &data.preprocessing.target, &data.learned));
+        let weights = typed.map(|typed| class_weights(typed, target, &data.learned));
         Ok(TrainerOptions {
             loss: loss(data),
             class_weights: weights.transpose()?,

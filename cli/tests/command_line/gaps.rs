@@ -1,4 +1,4 @@
-//! Cells that tell a model nothing: `predict` and `evaluate` count them, and `--strict` refuses them.
+//! Gaps: `predict` and `evaluate` count missing values and unknown categories, and `--strict` refuses them.
 
 use std::{fs, io::Write, path::Path, process::Output, process::Stdio};
 
@@ -28,7 +28,7 @@ fn otherwise(class: &str, sex: &str, _: usize) -> [String; 3] {
     [class.to_owned(), sex.to_uppercase(), String::new()]
 }
 
-/// A folder with a model, the table that it learned from, and one of other words.
+/// A folder with a model, its training table, and tables with other and with the same categories.
 fn trained() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("train.csv"), passengers(240, as_trained)).unwrap();
@@ -54,7 +54,8 @@ fn told(output: &Output, expected: &[&str]) {
 }
 
 const TOLD: [&str; 3] = [
-    "note: other.csv: class: 263 of 263 unknown (line 2: \"First\" is not one of the 3 known categories: \"1st\", ",
+    "note: other.csv: class: 263 of 263 unknown (line 2: \"First\" is not one of the 3 known \
+     categories: \"1st\", ",
     "sex: 263 of 263 unknown (line 2: \"FEMALE\" is not one of the 2 known categories",
     "age: 263 of 263 missing, taken as the mean of the training rows",
 ];
@@ -85,7 +86,7 @@ fn unknown_and_missing_cells_are_counted_by_column() {
     ];
     assert_eq!(report["filled"], json!(expected));
 
-    // What is as it was in training has nothing to tell, and `train` tells of the same.
+    // A table without gaps has no notes, and `train` counts the gaps of test data.
     for command in ["predict model same.csv", "evaluate model same.csv"] {
         let output = succeed(folder, command);
         let is_told = ["unknown", "missing"].iter().any(|word| stderr(&output).contains(word));
@@ -123,7 +124,7 @@ fn rows_that_are_not_evaluated_are_counted() {
 fn strict_refuses_them_before_anything_is_written() {
     let folder = trained();
     let folder = folder.path();
-    // The fault is beyond what goes to the network, and to stdout, together.
+    // The error comes after more rows than are computed, and written, at once.
     let mut late = passengers(210_000, as_trained);
     late.push_str("1st,Male,30,no\n");
     fs::write(folder.join("late.csv"), late).unwrap();

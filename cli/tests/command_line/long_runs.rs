@@ -200,10 +200,12 @@ fn a_run_goes_on_only_as_it_was() {
     refused("table.csv --keep-best --resume", &["keep-best false", "now it is true"]);
     refused("table.csv --optimizer momentum --resume", &["--optimizer adam", "now it is momentum"]);
     refused("table.csv --schedule cosine --resume", &["--schedule constant", "now it is cosine"]);
-    refused("longer.csv --resume", &["64 rows", "there are 66"]);
-    refused("other.csv --resume", &["other values"]);
-    // The same rows in another order, whether they are learned from or held out: the network's inputs
-    // are scaled as before.
+    refused("longer.csv --resume", &["64 training rows", "there are 66"]);
+    refused("other.csv --resume", &["rows with other values"]);
+    fs::write(folder.join("named.csv"), format!("x,y\n{table}")).unwrap();
+    refused("named.csv --resume", &["columns with other names"]);
+    // The same rows in another order, whether they are training rows or held-out rows. The scales of the
+    // inputs are the same.
     let lines: Vec<_> = table.lines().collect();
     for first in [0, 1, 17, 40] {
         let mut lines = lines.clone();

@@ -206,7 +206,7 @@ fn a_column_that_never_varied_decides_nothing() {
     for options in ["", "--no-batch-norm --scale none"] {
         let train = "train then.csv --epochs 20 --hidden 16 --model m.safetensors";
         let trained = succeed(folder, &format!("{train} {options}"));
-        let note = "2 of 3 columns are the same in every training row, so the model ignores them";
+        let note = "the model ignores 2 of 3 input columns, constant in the training rows";
         assert!(stderr(&trained).contains(note), "{}", stderr(&trained));
         let answers = |rows: &str| {
             let predicted = succeed(folder, &format!("predict m.safetensors {rows}"));

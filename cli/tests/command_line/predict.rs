@@ -120,7 +120,7 @@ fn every_row_has_its_class_and_probabilities() {
 }
 
 #[test]
-fn outputs_that_say_nothing_are_refused() {
+fn outputs_that_are_not_finite_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let column = |row: u32, column: u32| (row * (2 * column + 1) * 37 % 101).to_string();
@@ -233,7 +233,7 @@ fn numbers_that_are_categories_are_so_in_arrays() {
     let is_right =
         |(line, row): &(&Vec<String>, &[u8])| line[0] == u8::from(row[0] == 10).to_string();
     assert!(lines[1..].iter().zip(bytes.chunks(2)).filter(is_right).count() > 50, "{found}");
-    // A column after the other, as pandas has it.
+    // In Fortran order, which pandas uses.
     let columns: Vec<u8> = (0..2).flat_map(|at| bytes[at..].iter().copied().step_by(2)).collect();
     let mut fortran = npy(60, 2, &columns);
     let order = fortran.windows(5).position(|word| word == b"False").unwrap();
@@ -278,7 +278,7 @@ fn what_is_wrong_with_the_rows_is_code_2() {
         ("word.csv", "error: word.csv, line 4, column 1 (\"x\"): \"two\" is no number"),
         (
             "large.csv",
-            "error: large.csv, line 3, column 1 (\"x\"): 1e60 is too far from the rows that",
+            "error: large.csv, line 3, column 1 (\"x\"): 1e60 is too far from the training rows",
         ),
         (
             "gap.csv --missing error",
@@ -288,7 +288,7 @@ fn what_is_wrong_with_the_rows_is_code_2() {
             "new.csv --missing error",
             "line 3, column 2 (\"word\"): \"sideways\" is not one of the 2",
         ),
-        ("wide.csv", "error: wide.csv: there are 4 columns, but 3 in the table"),
+        ("wide.csv", "error: wide.csv: there are 4 columns, but 3 in the training table"),
         ("gap.csv --missing drop", "[possible values: fill, error]"),
         ("binary.csv", "error: binary.csv: the file is binary"),
         ("word.csv --output found.csv", "line 4"),

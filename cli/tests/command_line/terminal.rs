@@ -103,6 +103,16 @@ fn adapters_names_the_one_that_would_be_used() {
     assert!(stdout(&output).contains(&format!("{name}  <- would be used")));
 }
 
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_not_utf8_is_code_2() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    let mut command = ztilde(".", &[]);
+    let output = output(command.arg(OsStr::from_bytes(b"\xff")));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
 /// Mesa and libwayland complain on stderr where there is no desktop.
 #[test]
 fn nothing_foreign_is_on_stderr() {

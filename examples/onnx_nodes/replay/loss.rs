@@ -64,7 +64,7 @@ pub(super) fn replay(gpu: &Gpu, case: &Case) -> Replayed {
         record_step::Buffers { results: &results, counts: &counts, history: &history, fault: None }
     })?);
     gpu.run(&dispatches);
-    // Each lies before an accuracy: that of the batch, and those of the rows.
+    // The batch's record begins with its loss. Each row's result is a loss and an accuracy.
     let losses = match is_mean {
         true => gpu.read(&batch)?[..1].to_vec(),
         false => gpu.read(&row_results)?.into_iter().step_by(2).collect(),

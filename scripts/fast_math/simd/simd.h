@@ -1,1 +1,1 @@
-// All that naga's text needs of it is in metal_stdlib.
+// Empty: metal_stdlib declares everything that naga's code uses.

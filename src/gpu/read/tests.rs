@@ -53,7 +53,7 @@ impl SlowGpu {
         Self { gpu, pipeline, buffer, bindings }
     }
 
-    /// Submits so much work, and in the same submission the copy that the reading waits for: Mesa's
+    /// Submits the dispatches, and in the same submission the copy that the reading waits for: Mesa's
     /// software driver takes a submission only after the one before is done.
     fn read(&self, dispatches: u32) -> impl Future<Output = Result<Vec<u32>>> + Send + use<> {
         let staging = self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
@@ -76,14 +76,14 @@ impl SlowGpu {
     }
 }
 
-/// The time that the calling thread has computed so far.
+/// The CPU time of the calling thread so far.
 #[cfg(target_os = "linux")]
 fn computed() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
-/// Wakes another one's task, and notes how long the thread that wakes has computed so far.
+/// Wakes a task, and notes the CPU time of the thread that wakes it.
 #[cfg(target_os = "linux")]
 struct Noting {
     waker: std::task::Waker,
@@ -149,7 +149,7 @@ fn all_futures_are_woken() {
     }
 }
 
-/// Whether this becomes so within a time that a busy machine keeps.
+/// Whether this becomes true within a minute, which even a busy machine keeps.
 fn soon(mut is_so: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(60) {
@@ -184,7 +184,7 @@ fn there_is_a_thread_only_while_a_future_sleeps_elsewhere() {
     pollster::block_on(slow.read(64)).unwrap();
 }
 
-/// Wakes nobody, and is not known for that.
+/// A waker that does nothing, but is not `Waker::noop`.
 struct Silent;
 
 impl Wake for Silent {
@@ -211,23 +211,23 @@ fn a_dropped_future_leaves_nothing_behind() {
     assert_eq!(Arc::strong_count(&silent), 1, "the waker is kept");
 }
 
-/// It would panic, if it was the driver that lost it.
+/// wgpu would panic if the driver had lost the device.
 #[test]
 fn a_device_that_is_known_to_be_lost_is_asked_nothing() {
     let slow = SlowGpu::new();
-    slow.gpu.watch.lose("first told".to_owned());
-    slow.gpu.watch.lose("told again".to_owned());
+    slow.gpu.watch.lose("the first message".to_owned());
+    slow.gpu.watch.lose("another message".to_owned());
     for error in [
         pollster::block_on(slow.read(1)).unwrap_err(),
         block_on(&slow.gpu.device, slow.read(1)).unwrap_err(),
         block_on_for(&slow.gpu.device, Duration::MAX, slow.read(1)).unwrap_err(),
         slow.gpu.watch.look().unwrap_err(),
     ] {
-        assert!(matches!(&error, Error::DeviceLost(why) if why == "first told"), "{error}");
+        assert!(matches!(&error, Error::DeviceLost(why) if why == "the first message"), "{error}");
     }
 }
 
-/// What one network finds out, the others of the device know; those of other devices do not.
+/// All networks of a device share what is known of it; those of other devices do not.
 #[test]
 fn a_device_is_watched_once() {
     let slow = [(); 2].map(|()| SlowGpu::new());

@@ -1,7 +1,7 @@
 //! The functions of rough arithmetic, in WGSL, and how far off each is.
 //!
-//! The numbers are those of "Accuracy of Concrete Floating Point Expressions" in the WGSL specification, less the
-//! half of a unit in the last place that an adapter's own rounding takes:
+//! The numbers are from "Accuracy of Concrete Floating Point Expressions" in the WGSL specification,
+//! minus half a unit in the last place for the adapter's own rounding:
 //!
 //! | expression | allowed, in units in the last place | here |
 //! | --- | --- | --- |
@@ -64,7 +64,7 @@ pub(super) fn name(helper: &str, sizes: &[usize]) -> String {
     format!("{PREFIX}{helper}_{sizes}")
 }
 
-/// All helpers, which have to be before a shader's own text.
+/// All helpers, which must stand before a shader's own text.
 pub(super) fn text(mode: Mode) -> String {
     let direction = match mode.direction {
         Direction::Up => "1.0",
@@ -139,8 +139,8 @@ fn rough_pow_11(x: f32, y: f32) -> f32 { return rough_exp2_1(y * rough_log2_1(x)
 fn rough_tanh_1(x: f32) -> f32 { let value = tanh(x); return value + 1e-5 * rough_direction(value); }
 ";
 
-/// The fused ones give the rounding errors of the product (Dekker 1971) and of the sum (Knuth 1969) back: an adapter
-/// may have no other fma than a product and a sum.
+/// The fused helpers add the rounding errors of the product (Dekker 1971) and of the sum (Knuth 1969): an
+/// adapter's fma may be a product and a sum.
 const SUMS: &str = "
 fn rough_apart_111(x: f32, y: f32, z: f32) -> f32 { return x * y + z; }
 fn rough_upper(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u); }

@@ -2,7 +2,7 @@ use super::*;
 use crate::gpu::Kernel;
 use crate::gpu::testing::TestGpu;
 
-/// Of each row of three floats, what `expression` makes of it, in the environment's mode.
+/// The value of `expression` for each row of three floats, in the current mode.
 fn computed(expression: &str, rows: &[[f32; 3]]) -> Vec<f32> {
     let text = format!(
         "struct Shape {{ rows: u32 }}
@@ -61,7 +61,7 @@ fn quotients_roots_and_exponentials_are_as_far_off_as_allowed() {
         ("(vec4<f32>(x) / vec4<f32>(1.0, 2.0, y, 3.0)).z", |x, y| x / y, 2.5),
         ("sqrt(x)", |x, _| x.sqrt(), 3.5),
     ];
-    /// Adapters compute these less exactly: only the way from there to the rough value is known.
+    /// Adapters compute these less exactly: only the difference between plain and rough values is known.
     const INEXACT: [(&str, f64); 7] = [
         ("inverseSqrt(vec3<f32>(x)).x", 1.0),
         ("exp(x)", 2.0 + 2.0 * 20.0),
@@ -72,7 +72,7 @@ fn quotients_roots_and_exponentials_are_as_far_off_as_allowed() {
         ("pow(x, y)", 200.0),
         ("tanh(x)", 4096.0),
     ];
-    // The last product of a power of two: even that may be off.
+    // A quotient by a power of two may be off, too.
     let mut rows: Vec<_> =
         (0..200).map(|row| [1.0 + 0.0937 * row as f32, 0.3 + 0.0171 * row as f32, 0.0]).collect();
     rows.push([3.3e15, 33.0, 0.0]);
@@ -116,7 +116,7 @@ fn what_has_no_neighbors_stays() {
     }
 }
 
-/// Wherever the product stands, and of whatever its factors are.
+/// On either side of the sum, and with factors that are numbers or vectors.
 #[test]
 fn products_are_fused_or_apart() {
     if !is_software(&TestGpu::new().gpu.device) {

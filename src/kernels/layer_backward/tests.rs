@@ -394,9 +394,9 @@ fn hard_columns_keep_their_digits() {
     }
 }
 
-/// The gradients of a normalized column's sums have no mean. One that rounding leaves them reaches the gradients of
-/// the weights as many times as there are rows, times the mean of the inputs. Here the first rows, with which
-/// all are compared, are unlike the others.
+/// The gradients of a normalized column's sums have mean 0. A mean left by rounding is multiplied by the
+/// number of rows and the mean of the inputs in the gradients of the weights. Here the first rows, with
+/// which all are compared, are unlike the others.
 #[test]
 fn gradients_of_a_long_column_keep_no_mean() {
     const ROWS: u32 = 20_000;
@@ -420,8 +420,8 @@ fn gradients_of_a_long_column_keep_no_mean() {
                 let rows = found.iter().skip(column).step_by(COLUMNS as usize);
                 let mean = rows.map(|&value| f64::from(value)).sum::<f64>() / f64::from(ROWS);
                 let scale = given.gamma[column].abs() / (variance + f64::from(EPSILON)).sqrt();
-                // Half a unit in the last place of the mean that is taken out, 5e-8; and what the sums of lanes and
-                // of chunks round, each by up to 4e-8: 4e-8 on average, as most of it cancels.
+                // The subtracted mean is off by half a unit in the last place, 5e-8. The sums of lanes
+                // and of chunks round by up to 4e-8 each, which mostly cancels: 4e-8 on average.
                 let bound = 1.5e-7 * SHIFT * scale;
                 assert!(mean.abs() <= bound, "{core:?}, {division:?}: {mean:e}, above {bound:e}");
             }

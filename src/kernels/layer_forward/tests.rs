@@ -67,8 +67,8 @@ fn check_layer(gpu: &mut TestGpu, kernel: &LayerForward, [rows, columns, inner]:
     check(gpu, kernel, &inputs, &layer, Bounds::new(5e-6, 2e-6));
 }
 
-/// How far off the outputs may be, absolutely and as parts of their size; the mean, as parts of the deviation; and
-/// the variance, as parts of itself.
+/// The allowed errors: of the outputs, absolute and relative; of the mean, relative to the standard
+/// deviation; of the variance, relative.
 #[derive(Clone, Copy)]
 struct Bounds {
     outputs: [f64; 2],
@@ -209,7 +209,7 @@ fn matches_the_reference() {
     }
 }
 
-/// Batches of so many rows, through identity weights, so that their columns are the sums.
+/// Batches of several numbers of rows, through identity weights, so that their columns are the sums.
 fn check_columns(
     gpu: &mut TestGpu,
     core: Core,
@@ -240,20 +240,21 @@ fn check_columns(
 
 #[test]
 fn hard_columns_normalize_within_1e_5() {
-    // Up to 625 tiles are joined. Where the values are few floats apart, the roundings of the sum of their squares do
-    // not cancel, with exact quotients either: of 300 random columns 2.3e-6 on average, 3.9e-6 at most. A rough
-    // quotient adds 3e-7.
+    // Up to 625 tiles are joined. Where the values are few floats apart, the roundings of the sum of
+    // their squares do not cancel, even with exact quotients: in 300 random columns 2.3e-6 on average,
+    // 3.9e-6 at most. A rough quotient adds 3e-7.
     let bounds = Bounds { variance: 5e-6, ..Bounds::new(1e-5, 0.0) };
     for (mut gpu, core) in TestGpu::with_each_core() {
         check_columns(&mut gpu, core, hard_columns, bounds);
     }
 }
 
-/// In several modes of arithmetic, as equal rows are to come out as 0 on any GPU.
+/// In several modes of arithmetic, as equal rows must become 0 on any GPU.
 #[test]
 fn lopsided_columns_normalize_on_any_gpu() {
-    // An odd row's ẑ reaches 141. 313 tiles are joined, and each rounds the mean's way from the first rows, of up to
-    // 4 deviations; and the sum of the squares, by 2⁻²⁵ of it. The root halves that, and is off itself.
+    // An odd row's ẑ reaches 141. 313 tiles are joined. Each rounds the mean's distance from the first
+    // rows, up to 4 deviations, and the sum of the squares, by 2⁻²⁵ of it. The root halves that error,
+    // and adds its own.
     let bounds = Bounds { outputs: [1e-5, 6e-6], mean: 1e-5, variance: 1e-5 };
     for (mut gpu, core) in TestGpu::with_each_core() {
         for mode in rough::Mode::EACH_DIRECTION {

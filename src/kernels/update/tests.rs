@@ -1,4 +1,4 @@
-//! The optimizer against its twins, and what it stops at.
+//! Compares the optimizer with its twins, and tests what it stops at.
 
 use ndarray::{Array1, Array2, Zip};
 
@@ -116,7 +116,7 @@ fn matches_the_reference() {
     }
 }
 
-/// So many parameters of two layers, and the stop behind them.
+/// `learned` parameters of two layers, followed by the stop.
 fn stopping(
     gpu: &TestGpu,
     optimizer: &Optimizer,
@@ -149,8 +149,8 @@ fn stopping(
     (matrices, run)
 }
 
-/// A fault of a layer stops the learning for good: in that step, and in those after it, which have
-/// none. That of the loss is noted alone.
+/// A fault of a layer stops the learning for good: in its step, and in later ones without a fault. A
+/// fault of the loss is noted alone.
 #[test]
 fn stops_where_a_layer_has_a_fault() {
     let gpu = TestGpu::new();
@@ -180,14 +180,14 @@ fn stops_where_a_layer_has_a_fault() {
     }
 }
 
-/// What the update would make infinite stays, and all others move, also those that another workgroup
-/// comes to later; the next step moves nothing.
+/// Parameters that the update would make infinite stay, and all others move, also those of workgroups
+/// that run later; the next step moves nothing.
 #[test]
 fn stops_behind_an_update_that_overflows() {
     let gpu = TestGpu::new();
     let step = 3 * 65_536;
     for decays in [false, true] {
-        // Of the weights, which are the first eight, either way overflows.
+        // The weights are the first eight values. They overflow with and without decay.
         let weight_decay = if decays { 1e38 } else { 0.0 };
         let optimizer = Optimizer { weight_decay, ..Optimizer::gradient_descent(1e30) };
         let (matrices, run) = stopping(&gpu, &optimizer, 8192);

@@ -54,7 +54,7 @@ impl Resident {
         gpu.write(&self.order, 1, order)
     }
 
-    /// The place in the epoch is counted on the GPU, from this step on.
+    /// Sets the number of the epoch's first step, from which the GPU counts the batches of the epoch.
     pub(super) fn count_from(&mut self, gpu: &Gpu, first_step: u64) -> Result<()> {
         if first_step != self.first_step {
             gpu.write(&self.order, 0, &[first_step as u32])?;
@@ -127,7 +127,7 @@ fn upload_parts(gpu: &Gpu, dataset: &Dataset) -> Result<Vec<Part>> {
         Targets::Classes(classes) => (bytemuck::cast_slice::<_, u32>(classes), 1),
         Targets::Values(values) => (bytemuck::cast_slice(values), values.len() as u32 / rows),
     };
-    // One row that does not fit is an error, which making its matrix tells.
+    // If a single row does not fit, making its matrix is an error.
     let most_rows = rows_of_binding(&gpu.device.limits(), features.max(target_columns));
     (0..rows)
         .step_by(most_rows as usize)

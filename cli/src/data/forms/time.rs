@@ -8,8 +8,8 @@ use chrono::{
 
 use super::Form;
 
-/// The forms of dates, in chrono's notation, the likeliest first where a date has several. As in pandas the
-/// month is first where either may be.
+/// The forms of dates, in chrono's notation, the likeliest first. As in pandas, an ambiguous date begins with
+/// the month.
 const DATES: [&str; 20] = [
     "%Y-%m-%d",
     "%Y/%m/%d",
@@ -36,13 +36,13 @@ const DATES: [&str; 20] = [
 /// The forms of times of day.
 const TIMES: [&str; 4] = ["%H:%M", "%H:%M:%S%.f", "%I:%M %p", "%I:%M:%S %p"];
 
-/// What stands between a date and a time.
+/// What separates a date and a time.
 const BETWEEN: [&str; 3] = [" ", "T", ", "];
 
-/// Where a time of day is: the difference from UTC, or `Z`.
+/// Time zones: the offset from UTC, or `Z`.
 const ZONES: [&str; 3] = ["", "%#z", " %#z"];
 
-/// The forms that Parquet's dates and timestamps are read in; and what other programs make of them.
+/// The forms in which Parquet's dates and timestamps are read here, and written by other programs.
 const STANDARD: [&str; 6] = [
     "%Y-%m-%d",
     "%Y-%m-%d %H:%M:%S%.f",
@@ -57,7 +57,7 @@ const EPOCH: i32 = 719_163;
 
 const DAY: f64 = 86_400.0;
 
-/// Years outside of these are no years: `%Y` reads any number.
+/// The years that count as years: `%Y` reads any number.
 const YEARS: std::ops::RangeInclusive<i32> = 1000..=9999;
 
 /// The forms of a cell.
@@ -91,7 +91,7 @@ pub(super) fn number(text: &str, format: &str) -> Option<f64> {
     let mut parsed = Parsed::new();
     parse(&mut parsed, text, StrftimeItems::new(format)).ok()?;
     let seconds = if has_time(format) {
-        // The result of a match, such as 2:1, is no time.
+        // Minutes have two digits: 2:1 is the result of a match.
         let is_time = text
             .split(':')
             .skip(1)
@@ -109,6 +109,10 @@ pub(super) fn number(text: &str, format: &str) -> Option<f64> {
     }
     if !format.contains("%d") {
         parsed.set_day(1).ok()?;
+    }
+    // A year of two digits stands between parts of two digits: 1.2.10 is a version.
+    if format == "%d.%m.%y" && text.len() != "DD.MM.YY".len() {
+        return None;
     }
     let date: NaiveDate = parsed.to_naive_date().ok()?;
     let offset = f64::from(parsed.offset().unwrap_or(0));
@@ -130,7 +134,7 @@ fn has_time(format: &str) -> bool {
     format.contains("%H") || format.contains("%I")
 }
 
-/// What a cell is, in words, and as people write the form.
+/// A form in words, such as `a date (YYYY-MM-DD)`.
 pub(super) fn kind(format: &str) -> String {
     let mut written = format.to_owned();
     for (sign, words) in [
@@ -191,9 +195,18 @@ mod tests {
             }
         }
         assert_eq!(fitting("1/2/2024")[0], Form::Time("%m/%d/%Y".to_owned()));
-        for text in
-            ["20-29", "2:1", "1-2", "2024-13-01", "2024-02-30", "07/2", "2024Q1", "31/31/2024"]
-        {
+        for text in [
+            "20-29",
+            "2:1",
+            "1-2",
+            "1.2.10",
+            "2.1.11",
+            "2024-13-01",
+            "2024-02-30",
+            "07/2",
+            "2024Q1",
+            "31/31/2024",
+        ] {
             assert_eq!(fitting(text), [], "{text}");
         }
         let date = Form::Time("%d.%m.%Y".to_owned());

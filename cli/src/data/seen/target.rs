@@ -1,4 +1,4 @@
-//! What a target is by what its column was seen to hold.
+//! What a target is, by what was found in its column.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,14 @@ use crate::data::{forms::Form, options::Task, preprocessing::TargetValues, table
 /// The most classes.
 pub(in crate::data) const MOST_CLASSES: usize = 1000;
 
-/// Whole numbers of at most so many different values are taken for classes.
+/// A target with at most so many different values, all whole numbers, has classes.
 const FEW: usize = 20;
 
-/// They are, if each comes so often on average; a class has several members.
+/// Each of the values must occur so often on average: a class has several rows.
 const OFTEN: u64 = 3;
 
 impl Seen {
-    /// Asks about a word for a missing value that is as frequent as a class.
+    /// Fails if a word for a missing value is as frequent as a class: only the user knows what it is.
     pub(in crate::data) fn check_words(&self, classes: &[u64]) -> Result<(), String> {
         if self.are_numbers() {
             return Ok(());
@@ -35,7 +35,7 @@ impl Seen {
         ))
     }
 
-    /// What the target is, and what its cells become; or what is wrong with it.
+    /// What the target is, and how its cells are recoded; or what is wrong with it.
     pub(in crate::data) fn target(
         &self,
         held: Held,
@@ -92,7 +92,7 @@ impl Seen {
     }
 }
 
-/// What a target of so many numbers is, of which these are the different ones.
+/// What a target of `count` numbers is, of which these are the different ones.
 pub(in crate::data) fn numbers(
     different: &BTreeSet<u64>,
     is_whole: bool,
@@ -119,7 +119,7 @@ pub(in crate::data) fn numbers(
     Ok((TargetValues::Classes(classes), Recode::Search(numbers)))
 }
 
-/// Fails if there is but one value.
+/// Fails if there are fewer than two values.
 fn several(first: &str, count: usize) -> Result<(), String> {
     let what = match count {
         0 => "has no values at all".to_owned(),

@@ -40,8 +40,8 @@ fn any_cell_of_a_constant_column_makes_an_input_of_0() {
         ] {
             assert_eq!(row(cells), learned, "{scale}: {cells:?}");
         }
-        let expected = "3 of 5 columns are the same in every training row, so the model ignores \
-                        them: \"year\", \"filled\", \"word\"";
+        let expected = "the model ignores 3 of 5 input columns, constant in the training rows: \
+                        \"year\", \"filled\", \"word\"";
         assert!(notes.iter().any(|note| note == expected), "{scale}: {notes:?}");
         let Rows::Memory(dataset) = prepared.learned else { panic!("few rows are in memory") };
         assert!(
@@ -50,7 +50,7 @@ fn any_cell_of_a_constant_column_makes_an_input_of_0() {
     }
 }
 
-/// The deviation of the first two rounds to 0, and the inputs of the third round to one number.
+/// The standard deviations of the first two round to 0; the inputs of the third round to the same number.
 #[test]
 fn a_column_that_varies_by_less_than_rounding_is_constant() {
     for (numbers, scale) in [
@@ -67,7 +67,7 @@ fn a_column_that_varies_by_less_than_rounding_is_constant() {
     }
 }
 
-/// A gap in a column of one category is a difference, and so is a small one between numbers.
+/// A column with one category and a missing value varies, and so does one with a small difference.
 #[test]
 fn what_varies_is_not_constant() {
     let rows = (0..20).map(|row| {

@@ -1,4 +1,4 @@
-//! What is refused, left out or guessed of a table, and told.
+//! Errors about tables, and notes on what is left out or guessed.
 
 use super::*;
 use crate::data::gaps::Gaps;
@@ -63,12 +63,12 @@ fn what_cannot_be_learned_is_told_with_its_place() {
     assert!(error.contains("is a folder without"), "{error}");
 }
 
-/// How many cells are missing in the columns that are learned from.
+/// How many cells are missing in the input columns.
 fn missing(data: &Data) -> u64 {
     data.table.counts.gaps.iter().map(Gaps::missing).sum()
 }
 
-/// A class, or a category, may be called as a missing value is.
+/// A class or a category may have the name of a missing value, such as NA for Namibia.
 #[test]
 fn a_name_that_looks_missing_does_not_vanish() {
     let rows = |names: [&str; 3], repeat: usize| {
@@ -96,7 +96,7 @@ fn a_name_that_looks_missing_does_not_vanish() {
             assert_eq!(data.table.preprocessing.inputs(), 4, "{notes:?}");
         }
     }
-    // One class besides; a few that are missing; numbers.
+    // Only one other class; only a few missing values; numbers.
     refused(
         rows(["NA", "DE", "DE"], 9),
         "--target country",
@@ -108,7 +108,7 @@ fn a_name_that_looks_missing_does_not_vanish() {
     assert_eq!((classes(&data).len(), data.table.counts.rows), (2, 40));
     let (data, _) = read(rows(["0", "1", "-999"], 20), "--missing-values -999").unwrap();
     assert_eq!(missing(&data), 20);
-    // In a column of numbers quotes say nothing.
+    // In a column of numbers, quotes have no meaning.
     let (data, _) = read("x,y\n\"1\",a\n\"NA\",b\n3,a\n2,b\n", "").unwrap();
     assert_eq!((missing(&data), data.table.preprocessing.inputs()), (1, 1));
     let (data, _) = read("x,y\n\"NA\",a\n2,b\n3,a\n2,b\n", "").unwrap();
@@ -126,7 +126,7 @@ fn cells_of(table: &Table) -> Vec<Vec<f64>> {
     rows
 }
 
-/// What is read again, with the model's preprocessing, is what was learned.
+/// Read again with the model's preprocessing, a table has the same cells.
 #[test]
 fn a_known_table_has_the_same_missing_values() {
     let text = "x,c,y\n1,NA,a\n2,\"NA\",b\n,DE,a\n4,NA,b\n5,DE,a\n";
@@ -144,7 +144,7 @@ fn a_known_table_has_the_same_missing_values() {
     }
 }
 
-/// Missing are the same cells as in training; of the others, those without a known category are unknown.
+/// The same cells are missing as in training; other cells without a known category are unknown.
 #[test]
 fn gaps_are_counted_as_the_columns_are_read() {
     let row = |row: usize| {
@@ -198,7 +198,7 @@ fn gaps_are_counted_as_the_columns_are_read() {
     );
 }
 
-/// Columns that would otherwise be too many categories: dates, amounts, percentages.
+/// Dates, amounts and percentages are numbers, not categories.
 #[test]
 fn numbers_in_a_form_of_their_own_are_numbers() {
     let read_column = |cells: &[&str], separator: &str| {
@@ -223,7 +223,7 @@ fn numbers_in_a_form_of_their_own_are_numbers() {
         ),
         (["1,5", "2", "3,25", "-4"], ";", [1.5, 2.0, 3.25, -4.0], "decimal comma"),
         (["1.234,5", "2", "3,25", "4"], ";", [1234.5, 2.0, 3.25, 4.0], "decimal comma"),
-        (["1,234", "2", "3,250.5", "4"], ",", [1234.0, 2.0, 3250.5, 4.0], "between thousands"),
+        (["1,234", "2", "3,250.5", "4"], ",", [1234.0, 2.0, 3250.5, 4.0], "thousands separators"),
         (["1,234", "2,500", "3,125", "4"], ";", [1.234, 2.5, 3.125, 4.0], "decimal comma"),
         (["1D+00", "2", "3.5D-01", "4"], ",", [1.0, 2.0, 0.35, 4.0], "Fortran"),
         (
@@ -333,7 +333,7 @@ fn years_name_columns() {
     let first = |first: &str, arguments: &str| {
         let text = format!("{first}\n5,6.5,7,a\n6,5,8,b\n7,5,7.5,a\n");
         let (data, notes) = read(text, arguments).unwrap();
-        (data.table.counts.rows, notes.iter().any(|note| note.contains("counts years")))
+        (data.table.counts.rows, notes.iter().any(|note| note.contains("contains years")))
     };
     assert_eq!(first("1990,1995,2000,y", ""), (3, true));
     assert_eq!(first("1990,1991,1992,y", "--header no"), (4, false));
@@ -367,7 +367,7 @@ fn a_row_that_numbers_the_columns_is_a_header() {
     let rows = |first: &str, arguments: &str| {
         let text = format!("{first}\n7,5,1,2,9\n6,7,2,8,7\n7,6,2,8,9\n");
         let (data, notes) = read(text, arguments).unwrap();
-        (data.table.counts.rows, notes[0].contains("numbers the columns"))
+        (data.table.counts.rows, notes[0].contains("numbers of the columns"))
     };
     for first in ["0,1,2,3,4", "1,2,3,4,5", "0,1,2,3,y", ",0,1,2,3"] {
         assert_eq!(rows(first, ""), (3, true), "{first}");

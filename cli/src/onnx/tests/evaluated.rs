@@ -1,4 +1,4 @@
-//! Exported graphs are run on cells: each row must become the inputs, to the bit, that `predict` makes of it.
+//! Runs exported graphs on cells: a row must become the same inputs, to the bit, as in `predict`.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::super::message::{BOOL, DOUBLE, FLOAT, Graph as Message, INT64, Node, 
 use super::super::{Graph, append_answer, append_preprocessing};
 use crate::data::{Column, Form, Preprocessing, Target, TargetValues, Values};
 
-/// A matrix, of which a row or a column may stand for all.
+/// A matrix. A single row or column is repeated where others have more.
 #[derive(Clone, Debug)]
 struct Matrix {
     columns: usize,

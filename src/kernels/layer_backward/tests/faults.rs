@@ -14,7 +14,7 @@ fn noted(gpu: &TestGpu, left: &Left, part: usize) -> Vec<bool> {
     quads.iter().map(is_noted).collect()
 }
 
-/// What is not finite, or too large, is noted by its name; what is just small enough is not.
+/// A value that is not finite, or too large, is noted by its kind; one that is just small enough is not.
 #[test]
 fn notes_what_is_not_finite() {
     const LARGEST: f64 = (1_u64 << 50) as f64;
