@@ -42,22 +42,20 @@ const TIMED_STEPS: u32 = 64;
 
 /// Measures training steps, inference and matrix products
 ///
-/// A training step shuffles, gathers a batch of a data set on the GPU, and trains on it. Inference is
-/// on a batch that lies in a buffer: `running` normalizes with the running statistics, `folded` has
-/// them folded into weights and biases. Steps are submitted together, as many as take 20 ms, and waited
-/// for once: times include recording and submitting. Each row repeats that.
+/// A training step gathers a mini-batch of a shuffled data set on the GPU, and trains on it. Inference reads
+/// a mini-batch from a buffer: `running` normalizes with the running statistics, `folded` has them folded into
+/// weights and biases. Steps are submitted together, as many as take 20 ms. Times include recording,
+/// submitting and one wait.
 ///
-/// GFLOP/s count 6 · batch · inputs · outputs for each layer and training step, 4 for the first layer,
-/// and 2 in inference. The limit is the fastest matrix product of the same run. GPU ms is a step by the
-/// GPU's own clock. Dispatches and GPU ms leave out the one that gathers the batch. Memory is all that
-/// wgpu has allocated on the device; what is planned is told before, and grows with the batch and with
-/// the rows of the data set, not faster.
+/// GFLOP/s count 6 · rows · inputs · outputs for each layer of a training step, 4 for the first layer, and 2
+/// in inference. The limit is the fastest matrix product of the same run. GPU ms is the time of a step by the
+/// GPU's own clock. Dispatches and GPU ms do not include the dispatch that gathers the mini-batch. Memory is
+/// all that wgpu has allocated on the device; the planned bytes are printed first.
 ///
-/// In JSON, `first_step_s` is the time from the start of the process to the end of its first step: that
-/// of the first row, before anything is measured.
+/// In JSON, `first_step_s` is the time from the start of the process to the end of its first step.
 #[derive(clap::Args)]
 pub(crate) struct Bench {
-    /// Networks to measure [default: all, or none where there is --matmul]
+    /// The networks to measure [default: all; none with --matmul]
     #[arg(value_name = "WORKLOAD", value_parser = workload())]
     workloads: Vec<&'static Workload>,
 
@@ -68,30 +66,30 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "SIZES", value_delimiter = ',')]
     matmul: Vec<Product>,
 
-    /// What to measure of a network
+    /// Whether to measure training or inference
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Mode::Train, Mode::Infer])]
     mode: Vec<Mode>,
 
-    /// What to train with, at the learning rates that `train` has
+    /// The optimizers, at the default learning rates of `train`
     #[arg(long, value_enum, value_delimiter = ',',
         default_values_t = [OptimizerName::Adam, OptimizerName::GradientDescent])]
     optimizer: Vec<OptimizerName>,
 
-    /// Seconds to repeat what a row is about
+    /// How long to repeat each measurement, in seconds
     ///
-    /// It is repeated three times at least.
+    /// Each is repeated at least three times.
     #[arg(long, value_name = "NUMBER", default_value_t = 2.0, value_parser = positive)]
     seconds: f64,
 
-    /// Show what each dispatch of a step takes, and each kernel
+    /// Show the time of each dispatch of a step, and of each kernel
     ///
-    /// This needs a device with timestamps.
+    /// This needs an adapter with timestamps.
     #[arg(long)]
     profile: bool,
 
     /// Write the rows as JSON, an object a line, to a file or to stdout (-)
     ///
-    /// Where it goes to stdout, the table goes to stderr.
+    /// With stdout, the table goes to stderr.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     json: Option<Json>,
 }

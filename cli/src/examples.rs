@@ -19,32 +19,31 @@ fn examples(subcommand: &str) -> &'static str {
         "bench" => BENCH,
         "adapters" => ADAPTERS,
         "completions" => COMPLETIONS,
-        "man" => MAN,
         _ => "",
     }
 }
 
 const TRAIN: &str = "\
 Examples:
-  Learn the handwritten digits, and draw how it went:
+  Train on the handwritten digits, and plot the curves:
     ztilde train --plot digits.svg
 
-  Learn the column `class` of a table, and keep the model:
+  Predict the column `class` of a table, and save the model:
     ztilde train wine.csv --target class --model wine.safetensors
 
-  How good is that? Ten-fold cross-validation:
+  Ten-fold cross-validation:
     ztilde train wine.csv --target class --folds 10
 
-  A long run; Ctrl-C stops it, and the same command goes on with it:
+  A long run; Ctrl-C stops it, and the same command resumes it:
     ztilde train wine.csv --time-limit 8h --checkpoint wine.run --resume
 
-  The options as a file, and a run with it:
+  Write the options to a file, and run it:
     ztilde train wine.csv --hidden 32 --print-config > run.toml
     ztilde train --config run.toml --seed 1";
 
 const EVALUATE: &str = "\
 Examples:
-  How good is a model on other rows, and what does it take for what?
+  Evaluate a model on other rows, and plot its confusion matrix:
     ztilde evaluate wine.safetensors more.csv --plot confusion.svg
 
   The same for a program:
@@ -52,7 +51,7 @@ Examples:
 
 const PREDICT: &str = "\
 Examples:
-  What a model says of each row of a table:
+  Predict each row of a table:
     ztilde predict wine.safetensors more.csv --output classes.csv
 
   The same in a pipe:
@@ -68,10 +67,10 @@ Examples:
 
 const BENCH: &str = "\
 Examples:
-  How fast is training a small network, and a wide one?
+  Compare training of a small network and a wide one:
     ztilde bench digits wide --mode train --optimizer adam
 
-  What each kernel of a step takes:
+  The time of each kernel of a step:
     ztilde bench mnist --mode train --profile
 
   Matrix products, for a program:
@@ -79,10 +78,10 @@ Examples:
 
 const ADAPTERS: &str = "\
 Examples:
-  What can this computer train on?
+  List the adapters of this computer:
     ztilde adapters
 
-  What would OpenGL offer?
+  List those of OpenGL:
     WGPU_BACKEND=gl ztilde adapters
 
   The same for a program:
@@ -102,11 +101,3 @@ Examples:
 
   For PowerShell, a line of the profile:
     ztilde completions powershell | Out-String | Invoke-Expression";
-
-const MAN: &str = "\
-Examples:
-  Install the pages, which `man ztilde` and `man ztilde-train` show:
-    ztilde man --output ~/.local/share/man/man1
-
-  Read one:
-    ztilde man train | man -l -";

@@ -1,7 +1,7 @@
 //! `ztilde`: trains batch-normalized multilayer perceptrons on any GPU, at a terminal.
 //!
-//! Results go to stdout, progress and notes to stderr. It is a library so that fuzzing, and the replay of its
-//! corpus, get at its readers; the binary calls [`main`].
+//! Results go to stdout, progress and notes to stderr. It is a library for fuzzing, which calls its readers,
+//! and for the manual pages, which are made of its [`command`]. The binary calls [`main`].
 
 mod adapter;
 mod adapters;
@@ -18,7 +18,6 @@ mod export;
 mod failure;
 mod forward;
 mod interrupt;
-mod manual;
 mod model;
 mod nvidia;
 mod onnx;
@@ -59,7 +58,6 @@ enum Command {
     Bench(bench::Bench),
     Adapters(adapters::Adapters),
     Completions(completions::Completions),
-    Man(manual::Manual),
 }
 
 const ENVIRONMENT: &str = "\
@@ -133,9 +131,15 @@ fn advised(error: clap::Error, command: &mut clap::Command) -> clap::Error {
     })
 }
 
-fn run(start: Instant) -> Result<(), Failure> {
-    let mut command = manual::name_pages(examples::append(Arguments::command()));
+/// The whole command line.
+pub fn command() -> clap::Command {
+    let mut command = examples::append(Arguments::command());
     command.build();
+    command
+}
+
+fn run(start: Instant) -> Result<(), Failure> {
+    let mut command = command();
     let typed = config::complete(&command, env::args_os().collect())?;
     let matches = command.clone().try_get_matches_from(typed);
     let matches = matches.unwrap_or_else(|error| advised(error, &mut command).exit());
@@ -151,6 +155,5 @@ fn run(start: Instant) -> Result<(), Failure> {
         Command::Bench(bench) => bench.run(start),
         Command::Adapters(adapters) => adapters.run(),
         Command::Completions(completions) => completions.run(command),
-        Command::Man(manual) => manual.run(command),
     }
 }

@@ -50,25 +50,25 @@ pub(crate) struct Network {
     #[arg(long, value_name = "SIZES", default_value = "128,64")]
     pub(crate) hidden: Sizes,
 
-    /// The function after each hidden layer
+    /// The activation function of the hidden layers
     #[arg(long, default_value = Activation::default().name(), value_parser = activation())]
     #[serde(serialize_with = "activation_name")]
     pub(crate) activation: Activation,
 
-    /// Biases in the hidden layers instead of batch normalization
+    /// Give the hidden layers biases instead of batch normalization
     #[arg(long)]
     #[serde(skip)]
     pub(crate) no_batch_norm: bool,
 
-    /// Added to the variance, inside the root
-    #[arg(long, value_name = "NUMBER", conflicts_with = "no_batch_norm", value_parser = positive,
+    /// The constant that is added to the variance, inside the square root
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", conflicts_with = "no_batch_norm", value_parser = positive,
         default_value_t = decimal(NetworkOptions::default().epsilon))]
     pub(crate) batch_norm_epsilon: f64,
 
-    /// The weight of the new value in the running statistics
+    /// The weight of each mini-batch in the running statistics
     ///
     /// This is PyTorch's convention; Keras's number is one minus this.
-    #[arg(long, value_name = "NUMBER", conflicts_with = "no_batch_norm", value_parser = from_0_to_1,
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", conflicts_with = "no_batch_norm", value_parser = from_0_to_1,
         default_value_t = decimal(NetworkOptions::default().momentum))]
     pub(crate) batch_norm_momentum: f64,
 }
@@ -80,36 +80,36 @@ pub(crate) struct Training {
     #[arg(long, default_value_t = 30, value_parser = value_parser!(u32).range(1..))]
     pub(crate) epochs: u32,
 
-    /// Rows per step [default: 64; fewer where an epoch would have fewer than 8 batches]
+    /// Rows of a mini-batch [default: 64, or 32, 16, 8 if an epoch had fewer than 8 mini-batches]
     ///
-    /// Fewer are 8, 16 or 32. Batch normalization needs 2 at least.
+    /// Batch normalization needs at least 2.
     #[arg(long, value_name = "ROWS", value_parser = value_parser!(u32).range(1..))]
     #[serde(skip)]
     pub(crate) batch_size: Option<u32>,
 
-    /// What becomes of the rows at the end of an epoch that do not fill a batch
+    /// What to do with the last rows of an epoch that do not fill a mini-batch
     #[arg(long, default_value = remainder_name(Remainder::default()), value_parser = remainder())]
     #[serde(serialize_with = "serialize_remainder")]
     pub(crate) remainder: Remainder,
 
-    /// The share of rows that are held out from training and tested on after each epoch
+    /// The share of rows that is held out from training, to test on after each epoch
     ///
-    /// With 0 all rows are training rows, and there is no test.
+    /// With 0 all rows are training rows, and nothing is tested.
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = from_0_below_1)]
     pub(crate) held_out: f64,
 
-    /// How much of each row's target is spread evenly over all classes
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = from_0_below_1)]
+    /// The share of each target that is spread evenly over all classes
+    #[arg(hide_short_help = true, long, value_name = "SHARE", default_value_t = 0.0, value_parser = from_0_below_1)]
     pub(crate) label_smoothing: f64,
 
-    /// How much each class counts in training [default: each row counts the same]
+    /// The weight of each class in training [default: 1]
     ///
-    /// `balanced` makes all classes count the same in sum; `setosa=2,virginica=0.5` weighs these,
-    /// and others by 1. Results of tests are not weighed.
+    /// `balanced` gives all classes the same total weight. `setosa=2,virginica=0.5` names weights; other
+    /// classes weigh 1. Test results are not weighted.
     #[arg(long, value_name = "WEIGHTS")]
     pub(crate) class_weights: Option<ClassWeights>,
 
-    /// Decides the first weights, which rows are held out, and the order of the others
+    /// The seed of the initial weights, of the held-out rows, and of the shuffling
     ///
     /// On the same adapter and driver, the same seed gives the same network.
     #[arg(long, default_value_t = 0)]
@@ -138,7 +138,7 @@ impl Training {
 #[derive(Args)]
 #[command(next_help_heading = "Optimizer")]
 pub(crate) struct Learning {
-    /// How a step moves the parameters
+    /// The optimizer
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
     pub(crate) optimizer: OptimizerName,
 
@@ -147,69 +147,69 @@ pub(crate) struct Learning {
     #[arg(long, value_name = "NUMBER", value_parser = positive)]
     pub(crate) learning_rate: Option<f64>,
 
-    /// With momentum and nesterov: how much of the velocity is kept [default: 0.9]
-    #[arg(long, value_name = "NUMBER", value_parser = from_0_below_1)]
+    /// With momentum and nesterov: the share of the velocity that is kept [default: 0.9]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = from_0_below_1)]
     pub(crate) momentum: Option<f64>,
 
-    /// With rmsprop: how much of the mean square is kept [default: 0.99]
-    #[arg(long, value_name = "NUMBER", value_parser = from_0_below_1)]
+    /// With rmsprop: the share of the mean square that is kept [default: 0.99]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = from_0_below_1)]
     pub(crate) smoothing: Option<f64>,
 
-    /// With adam and adamw: how much of the mean is kept [default: 0.9]
-    #[arg(long, value_name = "NUMBER", value_parser = from_0_below_1)]
+    /// With adam and adamw: the share of the mean that is kept [default: 0.9]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = from_0_below_1)]
     pub(crate) beta1: Option<f64>,
 
-    /// With adam and adamw: how much of the mean square is kept [default: 0.999]
-    #[arg(long, value_name = "NUMBER", value_parser = from_0_below_1)]
+    /// With adam and adamw: the share of the mean square that is kept [default: 0.999]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = from_0_below_1)]
     pub(crate) beta2: Option<f64>,
 
     /// With rmsprop, adam and adamw: added to the root of the mean square [default: 1e-8]
-    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = positive)]
     pub(crate) optimizer_epsilon: Option<f64>,
 
-    /// Pulls the weights towards 0; in adamw beside the gradient rather than through it
-    /// [default: 0, but 0.01 for adamw]
+    /// The weight decay: decoupled in adamw, part of the gradient in all others [default: 0, but 0.01 for
+    /// adamw]
     #[arg(long, value_name = "NUMBER", value_parser = from_0)]
     pub(crate) weight_decay: Option<f64>,
 
-    /// Weight decay on gamma, beta and biases, too, rather than on the weights alone
-    #[arg(long)]
+    /// Let gamma, beta and biases decay, too, not only weights
+    #[arg(hide_short_help = true, long)]
     pub(crate) decay_all: bool,
 
-    /// The largest norm that all gradients together may have [default: none]
+    /// The largest norm of the gradient [default: none]
     ///
-    /// A longer gradient is scaled down to it.
-    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    /// A longer gradient is scaled down to this norm.
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = positive)]
     pub(crate) clip_norm: Option<f64>,
 
-    /// How the learning rate moves
+    /// The schedule of the learning rate
     #[arg(long, value_enum, default_value_t = ScheduleName::Constant)]
     pub(crate) schedule: ScheduleName,
 
-    /// Epochs in which the learning rate rises to what the schedule says
-    #[arg(long, value_name = "EPOCHS", default_value_t = 0.0, value_parser = from_0)]
+    /// Epochs in which the learning rate first rises to its scheduled value
+    #[arg(hide_short_help = true, long, value_name = "EPOCHS", default_value_t = 0.0, value_parser = from_0)]
     pub(crate) warm_up: f64,
 
-    /// With step: epochs between two changes [default: 10]
-    #[arg(long, value_name = "EPOCHS", value_parser = positive)]
+    /// With step: epochs between two reductions [default: 10]
+    #[arg(hide_short_help = true, long, value_name = "EPOCHS", value_parser = positive)]
     pub(crate) step_epochs: Option<f64>,
 
-    /// With step: what the learning rate is multiplied by [default: 0.1]
-    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    /// With step: the factor of each reduction [default: 0.1]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = positive)]
     pub(crate) step_factor: Option<f64>,
 
-    /// With cosine: epochs until the learning rate has come down [default: all --epochs]
-    #[arg(long, value_name = "EPOCHS", value_parser = positive)]
+    /// With cosine: epochs until the lowest learning rate [default: all --epochs]
+    #[arg(hide_short_help = true, long, value_name = "EPOCHS", value_parser = positive)]
     pub(crate) cosine_epochs: Option<f64>,
 
-    /// With cosine: the share of the learning rate that is left at the end [default: 0]
-    #[arg(long, value_name = "NUMBER", value_parser = from_0)]
+    /// With cosine: the lowest learning rate, as a share of the highest [default: 0]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = from_0)]
     pub(crate) cosine_last: Option<f64>,
 
-    /// With one-cycle: epochs of the rise and the fall [default: all --epochs]
+    /// With one-cycle: epochs of the rise and the fall together [default: all --epochs]
     ///
-    /// The learning rate goes from a 25th of itself up to itself, and down to almost nothing.
-    #[arg(long, value_name = "EPOCHS", value_parser = positive)]
+    /// The learning rate rises from a 25th of --learning-rate to all of it, and falls to almost 0.
+    #[arg(hide_short_help = true, long, value_name = "EPOCHS", value_parser = positive)]
     pub(crate) one_cycle_epochs: Option<f64>,
 }
 
@@ -217,37 +217,37 @@ pub(crate) struct Learning {
 #[derive(Args)]
 #[command(next_help_heading = "Long runs")]
 pub(crate) struct LongRuns {
-    /// End with the parameters of the best epoch, rather than of the last one
+    /// Keep the parameters of the best epoch instead of the last one
     ///
-    /// The best epoch has the smallest loss on the held-out rows, which makes its result on them a little
-    /// too good.
+    /// The best epoch has the smallest loss on the held-out rows, so its result on them is slightly
+    /// optimistic.
     #[arg(long)]
     pub(crate) keep_best: bool,
 
-    /// Stop when the loss on held-out rows has not come down for so many epochs [default: never]
+    /// Stop when the loss on held-out rows has not improved for this many epochs [default: never]
     ///
-    /// The parameters of the best epoch are kept, as --keep-best does.
+    /// Implies --keep-best.
     #[arg(long, value_name = "EPOCHS", value_parser = value_parser!(u32).range(1..))]
     pub(crate) patience: Option<u32>,
 
-    /// Stop after so much time of training, such as 90s, 30m or 8h [default: none]
+    /// Stop after this much training time, such as 90s, 30m or 8h [default: none]
     ///
-    /// The run ends as if all epochs were over.
+    /// The run then ends like a complete one.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) time_limit: Option<Duration>,
 
     /// Save the state of the run to this file, for --resume
     ///
-    /// It is written as --checkpoint-every says, on Ctrl-C or a termination signal, and at the end.
+    /// It is saved at the intervals of --checkpoint-every, on Ctrl-C or a termination signal, and at the end.
     #[arg(long, value_name = "FILE", conflicts_with = "folds")]
     pub(crate) checkpoint: Option<PathBuf>,
 
-    /// Epochs between two writes of the checkpoint; 0.1 writes ten in an epoch
-    #[arg(long, value_name = "EPOCHS", default_value_t = 1.0, value_parser = positive,
+    /// Epochs between two saves of the checkpoint; 0.1 saves ten times an epoch
+    #[arg(hide_short_help = true, long, value_name = "EPOCHS", default_value_t = 1.0, value_parser = positive,
         requires = "checkpoint")]
     pub(crate) checkpoint_every: f64,
 
-    /// Go on from the checkpoint, if there is one
+    /// Resume from the checkpoint, if there is one
     ///
     /// On the same adapter and driver, the result is bit-identical to that of an uninterrupted run. The data
     /// and the options must be the same, except --epochs, --patience, --time-limit, the options of results,
@@ -266,10 +266,10 @@ impl LongRuns {
 #[derive(Args)]
 #[command(next_help_heading = "Results")]
 pub(crate) struct Results {
-    /// Train twice, with batch normalization and with biases in its place, to compare the two
+    /// Train twice, with and without batch normalization, and compare
     ///
-    /// Both start from the same weights, and learn the same batches; both are in the plot and in
-    /// the report.
+    /// Both trainings start from the same weights and use the same mini-batches. The plot and the report
+    /// show both.
     #[arg(long, conflicts_with_all = ["no_batch_norm", "folds", "model", "checkpoint"])]
     pub(crate) compare: bool,
 
@@ -277,16 +277,16 @@ pub(crate) struct Results {
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
 
-    /// Draw loss and accuracy (or RMSE) over the epochs, to a file that ends in .svg or .png
+    /// Plot loss and accuracy (or RMSE) over the epochs, as .svg or .png
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "folds")]
     pub(crate) plot: Option<PictureFile>,
 
-    /// Draw the plot again while training, after an epoch and at most once a second
-    #[arg(long, requires = "plot")]
+    /// Update the plot during training, at most once a second
+    #[arg(hide_short_help = true, long, requires = "plot")]
     pub(crate) watch: bool,
 
     /// The colors of the plot
-    #[arg(long, value_enum, default_value_t, requires = "plot")]
+    #[arg(hide_short_help = true, long, value_enum, default_value_t, requires = "plot")]
     pub(crate) theme: Theme,
 
     /// Write the results as JSON, to a file or to stdout (-)

@@ -44,7 +44,7 @@ pub(crate) struct DataOptions {
 
     /// The input columns: names, numbers and ranges such as 3-7, separated by commas
     /// [default: all others]
-    #[arg(long, value_name = "COLUMNS")]
+    #[arg(hide_short_help = true, long, value_name = "COLUMNS")]
     pub(crate) features: Option<String>,
 
     /// Columns to leave out [default: none]
@@ -73,7 +73,7 @@ pub(crate) struct DataOptions {
     /// How numbers become inputs [default: pixels for arrays of bytes, standardize for all else]
     ///
     /// The numbers of a target are standardized in any case, and results are in its own units.
-    #[arg(long, value_enum)]
+    #[arg(hide_short_help = true, long, value_enum)]
     pub(crate) scale: Option<Scale>,
 
     #[command(flatten)]
@@ -91,7 +91,7 @@ pub(crate) struct DataOptions {
     ///
     /// If they take more, they are read in shuffled blocks from a temporary file, in the folder that
     /// TMPDIR names.
-    #[arg(long, value_name = "MIB", default_value_t = 256.0, value_parser = positive)]
+    #[arg(hide_short_help = true, long, value_name = "MIB", default_value_t = 256.0, value_parser = positive)]
     pub(crate) memory: f64,
 }
 
@@ -192,25 +192,25 @@ fn fill_or_error() -> impl TypedValueParser<Value = Missing> {
 #[command(next_help_heading = "Data")]
 pub(crate) struct Layout {
     /// The delimiter between cells [default: detected from the first rows]
-    #[arg(long, value_enum)]
+    #[arg(hide_short_help = true, long, value_enum)]
     pub(crate) delimiter: Option<Delimiter>,
 
     /// Whether the first row is a header [default: detected]
     ///
     /// It is a header if it contains no numbers, or if all its numbers are those of the columns (0, 1, 2 …),
     /// or equally spaced years (1990, 1991, 1992 …).
-    #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
+    #[arg(hide_short_help = true, long, value_name = "YES|NO", value_parser = yes_or_no())]
     pub(crate) header: Option<bool>,
 
     /// How many lines to skip above the table
-    #[arg(long, value_name = "LINES", default_value_t = 0)]
+    #[arg(hide_short_help = true, long, value_name = "LINES", default_value_t = 0)]
     pub(crate) skip_lines: u64,
 
     /// Words for a missing value, separated by commas [default: NA, N/A, NaN, null, None, <NA>, #N/A, ?]
     ///
     /// They replace the default words; with "" only empty cells are missing, which always are. A word in
     /// quotes is a category, unless its column holds numbers. The model file keeps the words.
-    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    #[arg(hide_short_help = true, long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(crate) missing_values: Option<String>,
 }
 

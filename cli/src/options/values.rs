@@ -83,10 +83,8 @@ pub(super) fn remainder_name(remainder: Remainder) -> &'static str {
 pub(super) fn remainder() -> impl TypedValueParser<Value = Remainder> {
     let value = |remainder| {
         PossibleValue::new(remainder_name(remainder)).help(match remainder {
-            Remainder::Drop => {
-                "Leaves them to the next epoch, whose shuffle brings others to the end"
-            }
-            Remainder::Keep => "Makes a smaller batch of them",
+            Remainder::Drop => "Leaves them to the next epoch, which is shuffled anew",
+            Remainder::Keep => "Makes a smaller mini-batch of them",
         })
     };
     PossibleValuesParser::new(REMAINDERS.map(value)).try_map(|name| {

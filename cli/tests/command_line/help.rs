@@ -1,4 +1,4 @@
-//! What the binary says of itself: help, examples, manual pages, completions, suggestions.
+//! What the binary says of itself: help, examples, completions, suggestions.
 
 use std::process::{Command, Output, Stdio};
 
@@ -63,8 +63,6 @@ fn the_examples_of_the_help_work() {
     fs::write(home.join("short.toml"), "epochs = 1").expect("a file");
     let shorten = "case \"$*\" in *--config*) ;; train*) set -- \"$@\" --config short.toml ;; esac";
     script("ztilde", &format!("{shorten}\nexec '{}' \"$@\"", env!("CARGO_BIN_EXE_ztilde")));
-    // A pager may not be there.
-    script("man", "cat > page");
     let row = |row: u32| format!("{},{},{}\n", row * 37 % 101, row * 53 % 97, row % 3);
     let table = format!("ash,hue,class\n{}", (0..60).map(row).collect::<String>());
     for name in ["wine.csv", "more.csv"] {
@@ -92,7 +90,7 @@ fn the_examples_of_the_help_work() {
             assert_eq!(output.status.code(), Some(expected), "{example}: {output:?}");
         }
     }
-    for file in ["digits.svg", "wine.onnx", ".zfunc/_ztilde", ".local/share/man/man1/ztilde.1"] {
+    for file in ["digits.svg", "wine.onnx", ".zfunc/_ztilde"] {
         assert!(fs::metadata(home.join(file)).is_ok_and(|file| file.len() > 100), "{file}");
     }
 }
@@ -108,37 +106,10 @@ fn what_stands_in_columns_is_not_wrapped_at_80() {
         let (_, columns) = help.split_once(heading).expect(heading);
         let wide = run(&arguments, "100");
         assert!(wide.stdout.ends_with(columns.as_bytes()), "{arguments:?}");
-        // A manual page indents them by seven.
+        // A manual page (scripts/manual) indents them by seven.
         let long = columns.lines().find(|line| line.chars().count() > 73);
         assert_eq!(long, None, "{arguments:?}");
     }
-}
-
-#[test]
-fn the_manual_has_what_the_help_has() {
-    let overview = stdout(&["man"]);
-    for subcommand in subcommands() {
-        assert!(overview.contains(&format!("ztilde\\-{subcommand}(1)")), "{subcommand}");
-        let page = stdout(&["man", &subcommand]);
-        let help = stdout(&[&subcommand, "--help"]);
-        for option in options(&help) {
-            let escaped = format!("\\-\\-{}", option.replace('-', "\\-"));
-            assert!(page.contains(&escaped), "--{option} of {subcommand}");
-        }
-        for heading in ["NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES", "ENVIRONMENT", "EXIT CODES"]
-        {
-            let is_heading = |line: &str| line.replace('"', "") == format!(".SH {heading}");
-            assert!(page.lines().any(is_heading), "{heading} of {subcommand}:\n{page}");
-        }
-        assert!(!page.contains('`'), "{page}");
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let pages = folder.path().join("share").join("man1");
-    stdout(&["man", "--output", pages.to_str().expect("UTF-8")]);
-    let page = std::fs::read_to_string(pages.join("ztilde-train.1")).expect("a page");
-    assert_eq!(page.trim_end(), stdout(&["man", "train"]).trim_end());
-    let count = std::fs::read_dir(&pages).expect("a folder").count();
-    assert_eq!(count, subcommands().len() + 1, "a page for each, and one about all");
 }
 
 #[test]
@@ -164,13 +135,12 @@ fn what_is_misspelled_gets_a_suggestion() {
     let rows: String = (0..30).map(|row| format!("{row},{},{}\n", row * 7 % 5, row % 2)).collect();
     std::fs::write(&table, format!("alcohol,ash,class\n{rows}")).expect("a file");
     let table = table.to_str().expect("UTF-8");
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 6] = [
         (&["trian"], "'train'"),
         (&["train", "--optimzer", "adam"], "'--optimizer'"),
         (&["train", "--learning_rate", "1"], "'--learning-rate'"),
         (&["train", "--optimizer", "adm"], "'adam'"),
         (&["train", "--activation", "rellu"], "'relu'"),
-        (&["man", "trian"], "'train'"),
         (&["train", table, "--target", "alchohol"], "nearest: \"alcohol\""),
     ];
     for (arguments, suggestion) in cases {

@@ -1,60 +1,31 @@
-//! `ztilde man`: manual pages, made of the same text as the help.
+//! Writes the manual pages of `ztilde` to a folder, from the same text as the help: `scripts/manual`.
 
-use std::{fs, io, path::PathBuf};
+use std::{env, error::Error, fs, io, path::Path};
 
-use clap::{
-    Args, Command,
-    builder::{PossibleValue, PossibleValuesParser},
-};
+use clap::{Command, builder::PossibleValue};
 use clap_mangen::{
     Man,
     roff::{Roff, bold, roman},
 };
 
-use crate::{failure::Failure, output};
-
-/// Writes the manual pages
-///
-/// Without --output, one page goes to stdout: that of a subcommand, or the one about all of them.
-#[derive(Args)]
-pub(crate) struct Manual {
-    /// The subcommand that the page is about [default: all of them]
-    #[arg(value_name = "SUBCOMMAND", conflicts_with = "output")]
-    subcommand: Option<String>,
-
-    /// Write all pages to this folder, which is made if it is not there
-    #[arg(long, value_name = "FOLDER", value_hint = clap::ValueHint::DirPath)]
-    output: Option<PathBuf>,
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = env::args_os().nth(1).ok_or("name the folder for the pages")?;
+    write(Path::new(&folder))?;
+    Ok(())
 }
 
-impl Manual {
-    /// `command` is the whole command line.
-    pub(crate) fn run(&self, command: Command) -> Result<(), Failure> {
-        // `help` has no page: the pages are the help.
-        let command = command.mut_subcommand("help", |help| help.hide(true));
-        if let Some(folder) = &self.output {
-            let failed = |error| Failure::input(format!("{}: {error}", folder.display()));
-            fs::create_dir_all(folder).map_err(failed)?;
-            for page in [&command].into_iter().chain(described(&command)) {
-                let name = Man::new(page.clone()).get_filename();
-                fs::write(folder.join(name), text(&command, page).map_err(failed)?)
-                    .map_err(failed)?;
-            }
-            return Ok(());
-        }
-        let wanted = self.subcommand.as_deref();
-        let page = described(&command).find(|page| Some(page.get_name()) == wanted);
-        let page = page.unwrap_or(&command);
-        let text = text(&command, page).map_err(|error| Failure::input(error.to_string()))?;
-        output::print(text.trim_end())
+fn write(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let command = command();
+    for page in [&command].into_iter().chain(described(&command)) {
+        fs::write(folder.join(Man::new(page.clone()).get_filename()), text(&command, page)?)?;
     }
+    Ok(())
 }
 
-/// The command line, whose `man` knows what it has a page for.
-pub(crate) fn name_pages(command: Command) -> Command {
-    let names =
-        PossibleValuesParser::new(described(&command).map(|page| page.get_name().to_owned()));
-    command.mut_subcommand("man", |man| man.mut_arg("subcommand", |page| page.value_parser(names)))
+/// The command line. `help` has no page: the pages are the help.
+fn command() -> Command {
+    ztilde_cli::command().mut_subcommand("help", |help| help.hide(true))
 }
 
 /// The subcommands that have a page.
@@ -132,4 +103,44 @@ fn bold_code(text: &str) -> String {
         bold.push_str(part);
     }
     bold
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The long options in a text of the help.
+    fn options(help: &str) -> Vec<&str> {
+        let lines = help.lines().filter_map(|line| line.trim_start().strip_prefix("--"));
+        lines.map(|line| line.split([' ', '[']).next().unwrap_or_default()).collect()
+    }
+
+    #[test]
+    fn the_manual_has_what_the_help_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let pages = folder.path().join("share").join("man1");
+        write(&pages).unwrap();
+        let read = |name: &str| fs::read_to_string(pages.join(name)).unwrap();
+        let overview = read("ztilde.1");
+        let command = command();
+        for subcommand in described(&command) {
+            let name = subcommand.get_name();
+            assert!(overview.contains(&format!("ztilde\\-{name}(1)")), "{name}");
+            let page = read(&format!("ztilde-{name}.1"));
+            let help = subcommand.clone().render_long_help().to_string();
+            for option in options(&help) {
+                let escaped = format!("\\-\\-{}", option.replace('-', "\\-"));
+                assert!(page.contains(&escaped), "--{option} of {name}");
+            }
+            let headings =
+                ["NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES", "ENVIRONMENT", "EXIT CODES"];
+            for heading in headings {
+                let is_heading = |line: &str| line.replace('"', "") == format!(".SH {heading}");
+                assert!(page.lines().any(is_heading), "{heading} of {name}:\n{page}");
+            }
+            assert!(!page.contains('`'), "{page}");
+        }
+        let count = fs::read_dir(&pages).unwrap().count();
+        assert_eq!(count, described(&command).count() + 1, "a page for each, and one about all");
+    }
 }
