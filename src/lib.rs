@@ -3,7 +3,7 @@
 //!
 //! In each hidden layer `z = W·a` is normalized over the mini-batch, scaled by a learned gamma, shifted by a
 //! learned beta, and activated. Products, statistics, normalization, all backward passes and the optimizers
-//! are compute shaders. Each is tested against a double-precision twin in [`reference`].
+//! are compute shaders. Each is tested against a double-precision twin in [`mod@reference`].
 //!
 //! # A whole app
 //!

@@ -157,7 +157,7 @@ fn format(prefix: &[u8]) -> Result<Format, &'static str> {
         }
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err("the text is UTF-16; save it as UTF-8"),
         _ if prefix.contains(&0) => Err(
-            "the file is binary, and none that is known: a table is CSV, TSV or Parquet, images are \
+            "the format of this binary file is unknown: a table is CSV, TSV or Parquet, images are \
              IDX, arrays are .npy or .npz; text and IDX may be gzip",
         ),
         _ => Ok(Format::Text),
