@@ -290,7 +290,7 @@ fn what_is_wrong_with_the_rows_is_code_2() {
         ),
         ("wide.csv", "error: wide.csv: there are 4 columns, but 3 in the training table"),
         ("gap.csv --missing drop", "[possible values: fill, error]"),
-        ("binary.csv", "error: binary.csv: the file is binary"),
+        ("binary.csv", "error: binary.csv: the format of this binary file is unknown"),
         ("word.csv --output found.csv", "line 4"),
     ] {
         let output = run(folder, &format!("predict model {arguments}"));
