@@ -190,8 +190,8 @@ struct Run {
 }
 
 impl Run {
-    /// The memory's speed, and that of the products: of those that were asked for, and of one that
-    /// keeps the adapter busy.
+    /// Measures the memory's bandwidth and the throughput of products: the requested ones, and one that
+    /// is large enough to keep the adapter busy.
     fn measure_limits(&mut self, asked_for: &[Product]) -> Result<(), Failure> {
         self.table.begin("the adapter's limits");
         let copy = Copy::measure(&self.gpu, self.seconds)?;

@@ -146,8 +146,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Says from where the run goes on, and whether the bits will be those that they would have been.
-    /// Returns the steps that were taken.
+    /// Prints where the run resumes, and a note if its result may differ from an uninterrupted run's.
+    /// Returns the number of steps already taken.
     pub(crate) fn tell(&self, origin: &Origin) -> u64 {
         let Self { path, snapshot, run, .. } = self;
         output::note(&format!(
@@ -294,7 +294,7 @@ pub(crate) fn parse(
     let mut read = |name: &str| {
         let failed = |error: &dyn Display| format!("{name}: {error}");
         let mut entry = archive.by_name(name).map_err(|error| failed(&error))?;
-        // What is packed could be of any size, whatever is said of it; what is not is in the file.
+        // A compressed entry may expand to any size. The file bounds the size of a stored entry.
         if entry.compression() != CompressionMethod::Stored {
             return Err(failed(&"it is packed, which no checkpoint is"));
         }

@@ -1,8 +1,8 @@
 //! What a network learns from: tables of text, images, arrays, or the digits that the binary carries.
 //!
-//! A file is read once, into a [`Table`](table::Table) of numbers. Rows are divided, scales are fitted
-//! to those that are learned from, and only then inputs are made of numbers, the same way for rows of
-//! training, of testing, and of later files.
+//! A file is read once, into a [`Table`](table::Table) of numbers. The rows are split, and scales are
+//! fitted to the training rows. Then numbers become inputs, in the same way for training rows, test rows
+//! and later files.
 
 mod array;
 mod arrays;
@@ -158,7 +158,7 @@ pub(crate) fn known_rows(
 }
 
 impl Data {
-    /// Reads what was asked for. Notes tell what nobody asked for.
+    /// Reads the data that the options name. Notes report each decision that no option made.
     pub(crate) fn read(options: &DataOptions, notes: &mut Vec<String>) -> Result<Self, Failure> {
         let Some(path) = &options.data else {
             return Self::digits(options);
@@ -173,7 +173,7 @@ impl Data {
         };
         let test = match &options.test_data {
             Some(path) => Some(find_to_test(path, None)?),
-            // Whoever wants folds wants all rows in them.
+            // Folds cover all rows, so a test set beside the file stays unused.
             None => own_test.filter(|_| options.folds.is_none()),
         };
         let known = &table.preprocessing;
@@ -392,7 +392,7 @@ fn find(
 fn find_to_test(path: &Path, targets: Option<&Path>) -> Result<Input, Failure> {
     let path = &resolve_to_test(path)?;
     Ok(match find(path, targets)? {
-        // Whoever names a file of images means these, whatever lies beside them.
+        // A path that names a file of images means this file, even if a test set lies beside it.
         (images, _, Some(Task::Classification)) => images,
         (input, test, _) => test.unwrap_or(input),
     })

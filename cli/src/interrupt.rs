@@ -23,7 +23,7 @@ pub(crate) fn listen() -> Result<(), Failure> {
     .map_err(|error| Failure::input(format!("signals cannot be listened for: {error}")))
 }
 
-/// Whether somebody wants the run to end.
+/// Whether the run should end.
 pub(crate) fn is_asked_for() -> bool {
     IS_ASKED_FOR.load(Ordering::Relaxed)
 }

@@ -150,7 +150,7 @@ impl Graph {
         name.to_owned()
     }
 
-    /// The file, with remarks for whoever reads it.
+    /// The file, with remarks as its metadata.
     pub(crate) fn into_bytes(mut self, name: &str, remarks: &[(&str, String)]) -> Vec<u8> {
         name.clone_into(&mut self.0.name);
         let property = |(key, value): &(&str, String)| Property {

@@ -1,4 +1,4 @@
-//! What `ztilde train` can be told, as it is typed.
+//! The options of `ztilde train`, as they are typed.
 
 mod values;
 

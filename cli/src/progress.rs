@@ -8,7 +8,7 @@ use crate::{failure::Failure, output};
 
 const TEMPLATE: &str = "epoch {prefix}  {bar:16}  {percent:>3} %  {msg}  {eta} left";
 
-/// Until the first step is done, of which nobody knows how long it takes.
+/// Shown until the first step is done, whose duration cannot be estimated.
 const STARTING: &str = "{bar:16}  {percent:>3} %  the driver compiles the kernels";
 
 /// A table that grows line by line, with a progress bar under it where stderr is a terminal.
@@ -40,7 +40,7 @@ impl Progress {
         })
     }
 
-    /// Told of steps, and of what the last one came to.
+    /// Shows the number of steps, and the metrics of the last one.
     pub(crate) fn advance(
         &self,
         epoch: u32,
@@ -94,7 +94,7 @@ impl Pace {
         self.0
     }
 
-    /// Told how long that many steps took.
+    /// Adapts the number of steps to the time that they took.
     pub(crate) fn took(&mut self, time: Duration) {
         if time < Self::SHORT {
             self.0 = (self.0 * 2).min(Self::MOST);

@@ -50,7 +50,7 @@ pub(crate) struct Run<'a> {
     /// Writes checkpoints.
     pub(crate) keeper: Option<&'a Keeper<'a>>,
     pub(crate) progress: &'a Progress,
-    /// Told after each epoch, with all of them.
+    /// Called after each epoch, with all epochs so far.
     pub(crate) on_epoch: &'a dyn Fn(&[Epoch]) -> Result<(), Failure>,
     pub(crate) pace: Pace,
 }
@@ -89,7 +89,7 @@ impl Run<'_> {
         Ok(self.result(end))
     }
 
-    /// What was learned: the best or the last parameters.
+    /// The best or the last parameters.
     pub(crate) fn into_parameters(self) -> Result<Parameters, Failure> {
         if let Some(best) = self.best {
             return Ok(best);
@@ -152,7 +152,7 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Between two steps: writes a checkpoint that is due, and ends the run if somebody asked for that.
+    /// Called between two steps. Ends the run if a signal asked for that, and writes a checkpoint.
     fn pause(&self) -> Result<(), Failure> {
         if !interrupt::is_asked_for() {
             let is_due = self.keeper.is_some_and(|keeper| keeper.due_in(&self.trainer) == 0);

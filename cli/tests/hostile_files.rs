@@ -1,5 +1,5 @@
-//! Data sets and checkpoints that somebody has made, or that an accident has: each is an error with a
-//! reason, and takes no more memory than a small file may.
+//! Forged and damaged data sets and checkpoints. Each is refused with a reason, and reading it takes no more
+//! memory than a small file may.
 
 use std::{
     fs,
@@ -240,7 +240,7 @@ fn unsigned(mut number: u64) -> Vec<u8> {
     bytes
 }
 
-/// A list of 2³¹ - 1 booleans that are not there, as a field that nobody knows, and the end of the fields.
+/// An unknown field with a list that claims 2³¹ - 1 booleans and holds none, then the end of the fields.
 const BOOLEANS: [u8; 8] = [0xf9, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07, 0];
 
 /// A file of Parquet with no more than a description of itself.
@@ -304,17 +304,17 @@ fn beginning_by(
     within_memory(|| readers::data_set(&file))
 }
 
-/// A file with something behind its columns, whose only group says something else of itself.
+/// A file with extra bytes after its columns, and with changed metadata of its only row group.
 fn saying(
     file: &[u8],
-    behind: &[u8],
+    after: &[u8],
     change: impl Fn(RowGroupMetaData) -> RowGroupMetaData,
 ) -> Result<(), String> {
     let reader = opened(file);
     let mut metadata = reader.metadata().clone().into_builder();
     let groups = metadata.take_row_groups().into_iter().map(change).collect();
     let metadata = metadata.set_row_groups(groups).build();
-    let mut changed = [file, behind].concat();
+    let mut changed = [file, after].concat();
     ParquetMetaDataWriter::new(&mut changed, &metadata).finish().unwrap();
     within_memory(|| readers::data_set(&changed))
 }
@@ -325,7 +325,7 @@ fn refused(found: Result<(), String>, expected: &str) {
     assert!(error.contains(expected), "{error}");
 }
 
-/// Nobody waits until billions of booleans are skipped, of which none is there.
+/// A list that claims billions of booleans and holds none must be refused at once.
 #[test]
 fn lists_that_are_not_there_are_not_walked_through() {
     let file = described_by(&BOOLEANS);
@@ -412,7 +412,7 @@ fn groups_that_claim_what_their_columns_do_not_are_refused() {
     let rows =
         |group: RowGroupMetaData| group.into_builder().set_num_rows(1 << 40).build().unwrap();
     refused(saying(&file, &[], rows), "a column of 1000 values in a group of 1099511627776 rows");
-    // The other column begins within the first, and has all bytes behind it.
+    // The other column begins within the first, and has all bytes after it.
     let sizes = |group: RowGroupMetaData| {
         let size = file.len() as i64 - 100;
         let columns = group.columns().iter().cloned();

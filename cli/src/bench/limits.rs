@@ -1,5 +1,5 @@
-//! What the adapter can do, as far as this library's kernels show it: the memory's speed, and that
-//! of matrix products.
+//! The adapter's limits, measured with this library's kernels: memory bandwidth and the throughput of
+//! matrix products.
 
 use std::{
     str::FromStr,

@@ -122,7 +122,7 @@ fn possible_values(option: &Arg) -> Vec<String> {
     values.iter().map(|value| value.get_name().to_owned()).collect()
 }
 
-/// What may stand behind the key of an option, as the help shows it.
+/// The possible values of an option, as the help shows them.
 fn possible(option: &Arg) -> String {
     let name = option.get_value_names().and_then(|names| names.first());
     let name = name.map_or("VALUE", |name| name.as_str());

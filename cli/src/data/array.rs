@@ -1,4 +1,4 @@
-//! Rows of numbers in a file, or in memory, of whatever type: read some at a time, as f64.
+//! Rows of numbers of any type, in a file or in memory. They are read in pieces, as f64.
 
 use std::{
     cell::RefCell,

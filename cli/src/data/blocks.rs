@@ -111,8 +111,8 @@ pub(crate) struct Visit {
     pub(crate) rows: Dataset,
 }
 
-/// Reads the blocks of all epochs from a place on, one ahead of whoever asks for them, in a thread of
-/// its own. That ends with the last epoch, or when the receiver goes away.
+/// Reads the blocks of all epochs from a place on, in a thread of its own, one block ahead of the receiver.
+/// The thread ends after the last epoch, or when the receiver is dropped.
 pub(crate) fn visits(
     file: BlockFile,
     seed: u64,
@@ -127,7 +127,7 @@ pub(crate) fn visits(
             for (block, &place) in order.iter().enumerate().skip(skipped) {
                 let rows = file.read_shuffled(place, seed, epoch);
                 let visit = rows.map(|rows| Visit { epoch, block, rows });
-                // Nobody wants it any more.
+                // The receiver was dropped.
                 if sender.send(visit).is_err() {
                     return;
                 }

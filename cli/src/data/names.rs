@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(list("ash, alcohol"), Ok(vec![6, 0]));
         assert_eq!(list("\"color, hue\",x-ray"), Ok(vec![1, 3]));
         assert_eq!(list("1-3,2,7"), Ok(vec![0, 1, 2, 6]));
-        assert_eq!(list("5"), Ok(vec![4]), "a name goes before a number");
+        assert_eq!(list("5"), Ok(vec![4]), "a name takes precedence over a number");
         assert_eq!(list(""), Ok(vec![]));
         let refused = |text: &str, expected: &str| {
             let error = list(text).unwrap_err();

@@ -91,7 +91,7 @@ fn header(prefix: &[u8]) -> Option<&[u8]> {
     rest.get(..length.min(HEADER_BYTES))
 }
 
-/// What stands behind a key of the dictionary.
+/// The text after a key of the dictionary.
 fn entry<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
     let key = format!("'{key}':");
     header
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told() {
+    fn unreadable_files_are_refused_with_the_reason() {
         let refused = |bytes: &[u8], expected: &str| {
             let error = parsed(bytes).err().unwrap();
             assert!(error.contains(expected), "{error}");

@@ -59,7 +59,7 @@ pub(super) struct Column {
     pub(super) name: String,
     /// What its cells are, or why they are none.
     pub(super) kind: Result<Kind, String>,
-    /// Its place among those that are stored: one that is nested is stored as several.
+    /// Its index among the stored columns: a nested column is stored as several.
     leaf: usize,
     reader: Option<ColumnReader>,
     cells: Vec<Cell>,
@@ -73,7 +73,7 @@ pub(super) enum Kind {
     Unsigned,
     Float,
     Half,
-    /// Whole numbers of so many digits behind the point.
+    /// Whole numbers with this many digits after the decimal point.
     Decimal(i32),
     /// Days since 1970-01-01.
     Date,
@@ -130,7 +130,7 @@ impl Records {
             .fold(0, u64::saturating_add)
     }
 
-    /// Reads the next record, and tells the number of its row. Cells that are none are empty.
+    /// Reads the next record and returns the number of its row. A cell without a value is empty.
     pub(super) fn read(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, ParquetError> {
         if self.taken == self.decoded && !guarded(|| self.decode())? {
             return Ok(None);
@@ -267,8 +267,8 @@ fn check_sizes(file: &SerializedFileReader<File>, bytes: u64) -> Result<(), Parq
     Ok(())
 }
 
-/// Reads what may be broken: some of a file's own numbers are trusted, and end in a panic, whose words
-/// nobody wants to see.
+/// Calls the parquet crate, which trusts some numbers of a file and panics if they are wrong. The panic
+/// becomes an error, and its message is not printed.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
     thread_local! {
         static IS_GUARDED: cell::Cell<bool> = const { cell::Cell::new(false) };
@@ -399,7 +399,7 @@ fn half(bytes: &[u8]) -> Cell {
     bytes.map_or(Cell::Missing, |bytes| Cell::Float(half::f16::from_le_bytes(bytes).into()))
 }
 
-/// A whole number with some of its digits behind the point.
+/// A whole number with some of its digits after the decimal point.
 fn decimal(number: i128, scale: i32) -> Cell {
     Cell::Float(number as f64 / 10_f64.powi(scale))
 }

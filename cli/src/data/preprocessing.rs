@@ -259,8 +259,8 @@ impl Preprocessing {
         }
     }
 
-    /// The inputs of a record: its cells are those of the columns, as text. They are those that the
-    /// row had in training, to the bit.
+    /// The inputs of a record, with one text per column: bit for bit the inputs of the same row in
+    /// training.
     #[cfg(test)]
     pub(crate) fn record(&self, cells: &[&str]) -> Result<Vec<f32>, String> {
         let encode = |(column, cell): (&Column, &&str)| column.encode(*cell);

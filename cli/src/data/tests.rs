@@ -9,7 +9,7 @@ use ztilde::Targets;
 use super::{preprocessing::Values, *};
 
 mod constant;
-mod told;
+mod notes;
 
 const ROOM: Room = Room { memory: 1 << 20, batch_size: 4, seed: 0 };
 
@@ -287,7 +287,7 @@ fn rows_to_test_on_come_from_a_file_of_their_own() {
         assert_eq!(prepared.learned.count(), 3);
         Ok::<_, String>((rows.inputs().clone(), rows.targets().clone()))
     };
-    // By their names, in another order, and with a column that nobody needs.
+    // Columns are found by name, in another order, and an extra column is ignored.
     let (inputs, targets) = test("kind;b;other;a\ny;7;z;8\n").unwrap();
     assert_eq!(inputs, ndarray::array![[8.0, 7.0]]);
     assert_eq!(targets, Targets::from(&[1]));

@@ -350,8 +350,8 @@ mod tests {
             assert_eq!(seen, (delimiter, columns, has_header), "{text:?}");
         }
         let (delimiter, header) = (Some(Delimiter::Semicolon), Some(false));
-        let told = Layout { delimiter, header, ..Layout::default() };
-        let found = open(b"a,b;c\n", &told).unwrap();
+        let given = Layout { delimiter, header, ..Layout::default() };
+        let found = open(b"a,b;c\n", &given).unwrap();
         assert_eq!((found.names.len(), found.names.from_header), (2, false));
         assert_eq!(records(found).unwrap(), [(1, cells(&["a,b", "c"]))]);
     }

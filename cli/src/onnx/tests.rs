@@ -1,5 +1,5 @@
-//! Exported files keep ONNX's rules, those that its own checker looks at: read back, and walked through
-//! from the inputs to the outputs with the type and the shape of every value.
+//! Exported files keep the rules that ONNX's own checker tests. The files are read back and followed from the
+//! inputs to the outputs, with the type and the shape of every value.
 
 use std::collections::{HashMap, HashSet};
 

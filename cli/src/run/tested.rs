@@ -1,4 +1,4 @@
-//! What a test comes to whose rows are looked at some at a time.
+//! The result of a test whose rows are evaluated in pieces.
 
 use ztilde::{Evaluation, Targets};
 

@@ -277,7 +277,7 @@ impl<'a> Picture<'a> {
         Self { options: work.options, title, drawn: Cell::new(Instant::now()) }
     }
 
-    /// Draws it again if somebody watches it, and it is old.
+    /// Draws the plot again if `--watch` is on and the last one is old.
     fn watch(&self, trainings: &[(&str, &[Epoch])]) -> Result<(), Failure> {
         if !self.options.results.watch || self.drawn.get().elapsed() < WATCHED {
             return Ok(());

@@ -212,7 +212,7 @@ fn errors_name_the_place_and_what_to_do() {
 }
 
 #[test]
-fn what_is_typed_wrongly_is_told_with_a_file_too() {
+fn wrong_options_are_reported_with_a_file_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     fs::write(folder.join("run.toml"), "epochs = 1").expect("a file");

@@ -172,8 +172,11 @@ fn a_finished_run_goes_on_with_more_epochs() {
     succeed(folder, &format!("{run} 1"));
     let output = crate::run(folder, &format!("{run} 2"));
     assert_eq!(output.status.code(), Some(2));
-    let told = stderr(&output);
-    assert!(told.contains("--epochs") && told.contains("--cosine-epochs 1.0 keeps it"), "{told}");
+    let printed = stderr(&output);
+    assert!(
+        printed.contains("--epochs") && printed.contains("--cosine-epochs 1.0 keeps it"),
+        "{printed}"
+    );
     succeed(folder, &format!("{run} 2 --cosine-epochs 1.0"));
 }
 
@@ -299,8 +302,8 @@ fn what_diverges_keeps_the_last_good_checkpoint() {
     // With a much smaller learning rate it goes on, and says so.
     let output = crate::run(folder, &format!("{} --resume", run("1e-36", 2)));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let told = "the learning rate was 0.001, and from here on it is 1e-36";
-    assert!(stderr(&output).contains(told), "{}", stderr(&output));
+    let note = "the learning rate was 0.001, and from here on it is 1e-36";
+    assert!(stderr(&output).contains(note), "{}", stderr(&output));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::data::gaps::Gaps;
 
 #[test]
-fn what_cannot_be_learned_is_told_with_its_place() {
+fn errors_about_tables_name_the_place() {
     refused("", "", &["empty"]);
     refused("\n\n", "", &["table.csv: there are no rows"]);
     refused("a,b\n1,2\n", "--skip-lines 3", &["no rows after --skip-lines 3"]);
@@ -89,8 +89,8 @@ fn a_name_that_looks_missing_does_not_vanish() {
 
         let (data, notes) = read(&text, "--target y").unwrap();
         assert_eq!(data.table.preprocessing.inputs(), 3);
-        let told = format!("column 2 (\"country\") has {word:?} 20 times; --missing-values");
-        assert!(notes.iter().any(|note| note.contains(&told)), "{notes:?}");
+        let expected = format!("column 2 (\"country\") has {word:?} 20 times; --missing-values");
+        assert!(notes.iter().any(|note| note.contains(&expected)), "{notes:?}");
         for (text, arguments) in [(&quoted, ""), (&text, " --missing-values other")] {
             let (data, notes) = read(text, &format!("--target y{arguments}")).unwrap();
             assert_eq!(data.table.preprocessing.inputs(), 4, "{notes:?}");
@@ -380,7 +380,7 @@ fn a_row_that_numbers_the_columns_is_a_header() {
 }
 
 #[test]
-fn a_number_too_far_is_told_wherever_it_is() {
+fn a_number_too_far_is_refused_in_every_place() {
     let near: String = (0..40).map(|row| format!("1.{row},{}\n", row % 2)).collect();
     let (data, _) = read(format!("x,y\n{near}1e300,1\n"), "").unwrap();
     let mut tested = 0;
