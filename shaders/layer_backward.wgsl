@@ -15,28 +15,26 @@
 // For the output layer, grad_sums come from the loss (loss.wgsl), and the rest is as without
 // normalization.
 //
-// What matmul, activate_backward, normalize_gradients and normalize_backward compute, in one dispatch:
+// One dispatch computes what matmul, activate_backward, normalize_gradients and normalize_backward compute:
 // a workgroup owns a strip of the columns, as wide as a patch, for all rows of the batch.
 //
-// Where that leaves a GPU with too little to do at once (`division` in src/gpu/tile.rs), COLUMNS computes all
-// but grad_weights and grad_biases. A large batch is divided into chunks of rows as well: in the place of
-// COLUMNS, MEASURE computes grad_outputs and each chunk's sums; and FINISH joins these, always in the same
-// order, and computes grad_sums. Without normalization there is nothing to join.
+// If that leaves too few workgroups for the GPU (`division` in src/gpu/tile.rs), COLUMNS computes all but
+// grad_weights and grad_biases. A large batch is also divided into chunks of rows: MEASURE, in the place of
+// COLUMNS, computes grad_outputs and each chunk's sums. FINISH adds these sums, always in the same order, and
+// computes grad_sums. A layer without normalization needs no FINISH.
 //
-// WEIGHTS computes grad_weights and grad_biases then, a workgroup for each patch of the weights and each slab
-// of the batch, whose shares of them lie in one slab of `gradients` each (shared/slab_sum.wgsl). It takes no
-// dispatch of its own where the layer before has a COLUMNS or a MEASURE: other workgroups of that dispatch do
-// it beside it (NEXT_WEIGHTS).
+// WEIGHTS then computes grad_weights and grad_biases, with a workgroup for each patch of the weights and each
+// slab of the batch. The share of a slab of the batch goes to one slab of `gradients` (shared/slab_sum.wgsl).
+// If the layer before has a COLUMNS or a MEASURE, other workgroups of that dispatch do this work
+// (NEXT_WEIGHTS).
 //
-// The sums and the statistics are those that layer_forward.wgsl left, which tells the layout of the
-// matrices; the sums of the chunks are where it had those of its chunks. `gradients` are packed like
-// the parameters.
+// layer_forward.wgsl wrote the sums and the statistics, and describes the layout of the matrices. The sums of
+// the chunks overwrite the sums of its chunks. `gradients` are packed like the parameters.
 //
-// normalized has no mean, so a constant may be taken from grad_ztilde in the sum for grad_gamma: the
-// sums are taken of differences from `center`, its mean over the first tile, so that nothing is lost to
-// a large mean.
+// The mean of `normalized` is 0, so subtracting a constant from grad_ztilde does not change grad_gamma. The
+// sums use differences from `center`, the mean of grad_ztilde over the first tile, to avoid cancellation.
 //
-// What is not finite is noted (shared/faults.wgsl).
+// Values that are not finite are recorded (shared/faults.wgsl).
 
 struct Layer {
     rows: u32,
@@ -125,7 +123,7 @@ fn own_tasks() -> u32 {
     return strips(layer.columns) * parts(layer.rows, layer.chunk);
 }
 
-// A patch of the weights, over a slab; or a strip of the columns, as far as a chunk goes.
+// A patch of the weights for the rows of a slab, or a strip of the columns for the rows of a chunk.
 fn compute_task(task: u32, invocation: u32) {
     if PHASE == WEIGHTS {
         compute_slab_patch(own_weights(), !BATCH_NORM, task, invocation);

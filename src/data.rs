@@ -52,7 +52,7 @@ impl Dataset {
         if let Targets::Values(values) = &targets {
             check_finite("targets", columns, values.iter())?;
         }
-        // Row-major, whatever the caller's order was: so it goes to the GPU.
+        // The GPU needs row-major order, and the caller's array may have another.
         let inputs = inputs.as_standard_layout().into_owned();
         Ok(Self { inputs, targets })
     }
@@ -182,7 +182,7 @@ pub(crate) fn check_finite<'a>(
     columns: usize,
     mut values: impl Iterator<Item = &'a f32>,
 ) -> Result<()> {
-    // `position` counts in the order of the rows, whatever the order in memory.
+    // `position` counts in the order of the rows, also where the memory has another order.
     let mut value = 0.0;
     let found = values.position(|&next| {
         value = next;

@@ -11,8 +11,8 @@ use crate::network::{
 };
 use crate::options::NetworkOptions;
 
-/// Rows of a slice are a multiple of this, so that every slice of a matrix starts on a multiple of
-/// 256 bytes, whatever its columns.
+/// The number of rows of a slice is a multiple of this, so that every slice of a matrix starts on a multiple
+/// of 256 bytes, for any number of columns.
 const SLICE_MULTIPLE: u32 = FEWEST_ROWS;
 
 /// What a scratch matrix may take, in bytes; a slice has as many rows as fit.
@@ -34,11 +34,11 @@ impl Inference {
     /// Binds a network to `rows` rows of inputs and of outputs, `f32`s.
     ///
     /// Rows may start at any multiple of 4 bytes, and be any multiple of 4 bytes apart; a buffer alone
-    /// stands for rows one behind the other, from its beginning on. What is between the rows of outputs is
-    /// left alone. Inputs and outputs may be parts of one buffer that do not overlap.
+    /// stands for contiguous rows, from its beginning on. Values between the rows of outputs are left
+    /// alone. Inputs and outputs may be parts of one buffer that do not overlap.
     ///
-    /// The fastest are rows one behind the other that are whole vectors of four and start at a multiple
-    /// of the device's `min_storage_buffer_offset_alignment`: others are copied.
+    /// The fastest are contiguous rows that are whole vectors of four and start at a multiple of the
+    /// device's `min_storage_buffer_offset_alignment`: others are copied.
     ///
     /// Both buffers need `BufferUsages::STORAGE`.
     ///

@@ -396,8 +396,8 @@ fn vectors(layer: &Layer) -> Vec<&Array1<f32>> {
 /// The place of the next tensor; moves the end past it.
 fn reserve(end: &mut u64, values: u64) -> u64 {
     let first = *end;
-    let behind = first.saturating_add(values);
-    *end = behind.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX);
+    let after = first.saturating_add(values);
+    *end = after.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX);
     first
 }
 

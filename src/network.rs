@@ -264,7 +264,7 @@ impl Network {
     /// goes on.
     pub(crate) fn begin_training(&mut self, steps: u64) -> Result<()> {
         self.steps = steps;
-        // A former trainer may have stopped at a step of this number: its step is none of this one's.
+        // A former trainer may have stopped at a step with this number. Its stop must not stop this one.
         self.layout.forget_stopped_step(&self.gpu, self.parameters.buffer())?;
         self.gpu.write(self.counts.buffer(), 0, &Counts::first(steps))
     }

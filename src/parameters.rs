@@ -1,4 +1,4 @@
-//! What is learned, on the CPU: the hinge between GPU, file and reference.
+//! The parameters on the CPU. They connect the GPU, the model file and the reference.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod disk;

@@ -261,7 +261,7 @@ fn a_normalization_follows_its_linear() {
         second.into_iter().map(|(name, tensor)| (name.replace("1.", "2."), tensor.clone()));
     let second: Vec<_> = second.collect();
     last.extend(second);
-    assert_refused(load(&last), &["2.running_mean", "behind 1"]);
+    assert_refused(load(&last), &["2.running_mean", "after 1"]);
 }
 
 #[test]

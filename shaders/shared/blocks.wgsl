@@ -4,15 +4,15 @@
 // Rows of a matrix are whole vectors of four ("quads"), filled up with zeros. A block of the left
 // factor holds four rows, one after the other, at k, k + 1, k + 2, k + 3; a block of the right one holds
 // the rows k, k + 1, k + 2, k + 3, each at the four columns of a quad. The kernel says with left_quad
-// and right_quad where the factors are. Indices are kept within the matrices here: rows and columns
-// behind the end repeat the last one, and what becomes of them is not to be stored.
+// and right_quad where the factors are. Indices are clamped to the matrices here: rows and columns
+// past the end repeat the last one, and their products must not be stored.
 
 struct Product {
     number: u32,   // left_quad and right_quad may serve several products
     rows: u32,     // of the outputs
     columns: u32,  // of the outputs
     begin: u32,    // the first k, a multiple of four
-    inner: u32,    // behind the last k, more than `begin`
+    inner: u32,    // the last k plus 1, more than `begin`
     left: Factor,
     right: Factor,
 }
@@ -26,7 +26,7 @@ fn quads(length: u32) -> u32 {
     return (length + 3u) / 4u;
 }
 
-// A quad of columns, with zeros behind the last column.
+// A quad of columns, with zeros after the last column.
 fn inside(values: vec4<f32>, quad: u32, columns: u32) -> vec4<f32> {
     let column = vec4<u32>(4u * quad) + vec4<u32>(0u, 1u, 2u, 3u);
     return select(vec4<f32>(), values, column < vec4<u32>(columns));
@@ -63,7 +63,7 @@ fn left_block(product: Product, raw: mat4x4<f32>, k: u32) -> mat4x4<f32> {
     if !product.left.is_transposed {
         return raw;
     }
-    // Behind the end of k there are zeros, whatever the right factor has there.
+    // Zeros after the last k, because the right factor repeats its last row there.
     let last = product.inner - 1u;
     return transpose(mat4x4<f32>(
         raw[0],

@@ -338,7 +338,7 @@ mod tests {
         assert!(!pipelines().lists(&entry), "a dead pipeline is still listed");
     }
 
-    /// The cache keeps the kernels that are alive, and those that follow, until it is dropped or cleared.
+    /// The cache keeps kernels that are alive and later ones, until it is dropped or cleared.
     #[test]
     fn a_cache_keeps_what_was_compiled() {
         let (device, queue) = device();

@@ -52,7 +52,7 @@ impl<T> Registry<T> {
         list(&mut listed, device_hash, make())
     }
 
-    /// Adds a thing of this device to those that are listed.
+    /// Adds a thing of this device to the list.
     pub(super) fn insert(&self, device: &Device, thing: T) -> Arc<T> {
         list(&mut lock(&self.0), hash(device), thing)
     }

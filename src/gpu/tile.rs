@@ -17,14 +17,15 @@ pub(crate) enum Core {
     Workgroup([u32; 2]),
 }
 
-/// Among how many workgroups the work of a layer is divided, which takes more dispatches the more they are.
+/// How the work of a layer is divided among workgroups. Each variant divides it further than the one before,
+/// and takes more dispatches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Division {
-    /// One for each strip of the columns.
+    /// A workgroup for each strip of the columns.
     Strips,
-    /// Others, besides, for each patch of the gradient of the weights.
+    /// Also a workgroup for each patch of the gradient of the weights.
     Weights,
-    /// The rows of a strip as well.
+    /// Also several workgroups for the rows of each strip.
     Rows,
 }
 
@@ -267,7 +268,7 @@ mod tests {
         assert_eq!(core.division(64, 64, 128), Division::Strips);
         assert_eq!(core.division(1025, 1, 1), Division::Rows);
         assert_eq!(core.division(256, 784, 256), Division::Rows);
-        // 784 inputs are 24 patches besides the first, each of which reads four times; rows are one.
+        // 784 inputs make 24 patches more than one, each with four reads. The rows are one patch.
         assert_eq!(core.division(60, 784, 100), Division::Weights);
         assert_eq!(core.division(60, 100, 100), Division::Strips);
         assert_eq!(core.division(64, 4096, 4096), Division::Weights);

@@ -53,8 +53,8 @@ impl Watch {
         thread.unpark();
     }
 
-    /// Polls the device if futures wait. Returns the wakers of those that are ready, and what the thread
-    /// does next.
+    /// Polls the device if futures wait. Returns the wakers of the ready futures, and what the thread does
+    /// next.
     fn look_for_others(&self, pause: &mut Pause) -> (Vec<Waker>, Next) {
         if lock(&self.waiting).answers.is_empty() {
             return (Vec::new(), Next::End);

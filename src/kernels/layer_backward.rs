@@ -98,12 +98,12 @@ pub(crate) struct Buffers<'a> {
     /// The stop, `[1, 4]`, and the layer's faults, `[4, 4]`: parts of the parameters. Faults are noted at
     /// the same places in the gradients.
     pub(crate) stop: [&'a Matrix; 2],
-    /// What a hidden layer needs besides.
+    /// The additional inputs of a hidden layer.
     pub(crate) hidden: Option<Hidden<'a>>,
     /// `[rows, outputs]`: written, or read if the layer is the last.
     pub(crate) grad_sums: &'a Matrix,
-    /// A row for each slab of the batch: the gradients, packed like the parameters, those of the weights
-    /// and biases as far as the slab goes. All others are in the first row.
+    /// The gradients, packed like the parameters: a row for each slab of the batch. Each row has the slab's
+    /// share of the gradients of weights and biases; the first row has all other gradients.
     pub(crate) gradients: &'a Matrix,
     /// `[3, outputs]`: from [`super::layer_forward`], if the layer is normalized; four rows more for each
     /// chunk, if there are any.
@@ -128,7 +128,7 @@ pub(crate) struct Hidden<'a> {
 pub(crate) struct NextWeights<'a> {
     /// `[rows, outputs]`: of this layer, from [`super::layer_forward`].
     pub(crate) outputs: &'a Matrix,
-    /// Its biases, or whatever else it has, and its faults: parts of the parameters.
+    /// Its biases and its faults: parts of the parameters.
     pub(crate) biases: &'a Matrix,
     pub(crate) faults: &'a Matrix,
 }
@@ -270,7 +270,7 @@ impl LayerBackward {
         ]
     }
 
-    /// Of an invocation's loops, without those that go from one strip to the next.
+    /// The rounds of an invocation's loops, without the loop over the strips.
     fn rounds(&self, phase: Phase, buffers: Buffers<'_>) -> u64 {
         let Buffers { inputs, weights, hidden, gradients, .. } = buffers;
         let core = self.core;

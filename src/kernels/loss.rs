@@ -266,7 +266,7 @@ mod tests {
         assert!(grads.iter().all(|grad| grad.is_finite()), "{grads:?}");
     }
 
-    /// In several modes of arithmetic: Adam would make large steps of whatever a quotient leaves.
+    /// In several modes of arithmetic: Adam would turn any rounding error of a quotient into large steps.
     #[test]
     fn outputs_that_are_certain_and_right_have_no_gradient_on_any_gpu() {
         let gpu = TestGpu::new();

@@ -54,7 +54,7 @@ pub(crate) struct Buffers<'a> {
     pub(crate) inputs: &'a Matrix,
     /// `[2 · rows, outputs of the widest layer]`, padded.
     pub(crate) scratch: &'a Matrix,
-    /// `[rows, outputs]`, one behind the other.
+    /// `[rows, outputs]`, contiguous, without padding.
     pub(crate) outputs: &'a Matrix,
 }
 

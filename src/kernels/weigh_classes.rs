@@ -19,8 +19,8 @@ pub struct WeighClasses(Kernel);
 pub struct Buffers<'a> {
     /// One row: a weight for each class, at least 0.
     pub class_weights: &'a Matrix,
-    /// One row of `rows + classes` values: one class index (`u32`) for each row of the batch, behind
-    /// which the kernel leaves the weights, as [`super::loss`] takes them.
+    /// One row of `rows + classes` values: one class index (`u32`) for each row of the batch, then the
+    /// weights, which the kernel writes in the form that [`super::loss`] reads.
     pub targets: &'a Matrix,
 }
 
@@ -70,7 +70,7 @@ mod tests {
     use crate::gpu::testing::{TestGpu, assert_close};
     use crate::reference;
 
-    /// The weights that the kernel leaves behind the classes, which have to be as they were.
+    /// The weights that the kernel writes after the classes. Checks that the classes are unchanged.
     fn weigh(gpu: &TestGpu, class_weights: &Array1<f64>, classes: &[u32]) -> Vec<f32> {
         let rows = classes.len();
         let mut values = classes.to_vec();

@@ -45,10 +45,10 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
     read(path).map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
-/// Reads a file as far as it says that it goes: it may be a device that never ends, or be written to.
+/// Reads a file up to the length that its header claims: it may be an endless device, or still grow.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = fs::File::open(path)?;
-    // None of a pipe's.
+    // 0 for a pipe.
     let length = file.metadata()?.len();
     let mut bytes = Vec::new();
     loop {
@@ -68,7 +68,7 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Through a link to the file behind it, as writing to the link would.
+    // A link is resolved, so that its target is replaced and the link stays.
     let existing = fs::canonicalize(path).ok();
     let path = existing.as_deref().unwrap_or(path);
     let permissions = match fs::metadata(path) {

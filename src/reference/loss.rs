@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(loss.row_accuracies, arr1(&[1.0, 0.0, 1.0]));
     }
 
-    /// Whatever the class is, and on whichever side of one half the targets are.
+    /// For each class, and for targets above and below one half.
     #[test]
     fn outputs_that_are_nan_are_not_right() {
         let outputs = Array2::from_elem([2, 2], f64::NAN);

@@ -38,7 +38,7 @@ pub enum Layer {
     },
 }
 
-/// What a training pass leaves behind for the way back.
+/// The results of the forward pass that the backward pass needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pass {
     /// What each layer saw.

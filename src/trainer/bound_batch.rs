@@ -22,8 +22,8 @@ pub struct BoundBatch {
 impl Trainer {
     /// One step on a batch that lies in the app's buffers, in the app's encoder.
     ///
-    /// `inputs` are `batch_size` rows of `f32`, one behind the other, from the beginning of the buffer or
-    /// from an offset on; so are targets that are values, while class indices are one `u32` per row.
+    /// `inputs` are `batch_size` contiguous rows of `f32`, from the beginning of the buffer or from an
+    /// offset on; so are targets that are values, while class indices are one `u32` per row.
     /// Rows some distance apart can be [bound](Trainer::bind_batch). Both buffers need
     /// `BufferUsages::COPY_SRC`.
     ///
@@ -106,7 +106,7 @@ impl Trainer {
     }
 }
 
-/// The rows that are copied to a matrix, if they are one behind the other.
+/// The rows that are copied to a matrix, if they are contiguous.
 fn source(what: &'static str, rows: Rows<'_>, matrix: &Matrix) -> Result<Matrix> {
     if !rows.buffer.usage().contains(BufferUsages::COPY_SRC) {
         return Err(Error::Refused(format!("{what} was made without BufferUsages::COPY_SRC")));

@@ -1,4 +1,4 @@
-//! How many steps the GPU has taken, as far as the CPU knows.
+//! How many steps the GPU has taken, by the last reading of the GPU.
 //!
 //! A step has a number from when it is encoded. The GPU takes a step when its encoder is submitted; an
 //! app may drop an encoder instead, and the GPU may skip a step. So only the GPU's count shows how many

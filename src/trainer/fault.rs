@@ -43,8 +43,8 @@ impl Trainer {
         }
     }
 
-    /// The steps that were skipped of those that were submitted so far, where the options ask for
-    /// [`OnFault::SkipStep`](crate::OnFault::SkipStep); none otherwise.
+    /// The skipped steps among the steps that were submitted so far, if the options have
+    /// [`OnFault::SkipStep`](crate::OnFault::SkipStep); otherwise no steps.
     ///
     /// # Errors
     ///
@@ -91,8 +91,8 @@ struct Notes {
     encoded: u64,
 }
 
-/// The layer and the quantity that was computed first of those that were not finite, as the others follow
-/// from it: statistics and loss in the order of the layers, then gradients in reverse order.
+/// The layer and the quantity that was the first not to be finite, as later ones follow from it: statistics
+/// and loss in the order of the layers, then gradients in reverse order.
 fn first(faults: &[[bool; 4]], is_normalized: &[bool]) -> (Option<usize>, Quantity) {
     let last = is_normalized.len() - 1;
     let layers = || faults.iter().enumerate();

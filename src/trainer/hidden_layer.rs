@@ -8,8 +8,8 @@ use crate::layout::Learned;
 /// public [`kernels`](crate::kernels) to read. A view holds its memory, not the trainer.
 ///
 /// They show a batch from the submission of its step to that of the next one: kernels that an app encodes
-/// after a step, in the same encoder or in a later submission, see that step. Rows behind those of an
-/// epoch's last, smaller batch are left from batches before.
+/// after a step, in the same encoder or in a later submission, see that step. After an epoch's
+/// last, smaller batch, the rows past its end hold values of earlier batches.
 ///
 /// [`Normalize`](crate::kernels::normalize::Normalize), compiled with the network's epsilon, makes z̃ of
 /// the sums in a matrix of the app's; with a gamma of ones and a beta of zeros it makes ẑ.
@@ -44,7 +44,7 @@ pub struct HiddenLayer {
     pub outputs: Matrix,
 }
 
-/// What a hidden layer is normalized with: the statistics of the batch, and what was learned.
+/// What a hidden layer is normalized with: the statistics of the batch, and gamma and beta.
 #[derive(Clone, Debug)]
 pub struct HiddenBatchNorm {
     /// `[2, width]`: the batch's mean, as the sum of two rows.

@@ -12,7 +12,7 @@ use crate::layout::{LayerShape, LearnedLayout};
 use crate::network::{Network, PlannedBytes, padded_bytes};
 use crate::options::{NetworkOptions, TrainerOptions};
 
-/// What a step reads and writes besides the network, for batches of up to `batch_size` rows.
+/// The memory of a step that is not the network's, for batches of up to `batch_size` rows.
 #[derive(Debug)]
 pub(super) struct Memory {
     /// What depends on the rows of a batch.

@@ -261,7 +261,7 @@ fn bind_targets(
     else {
         return Ok((targets.reshape(1, targets.rows())?, None));
     };
-    // What they weigh in this batch lies behind them.
+    // The weights of the classes in this batch follow the class indices.
     let targets = targets.reshape(1, targets.rows() + class_weights.columns())?;
     let buffers = weigh_classes::Buffers { class_weights, targets: &targets };
     let weighing = kernel.bind(device, place, buffers)?;

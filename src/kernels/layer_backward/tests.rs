@@ -119,7 +119,7 @@ fn row(vector: &Array1<f64>) -> Array2<f64> {
     vector.clone().insert_axis(Axis(0))
 }
 
-/// What the kernel left, and where it was told to.
+/// The results of the kernel, and the matrices that hold them.
 struct Left {
     grad_sums: Matrix,
     /// As many slabs of as many values as the parameters.

@@ -130,7 +130,7 @@ fn gather(
     }
 }
 
-/// A data set's targets, one row behind the other: how many bytes each row has, and all of them.
+/// A data set's targets: the number of bytes of each row, and the contiguous bytes of all rows.
 fn target_bytes<'a>(targets: &'a Targets<'_>, rows: u32) -> (usize, &'a [u8]) {
     let bytes: &[u8] = match targets {
         Targets::Classes(classes) => bytemuck::cast_slice(classes),
