@@ -312,9 +312,9 @@ fn buffers_that_do_not_fit_are_refused() {
     app.assert_silent();
 }
 
-/// Nobody on the CPU sees the targets in an app's buffer.
+/// The CPU cannot check targets in an app's buffer.
 #[test]
-fn a_target_in_a_buffer_that_is_none_makes_the_loss_nan_and_ends_the_learning() {
+fn an_invalid_target_in_a_buffer_makes_the_loss_nan_and_ends_the_training() {
     let app = App::get();
     let input_buffer = app.upload(&inputs());
     for (loss, good, bad) in [

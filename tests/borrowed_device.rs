@@ -18,7 +18,7 @@ use ztilde::{
 
 const BATCH_SIZE: u32 = 20;
 
-/// A device of the test's own, and what its handler of uncaptured errors is told.
+/// A device of the test's own, and the errors that its handler of uncaptured errors gets.
 fn device(required_limits: Limits) -> (Device, Queue, Arc<Mutex<Vec<String>>>) {
     let descriptor = DeviceDescriptor { required_limits, ..Default::default() };
     let adapter = test_device::adapter();

@@ -191,7 +191,7 @@ fn a_restored_trainer_goes_on_likewise() {
     });
 }
 
-/// The error holds the steps that were taken and those that are needed. A submission ends it.
+/// The error holds the numbers of steps taken and steps needed. After a submission there is no error.
 #[test]
 fn a_loss_before_the_first_submission_is_an_error() {
     let app = App::new();

@@ -254,9 +254,9 @@ fn check_growing(gpu: &(Device, Queue), batch_norm: bool, options: &TrainerOptio
     assert!(trainer.steps() < found.step + 4 * 64, "{what}: {} steps", trainer.steps());
 }
 
-/// Within an epoch or behind its end, on uploaded or streamed rows, in batches that are divided or not.
+/// Within an epoch and after its end, on uploaded and streamed rows, in batches with and without chunks.
 #[test]
-fn many_steps_behind_a_fault_change_nothing() {
+fn many_steps_after_a_fault_change_nothing() {
     let optimizers = [
         Optimizer::gradient_descent(0.1),
         Optimizer::nesterov(0.1, 0.9),

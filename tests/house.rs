@@ -1,5 +1,5 @@
-//! Keeps the house: a kernel has three rooms, nobody names what stands above, and only `gpu` makes
-//! GPU objects.
+//! The rules of CONTRIBUTING.md that a program can check: a kernel has three files, imports go up the list
+//! of modules only, only `gpu` makes GPU objects, and texts are in plain English.
 
 #[path = "house/documents.rs"]
 mod documents;
@@ -8,10 +8,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Who may name whom: each module of `src`, then the modules that it may name (its own aside), and
-/// wgpu. Names go up in this list only, so nothing goes in circles.
-///
-/// This is about the code that users run: a test may name what it likes.
+/// The imports: each module of `src`, then the modules that it may name (its own aside), and wgpu. Names go
+/// up in this list only, so there are no circles. Tests may name any module.
 const MAY_NAME: [(&str, &[&str]); 14] = [
     // The CPU's half never names wgpu.
     ("error", &[]),
@@ -34,7 +32,7 @@ const MAY_NAME: [(&str, &[&str]); 14] = [
     ),
 ];
 
-/// What the reference has besides the kernels' twins: what calls them in order.
+/// The modules of the reference that are no kernel's twin: they call the twins in order.
 const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
 
 /// The kernels that compute what another one does, for other matrices, and share its twin.
@@ -71,8 +69,8 @@ const GUARDED: [&str; 8] = [
     "queue.submit(",
 ];
 
-/// The device is the app's: nobody makes one or sets a handler on it.
-const NOBODY: [&str; 4] =
+/// The device is the app's: the library makes none and sets no handler on it.
+const ONLY_APPS: [&str; 4] =
     ["request_adapter(", "request_device(", "on_uncaptured_error(", "set_device_lost_callback("];
 
 /// What no browser can do: to block, to start a thread, to look at the clock or at a file. Where it stands
@@ -158,7 +156,7 @@ fn only_gpu_makes_gpu_objects() {
     for (path, code) in library() {
         let is_gpu = path == Path::new("src/gpu.rs") || path.starts_with("src/gpu");
         let only_gpu = ONLY_GPU.iter().filter(|_| !is_gpu);
-        for call in only_gpu.chain(&NOBODY).filter(|call| code.contains(**call)) {
+        for call in only_gpu.chain(&ONLY_APPS).filter(|call| code.contains(**call)) {
             faults.push(format!("{} has {call}", path.display()));
         }
         if code.contains("unsafe ") && path != Path::new(UNSAFE) {
@@ -259,7 +257,7 @@ fn library() -> impl Iterator<Item = (PathBuf, String)> {
         })
 }
 
-/// Leaves out comments, and items behind `#[cfg(test)]`: as rustfmt writes them, an item ends with
+/// Leaves out comments, and items after `#[cfg(test)]`: as rustfmt writes them, an item ends with
 /// the first line that is indented like its attribute and ends in `;` or `}`.
 fn code(text: &str) -> String {
     let mut code = String::new();

@@ -21,7 +21,7 @@ const FEATURES: u32 = 6;
 /// 201 batches an epoch: more than are submitted, or are in a window, at once.
 const ROWS: u32 = 200 * BATCH_SIZE + 5;
 
-/// A device of the test's own, and what its handler of uncaptured errors is told.
+/// A device of the test's own, and the errors that its handler of uncaptured errors gets.
 fn device() -> (Device, Queue, Arc<Mutex<Vec<String>>>) {
     let adapter = test_device::adapter();
     let descriptor = DeviceDescriptor::default();
@@ -110,7 +110,7 @@ fn training_goes_on_after_the_device_was_destroyed() {
         let [idle, network] = [network, Network::new(&device, &queue, &[3, 2], Default::default())]
             .map(Result::unwrap);
         device.destroy();
-        // Something to compile anew, and something that is compiled.
+        // One trainer needs a new kernel, the other finds all of them compiled.
         let clipped = TrainerOptions { clip_norm: Some(1.0), ..options(7) };
         assert_lost(Trainer::new(idle, clipped), "clipping trainer");
         assert_lost(Trainer::new(network, options(BATCH_SIZE)), "trainer");
@@ -163,7 +163,7 @@ fn futures_end_when_the_device_is_destroyed() {
         snapshot.as_mut().poll(&mut context).is_pending().then_some(snapshot)
     });
     device.destroy();
-    // What was submitted before may still be told.
+    // Results of earlier submissions may still arrive.
     match block_on(&device, pending) {
         Ok(snapshot) => assert_eq!(snapshot.steps(), 2),
         lost => assert_lost(lost, "snapshot"),
@@ -176,7 +176,7 @@ fn futures_end_when_the_device_is_destroyed() {
     assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
 }
 
-/// At whatever moment another thread destroys the device.
+/// Another thread destroys the device at an arbitrary moment.
 #[test]
 fn another_thread_may_destroy_the_device() {
     const STEPS: u32 = 3000;
@@ -223,8 +223,8 @@ fn waiting_can_have_an_end() {
         unfinished(|| {
             let mut snapshot = Box::pin(trainer.snapshot());
             let error = block_on_for(&device, limit, snapshot.as_mut()).err()?;
-            let Error::Timeout { waited, limit: told } = error else { panic!("{error}") };
-            assert!(told == limit && waited >= limit, "{waited:?} of {limit:?}");
+            let Error::Timeout { waited, limit: reported } = error else { panic!("{error}") };
+            assert!(reported == limit && waited >= limit, "{waited:?} of {limit:?}");
             Some(snapshot)
         })
     });
@@ -301,7 +301,7 @@ mod out_of_memory {
             .args(["-c", script])
             .arg(env::current_exe().unwrap())
             .env(CHILD, "1")
-            // The same address space whatever the number of cores.
+            // The same address space for any number of cores.
             .envs([("LP_NUM_THREADS", "2"), ("MALLOC_ARENA_MAX", "2")])
             .output()
             .unwrap();
@@ -343,8 +343,9 @@ mod out_of_memory {
                 // What travelled is given back.
                 device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
             };
-            let is_told = matches!(&error, Error::OutOfMemory(reason) if reason.contains("stream"));
-            assert!(is_told, "{error}");
+            let names_the_cause =
+                matches!(&error, Error::OutOfMemory(reason) if reason.contains("stream"));
+            assert!(names_the_cause, "{error}");
         }
         let before = held(&device);
         let network = || Network::new(&device, &queue, &sizes, NetworkOptions::default());

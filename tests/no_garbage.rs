@@ -128,7 +128,7 @@ impl Bare {
         encoder.copy_buffer_to_buffer(&self.numbers, 0, &self.counts, 4, 8);
     }
 
-    /// So asks whoever wants to know whether a call succeeds.
+    /// A caller that wants to know whether a call succeeds uses error scopes.
     fn guarded(&self, call: impl FnOnce()) {
         let scopes = [ErrorFilter::Internal, ErrorFilter::OutOfMemory, ErrorFilter::Validation]
             .map(|filter| self.device.push_error_scope(filter));

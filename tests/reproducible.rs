@@ -160,7 +160,7 @@ fn an_epoch_is_its_steps() {
     assert_same(&Bits::of(&by_epochs, steps), &Bits::of(&by_steps, steps), "by epochs");
 }
 
-/// The last 8192 steps are kept, in a ring: their metrics are the same in whatever pieces they are read.
+/// A ring keeps the last 8192 steps. Their metrics are the same, in one reading or in several.
 #[test]
 fn metrics_are_kept_around_the_ring() {
     const KEPT: usize = 8192;
@@ -182,7 +182,7 @@ fn metrics_are_kept_around_the_ring() {
     }
 }
 
-/// A data set's epochs visit every row, whatever the trainer does in between.
+/// A data set's epochs visit every row, also if the trainer takes other steps in between.
 #[test]
 fn steps_in_between_do_not_move_a_data_sets_place() {
     let options = || TrainerOptions {

@@ -1,5 +1,5 @@
-//! Rows lie in an app's buffers where the app likes: what comes out is to the bit what comes out of rows
-//! one behind the other, and what lies between is left alone.
+//! Rows may have any offset and stride in an app's buffers. The results are bit for bit those of contiguous
+//! rows, and values between the rows stay unchanged.
 
 mod read_buffer;
 #[path = "../src/gpu/test_device.rs"]
@@ -16,7 +16,7 @@ use ztilde::{
 /// What lies around rows. Read as a float or as a class, it would show.
 const AROUND: u32 = 0xff80_0001;
 
-/// An offset and a stride, in bytes; `None` is one row behind the other.
+/// An offset and a stride, in bytes; `None` is for contiguous rows.
 type Place = (u64, Option<u64>);
 
 fn values(count: u32, seed: f64) -> Vec<f32> {
@@ -70,7 +70,7 @@ fn infer(device: &Device, queue: &Queue, inference: &Inference, buffer: &Buffer)
     bits(&read_buffer(device, queue, buffer))
 }
 
-/// What rows one behind the other, in buffers of their own, become.
+/// The outputs for contiguous rows in buffers of their own.
 fn infer_dense(device: &Device, queue: &Queue, network: &Network, inputs: &[f32]) -> Vec<u32> {
     let count = inputs.len() as u32 / network.inputs();
     let outputs = upload(device, &vec![0; (count * network.outputs()) as usize]);
@@ -120,7 +120,7 @@ fn inputs_and_outputs_share_a_buffer_where_they_do_not_overlap() {
         for (columns, input_place, output_place) in [
             (3, (0, Some(36)), (24, Some(36))),
             (3, (24, Some(36)), (0, Some(36))),
-            // Behind them, where a binding may start: nothing would have to be copied.
+            // Outputs after the inputs, at an offset where a binding may start: no copy is needed.
             (4, (0, None), (1280, None)),
             (4, (16 * u64::from(COUNT), None), (0, None)),
         ] {
@@ -128,8 +128,8 @@ fn inputs_and_outputs_share_a_buffer_where_they_do_not_overlap() {
             let inputs = values(COUNT * columns, 0.3);
             let expected = infer_dense(&device, &queue, &network, &inputs);
             let mut all = placed(&bits(&inputs), columns, input_place);
-            let behind = row_of(COUNT as usize - 1, columns as usize, output_place).end;
-            all.resize(all.len().max(behind), AROUND);
+            let end = row_of(COUNT as usize - 1, columns as usize, output_place).end;
+            all.resize(all.len().max(end), AROUND);
             let buffer = upload(&device, &all);
             for (row, values) in expected.chunks(columns as usize).enumerate() {
                 all[row_of(row, columns as usize, output_place)].copy_from_slice(values);

@@ -112,7 +112,7 @@ fn a_file_that_was_cut_off_is_refused() {
     assert!(matches!(Parameters::from_bytes(&longer), Err(Error::Model(_))));
 }
 
-/// A flipped bit may change a number, which nobody can see; but what is accepted is a network.
+/// A flipped bit may change a number, which no check can see; but an accepted file is a valid network.
 #[test]
 fn a_flipped_bit_never_panics() {
     let bytes = parameters().to_bytes().unwrap();

@@ -178,7 +178,7 @@ fn a_restored_training_goes_on_to_the_bit() {
     for run in runs() {
         let mut whole = Training::new(&run);
         whole.train(run.feed, STEPS);
-        // What is compiled stays, as long as somebody uses it.
+        // Keeps the compiled kernels, which are dropped with their last user.
         let _compiled = Training::restored(&run, other_device.clone(), &whole.snapshot());
         let steps_per_epoch = whole.data.as_ref().map_or(7, TrainingData::steps_per_epoch);
         for stops in [[0, 9], [3 * steps_per_epoch, 4 * steps_per_epoch], [17, 31]] {
@@ -264,7 +264,7 @@ fn steps_that_were_not_submitted_are_not_in_a_snapshot() {
     assert!(found == whole.snapshot());
 }
 
-/// Two data sets by turns: the app keeps their places.
+/// Two data sets alternate, and the app keeps their places.
 #[test]
 fn the_app_may_keep_the_places_of_several_data_sets() {
     let (device, queue) = test_device::device();

@@ -21,7 +21,7 @@ use crate::test_device;
 pub(crate) const SIZES: [u32; 4] = [6, 30, 20, 3];
 pub(crate) const BATCH_SIZE: u32 = 20;
 
-/// An app, and what the handlers are told that it set on its device.
+/// An app, and the errors that the handlers on its device get.
 pub(crate) struct App {
     pub(crate) device: Device,
     pub(crate) queue: Queue,

@@ -39,7 +39,7 @@ fn networks_of_a_device_share_what_was_compiled() {
     assert_eq!(compiled(&app), of_one, "pipelines and modules of three, as of one");
     drop((first, others));
     app.wait();
-    assert_eq!(compiled(&app), of_none, "pipelines and modules of nobody");
+    assert_eq!(compiled(&app), of_none, "pipelines and modules without an owner");
     app.assert_silent();
 }
 

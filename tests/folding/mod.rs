@@ -6,7 +6,7 @@ use ztilde::{Activation, Layer, Parameters, reference};
 /// Half the distance of neighbouring floats, relative to their size.
 const ROUNDING: f64 = 1.0 / (1 << 24) as f64;
 
-/// No activation is steeper: GELU's slope comes to 1.13, SiLU's to 1.1.
+/// The steepest slope of all activations: GELU's is 1.13, SiLU's 1.1.
 const STEEPEST: f64 = 1.13;
 
 /// The bound of each output, where what a layer with `n` inputs computes is rounded `roundings(n)` times.

@@ -88,7 +88,7 @@ impl Case {
         values.iter().map(|value| (0.5 + 0.5 * value) as f32).collect::<Vec<f32>>().into()
     }
 
-    /// Holds what is compiled for such a network: what nobody holds is compiled anew for every case.
+    /// Keeps the compiled kernels of such a network. Otherwise every case would compile them again.
     fn keep_compiled(&self, options: &TrainerOptions) {
         static KEPT: Mutex<BTreeMap<String, (Trainer, Inference)>> = Mutex::new(BTreeMap::new());
         let Self { activation, batch_norm, .. } = *self;
@@ -179,8 +179,8 @@ fn spread(
     (expected, most)
 }
 
-/// How many roundings a number passes through one behind the other: in the sums of the widest layer, down the
-/// columns of a batch, and a few dozen in each layer.
+/// The number of roundings in sequence that a number passes through: in the sums of the widest layer, down
+/// the columns of a batch, and a few dozen in each layer.
 fn terms(case: &Case) -> usize {
     *case.sizes.iter().max().unwrap() as usize + case.rows / 16 + 16 * case.sizes.len()
 }

@@ -83,8 +83,8 @@ proptest! {
         assert!(after.to_bytes().unwrap() == parameters.to_bytes().unwrap(), "a bit differs");
     }
 
-    /// With running statistics that are those of the inputs, which lie some way from 0. The bound is that of
-    /// tests/folded.rs: as many roundings as a sum has terms, and a dozen behind it, on both sides.
+    /// The running statistics are the statistics of the inputs, whose mean is some way from 0. The bound is
+    /// that of tests/folded.rs: on both sides one rounding per term of a sum, and a dozen after it.
     #[test]
     fn folding_changes_nothing_beyond_rounding(case in cases(2..130, 70), center in 0.0..30.0_f64) {
         let case = Case { batch_norm: true, loss: Loss::MeanSquaredError, ..case };
