@@ -24,11 +24,11 @@ use ztilde::{
     TrainerOptions, TrainingData, block_on,
 };
 
-/// A position alone would not do: of two inputs a network of this size makes no detail. So it is told
-/// how high these waves, which run over the picture in all directions, stand there.
+/// From a position alone a network of this size learns no detail. So its inputs are the heights of this many
+/// waves, which run over the picture in all directions.
 const WAVES: u32 = 32;
 
-/// The finest wave goes up and down as often from one side of the picture to the other.
+/// The periods of the finest wave from one side of the picture to the other.
 const MOST_PERIODS: f32 = 16.0;
 
 const BATCH_SIZE: u32 = 1024;

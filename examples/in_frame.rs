@@ -107,7 +107,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box
         queue.submit([commands]);
         submit.push(start.elapsed());
 
-        // Now and then the loss is asked for; each frame looks whether it has come, and goes on.
+        // Every 30 frames, request the loss. Each frame polls the request without waiting.
         let start = Instant::now();
         if frame % 30 == 0 {
             reading = Some(Box::pin(trainer.loss()));

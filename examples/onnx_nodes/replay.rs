@@ -65,7 +65,7 @@ fn outputs(outputs: Vec<Vec<f32>>) -> Replayed {
     Ok(Replay::Outputs(vec![("", outputs)]))
 }
 
-/// Which one the case is about, or why it is none of ours.
+/// The activation of the case, or the reason why the library lacks it.
 fn activation(case: &Case) -> Result<Activation, String> {
     match case.operator() {
         "Relu" => Ok(Activation::Relu),

@@ -194,7 +194,7 @@ class Case:
                 return torch.rand(ROWS, SIZES[-1])
 
     def complete(self, path, steps):
-        """Tells a file that PyTorch wrote what ztilde has to know besides."""
+        """Adds the metadata that ztilde needs to a file that PyTorch wrote."""
         text = (
             f"version=1 activation={self.activation} epsilon={self.epsilon} momentum={self.momentum}"
             f" snapshot=1 trainer.steps={steps} trainer.batch_size={ROWS} trainer.loss={self.loss_name}"
@@ -306,6 +306,6 @@ def check_training():
 torch.use_deterministic_algorithms(True)
 torch.set_num_threads(1)
 checks = [check_trained_models(), check_training()]
-print(f"\nallowed are {TIMES} times what PyTorch in single precision is off, and {FLOOR:.0e} besides")
+print(f"\ntolerance: {TIMES} times the error of PyTorch in single precision, plus {FLOOR:.0e}")
 if not all(checks):
     sys.exit("some differences are too large")

@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "16,16,16")]
     layers: Vec<u32>,
 
-    /// The function behind each hidden layer
+    /// The activation function of each hidden layer
     #[arg(long, value_parser = activation, default_value = "relu")]
     activation: Activation,
 

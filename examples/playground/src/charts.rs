@@ -42,7 +42,7 @@ fn chart(
     let is_share = name == "accuracy";
     let height = size.y - ui.spacing().interact_size.y - 6.0;
     let plot = Plot::new(name)
-        // The last number of the axis is as wide as this behind its end.
+        // The last number of the axis extends this far beyond the axis.
         .width(size.x - 14.0)
         .height(height)
         .allow_drag(false)

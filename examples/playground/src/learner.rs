@@ -113,7 +113,7 @@ impl Learner {
             *metrics = None;
             let (steps, found) = arrived?;
             *fault = found;
-            // What the steps behind a fault see is not learned from.
+            // Steps after a fault change no parameters, so their metrics are left out.
             let is_learned = |step: &StepMetrics| found.is_none_or(|fault| step.step < fault.step);
             for step in steps.into_iter().filter(is_learned) {
                 progress.loss.push(step.step, step.loss.into());

@@ -1,5 +1,5 @@
-//! What is read back now and then: the network's answers at held-out points, and what the last step
-//! left of its hidden layers. Nobody waits for it.
+//! Values that are read back now and then, without waiting: the network's answers at held-out points, and the
+//! activations of its hidden layers in the last step.
 
 use std::collections::VecDeque;
 
@@ -26,9 +26,9 @@ pub(crate) struct Look {
     pub(crate) layers: Vec<LayerLook>,
     inference: Inference,
     targets: Targets<'static>,
-    /// Behind the answers.
+    /// Encoded after the answers.
     dispatches: Vec<Dispatch>,
-    /// What is copied, one behind the other: the answers, then the matrices of each layer.
+    /// The buffers to copy, in this order: the answers, then the matrices of each layer.
     sources: Vec<Buffer>,
     readback: Readback,
     /// Steps that the network had learned when the last look was encoded.
@@ -134,9 +134,9 @@ impl Look {
         let (logits, mut rest) = values.split_at(self.targets.len());
         // Before the first step there was no batch.
         for layer in self.layers.iter_mut().filter(|_| steps > 0) {
-            let (batch, behind) = rest.split_at(layer.values());
+            let (batch, others) = rest.split_at(layer.values());
             layer.push(batch);
-            rest = behind;
+            rest = others;
         }
         let outputs = Array2::from_shape_vec([logits.len(), 1], logits.to_vec());
         let outputs = outputs.expect("one column");

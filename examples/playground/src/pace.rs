@@ -85,11 +85,12 @@ impl Pace {
         self.plan.steps(self.clock.look(), self.budget)
     }
 
-    /// Before a frame's steps are submitted, and behind them.
+    /// Marks the time before a frame's steps, which are submitted next.
     pub(crate) fn begin(&self, device: &Device, queue: &Queue) {
         submit(device, queue, |encoder| self.clock.mark(encoder, 0));
     }
 
+    /// Marks the time after a frame's steps, and reads both times.
     pub(crate) fn end(&mut self, steps: u32, device: &Device, queue: &Queue) {
         submit(device, queue, |encoder| {
             self.clock.mark(encoder, 1);
@@ -165,7 +166,7 @@ impl Clock {
 
     /// Whether both moments have passed, and what lies between them.
     fn look(&self) -> Seen {
-        // A lost device is told by those who look at the networks.
+        // A lost device is reported where the networks are read.
         match (self.readback.take::<u64>().unwrap_or(None), &self.queries) {
             (None, None) => Seen::UnderWayUnmeasured,
             (None, Some(_)) => Seen::UnderWay,

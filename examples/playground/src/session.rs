@@ -95,7 +95,7 @@ impl Session {
         }
     }
 
-    /// Whether answers are on their way that nobody has seen.
+    /// Whether results are pending.
     pub(crate) fn is_waiting(&self) -> bool {
         self.learners.iter().any(Learner::is_waiting)
     }

@@ -1,4 +1,4 @@
-//! The whole playground without a window, on whatever adapter there is.
+//! The whole playground without a window, on any adapter.
 
 use super::*;
 use crate::data_sets::{DataSet, EXTENT};
@@ -87,7 +87,7 @@ fn what_cannot_be_trained_is_an_error_in_words() {
 }
 
 #[test]
-fn a_lost_device_is_told() {
+fn a_lost_device_is_reported() {
     let (adapter, device, queue) = headless_device().unwrap();
     let mut view = View::new(Graphics::new(&adapter, &device, &queue, FORMAT), Settings::default());
     view.session.is_playing = true;
@@ -96,7 +96,7 @@ fn a_lost_device_is_told() {
     for _ in 0..3 {
         view.session.frame();
     }
-    let problem = view.session.problem.clone().expect("nothing was told");
+    let problem = view.session.problem.clone().expect("no problem is shown");
     assert!(problem.contains("lost"), "{problem}");
     // Neither a reset nor drawing panics.
     view.session.reset();
