@@ -217,7 +217,7 @@ fn sizes_and_parameters_that_make_no_network_are_refused() {
 }
 
 #[test]
-fn learning_rates_that_are_none_are_refused() {
+fn invalid_learning_rates_are_refused() {
     let app = App::get();
     app.assert_unchanged_by(&options(Loss::default()), |trainer| {
         for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.1, 1e-60, 1e60] {

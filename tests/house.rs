@@ -3,6 +3,8 @@
 
 #[path = "house/documents.rs"]
 mod documents;
+#[path = "house/words.rs"]
+mod words;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -328,7 +330,8 @@ fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The files in a folder and in those below it, as paths from the root of the repository.
+/// The files in a folder and in the folders below it, as paths from the root of the repository. Build
+/// folders are left out.
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![PathBuf::from(folder)];
@@ -336,9 +339,12 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
         // A folder that does not exist has no files.
         for entry in fs::read_dir(root().join(&folder)).into_iter().flatten() {
             let path = folder.join(entry.expect("an entry of a folder").file_name());
+            if path.ends_with("target") {
+                continue;
+            }
             if root().join(&path).is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|found| found == extension) {
+            } else if path.extension().unwrap_or_default() == extension {
                 files.push(path);
             }
         }

@@ -301,7 +301,7 @@ fn a_snapshot_without_a_fingerprint_is_read() {
 
 /// The training options of a later version do not concern the model in a snapshot.
 #[test]
-fn a_model_is_read_whatever_else_a_snapshot_has() {
+fn a_model_is_read_from_a_snapshot_with_unknown_options() {
     let snapshot = adam();
     let later = changed(&snapshot.to_bytes().unwrap(), same, |text| {
         text.replace(" trainer.seed=", " trainer.mixing=0.1 trainer.seed=")

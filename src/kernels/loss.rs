@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_that_is_none_shows_and_does_no_harm() {
+    fn an_invalid_class_makes_its_loss_nan_and_does_no_harm() {
         let gpu = TestGpu::new();
         let outputs = ndarray::array![[1.0, 2.0], [0.5, 0.25]];
         let loss = options::Loss::SoftmaxCrossEntropy;

@@ -124,7 +124,7 @@ mod tests {
 
     /// Such a row has no weight, wherever its index would lead.
     #[test]
-    fn a_class_that_is_none_weighs_nothing() {
+    fn an_invalid_class_has_no_weight() {
         let gpu = TestGpu::new();
         let found = weigh(&gpu, &ndarray::array![1.0, 3.0], &[1, 2, u32::MAX, 0]);
         // 4 rows that weigh 4: the quotient may be off.

@@ -137,10 +137,10 @@ impl Trainer {
         // Those of the app, and those of a batch.
         let class_weights =
             options.class_weights.as_ref().map_or(0, |_| 2 * 4 * u64::from(outputs));
-        let besides_rows = statistics.saturating_add(class_weights);
+        let independent_of_rows = statistics.saturating_add(class_weights);
         PlannedBytes {
             parameters: network.parameters.saturating_add(learned.saturating_mul(copies)),
-            batch: per_row.saturating_mul(rows.into()).saturating_add(besides_rows),
+            batch: per_row.saturating_mul(rows.into()).saturating_add(independent_of_rows),
             history: 4 * u64::from(HISTORY * (2 + RECORD) + RATES * 4),
         }
     }

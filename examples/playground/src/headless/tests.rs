@@ -39,7 +39,7 @@ impl Decoded {
 
 /// Points that no network has seen, and that are not drawn, lie on the color of their class.
 #[test]
-fn the_surface_shows_what_was_learned() {
+fn the_surface_shows_the_classes() {
     for (data_set, networks) in
         [(DataSet::TwoMoons, Networks::Plain), (DataSet::Circles, Networks::Both)]
     {
