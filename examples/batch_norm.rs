@@ -9,7 +9,7 @@
 //! cargo run --release --example batch_norm
 //! ```
 //!
-//! What comes out is compared with a few lines of plain Rust at the end of this file.
+//! The results are compared with a few lines of plain Rust at the end of this file.
 
 use std::error::Error;
 

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Without a picture it paints one. The folder gets `image-000100.png` and so on, after ever more steps:
-//! the original, what the network with batch normalization makes of it, and the one without.
+//! the original, the picture of the network with batch normalization, and that of the one without.
 
 #[path = "image/picture.rs"]
 mod picture;
@@ -92,7 +92,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box
     Ok(())
 }
 
-/// A network that is to learn the picture in so many steps. Both take the same batches, by the same seed.
+/// A network that learns the picture in this many steps. By the seed both networks see the same batches.
 fn learner(
     device: &Device,
     queue: &Queue,

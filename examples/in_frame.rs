@@ -2,8 +2,8 @@
 //!
 //! Each frame, in one submission: the app's compute passes sample the shapes, the library takes a step
 //! of training on each batch of samples and applies the network to all pixels, and the app's render
-//! pass draws what came out. Nothing is copied to the CPU but the loss, now and then, and no frame
-//! waits for it.
+//! pass draws the outputs. Only the loss is copied to the CPU, now and then, and no frame waits for
+//! it.
 //!
 //! ```sh
 //! cargo run --release --example in_frame -- --frames 120 --out frame.png

@@ -19,7 +19,7 @@
 // a workgroup owns a strip of the columns, as wide as a patch, for all rows of the batch.
 //
 // If that leaves too few workgroups for the GPU (`division` in src/gpu/tile.rs), COLUMNS computes all but
-// grad_weights and grad_biases. A large batch is also divided into chunks of rows: MEASURE, in the place of
+// grad_weights and grad_biases. A large batch is also divided into chunks of rows: MEASURE, instead of
 // COLUMNS, computes grad_outputs and each chunk's sums. FINISH adds these sums, always in the same order, and
 // computes grad_sums. A layer without normalization needs no FINISH.
 //
@@ -239,7 +239,7 @@ fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
     }
 }
 
-// What comes after the product in a normalized layer, for a quad of columns.
+// The work after the product in a normalized layer, for a quad of columns.
 fn compute_column(first_row: u32, last_row: u32, quad: u32, invocation: u32) {
     let stride = quads(layer.columns);
     let safe_quad = min(quad, stride - 1u);
@@ -338,7 +338,7 @@ fn normalized_sums(
     let center = column_sum(sum, invocation) / first_count;
 
     var total = Sums();
-    // What their mean is off by, all rows of grad_sums are, and grad_weights adds these up.
+    // An error in this mean shifts every row of grad_sums, and grad_weights sums it over all rows.
     var differences = CompensatedSum();
     for (var row = first_row; row < last_row; row += TILE_ROWS) {
         // A tile's sums join those of the tiles before: many small roundings become few.

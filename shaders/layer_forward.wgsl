@@ -171,7 +171,7 @@ fn with_tile(
     return joined(before, tile_moments(tile, count, center, invocation), vec4<f32>());
 }
 
-// What comes after the product, for a quad of columns.
+// The work after the product, for a quad of columns.
 fn compute_column(
     first_row: u32,
     last_row: u32,

@@ -43,8 +43,8 @@ fn main(
 }
 
 fn compute_tile(row: u32, column: u32) {
-    // At the edges a tile reads its last row or column again rather than past the end, and does not
-    // store what it makes of it.
+    // At the edges a tile reads its last row or column again instead of reading past the end, and does not
+    // store the products.
     let rows = min(row + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(product.rows - 1u));
     let columns = min(column + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(product.columns - 1u));
     var left_index = rows * product.left_row_stride;

@@ -24,7 +24,7 @@ struct Network {
 
 struct Layer {
     columns: u32,
-    inner: u32,         // features of what comes in
+    inner: u32,         // features of the inputs
     weights: u32,       // quads of the parameters before the weights
     gamma: u32,         // before gamma, or before the biases
     beta: u32,          // before beta

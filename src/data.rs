@@ -151,7 +151,7 @@ impl Dataset {
         Ok((self.select(&kept)?, self.select(&held)?))
     }
 
-    /// Whether every target is one of so many classes, counted from 0. Values always pass.
+    /// Whether every target is one of this many classes, counted from 0. Values always pass.
     ///
     /// # Errors
     ///

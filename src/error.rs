@@ -220,7 +220,7 @@ pub enum Quantity {
     GradBiases,
     /// The gradient of the weights.
     GradWeights,
-    /// What the update makes of a parameter: the learning rate or the weight decay is far too large.
+    /// A parameter after the update: the learning rate or the weight decay is far too large.
     Update,
 }
 
@@ -242,7 +242,7 @@ impl fmt::Display for Quantity {
             Self::GradBeta => "the gradient of beta",
             Self::GradBiases => "the gradient of the biases",
             Self::GradWeights => "the gradient of the weights",
-            Self::Update => "what the update makes of the parameters",
+            Self::Update => "a parameter after the update",
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The only place that makes pipelines, bind groups and buffers, and that reads the GPU back.
 //!
 //! It knows matrices and compute kernels, not networks. The device is the app's: nothing here sets
-//! a handler on it, and what goes wrong is caught by error scopes.
+//! a handler on it, and error scopes catch all errors.
 
 mod counting;
 mod kernel;

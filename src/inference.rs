@@ -124,7 +124,7 @@ impl Inference {
         &self.dispatches
     }
 
-    /// Records the inference into the app's encoder. The app submits, when it likes.
+    /// Records the inference into the app's encoder. The app submits it.
     pub fn encode(&self, encoder: &mut CommandEncoder) {
         let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor {
             label: Some("ztilde/inference"),
@@ -213,7 +213,7 @@ struct Slices<'a> {
     is_straight: bool,
     /// What takes all layers at once writes to these, if not straight to the app's.
     outputs: Option<Matrix>,
-    /// What goes into a layer and comes out of it take turns in two matrices, or in the halves of one.
+    /// The inputs and the outputs of a layer alternate between two matrices, or between the halves of one.
     scratch: Vec<Matrix>,
     dispatches: Vec<Dispatch>,
 }

@@ -7,8 +7,8 @@
 //! names the bound objects for GPU debuggers.
 //!
 //! The library itself trains and infers with fused kernels, which compute several formulas of a layer, or all
-//! layers of a network, at once (`layer_forward`, `layer_backward`, `output_layer`, `network_forward`). They are for
-//! the library's own memory: packed parameters, and rows of whole vectors of four.
+//! layers of a network, at once (`layer_forward`, `layer_backward`, `output_layer`, `network_forward`). They
+//! are for the library's own memory: packed parameters, and rows of whole vectors of four.
 //!
 //! Matrices are row-major: a row is a sample, a column is a feature. A vector is one row. The kernels of
 //! batch normalization (`batch_statistics`, `normalize`, `normalize_gradients`, `normalize_backward`) and
@@ -166,7 +166,7 @@ fn linear_workgroups(items: u64) -> [u32; 3] {
     [workgroups(items, WORKGROUP_SIZE), 1, 1]
 }
 
-/// How many quads so many values are.
+/// The number of quads of this many values.
 fn quads(what: &'static str, values: u32) -> Result<u32> {
     if !values.is_multiple_of(QUAD) {
         let needed = u64::from(values).next_multiple_of(QUAD.into());

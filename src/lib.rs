@@ -107,7 +107,7 @@
 //!
 //! # What is promised
 //!
-//! On the device that an app lends:
+//! On the app's device:
 //!
 //! - No feature is needed, and no limit beyond WebGPU's defaults. On a smaller device an `Err` names the
 //!   missing limit. A device with [`required_limits`] suffices; inference alone needs less

@@ -232,7 +232,7 @@ impl Default for TrainerOptions {
 }
 
 impl TrainerOptions {
-    /// For a network of so many outputs.
+    /// For a network of this many outputs.
     pub(crate) fn check(&self, outputs: u32) -> Result<()> {
         check("batch_size", self.batch_size, "at least 1", |value| value >= 1.0)?;
         let share = |value: f64| (0.0..1.0).contains(&value);

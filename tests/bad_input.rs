@@ -377,7 +377,7 @@ fn matrices_that_do_not_fit_a_kernel_are_refused() {
     app.assert_silent();
 }
 
-/// Rows that are some distance apart, and images, in the place of what the other kernels take.
+/// Rows that are some distance apart, and images, for kernels that need contiguous rows.
 #[test]
 fn layouts_that_a_kernel_does_not_take_are_refused() {
     let app = App::get();

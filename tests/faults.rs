@@ -78,7 +78,7 @@ impl Case {
     }
 }
 
-/// A parameter of the output layer as large as what comes back from it then.
+/// Enlarges a parameter of the output layer, and so the gradient that it passes back.
 fn enlarge(parameters: &mut Parameters) {
     match parameters.layers.last_mut() {
         Some(Layer::Linear { weights, .. }) => weights[[0, 0]] = 1e20,
@@ -107,7 +107,7 @@ fn cases() -> Vec<Case> {
         Case { spoil: |_, targets| targets[15] = f32::NAN, ..linear(2, Quantity::Loss) },
         // The loss is 1e33, and finite; the gradient is above 2⁵⁰.
         Case { spoil: |_, targets| targets[0] = 1e17, ..Case::new(2, Quantity::GradBiases) },
-        // What goes into the output layer is large; the gradient of its biases is below 1.
+        // The inputs of the output layer are large; the gradient of its biases is below 1.
         Case { spoil: |inputs, _| inputs.fill(1e17), ..classes(linear(2, Quantity::GradWeights)) },
         at_once(Case { alter: enlarge, ..classes(linear(1, Quantity::GradWeights)) }),
         at_once(Case { alter: enlarge, ..classes(Case::new(1, Quantity::GradGamma)) }),

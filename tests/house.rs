@@ -22,7 +22,7 @@ const MAY_NAME: [(&str, &[&str]); 14] = [
     ("snapshot", &["data", "error", "options", "parameters"]),
     ("reference", &["data", "error", "options", "parameters"]),
     ("evaluation", &["data", "error", "options", "reference"]),
-    // The GPU's half. `gpu` knows nothing of networks, `kernels` know matrices and no layers.
+    // The GPU's half. `gpu` has no networks, and `kernels` have matrices and no layers.
     ("gpu", &["error", "wgpu"]),
     ("kernels", &["error", "gpu", "options", "wgpu"]),
     ("layout", &["error", "gpu", "parameters", "wgpu"]),
@@ -94,7 +94,7 @@ const UNSAFE: &str = "src/gpu/kernel.rs";
 
 const MOST_LINES: usize = 450;
 
-/// Names that say nothing of what is inside.
+/// Names that do not describe their contents.
 const EMPTY_NAMES: [&str; 8] =
     ["util", "utils", "helper", "helpers", "common", "misc", "type", "types"];
 

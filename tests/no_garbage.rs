@@ -25,7 +25,7 @@ static NUMBERS: [[u32; 2]; RATES_BLOCK] = [[0; 2]; RATES_BLOCK];
 /// For a buffer that is written wgpu takes a few allocations more or fewer than for another one.
 const MORE_OR_FEWER: u64 = 4;
 
-/// A device of the test's own, so that nothing of other tests is counted.
+/// A device of the test's own, so that objects of other tests are not counted.
 fn device() -> (Device, Queue) {
     let descriptor = DeviceDescriptor::default();
     pollster::block_on(test_device::adapter().request_device(&descriptor)).unwrap()

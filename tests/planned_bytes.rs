@@ -10,7 +10,7 @@ use ztilde::{
     TrainerOptions, required_limits,
 };
 
-/// A device of the test's own, so that nothing of other tests is counted.
+/// A device of the test's own, so that objects of other tests are not counted.
 fn device(has_subgroups: bool) -> (Device, Queue) {
     let adapter = test_device::adapter();
     let wanted = if has_subgroups { wgpu::Features::SUBGROUP } else { wgpu::Features::empty() };

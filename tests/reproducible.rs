@@ -25,7 +25,7 @@ struct Bits {
 }
 
 impl Bits {
-    /// After so many steps.
+    /// After this many steps.
     fn of(trainer: &Trainer, steps: u32) -> Self {
         assert_eq!(trainer.steps(), u64::from(steps));
         let (device, _) = test_device::device();
@@ -186,7 +186,7 @@ fn metrics_are_kept_around_the_ring() {
 #[test]
 fn steps_in_between_do_not_move_a_data_sets_place() {
     let options = || TrainerOptions {
-        // Nothing is learned from what comes in between: parameters stay nearly the same.
+        // The steps in between hardly change the parameters.
         batch_size: BATCH_SIZE,
         remainder: Remainder::Keep,
         optimizer: Optimizer::gradient_descent(1e-30),

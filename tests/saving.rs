@@ -1,4 +1,4 @@
-//! Model files: what comes back, what PyTorch makes of them, and that there is never half of one.
+//! Model files: they keep all parameters, PyTorch reads them, and they are never written in part.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Snapshot files: what comes back, that they are model files too, and that any bytes may be read.
+//! Snapshot files: they keep the whole state, they are model files too, and any bytes may be read.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;

@@ -220,8 +220,8 @@ async fn clipping_follows_the_reference() {
     }
 }
 
-/// Rows that are no whole vectors of four, whichever way a batch comes; and output layers that are
-/// wider, or batches larger, than one workgroup serves.
+/// Rows that are not whole vectors of four, for all ways to pass a batch; and output layers that are wider,
+/// or batches larger, than one workgroup serves.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn every_shape_follows_the_reference() {
     let mut compiled = Vec::new();

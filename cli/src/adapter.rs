@@ -1,4 +1,4 @@
-//! Which adapter the binary computes on, and the device that it makes of it.
+//! The adapter that the binary computes on, and its device.
 
 use std::{borrow::Cow, cmp::Reverse, env, path::Path};
 

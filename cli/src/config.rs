@@ -115,7 +115,7 @@ fn key(argument: &Arg) -> &str {
     argument.get_long().unwrap_or(argument.get_id().as_str())
 }
 
-/// Whether clap refuses the one beside the other, whichever of the two says so.
+/// Whether clap refuses the two arguments together. Either may declare the conflict.
 fn conflict(command: &Command, one: &Arg, other: &Arg) -> bool {
     let says = |one: &Arg, other: &Arg| {
         command.get_arg_conflicts_with(one).iter().any(|found| found.get_id() == other.get_id())

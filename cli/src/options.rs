@@ -117,7 +117,7 @@ pub(crate) struct Training {
 }
 
 impl Training {
-    /// How many batches an epoch of so many rows has.
+    /// How many batches an epoch of this many rows has.
     pub(crate) fn steps_per_epoch(&self, rows: u64, batch_size: u32) -> Result<u64, Failure> {
         let steps = match self.remainder {
             Remainder::Drop => rows / u64::from(batch_size),

@@ -107,7 +107,7 @@ enum Answer<'a> {
     Class(&'a str, &'a [String]),
     /// The number, in its own units.
     Number(&'a Target),
-    /// So many outputs as they are.
+    /// This many outputs, unchanged.
     Outputs(u32),
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// For so many steps, of which some are done.
+    /// For this many steps, of which some are done.
     pub(crate) fn new(steps: u64, done: u64, epochs: u32, table_to_stderr: bool) -> Self {
         // indicatif draws nothing where stderr is no terminal.
         let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());

@@ -109,7 +109,7 @@ fn archives_that_claim_gigabytes_are_not_believed() {
         for (path, archive) in files.filter(|(_, bytes)| reader(target)(bytes).is_ok()) {
             for size in [1 << 20, 1 << 31, u32::MAX - 1] {
                 let found = within_memory(|| reader(target)(&claiming(&archive, size)));
-                // What is packed ends by itself, wherever that is said to be.
+                // A compressed stream marks its own end, for any claimed size.
                 let is_packed = found.is_ok() && target == "npz";
                 assert!(is_packed || found.is_err(), "{}: {size}", path.display());
             }
@@ -396,7 +396,7 @@ fn pages_that_claim_billions_are_not_believed() {
     let expected = "the lengths of 1099511627776 texts in a page of 2";
     refused(of(&[4], 12, &lengths), expected);
     refused(of(&[4], 14, &lengths), expected);
-    // No differences of two that are alike, then the lengths of what comes after them.
+    // Two equal lengths without differences, then the lengths of the rest.
     let alike = [0x80, 1, 4, 2, 0, 0, 0, 0, 0, 0];
     refused(of(&[4], 14, &[&alike[..], &lengths].concat()), expected);
     // What unpacks to more than its codec can pack.

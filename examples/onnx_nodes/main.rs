@@ -26,7 +26,7 @@ use replay::{OPERATORS, Replay, replay};
 const RELATIVE: f64 = 1e-5;
 const ABSOLUTE: f64 = 1e-6;
 
-/// What became of an operator's cases.
+/// The results of an operator's cases.
 #[derive(Default)]
 struct Summary {
     passed: u32,

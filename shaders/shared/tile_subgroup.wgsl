@@ -4,8 +4,8 @@
 // A workgroup is one subgroup, whose invocations are the lanes of a CPU's vector register; every
 // access to memory costs as much as many multiplications, and workgroup memory and barriers cost more
 // than that. So a lane owns one quad of columns for all rows of the tile, in registers, and the lanes
-// lend each other what they have read: a lane reads four rows of the left factor and lends them to all
-// lanes, one after the other.
+// share what they have read: one lane after the other broadcasts the four rows of the left factor that it has
+// read.
 //
 // A patch is TILES_DOWN × TILES_ACROSS tiles at once (src/gpu/tile.rs appends them): what is read of a
 // row or a column then serves all tiles that it goes through. The loops over tiles have to be ones that
@@ -33,7 +33,7 @@ fn own_row(invocation: u32, i: u32) -> u32 {
     return i;
 }
 
-// Adds to four rows of a tile what one lane lends: products of these rows of the left factor with the
+// Adds products to four rows of a tile: of the rows of the left factor that one lane broadcasts with the
 // invocation's own columns, for four k. The lane's number has to stand in the text (below): with loops
 // around this, newer drivers take seven times as long.
 fn add_lent(

@@ -39,7 +39,7 @@ impl Targets<'_> {
     pub(crate) const CLASSES: &'static str = "one class index per row (u32)";
     pub(crate) const VALUES: &'static str = "one value per row and output (f32)";
 
-    /// Whether every target is one of so many classes, counted from 0. Values always pass.
+    /// Whether every target is one of this many classes, counted from 0. Values always pass.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Targets<'_> {
         }
     }
 
-    /// Whether a loss can compare so many rows of so many outputs with these.
+    /// Whether a loss can compare these targets with `rows` rows of `outputs` outputs.
     ///
     /// # Errors
     ///

@@ -175,7 +175,7 @@ impl Core {
         strips * u64::from(rows.div_ceil(patch_rows).div_ceil(self.row_patches(rows)))
     }
 
-    /// The rounds of loops for a patch of sums of so many products, and for what is done with its rows.
+    /// The rounds of loops for a patch of sums of this many products, and for the work on its rows.
     pub(crate) fn rounds_of_patch(self, length: u32) -> u64 {
         self.rounds_of_sum(length) + 2 * self.rounds_of_rows()
     }
@@ -188,7 +188,7 @@ impl Core {
         }
     }
 
-    /// The rounds for a sum of so many products: without the compiler's checks, loops over registers are
+    /// The rounds for a sum of this many products: without the compiler's checks, loops over registers are
     /// unrolled.
     fn rounds_of_sum(self, length: u32) -> u64 {
         let length = u64::from(length);

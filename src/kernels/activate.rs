@@ -130,7 +130,7 @@ pub(super) mod tests {
         }
     }
 
-    /// With any sign and any payload; infinity becomes what the twin makes of it.
+    /// With any sign and any payload. Infinity becomes the twin's result.
     #[test]
     fn nan_stays_nan_and_infinity_becomes_the_limit() {
         let gpu = TestGpu::new();

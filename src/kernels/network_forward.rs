@@ -58,7 +58,7 @@ pub(crate) struct Buffers<'a> {
     pub(crate) outputs: &'a Matrix,
 }
 
-/// What belongs to a layer. All rows are padded.
+/// The matrices of a layer. All rows are padded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layer<'a> {
     /// `[outputs, inputs]`: a part of the parameters, as are the vectors.

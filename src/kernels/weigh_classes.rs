@@ -122,7 +122,7 @@ mod tests {
         }
     }
 
-    /// Such a row has no weight, wherever its index would lead.
+    /// The row has no weight, also if its index leads past the weights.
     #[test]
     fn an_invalid_class_has_no_weight() {
         let gpu = TestGpu::new();

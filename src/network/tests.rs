@@ -8,7 +8,7 @@ use crate::inference::Inference;
 use crate::options::TrainerOptions;
 use crate::trainer::Trainer;
 
-/// A step and an inference, on a device that allows so many bytes.
+/// A step and an inference, on a device that allows this many bytes.
 fn learn(allowed: u64, sizes: &[u32], batch_size: u32) -> Result<f32> {
     let required_limits = Limits {
         max_buffer_size: allowed,

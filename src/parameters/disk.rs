@@ -73,7 +73,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let path = existing.as_deref().unwrap_or(path);
     let permissions = match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
-        // Renaming would put a file in the place of /dev/null.
+        // Renaming would replace /dev/null by a file.
         Ok(_) => return Err(io::Error::other("it exists, and is not a regular file")),
         Err(_) => None,
     };

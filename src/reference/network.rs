@@ -43,21 +43,20 @@ pub enum Layer {
 pub struct Pass {
     /// What each layer saw.
     pub layers: Vec<LayerPass>,
-    /// What the network makes of the inputs.
+    /// The outputs of the network.
     pub outputs: Array2<f64>,
 }
 
 /// What one layer saw in a training pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerPass {
-    /// What came into the layer.
+    /// The inputs of the layer.
     pub inputs: Array2<f64>,
     /// `inputs · weightsᵀ`.
     pub sums: Array2<f64>,
     /// The sums' mean and variance over the batch, where the layer is normalized.
     pub statistics: Option<Statistics>,
-    /// What goes into the activation: the sums with their biases, or normalized, scaled and
-    /// shifted.
+    /// The inputs of the activation: the sums with their biases, or normalized, scaled and shifted.
     pub ztilde: Array2<f64>,
 }
 

@@ -76,7 +76,7 @@ pub(super) fn describe(options: &TrainerOptions) -> String {
     text
 }
 
-/// For a network of so many outputs.
+/// For a network of this many outputs.
 pub(super) fn read(metadata: &Metadata, outputs: u32) -> Result<TrainerOptions> {
     let options = TrainerOptions {
         batch_size: metadata.parsed("trainer.batch_size")?,

@@ -35,12 +35,12 @@ use crate::layout::Learned;
 /// ```
 #[derive(Clone, Debug)]
 pub struct HiddenLayer {
-    /// `[batch_size, width]`: the inputs times the weights, which go into the normalization; without
-    /// one, with the biases, what goes into the activation.
+    /// `[batch_size, width]`: the inputs times the weights, which the normalization reads. In a layer without
+    /// normalization, the same with the biases, which the activation reads.
     pub sums: Matrix,
     /// What the sums were normalized with, if the layer has batch normalization.
     pub batch_norm: Option<HiddenBatchNorm>,
-    /// `[batch_size, width]`: what comes out of the activation.
+    /// `[batch_size, width]`: the outputs of the activation.
     pub outputs: Matrix,
 }
 

@@ -73,7 +73,7 @@ impl Memory {
         gpu.write(clip_scale.buffer(), 0, &[1_f32])?;
         let length = network.layout().length()?;
         let method = options.optimizer.method;
-        // The update binds a value in the place of a state that its method does not have.
+        // The update binds one value as a placeholder for a state that its method lacks.
         let state = |has: bool| if has { length } else { 1 };
         Ok(Self {
             batch,
@@ -185,7 +185,7 @@ impl BatchMemory {
         })
     }
 
-    /// What goes into a layer.
+    /// The inputs of a layer.
     pub(super) fn inputs_of(&self, layer: usize) -> &Matrix {
         if layer == 0 { &self.inputs } else { &self.layers[layer - 1].outputs }
     }

@@ -99,7 +99,7 @@ impl Trainer {
         }
     }
 
-    /// Whether so many steps may be asked for: at least one, and no more than are kept or were encoded.
+    /// Checks that the metrics of this many steps exist: at least one, and no more than are kept or were encoded.
     fn check_kept(&self, steps: u32) -> Result<()> {
         let encoded = self.count.encoded() - self.steps_before;
         if steps == 0 {

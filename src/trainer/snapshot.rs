@@ -56,7 +56,7 @@ impl Trainer {
     }
 
     /// Goes on with a snapshot, on any device: where the first trainer was, or on another one after that
-    /// was lost. A snapshot can be restored as often as one likes.
+    /// was lost. A snapshot can be restored several times.
     ///
     /// On the same adapter, driver and version, and with the same batches, its steps are bit-identical to
     /// those of the first trainer.

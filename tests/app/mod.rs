@@ -1,4 +1,4 @@
-//! An app that sees what goes wrong on its device.
+//! An app that records the errors on its device.
 
 #[path = "../../src/gpu/test_device.rs"]
 mod test_device;

@@ -148,7 +148,7 @@ pub(crate) fn classes() -> Vec<u32> {
     (0..BATCH_SIZE).map(|row| row * row % SIZES[3]).collect()
 }
 
-/// So many batches, and one of five rows.
+/// This many batches, and one of five rows.
 pub(crate) fn dataset(batches: u32) -> Dataset {
     let rows = batches * BATCH_SIZE + 5;
     let inputs = Array2::from_shape_fn([rows as usize, SIZES[0] as usize], |(row, column)| {

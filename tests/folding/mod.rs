@@ -13,8 +13,8 @@ const STEEPEST: f64 = 1.13;
 ///
 /// Each rounding moves an inner product by [`ROUNDING`] times the sum of its terms' magnitudes at most
 /// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). In a folded layer these terms are
-/// `|inputs| · |weights'|ᵀ` and `|biases'|`; in an unfolded one the scaled mean and beta stand in the place
-/// of the biases, and come to `|biases'| + 2 |beta|` at most. The errors of the layers before pass through
+/// `|inputs| · |weights'|ᵀ` and `|biases'|`; in an unfolded one the scaled mean and beta replace the
+/// biases, and are `|biases'| + 2 |beta|` at most. The errors of the layers before pass through
 /// `|weights'|` and the activations.
 pub(crate) fn bounds(
     parameters: &Parameters,

@@ -6,7 +6,7 @@ use super::documents::documents;
 use super::{files, read};
 
 /// Phrases, and what to write instead. Most are translated word by word from German.
-const PHRASES: [(&str, &str); 22] = [
+const PHRASES: [(&str, &str); 39] = [
     ("anew", "again"),
     ("as far as", "if, up to, or within"),
     ("besides", "also, or the thing's own name: padding, tolerance, overhead"),
@@ -14,21 +14,38 @@ const PHRASES: [(&str, &str); 22] = [
     ("by turns", "alternately, or interleaved"),
     ("comes to", "is, or the result"),
     ("goes before", "overrides, or takes precedence over"),
+    ("in the place of", "instead of"),
     ("in turns", "alternately, or interleaved"),
     ("is none of", "is not one of"),
+    ("it is none", "it is missing, or the reason"),
+    ("it likes", "it needs, or any"),
+    ("lends", "passes"),
     ("looks whether", "checks that"),
+    ("makes of", "computes from, or the result"),
     ("never saw", "held-out"),
     ("nobody", "the thing's own name, or the passive"),
+    ("nothing of", "no knowledge of, or independent of"),
+    ("so many", "this many, or the number"),
     ("somebody", "a user, a caller, or the passive"),
     ("that are none", "the thing's own name: invalid, missing, a placeholder"),
     ("that is none", "the thing's own name: invalid, missing, a placeholder"),
+    ("the aim", "the goal"),
     ("those that", "the noun: steps that, kernels that"),
     ("told", "printed, reported, named, or recorded"),
+    ("what became of", "the result of"),
+    ("what belongs", "the parts, or the noun"),
+    ("what came", "the inputs, or the noun"),
+    ("what comes", "the outputs, or the noun"),
+    ("what goes", "the inputs, or the noun"),
     ("what is learned", "the parameters"),
     ("what there is", "the noun"),
     ("what was learned", "the parameters"),
     ("whatever", "any, or for all"),
+    ("wherever", "in any place, or if"),
+    ("whichever", "any, or for all"),
     ("whoever", "the user, the caller, or the passive"),
+    ("without a word", "silently"),
+    ("yardstick", "baseline, or tolerance"),
 ];
 
 /// All texts but this list, and the notebook, whose entries stay as they were written.

@@ -207,7 +207,7 @@ proptest! {
         }
     }
 
-    /// Multiples of 1/64, shifted by whole numbers and scaled by powers of two: what comes out is exact.
+    /// Multiples of 1/64, shifted by whole numbers and scaled by powers of two: the results are exact.
     #[test]
     fn shifts_and_scales_leave_normalized_values_alone(
         (rows, columns) in (2..400_usize, 1..30_usize),

@@ -184,7 +184,7 @@ proptest! {
         let [results, grad_outputs] = Gpu::get().loss(loss.into(), &outputs, &bits).unwrap();
         let expected = reference::loss(loss, &outputs, &Targets::from(&floats[..]));
 
-        // A row's terms: squares of differences that are rounded; or the logarithm, and what comes on top.
+        // A row's terms: squares of rounded differences, or the logarithm and the terms added to it.
         let terms = match is_squared {
             true => (&outputs - &wanted).mapv(|error| error * error),
             false => magnitudes(&outputs) * 2.0 + 1.0,

@@ -56,7 +56,7 @@ fn config(cases: u32) -> Config {
     }
 }
 
-/// The bound of so many roundings in a row, relative to what is rounded.
+/// The bound of this many roundings in sequence, relative to the rounded number.
 fn rounding(count: usize) -> f64 {
     let bound = count as f64 * UNIT;
     bound / (1.0 - bound)

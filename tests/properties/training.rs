@@ -12,7 +12,7 @@ use crate::network::{Case, cases, floats};
 use crate::public_kernels::Gpu;
 use crate::{assert_within, config, uniform};
 
-/// Every loss and every number, after so many steps.
+/// Every loss and every number, after this many steps.
 fn train(
     case: &Case,
     options: &TrainerOptions,

@@ -12,9 +12,9 @@ use crate::read_buffer::read_buffer;
 /// How a batch lies in its buffer, from some value on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arrangement {
-    /// Rows that start so many values apart, beyond their own.
+    /// Rows with `between` values after each.
     Rows { first: u32, between: u32 },
-    /// Images of so many samples, which divide the rows.
+    /// Images of `samples` samples, a divisor of the number of rows.
     Images { first: u32, samples: u32 },
 }
 

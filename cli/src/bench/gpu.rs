@@ -101,7 +101,7 @@ impl Gpu {
             encoder.resolve_query_set(&query_set, 0..count, &resolved, 0);
             encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, size);
         });
-        // What goes wrong shows when the range is asked for.
+        // An error shows when the mapped range is read.
         staging.map_async(MapMode::Read, .., |_| {});
         self.wait()?;
         let bytes =

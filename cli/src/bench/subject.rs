@@ -138,7 +138,7 @@ impl Subject {
         Ok(Self::Inference(Inference::new(network, &inputs, &outputs, rows)?))
     }
 
-    /// Submits so many steps, and does not wait.
+    /// Submits this many steps, and does not wait.
     pub(super) fn submit(&mut self, gpu: &Gpu, steps: u32) -> Result<(), Failure> {
         match self {
             Self::Training(training) => {

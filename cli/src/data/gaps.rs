@@ -136,7 +136,7 @@ impl Gaps {
         policy.check(Gap::Unknown, column, cell).map_err(|why| format!("{place}, {name:?}: {why}"))
     }
 
-    /// A line that counts the gaps among so many rows.
+    /// A line that counts the gaps among this many rows.
     fn note(&self, column: &Column, rows: u64) -> String {
         let mut parts = Vec::new();
         let is_category = matches!(column.values, Values::Category(_));
@@ -163,7 +163,7 @@ fn with_gaps<'a>(
     columns.iter().zip(gaps).filter(|(_, gaps)| gaps.missing + gaps.unknown > 0)
 }
 
-/// A line for each column that has gaps among so many rows.
+/// A line for each column that has gaps among this many rows.
 pub(super) fn notes(columns: &[Column], gaps: &[Gaps], rows: u64) -> Vec<String> {
     let count = with_gaps(columns, gaps).count();
     let lines = with_gaps(columns, gaps).take(NOTED).map(|(column, gaps)| gaps.note(column, rows));

@@ -83,7 +83,7 @@ pub(super) struct Head {
     second: Option<ByteRecord>,
 }
 
-/// At least so many records below a title have the same number of cells, and as many as the title has.
+/// At least this many records below a title have as many cells as the title.
 const ALIKE: usize = 3;
 
 impl Head {

@@ -108,7 +108,7 @@ pub(super) fn read(
     Ok(table)
 }
 
-/// A cell of a record as a number, or where it stands and why it is none.
+/// A cell of a record as a number, or an error with its place and the reason.
 pub(super) fn encode(
     text: &Text,
     record: &ByteRecord,

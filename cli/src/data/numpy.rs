@@ -29,7 +29,7 @@ const NAMES: [(&str, &[&str]); 4] = [
 /// order.
 const UNNAMED: [&str; 2] = ["arr_0", "arr_1"];
 
-/// Reads the header of an array in a file of so many bytes.
+/// Reads the header of an array in a file of this many bytes.
 pub(crate) fn parse(
     name: &str,
     prefix: &[u8],

@@ -1,5 +1,5 @@
-//! Parquet: tables whose columns have types. Cells are handed on as text, so that a table is the same
-//! whichever way it is stored.
+//! Parquet: tables whose columns have types. Cells become text, so that a table is read the same way from
+//! Parquet and from CSV.
 
 mod pages;
 #[cfg(test)]
@@ -46,8 +46,9 @@ pub(super) struct Records {
     /// How many groups were begun, and the rows that are left of the last one.
     groups: usize,
     left: usize,
-    /// Decoded rows, of which so many were handed on.
+    /// Decoded rows.
     decoded: usize,
+    /// The decoded rows that were already returned.
     taken: usize,
     /// Counts all that were.
     pub(super) row: u64,

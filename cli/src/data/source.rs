@@ -38,7 +38,7 @@ pub(crate) struct Source {
     pub(crate) format: Format,
     /// The first bytes, unpacked.
     pub(crate) prefix: Vec<u8>,
-    /// What comes after them.
+    /// The bytes after the prefix.
     rest: Box<dyn Read + Send>,
     /// The file itself if it can be read from any place on, and is not packed.
     plain: Option<File>,

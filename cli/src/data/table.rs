@@ -1,4 +1,4 @@
-//! A data set as it was read: cells that are numbers, walked through as often as it takes.
+//! A data set as it was read: its cells are numbers, and can be walked through several times.
 
 use std::ops::ControlFlow;
 

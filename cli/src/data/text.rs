@@ -160,7 +160,7 @@ impl Text {
         if self.is_text(column) { Kind::Text } else { Kind::Any }
     }
 
-    /// How many rows a file says that it has; text says nothing of that.
+    /// The number of rows that a Parquet file claims to have; 0 for text.
     pub(super) fn claimed_rows(&self) -> u64 {
         let Records::Parquet(records) = &self.records else {
             return 0;

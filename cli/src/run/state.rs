@@ -11,7 +11,7 @@ use crate::report::Epoch;
 const MOST_SAMPLES: u64 = 1 << 60;
 const MOST_TIME: Duration = Duration::from_secs(1 << 40);
 
-/// The position of a training in its data: what comes next.
+/// The position of a training in its data: the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Place {
@@ -60,8 +60,8 @@ impl Default for State {
 }
 
 impl State {
-    /// Fails with a sentence unless a run could have come here: what goes on from another place would have no
-    /// meaning, or numbers that overflow.
+    /// Fails with a sentence if no run can have this state. Resuming from such a state would have no meaning,
+    /// or its numbers would overflow.
     pub(crate) fn check(&self) -> Result<(), String> {
         let Self { place, samples, seen, epochs } = self;
         let count = epochs.len();

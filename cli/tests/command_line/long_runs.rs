@@ -55,7 +55,7 @@ impl Drop for Training {
     }
 }
 
-/// A training, once it has printed so many lines.
+/// A training, once it has printed this many lines.
 fn training(folder: &Path, arguments: &str, lines: usize) -> (Training, impl BufRead) {
     let mut child = typed(folder, arguments)
         .stdout(Stdio::piped())
@@ -270,7 +270,11 @@ fn what_the_last_step_ruined_is_not_kept() {
     for result in ["--model run.model", "--checkpoint run.checkpoint"] {
         let output = crate::run(folder, &format!("{run} {result}"));
         assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
-        assert!(stderr(&output).contains("in step 1 what the update makes"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("in step 1 a parameter after the update"),
+            "{}",
+            stderr(&output)
+        );
         assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "nothing was written");
     }
 }
@@ -335,7 +339,7 @@ fn a_time_limit_ends_a_run_that_can_go_on() {
 fn classes_and_targets_are_weighed_and_smoothed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    // The number says nothing of the class.
+    // The number is independent of the class.
     let row = |row: u32| format!("{},{}\n", row % 7, if row % 50 < 40 { "many" } else { "few" });
     fs::write(folder.join("table.csv"), (0..500).map(row).collect::<String>()).unwrap();
     let run = "table.csv --hidden 8 --epochs 20 --learning-rate 0.01";

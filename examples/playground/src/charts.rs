@@ -80,7 +80,7 @@ fn chart(
     });
 }
 
-/// Round numbers, about so many or half of them, all alike.
+/// Round numbers at equal distances, about `most` of them or half as many.
 fn marks(input: GridInput, most: f64) -> Vec<GridMark> {
     let (first, last) = input.bounds;
     let finest = (last - first) / most;

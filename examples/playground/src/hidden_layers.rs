@@ -1,4 +1,4 @@
-//! The panel on the right: what a unit of each hidden layer makes of the points, and so what batch
+//! The panel on the right: a unit's values for the points in each hidden layer, which show what batch
 //! normalization does.
 
 use egui::{

@@ -85,7 +85,7 @@ impl Learner {
         self.trainer.set_learning_rate(learning_rate)
     }
 
-    /// Submits so many steps; does not wait.
+    /// Submits this many steps; does not wait.
     pub(crate) fn train(&mut self, steps: u32) -> Result<()> {
         self.trainer.train(&mut self.data, steps)
     }

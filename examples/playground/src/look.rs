@@ -47,7 +47,7 @@ pub(crate) struct LayerLook {
 
 /// What a unit made of the rows of the last batches.
 pub(crate) struct UnitValues {
-    /// What goes into the normalization, or into the activation where there is none.
+    /// The inputs of the normalization, or of the activation in a layer without normalization.
     pub(crate) sums: Vec<f32>,
     pub(crate) normalized: Option<NormalizedValues>,
 }
@@ -105,7 +105,7 @@ impl Look {
         self.steps != Some(steps)
     }
 
-    /// Submits a look at the network after so many steps, if it has moved and none is on its way.
+    /// Submits a look at the network after this many steps, if there were new steps and no look is pending.
     pub(crate) fn ask(&mut self, graphics: &Graphics, steps: u64) {
         if self.is_under_way() || !self.is_behind(steps) {
             return;

@@ -100,7 +100,7 @@ impl Session {
         self.learners.iter().any(Learner::is_waiting)
     }
 
-    /// Submits so many steps of each network, and asks what became of it. Does not wait.
+    /// Submits this many steps of each network, and requests its metrics. Does not wait.
     pub(crate) fn train(&mut self, steps: u32) {
         self.step(steps);
         self.ask();

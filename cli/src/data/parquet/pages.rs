@@ -207,8 +207,8 @@ fn values(page: &Page, has_levels: bool) -> Result<&[u8]> {
     })
 }
 
-/// How many lengths stand at the beginning, as differences from one to the next in blocks of blocks, and
-/// what comes after them.
+/// The number of lengths at the beginning, and the bytes after them. The lengths are stored as differences,
+/// in blocks of blocks.
 fn lengths(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (block, rest) = unsigned(bytes)?;
     let (parts, rest) = unsigned(rest)?;

@@ -154,7 +154,7 @@ fn broken(what: String) -> ParquetError {
     ParquetError::General(format!("the file is broken: {what}"))
 }
 
-/// Walks through fields that take some of so many bytes, and tells how many.
+/// Walks through fields within this many bytes. Returns how many they take.
 pub(super) fn walk(
     input: impl Read,
     bytes: u64,

@@ -8,7 +8,7 @@ use crate::data::{forms::Form, options::Task, preprocessing::TargetValues, table
 /// The most classes.
 pub(in crate::data) const MOST_CLASSES: usize = 1000;
 
-/// A target with at most so many different values, all whole numbers, has classes.
+/// A target with at most this many different values, all whole numbers, has classes.
 const FEW: usize = 20;
 
 /// Each of the values must occur so often on average: a class has several rows.

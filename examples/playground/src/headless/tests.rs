@@ -120,7 +120,7 @@ fn frames_take_the_steps_that_fit() {
     for _ in 0..6 {
         session.frame();
         steps.push(session.steps());
-        // Nothing of the next frame before this one is done.
+        // The next frame begins after this one is done.
         device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
     }
     assert_eq!(session.problem, None);
