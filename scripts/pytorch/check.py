@@ -11,7 +11,8 @@
 
 PyTorch computes in double and in single precision, and the difference is the baseline. The same formula in
 another order of sums and products should differ by about as much. The tolerance is a multiple of the
-baseline, plus the rounding of a few steps. Where conventions differ, the difference is larger by orders of magnitude.
+baseline, plus the rounding of a few steps. Where conventions differ, the difference is larger by
+orders of magnitude.
 """
 
 import subprocess

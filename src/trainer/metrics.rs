@@ -99,7 +99,8 @@ impl Trainer {
         }
     }
 
-    /// Checks that the metrics of this many steps exist: at least one, and no more than are kept or were encoded.
+    /// Checks that the metrics of this many steps exist: at least one, and no more than are kept or were
+    /// encoded.
     fn check_kept(&self, steps: u32) -> Result<()> {
         let encoded = self.count.encoded() - self.steps_before;
         if steps == 0 {

@@ -139,8 +139,8 @@ pub(crate) fn floats(matrix: &Array2<f64>) -> Vec<f32> {
     matrix.iter().map(|&value| value as f32).collect()
 }
 
-/// A step of gradient descent, divided by its length, gives the gradients. The step is long enough to make the
-/// rounding of the parameters negligible.
+/// A step of gradient descent, divided by its length, gives the gradients. The step is long enough to make
+/// the rounding of the parameters negligible.
 const LEARNING_RATE: f64 = (1_u64 << 30) as f64;
 
 fn gradients_on_gpu(case: &Case, inputs: &Array2<f64>, targets: Targets<'_>) -> Array1<f64> {

@@ -132,8 +132,8 @@ struct Logarithmic {
 }
 
 impl Logarithmic {
-    /// An axis of at most this many decades has marks at 1, 2 and 5 times each power of ten, a longer one only
-    /// at powers of ten.
+    /// An axis of at most this many decades has marks at 1, 2 and 5 times each power of ten, a longer one
+    /// only at powers of ten.
     const FEW_DECADES: f64 = 3.5;
     const MOST_MARKS: f64 = 10.0;
 

@@ -1,9 +1,9 @@
 //! Checks Parquet's metadata, in Thrift's compact protocol, before the parquet crate reads them: the crate
 //! trusts the lengths of their lists.
 //!
-//! An unknown list of booleans takes no bytes, yet the crate loops over as many booleans as it claims. And the
-//! crate reads a known field as its expected type without looking at the written type. So a known field must
-//! have the expected type here; otherwise this check and the crate would see different lists.
+//! An unknown list of booleans takes no bytes, yet the crate loops over as many booleans as it claims. And
+//! the crate reads a known field as its expected type without looking at the written type. So a known field
+//! must have the expected type here; otherwise this check and the crate would see different lists.
 
 use std::io::{self, Read};
 
