@@ -81,7 +81,7 @@ const GRAD_OUTPUTS = 0u;
 const GRAD_WEIGHTS = 1u;
 const GRAD_NEXT_WEIGHTS = 2u;
 
-// What an invocation knows of a quad of columns.
+// An invocation's values for a quad of columns.
 struct Column {
     center: vec4<f32>,
     rest: vec4<f32>,

@@ -73,7 +73,7 @@ const WHOLE = 0u;
 const MEASURE = 1u;
 const FINISH = 2u;
 
-// What an invocation knows of a quad of columns.
+// An invocation's values for a quad of columns.
 struct Column {
     center: vec4<f32>,
     rest: vec4<f32>,

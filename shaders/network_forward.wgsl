@@ -42,7 +42,7 @@ struct Layer {
 
 override EPSILON: f32;
 
-// What the product of a layer reads: the first, the others.
+// The inputs of a layer's product: of the first layer, of the others.
 const INPUTS = 0u;
 const SCRATCH = 1u;
 

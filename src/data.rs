@@ -72,7 +72,7 @@ impl Dataset {
         &self.inputs
     }
 
-    /// What the outputs for the rows are compared with.
+    /// The targets of the rows.
     pub fn targets(&self) -> &Targets<'static> {
         &self.targets
     }
@@ -162,7 +162,7 @@ impl Dataset {
 }
 
 /// The order in which an epoch, counted from 0, visits the rows: a permutation of the numbers below
-/// `rows`. It follows from its arguments alone, so that a resumed run goes on as the first one would
+/// `rows`. It follows from its arguments alone, so that a resumed run continues as the first one would
 /// have, and is the same on every platform.
 pub fn shuffled_order(rows: u32, seed: u64, epoch: u64) -> Vec<u32> {
     random::permutation(&mut random::generator(Purpose::Shuffle, seed, epoch), rows)

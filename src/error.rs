@@ -19,7 +19,7 @@ pub enum Error {
         option: &'static str,
         /// The value it was given.
         value: String,
-        /// What would have been accepted.
+        /// The accepted values.
         expected: &'static str,
     },
 
@@ -30,7 +30,7 @@ pub enum Error {
     /// A slice, a buffer or a tensor of the wrong length.
     #[error("{what} holds {found} values, but {needed} are needed ({why})")]
     Length {
-        /// What was handed in.
+        /// The name of the argument.
         what: &'static str,
         /// How many values it holds.
         found: u64,
@@ -58,9 +58,9 @@ pub enum Error {
     Targets {
         /// The loss.
         loss: &'static str,
-        /// What it compares with.
+        /// The targets that the loss needs.
         needed: &'static str,
-        /// What it was given.
+        /// The targets that it got.
         found: &'static str,
     },
 
@@ -186,11 +186,11 @@ pub enum Error {
     DeviceLost(String),
 }
 
-/// What a training has stopped at: the first of its numbers that were not finite.
+/// The reason why a training has stopped: the first of its numbers that were not finite.
 ///
 /// Neither that step nor a later one changes parameters, running statistics and the optimizer's state.
-/// (If it was the update, its finite results are kept, and parameters that it would have made infinite
-/// keep their values.)
+/// (After a fault of the update, its finite results are kept, and parameters that would have become
+/// infinite keep their values.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The number of the step, counted from 1; 0 if it was one of another trainer of the network.
@@ -202,7 +202,7 @@ pub struct Fault {
     pub quantity: Quantity,
 }
 
-/// What may not be finite in a step. Of several quantities it is the one that was computed first.
+/// The quantity of a step that is not finite. If several are not, it is the one computed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantity {
     /// The mean or the variance of the batch, in a layer with batch normalization: the inputs or the

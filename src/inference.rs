@@ -15,7 +15,7 @@ use crate::options::NetworkOptions;
 /// of 256 bytes, for any number of columns.
 const SLICE_MULTIPLE: u32 = FEWEST_ROWS;
 
-/// What a scratch matrix may take, in bytes; a slice has as many rows as fit.
+/// The most bytes of a scratch matrix. A slice has as many rows as fit.
 const SCRATCH_BYTES: u64 = 32 << 20;
 
 /// Applies a network to rows in a buffer, with the running statistics.
@@ -83,9 +83,9 @@ impl Inference {
         Ok(Self { dispatches })
     }
 
-    /// What a network and an inference on `rows` rows will hold on the GPU, without the app's buffers.
-    /// Rows of these that are some distance apart, or start elsewhere than at the beginning, may be held
-    /// once more, filled up to whole vectors of four: as many of them as make a slice.
+    /// The GPU memory of a network and an inference on `rows` rows, without the app's buffers. If the app's
+    /// rows are not contiguous, or do not start at the beginning of their buffer, the memory may include a
+    /// copy of one slice of them, padded to whole vectors of four.
     ///
     /// Sizes and options are not checked.
     pub fn planned_bytes(
@@ -192,7 +192,7 @@ fn slice_rows(device: &Device, layer_sizes: &[u32]) -> u32 {
     (rows - rows % SLICE_MULTIPLE).max(SLICE_MULTIPLE)
 }
 
-/// How many scratch matrices, or halves of one, anything goes through.
+/// The number of scratch matrices, or of halves of one, that are in use.
 fn scratch_count(device: &Device, layer_sizes: &[u32]) -> u64 {
     let layers = layer_sizes.len().saturating_sub(1);
     if layers > 0 && NetworkForward::serves(device, layer_sizes) {
@@ -211,7 +211,7 @@ struct Slices<'a> {
     inputs: Option<Matrix>,
     /// Whether the last layer writes to the app's outputs, whose rows may have to be whole vectors too.
     is_straight: bool,
-    /// What takes all layers at once writes to these, if not straight to the app's.
+    /// The outputs of the kernel that takes all layers at once, if it does not write to the app's buffer.
     outputs: Option<Matrix>,
     /// The inputs and the outputs of a layer alternate between two matrices, or between the halves of one.
     scratch: Vec<Matrix>,
@@ -295,7 +295,7 @@ impl<'a> Slices<'a> {
         if self.is_straight { Ok(()) } else { self.bind_copy(&layer_inputs, outputs) }
     }
 
-    /// What brings the last layer's outputs to the app's.
+    /// Copies the last layer's outputs to the app's.
     fn bind_copy(&mut self, own: &Matrix, outputs: &Matrix) -> Result<()> {
         let device = &self.network.gpu().device;
         let copy = self.kernels.copy_rows.bind(device, "inference/outputs", own, outputs)?;

@@ -1,4 +1,4 @@
-//! A run in a file, and how it goes on from there.
+//! A run in a file, and how it resumes from there.
 //!
 //! The file is a ZIP archive that is not packed, of `training.safetensors` (the library's snapshot: a
 //! model with what the optimizer remembers), `best.safetensors` (the best parameters so far, if they are
@@ -30,14 +30,14 @@ const TRAINING: &str = "training.safetensors";
 const BEST: &str = "best.safetensors";
 const RUN: &str = "run.json";
 
-/// Options that may be others when a run goes on: they decide when it ends, or where its data is, and
+/// Options that may differ when a run resumes: they decide when it ends, or where its data is, and
 /// not what a step does. So may the learning rate: a run that has diverged needs a smaller one.
 const FREE: [&str; 7] =
     ["epochs", "patience", "time_limit", "data", "test_data", "targets", LEARNING_RATE];
 
 const LEARNING_RATE: &str = "learning_rate";
 
-/// What a run goes on with.
+/// The state that a run resumes with.
 pub(crate) struct Checkpoint {
     path: PathBuf,
     pub(crate) snapshot: Snapshot,
@@ -103,7 +103,7 @@ impl Checkpoint {
         Ok(Self { path: path.to_owned(), snapshot, best, run })
     }
 
-    /// Refuses to go on with other options, or on other data.
+    /// Refuses to resume with other options, or on other data.
     pub(crate) fn check(
         &self,
         options: &Map<String, Value>,

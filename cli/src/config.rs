@@ -110,7 +110,7 @@ fn is_typed(option: &Arg, matches: &ArgMatches) -> bool {
     matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine)
 }
 
-/// What an option is called in a file.
+/// The key of an option in a file.
 fn key(argument: &Arg) -> &str {
     argument.get_long().unwrap_or(argument.get_id().as_str())
 }
@@ -137,7 +137,7 @@ fn is_path(argument: &Arg) -> bool {
     matches!(argument.get_value_hint(), AnyPath | DirPath | FilePath)
 }
 
-/// Reads this option alone, without what it needs beside it.
+/// Reads this option alone, without the options that it requires.
 fn check(option: &Arg, arguments: &[String]) -> Result<(), clap::Error> {
     use clap::builder::Resettable::Reset;
     let alone = option.clone().required(false).conflicts_with(Reset).requires(Reset);

@@ -1,4 +1,4 @@
-//! What a network learns from: tables of text, images, arrays, or the digits that the binary carries.
+//! The data that a network learns from: tables of text, images, arrays, or the built-in digits.
 //!
 //! A file is read once, into a [`Table`](table::Table) of numbers. The rows are split, and scales are
 //! fitted to the training rows. Then numbers become inputs, in the same way for training rows, test rows
@@ -73,7 +73,7 @@ pub(crate) struct Data {
     is_embedded: bool,
 }
 
-/// What is held out.
+/// The held-out rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum HeldOut {
     /// This share of the rows.
@@ -93,7 +93,7 @@ pub(crate) struct Prepared {
     pub(crate) baseline: Option<Baseline>,
 }
 
-/// What a path leads to.
+/// The contents of a path.
 enum Input {
     Text(Box<Source>),
     Arrays(Box<Arrays>),
@@ -193,7 +193,7 @@ impl Data {
         Ok(Self { scale: scale(options, &table), table, test: None, is_embedded: true })
     }
 
-    /// Notes what was found, and what was decided.
+    /// Adds notes on the findings and the decisions.
     fn note(&self, options: &DataOptions, notes: &mut Vec<String>) {
         let Table { file, preprocessing, counts, .. } = &self.table;
         let target = &preprocessing.target;
@@ -305,7 +305,7 @@ impl Data {
         Ok((split, count))
     }
 
-    /// What the report says of the data, but for notes and times.
+    /// The part of the report on the data, without notes and times.
     pub(crate) fn summary<'a>(&self, preprocessing: &'a Preprocessing) -> report::Data<'a> {
         let Preprocessing { has_header, columns, target, .. } = preprocessing;
         let names = || columns.iter().map(|column| column.name.as_str()).collect();
@@ -336,8 +336,7 @@ fn scale(options: &DataOptions, table: &Table) -> Scale {
     options.scale.unwrap_or(usual)
 }
 
-/// What a path leads to, the rows to test on that are beside it, and what the targets are if that is
-/// clear from the format.
+/// The contents of a path, the test set beside it, and the kind of the targets if the format determines it.
 fn find(
     path: &Path,
     targets: Option<&Path>,
@@ -409,7 +408,7 @@ fn images_of(path: &Path) -> Result<Option<PathBuf>, Failure> {
     if source::is_folder(path) { idx::images_in(path) } else { Ok(None) }
 }
 
-/// What holds several sets of rows gives one of them: tells which it was.
+/// Prints which set of rows is used, for a file or a folder that holds several.
 fn tell_which(path: &Path, rows: &str) {
     let part = rows.strip_prefix(&path.display().to_string());
     if part.is_some_and(|part| !part.is_empty()) {

@@ -1,4 +1,4 @@
-//! What is left to say when numbers are no longer finite.
+//! The errors for numbers that are not finite.
 
 use ztilde::Fault;
 
@@ -15,7 +15,7 @@ pub(crate) fn diverged(fault: Fault, layers: usize) -> Failure {
     after(&format!("in step {step} {quantity}{place} is not finite"))
 }
 
-/// What the test saw, with parameters that are finite themselves.
+/// For a test whose loss is not finite, although the parameters are.
 pub(crate) fn diverged_in_test(loss: f64) -> Failure {
     after(&format!("the test loss is {loss}"))
 }

@@ -9,7 +9,7 @@ use crate::{failure::Failure, output};
 
 static IS_ASKED_FOR: AtomicBool = AtomicBool::new(false);
 
-/// What a shell reports of a program that a Ctrl-C ended: 128 and the signal's number.
+/// The exit code that shells report for a program that Ctrl-C ended: 128 plus the signal's number.
 const AT_ONCE: i32 = 130;
 
 /// From now on the first signal is only remembered.

@@ -52,7 +52,7 @@ impl Json {
         }
     }
 
-    /// Starts a report of one object a line. What was in the file goes away.
+    /// Starts a report of one object per line. The old contents of the file are removed.
     pub(crate) fn lines(&self) -> Result<Lines, Failure> {
         match self {
             Self::Stdout => Ok(Lines::Stdout),
@@ -112,7 +112,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     replacement.finish()
 }
 
-/// What is written piece by piece beside a file, and takes its place when it is whole.
+/// A new file that is written in pieces, and replaces the old one when it is complete.
 pub(crate) struct Replacement {
     path: PathBuf,
     written: Written,
@@ -151,7 +151,7 @@ impl Replacement {
         match self.written {
             Written::Straight(_) => Ok(()),
             Written::Beside(beside) => beside.commit().map_err(|error| {
-                // What was written may have a name already.
+                // The new file may have a name already.
                 remove_leftovers(&fs::canonicalize(&self.path).unwrap_or(self.path.clone()));
                 file(&self.path, &error)
             }),

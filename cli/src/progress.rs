@@ -59,7 +59,7 @@ impl Progress {
         if self.bar.position() == self.done {
             self.bar.set_style(style(TEMPLATE));
             self.bar.inc(steps);
-            // What was compiled once will not take its time again.
+            // The time to compile belongs to the first step only.
             self.bar.reset_eta();
         } else {
             self.bar.inc(steps);

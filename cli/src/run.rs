@@ -22,7 +22,7 @@ pub(crate) use learned::Learned;
 pub(crate) use state::{Place, State};
 pub(crate) use tested::Tested;
 
-/// When a run ends, and what it keeps.
+/// When a run ends, and which parameters it keeps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) epochs: u32,
@@ -42,7 +42,7 @@ pub(crate) struct Run<'a> {
     pub(crate) learned: Learned,
     pub(crate) held_out: Option<Rows>,
     pub(crate) baseline: Option<Baseline>,
-    /// What one of the network's units is in the target's own.
+    /// One unit of the network's scale in the target's own unit.
     pub(crate) target_scale: f64,
     pub(crate) state: State,
     /// Of the best epoch so far, if they are to be kept.
@@ -82,7 +82,7 @@ impl Run<'_> {
             self.finish_epoch()?;
         };
         self.keep()?;
-        // A checkpoint goes on in the middle of the epoch; the results are those of now.
+        // A checkpoint continues in the middle of the epoch. The results describe the current state.
         if self.state.seen.rows > 0 {
             self.finish_epoch()?;
         }
@@ -186,7 +186,7 @@ impl Run<'_> {
         keeper.write(&snapshot, self.best.as_ref(), &self.state)
     }
 
-    /// As many steps, and a look at what they came to.
+    /// Takes this many steps, and shows their metrics.
     fn step(&mut self, data: &mut TrainingData, steps: u32) -> Result<(), Failure> {
         let start = Instant::now();
         self.trainer.train(data, steps)?;
@@ -217,7 +217,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Tests what an epoch came to, and goes on to the next one.
+    /// Tests the network after an epoch, and moves on to the next one.
     fn finish_epoch(&mut self) -> Result<(), Failure> {
         let test = self.test()?;
         let State { place, seen, epochs, .. } = &mut self.state;

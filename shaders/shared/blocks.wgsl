@@ -32,8 +32,8 @@ fn inside(values: vec4<f32>, quad: u32, columns: u32) -> vec4<f32> {
     return select(vec4<f32>(), values, column < vec4<u32>(columns));
 }
 
-// What a block of the left factor is made of, as it lies in memory: rows `row` to `row` + 3, each at k to
-// k + 3; or, if it is transposed, k to k + 3, each at these rows.
+// The quads of a block of the left factor, in memory order: rows `row` to `row` + 3, each at k to k + 3. If
+// the factor is transposed: k to k + 3, each at these rows.
 fn left_quads(product: Product, row: u32, k: u32) -> mat4x4<f32> {
     let number = product.number;
     if product.left.is_transposed {
@@ -73,8 +73,8 @@ fn left_block(product: Product, raw: mat4x4<f32>, k: u32) -> mat4x4<f32> {
     ));
 }
 
-// What a block of the right factor is made of, as it lies in memory: rows k to k + 3, each at the four
-// columns of a quad; or, if it is transposed, these columns, each at k to k + 3.
+// The quads of a block of the right factor, in memory order: rows k to k + 3, each at the four columns of a
+// quad. If the factor is transposed: these columns, each at k to k + 3.
 fn right_quads(product: Product, quad: u32, k: u32) -> mat4x4<f32> {
     let number = product.number;
     if product.right.is_transposed {

@@ -20,7 +20,7 @@ fn mean_bits(sum: vec3<f32>, rows: u32) -> vec2<u32> {
     return loss_bits(mean.x, mean.y, sum.z > 0.0);
 }
 
-// What note_fault compares for the loss.
+// The magnitude of the loss that note_fault compares.
 fn loss_magnitude(bits: vec2<u32>) -> vec4<u32> {
     return magnitudes(vec4<f32>(bitcast<f32>(bits.x)));
 }

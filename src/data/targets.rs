@@ -1,11 +1,11 @@
-//! What the outputs are compared with: borrowed for a step, owned in a data set.
+//! Targets: borrowed for a step, owned in a data set.
 
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
 use crate::options::Loss;
 
-/// What the outputs of a batch are compared with.
+/// The targets of a batch, which the loss compares the outputs with.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets<'a> {
     /// One class index per row, counted from 0.
@@ -28,7 +28,7 @@ impl Targets<'_> {
         self.len() == 0
     }
 
-    /// What they are, in the words of an error message.
+    /// The kind of the targets, in the words of an error message.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Classes(_) => Self::CLASSES,

@@ -10,7 +10,7 @@ use wgpu::{ComputePipeline, Device};
 use super::shared::{OfDevice, Registry, lock};
 use crate::error::Result;
 
-/// What a pipeline is compiled from. The same on the same device makes the same pipeline.
+/// The input of a pipeline's compilation. On one device, equal inputs share a pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Source {
     pub(super) label: String,

@@ -1,5 +1,5 @@
-//! What all users of a device share. A registry finds it while a user holds it; the registry itself keeps
-//! neither it nor the device alive.
+//! Objects that all users of a device share. A registry finds an object while a user holds it. The registry
+//! itself keeps neither the object nor the device alive.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

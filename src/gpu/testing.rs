@@ -1,4 +1,4 @@
-//! What the kernels' tests share: random matrices on both sides, and the comparison.
+//! Functions for the kernels' tests: random matrices on both sides, and the comparison.
 
 use ndarray::{Array1, Array2};
 use rand::rngs::ChaCha8Rng;
@@ -36,7 +36,7 @@ impl Arrangement {
     pub(crate) const ALL: [Self; 3] = [Self::Dense, Self::Strided, Self::Images];
 }
 
-/// What is around the values of an arranged matrix, and has to stay there.
+/// The value around an arranged matrix, which kernels must not change.
 const AROUND: f32 = 12345.0;
 
 pub(crate) struct TestGpu {
@@ -96,7 +96,7 @@ impl TestGpu {
         self.upload(&values.clone().insert_axis(ndarray::Axis(0)))
     }
 
-    /// A matrix whose values are all [`AROUND`], as what is around it.
+    /// A matrix whose values are all [`AROUND`], as are the values around it.
     pub(crate) fn arranged(&self, shape: [u32; 2], arrangement: Arrangement) -> Matrix {
         const BEFORE: u64 = 3;
         const AFTER: u64 = 2;
@@ -127,7 +127,7 @@ impl TestGpu {
         matrix
     }
 
-    /// The values, row by row. What is around them has to be what was there before.
+    /// The values, row by row. Checks that the values around them are unchanged.
     #[track_caller]
     pub(crate) fn read_arranged(&self, what: &str, matrix: &Matrix) -> Vec<f32> {
         let reading = read(&self.gpu, matrix.buffer(), 0, matrix.buffer().size() / 4);
@@ -135,7 +135,7 @@ impl TestGpu {
         let values = places(matrix).map(|place| std::mem::replace(&mut all[place], AROUND));
         let values = values.collect();
         let changed = all.iter().position(|&value| value != AROUND);
-        assert_eq!(changed, None, "{what}: what is around the values has changed, at this place");
+        assert_eq!(changed, None, "{what}: the place of a changed value around the matrix");
         values
     }
 
@@ -294,7 +294,7 @@ pub(crate) fn assert_close<'a>(
     assert_within(what, found, &expected, &bounds);
 }
 
-/// Compares what a kernel computed with its twin's values: each within a bound of its own.
+/// Compares a kernel's results with its twin's values, each within its own bound.
 #[track_caller]
 pub(crate) fn assert_within<'a>(
     what: &str,

@@ -122,8 +122,8 @@ impl Core {
         }
     }
 
-    /// What counts is how often a workgroup reads and waits: for 16 steps of a product, or for the rows
-    /// of a patch that it reads again. A dispatch takes as long as several of these waits.
+    /// The cost is the number of times that a workgroup reads and waits: for 16 steps of a product, or for
+    /// the rows of a patch that it reads again. A dispatch takes as long as several of these waits.
     fn division_on_gpu(self, rows: u32, inner: u32, next: u32) -> Division {
         const READS_OF_A_DISPATCH: u64 = 24;
         // One forward, three backward.

@@ -82,7 +82,7 @@ impl Watch {
     }
 }
 
-/// What the thread does next.
+/// The next action of the thread.
 enum Next {
     Look,
     Linger,

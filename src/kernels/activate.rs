@@ -13,7 +13,7 @@ use crate::options::Activation;
 #[derive(Clone, Debug)]
 pub struct Activate(LayoutKernel);
 
-/// What the kernel reads and writes: rows any distance apart, or images, from any place on.
+/// The inputs and outputs of the kernel: rows any distance apart, or images, from any place on.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`.

@@ -48,7 +48,7 @@ pub(crate) struct LayerBackward {
     unused: Vec<Matrix>,
 }
 
-/// What a dispatch does, in the order of the shader's numbers.
+/// The work of a dispatch, in the order of the shader's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Whole,
@@ -58,7 +58,7 @@ enum Phase {
     Weights,
 }
 
-/// What the kernel is compiled for.
+/// The options that are fixed when the kernel is compiled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     pub(crate) layer: Layer,
@@ -69,7 +69,7 @@ pub(crate) struct Options {
     pub(crate) next: Option<NextLayer>,
 }
 
-/// What is to be known of a next layer that leaves the gradients of its weights, and biases, to this one.
+/// A next layer that leaves the gradients of its weights and biases to this one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NextLayer {
     pub(crate) has_biases: bool,
@@ -84,7 +84,7 @@ pub(crate) enum Layer {
     Hidden { activation: Activation, batch_norm: bool, epsilon: f32 },
 }
 
-/// What the kernel reads and writes. All rows are padded.
+/// The inputs and outputs of the kernel. All rows are padded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffers<'a> {
     /// `[rows, inputs]`: of the layer.
@@ -110,7 +110,7 @@ pub(crate) struct Buffers<'a> {
     pub(crate) statistics: Option<&'a Matrix>,
 }
 
-/// What the kernel reads for a hidden layer.
+/// The inputs of the kernel for a hidden layer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hidden<'a> {
     /// `[rows, next outputs]`: the gradients of the next layer's sums.
@@ -119,11 +119,11 @@ pub(crate) struct Hidden<'a> {
     pub(crate) next_weights: &'a Matrix,
     /// `[rows, outputs]`: from [`super::layer_forward`].
     pub(crate) sums: &'a Matrix,
-    /// What a next layer that leaves the gradients of its weights needs.
+    /// For a next layer that leaves the gradients of its weights to this one.
     pub(crate) next: Option<NextWeights<'a>>,
 }
 
-/// What the kernel needs for the gradients of the next layer's weights.
+/// The inputs and outputs for the gradients of the next layer's weights.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NextWeights<'a> {
     /// `[rows, outputs]`: of this layer, from [`super::layer_forward`].
@@ -186,7 +186,7 @@ impl LayerBackward {
         self.check(buffers)?;
         let bind = |&(phase, ref kernel): &(Phase, Kernel)| {
             let uniform = self.uniform(phase, buffers);
-            // What is not read has to be bound all the same.
+            // Placeholders: a binding that is not read must be bound, too.
             let next_grad_sums = hidden.map_or(inputs, |hidden| hidden.next_grad_sums);
             let sums = hidden.map_or(inputs, |hidden| hidden.sums);
             let statistics = statistics.unwrap_or(&self.unused[0]);

@@ -34,7 +34,7 @@ impl From<options::Loss> for Options {
     }
 }
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`: of the output layer.

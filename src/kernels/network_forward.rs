@@ -41,7 +41,7 @@ pub(crate) struct NetworkForward {
     core: Core,
 }
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffers<'a> {
     /// The packed parameters.
@@ -231,7 +231,7 @@ mod tests {
             running: &running,
             layers: &bound,
             inputs: &gpu.upload_padded(&inputs),
-            // What was in the scratch before does not matter.
+            // The kernel must not depend on old values of the scratch.
             scratch: &gpu.garbage([2 * rows, widest]),
             outputs: &outputs,
         };

@@ -58,7 +58,7 @@ pub(crate) enum Way {
     RowByRow,
 }
 
-/// What the kernel reads and writes. All rows but those of the last three are padded.
+/// The inputs and outputs of the kernel. All rows but those of the last three are padded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffers<'a> {
     /// `[rows, inputs]`.

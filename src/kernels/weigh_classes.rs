@@ -14,7 +14,7 @@ const WORKGROUP_SIZE: u32 = 256;
 #[derive(Clone, Debug)]
 pub struct WeighClasses(Kernel);
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// One row: a weight for each class, at least 0.

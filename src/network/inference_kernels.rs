@@ -1,4 +1,4 @@
-//! What inference needs compiled.
+//! The compiled kernels of inference.
 
 use wgpu::Device;
 

@@ -110,8 +110,8 @@ impl Parameters {
         Ok(Loaded { parameters, remarks })
     }
 
-    /// What PyTorch's state dictionaries leave out. `{:e}` writes as many digits as bring the same
-    /// f32 back.
+    /// The options that PyTorch's state dictionaries leave out. `{:e}` writes enough digits to restore the
+    /// same f32.
     fn describe(&self) -> String {
         format!(
             "version={VERSION} activation={} epsilon={:e} momentum={:e}",
@@ -128,7 +128,7 @@ impl Parameters {
 pub struct LoadOptions {
     /// The function after each hidden layer; ReLU if neither the file nor the app names one.
     pub activation: Option<Activation>,
-    /// What batch normalization adds to the variance, inside the root; 1e-5 if neither gives it.
+    /// The number that batch normalization adds to the variance, inside the root; 1e-5 if neither gives it.
     pub epsilon: Option<f32>,
     /// The weight of the new value in the running statistics; 0.1 if neither gives it.
     pub momentum: Option<f32>,

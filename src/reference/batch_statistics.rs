@@ -1,6 +1,6 @@
 use ndarray::{Array1, Array2, Axis};
 
-/// What a batch tells about each of its columns.
+/// The statistics of each column of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
     /// The average of each column.

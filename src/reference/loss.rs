@@ -76,7 +76,7 @@ pub fn smoothed_cross_entropy(
         let weight = class_weights[class];
         let mut targets = Array1::from_elem(columns, weight * label_smoothing / columns as f64);
         targets[class] += weight * (1.0 - label_smoothing);
-        // What is no target costs nothing, not even an output of −∞.
+        // A class with target 0 has no loss, even if its output is −∞.
         let wanted = targets.indexed_iter().filter(|&(_, &target)| target != 0.0);
         let loss: f64 = wanted.map(|(column, target)| target * loss_of(column)).sum();
         row_losses[row] = loss;

@@ -8,7 +8,7 @@ use crate::{
     parameters::{self, Parameters},
 };
 
-/// [`Parameters`] in f64, and what they compute.
+/// [`Parameters`] in f64, and their forward and backward passes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// The function after each layer but the last.
@@ -41,13 +41,13 @@ pub enum Layer {
 /// The results of the forward pass that the backward pass needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pass {
-    /// What each layer saw.
+    /// The intermediate results of each layer.
     pub layers: Vec<LayerPass>,
     /// The outputs of the network.
     pub outputs: Array2<f64>,
 }
 
-/// What one layer saw in a training pass.
+/// The intermediate results of one layer in a training pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerPass {
     /// The inputs of the layer.

@@ -23,7 +23,7 @@ pub struct Trainer {
     moments: Vec<Moments>,
 }
 
-/// What an optimizer remembers of a parameter; what it does not need stays 0.
+/// The optimizer's state for a parameter. Values that the method does not use stay 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Moments {
     /// Of the gradients; the velocity, where that is what the method calls it.

@@ -1,4 +1,4 @@
-//! What a training has stopped at, and which steps it has skipped.
+//! The fault at which a training has stopped, and the steps that it has skipped.
 
 use super::Trainer;
 use crate::error::{Fault, Quantity, Result};
@@ -16,8 +16,8 @@ pub struct Skipped {
 }
 
 impl Trainer {
-    /// What has stopped the training in the steps that were submitted so far: a loss, a gradient or a
-    /// batch's statistics that are not finite, or an update that overflows. None if nothing has.
+    /// The fault that has stopped the training in the steps that were submitted so far: a loss, a gradient or
+    /// a batch's statistics that are not finite, or an update that overflows. None without a fault.
     ///
     /// The GPU checks each step itself, and learns neither from such a step nor from any after it:
     /// [`Network::parameters`](crate::Network::parameters) and [`Trainer::snapshot`] return the state
@@ -80,7 +80,7 @@ impl Trainer {
     }
 }
 
-/// What the GPU has noted of the steps so far.
+/// The GPU's records of the steps so far.
 struct Notes {
     /// The stop and the faults.
     values: Vec<f32>,

@@ -15,7 +15,7 @@ use crate::options::{NetworkOptions, TrainerOptions};
 /// The memory of a step that is not the network's, for batches of up to `batch_size` rows.
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// What depends on the rows of a batch.
+    /// The matrices whose sizes depend on the rows of a batch.
     pub(super) batch: BatchMemory,
     /// Where a batch from the CPU or from an app's buffer goes, with no gaps between its rows. These are
     /// the inputs of `batch` if their rows are whole vectors of four.
@@ -62,7 +62,7 @@ pub(super) struct LayerMemory {
 impl Memory {
     pub(super) fn new(network: &Network, options: &TrainerOptions) -> Result<Self> {
         let gpu = network.gpu();
-        // Before anything is made.
+        // Before any buffer is created.
         gpu.check_largest(large_matrices(network, options)?)?;
         let batch = BatchMemory::new(network, options)?;
         let dense_inputs = match network.inputs() % 4 {

@@ -61,8 +61,8 @@ impl Gpu {
         }
     }
 
-    /// What wgpu's allocator has given out on this device, in bytes. `None` where the backend has no
-    /// allocator that tells.
+    /// The bytes that wgpu's allocator has given out on this device. `None` if the backend's allocator does
+    /// not report them.
     pub(super) fn allocated(&self) -> Option<u64> {
         self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
     }

@@ -15,7 +15,7 @@ use ztilde::{
 use super::{gpu::Gpu, times::Times};
 use crate::failure::Failure;
 
-/// What is copied, at most: more than any cache holds.
+/// The most bytes to copy: more than any cache holds.
 const COPIED_BYTES: u64 = 256 << 20;
 
 /// The square products that the limit is looked for at.
@@ -50,7 +50,7 @@ impl Product {
         2 * u64::from(self.rows) * u64::from(self.inner) * u64::from(self.columns)
     }
 
-    /// What the factors and the product hold.
+    /// The bytes of the factors and the product.
     pub(super) fn bytes(self) -> u64 {
         let [rows, inner, columns] = [self.rows, self.inner, self.columns].map(u64::from);
         4 * (rows * inner + inner * columns + rows * columns)
@@ -124,7 +124,7 @@ pub(super) struct Single {
 /// A copy by the kernel that activates, with the identity for a function.
 pub(super) struct Copy {
     pub(super) single: Single,
-    /// What it reads; it writes as much.
+    /// The bytes that it reads. It writes as many.
     pub(super) size: u64,
 }
 

@@ -32,7 +32,7 @@ macro_rules! element {
 }
 
 impl Element {
-    /// What is written and read again within one run.
+    /// For temporary files, which one run writes and reads.
     pub(crate) const NATIVE_F64: Self = element!(f64, from_ne_bytes);
 
     /// By the letter that NumPy has for the type, and the bytes that it has.

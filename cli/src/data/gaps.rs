@@ -31,7 +31,7 @@ impl Gap {
 pub(super) struct Policy {
     pub(super) missing: Missing,
     is_strict: bool,
-    /// What to do about a missing value.
+    /// A hint on missing values, for errors.
     cure: &'static str,
 }
 
@@ -71,7 +71,7 @@ impl Policy {
     }
 }
 
-/// What is wrong with a category.
+/// The message about an unknown category.
 fn unknown(cell: &str, column: &Column) -> String {
     let cell = cell.trim();
     let Values::Category(names) = &column.values else {

@@ -73,7 +73,7 @@ pub(super) fn counted(record: &ByteRecord, head: &Head) -> Option<&'static str> 
     (are_years(record) && !head.second.as_ref().is_some_and(are_years)).then_some("contains years")
 }
 
-/// What the first records say about a table.
+/// The findings about a table in its first records.
 #[derive(Default)]
 pub(super) struct Head {
     /// The number of lines above the table: their records have another number of cells.

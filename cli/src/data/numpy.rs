@@ -134,7 +134,7 @@ pub(crate) fn unzip_inputs(name: &str, file: Box<dyn Seekable>) -> Result<Array,
 struct Archive<'a> {
     name: &'a str,
     zip: ZipArchive<Box<dyn Seekable>>,
-    /// What the arrays are called.
+    /// The names of the arrays.
     members: Vec<String>,
 }
 

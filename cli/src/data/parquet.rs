@@ -40,7 +40,7 @@ const WIDTHS: std::ops::RangeInclusive<i32> = 1..=32;
 /// The records of a file, in their order, a group of rows after the other.
 pub(super) struct Records {
     file: SerializedFileReader<File>,
-    /// The same file, to look at what is to be decoded.
+    /// The same file, to check pages before they are decoded.
     storage: Arc<File>,
     pub(super) columns: Vec<Column>,
     /// How many groups were begun, and the rows that are left of the last one.
@@ -58,7 +58,7 @@ pub(super) struct Records {
 /// A column of the table.
 pub(super) struct Column {
     pub(super) name: String,
-    /// What its cells are, or why they are none.
+    /// The kind of its cells, or the reason why they cannot be read.
     pub(super) kind: Result<Kind, String>,
     /// Its index among the stored columns: a nested column is stored as several.
     leaf: usize,
@@ -66,7 +66,7 @@ pub(super) struct Column {
     cells: Vec<Cell>,
 }
 
-/// What cells are.
+/// The kind of a column's cells.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Boolean,
@@ -110,7 +110,7 @@ impl Records {
         for (leaf, stored) in schema.columns().iter().enumerate() {
             let root = schema.get_column_root(leaf);
             let is_nested = root.is_group() || stored.max_rep_level() > 0;
-            // The first one that is stored stands for all of a nested column.
+            // The first stored column represents all of a nested column.
             if leaf > 0 && schema.get_column_root_idx(leaf - 1) == schema.get_column_root_idx(leaf)
             {
                 continue;
@@ -242,7 +242,7 @@ impl Column {
 fn check(mut file: &File) -> Result<(), ParquetError> {
     let bytes = file.seek(SeekFrom::End(0))?;
     let mut tail = [0; 8];
-    // The crate tells what is wrong if there is no such thing.
+    // If it is missing, the crate reports the error.
     let Some(end) = bytes.checked_sub(tail.len() as u64) else { return Ok(()) };
     file.seek(SeekFrom::Start(end))?;
     file.read_exact(&mut tail)?;
@@ -316,7 +316,7 @@ fn fill<T: DataType>(
     Ok(())
 }
 
-/// What a column's cells are, or why they are neither numbers nor text.
+/// The kind of a column's cells, or the reason why they cannot be read.
 fn kind(stored: &ColumnDescriptor) -> Result<Kind, String> {
     use ConvertedType as As;
     let (logical, converted) = (stored.logical_type_ref(), stored.converted_type());
@@ -405,7 +405,7 @@ fn decimal(number: i128, scale: i32) -> Cell {
     Cell::Float(number as f64 / 10_f64.powi(scale))
 }
 
-/// A signed number of up to 16 bytes; what is longer loses its first ones.
+/// A signed number of up to 16 bytes. A longer one loses its first bytes.
 fn big_endian(bytes: &[u8]) -> i128 {
     let is_negative = bytes.first().is_some_and(|&first| first >= 128);
     let start = if is_negative { -1 } else { 0 };

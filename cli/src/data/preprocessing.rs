@@ -1,4 +1,4 @@
-//! What is done to a row before the network sees it: all that is needed to do the same again.
+//! The preprocessing of a row before the network sees it, with all that is needed to repeat it.
 
 use serde::{Deserialize, Serialize};
 use ztilde::{Layer, Parameters};
@@ -42,7 +42,7 @@ pub(crate) struct Column {
     pub(crate) reading: Reading,
 }
 
-/// What the cells of a column are.
+/// The kind of a column's cells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum Values {
@@ -65,7 +65,7 @@ pub(crate) struct Target {
     pub(crate) reading: Reading,
 }
 
-/// What the target is.
+/// The kind of the target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum TargetValues {
@@ -75,7 +75,7 @@ pub(crate) enum TargetValues {
     Number { shift: f64, scale: f64 },
 }
 
-/// What is wrong with a number that overflows 32 bits when it is scaled.
+/// The message for a number that overflows 32 bits when it is scaled.
 pub(super) const TOO_FAR: &str = "too far from the training rows for the network's 32-bit numbers: \
                                   correct the cell";
 
@@ -161,7 +161,7 @@ impl Target {
         })
     }
 
-    /// What the network learns of a cell: a class, or a number in its own scale.
+    /// The network's target for a cell: a class, or a number in the network's scale.
     pub(crate) fn apply(&self, cell: f64) -> f64 {
         match self.values {
             TargetValues::Classes(_) => cell,
@@ -210,7 +210,7 @@ impl Preprocessing {
         self.target.classes().map_or(1, <[String]>::len)
     }
 
-    /// What one of the network's units of the target is in the target's own; 1 for classes.
+    /// One unit of the network's scale in the target's own unit; 1 for classes.
     pub(crate) fn target_scale(&self) -> f64 {
         match self.target.values {
             TargetValues::Classes(_) => 1.0,
@@ -270,7 +270,7 @@ impl Preprocessing {
         Ok(inputs)
     }
 
-    /// Reads what was written as JSON, and checks it.
+    /// Reads the JSON form, and checks it.
     pub(crate) fn from_json(text: &str) -> Result<Self, String> {
         let read: Self = serde_json::from_str(text).map_err(|error| {
             format!("the preprocessing is not what this version writes: {error}")

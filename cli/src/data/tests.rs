@@ -104,7 +104,7 @@ fn a_table_becomes_inputs_and_classes() {
     assert!(notes[0].contains("\"kind\", the last column, is 2 classes"), "{notes:?}");
     assert!(notes[1].contains("filled: 2 missing values"), "{notes:?}");
 
-    // What a record becomes later is what it became in training, to the bit.
+    // A record becomes the same inputs as in training, bit for bit.
     assert_eq!(preprocessing.record(&["3", "red", "5"]).unwrap(), dataset.inputs().row(3).to_vec());
 }
 

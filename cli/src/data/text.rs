@@ -168,7 +168,7 @@ impl Text {
         records.claimed_rows()
     }
 
-    /// What the number of a record counts.
+    /// The unit of the number of a record.
     pub(super) fn unit(&self) -> &'static str {
         if matches!(self.records, Records::Parquet(_)) { "row" } else { "line" }
     }

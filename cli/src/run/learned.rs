@@ -1,4 +1,4 @@
-//! What a run learns from, a block at a time.
+//! The training rows of a run, one block at a time.
 
 use std::sync::mpsc::Receiver;
 

@@ -1,4 +1,4 @@
-//! What a run came to so far.
+//! The state of a run.
 
 use std::time::Duration;
 
@@ -23,20 +23,20 @@ pub(crate) struct Place {
     pub(crate) position: u32,
 }
 
-/// With the trainer and the best parameters, everything that a run goes on with.
+/// The state that a run resumes with, apart from the trainer and the best parameters.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
     pub(crate) place: Place,
     /// The rows that were learned from, those of earlier epochs again and again.
     pub(crate) samples: u64,
-    /// What the batches of this epoch came to so far.
+    /// The metrics of the batches of this epoch so far.
     pub(crate) seen: Seen,
     /// The epochs that are over.
     pub(crate) epochs: Vec<Epoch>,
 }
 
-/// What an epoch's batches came to; losses and accuracies times rows.
+/// The metrics of an epoch's batches; losses and accuracies times rows.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Seen {

@@ -4,7 +4,7 @@ use ztilde::{Evaluation, Targets};
 
 use crate::data::Statistics;
 
-/// What the parts of a test came to; losses and accuracies times rows.
+/// The sums over the parts of a test; losses and accuracies times rows.
 pub(crate) struct Tested {
     rows: f64,
     loss: f64,

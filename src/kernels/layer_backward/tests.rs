@@ -28,7 +28,7 @@ const LAYERS: [[u32; 4]; 13] = [
     [2049, 17, 2, 64],
 ];
 
-/// What the kernel is given.
+/// The inputs of the kernel.
 struct Given {
     inputs: Array2<f64>,
     sums: Array2<f64>,
@@ -49,7 +49,7 @@ fn last() -> Options {
     Options { layer: Layer::Last, division: Division::Strips, leaves_weights: false, next: None }
 }
 
-/// What each way through the shader is compiled from.
+/// The options of each way through the shader.
 fn every_way() -> [Options; 13] {
     let divided = |options| Options { division: Division::Rows, ..options };
     let weights_apart = |options| Options { division: Division::Weights, ..options };

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::gpu::{Gpu, Matrix, Staging};
 use crate::trainer::{Number, SUBMISSIONS_IN_FLIGHT, Trainer, begin_pass};
 
-/// What a window may hold, unless a single batch is larger: enough to hide the cost of submitting it.
+/// The bytes of a window, unless a single batch is larger: enough to hide the cost of submitting it.
 const WINDOW_BYTES: u64 = 16 << 20;
 
 #[derive(Debug)]

@@ -35,7 +35,7 @@ pub(super) struct Pages {
     values: u64,
 }
 
-/// What a header says.
+/// The contents of a header.
 #[derive(Default)]
 struct Header {
     kind: i64,
@@ -95,7 +95,7 @@ impl Pages {
         Ok(())
     }
 
-    /// Looks at what was unpacked.
+    /// Checks the decompressed page.
     fn check(&mut self, page: &Page) -> Result<()> {
         let (bytes, count) = (page.buffer().len() as u64, u64::from(page.num_values()));
         if let Page::DictionaryPage { .. } = page {

@@ -12,7 +12,7 @@ use parquet::errors::ParquetError;
 /// The deepest nest. The crate's own bound is the same where it skips, and none where it reads a schema.
 const DEEPEST: usize = 64;
 
-/// What a field is. Numbers of 16, 32 and 64 bits are written alike.
+/// The type of a field. Numbers of 16, 32 and 64 bits are written alike.
 pub(super) enum Kind {
     Flag,
     Byte,
@@ -109,7 +109,7 @@ const STATISTICS: Fields = &[
     (9, 9, Kind::Number),
 ];
 
-/// What a walk comes by: a number, or the end of fields.
+/// An event of a walk: a number, or the end of fields.
 #[derive(Clone, Copy)]
 pub(super) enum Seen {
     Number(i64),
@@ -170,7 +170,7 @@ type Visit<'a> = &'a mut dyn FnMut(&[i16], Seen) -> Result<(), ParquetError>;
 
 struct Walk<'a, R> {
     input: R,
-    /// What may still be read. It pays for booleans as well, as if they took a byte each.
+    /// The bytes that may still be read. Booleans count as a byte each.
     left: u64,
     read: u64,
     /// The numbers of the fields that this is in.
