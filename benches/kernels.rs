@@ -38,7 +38,7 @@ const DISPATCHES: u64 = 1024;
 
 const EPSILON: f32 = 1e-5;
 
-/// What binds a kernel to memory of its own.
+/// A function that binds a kernel to its own memory.
 type Bind = fn(&mut Memory, &Workload) -> Result<Vec<Dispatch>>;
 
 /// The kernels that memory holds back.

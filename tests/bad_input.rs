@@ -1,5 +1,5 @@
-//! What an app can get wrong is an error that holds both numbers, and changes nothing: no panic, and
-//! nothing reaches the handler of uncaptured errors that the app may have set.
+//! A mistake of an app is an error that holds both numbers. It changes nothing, does not panic, and does not
+//! reach the app's handler of uncaptured errors.
 
 mod app;
 mod read_buffer;

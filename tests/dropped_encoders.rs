@@ -1,5 +1,5 @@
-//! A step whose encoder is dropped is as if it had never been encoded: parameters, metrics, counts and
-//! snapshots are the same to the bit.
+//! A step whose encoder is dropped has no effect: parameters, metrics, counts and snapshots stay the same,
+//! bit for bit.
 
 use ndarray::Array2;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};

@@ -51,7 +51,7 @@ fn assert_close<'a>(
     assert!(count > 0, "{what}: nothing was compared");
 }
 
-/// What has an answer, or is refused for its length by a software adapter.
+/// The result, or `None` if a software adapter refuses loops of this length.
 #[track_caller]
 fn answer<T>(gpu: &Gpu, what: &str, result: Result<T, Error>) -> Option<T> {
     match result {
@@ -295,7 +295,7 @@ fn inference_walks_rows_beyond_a_binding() {
     assert_eq!((found.len(), first), (ROWS as usize, None), "the first row that is wrong");
 }
 
-/// The steps on a data set that lies in two bindings are those on one that stays on the CPU, to the bit.
+/// Steps on a data set in two bindings are bit for bit those on batches from the CPU.
 #[test]
 fn training_takes_rows_beyond_a_binding() {
     const ROWS: u32 = 1_100_000;

@@ -1,5 +1,5 @@
-//! What a step leaves of the hidden layers is what the reference saw there, read by the public kernels
-//! into an app's own buffers.
+//! After a step the public kernels read the hidden layers into an app's own buffers. The values are those of
+//! the reference.
 
 mod read_buffer;
 #[path = "../src/gpu/test_device.rs"]

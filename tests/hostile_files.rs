@@ -82,7 +82,7 @@ fn a_file_of_any_shorter_length_is_refused() {
     }
 }
 
-/// What a byte of JSON may become: another digit, another sign, what ends a text, and what is none.
+/// Other digits, signs, ends of texts and invalid bytes replace each byte of JSON.
 #[test]
 fn each_byte_of_a_header_may_be_any_other() {
     let mut refused = BTreeMap::new();
@@ -240,7 +240,7 @@ fn the_longest_lists_and_deepest_nests_of_a_header_are_within_memory() {
     }
 }
 
-/// What is read is a copy of the data, and the file's bytes where it is a file.
+/// Reading takes a copy of the data, and for a file also the file's bytes.
 #[test]
 fn a_real_file_takes_little_more_than_its_length() {
     let model = Parameters::initialize(&[300, 300, 10], &Default::default()).unwrap();

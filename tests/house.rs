@@ -40,7 +40,7 @@ const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
 /// The kernels that compute what another one does, for other matrices, and share its twin.
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
 
-/// What of `src` is tests alone.
+/// The files of `src` that only hold tests.
 const TEST_FILES: [&str; 11] = [
     "src/gpu/read/tests.rs",
     "src/gpu/rough.rs",
@@ -75,8 +75,8 @@ const GUARDED: [&str; 8] = [
 const ONLY_APPS: [&str; 4] =
     ["request_adapter(", "request_device(", "on_uncaptured_error(", "set_device_lost_callback("];
 
-/// What no browser can do: to block, to start a thread, to look at the clock or at a file. Where it stands
-/// otherwise, it is left out there, or does nothing there.
+/// Calls that no browser supports: blocking, threads, clocks and files. The listed files leave them out in
+/// browsers, or they do nothing there.
 const NOT_IN_BROWSERS: [(&str, &[&str]); 9] = [
     ("wait_indefinitely", &[]),
     ("PollType::Wait", &["src/gpu/wait.rs"]),

@@ -154,8 +154,8 @@ async fn networks_of_every_depth_follow_the_reference() {
 }
 
 /// 5,000 rows of 4,096 features are 80 MB, more than two slices may hold; the third is shorter.
-/// Each row's outputs are those of the row in a call of its own piece, to the bit. Not in
-/// browsers, whose software adapter takes long for it.
+/// Slices give each row the same outputs as separate calls, bit for bit. Not in browsers, whose software
+/// adapter takes long for it.
 #[cfg(not(target_arch = "wasm32"))]
 #[pollster::test]
 async fn slices_give_what_one_slice_gives() {
@@ -211,7 +211,7 @@ async fn larger_buffers_keep_the_values_after_the_rows() {
 }
 
 /// One inference, bound once, in one encoder with two steps of training: each time it sees the network
-/// as it is then. The steps are those of a trainer without inference in between, to the bit.
+/// at that moment. The steps are bit for bit those of a trainer without inference in between.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn inference_sees_each_step_and_disturbs_none() {
     let (device, queue) = &devices().await.remove(0);

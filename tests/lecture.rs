@@ -1,4 +1,4 @@
-//! What the lecture claims about batch normalization, on the GPU: a bias before it changes nothing,
+//! The lecture's claims about batch normalization, on the GPU: a bias before it changes nothing,
 //! every optimizer trains with it, and sigmoids that hardly learn without it learn at once.
 
 mod read_buffer;

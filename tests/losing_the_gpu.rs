@@ -1,5 +1,5 @@
-//! A device that is destroyed, does not answer, or has no memory left: an error, no panic and no hang;
-//! and training goes on from the last snapshot, to the bit.
+//! A device that is destroyed, does not answer, or has no memory left is an error, with no panic and no hang.
+//! Training resumes from the last snapshot, bit for bit.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -62,7 +62,7 @@ fn give(trainer: &Trainer, streams: bool) -> TrainingData {
     data.unwrap()
 }
 
-/// What a training without a break is in the end.
+/// The final snapshot of a training without a break.
 fn whole(steps: u32) -> Snapshot {
     let (device, queue) = test_device::device();
     let mut trainer = small_trainer(&device, &queue);
@@ -86,7 +86,7 @@ fn assert_lost<T>(result: Result<T, Error>, what: &str) {
     assert!(matches!(error, Error::DeviceLost(_)), "{what}: {error}");
 }
 
-/// What waits, makes or writes something says that the device is lost.
+/// Calls that wait, create or write report that the device is lost.
 #[test]
 fn training_goes_on_after_the_device_was_destroyed() {
     let expected = whole(250);
@@ -318,7 +318,7 @@ mod out_of_memory {
         let mut data = give(&trainer, false);
         trainer.train(&mut data, 10).unwrap();
         let snapshot = block_on(&device, trainer.snapshot()).unwrap();
-        // What is compiled for these is there when they are made again.
+        // Kept, so that later ones of the same sizes find their kernels compiled.
         let sizes = [1024, 1024, 4];
         let large = self::trainer(&device, &queue, &sizes, 1024);
         let large_snapshot = block_on(&device, large.snapshot()).unwrap();
@@ -340,7 +340,7 @@ mod out_of_memory {
                     Ok(data) => kept.push(data),
                     Err(error) => break error,
                 }
-                // What travelled is given back.
+                // Frees the staging memory.
                 device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
             };
             let names_the_cause =

@@ -53,7 +53,7 @@ fn measure(call: impl FnOnce()) -> [u64; 2] {
     [count_total, bytes_total]
 }
 
-/// What an app would write that has pipelines and buffers of its own for as many dispatches.
+/// The code of an app with its own pipelines and buffers for the same number of dispatches.
 struct Bare {
     device: Device,
     queue: Queue,
@@ -224,7 +224,7 @@ fn an_encoded_inference_takes_what_wgpu_takes() {
     }
 }
 
-/// What was bound once arrives by a dispatch for the inputs and one for the targets.
+/// A bound batch arrives by a dispatch for the inputs and one for the targets.
 #[test]
 fn a_bound_step_takes_what_wgpu_takes() {
     let (device, queue) = device();

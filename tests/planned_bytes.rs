@@ -19,8 +19,8 @@ fn device(has_subgroups: bool) -> (Device, Queue) {
     pollster::block_on(adapter.request_device(&descriptor)).unwrap()
 }
 
-/// What wgpu's allocator has given out. `None` where the backend has none that tells, and with
-/// Direct3D, where each buffer takes a multiple of 64 KiB.
+/// The bytes that wgpu's allocator has given out. `None` if the backend's allocator does not report them, and
+/// with Direct3D, where each buffer takes a multiple of 64 KiB.
 fn allocated(device: &Device) -> Option<u64> {
     if device.adapter_info().backend == wgpu::Backend::Dx12 {
         return None;

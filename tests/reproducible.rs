@@ -17,7 +17,7 @@ const SIZES: [u32; 4] = [7, 70, 33, 5];
 const ROWS: u32 = 101;
 const BATCH_SIZE: u32 = 16;
 
-/// Every number of a network and every loss, to the bit.
+/// The bits of every number of a network and of every loss.
 #[derive(PartialEq)]
 struct Bits {
     parameters: Vec<u8>,
@@ -186,7 +186,7 @@ fn metrics_are_kept_around_the_ring() {
 #[test]
 fn steps_in_between_do_not_move_a_data_sets_place() {
     let options = || TrainerOptions {
-        // The steps in between hardly change the parameters.
+        // With a tiny learning rate the steps in between leave the parameters nearly unchanged.
         batch_size: BATCH_SIZE,
         remainder: Remainder::Keep,
         optimizer: Optimizer::gradient_descent(1e-30),

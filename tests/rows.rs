@@ -13,7 +13,7 @@ use ztilde::{
     block_on,
 };
 
-/// What lies around rows. Read as a float or as a class, it would show.
+/// The value around rows. A kernel that reads it as a float or as a class fails the test.
 const AROUND: u32 = 0xff80_0001;
 
 /// An offset and a stride, in bytes; `None` is for contiguous rows.
@@ -62,7 +62,7 @@ fn network(device: &Device, queue: &Queue, sizes: &[u32]) -> Network {
     Network::new(device, queue, sizes, NetworkOptions { seed: 5, ..Default::default() }).unwrap()
 }
 
-/// What `buffer` holds after the inference.
+/// The values of `buffer` after the inference.
 fn infer(device: &Device, queue: &Queue, inference: &Inference, buffer: &Buffer) -> Vec<u32> {
     let mut encoder = device.create_command_encoder(&Default::default());
     inference.encode(&mut encoder);
@@ -178,7 +178,7 @@ fn trainer(device: &Device, queue: &Queue, sizes: &[u32], loss: Loss) -> Trainer
     Trainer::new(network(device, queue, sizes), options).unwrap()
 }
 
-/// What the trainers' steps led to.
+/// The parameters and the bits of the loss.
 fn result(device: &Device, trainer: &Trainer) -> (ztilde::Parameters, u32) {
     let loss = block_on(device, trainer.loss()).unwrap();
     assert!(loss.is_finite(), "loss {loss}");

@@ -126,7 +126,7 @@ fn a_file_that_was_cut_off_is_refused() {
     assert!(matches!(Snapshot::from_bytes(&longer), Err(Error::Model(_))));
 }
 
-/// What is accepted can be written again, and be restored or refused by name.
+/// An accepted file can be written again, and is restored or refused by name.
 #[test]
 fn a_flipped_bit_never_panics() {
     let (device, queue) = test_device::device();

@@ -1,4 +1,4 @@
-//! Training that goes on from a snapshot gives, to the bit, what it would have given without a break.
+//! Training from a snapshot is bit-identical to training without a break.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -172,7 +172,7 @@ fn runs() -> Vec<Run> {
 /// In the middle of an epoch, at its end, before the first step; on a device of its own; and again from
 /// the restored one.
 #[test]
-fn a_restored_training_goes_on_to_the_bit() {
+fn a_restored_training_is_bit_identical() {
     const STEPS: u32 = 40;
     let other_device = new_device();
     for run in runs() {
@@ -393,7 +393,7 @@ fn other_data_and_rows_in_another_order_are_refused() {
     assert_eq!(restored.upload(&data.select(&order).unwrap()).unwrap().epoch(), 0);
 }
 
-/// What the former steps saw is not there, but the numbers of the steps go on.
+/// Metrics of steps before the snapshot are gone, but the numbers of the steps continue.
 #[test]
 fn metrics_begin_where_the_trainer_was_restored() {
     let run = run(Feed::StepByStep);
@@ -410,7 +410,7 @@ fn metrics_begin_where_the_trainer_was_restored() {
 
 /// More steps than rates and losses are kept for.
 #[test]
-fn a_late_snapshot_goes_on_to_the_bit() {
+fn a_training_from_a_late_snapshot_is_bit_identical() {
     const MANY: u32 = 8192 + 500;
     let run = run(Feed::Uploaded);
     let mut whole = Training::new(&run);

@@ -1,4 +1,4 @@
-//! A streamed data set teaches what the uploaded one does, to the bit.
+//! Training on a streamed data set is bit-identical to training on the uploaded one.
 
 mod devices;
 

@@ -29,7 +29,7 @@ pub(crate) const OPERATORS: [&str; 12] = [
     "MatMul",
 ];
 
-/// What the kernels make of a case's inputs.
+/// The result of replaying a case.
 pub(crate) enum Replay {
     /// Each way to compute it, by its name (empty where there is only one): its outputs.
     Outputs(Vec<(&'static str, Vec<Vec<f32>>)>),

@@ -1,4 +1,4 @@
-//! What targets share: a bound for the memory that a reader takes, and how a format begins.
+//! Shared by the targets: a bound for the memory of a reader, and the signature of a format.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

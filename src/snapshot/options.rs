@@ -1,5 +1,5 @@
-//! The trainer's options as text, and back, to the bit: `{:e}` writes as many digits as bring the same
-//! number back.
+//! The trainer's options as text, and back, bit for bit: `{:e}` writes enough digits to restore the same
+//! number.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! What wgpu refuses inside the library's calls comes back from them, and not to the app's handler.
+//! Errors of wgpu inside the library's calls are returned by the calls, and do not reach the app's handler.
 
 use wgpu::{Buffer, BufferUsages, Limits};
 use ztilde::kernels::{

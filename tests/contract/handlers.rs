@@ -18,7 +18,7 @@ fn the_apps_handlers_stay() {
 
     assert_eq!(*app.lost.lock().unwrap(), [], "the device is not lost yet");
     app.device.destroy();
-    // What a lost device answers is not asked here.
+    // The result of polling a lost device is not tested here.
     let _ = app.device.poll(wgpu::PollType::wait_indefinitely());
     assert_eq!(*app.lost.lock().unwrap(), [Destroyed], "the app's callback");
 }

@@ -43,7 +43,7 @@ fn networks_of_a_device_share_what_was_compiled() {
     app.assert_silent();
 }
 
-/// What a trainer has learned after some steps by all ways, to the bit.
+/// The bytes of a network after training steps of all kinds.
 fn learn(app: &App) -> Vec<u8> {
     let mut trainer = app.trainer();
     for _ in 0..5 {

@@ -6,7 +6,7 @@ use super::documents::documents;
 use super::{files, read};
 
 /// Phrases, and what to write instead. Most are translated word by word from German.
-const PHRASES: [(&str, &str); 39] = [
+const PHRASES: [(&str, &str); 40] = [
     ("anew", "again"),
     ("as far as", "if, up to, or within"),
     ("besides", "also, or the thing's own name: padding, tolerance, overhead"),
@@ -31,6 +31,7 @@ const PHRASES: [(&str, &str); 39] = [
     ("that is none", "the thing's own name: invalid, missing, a placeholder"),
     ("the aim", "the goal"),
     ("those that", "the noun: steps that, kernels that"),
+    ("to the bit", "bit for bit"),
     ("told", "printed, reported, named, or recorded"),
     ("what became of", "the result of"),
     ("what belongs", "the parts, or the noun"),
@@ -54,6 +55,7 @@ fn texts() -> Vec<PathBuf> {
     let kinds = ["html", "py", "rs", "toml", "wgsl"];
     let of_folder = |folder| kinds.into_iter().flat_map(move |kind| files(folder, kind));
     let mut found: Vec<PathBuf> = folders.into_iter().flat_map(of_folder).collect();
+    found.extend(files(".github", "yml"));
     found.extend([".ci", "scripts"].into_iter().flat_map(|folder| files(folder, "")));
     found.extend(documents().into_iter().filter(|path| !path.starts_with("docs/notebook")));
     found.extend(["Cargo.toml", "clippy.toml", "deny.toml", "fuzz/rustc"].map(PathBuf::from));

@@ -1,4 +1,4 @@
-//! What wgpu does at a thread's calls, as it tells the log.
+//! The actions of wgpu during a thread's calls, from its log.
 
 use std::cell::RefCell;
 use std::sync::Once;

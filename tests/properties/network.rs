@@ -327,7 +327,7 @@ proptest! {
 
     /// In inference a row's outputs do not depend on its place, bit for bit.
     #[test]
-    fn permuted_rows_have_permuted_predictions_to_the_bit(case in cases(1..300, 150)) {
+    fn permuted_rows_have_bit_identical_permuted_predictions(case in cases(1..300, 150)) {
         let device = &case.gpu().device;
         let order = ztilde::data::shuffled_order(case.rows as u32, case.seed, 0);
         let inputs = case.inputs();
@@ -372,8 +372,8 @@ proptest! {
             let sums = sums.column(column);
             let (mean, variance) = (exact.mean[column], exact.variance[column]);
             let least = variance + f64::from(1e-5_f32);
-            // What is left of the sums after their mean, which is a float's rounding off, is added up; the
-            // mean of these is off by as much, and so is each ẑ; the variance twice.
+            // The differences of the sums from their mean, which has the rounding error of a float, are added
+            // up. The error of this sum is in the mean and in each ẑ once, and in the variance twice.
             let left = sums.mapv(|sum| (sum - mean).abs() + UNIT * mean.abs());
             let off = rounding(rows + 24) * left.sum() / rows as f64 / least.sqrt() + 1e-9;
             let share = 24.0 * UNIT;
@@ -391,7 +391,7 @@ proptest! {
     }
 }
 
-/// What a step left of a hidden layer's outputs.
+/// A hidden layer's outputs after a step.
 fn hidden_outputs(case: &Case, trainer: &Trainer, index: usize) -> Array2<f64> {
     copy(case, &trainer.hidden_layer(index).expect("there is a hidden layer").outputs)
 }

@@ -1,4 +1,4 @@
-//! What changes no bit, and what folding changes.
+//! Changes that keep all bits, and the rounding of folding.
 
 use ndarray::Array2;
 use proptest::prelude::*;
@@ -68,7 +68,7 @@ proptest! {
         assert!(found == expected, "the losses are the same, but bits of the parameters differ");
     }
 
-    /// What the app infers, and how often, is nothing to the network.
+    /// The network is independent of the app's inferences and of their number.
     #[test]
     fn inference_changes_no_bit_of_the_network(case in cases(1..300, 150), times in 1..4_usize) {
         let device = &case.gpu().device;

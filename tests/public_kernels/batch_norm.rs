@@ -39,7 +39,7 @@ impl Arrangement {
     }
 }
 
-/// What `batch_statistics` leaves.
+/// The results of `batch_statistics`.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
     /// The two rows whose sum is the mean.
@@ -49,7 +49,7 @@ pub(crate) struct Measured {
     pub(crate) running_var: Array1<f64>,
 }
 
-/// What the two kernels of the backward pass leave.
+/// The results of the two kernels of the backward pass.
 #[derive(Clone, Debug)]
 pub(crate) struct NormalizeGradients {
     pub(crate) grad_gamma: Array1<f64>,

@@ -220,7 +220,7 @@ impl Gpu {
         found.map(|found| self.read(&found))
     }
 
-    /// What gradients are multiplied by. Their number is a multiple of four.
+    /// The factor of the gradients. Their number is a multiple of four.
     pub(crate) fn gradient_norm(&self, gradients: &Array1<f64>, clip_norm: f32) -> f64 {
         let kernel = self.kernel("gradient_norm", &clip_norm, |device| {
             gradient_norm::GradientNorm::new(device, clip_norm)

@@ -1,4 +1,4 @@
-//! What the tests against PyTorch share: the numbers and the network that their programs make, too.
+//! The numbers and the network of the tests against PyTorch, whose Python programs make the same ones.
 
 use ndarray::{Array1, Array2};
 use ztilde::{

@@ -1,4 +1,4 @@
-//! What an app's buffer holds.
+//! Reads the values of an app's buffer.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use wgpu::util::DownloadBuffer;
 use wgpu::{Buffer, BufferAsyncError, Device, Queue};
 
-/// What the callback leaves, and whom it wakes.
+/// The result of the callback, and the task that waits for it.
 #[derive(Default)]
 struct Answer {
     values: Option<Result<Vec<f32>, BufferAsyncError>>,

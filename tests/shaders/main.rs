@@ -96,8 +96,7 @@ fn check_limits(name: &str, text: &str, sizes: &HashMap<String, f64>) {
         storage_buffers <= most,
         "{name} has {storage_buffers} storage buffers: {most} at most"
     );
-    // What an override stands for matters if it is a size, and not if it is the number of a choice or
-    // what the kernel computes with.
+    // The value of an override matters if it is a size. Other overrides select a choice or are operands.
     let constants = module
         .overrides
         .iter()
@@ -152,7 +151,7 @@ fn check_differences(
     let is_product = |expression: Handle<Expression>| {
         matches!(expressions[expression], Expression::Binary { op: BinaryOperator::Multiply, .. })
     };
-    // What a value is subtracted from, if it is a float.
+    // The minuend of a subtraction of floats.
     let subtracts = |expression: Handle<Expression>| match expressions[expression] {
         Expression::Binary { op: BinaryOperator::Subtract, left, right } => {
             let kind = info[expression].ty.inner_with(&module.types).scalar_kind();

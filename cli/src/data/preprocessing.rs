@@ -9,8 +9,7 @@ use super::{
     reading::category_place,
 };
 
-/// How the cells of a row become inputs and a target. It is written as JSON, and reads back the same
-/// to the bit.
+/// How the cells of a row become inputs and a target. It is written as JSON, and read back bit for bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Preprocessing {

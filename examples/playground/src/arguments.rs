@@ -1,4 +1,4 @@
-//! What a user says at the start: options of the command, or of the page's address.
+//! The user's options at the start, from the command line or from the page's address.
 
 use clap::Parser;
 use egui::Theme;

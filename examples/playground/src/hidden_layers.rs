@@ -39,7 +39,7 @@ pub(crate) fn show(ui: &mut Ui, learners: &[Learner], chosen: &mut Vec<usize>, p
     });
 }
 
-/// What the colours mean.
+/// The legend of the colors.
 fn key(ui: &mut Ui, palette: &Palette, has_batch_norm: bool) {
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 5.0;

@@ -29,9 +29,9 @@ pub(crate) struct Learner {
     pub(crate) look: Look,
     trainer: Trainer,
     data: TrainingData,
-    /// What it has stopped at: steps that were too long.
+    /// The fault that has stopped the training, if any.
     fault: Option<Fault>,
-    /// What the last steps saw, on its way.
+    /// The pending metrics of the last steps.
     metrics: Option<Pin<Box<PendingMetrics>>>,
     /// Steps whose metrics were asked for.
     steps_seen: u64,
@@ -134,7 +134,7 @@ impl Learner {
         self.metrics.is_some() || self.look.is_under_way() || is_behind
     }
 
-    /// What it has stopped at, if it has.
+    /// The fault that has stopped the training, if any.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.fault
     }

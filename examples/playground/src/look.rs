@@ -35,7 +35,7 @@ pub(crate) struct Look {
     steps: Option<u64>,
 }
 
-/// What the last batches left of a hidden layer.
+/// The values of a hidden layer in the last batches.
 pub(crate) struct LayerLook {
     pub(crate) units: usize,
     rows: usize,
@@ -45,7 +45,7 @@ pub(crate) struct LayerLook {
     batches: VecDeque<Vec<f32>>,
 }
 
-/// What a unit made of the rows of the last batches.
+/// The values of a unit for the rows of the last batches.
 pub(crate) struct UnitValues {
     /// The inputs of the normalization, or of the activation in a layer without normalization.
     pub(crate) sums: Vec<f32>,
@@ -159,7 +159,7 @@ impl LayerLook {
         }
     }
 
-    /// What a unit made of the last batches. None before the first.
+    /// The values of a unit in the last batches. None before the first.
     pub(crate) fn unit(&self, unit: usize) -> Option<UnitValues> {
         let last = self.batches.back()?;
         let size = self.rows * self.units;

@@ -13,7 +13,7 @@ const SHARE_OF_NEW: f32 = 0.2;
 
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// What a frame's steps may take on the GPU, in milliseconds.
+    /// The GPU time for a frame's steps, in milliseconds.
     pub(crate) budget: f32,
     clock: Clock,
     plan: Plan,
@@ -24,8 +24,8 @@ pub(crate) struct Pace {
 struct Plan {
     /// Steps of the frame whose end has not been seen.
     in_flight: Option<u32>,
-    /// What a step takes, in milliseconds. Unknown before the first was measured, and where the
-    /// adapter has no clock.
+    /// The time of a step, in milliseconds. Unknown before the first measurement, and on adapters without a
+    /// clock.
     step_time: Option<f32>,
     steps: f32,
 }
@@ -183,7 +183,7 @@ impl Clock {
 mod tests {
     use super::*;
 
-    /// What frames take that each find the last one's steps like this.
+    /// The steps of each of several frames, if every frame finds the steps of the one before like this.
     fn frames(plan: &mut Plan, seen: impl Fn(u32) -> Seen, count: usize) -> Vec<u32> {
         let frame = |_| {
             let steps = plan.steps(seen(plan.in_flight.unwrap_or(0)), 8.0);

@@ -188,7 +188,7 @@ fn surface(
     }
 }
 
-/// What the surface's colours mean.
+/// The legend of the surface's colors.
 fn color_key(ui: &Ui, palette: &Palette, place: Rect) {
     let painter = ui.painter();
     let font = egui::FontId::proportional(11.0);

@@ -14,7 +14,7 @@ use crate::settings::Settings;
 /// Below this the view has no room, in egui's points.
 pub(crate) const LEAST_SIZE: [u32; 2] = [1080, 660];
 
-/// What only the command has.
+/// The options that only the command has.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WindowArguments {
     /// Trains without a window, and writes the view to this PNG
