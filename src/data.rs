@@ -81,7 +81,7 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] without indices, [`Error::Option`] if an index is no row.
+    /// [`Error::Length`] without indices, [`Error::Option`] if an index is not a row.
     pub fn select(&self, rows: &[u32]) -> Result<Self> {
         if rows.is_empty() {
             let why = "a data set has at least one row".to_owned();

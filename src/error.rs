@@ -64,7 +64,7 @@ pub enum Error {
         found: &'static str,
     },
 
-    /// A class index that is no class.
+    /// A class index that is not a class.
     #[error(
         "the target of row {row} is class {class}, but there are {classes} classes, counted from 0"
     )]

@@ -252,7 +252,7 @@ mod tests {
         let reading = read::<u32>(&gpu, &small, 1, 4);
         assert_refused("a copy past the end", block_on(&gpu.device, reading));
         let kernel = Kernel::new(&gpu.device, "no_shader", "no shader", &[]);
-        assert_refused("a text that is no shader", kernel);
+        assert_refused("a text that is not a shader", kernel);
         let mut staging = Staging::new(&gpu, "staging", 4).unwrap();
         let submission = staging.submit(&gpu, "past the end", |encoder, staging| {
             encoder.copy_buffer_to_buffer(staging, 16, &small, 0, 16);

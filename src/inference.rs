@@ -45,7 +45,7 @@ impl Inference {
     /// # Errors
     ///
     /// [`Error::Length`] if a buffer is too short, [`Error::Option`] if there are no rows,
-    /// [`Error::Refused`] if an offset or a stride is no multiple of 4, or rows overlap, and what wgpu
+    /// [`Error::Refused`] if an offset or a stride is not a multiple of 4, or rows overlap, and what wgpu
     /// reports.
     pub fn new<'a>(
         network: &Network,

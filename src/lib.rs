@@ -135,7 +135,7 @@
 //! - The same seed gives the same bits on the same adapter, driver and version, however steps are divided
 //!   into submissions.
 //! - A step whose loss, gradients or statistics are not finite changes no parameter. Training stops there and
-//!   [`Trainer::fault`] names the step, the layer and the quantity; with [`OnFault::SkipStep`] it goes on.
+//!   [`Trainer::fault`] names the step, the layer and the quantity; with [`OnFault::SkipStep`] it continues.
 //! - NaN stays NaN: a prediction from an input that is NaN is NaN.
 //! - What an app can get wrong is an `Err` with the numbers that disagree, and nothing is changed.
 //!

@@ -101,7 +101,7 @@ impl Network {
         Self::from_parameters(device, queue, &Parameters::initialize(layer_sizes, &options)?)
     }
 
-    /// A network that goes on where `parameters` were read or saved.
+    /// A network that continues from saved `parameters`.
     ///
     /// # Errors
     ///
@@ -261,7 +261,7 @@ impl Network {
     }
 
     /// Sets the counts for a trainer that begins after `steps` steps. The count of the network's batches
-    /// goes on.
+    /// continues.
     pub(crate) fn begin_training(&mut self, steps: u64) -> Result<()> {
         self.steps = steps;
         // A former trainer may have stopped at a step with this number. Its stop must not stop this one.

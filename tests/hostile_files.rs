@@ -197,18 +197,18 @@ fn names_that_are_missing_or_doubled_are_refused() {
         assert!(errors[1].is_some() && errors[0].is_some(), "{name}");
         for other in names.iter().filter(|other| *other != name) {
             let changed = header.replace(&format!("\"{name}\""), &format!("\"{other}\""));
-            refused(&file(&changed, data), &format!("\"{other}\" stands in it twice"));
+            refused(&file(&changed, data), &format!("\"{other}\" occurs twice"));
         }
         // Two equal entries are not ambiguous, but no program writes them, so they are refused, too.
         let start = header.find(&format!("\"{name}\":")).expect("the tensor");
         let entry = &header[start..=start + header[start..].find('}').expect("its end")];
         let twice = header.replace(entry, &format!("{entry},{entry}"));
-        refused(&file(&twice, data), &format!("\"{name}\" stands in it twice"));
+        refused(&file(&twice, data), &format!("\"{name}\" occurs twice"));
     }
     let twice = header.replace("\"ztilde\":", "\"ztilde\":\"version=1\",\"ztilde\":");
-    refused(&file(&twice, data), "\"ztilde\" stands in it twice");
+    refused(&file(&twice, data), "\"ztilde\" occurs twice");
     let twice = header.replacen('{', "{\"__metadata__\":{},", 1);
-    refused(&file(&twice, data), "\"__metadata__\" stands in it twice");
+    refused(&file(&twice, data), "\"__metadata__\" occurs twice");
     let twice = header.replace("version=1 ", "version=1 epsilon=1 ");
     refused(&file(&twice, data), "gives the epsilon twice");
     let twice = header.replace(" trainer.steps=", " trainer.steps=1 trainer.steps=");

@@ -213,7 +213,7 @@ fn another_thread_may_destroy_the_device() {
     }
 }
 
-/// The time is up, the trainer is not: it can be asked again, and goes on.
+/// After a timeout the trainer is still usable: the reading can be repeated, and training continues.
 #[test]
 fn waiting_can_have_an_end() {
     let (device, queue) = test_device::device();
@@ -310,7 +310,7 @@ mod out_of_memory {
         assert!(child.status.success() && output.contains("1 passed"), "{output}{errors}");
     }
 
-    /// Fills the memory with data sets, asks for more, and goes on.
+    /// Fills the memory with data sets, asks for more, and continues.
     fn child() {
         let expected = whole(20);
         let (device, queue, uncaptured) = device();

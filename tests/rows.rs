@@ -293,8 +293,8 @@ fn rows_that_do_not_fit_are_refused_with_both_numbers() {
     let [inputs, targets] = [100 * 3, 100 * 2].map(|count| upload(&device, &vec![0; count]));
     let mut encoder = device.create_command_encoder(&Default::default());
     let cases: [(Place, &[&str]); 6] = [
-        ((6, None), &["offset of 6 bytes is no multiple of 4"]),
-        ((0, Some(18)), &["stride of 18 bytes is no multiple of 4"]),
+        ((6, None), &["offset of 6 bytes is not a multiple of 4"]),
+        ((0, Some(18)), &["stride of 18 bytes is not a multiple of 4"]),
         ((0, Some(4)), &["start 4 bytes apart, not"]),
         ((1 << 40, None), &["needed", "274877906944 before them"]),
         ((0, Some(1 << 40)), &["1099511627776 bytes apart", "17179869180"]),

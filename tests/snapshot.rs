@@ -380,7 +380,7 @@ fn other_data_and_rows_in_another_order_are_refused() {
             assert!(is_expected, "{error}");
         }
     }
-    // The refusals change nothing: training goes on with the same rows.
+    // The refusals change nothing: training continues with the same rows.
     let mut same = restored.upload(&data).unwrap();
     restored.train(&mut same, 1).unwrap();
     let mut other = restored.upload(&data.select(&order).unwrap()).unwrap();

@@ -89,7 +89,7 @@ impl Checkpoint {
             }
             (true, true) => Self::read(path).map(Some),
             (true, false) => Err(Failure::input(format!(
-                "{} exists: --resume goes on from it; to start over, remove it or name another file",
+                "{} exists: --resume continues it; to start over, remove it or name another file",
                 path.display()
             ))),
         }
@@ -98,7 +98,7 @@ impl Checkpoint {
     fn read(path: &Path) -> Result<Self, Failure> {
         let opened = File::open(path).map_err(|error| error.to_string());
         let (run, snapshot, best) = opened.and_then(parse).map_err(|error| {
-            Failure::input(format!("{}: it is no whole checkpoint: {error}", path.display()))
+            Failure::input(format!("{}: it is not a whole checkpoint: {error}", path.display()))
         })?;
         Ok(Self { path: path.to_owned(), snapshot, best, run })
     }
@@ -112,7 +112,7 @@ impl Checkpoint {
     ) -> Result<(), Failure> {
         let refused = |why: String| {
             Err(Failure::input(format!(
-                "{}: {why}. --resume goes on as it was",
+                "{}: {why}. --resume needs the same options and data",
                 self.path.display()
             )))
         };
@@ -151,7 +151,7 @@ impl Checkpoint {
     pub(crate) fn tell(&self, origin: &Origin) -> u64 {
         let Self { path, snapshot, run, .. } = self;
         output::note(&format!(
-            "going on from {}: step {}, epoch {}",
+            "resuming from {}: step {}, epoch {}",
             path.display(),
             snapshot.steps(),
             run.state.place.epoch
@@ -296,7 +296,7 @@ pub(crate) fn parse(
         let mut entry = archive.by_name(name).map_err(|error| failed(&error))?;
         // A compressed entry may expand to any size. The file bounds the size of a stored entry.
         if entry.compression() != CompressionMethod::Stored {
-            return Err(failed(&"it is packed, which no checkpoint is"));
+            return Err(failed(&"it is compressed, which no checkpoint is"));
         }
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(|error| failed(&error))?;

@@ -41,7 +41,7 @@ pub(crate) fn notes(
 ) -> Result<String, Failure> {
     fn json(value: &impl Serialize) -> Result<String, Failure> {
         serde_json::to_string(value)
-            .map_err(|error| Failure::input(format!("the notes are no JSON: {error}")))
+            .map_err(|error| Failure::input(format!("the notes are not JSON: {error}")))
     }
     Ok(format!(
         "{PREPROCESSING}{}\n{ORIGIN}{}\n{ROWS}{}",

@@ -213,7 +213,7 @@ pub(crate) struct Learning {
     pub(crate) one_cycle_epochs: Option<f64>,
 }
 
-/// When a run ends before all epochs are over, and how it goes on afterwards.
+/// When a run ends before all epochs are over, and how it resumes.
 #[derive(Args)]
 #[command(next_help_heading = "Long runs")]
 pub(crate) struct LongRuns {

@@ -63,7 +63,7 @@ impl Run<'_> {
                 let keeper = self.keeper.filter(|keeper| keeper.last.get() > 0)?;
                 let (path, step) = (keeper.path.display(), keeper.last.get());
                 Some(format!(
-                    "{path} is of step {step}, when all was still finite: --resume goes on from it, also \
+                    "{path} is of step {step}, when all was still finite: --resume continues from it, also \
                      with another --learning-rate"
                 ))
             })
@@ -168,7 +168,7 @@ impl Run<'_> {
         );
         Err(Failure::interrupted(match self.keeper {
             Some(keeper) => format!(
-                "{place}. The checkpoint is {}: the same command with --resume goes on from it",
+                "{place}. The checkpoint is {}: the same command with --resume continues from it",
                 keeper.path.display()
             ),
             None => format!("{place}. Nothing was kept, as there was no --checkpoint"),

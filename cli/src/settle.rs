@@ -29,7 +29,7 @@ pub(crate) fn settle(
     let mut report = match serde_json::to_value(options) {
         Ok(Value::Object(report)) => report,
         other => {
-            return Err(Failure::input(format!("the options are no JSON object: {other:?}")));
+            return Err(Failure::input(format!("the options are not a JSON object: {other:?}")));
         }
     };
     let mut optimizer = optimizer(&options.learning, &mut report)?;

@@ -131,7 +131,7 @@ fn a_checkpoint_is_never_unpacked() {
     let archive = archive.finish().unwrap().into_inner();
     assert!(archive.len() < 1 << 18, "{} bytes", archive.len());
     let error = within_memory(|| readers::checkpoint(&archive)).unwrap_err();
-    assert!(error.contains("run.json: it is packed"), "{error}");
+    assert!(error.contains("run.json: it is compressed"), "{error}");
 }
 
 /// As many cells as there can be, of one value each, or of none.
@@ -169,7 +169,7 @@ fn a_device_without_an_end_is_an_error() {
         ("predict /dev/zero", "not a model: its header"),
         ("export /dev/zero --onnx out", "not a model: its header"),
         ("train /dev/zero", "the file is binary"),
-        ("train --resume --checkpoint /dev/zero", "it is no whole checkpoint"),
+        ("train --resume --checkpoint /dev/zero", "it is not a whole checkpoint"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let output = Command::new("sh")

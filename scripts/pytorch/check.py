@@ -276,7 +276,7 @@ def check(case):
 def check_training():
     """The second part; returns whether all differences are within the tolerance."""
     print(f"\n{STEPS} steps here and in PyTorch; the largest difference of loss, parameters, running statistics and")
-    print("the optimizer's state: alone, PyTorch's in single precision, PyTorch goes on, ztilde goes on")
+    print("the optimizer's state: alone, PyTorch's in single precision, PyTorch continues, ztilde continues")
     is_well, index = True, 0
     largest = {}
     for method in METHODS:

@@ -43,7 +43,7 @@ impl Rows<'_> {
         let stride = self.stride.unwrap_or(length);
         for (name, bytes) in [("offset", offset), ("stride", stride)] {
             if !bytes.is_multiple_of(4) {
-                let reason = format!("{what}: its {name} of {bytes} bytes is no multiple of 4");
+                let reason = format!("{what}: its {name} of {bytes} bytes is not a multiple of 4");
                 return Err(Error::Refused(reason));
             }
         }

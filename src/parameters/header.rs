@@ -95,7 +95,7 @@ impl<'de> Visitor<'de> for UniqueNames {
         let mut names = BTreeSet::new();
         while let Some(name) = map.next_key::<String>()? {
             if names.contains(&name) {
-                return Err(M::Error::custom(format!("{name:?} stands in it twice")));
+                return Err(M::Error::custom(format!("{name:?} occurs twice")));
             }
             if name == metadata::OBJECT {
                 let Unique = map.next_value()?;

@@ -37,7 +37,7 @@ impl Trainer {
     /// # Errors
     ///
     /// [`Error::Length`] if a buffer is too short, [`Error::Refused`] if it cannot be copied from, if an
-    /// offset is no multiple of 4, or if rows are some distance apart. Nothing is encoded then. Errors
+    /// offset is not a multiple of 4, or if rows are some distance apart. Nothing is encoded then. Errors
     /// that wgpu finds only when the encoder is finished or submitted, such as a buffer of another device
     /// or one that was destroyed, are reported there.
     pub fn encode_step<'a>(

@@ -72,7 +72,7 @@ fn devices_and_threads_do_not_disturb_each_other() {
     });
 }
 
-/// A trainer that was made in one thread goes on in another, and so do the futures.
+/// A trainer that was created in one thread works in another, and so do the futures.
 #[test]
 fn threads_hand_on_what_they_have() {
     let app = App::new();

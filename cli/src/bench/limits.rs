@@ -63,7 +63,7 @@ impl FromStr for Product {
     fn from_str(text: &str) -> Result<Self, String> {
         let size = |size: &str| match size.parse() {
             Ok(size) if size > 0 => Ok(size),
-            _ => Err(format!("{size:?} is no size: it must be at least 1")),
+            _ => Err(format!("{size:?} is not a size: it must be at least 1")),
         };
         match text.split('x').map(size).collect::<Result<Vec<_>, _>>()?[..] {
             [size] => Ok(Self::square(size)),

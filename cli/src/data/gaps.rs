@@ -39,7 +39,7 @@ impl Policy {
     /// By `--missing`, if it was typed, and `--strict`.
     pub(super) fn new(typed: Option<Missing>, is_strict: bool) -> Self {
         let usual = if is_strict { Missing::Error } else { Missing::Fill };
-        let cure = "--missing fill goes on without it";
+        let cure = "--missing fill accepts it";
         Self { missing: typed.unwrap_or(usual), is_strict, cure }
     }
 

@@ -100,7 +100,7 @@ impl Names {
             .from_reader(text.as_bytes());
         let mut columns = Vec::new();
         for record in reader.records() {
-            let record = record.map_err(|error| format!("{text:?} is no list: {error}"))?;
+            let record = record.map_err(|error| format!("{text:?} is not a list: {error}"))?;
             for item in record.iter().filter(|item| !item.is_empty()) {
                 for column in self.range(item)? {
                     if !columns.contains(&column) {

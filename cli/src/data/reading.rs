@@ -46,11 +46,11 @@ impl Reading {
                 Ok(number)
             }
             (Cell::Number(number), _) if number.is_infinite() => {
-                Err(format!("{text:?} is no finite number: correct or empty the cell"))
+                Err(format!("{text:?} is not a finite number: correct or empty the cell"))
             }
             (Cell::Number(_), form) => Err(unlike(text, form)),
             (Cell::Text(_), Form::Plain) => Err(format!(
-                "{text:?} is no number, as the column had in training: correct or empty the cell"
+                "{text:?} is not a number, as the column had in training: correct or empty the cell"
             )),
             (Cell::Text(_), form) => form.later_number(text).ok_or_else(|| unlike(text, form)),
         }

@@ -91,7 +91,7 @@ pub(crate) fn scan(
 
 pub(super) fn missing(text: &Text, line: u64, column: usize) -> Failure {
     Failure::input(format!(
-        "{}, {} {line}, {}: the value is missing; --missing fill goes on without it",
+        "{}, {} {line}, {}: the value is missing; --missing fill accepts it",
         text.file,
         text.unit(),
         text.names.describe(column)

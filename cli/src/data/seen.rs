@@ -112,7 +112,7 @@ impl Seen {
                 }
                 Cell::Number(_) if self.first_number.is_some() || text.contains(is_digit) => {
                     return Err(format!(
-                        "{text:?} is no finite number: correct or empty the cell, or take the \
+                        "{text:?} is not a finite number: correct or empty the cell, or take the \
                          column as text with --categorical {}",
                         names.as_option(&[at])
                     ));
@@ -193,7 +193,7 @@ impl Seen {
             return Err(mixed(form, text, &format!("{plain:?}"), &option));
         }
         Err(format!(
-            "{text:?} is no number, as the cells from line {first} on are. Correct or empty the cell, \
+            "{text:?} is not a number, as the cells from line {first} on are. Correct or empty the cell, \
              or leave the column out with --drop {option}, or take its numbers as categories with \
              --categorical {option}; if {text:?} stands for a missing value, add it to --missing-values"
         ))
@@ -258,7 +258,7 @@ impl Seen {
             return mixed(&form, word, &format!("{text:?}"), &option);
         }
         let else_way = if names.from_header {
-            format!("if line {first} is no row, remove it")
+            format!("if line {first} is not a row, remove it")
         } else {
             format!("if line {first} is the header, --header yes says so")
         };

@@ -122,7 +122,7 @@ impl Table {
                     false => format!("has {cell} in {name:?}, which is not one of its categories"),
                 };
                 return Err(Failure::input(format!(
-                    "{file}: row {} {what}; --missing fill or drop goes on without it",
+                    "{file}: row {} {what}; --missing fill or drop accepts it",
                     row + 1
                 )));
             }

@@ -300,7 +300,7 @@ fn rows_to_test_on_come_from_a_file_of_their_own() {
             "a,kind,b\n1,z,2\n",
             "line 2, column 2 (\"kind\"): \"z\" is not one of the 2 classes: x, y",
         ),
-        ("a,kind,b\n1,x,two\n", "line 2, column 3 (\"b\"): \"two\" is no number"),
+        ("a,kind,b\n1,x,two\n", "line 2, column 3 (\"b\"): \"two\" is not a number"),
     ] {
         let error = test(text).unwrap_err();
         assert!(error.contains(expected), "{error}");
@@ -410,7 +410,7 @@ fn parquet_has_columns_of_text() {
     assert!(notes[0].contains("66 rows, 3 columns as 9 inputs"), "{notes:?}");
     let columns = &data.table.preprocessing.columns;
     let digits = (0..7).map(|digit| format!("0{digit}")).collect();
-    assert_eq!(columns[2].values, Values::Category(digits), "text is no number");
+    assert_eq!(columns[2].values, Values::Category(digits), "text is not a number");
     let (preprocessing, dataset) = rows(&data);
     assert_eq!(preprocessing.target.name, "price");
     let largest = (u64::MAX - 1).to_string();

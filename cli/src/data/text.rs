@@ -194,12 +194,12 @@ impl Text {
             ". The row goes over several lines: is a quote not closed?".to_owned()
         } else if self.title_lines > 1 {
             format!(
-                ". If the lines up to {lines} are no rows, --skip-lines {lines} leaves them out",
+                ". If the lines up to {lines} are not rows, --skip-lines {lines} leaves them out",
                 lines = self.title_lines
             )
         } else if line == first + 1 {
             format!(
-                ". If line {first} is no row, --skip-lines {first} leaves it out; if it is the \
+                ". If line {first} is not a row, --skip-lines {first} leaves it out; if it is the \
                  header, it must name every column"
             )
         } else if found > needed && self.delimiter == Delimiter::Comma {
@@ -394,7 +394,7 @@ mod tests {
             "a,b\n1,2\n3,4,5\n",
             "line 3: there are 3 cells, but 2 in line 1. A cell with a comma",
         );
-        refused("150,4,x\n1,2\n3,4\n5,6\n", "If line 1 is no row, --skip-lines 1");
+        refused("150,4,x\n1,2\n3,4\n5,6\n", "If line 1 is not a row, --skip-lines 1");
         let uneven = "a,b\n1,2\n3,4,5\n".to_owned() + &"6,7\n".repeat(9);
         refused(&uneven, "line 3: there are 3 cells, but 2 in line 1. A cell with a comma");
         for title in ["# about\n# this, table\n", "about\n\nthis\n", "a,b\nc,d\n\n"] {

@@ -154,7 +154,7 @@ impl Unlabeled {
                     for ((column, (place, recode)), gaps) in columns {
                         let mut encode = |cell: f64| {
                             if cell.is_infinite() {
-                                return Err(format!("{cell} is no finite number"));
+                                return Err(format!("{cell} is not a finite number"));
                             }
                             let encoded = recode.apply(cell);
                             if encoded.is_nan() {

@@ -11,7 +11,7 @@ fn bench(arguments: &[&str]) -> Output {
 }
 
 fn number(row: &Value, field: &str) -> f64 {
-    row[field].as_f64().unwrap_or_else(|| panic!("{field} is no number in {row}"))
+    row[field].as_f64().unwrap_or_else(|| panic!("{field} is not a number in {row}"))
 }
 
 #[test]

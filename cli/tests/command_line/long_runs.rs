@@ -129,7 +129,7 @@ fn ctrl_c_ends_a_run_after_a_step_and_resume_goes_on() {
         }
         assert!(!folder.join("parts.model").exists(), "the run was not over");
         let output = run_again(folder, &run);
-        assert!(stderr(&output).contains("going on from run.checkpoint: step"));
+        assert!(stderr(&output).contains("resuming from run.checkpoint: step"));
         assert!(results(folder, "parts") == results(folder, "whole"), "{options}");
     }
 }
@@ -219,12 +219,12 @@ fn a_run_goes_on_only_as_it_was() {
     let whole = fs::read(folder.join("run.checkpoint")).unwrap();
     for broken in [&whole[..whole.len() / 2], &whole[..10], b"".as_slice(), b"a,b\n1,2\n"] {
         fs::write(folder.join("run.checkpoint"), broken).unwrap();
-        refused("table.csv --resume", &["run.checkpoint: it is no whole checkpoint"]);
+        refused("table.csv --resume", &["run.checkpoint: it is not a whole checkpoint"]);
     }
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 1;
     fs::write(folder.join("run.checkpoint"), flipped).unwrap();
-    refused("table.csv --resume", &["run.checkpoint: it is no whole checkpoint"]);
+    refused("table.csv --resume", &["run.checkpoint: it is not a whole checkpoint"]);
     fs::write(folder.join("run.checkpoint"), whole).unwrap();
     succeed(folder, &format!("train table.csv {options} --resume"));
 }
@@ -299,11 +299,11 @@ fn what_diverges_keeps_the_last_good_checkpoint() {
     let (_, diverged) = error.split_once("diverged: in step ").expect(error);
     let diverged: u64 = diverged.split(' ').next().unwrap().parse().unwrap();
     assert!(kept > 0 && kept < diverged, "{error}");
-    // It is whole, and the run that goes on from it ends as this one did.
+    // It is whole, and the run that resumes from it ends as this one did.
     let output = crate::run(folder, &format!("{} --resume", run("1e-3", 20)));
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
     assert!(stderr(&output).contains(&format!("diverged: in step {diverged} ")), "{error}");
-    // With a much smaller learning rate it goes on, and says so.
+    // With a much smaller learning rate it resumes, and prints a note.
     let output = crate::run(folder, &format!("{} --resume", run("1e-36", 2)));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let note = "the learning rate was 0.001, and from here on it is 1e-36";

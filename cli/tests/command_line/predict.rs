@@ -278,7 +278,7 @@ fn what_is_wrong_with_the_rows_is_code_2() {
             "other.csv",
             "other.csv: no column is called \"word\", which the model needs; nearest: \"wor",
         ),
-        ("word.csv", "error: word.csv, line 4, column 1 (\"x\"): \"two\" is no number"),
+        ("word.csv", "error: word.csv, line 4, column 1 (\"x\"): \"two\" is not a number"),
         (
             "large.csv",
             "error: large.csv, line 3, column 1 (\"x\"): 1e60 is too far from the training rows",

@@ -22,7 +22,7 @@ pub(super) fn replay(gpu: &Gpu, case: &Case) -> Replayed {
             return does_not_apply("log_prob, a second output: no kernel writes it");
         }
         _ if ignored.is_some_and(|class| !(0..i64::from(classes)).contains(&class)) => {
-            return does_not_apply("an ignore_index that is no class: ours are all classes");
+            return does_not_apply("an ignore_index that is not a class: ours are all classes");
         }
         ("mean", _) => true,
         ("none", None) => false,

@@ -26,7 +26,7 @@ impl Curve {
         Self { steps_per_bucket, buckets: Vec::new(), last: None }
     }
 
-    /// Adds the value of a step, counted from 1. A value that is no number leaves a gap.
+    /// Adds the value of a step, counted from 1. A value that is not a number leaves a gap.
     pub(crate) fn push(&mut self, step: u64, value: f64) {
         self.last = Some(value);
         while step / self.steps_per_bucket >= MOST_BUCKETS as u64 {

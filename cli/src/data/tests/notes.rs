@@ -21,10 +21,14 @@ fn errors_about_tables_name_the_place() {
     refused(
         "x,y\n1,a\n2,b\ninf,a\n",
         "",
-        &["line 4, column 1 (\"x\"): \"inf\" is no finite number"],
+        &["line 4, column 1 (\"x\"): \"inf\" is not a finite number"],
     );
-    refused("x,y\n1,1\n2,1e400\n", "", &["line 3, column 2 (\"y\"): \"1e400\" is no finite"]);
-    refused("x,y\n1,a\n2o,b\n", "", &["line 3, column 1 (\"x\"): \"2o\" is no number", "--drop x"]);
+    refused("x,y\n1,1\n2,1e400\n", "", &["line 3, column 2 (\"y\"): \"1e400\" is not a finite"]);
+    refused(
+        "x,y\n1,a\n2o,b\n",
+        "",
+        &["line 3, column 1 (\"x\"): \"2o\" is not a number", "--drop x"],
+    );
     refused(
         "150,4,a,b\n1,2,3,0\n",
         "",
@@ -325,7 +329,11 @@ fn infinity_is_a_word_among_words() {
     let (data, _) = read("pool,y\ninfinity,1\nplunge,2\ninfinity,1\nplunge,2\n", "").unwrap();
     let Values::Category(pools) = &data.table.preprocessing.columns[0].values else { panic!() };
     assert_eq!(pools, &["infinity", "plunge"]);
-    refused("x,y\n1,1\ninfinity,2\n", "", &["\"infinity\" is no finite number", "--categorical x"]);
+    refused(
+        "x,y\n1,1\ninfinity,2\n",
+        "",
+        &["\"infinity\" is not a finite number", "--categorical x"],
+    );
 }
 
 #[test]
