@@ -1,4 +1,4 @@
-// Layer backward: the gradients of a layer, from those of the sums of the layer after it.
+// Layer backward: the gradients of a layer, from the gradients of the next layer's sums.
 //
 //     grad_outputs = next_grad_sums · next_weights
 //     grad_ztilde  = grad_outputs · activation′(ztilde)
@@ -90,8 +90,8 @@ struct Column {
     beta: vec4<f32>,
 }
 
-// Sums over rows: of the differences of grad_ztilde from `center`, of their products with normalized,
-// and of normalized, which only all rows together make zero.
+// Sums over rows: of the differences of grad_ztilde from `center`, of their products with normalized, and of
+// normalized, whose sum is 0 only over all rows.
 struct Sums {
     center: vec4<f32>,
     differences: vec4<f32>,
@@ -136,7 +136,7 @@ fn compute_task(task: u32, invocation: u32) {
     }
 }
 
-// How many there are, the last one being smaller.
+// The number of parts of this length; the last one may be shorter.
 fn parts(length: u32, length_of_part: u32) -> u32 {
     return (length + length_of_part - 1u) / length_of_part;
 }
@@ -268,7 +268,7 @@ fn compute_column(first_row: u32, last_row: u32, quad: u32, invocation: u32) {
     finish_rows(first_row, last_row, quad, column, chunk, invocation);
 }
 
-// The gradients of gamma and beta; and a look at what the layer was normalized with.
+// The gradients of gamma and beta. Also checks the statistics of the layer.
 fn write_vectors(quad: u32, products: vec4<f32>, sum: vec4<f32>) {
     let stride = quads(layer.columns);
     let grad_gamma = inside(products, quad, layer.columns);
@@ -294,8 +294,8 @@ fn loaded_column(quad: u32) -> Column {
     return column;
 }
 
-// grad_outputs, into the memory of grad_sums: there its rows can be walked in a loop that no compiler
-// unrolls.
+// Stores grad_outputs in the memory of grad_sums, where a loop can walk its rows without being unrolled by a
+// compiler.
 fn multiply_rows(first_row: u32, last_row: u32, first_quad: u32, invocation: u32) {
     let left = Factor(0u, false);
     let right = Factor(layer.next_weights, false);
@@ -341,7 +341,7 @@ fn normalized_sums(
     // An error in this mean shifts every row of grad_sums, and grad_weights sums it over all rows.
     var differences = CompensatedSum();
     for (var row = first_row; row < last_row; row += TILE_ROWS) {
-        // A tile's sums join those of the tiles before: many small roundings become few.
+        // Adding per tile first makes few roundings of many.
         var tile = Sums();
         for (var i = 0u; i < OWN_ROWS; i++) {
             let own = row + own_row(invocation, i);
@@ -368,7 +368,7 @@ fn normalized_sums(
     return total;
 }
 
-// Without a normalization this is grad_sums.
+// In a layer without normalization this is grad_sums.
 fn activate_rows(first_row: u32, last_row: u32, quad: u32, invocation: u32) {
     let stride = quads(layer.columns);
     if quad >= stride {
@@ -438,7 +438,7 @@ fn normalized_at(index: u32, column: Column) -> vec4<f32> {
     return (rounded_quad(sums[index] - column.center, layer.rows) - column.rest) * column.inverse_std;
 }
 
-// Where grad_sums holds grad_outputs still.
+// For the elements of grad_sums that still hold grad_outputs.
 fn grad_ztilde(index: u32, normalized: vec4<f32>, column: Column) -> vec4<f32> {
     return grad_sums[index] * activation_slopes(column.gamma * normalized + column.beta);
 }

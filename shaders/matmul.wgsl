@@ -2,9 +2,8 @@
 //
 //     outputs[r, c] = Σ_k left[r, k] · right[k, c]
 //
-// The three products of a layer are this one: inputs · weightsᵀ, grad_sums · weights, and
-// grad_sumsᵀ · inputs. Strides say how to walk an operand, so that a transposed one is read where it
-// lies.
+// It computes all three products of a layer: inputs · weightsᵀ, grad_sums · weights, and grad_sumsᵀ · inputs.
+// Strides define how to walk an operand, so a transposed operand needs no copy.
 //
 // All matrices are row-major. An invocation owns a tile of TILE × TILE outputs in registers: for
 // every k it reads TILE values of each operand and does TILE² multiplications with them.

@@ -108,8 +108,7 @@ fn place(index: u32, row: u32, stride: u32) -> u32 {
     return index % 2u * network.rows * network.widest + row * (network.widest - stride);
 }
 
-// The product, where the rows are finished from: memory is where the tile's rows can be walked in a
-// loop that no compiler unrolls.
+// Stores the product in memory, where a loop can walk the tile's rows without being unrolled by a compiler.
 fn store_tile(
     tile: ptr<function, Tile>,
     index: u32,

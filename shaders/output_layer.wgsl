@@ -1,4 +1,4 @@
-// Output layer: of a batch, from its inputs to its gradients.
+// Output layer: the output layer of a batch, from its inputs to its gradients.
 //
 //     outputs      = inputs · weightsᵀ + biases
 //     loss, grad_sums = the loss of the batch, and its gradient by the outputs

@@ -22,8 +22,8 @@ override WORKGROUP_SIZE: u32;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
-    // Read here, once: of what a loop reads again, Mesa's software driver for OpenGL forgets the value for
-    // those invocations that have left the loop.
+    // Read once, before the loop: if the loop read it again, Mesa's software driver for OpenGL would lose the
+    // value for invocations that have left the loop.
     let rows = batch.rows;
     let classes = batch.classes;
     var sum = 0.0;

@@ -1,11 +1,11 @@
 // Blocks: 4 × 4 values of the factors of a product, for the tiles (tile_subgroup.wgsl and
 // tile_workgroup.wgsl) that multiply them.
 //
-// Rows of a matrix are whole vectors of four ("quads"), filled up with zeros. A block of the left
-// factor holds four rows, one after the other, at k, k + 1, k + 2, k + 3; a block of the right one holds
-// the rows k, k + 1, k + 2, k + 3, each at the four columns of a quad. The kernel says with left_quad
-// and right_quad where the factors are. Indices are clamped to the matrices here: rows and columns
-// past the end repeat the last one, and their products must not be stored.
+// Rows of a matrix are whole vectors of four ("quads"), padded with zeros. A block of the left factor holds
+// four rows, one after the other, at k, k + 1, k + 2, k + 3; a block of the right one holds the rows k, k +
+// 1, k + 2, k + 3, each at the four columns of a quad. The kernel reads the factors with its functions
+// left_quad and right_quad. Indices are clamped to the matrices here: rows and columns past the end repeat
+// the last one, and their products must not be stored.
 
 struct Product {
     number: u32,   // left_quad and right_quad may serve several products

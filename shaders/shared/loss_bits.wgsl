@@ -1,6 +1,6 @@
 // Loss bits: the loss and accuracy of a row, and of a batch, as bits. Needs magnitudes.wgsl.
 //
-// A loss may be NaN. A compiler with fast math may assume that no float is, and compute anything from
+// A loss may be NaN. A compiler with fast math may assume that no float is NaN, and compute any result from
 // such a loss. So NaN is written as an integer, and rows whose loss is NaN are counted.
 
 fn loss_bits(loss: f32, accuracy: f32, is_nan: bool) -> vec2<u32> {

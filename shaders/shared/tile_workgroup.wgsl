@@ -33,7 +33,7 @@ alias Patch = array<array<Tile, TILES_ACROSS>, TILES_DOWN>;
 const LEFT_BLOCKS = DEPTH / 4u * PATCH_ROW_QUADS;
 const RIGHT_BLOCKS = DEPTH / 4u * PATCH_QUADS;
 
-// As they lie in memory.
+// The quads of a block of each factor, in memory order.
 struct Blocks {
     left: mat4x4<f32>,
     right: mat4x4<f32>,
