@@ -141,7 +141,7 @@ impl Inference {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `inputs` are no whole rows, and what wgpu reports.
+    /// [`Error::Length`] if `inputs` are not whole rows, and what wgpu reports.
     pub fn predict(
         network: &Network,
         inputs: &[f32],
@@ -207,7 +207,7 @@ fn scratch_count(device: &Device, layer_sizes: &[u32]) -> u64 {
 struct Slices<'a> {
     network: &'a Network,
     kernels: &'a InferenceKernels,
-    /// The inputs, if those of the app are no whole vectors of four, or lie elsewhere.
+    /// A copy of the inputs, if the app's rows are not whole vectors of four, or start at another offset.
     inputs: Option<Matrix>,
     /// Whether the last layer writes to the app's outputs, whose rows may have to be whole vectors too.
     is_straight: bool,

@@ -137,7 +137,7 @@
 //! - A step whose loss, gradients or statistics are not finite changes no parameter. Training stops there and
 //!   [`Trainer::fault`] names the step, the layer and the quantity; with [`OnFault::SkipStep`] it continues.
 //! - NaN stays NaN: a prediction from an input that is NaN is NaN.
-//! - What an app can get wrong is an `Err` with the numbers that disagree, and nothing is changed.
+//! - A mistake of the app is an `Err` with the numbers that disagree, and nothing is changed.
 //!
 //! A bug of wgpu 30: an app's own `device.poll(PollType::Wait { timeout: Some(…), .. })` may panic while
 //! another thread submits to the device or awaits one of these futures. Waiting without a timeout is safe.

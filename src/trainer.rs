@@ -1,4 +1,4 @@
-//! `Trainer`: what exists only while learning; one step, one epoch.
+//! `Trainer`: the state of a training; one step, one epoch.
 
 mod ahead;
 mod bound_batch;
@@ -141,7 +141,7 @@ impl Trainer {
     }
 
     /// Returns the network. If the training had stopped at a [fault](Trainer::fault), no other trainer
-    /// can change this network: make a new one of its parameters ([`Network::from_parameters`]).
+    /// can change this network: create a new one from its parameters ([`Network::from_parameters`]).
     pub fn into_network(self) -> Network {
         self.network
     }
