@@ -33,12 +33,12 @@ use ztilde::kernels::{
 };
 use ztilde::{Optimizer, Result};
 
-/// Dispatches of one submission: so many that its cost does not count.
+/// Dispatches of one submission: enough to make its own cost negligible.
 const DISPATCHES: u64 = 1024;
 
 const EPSILON: f32 = 1e-5;
 
-/// What binds a kernel to memory of its own.
+/// A function that binds a kernel to its own memory.
 type Bind = fn(&mut Memory, &Workload) -> Result<Vec<Dispatch>>;
 
 /// The kernels that memory holds back.
@@ -89,7 +89,7 @@ fn main() {
     });
 }
 
-/// How long it takes to run `dispatches` so many times, without the time to record them.
+/// The time to run `dispatches` this many times, without the time to record them.
 fn time(device: &Device, queue: &Queue, dispatches: &[Dispatch], times: u64) -> Duration {
     let mut total = Duration::ZERO;
     let mut left = times;

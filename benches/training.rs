@@ -98,9 +98,9 @@ fn construction(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a frame takes of the CPU: a step of training and an inference on 256 × 256 pixels are encoded,
-/// which is the library's part; wgpu finishes the app's encoder; the frame is submitted, while the
-/// device has nothing else to do. The work itself is waited for, and not counted.
+/// The CPU time of a frame, in three parts. The library encodes a step of training and an inference on
+/// 256 × 256 pixels; wgpu finishes the app's encoder; the frame is submitted to an idle device. The GPU's
+/// work is waited for, and not counted.
 fn frame(criterion: &mut Criterion) {
     const ROWS: u32 = 256;
     const PIXELS: u32 = 256 * 256;

@@ -1,15 +1,15 @@
 //! Batch normalization alone, in an app that has a network of its own.
 //!
 //! The app's network is convolutional: its activations are images (N, C, H, W) on the GPU. A feature is
-//! a channel, whose values lie behind a stride, and each pixel of each sample counts as a row. The app
-//! lends its buffers to the library's kernels, binds them once, and encodes them into its own pass as
-//! often as it likes: forward with the batch's own statistics, then ReLU; and all the way back.
+//! a channel, whose values are some distance apart, and each pixel of each sample counts as a row. The app
+//! binds its buffers to the library's kernels once, and encodes the kernels into its own pass as often as
+//! needed: forward with the batch's own statistics and ReLU, then backward.
 //!
 //! ```sh
 //! cargo run --release --example batch_norm
 //! ```
 //!
-//! What comes out is compared with a few lines of plain Rust at the end of this file.
+//! The results are compared with a few lines of plain Rust at the end of this file.
 
 use std::error::Error;
 
@@ -48,8 +48,8 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
         device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage })
     };
 
-    // The app's own buffers: what its layers before left, the gradient that the layers behind bring, and
-    // what is between. Channels differ in mean and deviation, as they do.
+    // The app's own buffers: the outputs of the layer before, the gradient from the layer after, and
+    // intermediate results. Channels differ in mean and deviation, as in real networks.
     let [input_values, grad_values] = [images(|channel| 10.0 * channel), images(|_| 0.0)];
     let none = vec![0.0; input_values.len()];
     let batches = [&input_values, &grad_values, &none, &none, &none, &none].map(|x| buffer(x));
@@ -86,7 +86,7 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
             place,
             activate::Buffers { inputs: normalized, outputs },
         )?,
-        // And back: from the gradient of the outputs to that of the inputs, and of what is learned.
+        // Backward: from the gradient of the outputs to the gradients of gamma, beta and the inputs.
         ActivateBackward::new(device, Activation::Relu)?.bind(device, place, {
             let grad_inputs = grad_normalized;
             activate_backward::Buffers { inputs: normalized, grad_outputs, grad_inputs }

@@ -7,11 +7,11 @@
 //! ```
 //!
 //! `adopt` reads what PyTorch saved of a network, which does not say its activation, and writes a model that
-//! does. `predict` applies a model to the tensor `inputs`. `train` goes on with a snapshot: it takes a step on
-//! `inputs.0` and `targets.0`, one on `inputs.1` and `targets.1`, and so on, prints each step's loss, and
-//! leaves `0.safetensors`, `1.safetensors`, …, the snapshots after each step, and `model.safetensors`.
+//! does. `predict` applies a model to the tensor `inputs`. `train` continues from a snapshot: it takes a step
+//! on `inputs.0` and `targets.0`, one on `inputs.1` and `targets.1`, and so on, prints each step's loss, and
+//! writes `0.safetensors`, `1.safetensors`, …, the snapshots after each step, and `model.safetensors`.
 //!
-//! `scripts/check-pytorch` compares what comes out with what PyTorch makes of the same files.
+//! `scripts/check-pytorch` compares the results with PyTorch's from the same files.
 
 use std::error::Error;
 use std::fs;

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Without a picture it paints one. The folder gets `image-000100.png` and so on, after ever more steps:
-//! the original, what the network with batch normalization makes of it, and the one without.
+//! the original, the picture of the network with batch normalization, and that of the one without.
 
 #[path = "image/picture.rs"]
 mod picture;
@@ -24,11 +24,11 @@ use ztilde::{
     TrainerOptions, TrainingData, block_on,
 };
 
-/// A position alone would not do: of two inputs a network of this size makes no detail. So it is told
-/// how high these waves, which run over the picture in all directions, stand there.
+/// From a position alone a network of this size learns no detail. So its inputs are the heights of this many
+/// waves, which run over the picture in all directions.
 const WAVES: u32 = 32;
 
-/// The finest wave goes up and down as often from one side of the picture to the other.
+/// The periods of the finest wave from one side of the picture to the other.
 const MOST_PERIODS: f32 = 16.0;
 
 const BATCH_SIZE: u32 = 1024;
@@ -92,7 +92,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box
     Ok(())
 }
 
-/// A network that is to learn the picture in so many steps. Both take the same batches, by the same seed.
+/// A network that learns the picture in this many steps. By the seed both networks see the same batches.
 fn learner(
     device: &Device,
     queue: &Queue,

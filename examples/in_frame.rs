@@ -2,8 +2,8 @@
 //!
 //! Each frame, in one submission: the app's compute passes sample the shapes, the library takes a step
 //! of training on each batch of samples and applies the network to all pixels, and the app's render
-//! pass draws what came out. Nothing is copied to the CPU but the loss, now and then, and no frame
-//! waits for it.
+//! pass draws the outputs. Only the loss is copied to the CPU, now and then, and no frame waits for
+//! it.
 //!
 //! ```sh
 //! cargo run --release --example in_frame -- --frames 120 --out frame.png
@@ -107,7 +107,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box
         queue.submit([commands]);
         submit.push(start.elapsed());
 
-        // Now and then the loss is asked for; each frame looks whether it has come, and goes on.
+        // Every 30 frames, request the loss. Each frame polls the request without waiting.
         let start = Instant::now();
         if frame % 30 == 0 {
             reading = Some(Box::pin(trainer.loss()));

@@ -1,13 +1,13 @@
-//! Takes very many steps, in all ways that there are to take them, and looks whether memory grows: GPU
-//! objects by wgpu's counters, what this thread allocates and does not free, and the resident memory of the
-//! process as Linux tells it.
+//! Takes very many steps through all functions that take steps, and checks that memory does not grow: the GPU
+//! objects in wgpu's counters, the bytes that this thread allocates and does not free, and on Linux the
+//! resident memory of the process.
 //!
 //! ```sh
 //! cargo run --release --example soak -- --steps 1000000
 //! ```
 //!
-//! Nothing may be there at the end that was not there after 10,000 steps, or half of them if that is less.
-//! Ends with an error where there is.
+//! The memory at the end is compared with the memory after 10,000 steps, or after half of the steps if that
+//! is less. Growth is an error.
 
 use std::error::Error;
 use std::time::Instant;
@@ -27,8 +27,8 @@ const ROWS: u32 = 203;
 /// Steps of a round, which ends with a look at the loss.
 const ROUND: u64 = 1000;
 
-/// What the process's allocator may keep besides: a byte for each step of a million would be as much. What
-/// was seen is none at all. But what compiling the shaders left free is filled up before this grows.
+/// The growth that the process's allocator may cause: one byte per step of a million steps would be as much.
+/// No growth was seen, but memory that the compilation of shaders freed is used up before the process grows.
 const MOST_GROWTH: u64 = 1 << 20;
 
 /// How many bytes more this thread may hold. What was seen are 11 KiB, once in a hundred thousand steps or
@@ -163,7 +163,7 @@ impl App {
     }
 }
 
-/// What there is on the GPU, and of the process on the CPU.
+/// The objects on the GPU, and the memory of the process on the CPU.
 struct Held {
     objects: [(&'static str, isize); 8],
     /// Bytes that this thread has allocated since the first step, less what it has freed.

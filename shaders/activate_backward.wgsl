@@ -2,8 +2,8 @@
 //
 //     grad_inputs[r, c] = grad_outputs[r, c] · activation′(inputs[r, c])
 //
-// The inputs are those of activate.wgsl, and so is the walk: an invocation owns one column, and some of
-// its rows.
+// The inputs are those of activate.wgsl. As there, an invocation owns one column and walks down some of its
+// rows.
 
 struct Shape {
     inputs: Layout,

@@ -1,4 +1,4 @@
-// Add biases: to every row of a matrix, in place.
+// Add biases: adds the biases to every row of a matrix, in place.
 //
 //     sums[r, c] += biases[c]
 //

@@ -1,17 +1,17 @@
-// Batch statistics: mean and variance of every feature over the batch; moves the running ones.
+// Batch statistics: mean and variance of every feature over the batch. Moves the running statistics.
 //
 //     mean[c]     = average of inputs[·, c]
 //     variance[c] = average of (inputs[·, c] − mean[c])²             divides by rows
 //     running_mean[c] = (1 − momentum) · running_mean[c] + momentum · mean[c]
 //     running_var[c]  = (1 − momentum) · running_var[c]  + momentum · variance[c] · rows / (rows − 1)
 //
-// The inputs are a layer's sums (matmul.wgsl): a row is a sample, or a pixel of one; a column is a
-// feature (shared/layout.wgsl). A workgroup owns COLUMNS features; LANES invocations share one, and each
-// walks every LANES-th row, so that neighbors read neighbors: of images a workgroup owns one.
+// The inputs are a layer's sums (matmul.wgsl): a row is a sample, or a pixel of a sample; a column is a
+// feature (shared/layout.wgsl). A workgroup owns COLUMNS features, or one feature of images. LANES
+// invocations share a feature, and each walks every LANES-th row, so that neighbors read neighbors.
 //
-// `mean` has two rows, and the mean is their sum: where the mean is large against the deviation, a
-// rounded mean is wrong by many deviations' thousandths. The second row is the mean of what is left
-// after subtracting the first.
+// `mean` has two rows, and the mean is their sum: where |mean| is large against the standard deviation, a
+// single f32 mean loses several 1e-3 standard deviations. The second row is the mean of the differences from
+// the first.
 
 struct Batch {
     inputs: Layout,
@@ -49,7 +49,7 @@ fn measure_column(column: u32, local_column: u32, lane: u32) {
     let rows = select(0u, batch.rows, is_column);
     let count = f32(batch.rows);
 
-    // Sums of differences from the first row lose nothing to a large mean.
+    // Sums of differences from the first row lose no digits to a large mean.
     let first_row = inputs[place(batch.inputs, 0u, min(column, batch.columns - 1u))];
     var sum = 0.0;
     for (var row = lane; row < rows; row += LANES) {

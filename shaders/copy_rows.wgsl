@@ -1,9 +1,9 @@
-// Copy rows: a matrix to a place where its rows start at other distances.
+// Copy rows: copies a matrix to a place with another stride.
 //
 //     outputs[r, c] = inputs[r, c]
 //
-// An app's rows lie where it likes (shared/layout.wgsl); the kernels that multiply matrices want whole
-// vectors of four. What is between the rows of the outputs, or fills them up, is left alone. Values are
+// An app's rows may have any stride (shared/layout.wgsl), but the kernels that multiply matrices need rows of
+// whole vectors of four. Padding, and values between the rows of the outputs, stay unchanged. Values are
 // copied bit by bit, so they may be floats or class indices. An invocation owns elements a whole dispatch
 // apart.
 

@@ -1,4 +1,4 @@
-// Gather rows: a mini-batch out of a data set on the GPU, in the order of the epoch.
+// Gather rows: copies a mini-batch from a data set on the GPU, in the order of the epoch.
 //
 //     batch_inputs[r, ·]  = inputs[order[batch · batch_size + r], ·]       batch = number − first_number
 //     batch_targets[r, ·] = targets[order[batch · batch_size + r], ·]
@@ -7,9 +7,9 @@
 // epoch's first step; the epoch's permutation of the rows follows. A data set larger than one binding
 // lies in several parts: each dispatch sees one, and copies the rows that lie in it.
 //
-// Row-major. Values are copied bit by bit, so the targets may be floats or class indices; inputs that
-// are whole vectors of four are copied in those. An invocation owns elements a whole dispatch apart, of
-// rows that have their inputs first and then their targets.
+// Matrices are row-major. Values are copied bit by bit, so the targets may be floats or class indices. Inputs
+// that are whole vectors of four are copied as such vectors. An element is an input or a target: a row has
+// its inputs first. An invocation owns elements a whole dispatch apart.
 
 alias Element = u32;  // Or vec4<u32>: src/kernels/gather_rows.rs makes both.
 

@@ -1,4 +1,4 @@
-// Gradient norm: the factor that keeps the gradient from being longer than CLIP_NORM.
+// Gradient norm: the factor that limits the norm of the gradient to CLIP_NORM.
 //
 //     clip_scale[0] = min(1, CLIP_NORM / (norm + 1e-6))        norm = √(Σ_i gradients[i]²)
 //

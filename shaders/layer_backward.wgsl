@@ -1,4 +1,4 @@
-// Layer backward: the gradients of a layer, from those of the sums of the layer after it.
+// Layer backward: the gradients of a layer, from the gradients of the next layer's sums.
 //
 //     grad_outputs = next_grad_sums · next_weights
 //     grad_ztilde  = grad_outputs · activation′(ztilde)
@@ -15,28 +15,26 @@
 // For the output layer, grad_sums come from the loss (loss.wgsl), and the rest is as without
 // normalization.
 //
-// What matmul, activate_backward, normalize_gradients and normalize_backward compute, in one dispatch:
+// One dispatch computes what matmul, activate_backward, normalize_gradients and normalize_backward compute:
 // a workgroup owns a strip of the columns, as wide as a patch, for all rows of the batch.
 //
-// Where that leaves a GPU with too little to do at once (`division` in src/gpu/tile.rs), COLUMNS computes all
-// but grad_weights and grad_biases. A large batch is divided into chunks of rows as well: in the place of
-// COLUMNS, MEASURE computes grad_outputs and each chunk's sums; and FINISH joins these, always in the same
-// order, and computes grad_sums. Without normalization there is nothing to join.
+// If that leaves too few workgroups for the GPU (`division` in src/gpu/tile.rs), COLUMNS computes all but
+// grad_weights and grad_biases. A large batch is also divided into chunks of rows: MEASURE, instead of
+// COLUMNS, computes grad_outputs and each chunk's sums. FINISH adds these sums, always in the same order, and
+// computes grad_sums. A layer without normalization needs no FINISH.
 //
-// WEIGHTS computes grad_weights and grad_biases then, a workgroup for each patch of the weights and each slab
-// of the batch, whose shares of them lie in one slab of `gradients` each (shared/slab_sum.wgsl). It takes no
-// dispatch of its own where the layer before has a COLUMNS or a MEASURE: other workgroups of that dispatch do
-// it beside it (NEXT_WEIGHTS).
+// WEIGHTS then computes grad_weights and grad_biases, with a workgroup for each patch of the weights and each
+// slab of the batch. The share of a slab of the batch goes to one slab of `gradients` (shared/slab_sum.wgsl).
+// If the layer before has a COLUMNS or a MEASURE, other workgroups of that dispatch do this work
+// (NEXT_WEIGHTS).
 //
-// The sums and the statistics are those that layer_forward.wgsl left, which tells the layout of the
-// matrices; the sums of the chunks are where it had those of its chunks. `gradients` are packed like
-// the parameters.
+// layer_forward.wgsl wrote the sums and the statistics, and describes the layout of the matrices. The sums of
+// the chunks overwrite the sums of its chunks. `gradients` are packed like the parameters.
 //
-// normalized has no mean, so a constant may be taken from grad_ztilde in the sum for grad_gamma: the
-// sums are taken of differences from `center`, its mean over the first tile, so that nothing is lost to
-// a large mean.
+// The mean of `normalized` is 0, so subtracting a constant from grad_ztilde does not change grad_gamma. The
+// sums use differences from `center`, the mean of grad_ztilde over the first tile, to avoid cancellation.
 //
-// What is not finite is noted (shared/faults.wgsl).
+// Values that are not finite are recorded (shared/faults.wgsl).
 
 struct Layer {
     rows: u32,
@@ -83,7 +81,7 @@ const GRAD_OUTPUTS = 0u;
 const GRAD_WEIGHTS = 1u;
 const GRAD_NEXT_WEIGHTS = 2u;
 
-// What an invocation knows of a quad of columns.
+// An invocation's values for a quad of columns.
 struct Column {
     center: vec4<f32>,
     rest: vec4<f32>,
@@ -92,8 +90,8 @@ struct Column {
     beta: vec4<f32>,
 }
 
-// Sums over rows: of the differences of grad_ztilde from `center`, of their products with normalized,
-// and of normalized, which only all rows together make zero.
+// Sums over rows: of the differences of grad_ztilde from `center`, of their products with normalized, and of
+// normalized, whose sum is 0 only over all rows.
 struct Sums {
     center: vec4<f32>,
     differences: vec4<f32>,
@@ -125,7 +123,7 @@ fn own_tasks() -> u32 {
     return strips(layer.columns) * parts(layer.rows, layer.chunk);
 }
 
-// A patch of the weights, over a slab; or a strip of the columns, as far as a chunk goes.
+// A patch of the weights for the rows of a slab, or a strip of the columns for the rows of a chunk.
 fn compute_task(task: u32, invocation: u32) {
     if PHASE == WEIGHTS {
         compute_slab_patch(own_weights(), !BATCH_NORM, task, invocation);
@@ -138,7 +136,7 @@ fn compute_task(task: u32, invocation: u32) {
     }
 }
 
-// How many there are, the last one being smaller.
+// The number of parts of this length; the last one may be shorter.
 fn parts(length: u32, length_of_part: u32) -> u32 {
     return (length + length_of_part - 1u) / length_of_part;
 }
@@ -241,7 +239,7 @@ fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
     }
 }
 
-// What comes after the product in a normalized layer, for a quad of columns.
+// The work after the product in a normalized layer, for a quad of columns.
 fn compute_column(first_row: u32, last_row: u32, quad: u32, invocation: u32) {
     let stride = quads(layer.columns);
     let safe_quad = min(quad, stride - 1u);
@@ -270,7 +268,7 @@ fn compute_column(first_row: u32, last_row: u32, quad: u32, invocation: u32) {
     finish_rows(first_row, last_row, quad, column, chunk, invocation);
 }
 
-// The gradients of gamma and beta; and a look at what the layer was normalized with.
+// The gradients of gamma and beta. Also checks the statistics of the layer.
 fn write_vectors(quad: u32, products: vec4<f32>, sum: vec4<f32>) {
     let stride = quads(layer.columns);
     let grad_gamma = inside(products, quad, layer.columns);
@@ -296,8 +294,8 @@ fn loaded_column(quad: u32) -> Column {
     return column;
 }
 
-// grad_outputs, into the memory of grad_sums: there its rows can be walked in a loop that no compiler
-// unrolls.
+// Stores grad_outputs in the memory of grad_sums, where a loop can walk its rows without being unrolled by a
+// compiler.
 fn multiply_rows(first_row: u32, last_row: u32, first_quad: u32, invocation: u32) {
     let left = Factor(0u, false);
     let right = Factor(layer.next_weights, false);
@@ -340,10 +338,10 @@ fn normalized_sums(
     let center = column_sum(sum, invocation) / first_count;
 
     var total = Sums();
-    // What their mean is off by, all rows of grad_sums are, and grad_weights adds these up.
+    // An error in this mean shifts every row of grad_sums, and grad_weights sums it over all rows.
     var differences = CompensatedSum();
     for (var row = first_row; row < last_row; row += TILE_ROWS) {
-        // A tile's sums join those of the tiles before: many small roundings become few.
+        // Adding per tile first makes few roundings of many.
         var tile = Sums();
         for (var i = 0u; i < OWN_ROWS; i++) {
             let own = row + own_row(invocation, i);
@@ -370,7 +368,7 @@ fn normalized_sums(
     return total;
 }
 
-// Without a normalization this is grad_sums.
+// In a layer without normalization this is grad_sums.
 fn activate_rows(first_row: u32, last_row: u32, quad: u32, invocation: u32) {
     let stride = quads(layer.columns);
     if quad >= stride {
@@ -440,7 +438,7 @@ fn normalized_at(index: u32, column: Column) -> vec4<f32> {
     return (rounded_quad(sums[index] - column.center, layer.rows) - column.rest) * column.inverse_std;
 }
 
-// Where grad_sums holds grad_outputs still.
+// For the elements of grad_sums that still hold grad_outputs.
 fn grad_ztilde(index: u32, normalized: vec4<f32>, column: Column) -> vec4<f32> {
     return grad_sums[index] * activation_slopes(column.gamma * normalized + column.beta);
 }

@@ -7,8 +7,8 @@
 //
 //     sums    = inputs · weightsᵀ + biases        outputs = activation(sums)
 //
-// In inference, mean and variance are the running ones. In training they are the batch's own, and move
-// the running ones:
+// In inference, mean and variance are the running statistics. In training they are the batch's own, and move
+// the running statistics:
 //
 //     mean[c]     = average of sums[·, c]
 //     variance[c] = average of (sums[·, c] − mean[c])²             divides by rows
@@ -18,13 +18,13 @@
 // A second row of both holds the values before the step. They are restored if the step turns out to have
 // a fault (shared/faults.wgsl).
 //
-// What matmul, batch_statistics, normalize and activate compute, in one dispatch: a workgroup owns a
-// strip of the columns, as wide as a patch, in training for all rows of the batch, so that nothing has
-// to be known of other workgroups. Otherwise the rows are divided into chunks, too.
+// One dispatch computes what matmul, batch_statistics, normalize and activate compute. A workgroup owns a
+// strip of the columns, as wide as a patch. In training it owns all rows of the batch, so it needs no results
+// of other workgroups. In inference the rows are divided into chunks, too.
 //
-// A large batch (`division` in src/gpu/tile.rs tells which, and why) is divided into chunks in training
-// as well, and takes two dispatches: MEASURE computes the sums and each chunk's
-// statistics; FINISH joins those of the chunks, always in the same order, and computes the outputs.
+// A large batch (`division` in src/gpu/tile.rs) is also divided into chunks in training, and takes two
+// dispatches. MEASURE computes the sums and each chunk's statistics. FINISH joins the statistics of the
+// chunks, always in the same order, and computes the outputs.
 //
 // Matrices are row-major: a row is a sample, a column is a feature; rows are whole vectors of four
 // ("quads"), padded with zeros. Training keeps the sums and the batch's statistics for the backward pass
@@ -36,9 +36,9 @@
 // third row is the variance. The statistics of the chunks follow, in four rows each: center, rest, and
 // the sum of the squares.
 //
-// The variance is exact, and found in one walk: each tile's mean and sum of squares, in two passes over
-// registers, join those of the tiles before (Chan, Golub and LeVeque 1983). All are taken of
-// differences from `center`, the first tile's mean.
+// One walk over the rows finds the variance without cancellation. Two passes over registers compute each
+// tile's mean and sum of squares, which are joined with those of earlier tiles (Chan, Golub and LeVeque
+// 1983). All are computed from differences from `center`, the first tile's mean.
 
 struct Layer {
     rows: u32,
@@ -73,7 +73,7 @@ const WHOLE = 0u;
 const MEASURE = 1u;
 const FINISH = 2u;
 
-// What an invocation knows of a quad of columns.
+// An invocation's values for a quad of columns.
 struct Column {
     center: vec4<f32>,
     rest: vec4<f32>,
@@ -82,7 +82,7 @@ struct Column {
     beta: vec4<f32>,
 }
 
-// Of the rows seen so far: the mean of their differences from `center`, and the sum of the squares of
+// The moments of the rows so far: the mean of their differences from `center`, and the sum of the squares of
 // their differences from the mean.
 struct Moments {
     count: f32,
@@ -171,7 +171,7 @@ fn with_tile(
     return joined(before, tile_moments(tile, count, center, invocation), vec4<f32>());
 }
 
-// What comes after the product, for a quad of columns.
+// The work after the product, for a quad of columns.
 fn compute_column(
     first_row: u32,
     last_row: u32,
@@ -240,8 +240,7 @@ fn finished_column(moments: Moments, quad: u32) -> Column {
     return column;
 }
 
-// The product, where the rows are finished from: memory is where the tile's rows can be walked in a
-// loop that no compiler unrolls.
+// Stores the product in memory, where a loop can walk the tile's rows without being unrolled by a compiler.
 fn store_tile(tile: ptr<function, Tile>, row: u32, quad: u32, invocation: u32) {
     let stride = quads(layer.columns);
     for (var i = 0u; i < OWN_ROWS; i++) {
@@ -272,8 +271,8 @@ fn finish_quad(index: u32, quad: u32, column: Column) {
         ztilde = product_at(index) + column.gamma;
         keep_sum(index, ztilde);
     } else {
-        // Center first, in two steps: anything else loses digits where the mean is large against
-        // the standard deviation.
+        // Two steps, center first: another order loses digits where the mean is large against the
+        // standard deviation.
         let difference = rounded_quad(product_at(index) - column.center, layer.rows);
         let centered = difference - column.rest;
         ztilde = column.gamma * (centered * column.inverse_std) + column.beta;

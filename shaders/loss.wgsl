@@ -1,4 +1,4 @@
-// Loss: of every row of a batch, and its gradient.
+// Loss: the loss of every row of a batch, and its gradient.
 //
 //     results[r]   = loss and accuracy of row r        the batch's are their means (record_step.wgsl)
 //     grad_outputs = gradient of the batch's loss
@@ -8,8 +8,8 @@
 // row's first largest output is the class's, or the share of its outputs on the target's side of one half,
 // or 0 for mean squared error.
 //
-// Row-major: a row is a sample, a column is a feature; rows of the outputs and of their gradient start
-// `stride` values apart, and the gradient's are filled up with zeros. An invocation owns a row.
+// Matrices are row-major: a row is a sample, a column is a feature. Rows of the outputs and of their gradient
+// start `stride` values apart, and rows of the gradient are padded with zeros. An invocation owns a row.
 
 struct Shape {
     rows: u32,

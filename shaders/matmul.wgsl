@@ -2,9 +2,8 @@
 //
 //     outputs[r, c] = Σ_k left[r, k] · right[k, c]
 //
-// The three products of a layer are this one: inputs · weightsᵀ, grad_sums · weights, and
-// grad_sumsᵀ · inputs. Strides say how to walk an operand, so that a transposed one is read where it
-// lies.
+// It computes all three products of a layer: inputs · weightsᵀ, grad_sums · weights, and grad_sumsᵀ · inputs.
+// Strides define how to walk an operand, so a transposed operand needs no copy.
 //
 // All matrices are row-major. An invocation owns a tile of TILE × TILE outputs in registers: for
 // every k it reads TILE values of each operand and does TILE² multiplications with them.
@@ -43,8 +42,8 @@ fn main(
 }
 
 fn compute_tile(row: u32, column: u32) {
-    // At the edges a tile reads its last row or column again rather than past the end, and does not
-    // store what it makes of it.
+    // At the edges a tile reads its last row or column again instead of reading past the end, and does not
+    // store the products.
     let rows = min(row + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(product.rows - 1u));
     let columns = min(column + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(product.columns - 1u));
     var left_index = rows * product.left_row_stride;

@@ -3,8 +3,8 @@
 //
 //     outputs[r, c] = Σ_k left[r, k] · right[k, c]
 //
-// What matmul.wgsl computes for matrices of any kind, several times as fast. All are row-major. A
-// workgroup owns a patch of the outputs; the shared tile_*.wgsl tell how a device multiplies.
+// The same product as in matmul.wgsl, but several times as fast. All matrices are row-major. A workgroup owns
+// a patch of the outputs; shared/tile_*.wgsl have the multiplication for each kind of device.
 
 struct Shape {
     rows: u32,     // of the outputs

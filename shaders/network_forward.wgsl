@@ -7,13 +7,12 @@
 //
 //     next inputs = activation(sums + biases)        without the activation after the last layer
 //
-// What layer_forward computes layer by layer, in one dispatch: a workgroup owns as many rows as a tile
-// has, and takes them through all layers, so that nothing waits for other rows, and what goes from layer
-// to layer stays in the caches. The layers take turns in the two halves of `scratch`, where each tile
-// has a place of its own.
+// One dispatch computes what layer_forward computes layer by layer. A workgroup owns the rows of one tile and
+// takes them through all layers, so it waits for no other rows, and the activations stay in the caches. The
+// layers alternate between the two halves of `scratch`, where each tile has a place of its own.
 //
-// Matrices are row-major, rows of whole vectors of four ("quads"), filled up with zeros; those of the
-// outputs lie one behind the other.
+// Matrices are row-major. Their rows are whole vectors of four ("quads"), padded with zeros; only the outputs
+// are contiguous, without padding.
 
 struct Network {
     rows: u32,
@@ -25,7 +24,7 @@ struct Network {
 
 struct Layer {
     columns: u32,
-    inner: u32,         // features of what comes in
+    inner: u32,         // features of the inputs
     weights: u32,       // quads of the parameters before the weights
     gamma: u32,         // before gamma, or before the biases
     beta: u32,          // before beta
@@ -43,7 +42,7 @@ struct Layer {
 
 override EPSILON: f32;
 
-// What the product of a layer reads: the first, the others.
+// The inputs of a layer's product: of the first layer, of the others.
 const INPUTS = 0u;
 const SCRATCH = 1u;
 
@@ -103,14 +102,13 @@ fn compute_layer(index: u32, row: u32, invocation: u32) {
     }
 }
 
-// Where the first of all rows would be, if the scratch of the tile at `row` had rows of `stride` quads
-// for them all: whatever the width of a layer, a tile keeps to its own.
+// Where row 0 would be if all rows of the scratch had `stride` quads and the tile at `row` kept its place.
+// A tile keeps its place for layers of all widths.
 fn place(index: u32, row: u32, stride: u32) -> u32 {
     return index % 2u * network.rows * network.widest + row * (network.widest - stride);
 }
 
-// The product, where the rows are finished from: memory is where the tile's rows can be walked in a
-// loop that no compiler unrolls.
+// Stores the product in memory, where a loop can walk the tile's rows without being unrolled by a compiler.
 fn store_tile(
     tile: ptr<function, Tile>,
     index: u32,

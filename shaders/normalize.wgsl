@@ -3,7 +3,7 @@
 //     outputs[r, c] = gamma[c] · (inputs[r, c] − mean[c]) / √(variance[c] + EPSILON) + beta[c]
 //
 // In training, mean and variance are the batch's own (batch_statistics.wgsl); in inference they are
-// running_mean and running_var. The kernel cannot tell the two apart, and need not. `mean` has two
+// running_mean and running_var. The kernel is the same for both. `mean` has two
 // rows, whose sum is the mean; the second row of a running mean is zero.
 //
 // A row is a sample, or a pixel of one; a column is a feature (shared/layout.wgsl). An invocation owns
@@ -44,8 +44,8 @@ fn main(
         let scale = gamma[column];
         let shift = beta[column];
         for (var row = first.y; row < shape.rows; row += step.y) {
-            // Center first, in two steps: anything else loses digits where the mean is large against
-            // the standard deviation.
+            // Two steps, center first: another order loses digits where the mean is large against the
+            // standard deviation.
             let input = inputs[place(shape.inputs, row, column)];
             let normalized = (rounded(input - center, shape.rows) - rest) * inverse_std;
             outputs[place(shape.outputs, row, column)] = scale * normalized + shift;

@@ -4,7 +4,7 @@
 //                   · (grad_outputs − grad_beta / rows − normalized · grad_gamma / rows)
 //     normalized  = (inputs − mean) / √(variance + EPSILON)
 //
-// (Ioffe and Szegedy, arXiv 1502.03167, section 3, with the three sums drawn together.) Inputs, mean
+// (Ioffe and Szegedy, arXiv 1502.03167, section 3, with its sums combined.) Inputs, mean
 // and variance are those of normalize.wgsl, with the batch's own statistics; grad_gamma and grad_mean
 // (which is grad_beta / rows, as the sum of two rows) come from normalize_gradients.wgsl.
 //

@@ -1,17 +1,17 @@
-// Normalize, gradients: those of gamma and beta, two sums per feature.
+// Normalize, gradients: the gradients of gamma and beta, two sums per feature.
 //
 //     grad_beta[c]  = Σ_r grad_outputs[r, c]
 //     grad_gamma[c] = Σ_r grad_outputs[r, c] · normalized[r, c]
 //     normalized    = (inputs − mean) / √(variance + EPSILON)
 //
 // Inputs, mean and variance are those of normalize.wgsl, with the batch's own statistics. The sums of
-// `normalized` are then zero, so a constant may be taken from grad_outputs in the second formula: with
-// their mean taken out, nothing is lost to a large one. normalize_backward.wgsl needs that mean too:
-// `grad_mean` has two rows, whose sum it is, as `mean` has.
+// `normalized` are then zero, so subtracting a constant from grad_outputs does not change grad_gamma. The
+// kernel subtracts their mean, to avoid cancellation. normalize_backward.wgsl needs this mean, too: it is the
+// sum of the two rows of `grad_mean`.
 //
 // A row is a sample, or a pixel of one; a column is a feature (shared/layout.wgsl). A workgroup owns
 // COLUMNS features; LANES invocations share one, and each walks every LANES-th row, so that neighbors
-// read neighbors: of images a workgroup owns one.
+// read neighbors. Of images a workgroup owns one feature.
 
 struct Shape {
     inputs: Layout,
@@ -53,7 +53,7 @@ fn reduce_column(column: u32, local_column: u32, lane: u32) {
     let rows = select(0u, shape.rows, is_column);
     let count = f32(shape.rows);
 
-    // Sums of differences from the first row lose nothing to a large mean.
+    // Sums of differences from the first row lose no digits to a large mean.
     let safe_column = min(column, shape.columns - 1u);
     let first_row = grad_outputs[place(shape.grad_outputs, 0u, safe_column)];
     var sum = 0.0;

@@ -1,4 +1,4 @@
-// Output layer: of a batch, from its inputs to its gradients.
+// Output layer: the output layer of a batch, from its inputs to its gradients.
 //
 //     outputs      = inputs · weightsᵀ + biases
 //     loss, grad_sums = the loss of the batch, and its gradient by the outputs
@@ -6,14 +6,13 @@
 //     history[taken % capacity] = the rows' mean loss and accuracy, how many rows, the step's number
 //     taken += 1, number += 1, of_network += 1                (shared/record.wgsl)
 //
-// What layer_forward, loss, record_step and layer_backward compute, in one dispatch of one workgroup:
-// where the layer is no wider than a tile and has few rows, waiting for further dispatches costs more
-// than their work. With more rows, this is what layer_forward and loss compute (ROW_BY_ROW): each
-// workgroup stops at the gradients of its rows' outputs, and writes their losses and accuracies in the
-// place of the history.
+// One dispatch of one workgroup computes what layer_forward, loss, record_step and layer_backward compute. If
+// the layer is no wider than a tile and has few rows, waiting for more dispatches would cost more than their
+// work. With more rows, it computes what layer_forward and loss compute (ROW_BY_ROW): each workgroup stops at
+// the gradients of its rows' outputs, and writes their losses and accuracies instead of the history.
 //
-// shared/row_loss.wgsl has the formulas of the losses, layer_forward.wgsl the layout of the matrices;
-// the outputs are in the place of their gradient until this is known. What is not finite is noted
+// shared/row_loss.wgsl has the formulas of the losses, layer_forward.wgsl the layout of the matrices. The
+// gradient of the outputs overwrites the outputs. Values that are not finite are recorded
 // (shared/faults.wgsl).
 
 struct Layer {

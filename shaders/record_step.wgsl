@@ -5,8 +5,8 @@
 //     fault = 1, if the loss is not finite
 //
 // `results` are each row's loss and accuracy from the loss kernels, as bits (shared/loss_bits.wgsl), like
-// the history. The counts live on the GPU, so that one encoder can hold many steps; the kernels after
-// this one read there which step it is, counted from 1. One workgroup.
+// the history. The counts are on the GPU, so that one encoder can hold many steps. Later kernels read
+// the number of the step there, counted from 1. One workgroup.
 
 struct Batch {
     rows: u32,

@@ -11,20 +11,20 @@
 //                        parameter  −= rate / (1 − MOMENTUMᵗ) · velocity
 //                                      / (√(mean_square / (1 − SMOOTHINGᵗ)) + EPSILON)
 //
-// All parameters lie in one buffer, weights first; their gradients (backward pass; slabs of a batch are
-// added up here, shared/slab_sum.wgsl) and the optimizer's state lie in others of the same layout. Weights
-// decay, or all parameters. `clip_scale` comes from gradient_norm.wgsl, and record_step.wgsl has counted
-// this step already.
+// One buffer holds all parameters, weights first. The gradients and the optimizer's state have buffers of the
+// same layout. The gradients come in slabs of the batch, which are added up here (shared/slab_sum.wgsl).
+// Weight decay applies to the weights, or to all parameters. `clip_scale` comes from gradient_norm.wgsl, and
+// record_step.wgsl has counted this step already.
 //
-// If a kernel of this step has noted a fault (shared/faults.wgsl), this step changes nothing. Unless
-// SKIPS, nor do later ones: the first such step writes the stop's first quad, [1, step / 2¹⁶, step mod
-// 2¹⁶, 0], and copies the layers' faults from the gradients.
+// If a kernel of this step has recorded a fault (shared/faults.wgsl), this step changes no parameters.
+// Without SKIPS later steps change none either: the first step with a fault writes the stop's first quad, [1,
+// step / 2¹⁶, step mod 2¹⁶, 0], and copies the layers' faults from the gradients.
 //
-// Parameters that the update itself would make infinite keep their values. Then all of the stop's second
-// quad becomes step mod 2¹⁶ + 1, and the next step stops in the name of this one. Where several
-// workgroups write the same quad, they write the same values.
+// Parameters that the update itself would make infinite keep their values. Then all values of the stop's
+// second quad become step mod 2¹⁶ + 1, and the next step stops with this step's number. Workgroups that write
+// the same quad write the same values.
 //
-// Memory is what takes the time: values are read and written four at a time ("a quad"), each once. An
+// Memory bandwidth limits this kernel, so it reads and writes each value once, four at a time ("a quad"). An
 // invocation owns quads a whole dispatch apart.
 
 struct Update {
@@ -121,7 +121,7 @@ fn gradient_quad(index: u32) -> vec4<f32> {
     return gradients[index];
 }
 
-// Whether invocations of this dispatch see each other's writes makes no difference to the result.
+// The result does not depend on whether invocations of this dispatch see each other's writes.
 fn has_stopped(is_first: bool) -> bool {
     if parameters[update.stop].x != 0.0 {
         return true;

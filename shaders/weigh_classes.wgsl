@@ -1,4 +1,4 @@
-// Weigh classes: how much each class counts in a batch, over what its rows count on average.
+// Weigh classes: the weight of each class, divided by the mean weight of the rows of the batch.
 //
 //     targets[rows + c] = class_weights[c] · rows / Σ_r class_weights[targets[r]]
 //
@@ -6,7 +6,7 @@
 // rows weigh 0, so does every class. A row whose class does not exist weighs 0. A NaN weight makes all
 // weights of a batch with such a row NaN.
 //
-// The class indices of the rows come from outside; the weights go behind them as the bits of floats.
+// The class indices of the rows are inputs. The weights are stored after them, as the bits of floats.
 // One workgroup.
 
 struct Batch {
@@ -22,8 +22,8 @@ override WORKGROUP_SIZE: u32;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
-    // Read here, once: of what a loop reads again, Mesa's software driver for OpenGL forgets the value for
-    // those invocations that have left the loop.
+    // Read once, before the loop: if the loop read it again, Mesa's software driver for OpenGL would lose the
+    // value for invocations that have left the loop.
     let rows = batch.rows;
     let classes = batch.classes;
     var sum = 0.0;

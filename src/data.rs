@@ -52,7 +52,7 @@ impl Dataset {
         if let Targets::Values(values) = &targets {
             check_finite("targets", columns, values.iter())?;
         }
-        // Row-major, whatever the caller's order was: so it goes to the GPU.
+        // The GPU needs row-major order, and the caller's array may have another.
         let inputs = inputs.as_standard_layout().into_owned();
         Ok(Self { inputs, targets })
     }
@@ -72,7 +72,7 @@ impl Dataset {
         &self.inputs
     }
 
-    /// What the outputs for the rows are compared with.
+    /// The targets of the rows.
     pub fn targets(&self) -> &Targets<'static> {
         &self.targets
     }
@@ -81,7 +81,7 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] without indices, [`Error::Option`] if an index is no row.
+    /// [`Error::Length`] without indices, [`Error::Option`] if an index is not a row.
     pub fn select(&self, rows: &[u32]) -> Result<Self> {
         if rows.is_empty() {
             let why = "a data set has at least one row".to_owned();
@@ -151,7 +151,7 @@ impl Dataset {
         Ok((self.select(&kept)?, self.select(&held)?))
     }
 
-    /// Whether every target is one of so many classes, counted from 0. Values always pass.
+    /// Whether every target is one of this many classes, counted from 0. Values always pass.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl Dataset {
 }
 
 /// The order in which an epoch, counted from 0, visits the rows: a permutation of the numbers below
-/// `rows`. It follows from its arguments alone, so that a resumed run goes on as the first one would
+/// `rows`. It follows from its arguments alone, so that a resumed run continues as the first one would
 /// have, and is the same on every platform.
 pub fn shuffled_order(rows: u32, seed: u64, epoch: u64) -> Vec<u32> {
     random::permutation(&mut random::generator(Purpose::Shuffle, seed, epoch), rows)
@@ -182,7 +182,7 @@ pub(crate) fn check_finite<'a>(
     columns: usize,
     mut values: impl Iterator<Item = &'a f32>,
 ) -> Result<()> {
-    // `position` counts in the order of the rows, whatever the order in memory.
+    // `position` counts in the order of the rows, also where the memory has another order.
     let mut value = 0.0;
     let found = values.position(|&next| {
         value = next;

@@ -19,7 +19,7 @@ pub enum Error {
         option: &'static str,
         /// The value it was given.
         value: String,
-        /// What would have been accepted.
+        /// The accepted values.
         expected: &'static str,
     },
 
@@ -30,7 +30,7 @@ pub enum Error {
     /// A slice, a buffer or a tensor of the wrong length.
     #[error("{what} holds {found} values, but {needed} are needed ({why})")]
     Length {
-        /// What was handed in.
+        /// The name of the argument.
         what: &'static str,
         /// How many values it holds.
         found: u64,
@@ -58,13 +58,13 @@ pub enum Error {
     Targets {
         /// The loss.
         loss: &'static str,
-        /// What it compares with.
+        /// The targets that the loss needs.
         needed: &'static str,
-        /// What it was given.
+        /// The targets that it got.
         found: &'static str,
     },
 
-    /// A class index that is no class.
+    /// A class index that is not a class.
     #[error(
         "the target of row {row} is class {class}, but there are {classes} classes, counted from 0"
     )]
@@ -186,11 +186,11 @@ pub enum Error {
     DeviceLost(String),
 }
 
-/// What a training has stopped at: the first of its numbers that were not finite.
+/// The reason why a training has stopped: the first of its numbers that were not finite.
 ///
 /// Neither that step nor a later one changes parameters, running statistics and the optimizer's state.
-/// (If it was the update, its finite results are kept, and parameters that it would have made infinite
-/// keep their values.)
+/// (After a fault of the update, its finite results are kept, and parameters that would have become
+/// infinite keep their values.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The number of the step, counted from 1; 0 if it was one of another trainer of the network.
@@ -202,7 +202,7 @@ pub struct Fault {
     pub quantity: Quantity,
 }
 
-/// What may not be finite in a step. Of several quantities it is the one that was computed first.
+/// The quantity of a step that is not finite. If several are not, it is the one computed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantity {
     /// The mean or the variance of the batch, in a layer with batch normalization: the inputs or the
@@ -220,7 +220,7 @@ pub enum Quantity {
     GradBiases,
     /// The gradient of the weights.
     GradWeights,
-    /// What the update makes of a parameter: the learning rate or the weight decay is far too large.
+    /// A parameter after the update: the learning rate or the weight decay is far too large.
     Update,
 }
 
@@ -242,7 +242,7 @@ impl fmt::Display for Quantity {
             Self::GradBeta => "the gradient of beta",
             Self::GradBiases => "the gradient of the biases",
             Self::GradWeights => "the gradient of the weights",
-            Self::Update => "what the update makes of the parameters",
+            Self::Update => "a parameter after the update",
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The only place that makes pipelines, bind groups and buffers, and that reads the GPU back.
 //!
 //! It knows matrices and compute kernels, not networks. The device is the app's: nothing here sets
-//! a handler on it, and what goes wrong is caught by error scopes.
+//! a handler on it, and error scopes catch all errors.
 
 mod counting;
 mod kernel;
@@ -239,7 +239,7 @@ mod tests {
         }
         let TestGpu { gpu, .. } = TestGpu::new();
         let small = gpu.buffer("small", 4).unwrap();
-        assert_refused("a write behind the end", gpu.write(&small, 1, &[0_u32; 4]));
+        assert_refused("a write past the end", gpu.write(&small, 1, &[0_u32; 4]));
         let label = Some("invalid");
         let usage = BufferUsages::empty();
         let descriptor = BufferDescriptor { label, size: 16, usage, mapped_at_creation: false };
@@ -250,13 +250,13 @@ mod tests {
         });
         assert_refused("a copy into itself", submission);
         let reading = read::<u32>(&gpu, &small, 1, 4);
-        assert_refused("a copy behind the end", block_on(&gpu.device, reading));
+        assert_refused("a copy past the end", block_on(&gpu.device, reading));
         let kernel = Kernel::new(&gpu.device, "no_shader", "no shader", &[]);
-        assert_refused("a text that is no shader", kernel);
+        assert_refused("a text that is not a shader", kernel);
         let mut staging = Staging::new(&gpu, "staging", 4).unwrap();
-        let submission = staging.submit(&gpu, "behind the end", |encoder, staging| {
+        let submission = staging.submit(&gpu, "past the end", |encoder, staging| {
             encoder.copy_buffer_to_buffer(staging, 16, &small, 0, 16);
         });
-        assert_refused("a copy from behind the end of a window", submission);
+        assert_refused("a copy from past the end of a window", submission);
     }
 }

@@ -11,11 +11,11 @@ use crate::network::{
 };
 use crate::options::NetworkOptions;
 
-/// Rows of a slice are a multiple of this, so that every slice of a matrix starts on a multiple of
-/// 256 bytes, whatever its columns.
+/// The number of rows of a slice is a multiple of this, so that every slice of a matrix starts on a multiple
+/// of 256 bytes, for any number of columns.
 const SLICE_MULTIPLE: u32 = FEWEST_ROWS;
 
-/// What a scratch matrix may take, in bytes; a slice has as many rows as fit.
+/// The most bytes of a scratch matrix. A slice has as many rows as fit.
 const SCRATCH_BYTES: u64 = 32 << 20;
 
 /// Applies a network to rows in a buffer, with the running statistics.
@@ -34,18 +34,18 @@ impl Inference {
     /// Binds a network to `rows` rows of inputs and of outputs, `f32`s.
     ///
     /// Rows may start at any multiple of 4 bytes, and be any multiple of 4 bytes apart; a buffer alone
-    /// stands for rows one behind the other, from its beginning on. What is between the rows of outputs is
-    /// left alone. Inputs and outputs may be parts of one buffer that do not overlap.
+    /// stands for contiguous rows, from its beginning on. Values between the rows of outputs are left
+    /// alone. Inputs and outputs may be parts of one buffer that do not overlap.
     ///
-    /// The fastest are rows one behind the other that are whole vectors of four and start at a multiple
-    /// of the device's `min_storage_buffer_offset_alignment`: others are copied.
+    /// The fastest are contiguous rows that are whole vectors of four and start at a multiple of the
+    /// device's `min_storage_buffer_offset_alignment`: others are copied.
     ///
     /// Both buffers need `BufferUsages::STORAGE`.
     ///
     /// # Errors
     ///
     /// [`Error::Length`] if a buffer is too short, [`Error::Option`] if there are no rows,
-    /// [`Error::Refused`] if an offset or a stride is no multiple of 4, or rows overlap, and what wgpu
+    /// [`Error::Refused`] if an offset or a stride is not a multiple of 4, or rows overlap, and what wgpu
     /// reports.
     pub fn new<'a>(
         network: &Network,
@@ -83,9 +83,9 @@ impl Inference {
         Ok(Self { dispatches })
     }
 
-    /// What a network and an inference on `rows` rows will hold on the GPU, without the app's buffers.
-    /// Rows of these that are some distance apart, or start elsewhere than at the beginning, may be held
-    /// once more, filled up to whole vectors of four: as many of them as make a slice.
+    /// The GPU memory of a network and an inference on `rows` rows, without the app's buffers. If the app's
+    /// rows are not contiguous, or do not start at the beginning of their buffer, the memory may include a
+    /// copy of one slice of them, padded to whole vectors of four.
     ///
     /// Sizes and options are not checked.
     pub fn planned_bytes(
@@ -124,7 +124,7 @@ impl Inference {
         &self.dispatches
     }
 
-    /// Records the inference into the app's encoder. The app submits, when it likes.
+    /// Records the inference into the app's encoder. The app submits it.
     pub fn encode(&self, encoder: &mut CommandEncoder) {
         let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor {
             label: Some("ztilde/inference"),
@@ -141,7 +141,7 @@ impl Inference {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `inputs` are no whole rows, and what wgpu reports.
+    /// [`Error::Length`] if `inputs` are not whole rows, and what wgpu reports.
     pub fn predict(
         network: &Network,
         inputs: &[f32],
@@ -192,7 +192,7 @@ fn slice_rows(device: &Device, layer_sizes: &[u32]) -> u32 {
     (rows - rows % SLICE_MULTIPLE).max(SLICE_MULTIPLE)
 }
 
-/// How many scratch matrices, or halves of one, anything goes through.
+/// The number of scratch matrices, or of halves of one, that are in use.
 fn scratch_count(device: &Device, layer_sizes: &[u32]) -> u64 {
     let layers = layer_sizes.len().saturating_sub(1);
     if layers > 0 && NetworkForward::serves(device, layer_sizes) {
@@ -207,13 +207,13 @@ fn scratch_count(device: &Device, layer_sizes: &[u32]) -> u64 {
 struct Slices<'a> {
     network: &'a Network,
     kernels: &'a InferenceKernels,
-    /// The inputs, if those of the app are no whole vectors of four, or lie elsewhere.
+    /// A copy of the inputs, if the app's rows are not whole vectors of four, or start at another offset.
     inputs: Option<Matrix>,
     /// Whether the last layer writes to the app's outputs, whose rows may have to be whole vectors too.
     is_straight: bool,
-    /// What takes all layers at once writes to these, if not straight to the app's.
+    /// The outputs of the kernel that takes all layers at once, if it does not write to the app's buffer.
     outputs: Option<Matrix>,
-    /// What goes into a layer and comes out of it take turns in two matrices, or in the halves of one.
+    /// The inputs and the outputs of a layer alternate between two matrices, or between the halves of one.
     scratch: Vec<Matrix>,
     dispatches: Vec<Dispatch>,
 }
@@ -295,7 +295,7 @@ impl<'a> Slices<'a> {
         if self.is_straight { Ok(()) } else { self.bind_copy(&layer_inputs, outputs) }
     }
 
-    /// What brings the last layer's outputs to the app's.
+    /// Copies the last layer's outputs to the app's.
     fn bind_copy(&mut self, own: &Matrix, outputs: &Matrix) -> Result<()> {
         let device = &self.network.gpu().device;
         let copy = self.kernels.copy_rows.bind(device, "inference/outputs", own, outputs)?;

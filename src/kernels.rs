@@ -6,16 +6,16 @@
 //! as often as needed. Every `bind` checks that the shapes fit each other, and takes a `place` that
 //! names the bound objects for GPU debuggers.
 //!
-//! The library itself trains and infers with those that take a layer, or a network, through several
-//! formulas at once (`layer_forward`, `layer_backward`, `output_layer`, `network_forward`). They are for
-//! the library's own memory: packed parameters, and rows of whole vectors of four.
+//! The library itself trains and infers with fused kernels, which compute several formulas of a layer, or all
+//! layers of a network, at once (`layer_forward`, `layer_backward`, `output_layer`, `network_forward`). They
+//! are for the library's own memory: packed parameters, and rows of whole vectors of four.
 //!
 //! Matrices are row-major: a row is a sample, a column is a feature. A vector is one row. The kernels of
 //! batch normalization (`batch_statistics`, `normalize`, `normalize_gradients`, `normalize_backward`) and
 //! of the activation (`activate`, `activate_backward`) also take batches whose rows lie some distance
 //! apart ([`Matrix::strided`]), and [images](Matrix::images): there a feature is a channel, and each pixel
 //! of each sample is a row. These batches may start at any value of a buffer. All other kernels take
-//! values that lie one behind the other, and refuse what does not.
+//! contiguous values only, and refuse others.
 //!
 //! `examples/batch_norm.rs` is an app with a network of its own that normalizes its images with them,
 //! forward and backward.
@@ -166,7 +166,7 @@ fn linear_workgroups(items: u64) -> [u32; 3] {
     [workgroups(items, WORKGROUP_SIZE), 1, 1]
 }
 
-/// How many quads so many values are.
+/// The number of quads of this many values.
 fn quads(what: &'static str, values: u32) -> Result<u32> {
     if !values.is_multiple_of(QUAD) {
         let needed = u64::from(values).next_multiple_of(QUAD.into());

@@ -49,7 +49,7 @@ impl From<&Layer> for LayerShape {
 /// Tensors start on multiples of 256 bytes: what WebGPU's default limits ask of a binding.
 const ALIGNMENT: u64 = 64;
 
-/// What follows the learned tensors, in quads: the stop, and the faults of each layer, one quad for each
+/// The quads after the learned tensors: the stop, and the faults of each layer, one quad for each
 /// kind (`shaders/shared/faults.wgsl`).
 const STOP: u32 = 2;
 const FAULTS: u32 = 4;
@@ -88,7 +88,7 @@ pub(crate) struct LearnedLayout {
     values: u64,
 }
 
-/// What learning stopped at, as `shaders/update.wgsl` writes it.
+/// The stop record, as `shaders/update.wgsl` writes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     /// The number of the step, modulo `modulus`.
@@ -190,7 +190,7 @@ impl LearnedLayout {
         Source { buffer, first: self.learned, count: self.stop_values() as u64 }
     }
 
-    /// What learning stopped at, if it did, from all values of the buffer.
+    /// The stop record in all values of the buffer, if training has stopped.
     pub(crate) fn stop(&self, packed: &[f32]) -> Option<Stop> {
         Self::stop_of(&packed[self.learned as usize..][..self.stop_values()])
     }
@@ -396,8 +396,8 @@ fn vectors(layer: &Layer) -> Vec<&Array1<f32>> {
 /// The place of the next tensor; moves the end past it.
 fn reserve(end: &mut u64, values: u64) -> u64 {
     let first = *end;
-    let behind = first.saturating_add(values);
-    *end = behind.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX);
+    let after = first.saturating_add(values);
+    *end = after.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX);
     first
 }
 

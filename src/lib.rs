@@ -107,7 +107,7 @@
 //!
 //! # What is promised
 //!
-//! On the device that an app lends:
+//! On the app's device:
 //!
 //! - No feature is needed, and no limit beyond WebGPU's defaults. On a smaller device an `Err` names the
 //!   missing limit. A device with [`required_limits`] suffices; inference alone needs less
@@ -135,9 +135,9 @@
 //! - The same seed gives the same bits on the same adapter, driver and version, however steps are divided
 //!   into submissions.
 //! - A step whose loss, gradients or statistics are not finite changes no parameter. Training stops there and
-//!   [`Trainer::fault`] names the step, the layer and the quantity; with [`OnFault::SkipStep`] it goes on.
+//!   [`Trainer::fault`] names the step, the layer and the quantity; with [`OnFault::SkipStep`] it continues.
 //! - NaN stays NaN: a prediction from an input that is NaN is NaN.
-//! - What an app can get wrong is an `Err` with the numbers that disagree, and nothing is changed.
+//! - A mistake of the app is an `Err` with the numbers that disagree, and nothing is changed.
 //!
 //! A bug of wgpu 30: an app's own `device.poll(PollType::Wait { timeout: Some(…), .. })` may panic while
 //! another thread submits to the device or awaits one of these futures. Waiting without a timeout is safe.

@@ -101,7 +101,7 @@ impl Network {
         Self::from_parameters(device, queue, &Parameters::initialize(layer_sizes, &options)?)
     }
 
-    /// A network that goes on where `parameters` were read or saved.
+    /// A network that continues from saved `parameters`.
     ///
     /// # Errors
     ///
@@ -261,10 +261,10 @@ impl Network {
     }
 
     /// Sets the counts for a trainer that begins after `steps` steps. The count of the network's batches
-    /// goes on.
+    /// continues.
     pub(crate) fn begin_training(&mut self, steps: u64) -> Result<()> {
         self.steps = steps;
-        // A former trainer may have stopped at a step of this number: its step is none of this one's.
+        // A former trainer may have stopped at a step with this number. Its stop must not stop this one.
         self.layout.forget_stopped_step(&self.gpu, self.parameters.buffer())?;
         self.gpu.write(self.counts.buffer(), 0, &Counts::first(steps))
     }

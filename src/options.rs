@@ -62,7 +62,7 @@ impl Activation {
     }
 }
 
-/// What training makes small. Every loss is a mean, over the batch and over the outputs.
+/// The function that training minimizes. Every loss is a mean, over the batch and over the outputs.
 ///
 /// [`TrainerOptions`] may smooth the targets of softmax cross-entropy and weigh its classes.
 /// [`evaluate`](crate::evaluate) always takes the plain loss.
@@ -105,7 +105,7 @@ impl Loss {
     }
 }
 
-/// What a network computes between its layers, and how it starts.
+/// The functions of a network between its layers, and its initialization.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetworkOptions {
     /// The function after each hidden layer. Default: [`Activation::Relu`].
@@ -141,10 +141,10 @@ impl NetworkOptions {
     }
 }
 
-/// What becomes of the rows that do not fill a batch at the end of an epoch.
+/// The treatment of rows that do not fill a batch at the end of an epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Remainder {
-    /// They wait for the next epoch, whose shuffle brings others to the end. The default: a last
+    /// They wait for the next epoch, whose shuffle moves others to the end. The default: a last
     /// batch of a few rows has statistics of a few rows, and ruins the running ones.
     #[default]
     Drop,
@@ -152,7 +152,7 @@ pub enum Remainder {
     Keep,
 }
 
-/// What a training does when the loss, a gradient or a batch's statistics are not finite.
+/// The reaction of a training to a loss, a gradient or batch statistics that are not finite.
 ///
 /// In both cases the GPU finds this within the step, and does not learn from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -183,7 +183,7 @@ impl OnFault {
 pub struct TrainerOptions {
     /// Rows per step; at least 2 with batch normalization. Default: 64.
     pub batch_size: u32,
-    /// What training makes small. Default: [`Loss::SoftmaxCrossEntropy`].
+    /// The function that training minimizes. Default: [`Loss::SoftmaxCrossEntropy`].
     pub loss: Loss,
     /// How much of softmax cross-entropy's targets is spread evenly over the classes: a row of class y
     /// is compared with `(1 − label_smoothing) · [c = y] + label_smoothing / classes`. At least 0 and
@@ -207,11 +207,11 @@ pub struct TrainerOptions {
     /// The largest Euclidean norm that all gradients together may have; a longer gradient is scaled
     /// down to it. Default: none.
     pub clip_norm: Option<f64>,
-    /// What becomes of the rows that do not fill a batch. Default: [`Remainder::Drop`].
+    /// The treatment of rows that do not fill a batch. Default: [`Remainder::Drop`].
     pub remainder: Remainder,
     /// Seed of the shuffles. Default: 0.
     pub seed: u64,
-    /// What the training does when a step is not finite. Default: [`OnFault::Stop`].
+    /// The reaction to a step that is not finite. Default: [`OnFault::Stop`].
     pub on_fault: OnFault,
 }
 
@@ -232,7 +232,7 @@ impl Default for TrainerOptions {
 }
 
 impl TrainerOptions {
-    /// For a network of so many outputs.
+    /// For a network of this many outputs.
     pub(crate) fn check(&self, outputs: u32) -> Result<()> {
         check("batch_size", self.batch_size, "at least 1", |value| value >= 1.0)?;
         let share = |value: f64| (0.0..1.0).contains(&value);

@@ -1,4 +1,4 @@
-//! What is learned, on the CPU: the hinge between GPU, file and reference.
+//! The parameters on the CPU. They connect the GPU, the model file and the reference.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod disk;
@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::options::{Activation, NetworkOptions};
 use crate::random::{self, Purpose};
 
-/// Everything that a network is: its layers, and what it computes between them.
+/// A complete network: its layers, and the functions between them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
     /// The function after each hidden layer.
@@ -57,7 +57,7 @@ pub enum Layer {
     },
 }
 
-/// What batch normalization learns and remembers for each feature of a layer.
+/// The parameters and the running statistics of batch normalization, for each feature of a layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNorm {
     /// The scale.

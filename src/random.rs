@@ -1,10 +1,10 @@
 //! Random numbers that are the same on every platform and for every version of the `rand` crates:
-//! ChaCha8 is a fixed algorithm, and what is made of its words is written here.
+//! ChaCha8 is a fixed algorithm, and this file defines how its words are used.
 
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
 
-/// What the numbers are for. Each purpose has its own stream, so that one seed may serve all.
+/// The purpose of the numbers. Each purpose has its own stream, so that one seed may serve all.
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose {
     Weights = 1,

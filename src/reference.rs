@@ -57,7 +57,7 @@ pub use trainer::Trainer;
 pub use update::{adam, gradient_descent, momentum, rmsprop};
 pub use weigh_classes::weigh_classes;
 
-/// What a loss makes of a batch.
+/// The loss of a batch, and its gradient.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LossGradient {
     /// One loss per row, averaged over its outputs. The batch's loss is the mean of these.

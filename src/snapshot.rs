@@ -1,4 +1,4 @@
-//! `Snapshot`: everything that training goes on with, on the CPU.
+//! `Snapshot`: the complete state of a training, on the CPU.
 
 mod file;
 mod options;

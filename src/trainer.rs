@@ -1,4 +1,4 @@
-//! `Trainer`: what exists only while learning; one step, one epoch.
+//! `Trainer`: the state of a training; one step, one epoch.
 
 mod ahead;
 mod bound_batch;
@@ -45,7 +45,7 @@ const HISTORY: u32 = 8192;
 /// as any of the steps that wait in encoders may be dropped.
 const RATES: u32 = 2 * HISTORY;
 
-/// What one submission of [`Trainer::train`] may hold, in multiplications and additions, and in steps:
+/// The most work of one submission of [`Trainer::train`], in multiplications and additions, and in steps:
 /// enough to hide the cost of submitting, and far from what a watchdog would cut short.
 const WORK_PER_SUBMISSION: u64 = 2_000_000_000;
 const STEPS_PER_SUBMISSION: u64 = 64;
@@ -73,7 +73,7 @@ pub struct Trainer {
     gather: GatherRows,
     copy_rows: CopyRows,
     memory: Memory,
-    /// Brings a batch from the CPU or from an app's buffer to its place before a step.
+    /// Copies a batch from the CPU or from an app's buffer to its place before a step.
     arrival: Vec<Dispatch>,
     /// One step on a batch of `batch_size` rows.
     step: Vec<Dispatch>,
@@ -141,7 +141,7 @@ impl Trainer {
     }
 
     /// Returns the network. If the training had stopped at a [fault](Trainer::fault), no other trainer
-    /// can change this network: make a new one of its parameters ([`Network::from_parameters`]).
+    /// can change this network: create a new one from its parameters ([`Network::from_parameters`]).
     pub fn into_network(self) -> Network {
         self.network
     }
@@ -227,7 +227,7 @@ impl Trainer {
     }
 
     /// Keeps a data set on the CPU, and uploads it batch by batch: for one that the GPU cannot hold, or
-    /// need not. The steps are those on [uploaded](Trainer::upload) data, to the bit.
+    /// need not. The steps are those on [uploaded](Trainer::upload) data, bit for bit.
     ///
     /// The rows of each submission are gathered while the GPU computes the ones before, in one of three
     /// windows, each of at most 16 MiB, or one batch where that is more. The windows are in memory that
@@ -330,7 +330,7 @@ impl Trainer {
         Ok(data)
     }
 
-    /// A step on the batch that `arrival` brings to its place.
+    /// A step on the batch that `arrival` copies to its place.
     fn encode(&self, encoder: &mut CommandEncoder, arrival: &[Dispatch]) {
         self.number().encode(encoder);
         let mut pass = begin_pass(encoder);

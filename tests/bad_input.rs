@@ -1,5 +1,5 @@
-//! What an app can get wrong is an error that holds both numbers, and changes nothing: no panic, and
-//! nothing reaches the handler of uncaptured errors that the app may have set.
+//! A mistake of an app is an error that holds both numbers. It changes nothing, does not panic, and does not
+//! reach the app's handler of uncaptured errors.
 
 mod app;
 mod read_buffer;
@@ -217,7 +217,7 @@ fn sizes_and_parameters_that_make_no_network_are_refused() {
 }
 
 #[test]
-fn learning_rates_that_are_none_are_refused() {
+fn invalid_learning_rates_are_refused() {
     let app = App::get();
     app.assert_unchanged_by(&options(Loss::default()), |trainer| {
         for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.1, 1e-60, 1e60] {
@@ -312,9 +312,9 @@ fn buffers_that_do_not_fit_are_refused() {
     app.assert_silent();
 }
 
-/// Nobody on the CPU sees the targets in an app's buffer.
+/// The CPU cannot check targets in an app's buffer.
 #[test]
-fn a_target_in_a_buffer_that_is_none_makes_the_loss_nan_and_ends_the_learning() {
+fn an_invalid_target_in_a_buffer_makes_the_loss_nan_and_ends_the_training() {
     let app = App::get();
     let input_buffer = app.upload(&inputs());
     for (loss, good, bad) in [
@@ -377,7 +377,7 @@ fn matrices_that_do_not_fit_a_kernel_are_refused() {
     app.assert_silent();
 }
 
-/// Rows that are some distance apart, and images, in the place of what the other kernels take.
+/// Rows that are some distance apart, and images, for kernels that need contiguous rows.
 #[test]
 fn layouts_that_a_kernel_does_not_take_are_refused() {
     let app = App::get();

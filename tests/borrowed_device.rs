@@ -18,7 +18,7 @@ use ztilde::{
 
 const BATCH_SIZE: u32 = 20;
 
-/// A device of the test's own, and what its handler of uncaptured errors is told.
+/// A device of the test's own, and the errors that its handler of uncaptured errors gets.
 fn device(required_limits: Limits) -> (Device, Queue, Arc<Mutex<Vec<String>>>) {
     let descriptor = DeviceDescriptor { required_limits, ..Default::default() };
     let adapter = test_device::adapter();
@@ -81,7 +81,7 @@ fn result(device: &Device, trainer: &Trainer, steps: u32) -> (Parameters, Vec<u3
     (block_on(device, trainer.network().parameters()).unwrap(), losses)
 }
 
-/// Each of three takes the steps, to the bit, that it takes alone, on the same batches.
+/// Each of three trainers takes bit for bit the steps that it takes alone on the same batches.
 #[test]
 fn trainers_that_share_an_encoder_do_not_disturb_each_other() {
     const STEPS: u32 = 12;
@@ -167,7 +167,7 @@ fn the_apps_error_scopes_and_handler_stay_its_own() {
     }
     assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
 
-    // What the app does wrong: larger than any buffer may be.
+    // An error of the app: larger than any buffer may be.
     drop(device.create_buffer(&BufferDescriptor {
         label: Some("the app's"),
         size: device.limits().max_buffer_size + 4,

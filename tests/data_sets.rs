@@ -47,7 +47,7 @@ fn inputs_and_targets_must_fit() {
 }
 
 #[test]
-fn numbers_that_are_none_are_named_by_row_and_column() {
+fn numbers_that_are_not_finite_are_named_by_row_and_column() {
     let place = |inputs, targets: Vec<f32>| match Dataset::new(inputs, targets) {
         Err(Error::NotFinite { what, row, column, value }) => (what, row, column, value.is_nan()),
         found => panic!("{found:?}"),
@@ -62,7 +62,7 @@ fn numbers_that_are_none_are_named_by_row_and_column() {
 }
 
 #[test]
-fn inputs_are_row_major_whatever_they_were() {
+fn inputs_become_row_major_from_any_order() {
     let inputs = array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]].reversed_axes();
     let data = Dataset::new(inputs.clone(), vec![0, 1, 2]).unwrap();
     assert_eq!(data.inputs(), &inputs);

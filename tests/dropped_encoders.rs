@@ -1,5 +1,5 @@
-//! A step whose encoder is dropped is as if it had never been encoded: parameters, metrics, counts and
-//! snapshots are the same to the bit.
+//! A step whose encoder is dropped has no effect: parameters, metrics, counts and snapshots stay the same,
+//! bit for bit.
 
 use ndarray::Array2;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
@@ -191,7 +191,7 @@ fn a_restored_trainer_goes_on_likewise() {
     });
 }
 
-/// The error holds the steps that were taken and those that are needed. A submission ends it.
+/// The error holds the numbers of steps taken and steps needed. After a submission there is no error.
 #[test]
 fn a_loss_before_the_first_submission_is_an_error() {
     let app = App::new();

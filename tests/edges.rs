@@ -51,7 +51,7 @@ fn assert_close<'a>(
     assert!(count > 0, "{what}: nothing was compared");
 }
 
-/// What has an answer, or is refused for its length by a software adapter.
+/// The result, or `None` if a software adapter refuses loops of this length.
 #[track_caller]
 fn answer<T>(gpu: &Gpu, what: &str, result: Result<T, Error>) -> Option<T> {
     match result {
@@ -64,7 +64,7 @@ fn answer<T>(gpu: &Gpu, what: &str, result: Result<T, Error>) -> Option<T> {
     }
 }
 
-/// The sums over so many rows are rounded as often as a lane has rows, at the most; mostly these cancel.
+/// The sums over this many rows are rounded at most once per row of a lane, and most roundings cancel.
 fn sum_bound(rows: usize) -> f64 {
     f64::from(f32::EPSILON) * (rows as f64 / 16.0 + 10.0).sqrt() * 4.0
 }
@@ -193,7 +193,7 @@ fn losses_of_very_many_classes_are_right_or_refused() {
                 label_smoothing.into(),
                 &Array1::ones(columns),
             );
-            // One row's sum of so many terms that are much alike.
+            // One row's sum of many similar terms.
             let bound = sum_bound(16 * columns);
             assert_close(&what, results.column(0), &expected.row_losses, bound);
             assert_close(&what, &grad_outputs, &expected.grad_outputs, bound);
@@ -295,7 +295,7 @@ fn inference_walks_rows_beyond_a_binding() {
     assert_eq!((found.len(), first), (ROWS as usize, None), "the first row that is wrong");
 }
 
-/// The steps on a data set that lies in two bindings are those on one that stays on the CPU, to the bit.
+/// Steps on a data set in two bindings are bit for bit those on batches from the CPU.
 #[test]
 fn training_takes_rows_beyond_a_binding() {
     const ROWS: u32 = 1_100_000;

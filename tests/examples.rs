@@ -98,15 +98,15 @@ fn batch_norm_is_what_the_cpu_computes() {
 }
 
 #[test]
-fn wrong_arguments_are_told() {
-    let told = [
+fn wrong_arguments_are_refused() {
+    let cases = [
         (in_frame::run(words(["--frames", "0"])), "zero"),
         (in_frame::run(words(["--window"])), "usage: in_frame"),
         (image::run(words([])), "usage: image"),
         (image::run(words(["--steps"])), "--steps NUMBER"),
         (image::run(words(["--batch", "folder"])), "usage: image"),
     ];
-    for (result, expected) in told {
+    for (result, expected) in cases {
         let message = result.unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }

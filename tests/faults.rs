@@ -78,7 +78,7 @@ impl Case {
     }
 }
 
-/// A parameter of the output layer as large as what comes back from it then.
+/// Enlarges a parameter of the output layer, and so the gradient that it passes back.
 fn enlarge(parameters: &mut Parameters) {
     match parameters.layers.last_mut() {
         Some(Layer::Linear { weights, .. }) => weights[[0, 0]] = 1e20,
@@ -107,7 +107,7 @@ fn cases() -> Vec<Case> {
         Case { spoil: |_, targets| targets[15] = f32::NAN, ..linear(2, Quantity::Loss) },
         // The loss is 1e33, and finite; the gradient is above 2⁵⁰.
         Case { spoil: |_, targets| targets[0] = 1e17, ..Case::new(2, Quantity::GradBiases) },
-        // What goes into the output layer is large; the gradient of its biases is below 1.
+        // The inputs of the output layer are large; the gradient of its biases is below 1.
         Case { spoil: |inputs, _| inputs.fill(1e17), ..classes(linear(2, Quantity::GradWeights)) },
         at_once(Case { alter: enlarge, ..classes(linear(1, Quantity::GradWeights)) }),
         at_once(Case { alter: enlarge, ..classes(Case::new(1, Quantity::GradGamma)) }),
@@ -122,13 +122,13 @@ fn fault((device, _): &(Device, Queue), trainer: &Trainer) -> Option<Fault> {
     block_on(device, trainer.fault()).unwrap()
 }
 
-/// What the network says of some rows.
+/// The network's outputs for some rows.
 fn outputs((device, _): &(Device, Queue), network: &Network) -> Vec<f32> {
     let inputs: Vec<f32> = (0..8 * network.inputs()).map(|index| (index as f32).cos()).collect();
     block_on(device, Inference::predict(network, &inputs)).unwrap()
 }
 
-/// What a stopped trainer has is that of one that took only the steps before, to the bit.
+/// A stopped trainer equals one that took only the steps before, bit for bit.
 #[track_caller]
 fn assert_as_before(gpu: &(Device, Queue), stopped: &Trainer, before: &Trainer, what: &str) {
     let [found, expected] = [stopped, before].map(|trainer| snapshot(gpu, trainer));
@@ -155,7 +155,7 @@ fn what_was_not_finite_first_is_named_and_not_learned_from() {
                 assert_eq!(fault(&gpu, &stopped), Some(case.expected), "before step {number}");
                 assert_as_before(&gpu, &stopped, &before, &what);
                 case.step(&gpu, &mut stopped, number);
-                // What the steps after it see is good, and so is what an app's inference says.
+                // Later steps see good batches, and an app's inference is unaffected.
                 let [found, expected] =
                     [&stopped, &before].map(|trainer| outputs(&gpu, trainer.network()));
                 assert_eq!(found, expected, "{what}");
@@ -254,9 +254,9 @@ fn check_growing(gpu: &(Device, Queue), batch_norm: bool, options: &TrainerOptio
     assert!(trainer.steps() < found.step + 4 * 64, "{what}: {} steps", trainer.steps());
 }
 
-/// Within an epoch or behind its end, on uploaded or streamed rows, in batches that are divided or not.
+/// Within an epoch and after its end, on uploaded and streamed rows, in batches with and without chunks.
 #[test]
-fn many_steps_behind_a_fault_change_nothing() {
+fn many_steps_after_a_fault_change_nothing() {
     let optimizers = [
         Optimizer::gradient_descent(0.1),
         Optimizer::nesterov(0.1, 0.9),
@@ -278,8 +278,8 @@ fn many_steps_behind_a_fault_change_nothing() {
     }
 }
 
-/// What the steps before have left goes on, and learns from the next batches what it would have learned
-/// without the bad one.
+/// The state before the fault can be resumed, and learns from the next batches as if the bad one had never
+/// been there.
 #[test]
 fn a_snapshot_of_a_stopped_training_goes_on() {
     let gpu = test_device::device_with_subgroups();

@@ -113,8 +113,8 @@ fn what_is_folded_is_a_network_of_the_same_sizes() {
     assert_eq!(plain.folded(), plain);
 }
 
-/// The kernels that take all layers at once, and those that take one; the bound is that of both, each
-/// with as many roundings as a sum has terms, and a dozen for what comes behind it.
+/// Runs the kernel that computes all layers at once and the kernels that compute one. Each may round once per
+/// term of a sum, and a dozen times after the sum; the bound adds both.
 #[test]
 fn folded_and_unfolded_inference_agree() {
     for (device, queue) in [test_device::device(), test_device::device_with_subgroups()] {

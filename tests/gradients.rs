@@ -137,7 +137,7 @@ struct Normalized {
     inputs: Array2<f64>,
     gamma: Array1<f64>,
     beta: Array1<f64>,
-    /// Stands for the layers behind: the loss is `Σ grad_outputs · outputs`.
+    /// Stands for the layers after this one: the loss is `Σ grad_outputs · outputs`.
     grad_outputs: Array2<f64>,
 }
 

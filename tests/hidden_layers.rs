@@ -1,5 +1,5 @@
-//! What a step leaves of the hidden layers is what the reference saw there, read by the public kernels
-//! into an app's own buffers.
+//! After a step the public kernels read the hidden layers into an app's own buffers. The values are those of
+//! the reference.
 
 mod read_buffer;
 #[path = "../src/gpu/test_device.rs"]
@@ -60,7 +60,7 @@ fn vector(device: &Device, values: &[f32]) -> Matrix {
     Matrix::vector(&buffer, 0, values.len() as u32).unwrap()
 }
 
-/// What `bind` makes of a layer in a matrix of the app's.
+/// The result of the kernel that `bind` binds to a layer and to a matrix of the app's.
 fn look(
     device: &Device,
     queue: &Queue,

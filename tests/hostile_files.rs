@@ -1,5 +1,5 @@
-//! Model and snapshot files that somebody has made, or that an accident has: each is a typed error or a
-//! network, whatever stands in it, and takes no more memory than its length explains.
+//! Forged and damaged model and snapshot files. Each is a typed error or a valid network, and reading it
+//! takes no more memory than its length explains.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,8 +14,8 @@ const SNAPSHOT: &[u8] = include_bytes!("../fuzz/corpus/snapshot/adamw");
 /// in a list that grows by doubling. Of a real file, all but its header takes one byte for each.
 const MOST_FOR_A_BYTE: u64 = 64;
 
-/// What reading takes of memory besides: messages, and tables that begin with room for a few.
-const MOST_BESIDES: u64 = 16 << 10;
+/// The memory that reading takes for any file: messages, and tables that begin with room for a few entries.
+const MOST_FOR_ANY_FILE: u64 = 16 << 10;
 
 /// Reads the bytes as both, within the bound of memory. What is accepted can be written, and comes back.
 #[track_caller]
@@ -37,7 +37,7 @@ fn read(bytes: &[u8]) -> [Option<Error>; 2] {
 fn within_memory<T>(bytes: usize, read: impl FnOnce() -> Result<T>) -> Result<T> {
     let mut found = None;
     let taken = allocation_counter::measure(|| found = Some(read())).bytes_max;
-    let most = MOST_BESIDES + MOST_FOR_A_BYTE * bytes as u64;
+    let most = MOST_FOR_ANY_FILE + MOST_FOR_A_BYTE * bytes as u64;
     assert!(taken <= most, "{taken} bytes of memory for a file of {bytes}: {most} at most");
     found.expect("it was read")
 }
@@ -82,7 +82,7 @@ fn a_file_of_any_shorter_length_is_refused() {
     }
 }
 
-/// What a byte of JSON may become: another digit, another sign, what ends a text, and what is none.
+/// Other digits, signs, ends of texts and invalid bytes replace each byte of JSON.
 #[test]
 fn each_byte_of_a_header_may_be_any_other() {
     let mut refused = BTreeMap::new();
@@ -197,18 +197,18 @@ fn names_that_are_missing_or_doubled_are_refused() {
         assert!(errors[1].is_some() && errors[0].is_some(), "{name}");
         for other in names.iter().filter(|other| *other != name) {
             let changed = header.replace(&format!("\"{name}\""), &format!("\"{other}\""));
-            refused(&file(&changed, data), &format!("\"{other}\" stands in it twice"));
+            refused(&file(&changed, data), &format!("\"{other}\" occurs twice"));
         }
-        // Word for word the same: which of them is meant can be told, but nobody writes such a file.
+        // Two equal entries are not ambiguous, but no program writes them, so they are refused, too.
         let start = header.find(&format!("\"{name}\":")).expect("the tensor");
         let entry = &header[start..=start + header[start..].find('}').expect("its end")];
         let twice = header.replace(entry, &format!("{entry},{entry}"));
-        refused(&file(&twice, data), &format!("\"{name}\" stands in it twice"));
+        refused(&file(&twice, data), &format!("\"{name}\" occurs twice"));
     }
     let twice = header.replace("\"ztilde\":", "\"ztilde\":\"version=1\",\"ztilde\":");
-    refused(&file(&twice, data), "\"ztilde\" stands in it twice");
+    refused(&file(&twice, data), "\"ztilde\" occurs twice");
     let twice = header.replacen('{', "{\"__metadata__\":{},", 1);
-    refused(&file(&twice, data), "\"__metadata__\" stands in it twice");
+    refused(&file(&twice, data), "\"__metadata__\" occurs twice");
     let twice = header.replace("version=1 ", "version=1 epsilon=1 ");
     refused(&file(&twice, data), "gives the epsilon twice");
     let twice = header.replace(" trainer.steps=", " trainer.steps=1 trainer.steps=");
@@ -240,7 +240,7 @@ fn the_longest_lists_and_deepest_nests_of_a_header_are_within_memory() {
     }
 }
 
-/// What is read is a copy of the data, and the file's bytes where it is a file.
+/// Reading takes a copy of the data, and for a file also the file's bytes.
 #[test]
 fn a_real_file_takes_little_more_than_its_length() {
     let model = Parameters::initialize(&[300, 300, 10], &Default::default()).unwrap();

@@ -1,17 +1,17 @@
-//! Keeps the house: a kernel has three rooms, nobody names what stands above, and only `gpu` makes
-//! GPU objects.
+//! The rules of CONTRIBUTING.md that a program can check: a kernel has three files, imports go up the list
+//! of modules only, only `gpu` makes GPU objects, and texts are in plain English.
 
 #[path = "house/documents.rs"]
 mod documents;
+#[path = "house/words.rs"]
+mod words;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Who may name whom: each module of `src`, then the modules that it may name (its own aside), and
-/// wgpu. Names go up in this list only, so nothing goes in circles.
-///
-/// This is about the code that users run: a test may name what it likes.
+/// The imports: each module of `src`, then the modules that it may name (its own aside), and wgpu. Names go
+/// up in this list only, so there are no circles. Tests may name any module.
 const MAY_NAME: [(&str, &[&str]); 14] = [
     // The CPU's half never names wgpu.
     ("error", &[]),
@@ -22,7 +22,7 @@ const MAY_NAME: [(&str, &[&str]); 14] = [
     ("snapshot", &["data", "error", "options", "parameters"]),
     ("reference", &["data", "error", "options", "parameters"]),
     ("evaluation", &["data", "error", "options", "reference"]),
-    // The GPU's half. `gpu` knows nothing of networks, `kernels` know matrices and no layers.
+    // The GPU's half. `gpu` has no networks, and `kernels` have matrices and no layers.
     ("gpu", &["error", "wgpu"]),
     ("kernels", &["error", "gpu", "options", "wgpu"]),
     ("layout", &["error", "gpu", "parameters", "wgpu"]),
@@ -34,13 +34,13 @@ const MAY_NAME: [(&str, &[&str]); 14] = [
     ),
 ];
 
-/// What the reference has besides the kernels' twins: what calls them in order.
+/// The modules of the reference that are no kernel's twin: they call the twins in order.
 const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
 
 /// The kernels that compute what another one does, for other matrices, and share its twin.
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
 
-/// What of `src` is tests alone.
+/// The files of `src` that only hold tests.
 const TEST_FILES: [&str; 11] = [
     "src/gpu/read/tests.rs",
     "src/gpu/rough.rs",
@@ -71,12 +71,12 @@ const GUARDED: [&str; 8] = [
     "queue.submit(",
 ];
 
-/// The device is the app's: nobody makes one or sets a handler on it.
-const NOBODY: [&str; 4] =
+/// The device is the app's: the library makes none and sets no handler on it.
+const ONLY_APPS: [&str; 4] =
     ["request_adapter(", "request_device(", "on_uncaptured_error(", "set_device_lost_callback("];
 
-/// What no browser can do: to block, to start a thread, to look at the clock or at a file. Where it stands
-/// otherwise, it is left out there, or does nothing there.
+/// Calls that no browser supports: blocking, threads, clocks and files. The listed files leave them out in
+/// browsers, or they do nothing there.
 const NOT_IN_BROWSERS: [(&str, &[&str]); 9] = [
     ("wait_indefinitely", &[]),
     ("PollType::Wait", &["src/gpu/wait.rs"]),
@@ -94,7 +94,7 @@ const UNSAFE: &str = "src/gpu/kernel.rs";
 
 const MOST_LINES: usize = 450;
 
-/// Names that say nothing of what is inside.
+/// Names that do not describe their contents.
 const EMPTY_NAMES: [&str; 8] =
     ["util", "utils", "helper", "helpers", "common", "misc", "type", "types"];
 
@@ -158,7 +158,7 @@ fn only_gpu_makes_gpu_objects() {
     for (path, code) in library() {
         let is_gpu = path == Path::new("src/gpu.rs") || path.starts_with("src/gpu");
         let only_gpu = ONLY_GPU.iter().filter(|_| !is_gpu);
-        for call in only_gpu.chain(&NOBODY).filter(|call| code.contains(**call)) {
+        for call in only_gpu.chain(&ONLY_APPS).filter(|call| code.contains(**call)) {
             faults.push(format!("{} has {call}", path.display()));
         }
         if code.contains("unsafe ") && path != Path::new(UNSAFE) {
@@ -259,7 +259,7 @@ fn library() -> impl Iterator<Item = (PathBuf, String)> {
         })
 }
 
-/// Leaves out comments, and items behind `#[cfg(test)]`: as rustfmt writes them, an item ends with
+/// Leaves out comments, and items after `#[cfg(test)]`: as rustfmt writes them, an item ends with
 /// the first line that is indented like its attribute and ends in `;` or `}`.
 fn code(text: &str) -> String {
     let mut code = String::new();
@@ -330,7 +330,8 @@ fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The files in a folder and in those below it, as paths from the root of the repository.
+/// The files in a folder and in the folders below it, as paths from the root of the repository. Build
+/// folders are left out.
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![PathBuf::from(folder)];
@@ -338,9 +339,12 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
         // A folder that does not exist has no files.
         for entry in fs::read_dir(root().join(&folder)).into_iter().flatten() {
             let path = folder.join(entry.expect("an entry of a folder").file_name());
+            if path.ends_with("target") {
+                continue;
+            }
             if root().join(&path).is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|found| found == extension) {
+            } else if path.extension().unwrap_or_default() == extension {
                 files.push(path);
             }
         }

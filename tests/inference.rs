@@ -120,8 +120,8 @@ async fn follows_the_reference(gpu: &(Device, Queue), parameters: &Parameters, n
     assert!(after == *parameters, "{network_name}: inference changed the network");
 }
 
-/// No hidden layer, and hidden layers that are wider and narrower by turns; rows that are whole vectors
-/// of four, and rows that are not.
+/// Networks without hidden layers, and with alternating wide and narrow ones; rows of whole vectors of four,
+/// and other rows.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn networks_of_every_depth_follow_the_reference() {
     let mut generator = ChaCha8Rng::seed_from_u64(1);
@@ -135,7 +135,7 @@ async fn networks_of_every_depth_follow_the_reference() {
         &[2, 9, 1, 70, 5],
         &[8, 8, 8, 8, 8, 8],
     ];
-    // What is compiled stays as long as somebody uses it.
+    // Keeps the compiled kernels, which are dropped with their last user.
     let mut compiled = Vec::new();
     for (device, queue) in devices().await {
         for sizes in networks {
@@ -154,8 +154,8 @@ async fn networks_of_every_depth_follow_the_reference() {
 }
 
 /// 5,000 rows of 4,096 features are 80 MB, more than two slices may hold; the third is shorter.
-/// Each row's outputs are those of the row in a call of its own piece, to the bit. Not in
-/// browsers, whose software adapter takes long for it.
+/// Slices give each row the same outputs as separate calls, bit for bit. Not in browsers, whose software
+/// adapter takes long for it.
 #[cfg(not(target_arch = "wasm32"))]
 #[pollster::test]
 async fn slices_give_what_one_slice_gives() {
@@ -190,9 +190,9 @@ async fn slices_give_what_one_slice_gives() {
     }
 }
 
-/// What is behind the rows of the app's buffers stays as it was.
+/// The app's buffers keep the values after the rows.
 #[wasm_bindgen_test(unsupported = pollster::test)]
-async fn larger_buffers_keep_what_is_behind_the_rows() {
+async fn larger_buffers_keep_the_values_after_the_rows() {
     for gpu in devices().await {
         let (device, queue) = &gpu;
         let parameters = parameters(&SIZES, Activation::Tanh, true);
@@ -203,15 +203,15 @@ async fn larger_buffers_keep_what_is_behind_the_rows() {
         let input_buffer = upload(device, inputs.as_slice().unwrap());
         let inference = Inference::new(&network, &input_buffer, &outputs, rows).unwrap();
         let found = infer(&gpu, &inference, &outputs).await;
-        let (found, behind) = found.split_at((rows * SIZES[3]) as usize);
+        let (found, after) = found.split_at((rows * SIZES[3]) as usize);
         let inputs = inputs.slice_axis(Axis(0), (..rows as usize).into()).mapv(f64::from);
         assert_follows(found, &reference::Network::from(&parameters).infer(&inputs), "the rows");
-        assert!(behind.iter().all(|&value| value == 7.0), "{behind:?}");
+        assert!(after.iter().all(|&value| value == 7.0), "{after:?}");
     }
 }
 
 /// One inference, bound once, in one encoder with two steps of training: each time it sees the network
-/// as it is then. The steps are those of a trainer without inference in between, to the bit.
+/// at that moment. The steps are bit for bit those of a trainer without inference in between.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn inference_sees_each_step_and_disturbs_none() {
     let (device, queue) = &devices().await.remove(0);

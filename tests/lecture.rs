@@ -1,4 +1,4 @@
-//! What the lecture claims about batch normalization, on the GPU: a bias before it changes nothing,
+//! The lecture's claims about batch normalization, on the GPU: a bias before it changes nothing,
 //! every optimizer trains with it, and sigmoids that hardly learn without it learn at once.
 
 mod read_buffer;
@@ -60,7 +60,7 @@ impl Matrices {
     }
 }
 
-/// What batch normalization makes of a layer's sums, in both directions.
+/// The results of batch normalization, forward and backward.
 struct Normalized {
     running_mean: Vec<f32>,
     running_var: Vec<f32>,
@@ -172,7 +172,7 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32], bound: f32) {
 }
 
 /// A bias shifts the mean by itself, and so is taken out again: normalized values and gradients stay
-/// as they were, and its own gradient, the column sum of what comes back, is 0. It shows in the
+/// as they were, and its own gradient, the column sum of the gradient of the sums, is 0. It shows in the
 /// running mean alone, so that it cancels in inference too.
 ///
 /// The sums are multiples of 2⁻¹⁰ up to 1 and the biases of 2⁻⁷ up to 8, so that adding them rounds

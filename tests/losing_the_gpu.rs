@@ -1,5 +1,5 @@
-//! A device that is destroyed, does not answer, or has no memory left: an error, no panic and no hang;
-//! and training goes on from the last snapshot, to the bit.
+//! A device that is destroyed, does not answer, or has no memory left is an error, with no panic and no hang.
+//! Training resumes from the last snapshot, bit for bit.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -21,7 +21,7 @@ const FEATURES: u32 = 6;
 /// 201 batches an epoch: more than are submitted, or are in a window, at once.
 const ROWS: u32 = 200 * BATCH_SIZE + 5;
 
-/// A device of the test's own, and what its handler of uncaptured errors is told.
+/// A device of the test's own, and the errors that its handler of uncaptured errors gets.
 fn device() -> (Device, Queue, Arc<Mutex<Vec<String>>>) {
     let adapter = test_device::adapter();
     let descriptor = DeviceDescriptor::default();
@@ -62,7 +62,7 @@ fn give(trainer: &Trainer, streams: bool) -> TrainingData {
     data.unwrap()
 }
 
-/// What a training without a break is in the end.
+/// The final snapshot of a training without a break.
 fn whole(steps: u32) -> Snapshot {
     let (device, queue) = test_device::device();
     let mut trainer = small_trainer(&device, &queue);
@@ -86,7 +86,7 @@ fn assert_lost<T>(result: Result<T, Error>, what: &str) {
     assert!(matches!(error, Error::DeviceLost(_)), "{what}: {error}");
 }
 
-/// What waits, makes or writes something says that the device is lost.
+/// Calls that wait, create or write report that the device is lost.
 #[test]
 fn training_goes_on_after_the_device_was_destroyed() {
     let expected = whole(250);
@@ -110,7 +110,7 @@ fn training_goes_on_after_the_device_was_destroyed() {
         let [idle, network] = [network, Network::new(&device, &queue, &[3, 2], Default::default())]
             .map(Result::unwrap);
         device.destroy();
-        // Something to compile anew, and something that is compiled.
+        // One trainer needs a new kernel, the other finds all of them compiled.
         let clipped = TrainerOptions { clip_norm: Some(1.0), ..options(7) };
         assert_lost(Trainer::new(idle, clipped), "clipping trainer");
         assert_lost(Trainer::new(network, options(BATCH_SIZE)), "trainer");
@@ -163,7 +163,7 @@ fn futures_end_when_the_device_is_destroyed() {
         snapshot.as_mut().poll(&mut context).is_pending().then_some(snapshot)
     });
     device.destroy();
-    // What was submitted before may still be told.
+    // Results of earlier submissions may still arrive.
     match block_on(&device, pending) {
         Ok(snapshot) => assert_eq!(snapshot.steps(), 2),
         lost => assert_lost(lost, "snapshot"),
@@ -176,7 +176,7 @@ fn futures_end_when_the_device_is_destroyed() {
     assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
 }
 
-/// At whatever moment another thread destroys the device.
+/// Another thread destroys the device at an arbitrary moment.
 #[test]
 fn another_thread_may_destroy_the_device() {
     const STEPS: u32 = 3000;
@@ -213,7 +213,7 @@ fn another_thread_may_destroy_the_device() {
     }
 }
 
-/// The time is up, the trainer is not: it can be asked again, and goes on.
+/// After a timeout the trainer is still usable: the reading can be repeated, and training continues.
 #[test]
 fn waiting_can_have_an_end() {
     let (device, queue) = test_device::device();
@@ -223,8 +223,8 @@ fn waiting_can_have_an_end() {
         unfinished(|| {
             let mut snapshot = Box::pin(trainer.snapshot());
             let error = block_on_for(&device, limit, snapshot.as_mut()).err()?;
-            let Error::Timeout { waited, limit: told } = error else { panic!("{error}") };
-            assert!(told == limit && waited >= limit, "{waited:?} of {limit:?}");
+            let Error::Timeout { waited, limit: reported } = error else { panic!("{error}") };
+            assert!(reported == limit && waited >= limit, "{waited:?} of {limit:?}");
             Some(snapshot)
         })
     });
@@ -301,7 +301,7 @@ mod out_of_memory {
             .args(["-c", script])
             .arg(env::current_exe().unwrap())
             .env(CHILD, "1")
-            // The same address space whatever the number of cores.
+            // The same address space for any number of cores.
             .envs([("LP_NUM_THREADS", "2"), ("MALLOC_ARENA_MAX", "2")])
             .output()
             .unwrap();
@@ -310,7 +310,7 @@ mod out_of_memory {
         assert!(child.status.success() && output.contains("1 passed"), "{output}{errors}");
     }
 
-    /// Fills the memory with data sets, asks for more, and goes on.
+    /// Fills the memory with data sets, asks for more, and continues.
     fn child() {
         let expected = whole(20);
         let (device, queue, uncaptured) = device();
@@ -318,7 +318,7 @@ mod out_of_memory {
         let mut data = give(&trainer, false);
         trainer.train(&mut data, 10).unwrap();
         let snapshot = block_on(&device, trainer.snapshot()).unwrap();
-        // What is compiled for these is there when they are made again.
+        // Kept, so that later ones of the same sizes find their kernels compiled.
         let sizes = [1024, 1024, 4];
         let large = self::trainer(&device, &queue, &sizes, 1024);
         let large_snapshot = block_on(&device, large.snapshot()).unwrap();
@@ -340,11 +340,12 @@ mod out_of_memory {
                     Ok(data) => kept.push(data),
                     Err(error) => break error,
                 }
-                // What travelled is given back.
+                // Frees the staging memory.
                 device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
             };
-            let is_told = matches!(&error, Error::OutOfMemory(reason) if reason.contains("stream"));
-            assert!(is_told, "{error}");
+            let names_the_cause =
+                matches!(&error, Error::OutOfMemory(reason) if reason.contains("stream"));
+            assert!(names_the_cause, "{error}");
         }
         let before = held(&device);
         let network = || Network::new(&device, &queue, &sizes, NetworkOptions::default());

@@ -25,7 +25,7 @@ static NUMBERS: [[u32; 2]; RATES_BLOCK] = [[0; 2]; RATES_BLOCK];
 /// For a buffer that is written wgpu takes a few allocations more or fewer than for another one.
 const MORE_OR_FEWER: u64 = 4;
 
-/// A device of the test's own, so that nothing of other tests is counted.
+/// A device of the test's own, so that objects of other tests are not counted.
 fn device() -> (Device, Queue) {
     let descriptor = DeviceDescriptor::default();
     pollster::block_on(test_device::adapter().request_device(&descriptor)).unwrap()
@@ -53,7 +53,7 @@ fn measure(call: impl FnOnce()) -> [u64; 2] {
     [count_total, bytes_total]
 }
 
-/// What an app would write that has pipelines and buffers of its own for as many dispatches.
+/// The code of an app with its own pipelines and buffers for the same number of dispatches.
 struct Bare {
     device: Device,
     queue: Queue,
@@ -128,7 +128,7 @@ impl Bare {
         encoder.copy_buffer_to_buffer(&self.numbers, 0, &self.counts, 4, 8);
     }
 
-    /// So asks whoever wants to know whether a call succeeds.
+    /// A caller that wants to know whether a call succeeds uses error scopes.
     fn guarded(&self, call: impl FnOnce()) {
         let scopes = [ErrorFilter::Internal, ErrorFilter::OutOfMemory, ErrorFilter::Validation]
             .map(|filter| self.device.push_error_scope(filter));
@@ -224,7 +224,7 @@ fn an_encoded_inference_takes_what_wgpu_takes() {
     }
 }
 
-/// What was bound once arrives by a dispatch for the inputs and one for the targets.
+/// A bound batch arrives by a dispatch for the inputs and one for the targets.
 #[test]
 fn a_bound_step_takes_what_wgpu_takes() {
     let (device, queue) = device();

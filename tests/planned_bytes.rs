@@ -1,5 +1,5 @@
-//! What will be held on the GPU is told before it is made: against what wgpu's allocator gives out, and
-//! against what devices allow.
+//! The planned bytes of GPU memory, compared with what wgpu's allocator gives out and with the limits of
+//! devices.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -10,7 +10,7 @@ use ztilde::{
     TrainerOptions, required_limits,
 };
 
-/// A device of the test's own, so that nothing of other tests is counted.
+/// A device of the test's own, so that objects of other tests are not counted.
 fn device(has_subgroups: bool) -> (Device, Queue) {
     let adapter = test_device::adapter();
     let wanted = if has_subgroups { wgpu::Features::SUBGROUP } else { wgpu::Features::empty() };
@@ -19,8 +19,8 @@ fn device(has_subgroups: bool) -> (Device, Queue) {
     pollster::block_on(adapter.request_device(&descriptor)).unwrap()
 }
 
-/// What wgpu's allocator has given out. `None` where the backend has none that tells, and with
-/// Direct3D, where each buffer takes a multiple of 64 KiB.
+/// The bytes that wgpu's allocator has given out. `None` if the backend's allocator does not report them, and
+/// with Direct3D, where each buffer takes a multiple of 64 KiB.
 fn allocated(device: &Device) -> Option<u64> {
     if device.adapter_info().backend == wgpu::Backend::Dx12 {
         return None;
@@ -28,23 +28,22 @@ fn allocated(device: &Device) -> Option<u64> {
     device.generate_allocator_report().map(|report| report.total_allocated_bytes)
 }
 
-/// Kernels, their bindings' uniforms, and what alignment adds come on top of a plan, and do not grow
-/// with it.
+/// A plan leaves out kernels, uniforms and the padding of alignment, which do not grow with it.
 #[track_caller]
 fn assert_planned(held: u64, planned: PlannedBytes, what: &str) {
-    const MOST_BESIDES: u64 = 16 << 10;
-    let besides = held.checked_sub(planned.total());
+    const MOST_UNPLANNED: u64 = 16 << 10;
+    let unplanned = held.checked_sub(planned.total());
     assert!(
-        besides.is_some_and(|bytes| bytes <= MOST_BESIDES),
-        "{what}: {held} bytes are held, not {} to {MOST_BESIDES} more: {planned:?}",
+        unplanned.is_some_and(|bytes| bytes <= MOST_UNPLANNED),
+        "{what}: {held} bytes are held, not {} to {MOST_UNPLANNED} more: {planned:?}",
         planned.total()
     );
 }
 
-/// Rows that are no whole vectors, and rows that are; batches that are divided on most devices, those of
-/// many rows into slabs, and those that are not.
+/// Rows of whole vectors and other rows; whole batches, batches that most devices divide into chunks, and
+/// batches of many rows, which are divided into slabs.
 #[test]
-fn what_is_held_is_what_was_planned() {
+fn held_bytes_are_the_planned_bytes() {
     let cases: [(&[u32], u32, bool, Optimizer, Loss); 7] = [
         (&[301, 402, 703], 700, true, Optimizer::adam(1e-3), Loss::MeanSquaredError),
         (&[301, 402, 703], 700, false, Optimizer::rmsprop(1e-3), Loss::SoftmaxCrossEntropy),
@@ -85,7 +84,7 @@ fn what_is_held_is_what_was_planned() {
     }
 }
 
-/// Those of the app and those of a batch: 32 KiB here, more than what is held besides any plan.
+/// The weights of the app and of a batch take 32 KiB here, more than the tolerance of `assert_planned`.
 #[test]
 fn class_weights_are_planned() {
     let (device, queue) = device(false);
@@ -146,9 +145,8 @@ fn buffer(device: &Device, size: u64) -> Buffer {
     })
 }
 
-/// Where a batch decides, its rows filled up to whole vectors; where the slices of inference do; and
-/// where the parameters do: what just needs no more than WebGPU's defaults fits a device that has these,
-/// and what needs more lacks as much as was told.
+/// The largest matrix belongs to a batch, to a slice of inference, or to the parameters. A network
+/// that needs just WebGPU's defaults fits a device with them; a larger one is refused with the needed bytes.
 #[test]
 fn a_device_with_the_required_limits_suffices() {
     let (device, queue) = test_device::device();
@@ -180,8 +178,8 @@ fn a_device_with_the_required_limits_suffices() {
     }
 }
 
-/// Of several matrices that are too large the largest is told, wherever it comes in the order in which they
-/// would be made: the inputs; a hidden layer's outputs; the last one's.
+/// If several matrices are too large, the error names the largest, in any place of the order in which they
+/// are made: the inputs, a hidden layer's outputs, or the last layer's.
 #[test]
 fn the_largest_offender_is_named() {
     let (device, queue) = test_device::device();

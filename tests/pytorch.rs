@@ -160,8 +160,8 @@ const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 7] = [
 ];
 
 /// A row is five steps of training: the sum of their losses, the mean of their accuracies, the
-/// first weight after them, the last bias, the product of all that is learned with numbers(400),
-/// and the same of what inference makes of numbers(300).
+/// first weight after them, the last bias, the product of all parameters with numbers(400), and
+/// the same for the outputs of inference on numbers(300).
 ///
 /// For each method: without batch normalization, then with it; for each of these the three losses.
 #[rustfmt::skip]

@@ -17,7 +17,7 @@ const SIZES: [u32; 4] = [7, 70, 33, 5];
 const ROWS: u32 = 101;
 const BATCH_SIZE: u32 = 16;
 
-/// Every number of a network and every loss, to the bit.
+/// The bits of every number of a network and of every loss.
 #[derive(PartialEq)]
 struct Bits {
     parameters: Vec<u8>,
@@ -25,7 +25,7 @@ struct Bits {
 }
 
 impl Bits {
-    /// After so many steps.
+    /// After this many steps.
     fn of(trainer: &Trainer, steps: u32) -> Self {
         assert_eq!(trainer.steps(), u64::from(steps));
         let (device, _) = test_device::device();
@@ -160,7 +160,7 @@ fn an_epoch_is_its_steps() {
     assert_same(&Bits::of(&by_epochs, steps), &Bits::of(&by_steps, steps), "by epochs");
 }
 
-/// The last 8192 steps are kept, in a ring: their metrics are the same in whatever pieces they are read.
+/// A ring keeps the last 8192 steps. Their metrics are the same, in one reading or in several.
 #[test]
 fn metrics_are_kept_around_the_ring() {
     const KEPT: usize = 8192;
@@ -182,11 +182,11 @@ fn metrics_are_kept_around_the_ring() {
     }
 }
 
-/// A data set's epochs visit every row, whatever the trainer does in between.
+/// A data set's epochs visit every row, also if the trainer takes other steps in between.
 #[test]
 fn steps_in_between_do_not_move_a_data_sets_place() {
     let options = || TrainerOptions {
-        // Nothing is learned from what comes in between: parameters stay nearly the same.
+        // With a tiny learning rate the steps in between leave the parameters nearly unchanged.
         batch_size: BATCH_SIZE,
         remainder: Remainder::Keep,
         optimizer: Optimizer::gradient_descent(1e-30),

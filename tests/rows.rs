@@ -1,5 +1,5 @@
-//! Rows lie in an app's buffers where the app likes: what comes out is to the bit what comes out of rows
-//! one behind the other, and what lies between is left alone.
+//! Rows may have any offset and stride in an app's buffers. The results are bit for bit those of contiguous
+//! rows, and values between the rows stay unchanged.
 
 mod read_buffer;
 #[path = "../src/gpu/test_device.rs"]
@@ -13,10 +13,10 @@ use ztilde::{
     block_on,
 };
 
-/// What lies around rows. Read as a float or as a class, it would show.
+/// The value around rows. A kernel that reads it as a float or as a class fails the test.
 const AROUND: u32 = 0xff80_0001;
 
-/// An offset and a stride, in bytes; `None` is one row behind the other.
+/// An offset and a stride, in bytes; `None` is for contiguous rows.
 type Place = (u64, Option<u64>);
 
 fn values(count: u32, seed: f64) -> Vec<f32> {
@@ -62,7 +62,7 @@ fn network(device: &Device, queue: &Queue, sizes: &[u32]) -> Network {
     Network::new(device, queue, sizes, NetworkOptions { seed: 5, ..Default::default() }).unwrap()
 }
 
-/// What `buffer` holds after the inference.
+/// The values of `buffer` after the inference.
 fn infer(device: &Device, queue: &Queue, inference: &Inference, buffer: &Buffer) -> Vec<u32> {
     let mut encoder = device.create_command_encoder(&Default::default());
     inference.encode(&mut encoder);
@@ -70,7 +70,7 @@ fn infer(device: &Device, queue: &Queue, inference: &Inference, buffer: &Buffer)
     bits(&read_buffer(device, queue, buffer))
 }
 
-/// What rows one behind the other, in buffers of their own, become.
+/// The outputs for contiguous rows in buffers of their own.
 fn infer_dense(device: &Device, queue: &Queue, network: &Network, inputs: &[f32]) -> Vec<u32> {
     let count = inputs.len() as u32 / network.inputs();
     let outputs = upload(device, &vec![0; (count * network.outputs()) as usize]);
@@ -120,7 +120,7 @@ fn inputs_and_outputs_share_a_buffer_where_they_do_not_overlap() {
         for (columns, input_place, output_place) in [
             (3, (0, Some(36)), (24, Some(36))),
             (3, (24, Some(36)), (0, Some(36))),
-            // Behind them, where a binding may start: nothing would have to be copied.
+            // Outputs after the inputs, at an offset where a binding may start: no copy is needed.
             (4, (0, None), (1280, None)),
             (4, (16 * u64::from(COUNT), None), (0, None)),
         ] {
@@ -128,8 +128,8 @@ fn inputs_and_outputs_share_a_buffer_where_they_do_not_overlap() {
             let inputs = values(COUNT * columns, 0.3);
             let expected = infer_dense(&device, &queue, &network, &inputs);
             let mut all = placed(&bits(&inputs), columns, input_place);
-            let behind = row_of(COUNT as usize - 1, columns as usize, output_place).end;
-            all.resize(all.len().max(behind), AROUND);
+            let end = row_of(COUNT as usize - 1, columns as usize, output_place).end;
+            all.resize(all.len().max(end), AROUND);
             let buffer = upload(&device, &all);
             for (row, values) in expected.chunks(columns as usize).enumerate() {
                 all[row_of(row, columns as usize, output_place)].copy_from_slice(values);
@@ -178,7 +178,7 @@ fn trainer(device: &Device, queue: &Queue, sizes: &[u32], loss: Loss) -> Trainer
     Trainer::new(network(device, queue, sizes), options).unwrap()
 }
 
-/// What the trainers' steps led to.
+/// The parameters and the bits of the loss.
 fn result(device: &Device, trainer: &Trainer) -> (ztilde::Parameters, u32) {
     let loss = block_on(device, trainer.loss()).unwrap();
     assert!(loss.is_finite(), "loss {loss}");
@@ -293,8 +293,8 @@ fn rows_that_do_not_fit_are_refused_with_both_numbers() {
     let [inputs, targets] = [100 * 3, 100 * 2].map(|count| upload(&device, &vec![0; count]));
     let mut encoder = device.create_command_encoder(&Default::default());
     let cases: [(Place, &[&str]); 6] = [
-        ((6, None), &["offset of 6 bytes is no multiple of 4"]),
-        ((0, Some(18)), &["stride of 18 bytes is no multiple of 4"]),
+        ((6, None), &["offset of 6 bytes is not a multiple of 4"]),
+        ((0, Some(18)), &["stride of 18 bytes is not a multiple of 4"]),
         ((0, Some(4)), &["start 4 bytes apart, not"]),
         ((1 << 40, None), &["needed", "274877906944 before them"]),
         ((0, Some(1 << 40)), &["1099511627776 bytes apart", "17179869180"]),

@@ -1,4 +1,4 @@
-//! Model files: what comes back, what PyTorch makes of them, and that there is never half of one.
+//! Model files: they keep all parameters, PyTorch reads them, and they are never written in part.
 
 use std::fs;
 
@@ -112,7 +112,7 @@ fn a_file_that_was_cut_off_is_refused() {
     assert!(matches!(Parameters::from_bytes(&longer), Err(Error::Model(_))));
 }
 
-/// A flipped bit may change a number, which nobody can see; but what is accepted is a network.
+/// A flipped bit may change a number, which no check can see; but an accepted file is a valid network.
 #[test]
 fn a_flipped_bit_never_panics() {
     let bytes = parameters().to_bytes().unwrap();

@@ -1,4 +1,4 @@
-//! Snapshot files: what comes back, that they are model files too, and that any bytes may be read.
+//! Snapshot files: they keep the whole state, they are model files too, and any bytes may be read.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -126,7 +126,7 @@ fn a_file_that_was_cut_off_is_refused() {
     assert!(matches!(Snapshot::from_bytes(&longer), Err(Error::Model(_))));
 }
 
-/// What is accepted can be written again, and be restored or refused by name.
+/// An accepted file can be written again, and is restored or refused by name.
 #[test]
 fn a_flipped_bit_never_panics() {
     let (device, queue) = test_device::device();
@@ -301,7 +301,7 @@ fn a_snapshot_without_a_fingerprint_is_read() {
 
 /// The training options of a later version do not concern the model in a snapshot.
 #[test]
-fn a_model_is_read_whatever_else_a_snapshot_has() {
+fn a_model_is_read_from_a_snapshot_with_unknown_options() {
     let snapshot = adam();
     let later = changed(&snapshot.to_bytes().unwrap(), same, |text| {
         text.replace(" trainer.seed=", " trainer.mixing=0.1 trainer.seed=")

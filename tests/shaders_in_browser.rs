@@ -1,5 +1,5 @@
-//! Every kernel's text is WGSL that the browser's compiler takes. It is stricter than naga: no barrier, for one,
-//! may stand behind a condition that it cannot prove to be the same for all invocations.
+//! The browser's compiler accepts every kernel's text. It is stricter than naga: for example, it refuses a
+//! barrier after a condition that it cannot prove to be the same for all invocations.
 #![cfg(target_arch = "wasm32")]
 
 mod devices;

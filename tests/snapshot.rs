@@ -1,4 +1,4 @@
-//! Training that goes on from a snapshot gives, to the bit, what it would have given without a break.
+//! Training from a snapshot is bit-identical to training without a break.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -172,13 +172,13 @@ fn runs() -> Vec<Run> {
 /// In the middle of an epoch, at its end, before the first step; on a device of its own; and again from
 /// the restored one.
 #[test]
-fn a_restored_training_goes_on_to_the_bit() {
+fn a_restored_training_is_bit_identical() {
     const STEPS: u32 = 40;
     let other_device = new_device();
     for run in runs() {
         let mut whole = Training::new(&run);
         whole.train(run.feed, STEPS);
-        // What is compiled stays, as long as somebody uses it.
+        // Keeps the compiled kernels, which are dropped with their last user.
         let _compiled = Training::restored(&run, other_device.clone(), &whole.snapshot());
         let steps_per_epoch = whole.data.as_ref().map_or(7, TrainingData::steps_per_epoch);
         for stops in [[0, 9], [3 * steps_per_epoch, 4 * steps_per_epoch], [17, 31]] {
@@ -264,7 +264,7 @@ fn steps_that_were_not_submitted_are_not_in_a_snapshot() {
     assert!(found == whole.snapshot());
 }
 
-/// Two data sets by turns: the app keeps their places.
+/// Two data sets alternate, and the app keeps their places.
 #[test]
 fn the_app_may_keep_the_places_of_several_data_sets() {
     let (device, queue) = test_device::device();
@@ -380,7 +380,7 @@ fn other_data_and_rows_in_another_order_are_refused() {
             assert!(is_expected, "{error}");
         }
     }
-    // The refusals change nothing: training goes on with the same rows.
+    // The refusals change nothing: training continues with the same rows.
     let mut same = restored.upload(&data).unwrap();
     restored.train(&mut same, 1).unwrap();
     let mut other = restored.upload(&data.select(&order).unwrap()).unwrap();
@@ -393,7 +393,7 @@ fn other_data_and_rows_in_another_order_are_refused() {
     assert_eq!(restored.upload(&data.select(&order).unwrap()).unwrap().epoch(), 0);
 }
 
-/// What the former steps saw is not there, but the numbers of the steps go on.
+/// Metrics of steps before the snapshot are gone, but the numbers of the steps continue.
 #[test]
 fn metrics_begin_where_the_trainer_was_restored() {
     let run = run(Feed::StepByStep);
@@ -410,7 +410,7 @@ fn metrics_begin_where_the_trainer_was_restored() {
 
 /// More steps than rates and losses are kept for.
 #[test]
-fn a_late_snapshot_goes_on_to_the_bit() {
+fn a_training_from_a_late_snapshot_is_bit_identical() {
     const MANY: u32 = 8192 + 500;
     let run = run(Feed::Uploaded);
     let mut whole = Training::new(&run);

@@ -261,7 +261,7 @@ fn a_normalization_follows_its_linear() {
         second.into_iter().map(|(name, tensor)| (name.replace("1.", "2."), tensor.clone()));
     let second: Vec<_> = second.collect();
     last.extend(second);
-    assert_refused(load(&last), &["2.running_mean", "behind 1"]);
+    assert_refused(load(&last), &["2.running_mean", "after 1"]);
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn modules_of_other_kinds_are_named() {
     assert!(zip.contains("torch.save") && zip.contains("safetensors.torch.save_file"), "{zip}");
 }
 
-/// Whatever the file's path and gaps are.
+/// With paths before the indices, and with gaps between them.
 #[test]
 fn errors_have_the_names_of_the_file() {
     let mut broken = renamed(&[("0", "net.0"), ("1", "net.1"), ("3", "net.4"), ("5", "net.9")]);

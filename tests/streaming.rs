@@ -1,4 +1,4 @@
-//! A streamed data set teaches what the uploaded one does, to the bit.
+//! Training on a streamed data set is bit-identical to training on the uploaded one.
 
 mod devices;
 
@@ -71,7 +71,7 @@ async fn assert_same_bits(found: &Trainer, expected: &Trainer, what: &str) {
     assert!(found_bytes == expected_bytes, "{what}: the parameters differ");
 }
 
-/// What all steps saw, and the parameters behind them.
+/// The metrics of all steps, and the parameters after them.
 async fn learned(trainer: &Trainer) -> (Vec<StepMetrics>, Vec<u8>) {
     let metrics = trainer.metrics(trainer.steps() as u32).await.unwrap();
     let parameters = trainer.network().parameters().await.unwrap();
@@ -109,11 +109,11 @@ fn dataset(rows: u32, features: u32, loss: Loss) -> Dataset {
     }
 }
 
-/// More batches in an epoch than a submission or a window holds, rows of whole vectors and others,
-/// pieces that end before, at and behind the end of a window and of an epoch.
+/// More batches in an epoch than a submission or a window holds, rows of whole vectors and others, and
+/// pieces that end before, at and after the end of a window and of an epoch.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn streamed_steps_are_those_on_uploaded_data() {
-    // What is compiled stays as long as somebody uses it.
+    // Keeps the compiled kernels, which are dropped with their last user.
     let mut compiled = Vec::new();
     for (loss, features) in Loss::ALL.into_iter().zip([7, 8, 1]) {
         for remainder in [Remainder::Drop, Remainder::Keep] {
@@ -168,8 +168,8 @@ async fn windows_of_few_batches_are_streamed() {
     }
 }
 
-/// A data set's epochs go on where they were, whatever the trainer learned from in between; and one
-/// data set may serve many.
+/// A data set's epochs resume where they were, also if the trainer used other data in between. One data set
+/// may serve several trainers.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn streamed_and_uploaded_data_sets_take_turns() {
     let loss = Loss::default();

@@ -100,7 +100,7 @@ fn numbers(parameters: &Parameters) -> Vec<(String, f32)> {
 /// through the normalizations. 5e-6 is ten times the worst that was seen; a wrong formula is off by
 /// 1e-2.
 ///
-/// What is compiled stays as long as somebody uses it: the trainers are kept for the next comparison.
+/// Compiled kernels are dropped with their last user, so the trainers are kept for the next comparison.
 async fn compare(
     sizes: &[u32],
     network: NetworkOptions,
@@ -220,8 +220,8 @@ async fn clipping_follows_the_reference() {
     }
 }
 
-/// Rows that are no whole vectors of four, whichever way a batch comes; and output layers that are
-/// wider, or batches larger, than one workgroup serves.
+/// Rows that are not whole vectors of four, for all ways to pass a batch; and output layers that are wider,
+/// or batches larger, than one workgroup serves.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn every_shape_follows_the_reference() {
     let mut compiled = Vec::new();
@@ -246,7 +246,7 @@ async fn every_shape_follows_the_reference() {
     }
 }
 
-/// In one workgroup, row by row, and behind an output layer of its own.
+/// In one workgroup, row by row, and after an output layer of its own.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn smoothed_labels_and_weighed_classes_follow_the_reference() {
     let mut compiled = Vec::new();
@@ -323,7 +323,7 @@ async fn a_batch_whose_classes_weigh_nothing_teaches_nothing() {
     }
 }
 
-/// The loss of a step whose rows are all of this class, and the numbers of the network behind it.
+/// The loss of a step whose rows are all of this class, and the network's numbers after the step.
 async fn step_on_one_class(trainer: &mut Trainer, class: u32) -> (f32, Vec<(String, f32)>) {
     let rows = trainer.options().batch_size;
     let sizes = trainer.network().layer_sizes().to_vec();

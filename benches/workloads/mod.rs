@@ -1,4 +1,4 @@
-//! What both benches share: the five networks that they are about, and where they run.
+//! Shared by both benches: the five networks, and the device.
 
 mod table;
 

@@ -1,4 +1,4 @@
-//! Which adapter the binary computes on, and the device that it makes of it.
+//! The adapter that the binary computes on, and its device.
 
 use std::{borrow::Cow, cmp::Reverse, env, path::Path};
 
@@ -18,7 +18,7 @@ which scripts/with-adapter installs where it is missing";
 /// NVIDIA's PCI vendor ID.
 const NVIDIA: u32 = 0x10de;
 
-/// What the library can use where a device has it.
+/// The optional features that the library uses.
 const USEFUL_FEATURES: Features = Features::SUBGROUP.union(Features::TIMESTAMP_QUERY);
 
 /// An adapter in words, as reports name it.
@@ -171,7 +171,7 @@ fn power_preference(name: Option<&str>) -> Result<PowerPreference, Failure> {
     }
 }
 
-/// How welcome a type of device is; a software adapter is what is left when there is no other.
+/// The preference for a type of device. A software adapter is the last choice.
 fn welcome(device_type: DeviceType, preference: PowerPreference) -> u8 {
     match (device_type, preference) {
         (DeviceType::Cpu, _) => 0,

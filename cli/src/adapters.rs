@@ -1,4 +1,4 @@
-//! `ztilde adapters`: what adapters there are, which would be used, and what they offer.
+//! `ztilde adapters`: lists the adapters, the one that would be used, and their limits.
 
 use clap::ValueHint;
 use serde::Serialize;
@@ -25,7 +25,7 @@ struct Report {
     adapters: Vec<Offer>,
 }
 
-/// One adapter, and what it offers to a network. Sizes are in bytes.
+/// One adapter, and its limits for a network. Sizes are in bytes.
 #[derive(Serialize)]
 struct Offer {
     #[serde(flatten)]

@@ -94,7 +94,7 @@ pub(crate) struct Bench {
     json: Option<Json>,
 }
 
-/// What a network does.
+/// Training or inference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mode {
     Train,
@@ -151,8 +151,8 @@ fn workload() -> impl TypedValueParser<Value = &'static Workload> {
     })
 }
 
-/// What each workload will hold on the GPU, in the case that holds most, as the cases take
-/// turns; and each product.
+/// Shows the planned GPU memory of each workload and each product. The cases of a workload run one after the
+/// other, so the largest counts.
 fn show_plans(gpu: &Gpu, cases: &[Case], products: &[Product]) -> Result<(), Failure> {
     for same in cases.chunk_by(|one, other| one.workload.name == other.workload.name) {
         let plans = same.iter().map(|case| case.plan(&gpu.device));
@@ -190,8 +190,8 @@ struct Run {
 }
 
 impl Run {
-    /// The memory's speed, and that of the products: of those that were asked for, and of one that
-    /// keeps the adapter busy.
+    /// Measures the memory's bandwidth and the throughput of products: the requested ones, and one that
+    /// is large enough to keep the adapter busy.
     fn measure_limits(&mut self, asked_for: &[Product]) -> Result<(), Failure> {
         self.table.begin("the adapter's limits");
         let copy = Copy::measure(&self.gpu, self.seconds)?;
@@ -211,7 +211,7 @@ impl Run {
         for product in products {
             for arrangement in Arrangement::ALL {
                 self.table.begin(&format!("{} {}", product.name(), arrangement.name()));
-                // What the last row held is given back here.
+                // Frees the memory of the last row.
                 self.gpu.wait()?;
                 let single =
                     limits::measure_product(&self.gpu, self.seconds, product, arrangement)?;
@@ -261,7 +261,7 @@ impl Run {
         let with = case.optimizer_name().unwrap_or_else(|| case.variant().to_owned());
         let title = format!("{} {} {with}", case.workload.name, case.mode());
         self.table.begin(&title);
-        // What the last row held is given back here.
+        // Frees the memory of the last row.
         gpu.wait()?;
         let mut subject = case.prepare(gpu)?;
         let prepared = gpu.allocated();
@@ -276,7 +276,7 @@ impl Run {
         row.set_operations(case.operations());
         row.set_limit(self.limit);
         row.dispatches = subject.dispatches().len();
-        // From here on the trainer's dispatches run without its knowledge: it cannot go on.
+        // From here on the dispatches run without the trainer's knowledge, so it cannot continue.
         row.gpu_ms = time_steps(gpu, subject.dispatches(), &times)?;
         row.first_step_s = first_step;
         row.gpu_bytes = gpu_bytes;

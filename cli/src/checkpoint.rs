@@ -1,4 +1,4 @@
-//! A run in a file, and how it goes on from there.
+//! A run in a file, and how it resumes from there.
 //!
 //! The file is a ZIP archive that is not packed, of `training.safetensors` (the library's snapshot: a
 //! model with what the optimizer remembers), `best.safetensors` (the best parameters so far, if they are
@@ -30,14 +30,14 @@ const TRAINING: &str = "training.safetensors";
 const BEST: &str = "best.safetensors";
 const RUN: &str = "run.json";
 
-/// Options that may be others when a run goes on: they decide when it ends, or where its data is, and
+/// Options that may differ when a run resumes: they decide when it ends, or where its data is, and
 /// not what a step does. So may the learning rate: a run that has diverged needs a smaller one.
 const FREE: [&str; 7] =
     ["epochs", "patience", "time_limit", "data", "test_data", "targets", LEARNING_RATE];
 
 const LEARNING_RATE: &str = "learning_rate";
 
-/// What a run goes on with.
+/// The state that a run resumes with.
 pub(crate) struct Checkpoint {
     path: PathBuf,
     pub(crate) snapshot: Snapshot,
@@ -89,7 +89,7 @@ impl Checkpoint {
             }
             (true, true) => Self::read(path).map(Some),
             (true, false) => Err(Failure::input(format!(
-                "{} exists: --resume goes on from it; to start over, remove it or name another file",
+                "{} exists: --resume continues it; to start over, remove it or name another file",
                 path.display()
             ))),
         }
@@ -98,12 +98,12 @@ impl Checkpoint {
     fn read(path: &Path) -> Result<Self, Failure> {
         let opened = File::open(path).map_err(|error| error.to_string());
         let (run, snapshot, best) = opened.and_then(parse).map_err(|error| {
-            Failure::input(format!("{}: it is no whole checkpoint: {error}", path.display()))
+            Failure::input(format!("{}: it is not a whole checkpoint: {error}", path.display()))
         })?;
         Ok(Self { path: path.to_owned(), snapshot, best, run })
     }
 
-    /// Refuses to go on with other options, or on other data.
+    /// Refuses to resume with other options, or on other data.
     pub(crate) fn check(
         &self,
         options: &Map<String, Value>,
@@ -112,7 +112,7 @@ impl Checkpoint {
     ) -> Result<(), Failure> {
         let refused = |why: String| {
             Err(Failure::input(format!(
-                "{}: {why}. --resume goes on as it was",
+                "{}: {why}. --resume needs the same options and data",
                 self.path.display()
             )))
         };
@@ -146,12 +146,12 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Says from where the run goes on, and whether the bits will be those that they would have been.
-    /// Returns the steps that were taken.
+    /// Prints where the run resumes, and a note if its result may differ from an uninterrupted run's.
+    /// Returns the number of steps already taken.
     pub(crate) fn tell(&self, origin: &Origin) -> u64 {
         let Self { path, snapshot, run, .. } = self;
         output::note(&format!(
-            "going on from {}: step {}, epoch {}",
+            "resuming from {}: step {}, epoch {}",
             path.display(),
             snapshot.steps(),
             run.state.place.epoch
@@ -294,9 +294,9 @@ pub(crate) fn parse(
     let mut read = |name: &str| {
         let failed = |error: &dyn Display| format!("{name}: {error}");
         let mut entry = archive.by_name(name).map_err(|error| failed(&error))?;
-        // What is packed could be of any size, whatever is said of it; what is not is in the file.
+        // A compressed entry may expand to any size. The file bounds the size of a stored entry.
         if entry.compression() != CompressionMethod::Stored {
-            return Err(failed(&"it is packed, which no checkpoint is"));
+            return Err(failed(&"it is compressed, which no checkpoint is"));
         }
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(|error| failed(&error))?;

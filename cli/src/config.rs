@@ -37,8 +37,8 @@ pub(crate) struct ConfigOptions {
 
 /// The command line, with the options of its `--config` file put in.
 pub(crate) fn complete(command: &Command, typed: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
-    // Something may be wrong with what was typed, or missing without the file. That is told when all
-    // of it is read.
+    // Errors are ignored here: an option that is missing may be in the file. The merged arguments are
+    // parsed once more, and that reports errors.
     let Ok(matches) = command.clone().ignore_errors(true).try_get_matches_from(&typed) else {
         return Ok(typed);
     };
@@ -49,7 +49,7 @@ pub(crate) fn complete(command: &Command, typed: Vec<OsString>) -> Result<Vec<Os
         return Ok(typed);
     };
     let held = beside(train, matches, path, file::read(path, train)?);
-    // The first argument is the program, whatever it is called.
+    // The first argument is the name of the program, which could be the subcommand's, too.
     let place = typed.iter().skip(1).position(|argument| argument == SUBCOMMAND);
     let (before, after) = typed.split_at(place.map_or(typed.len(), |place| place + 2));
     let held = held.into_iter().flat_map(|entry| entry.arguments).map(OsString::from);
@@ -110,12 +110,12 @@ fn is_typed(option: &Arg, matches: &ArgMatches) -> bool {
     matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine)
 }
 
-/// What an option is called in a file.
+/// The key of an option in a file.
 fn key(argument: &Arg) -> &str {
     argument.get_long().unwrap_or(argument.get_id().as_str())
 }
 
-/// Whether clap refuses the one beside the other, whichever of the two says so.
+/// Whether clap refuses the two arguments together. Either may declare the conflict.
 fn conflict(command: &Command, one: &Arg, other: &Arg) -> bool {
     let says = |one: &Arg, other: &Arg| {
         command.get_arg_conflicts_with(one).iter().any(|found| found.get_id() == other.get_id())
@@ -137,7 +137,7 @@ fn is_path(argument: &Arg) -> bool {
     matches!(argument.get_value_hint(), AnyPath | DirPath | FilePath)
 }
 
-/// Reads this option alone, without what it needs beside it.
+/// Reads this option alone, without the options that it requires.
 fn check(option: &Arg, arguments: &[String]) -> Result<(), clap::Error> {
     use clap::builder::Resettable::Reset;
     let alone = option.clone().required(false).conflicts_with(Reset).requires(Reset);

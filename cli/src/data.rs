@@ -1,8 +1,8 @@
-//! What a network learns from: tables of text, images, arrays, or the digits that the binary carries.
+//! The data that a network learns from: tables of text, images, arrays, or the built-in digits.
 //!
-//! A file is read once, into a [`Table`](table::Table) of numbers. Rows are divided, scales are fitted
-//! to those that are learned from, and only then inputs are made of numbers, the same way for rows of
-//! training, of testing, and of later files.
+//! A file is read once, into a [`Table`](table::Table) of numbers. The rows are split, and scales are
+//! fitted to the training rows. Then numbers become inputs, in the same way for training rows, test rows
+//! and later files.
 
 mod array;
 mod arrays;
@@ -73,7 +73,7 @@ pub(crate) struct Data {
     is_embedded: bool,
 }
 
-/// What is held out.
+/// The held-out rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum HeldOut {
     /// This share of the rows.
@@ -93,7 +93,7 @@ pub(crate) struct Prepared {
     pub(crate) baseline: Option<Baseline>,
 }
 
-/// What a path leads to.
+/// The contents of a path.
 enum Input {
     Text(Box<Source>),
     Arrays(Box<Arrays>),
@@ -158,7 +158,7 @@ pub(crate) fn known_rows(
 }
 
 impl Data {
-    /// Reads what was asked for. Notes tell what nobody asked for.
+    /// Reads the data that the options name. Notes report each decision that no option made.
     pub(crate) fn read(options: &DataOptions, notes: &mut Vec<String>) -> Result<Self, Failure> {
         let Some(path) = &options.data else {
             return Self::digits(options);
@@ -173,7 +173,7 @@ impl Data {
         };
         let test = match &options.test_data {
             Some(path) => Some(find_to_test(path, None)?),
-            // Whoever wants folds wants all rows in them.
+            // Folds cover all rows, so a test set beside the file stays unused.
             None => own_test.filter(|_| options.folds.is_none()),
         };
         let known = &table.preprocessing;
@@ -193,7 +193,7 @@ impl Data {
         Ok(Self { scale: scale(options, &table), table, test: None, is_embedded: true })
     }
 
-    /// Notes what was found, and what was decided.
+    /// Adds notes on the findings and the decisions.
     fn note(&self, options: &DataOptions, notes: &mut Vec<String>) {
         let Table { file, preprocessing, counts, .. } = &self.table;
         let target = &preprocessing.target;
@@ -305,7 +305,7 @@ impl Data {
         Ok((split, count))
     }
 
-    /// What the report says of the data, but for notes and times.
+    /// The part of the report on the data, without notes and times.
     pub(crate) fn summary<'a>(&self, preprocessing: &'a Preprocessing) -> report::Data<'a> {
         let Preprocessing { has_header, columns, target, .. } = preprocessing;
         let names = || columns.iter().map(|column| column.name.as_str()).collect();
@@ -336,8 +336,7 @@ fn scale(options: &DataOptions, table: &Table) -> Scale {
     options.scale.unwrap_or(usual)
 }
 
-/// What a path leads to, the rows to test on that are beside it, and what the targets are if that is
-/// clear from the format.
+/// The contents of a path, the test set beside it, and the kind of the targets if the format determines it.
 fn find(
     path: &Path,
     targets: Option<&Path>,
@@ -392,7 +391,7 @@ fn find(
 fn find_to_test(path: &Path, targets: Option<&Path>) -> Result<Input, Failure> {
     let path = &resolve_to_test(path)?;
     Ok(match find(path, targets)? {
-        // Whoever names a file of images means these, whatever lies beside them.
+        // A path that names a file of images means this file, even if a test set lies beside it.
         (images, _, Some(Task::Classification)) => images,
         (input, test, _) => test.unwrap_or(input),
     })
@@ -409,7 +408,7 @@ fn images_of(path: &Path) -> Result<Option<PathBuf>, Failure> {
     if source::is_folder(path) { idx::images_in(path) } else { Ok(None) }
 }
 
-/// What holds several sets of rows gives one of them: tells which it was.
+/// Prints which set of rows is used, for a file or a folder that holds several.
 fn tell_which(path: &Path, rows: &str) {
     let part = rows.strip_prefix(&path.display().to_string());
     if part.is_some_and(|part| !part.is_empty()) {

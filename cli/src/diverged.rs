@@ -1,10 +1,10 @@
-//! What is left to say when numbers are no longer finite.
+//! The errors for numbers that are not finite.
 
 use ztilde::Fault;
 
 use crate::failure::Failure;
 
-/// Names the step, the layer, of so many, and what of it the training has stopped at.
+/// Names the step, the layer (of this many) and the quantity at which the training has stopped.
 pub(crate) fn diverged(fault: Fault, layers: usize) -> Failure {
     let Fault { step, layer, quantity } = fault;
     let place = match layer {
@@ -15,7 +15,7 @@ pub(crate) fn diverged(fault: Fault, layers: usize) -> Failure {
     after(&format!("in step {step} {quantity}{place} is not finite"))
 }
 
-/// What the test saw, with parameters that are finite themselves.
+/// For a test whose loss is not finite, although the parameters are.
 pub(crate) fn diverged_in_test(loss: f64) -> Failure {
     after(&format!("the test loss is {loss}"))
 }
@@ -40,7 +40,7 @@ mod tests {
         for (layer, quantity, expected) in [
             (Some(1), Quantity::GradGamma, "in step 57 the gradient of gamma of hidden layer 2 is"),
             (Some(2), Quantity::Loss, "in step 57 the loss of the output layer is not finite"),
-            (None, Quantity::Update, "in step 57 what the update makes of the parameters is not"),
+            (None, Quantity::Update, "in step 57 a parameter after the update is not finite"),
         ] {
             let found = message(layer, quantity);
             assert!(found.contains(expected), "{found}");

@@ -169,7 +169,7 @@ fn summary(found: &Evaluation) -> String {
     }
 }
 
-/// What a model answered, beside what is true.
+/// The answers of a model, and the targets.
 struct Answers<'a> {
     preprocessing: &'a Preprocessing,
     rows: u64,

@@ -53,7 +53,7 @@ impl Export {
     }
 }
 
-/// A network, with what is before and behind it if that is known, as an ONNX file.
+/// A network as an ONNX file, with the preprocessing and the postprocessing that are known.
 pub(crate) fn onnx(
     parameters: &Parameters,
     preprocessing: Option<&Preprocessing>,

@@ -18,7 +18,7 @@ enum Kind {
     Device = 4,
     /// The loss is no longer finite.
     Diverged = 5,
-    /// Somebody asked for the end, and the run ended as it should.
+    /// A signal such as Ctrl-C ended the run. If the run keeps a checkpoint, it was written first.
     Interrupted = 6,
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn rows_at_once(network: &Network) -> u32 {
     (OUTPUTS / network.outputs() as usize).max(1) as u32
 }
 
-/// The outputs for rows one behind the other, a row each.
+/// The outputs for rows that are stored one after the other, one row of outputs for each.
 pub(crate) fn outputs(
     device: &Device,
     network: &Network,

@@ -9,7 +9,7 @@ use crate::{failure::Failure, output};
 
 static IS_ASKED_FOR: AtomicBool = AtomicBool::new(false);
 
-/// What a shell reports of a program that a Ctrl-C ended: 128 and the signal's number.
+/// The exit code that shells report for a program that Ctrl-C ended: 128 plus the signal's number.
 const AT_ONCE: i32 = 130;
 
 /// From now on the first signal is only remembered.
@@ -23,7 +23,7 @@ pub(crate) fn listen() -> Result<(), Failure> {
     .map_err(|error| Failure::input(format!("signals cannot be listened for: {error}")))
 }
 
-/// Whether somebody wants the run to end.
+/// Whether the run should end.
 pub(crate) fn is_asked_for() -> bool {
     IS_ASKED_FOR.load(Ordering::Relaxed)
 }

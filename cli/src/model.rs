@@ -15,7 +15,7 @@ use crate::{
     report::Origin,
 };
 
-/// What the model file of another program does not contain.
+/// The options of a network that model files of other programs lack.
 #[derive(Args, Default)]
 #[command(next_help_heading = "Models of PyTorch")]
 pub(crate) struct ModelOptions {
@@ -41,7 +41,7 @@ pub(crate) fn notes(
 ) -> Result<String, Failure> {
     fn json(value: &impl Serialize) -> Result<String, Failure> {
         serde_json::to_string(value)
-            .map_err(|error| Failure::input(format!("the notes are no JSON: {error}")))
+            .map_err(|error| Failure::input(format!("the notes are not JSON: {error}")))
     }
     Ok(format!(
         "{PREPROCESSING}{}\n{ORIGIN}{}\n{ROWS}{}",
@@ -66,7 +66,7 @@ pub(crate) fn rows_of_classes(parameters: &Parameters, target: &Target) -> Optio
     (rows.len() == target.classes()?.len()).then_some(rows)
 }
 
-/// Reads a model file, and notes what it does not contain. A file that `train` did not write has no
+/// Reads a model file, and adds a note on the options that it lacks. A file that `train` did not write has no
 /// preprocessing: its network takes numbers as they are.
 pub(crate) fn load(
     path: &Path,

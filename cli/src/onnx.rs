@@ -40,7 +40,7 @@ impl Graph {
         name.to_owned()
     }
 
-    /// Makes a value an output of the graph: a matrix of floats with so many columns.
+    /// Makes a value an output of the graph: a matrix of floats with this many columns.
     pub(crate) fn output(&mut self, name: &str, columns: usize) {
         self.0.output.push(value(name, FLOAT, Some(columns)));
     }
@@ -150,7 +150,7 @@ impl Graph {
         name.to_owned()
     }
 
-    /// The file, with remarks for whoever reads it.
+    /// The file, with remarks as its metadata.
     pub(crate) fn into_bytes(mut self, name: &str, remarks: &[(&str, String)]) -> Vec<u8> {
         name.clone_into(&mut self.0.name);
         let property = |(key, value): &(&str, String)| Property {
@@ -185,7 +185,7 @@ impl Setting<'_> {
     }
 }
 
-/// A value's type: so many columns, and as many rows as each run has; without columns, one dimension.
+/// A value's type: this many columns, and as many rows as each run has; without columns, one dimension.
 fn value(name: &str, element: i32, columns: Option<usize>) -> Value {
     let rows = Dimension { size: Some(Size::Named("rows".to_owned())) };
     let columns = columns.map(|size| Dimension { size: Some(Size::Known(size as i64)) });

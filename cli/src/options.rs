@@ -1,4 +1,4 @@
-//! What `ztilde train` can be told, as it is typed.
+//! The options of `ztilde train`, as they are typed.
 
 mod values;
 
@@ -117,7 +117,7 @@ pub(crate) struct Training {
 }
 
 impl Training {
-    /// How many batches an epoch of so many rows has.
+    /// How many batches an epoch of this many rows has.
     pub(crate) fn steps_per_epoch(&self, rows: u64, batch_size: u32) -> Result<u64, Failure> {
         let steps = match self.remainder {
             Remainder::Drop => rows / u64::from(batch_size),
@@ -213,7 +213,7 @@ pub(crate) struct Learning {
     pub(crate) one_cycle_epochs: Option<f64>,
 }
 
-/// When a run ends before all epochs are over, and how it goes on afterwards.
+/// When a run ends before all epochs are over, and how it resumes.
 #[derive(Args)]
 #[command(next_help_heading = "Long runs")]
 pub(crate) struct LongRuns {

@@ -1,4 +1,4 @@
-//! Writing to the terminal, to files and to pipes that somebody may have closed.
+//! Writing to the terminal, to files, and to pipes that may be closed.
 
 use std::{
     fs,
@@ -12,13 +12,13 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// One line on stderr. Nobody reading it is no reason to stop.
+/// One line on stderr. A closed stderr is no reason to stop.
 pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// One line on stdout. A reader that went away, as `head` does, is no failure: whatever else was
-/// asked for, such as a model file, is still made.
+/// One line on stdout. A closed pipe, as `head` leaves it, is no failure: the other results, such as a
+/// model file, are still written.
 pub(crate) fn print(line: &str) -> Result<(), Failure> {
     match writeln!(io::stdout(), "{line}") {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -52,7 +52,7 @@ impl Json {
         }
     }
 
-    /// Starts a report of one object a line. What was in the file goes away.
+    /// Starts a report of one object per line. The old contents of the file are removed.
     pub(crate) fn lines(&self) -> Result<Lines, Failure> {
         match self {
             Self::Stdout => Ok(Lines::Stdout),
@@ -72,7 +72,7 @@ impl Json {
     }
 }
 
-/// A report that grows line by line, so that what was measured is kept whatever comes after.
+/// A report that grows line by line, so that earlier measurements survive a later failure.
 pub(crate) enum Lines {
     Stdout,
     File(PathBuf, fs::File),
@@ -112,7 +112,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     replacement.finish()
 }
 
-/// What is written piece by piece beside a file, and takes its place when it is whole.
+/// A new file that is written in pieces, and replaces the old one when it is complete.
 pub(crate) struct Replacement {
     path: PathBuf,
     written: Written,
@@ -126,7 +126,7 @@ enum Written {
 
 impl Replacement {
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        // Through a link to the file behind it, as writing to the link would.
+        // A link is resolved, so that its target is replaced and the link stays.
         let existing = fs::canonicalize(path);
         let existing = existing.as_deref().unwrap_or(path);
         let written = if existing.exists() && !existing.is_file() {
@@ -151,7 +151,7 @@ impl Replacement {
         match self.written {
             Written::Straight(_) => Ok(()),
             Written::Beside(beside) => beside.commit().map_err(|error| {
-                // What was written may have a name already.
+                // The new file may have a name already.
                 remove_leftovers(&fs::canonicalize(&self.path).unwrap_or(self.path.clone()));
                 file(&self.path, &error)
             }),
@@ -159,7 +159,7 @@ impl Replacement {
     }
 }
 
-/// What a command gives to whoever comes next: a file that is there when it is whole, or stdout.
+/// The output of a command: stdout, or a file that appears only when it is complete.
 pub(crate) enum Stream {
     Stdout,
     File(Replacement),
@@ -170,7 +170,7 @@ impl Stream {
         path.map_or(Ok(Self::Stdout), |path| Replacement::open(path).map(Self::File))
     }
 
-    /// Writes bytes. It breaks if nobody reads any more, as behind `head`, which is no failure.
+    /// Writes bytes. Breaks if the pipe is closed, as by `head`, which is no failure.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<ControlFlow<()>, Failure> {
         match self {
             Self::File(replacement) => replacement.write(bytes).map(ControlFlow::Continue),

@@ -27,7 +27,7 @@ pub(crate) use confusion::confusion_matrix;
 pub(crate) use curves::{Panel, Series, curves};
 pub(crate) use scatter::scatter;
 
-/// What is drawn on.
+/// The surface to draw on.
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Why a picture could not be drawn, in plotters' words.

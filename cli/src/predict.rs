@@ -101,13 +101,13 @@ impl Predict {
     }
 }
 
-/// What is told of a row.
+/// The form of the predictions, one per row.
 enum Answer<'a> {
     /// The class, and the probability of each.
     Class(&'a str, &'a [String]),
     /// The number, in its own units.
     Number(&'a Target),
-    /// So many outputs as they are.
+    /// This many outputs, unchanged.
     Outputs(u32),
 }
 
@@ -191,8 +191,8 @@ fn softmax(outputs: ArrayView1<'_, f32>) -> impl Iterator<Item = f64> {
     outputs.into_iter().map(move |output| exponential(output) / sum)
 }
 
-/// A value in the units of the table: of those that mean this very output, the one with the fewest
-/// figures.
+/// A value in the units of the table: the one with the fewest digits that maps back to exactly this
+/// output.
 fn in_own_units(target: &Target, output: f32) -> f64 {
     let value = target.in_own_units(output.into());
     let short = |digits: usize| format!("{value:.digits$e}").parse().ok();

@@ -8,7 +8,7 @@ use crate::{failure::Failure, output};
 
 const TEMPLATE: &str = "epoch {prefix}  {bar:16}  {percent:>3} %  {msg}  {eta} left";
 
-/// Until the first step is done, of which nobody knows how long it takes.
+/// Shown until the first step is done, whose duration cannot be estimated.
 const STARTING: &str = "{bar:16}  {percent:>3} %  the driver compiles the kernels";
 
 /// A table that grows line by line, with a progress bar under it where stderr is a terminal.
@@ -21,7 +21,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// For so many steps, of which some are done.
+    /// For this many steps, of which some are done.
     pub(crate) fn new(steps: u64, done: u64, epochs: u32, table_to_stderr: bool) -> Self {
         // indicatif draws nothing where stderr is no terminal.
         let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
@@ -40,7 +40,7 @@ impl Progress {
         })
     }
 
-    /// Told of steps, and of what the last one came to.
+    /// Shows the number of steps, and the metrics of the last one.
     pub(crate) fn advance(
         &self,
         epoch: u32,
@@ -59,7 +59,7 @@ impl Progress {
         if self.bar.position() == self.done {
             self.bar.set_style(style(TEMPLATE));
             self.bar.inc(steps);
-            // What was compiled once will not take its time again.
+            // The time to compile belongs to the first step only.
             self.bar.reset_eta();
         } else {
             self.bar.inc(steps);
@@ -94,7 +94,7 @@ impl Pace {
         self.0
     }
 
-    /// Told how long that many steps took.
+    /// Adapts the number of steps to the time that they took.
     pub(crate) fn took(&mut self, time: Duration) {
         if time < Self::SHORT {
             self.0 = (self.0 * 2).min(Self::MOST);

@@ -1,4 +1,4 @@
-//! What a training came to: the object that `--json` writes, and the lines of the table.
+//! The results of a training: the object that `--json` writes, and the lines of the table.
 
 mod baseline;
 mod end;
@@ -58,7 +58,7 @@ pub(crate) struct Data<'a> {
     pub(crate) prepare_seconds: f64,
 }
 
-/// What training came to.
+/// The results of a training.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum Outcome {
@@ -83,7 +83,7 @@ pub(crate) struct Training {
     pub(crate) last: Final,
 }
 
-/// What an evaluation under a loss consists of.
+/// The measures of an evaluation under a loss.
 fn measures(loss: Loss) -> &'static [&'static str] {
     match loss {
         Loss::MeanSquaredError => &["loss", "rmse", "r2"],

@@ -22,7 +22,7 @@ pub(crate) use learned::Learned;
 pub(crate) use state::{Place, State};
 pub(crate) use tested::Tested;
 
-/// When a run ends, and what it keeps.
+/// When a run ends, and which parameters it keeps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) epochs: u32,
@@ -42,7 +42,7 @@ pub(crate) struct Run<'a> {
     pub(crate) learned: Learned,
     pub(crate) held_out: Option<Rows>,
     pub(crate) baseline: Option<Baseline>,
-    /// What one of the network's units is in the target's own.
+    /// One unit of the network's scale in the target's own unit.
     pub(crate) target_scale: f64,
     pub(crate) state: State,
     /// Of the best epoch so far, if they are to be kept.
@@ -50,7 +50,7 @@ pub(crate) struct Run<'a> {
     /// Writes checkpoints.
     pub(crate) keeper: Option<&'a Keeper<'a>>,
     pub(crate) progress: &'a Progress,
-    /// Told after each epoch, with all of them.
+    /// Called after each epoch, with all epochs so far.
     pub(crate) on_epoch: &'a dyn Fn(&[Epoch]) -> Result<(), Failure>,
     pub(crate) pace: Pace,
 }
@@ -63,7 +63,7 @@ impl Run<'_> {
                 let keeper = self.keeper.filter(|keeper| keeper.last.get() > 0)?;
                 let (path, step) = (keeper.path.display(), keeper.last.get());
                 Some(format!(
-                    "{path} is of step {step}, when all was still finite: --resume goes on from it, also \
+                    "{path} is of step {step}, when all was still finite: --resume continues from it, also \
                      with another --learning-rate"
                 ))
             })
@@ -82,14 +82,14 @@ impl Run<'_> {
             self.finish_epoch()?;
         };
         self.keep()?;
-        // A checkpoint goes on in the middle of the epoch; the results are those of now.
+        // A checkpoint continues in the middle of the epoch. The results describe the current state.
         if self.state.seen.rows > 0 {
             self.finish_epoch()?;
         }
         Ok(self.result(end))
     }
 
-    /// What was learned: the best or the last parameters.
+    /// The best or the last parameters.
     pub(crate) fn into_parameters(self) -> Result<Parameters, Failure> {
         if let Some(best) = self.best {
             return Ok(best);
@@ -152,7 +152,7 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Between two steps: writes a checkpoint that is due, and ends the run if somebody asked for that.
+    /// Called between two steps. Ends the run if a signal asked for that, and writes a checkpoint.
     fn pause(&self) -> Result<(), Failure> {
         if !interrupt::is_asked_for() {
             let is_due = self.keeper.is_some_and(|keeper| keeper.due_in(&self.trainer) == 0);
@@ -168,7 +168,7 @@ impl Run<'_> {
         );
         Err(Failure::interrupted(match self.keeper {
             Some(keeper) => format!(
-                "{place}. The checkpoint is {}: the same command with --resume goes on from it",
+                "{place}. The checkpoint is {}: the same command with --resume continues from it",
                 keeper.path.display()
             ),
             None => format!("{place}. Nothing was kept, as there was no --checkpoint"),
@@ -186,7 +186,7 @@ impl Run<'_> {
         keeper.write(&snapshot, self.best.as_ref(), &self.state)
     }
 
-    /// As many steps, and a look at what they came to.
+    /// Takes this many steps, and shows their metrics.
     fn step(&mut self, data: &mut TrainingData, steps: u32) -> Result<(), Failure> {
         let start = Instant::now();
         self.trainer.train(data, steps)?;
@@ -217,7 +217,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Tests what an epoch came to, and goes on to the next one.
+    /// Tests the network after an epoch, and moves on to the next one.
     fn finish_epoch(&mut self) -> Result<(), Failure> {
         let test = self.test()?;
         let State { place, seen, epochs, .. } = &mut self.state;

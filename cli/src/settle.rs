@@ -1,5 +1,5 @@
-//! From what was typed to what the library is told: defaults that depend on other options are
-//! filled in, and numbers that nothing would read are refused.
+//! Turns the typed options into the library's options. Defaults that depend on other options are filled in,
+//! and options without an effect are refused.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub(crate) fn settle(
     let mut report = match serde_json::to_value(options) {
         Ok(Value::Object(report)) => report,
         other => {
-            return Err(Failure::input(format!("the options are no JSON object: {other:?}")));
+            return Err(Failure::input(format!("the options are not a JSON object: {other:?}")));
         }
     };
     let mut optimizer = optimizer(&options.learning, &mut report)?;
@@ -111,8 +111,7 @@ fn optimizer(learning: &Learning, report: &mut Map<String, Value>) -> Result<Opt
     Ok(optimizer)
 }
 
-/// An optimizer with the numbers that it has where nobody typed others: the library's own defaults,
-/// where it has them.
+/// An optimizer with its default numbers: those of the library, where it has any.
 pub(crate) fn usual(optimizer: OptimizerName) -> Optimizer {
     match optimizer {
         OptimizerName::GradientDescent => Optimizer::gradient_descent(0.1),

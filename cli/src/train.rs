@@ -95,7 +95,7 @@ impl Train {
         } else if results.compare {
             work.compared(first, || prepare(held_out))?
         } else {
-            // What was read is on the disk, and no longer needed.
+            // The data is on the disk, and no longer needed in memory.
             drop(data);
             work.once(first, checkpoint)?
         };

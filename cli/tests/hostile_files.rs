@@ -1,5 +1,5 @@
-//! Data sets and checkpoints that somebody has made, or that an accident has: each is an error with a
-//! reason, and takes no more memory than a small file may.
+//! Forged and damaged data sets and checkpoints. Each is refused with a reason, and reading it takes no more
+//! memory than a small file may.
 
 use std::{
     fs,
@@ -109,7 +109,7 @@ fn archives_that_claim_gigabytes_are_not_believed() {
         for (path, archive) in files.filter(|(_, bytes)| reader(target)(bytes).is_ok()) {
             for size in [1 << 20, 1 << 31, u32::MAX - 1] {
                 let found = within_memory(|| reader(target)(&claiming(&archive, size)));
-                // What is packed ends by itself, wherever that is said to be.
+                // A compressed stream marks its own end, for any claimed size.
                 let is_packed = found.is_ok() && target == "npz";
                 assert!(is_packed || found.is_err(), "{}: {size}", path.display());
             }
@@ -131,7 +131,7 @@ fn a_checkpoint_is_never_unpacked() {
     let archive = archive.finish().unwrap().into_inner();
     assert!(archive.len() < 1 << 18, "{} bytes", archive.len());
     let error = within_memory(|| readers::checkpoint(&archive)).unwrap_err();
-    assert!(error.contains("run.json: it is packed"), "{error}");
+    assert!(error.contains("run.json: it is compressed"), "{error}");
 }
 
 /// As many cells as there can be, of one value each, or of none.
@@ -169,7 +169,7 @@ fn a_device_without_an_end_is_an_error() {
         ("predict /dev/zero", "not a model: its header"),
         ("export /dev/zero --onnx out", "not a model: its header"),
         ("train /dev/zero", "the file is binary"),
-        ("train --resume --checkpoint /dev/zero", "it is no whole checkpoint"),
+        ("train --resume --checkpoint /dev/zero", "it is not a whole checkpoint"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let output = Command::new("sh")
@@ -240,7 +240,7 @@ fn unsigned(mut number: u64) -> Vec<u8> {
     bytes
 }
 
-/// A list of 2³¹ - 1 booleans that are not there, as a field that nobody knows, and the end of the fields.
+/// An unknown field with a list that claims 2³¹ - 1 booleans and holds none, then the end of the fields.
 const BOOLEANS: [u8; 8] = [0xf9, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07, 0];
 
 /// A file of Parquet with no more than a description of itself.
@@ -304,17 +304,17 @@ fn beginning_by(
     within_memory(|| readers::data_set(&file))
 }
 
-/// A file with something behind its columns, whose only group says something else of itself.
+/// A file with extra bytes after its columns, and with changed metadata of its only row group.
 fn saying(
     file: &[u8],
-    behind: &[u8],
+    after: &[u8],
     change: impl Fn(RowGroupMetaData) -> RowGroupMetaData,
 ) -> Result<(), String> {
     let reader = opened(file);
     let mut metadata = reader.metadata().clone().into_builder();
     let groups = metadata.take_row_groups().into_iter().map(change).collect();
     let metadata = metadata.set_row_groups(groups).build();
-    let mut changed = [file, behind].concat();
+    let mut changed = [file, after].concat();
     ParquetMetaDataWriter::new(&mut changed, &metadata).finish().unwrap();
     within_memory(|| readers::data_set(&changed))
 }
@@ -325,7 +325,7 @@ fn refused(found: Result<(), String>, expected: &str) {
     assert!(error.contains(expected), "{error}");
 }
 
-/// Nobody waits until billions of booleans are skipped, of which none is there.
+/// A list that claims billions of booleans and holds none must be refused at once.
 #[test]
 fn lists_that_are_not_there_are_not_walked_through() {
     let file = described_by(&BOOLEANS);
@@ -396,7 +396,7 @@ fn pages_that_claim_billions_are_not_believed() {
     let expected = "the lengths of 1099511627776 texts in a page of 2";
     refused(of(&[4], 12, &lengths), expected);
     refused(of(&[4], 14, &lengths), expected);
-    // No differences of two that are alike, then the lengths of what comes after them.
+    // Two equal lengths without differences, then the lengths of the rest.
     let alike = [0x80, 1, 4, 2, 0, 0, 0, 0, 0, 0];
     refused(of(&[4], 14, &[&alike[..], &lengths].concat()), expected);
     // What unpacks to more than its codec can pack.
@@ -412,7 +412,7 @@ fn groups_that_claim_what_their_columns_do_not_are_refused() {
     let rows =
         |group: RowGroupMetaData| group.into_builder().set_num_rows(1 << 40).build().unwrap();
     refused(saying(&file, &[], rows), "a column of 1000 values in a group of 1099511627776 rows");
-    // The other column begins within the first, and has all bytes behind it.
+    // The other column begins within the first, and has all bytes after it.
     let sizes = |group: RowGroupMetaData| {
         let size = file.len() as i64 - 100;
         let columns = group.columns().iter().cloned();

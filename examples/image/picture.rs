@@ -88,7 +88,7 @@ impl Picture {
     }
 }
 
-/// What is painted at a place, `x` and `y` from 0 to 1, from the upper left corner.
+/// The color of the painted picture at a place, `x` and `y` from 0 to 1, from the upper left corner.
 fn color(x: f32, y: f32) -> [f32; 3] {
     let mix = |from: [f32; 3], to: [f32; 3], share: f32| {
         [0, 1, 2].map(|channel| from[channel] + share * (to[channel] - from[channel]))

@@ -59,7 +59,7 @@ impl Case {
         self.node.attribute.iter().find(|attribute| attribute.name == name)
     }
 
-    /// Why no kernel takes what goes in or comes out.
+    /// The reason why no kernel takes the type of an input or an output.
     pub(crate) fn foreign_type(&self) -> Option<String> {
         self.inputs.iter().chain(&self.outputs).find_map(|tensor| match tensor.values {
             Values::Others(number) => {

@@ -22,11 +22,11 @@ use case::Case;
 use gpu::Gpu;
 use replay::{OPERATORS, Replay, replay};
 
-/// What a value may be off: this share of itself, and this much besides.
+/// The tolerance: this share of the value, plus this much.
 const RELATIVE: f64 = 1e-5;
 const ABSOLUTE: f64 = 1e-6;
 
-/// What became of an operator's cases.
+/// The results of an operator's cases.
 #[derive(Default)]
 struct Summary {
     passed: u32,
@@ -186,6 +186,6 @@ fn summarize(summaries: &BTreeMap<String, Summary>) -> Result<(), Box<dyn Error>
             faults.push(format!("no case of {operator} applies"));
         }
     }
-    println!("\nA value may be off by {RELATIVE:.0e} of itself and {ABSOLUTE:.0e} besides.");
+    println!("\nThe tolerance is {RELATIVE:.0e} of the value plus {ABSOLUTE:.0e}.");
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ").into()) }
 }

@@ -29,7 +29,7 @@ pub(crate) const OPERATORS: [&str; 12] = [
     "MatMul",
 ];
 
-/// What the kernels make of a case's inputs.
+/// The result of replaying a case.
 pub(crate) enum Replay {
     /// Each way to compute it, by its name (empty where there is only one): its outputs.
     Outputs(Vec<(&'static str, Vec<Vec<f32>>)>),
@@ -65,7 +65,7 @@ fn outputs(outputs: Vec<Vec<f32>>) -> Replayed {
     Ok(Replay::Outputs(vec![("", outputs)]))
 }
 
-/// Which one the case is about, or why it is none of ours.
+/// The activation of the case, or the reason why the library lacks it.
 fn activation(case: &Case) -> Result<Activation, String> {
     match case.operator() {
         "Relu" => Ok(Activation::Relu),

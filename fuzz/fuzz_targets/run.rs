@@ -1,4 +1,4 @@
-//! The `run.json` of checkpoints, behind the checksum that an archive has of it.
+//! The `run.json` of checkpoints, without the archive, whose checksum would reject changed bytes.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What targets share: a bound for the memory that a reader takes, and how a format begins.
+//! Shared by the targets: a bound for the memory of a reader, and the signature of a format.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -57,7 +57,7 @@ unsafe impl GlobalAlloc for Bounded {
 #[global_allocator]
 static ALLOCATOR: Bounded = Bounded { taken: AtomicUsize::new(0) };
 
-/// The bytes as a file of a format, whatever they begin with.
+/// The bytes as a file of a format: its signature replaces their beginning.
 pub fn beginning_with(signature: &[u8], bytes: &[u8]) -> Vec<u8> {
     let rest = bytes.get(signature.len()..).unwrap_or_default();
     [signature, rest].concat()

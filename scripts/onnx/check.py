@@ -11,8 +11,8 @@ of 16 digits, 1e150 and 1e-150. The compared rows differ from the training rows:
 numbers that are categories are written in other ways, and columns that were constant vary.
 
 BOUND is on probabilities and outputs themselves, and on values as parts of the target's deviation. WGSL
-promises some functions, such as tanh, to 1e-5 only, which the weights of the layers behind them enlarge
-or shrink. What is computed otherwise differs by far more: GELU by the usual tanh formula by up to 5e-4,
+promises some functions, such as tanh, to 1e-5 only, and the weights of later layers enlarge or shrink
+this error. Another formula differs by far more: GELU by the usual tanh formula by up to 5e-4,
 the batches' statistics instead of the running ones by tenths.
 """
 
@@ -163,7 +163,7 @@ def difference(model, table, unit, *options):
 
 
 def forget_the_table(model, plain):
-    """A copy of a model file without what `train` notes behind the first line of its metadata."""
+    """A copy of a model file without the notes of `train` after the first line of its metadata."""
     data = (folder / model).read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])

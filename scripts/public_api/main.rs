@@ -6,7 +6,7 @@ use std::error::Error;
 
 use public_api::Builder;
 
-/// What the compiler finds out of a type by itself, and hardly anyone asks for. `Send` and `Sync` are asked for.
+/// Traits that the compiler derives by itself, and that hardly any user needs. `Send` and `Sync` are kept.
 const LEFT_OUT: [&str; 6] = [
     "core::marker::Freeze for ",
     "core::marker::StructuralPartialEq for ",

@@ -9,10 +9,10 @@
    statistics and the optimizer's state are compared after each step. Half-way each side also takes over all
    that the other one has, and ends where that ends. What is written here loads there strictly.
 
-PyTorch computes in double precision, and once more in single precision: what that is off is the yardstick.
-The same formula in another order of sums and products should be off by about as much, and a bound of so many
-times that, plus the rounding of a few steps, is what is allowed. Where conventions differ, the difference
-is larger than the bound by orders of magnitude.
+PyTorch computes in double and in single precision, and the difference is the baseline. The same formula in
+another order of sums and products should differ by about as much. The tolerance is a multiple of the
+baseline, plus the rounding of a few steps. Where conventions differ, the difference is larger by
+orders of magnitude.
 """
 
 import subprocess
@@ -55,8 +55,8 @@ def of_largest(found, expected):
     return ((found.double() - expected.double()).abs().max() / expected.double().abs().max()).item()
 
 
-def allowed(yardstick):
-    return TIMES * yardstick + FLOOR
+def allowed(baseline):
+    return TIMES * baseline + FLOOR
 
 
 def strictly(model, path):
@@ -68,7 +68,7 @@ def strictly(model, path):
 
 
 def check_trained_models():
-    """The first part of what stands above; tells whether all is well."""
+    """The first part; returns whether all differences are within the tolerance."""
     rows = torch.randn(500, 64, generator=torch.Generator().manual_seed(1)) * 0.25 + 0.25
     save_file({"inputs": rows}, folder / "inputs.safetensors")
     # The pixels of the digits, from 0 to 16, of which training makes numbers from 0 to 1.
@@ -88,12 +88,12 @@ def check_trained_models():
             with torch.no_grad():
                 in_single = model(rows)
                 expected = model.double()(rows.double())
-            ours, yardstick = [of_largest(outputs, expected) for outputs in (found, in_single)]
+            ours, baseline = [of_largest(outputs, expected) for outputs in (found, in_single)]
             theirs = of_largest(predicted, expected.softmax(1))
-            verdict = "" if ours <= allowed(yardstick) and theirs <= allowed(yardstick) else "  TOO LARGE"
+            verdict = "" if ours <= allowed(baseline) and theirs <= allowed(baseline) else "  TOO LARGE"
             is_well &= not verdict
             title = f"{activation}{', batch norm' if batch_norm else ''}"
-            print(f"{title:<34}{ours:>10.1e}{yardstick:>18.1e}{theirs:>18.1e}{verdict}", flush=True)
+            print(f"{title:<34}{ours:>10.1e}{baseline:>18.1e}{theirs:>18.1e}{verdict}", flush=True)
     return is_well
 
 
@@ -194,7 +194,7 @@ class Case:
                 return torch.rand(ROWS, SIZES[-1])
 
     def complete(self, path, steps):
-        """Tells a file that PyTorch wrote what ztilde has to know besides."""
+        """Adds the metadata that ztilde needs to a file that PyTorch wrote."""
         text = (
             f"version=1 activation={self.activation} epsilon={self.epsilon} momentum={self.momentum}"
             f" snapshot=1 trainer.steps={steps} trainer.batch_size={ROWS} trainer.loss={self.loss_name}"
@@ -239,8 +239,8 @@ def most(values):
 
 
 def check(case):
-    """What is off: when both train alone, what PyTorch is off in single precision, when PyTorch goes on with
-    what was trained here, and when this goes on with what was trained there."""
+    """Differences from PyTorch: when both train alone, PyTorch's own in single precision, when PyTorch
+    continues a training of ztilde, and when ztilde continues a training of PyTorch."""
     exact, in_single = Training(case, torch.float64), Training(case, torch.float32)
     half = STEPS // 2
     save_file(case.start, folder / "state.safetensors")
@@ -274,26 +274,26 @@ def check(case):
 
 
 def check_training():
-    """The second part; tells whether all is well."""
+    """The second part; returns whether all differences are within the tolerance."""
     print(f"\n{STEPS} steps here and in PyTorch; the largest difference of loss, parameters, running statistics and")
-    print("the optimizer's state: alone, PyTorch's in single precision, PyTorch goes on, ztilde goes on")
+    print("the optimizer's state: alone, PyTorch's in single precision, PyTorch continues, ztilde continues")
     is_well, index = True, 0
     largest = {}
     for method in METHODS:
         for batch_norm in [False, True]:
             for loss in LOSSES:
                 case = Case(index, method, batch_norm, loss)
-                alone, yardstick, *taken_over = check(case)
-                bounds = [allowed(value) for value in yardstick]
+                alone, baseline, *taken_over = check(case)
+                bounds = [allowed(value) for value in baseline]
                 is_off = [name for ours in (alone, *taken_over)
                           for name, value, bound in zip(NAMES, ours, bounds) if not value <= bound]
                 is_well &= not is_off
                 text = "  ".join(" ".join(f"{value:.0e}" for value in values)
-                                 for values in (alone, yardstick, *taken_over))
+                                 for values in (alone, baseline, *taken_over))
                 verdict = f"  TOO LARGE: {', '.join(sorted(set(is_off)))}" if is_off else ""
                 print(f"{case.title:<64}{text}{verdict}", flush=True)
                 shares = [max(ours[i] for ours in (alone, *taken_over)) / bounds[i] for i in range(len(NAMES))]
-                for name, value, single, share in zip(NAMES, alone, yardstick, shares):
+                for name, value, single, share in zip(NAMES, alone, baseline, shares):
                     former = largest.get(name, (0.0, 0.0, 0.0))
                     largest[name] = tuple(map(max, former, (value, single, share)))
                 index += 1
@@ -306,6 +306,6 @@ def check_training():
 torch.use_deterministic_algorithms(True)
 torch.set_num_threads(1)
 checks = [check_trained_models(), check_training()]
-print(f"\nallowed are {TIMES} times what PyTorch in single precision is off, and {FLOOR:.0e} besides")
+print(f"\ntolerance: {TIMES} times the error of PyTorch in single precision, plus {FLOOR:.0e}")
 if not all(checks):
     sys.exit("some differences are too large")

@@ -1,4 +1,4 @@
-// What layer_forward.wgsl keeps of a batch in training: the sums and the statistics, as matrices of
+// The sums and the statistics of a batch that layer_forward.wgsl keeps in training, as matrices of
 // quads.
 
 @group(0) @binding(5) var<storage, read_write> statistics: array<vec4<f32>>;

@@ -1,18 +1,18 @@
 // Blocks: 4 × 4 values of the factors of a product, for the tiles (tile_subgroup.wgsl and
 // tile_workgroup.wgsl) that multiply them.
 //
-// Rows of a matrix are whole vectors of four ("quads"), filled up with zeros. A block of the left
-// factor holds four rows, one after the other, at k, k + 1, k + 2, k + 3; a block of the right one holds
-// the rows k, k + 1, k + 2, k + 3, each at the four columns of a quad. The kernel says with left_quad
-// and right_quad where the factors are. Indices are kept within the matrices here: rows and columns
-// behind the end repeat the last one, and what becomes of them is not to be stored.
+// Rows of a matrix are whole vectors of four ("quads"), padded with zeros. A block of the left factor holds
+// four rows, one after the other, at k, k + 1, k + 2, k + 3; a block of the right one holds the rows k, k +
+// 1, k + 2, k + 3, each at the four columns of a quad. The kernel reads the factors with its functions
+// left_quad and right_quad. Indices are clamped to the matrices here: rows and columns past the end repeat
+// the last one, and their products must not be stored.
 
 struct Product {
     number: u32,   // left_quad and right_quad may serve several products
     rows: u32,     // of the outputs
     columns: u32,  // of the outputs
     begin: u32,    // the first k, a multiple of four
-    inner: u32,    // behind the last k, more than `begin`
+    inner: u32,    // the last k plus 1, more than `begin`
     left: Factor,
     right: Factor,
 }
@@ -26,14 +26,14 @@ fn quads(length: u32) -> u32 {
     return (length + 3u) / 4u;
 }
 
-// A quad of columns, with zeros behind the last column.
+// A quad of columns, with zeros after the last column.
 fn inside(values: vec4<f32>, quad: u32, columns: u32) -> vec4<f32> {
     let column = vec4<u32>(4u * quad) + vec4<u32>(0u, 1u, 2u, 3u);
     return select(vec4<f32>(), values, column < vec4<u32>(columns));
 }
 
-// What a block of the left factor is made of, as it lies in memory: rows `row` to `row` + 3, each at k to
-// k + 3; or, if it is transposed, k to k + 3, each at these rows.
+// The quads of a block of the left factor, in memory order: rows `row` to `row` + 3, each at k to k + 3. If
+// the factor is transposed: k to k + 3, each at these rows.
 fn left_quads(product: Product, row: u32, k: u32) -> mat4x4<f32> {
     let number = product.number;
     if product.left.is_transposed {
@@ -63,7 +63,7 @@ fn left_block(product: Product, raw: mat4x4<f32>, k: u32) -> mat4x4<f32> {
     if !product.left.is_transposed {
         return raw;
     }
-    // Behind the end of k there are zeros, whatever the right factor has there.
+    // Zeros after the last k, because the right factor repeats its last row there.
     let last = product.inner - 1u;
     return transpose(mat4x4<f32>(
         raw[0],
@@ -73,8 +73,8 @@ fn left_block(product: Product, raw: mat4x4<f32>, k: u32) -> mat4x4<f32> {
     ));
 }
 
-// What a block of the right factor is made of, as it lies in memory: rows k to k + 3, each at the four
-// columns of a quad; or, if it is transposed, these columns, each at k to k + 3.
+// The quads of a block of the right factor, in memory order: rows k to k + 3, each at the four columns of a
+// quad. If the factor is transposed: these columns, each at k to k + 3.
 fn right_quads(product: Product, quad: u32, k: u32) -> mat4x4<f32> {
     let number = product.number;
     if product.right.is_transposed {

@@ -1,5 +1,6 @@
-// exp, log and sigmoid to the last bits of a float, the same on every device: WGSL's own may be wrong
-// in the last hundred. Polynomials are least-squares fits on their intervals, in order of the powers.
+// exp, log and sigmoid, accurate to a few units in the last place and the same on every device: WGSL's own
+// may be wrong by a hundred units. Polynomials are least-squares fits on their intervals, in order of the
+// powers.
 
 // Needs rounded.wgsl and magnitudes.wgsl.
 
@@ -45,8 +46,8 @@ fn log_one_plus(x: f32) -> f32 {
     return exponent * 0.693359375 + ((small - 0.5 * square) + rest);
 }
 
-// 1 / (1 + exp(−x)), from the smaller of its two parts: the exponent is never positive, and the result never above
-// 1, where WGSL's quotient of 1 and 1 may be.
+// 1 / (1 + exp(−x)), from the smaller of its two parts: the exponent is never positive, and the result is at
+// most 1, although WGSL's quotient of 1 and 1 may be above 1.
 fn sigmoid(x: f32) -> f32 {
     let e = exponential(-abs(x));
     let smaller = e / (1.0 + e);

@@ -61,7 +61,7 @@ fn compute_grad_biases(weights: Weights, first_quad: u32, first_row: u32, invoca
     let quad = first_quad + own_quad(invocation);
     var sum = vec4<f32>();
     for (var row = first_row; row < last_row; row += TILE_ROWS) {
-        // A tile's sums join those of the tiles before: many small roundings become few.
+        // Adding per tile first makes few roundings of many.
         var tile_sum = vec4<f32>();
         for (var i = 0u; i < OWN_ROWS; i++) {
             let own = row + own_row(invocation, i);

@@ -1,7 +1,7 @@
-// Where the values of a matrix lie: rows one behind the other or some distance apart, or images.
+// Where the values of a matrix are: in contiguous rows, in rows some distance apart, or in images.
 //
-// A column is a feature. A row is a sample; of images a row is a pixel of a sample, and a column is a
-// channel, whose pixels lie one behind the other: (N, C, H·W). IS_IMAGES says that some matrix is.
+// A column is a feature, and a row is a sample. For images a column is a channel with contiguous pixels, and
+// a row is a pixel of a sample: (N, C, H·W). IS_IMAGES says that some matrix holds images.
 
 override IS_IMAGES: bool;
 
@@ -21,8 +21,8 @@ fn place(matrix: Layout, row: u32, column: u32) -> u32 {
     return matrix.first + sample * matrix.sample_stride + column * matrix.column_stride + pixel;
 }
 
-// Neighbors read neighbors: these are in a row, or, IS_IMAGES, in a column. Of an invocation's or a
-// dispatch's two numbers, the first is for the columns then, the second for the rows.
+// Neighboring invocations should read neighboring values, which are in a row, or for images in a column. The
+// result is the column and the row for the two numbers of an invocation or a dispatch.
 fn columns_and_rows(number: vec3<u32>) -> vec2<u32> {
     return select(number.xy, number.yx, IS_IMAGES);
 }

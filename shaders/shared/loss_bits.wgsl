@@ -1,6 +1,6 @@
 // Loss bits: the loss and accuracy of a row, and of a batch, as bits. Needs magnitudes.wgsl.
 //
-// A loss may be NaN. A compiler with fast math may assume that no float is, and compute anything from
+// A loss may be NaN. A compiler with fast math may assume that no float is NaN, and compute any result from
 // such a loss. So NaN is written as an integer, and rows whose loss is NaN are counted.
 
 fn loss_bits(loss: f32, accuracy: f32, is_nan: bool) -> vec2<u32> {
@@ -20,7 +20,7 @@ fn mean_bits(sum: vec3<f32>, rows: u32) -> vec2<u32> {
     return loss_bits(mean.x, mean.y, sum.z > 0.0);
 }
 
-// What note_fault compares for the loss.
+// The magnitude of the loss that note_fault compares.
 fn loss_magnitude(bits: vec2<u32>) -> vec4<u32> {
     return magnitudes(vec4<f32>(bitcast<f32>(bits.x)));
 }

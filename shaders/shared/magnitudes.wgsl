@@ -13,8 +13,7 @@ const NOT_A_NUMBER = 0x7fc00000u;
 const LARGEST_FLOAT = 0x7f7fffffu;
 // 2¹²⁶: the running variance is moved by up to twice the batch's.
 const LARGEST_STATISTIC = 0x7e800000u;
-// 2⁵⁰: of 2²⁷ such gradients the sum of the squares is still a float, which clipping, RMSprop and Adam
-// ask for.
+// 2⁵⁰: the sum of the squares of 2²⁷ such gradients is still a float, as clipping, RMSprop and Adam require.
 const LARGEST_GRADIENT = 0x58800000u;
 
 // 0, as a bit of the exponent. An unknown last bit would not do: tests of the exponent ignore it, which

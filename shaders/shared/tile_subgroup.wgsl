@@ -1,15 +1,14 @@
 // Tile, subgroup: TILE_ROWS × 4 · TILE_QUADS outputs of a product, on software adapters. Needs
 // blocks.wgsl; tile_workgroup.wgsl does the same in the shape that a GPU likes.
 //
-// A workgroup is one subgroup, whose invocations are the lanes of a CPU's vector register; every
-// access to memory costs as much as many multiplications, and workgroup memory and barriers cost more
-// than that. So a lane owns one quad of columns for all rows of the tile, in registers, and the lanes
-// lend each other what they have read: a lane reads four rows of the left factor and lends them to all
-// lanes, one after the other.
+// A workgroup is one subgroup, whose invocations are the lanes of a CPU's vector register; every access to
+// memory costs as much as many multiplications, and workgroup memory and barriers cost more than that. So a
+// lane owns one quad of columns for all rows of the tile, in registers, and the lanes share what they have
+// read: one lane after the other broadcasts the four rows of the left factor that it has read.
 //
-// A patch is TILES_DOWN × TILES_ACROSS tiles at once (src/gpu/tile.rs appends them): what is read of a
-// row or a column then serves all tiles that it goes through. The loops over tiles have to be ones that
-// the driver unrolls, which it does where an array is as long as a loop that goes through it is.
+// A patch is TILES_DOWN × TILES_ACROSS tiles at once (src/gpu/tile.rs appends them): a value that is read for
+// a row or a column then serves all tiles of that row or column. The driver must unroll the loops over tiles,
+// which it does if a loop is as long as the array that it walks through.
 
 const WORKGROUP_SIZE = 8u;
 const TILE_ROWS = 32u;
@@ -33,9 +32,9 @@ fn own_row(invocation: u32, i: u32) -> u32 {
     return i;
 }
 
-// Adds to four rows of a tile what one lane lends: products of these rows of the left factor with the
-// invocation's own columns, for four k. The lane's number has to stand in the text (below): with loops
-// around this, newer drivers take seven times as long.
+// Adds products to four rows of a tile: of the rows of the left factor that one lane broadcasts with the
+// invocation's own columns, for four k. The lane's number has to be a literal (below): with loops around
+// this, newer drivers take seven times as long.
 fn add_lent(
     tiles: ptr<function, Patch>,
     down: u32,
@@ -53,9 +52,9 @@ fn add_lent(
     (*tile)[first + 3u] = sum_with((*tile)[first + 3u], own, subgroupShuffle(lent[3], from_lane), by_fours);
 }
 
-// A sum with four more products, one after the other, as in tile_workgroup.wgsl: an instruction and a
-// register less than by fours, where a CPU multiplies and adds at once. By fours the rounding error is
-// half, for the long sums, which are those over rows.
+// Adds four products to a sum, one after the other, as in tile_workgroup.wgsl. With a CPU's fused
+// multiply-add this saves an instruction and a register over adding the sum of four. Adding fours halves the
+// rounding error, which the long sums over rows need.
 fn sum_with(sum: vec4<f32>, own: mat4x4<f32>, lent: vec4<f32>, by_fours: bool) -> vec4<f32> {
     if by_fours {
         return sum + own * lent;
@@ -112,6 +111,6 @@ fn invocation_sum(own: vec3<f32>, lane: u32) -> vec3<f32> {
     return sum;
 }
 
-// After this an invocation may read what others wrote of the strip's columns: here none needs to, as a
+// After this an invocation may read what others wrote of the strip's columns. No barrier is needed here, as a
 // lane owns its columns alone.
 fn strip_barrier() {}

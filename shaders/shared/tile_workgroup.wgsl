@@ -33,7 +33,7 @@ alias Patch = array<array<Tile, TILES_ACROSS>, TILES_DOWN>;
 const LEFT_BLOCKS = DEPTH / 4u * PATCH_ROW_QUADS;
 const RIGHT_BLOCKS = DEPTH / 4u * PATCH_QUADS;
 
-// As they lie in memory.
+// The quads of a block of each factor, in memory order.
 struct Blocks {
     left: mat4x4<f32>,
     right: mat4x4<f32>,
@@ -126,7 +126,7 @@ fn read_blocks(
     }
 }
 
-// Those blocks into the workgroup's memory; behind the last k, zeros of the left factor.
+// Stores the blocks in the workgroup's memory, with zeros in the left factor after the last k.
 fn put_steps(product: Product, blocks: Blocks, first_k: u32, invocation: u32) {
     if invocation < LEFT_BLOCKS {
         let place = left_place(product, invocation);

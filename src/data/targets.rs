@@ -1,11 +1,11 @@
-//! What the outputs are compared with: borrowed for a step, owned in a data set.
+//! Targets: borrowed for a step, owned in a data set.
 
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
 use crate::options::Loss;
 
-/// What the outputs of a batch are compared with.
+/// The targets of a batch, which the loss compares the outputs with.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets<'a> {
     /// One class index per row, counted from 0.
@@ -28,7 +28,7 @@ impl Targets<'_> {
         self.len() == 0
     }
 
-    /// What they are, in the words of an error message.
+    /// The kind of the targets, in the words of an error message.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Classes(_) => Self::CLASSES,
@@ -39,7 +39,7 @@ impl Targets<'_> {
     pub(crate) const CLASSES: &'static str = "one class index per row (u32)";
     pub(crate) const VALUES: &'static str = "one value per row and output (f32)";
 
-    /// Whether every target is one of so many classes, counted from 0. Values always pass.
+    /// Whether every target is one of this many classes, counted from 0. Values always pass.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Targets<'_> {
         }
     }
 
-    /// Whether a loss can compare so many rows of so many outputs with these.
+    /// Whether a loss can compare these targets with `rows` rows of `outputs` outputs.
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// Rows of four-byte values in a part of a buffer: `f32`, or `u32` where a kernel says so.
 ///
 /// A batch is a matrix in which a row is a sample and a column is a feature; a vector is a matrix of
-/// one row. Rows are one behind the other ([`Matrix::new`]), or start some distance apart
+/// one row. Rows are contiguous ([`Matrix::new`]), or start some distance apart
 /// ([`Matrix::strided`]). Of [images](Matrix::images) a column is a channel, and a row is a pixel of a
 /// sample.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ impl Matrix {
             let overlap = format!("rows of {columns} values that start {stride} apart overlap");
             return Err(Error::Refused(overlap));
         }
-        // Behind the last row there may be nothing.
+        // The buffer may end with the last row, so that row has no stride.
         let values = u64::from(rows.saturating_sub(1)) * u64::from(stride) + u64::from(columns);
         let layout = Layout { first: 0, plane: 1, sample_stride: stride, column_stride: 1 };
         Self::with_layout(buffer, first, [rows, columns], layout, values)
@@ -144,7 +144,7 @@ impl Matrix {
         self.columns
     }
 
-    /// How many values there are, with those between the rows and those that fill them up.
+    /// The number of values, including the padding of the rows and the values between them.
     pub fn values(&self) -> u64 {
         self.values
     }
@@ -181,8 +181,8 @@ impl Matrix {
         })
     }
 
-    /// Whether values of one are among those of the other, or may be: in the same buffer only rows that
-    /// start as far apart as the other's can be told from these.
+    /// Whether the two matrices share values, or may share some: if their ranges of the buffer overlap,
+    /// only matrices with the same stride can be shown to interleave without sharing a value.
     pub(crate) fn may_overlap(&self, other: &Self) -> bool {
         let [begin, other_begin] = [self, other].map(Self::first);
         let [end, other_end] = [self, other].map(|matrix| matrix.first() + matrix.values);
@@ -190,15 +190,15 @@ impl Matrix {
             return false;
         }
         let stride = u64::from(self.stride());
-        // Where the other's rows start behind those of this one.
-        let behind = (other_begin % stride + stride - begin % stride) % stride;
+        // How many values after the start of this one's row the other's row starts.
+        let offset = (other_begin % stride + stride - begin % stride) % stride;
         let is_between =
-            u64::from(self.columns) <= behind && behind + u64::from(other.columns) <= stride;
+            u64::from(self.columns) <= offset && offset + u64::from(other.columns) <= stride;
         self.stride() != other.stride() || !is_between
     }
 
-    /// Whether it lies as the kernels take it that know nothing of places and strides: row behind row,
-    /// from a place on that the device allows.
+    /// Whether kernels without offsets and strides can read it: its rows are contiguous, and a binding
+    /// may start at its first value.
     pub(crate) fn is_plain(&self, device: &Device) -> bool {
         let alignment = u64::from(device.limits().min_storage_buffer_offset_alignment);
         self.stride() == self.columns && self.offset.is_multiple_of(alignment)
@@ -247,8 +247,8 @@ impl Matrix {
         Self::padded(&self.buffer, self.offset / 4, rows, columns)
     }
 
-    /// Checks that it has the shape that `kernel` needs `what` to have, with its values one behind the
-    /// other.
+    /// Checks that it has the shape that `kernel` needs `what` to have, and that its values are
+    /// contiguous.
     pub(crate) fn expect(
         &self,
         kernel: &'static str,

@@ -10,7 +10,7 @@ use wgpu::{ComputePipeline, Device};
 use super::shared::{OfDevice, Registry, lock};
 use crate::error::Result;
 
-/// What a pipeline is compiled from. The same on the same device makes the same pipeline.
+/// The input of a pipeline's compilation. On one device, equal inputs share a pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Source {
     pub(super) label: String,
@@ -338,7 +338,7 @@ mod tests {
         assert!(!pipelines().lists(&entry), "a dead pipeline is still listed");
     }
 
-    /// The cache keeps the kernels that are alive, and those that follow, until it is dropped or cleared.
+    /// The cache keeps kernels that are alive and later ones, until it is dropped or cleared.
     #[test]
     fn a_cache_keeps_what_was_compiled() {
         let (device, queue) = device();

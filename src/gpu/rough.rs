@@ -111,7 +111,7 @@ pub(super) fn marked<'a>(device: &Device, text: &'a str) -> Cow<'a, str> {
 /// The module of a marked text, in its mode.
 pub(super) fn module(marked: &str) -> Option<Module> {
     let mode = Mode::find(marked.lines().next()?.strip_prefix("// ")?)?;
-    // wgpu refuses a text that is no shader.
+    // wgpu refuses a text that is not a shader.
     Some(rough(parse(&(accuracy::text(mode) + marked))?, mode))
 }
 

@@ -1,4 +1,4 @@
-//! What Mesa's software adapters need: short loops, and no uniforms (`kernel.rs`).
+//! The needs of Mesa's software adapters: short loops, and no uniforms (`kernel.rs`).
 //!
 //! They silently end the loops of an invocation after 65,535 rounds in total. Other adapters that compute
 //! on the CPU, such as WARP on Windows, do not.
@@ -83,7 +83,7 @@ mod tests {
         assert!(!is_mesa_software(&info(DeviceType::Other, Backend::BrowserWebGpu, [""; 3])));
     }
 
-    /// The adapter of these tests, wherever it is Mesa's.
+    /// For the adapter of these tests, if it is Mesa's.
     #[test]
     fn long_loops_are_refused_on_mesa_alone() {
         let device = crate::gpu::testing::TestGpu::new().gpu.device;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 /// Where rows of four-byte values are in an app's buffer, in bytes, as in the layouts of vertex buffers.
 ///
-/// A buffer alone stands for rows that lie one behind the other from its beginning on. Vertices of a
+/// A buffer alone stands for contiguous rows that start at its beginning. Vertices of a
 /// position, a normal and a color, three `f32`s each, are two batches in the same buffer:
 ///
 /// ```
@@ -25,7 +25,7 @@ pub struct Rows<'a> {
     /// Where the first row starts: a multiple of 4.
     pub offset: u64,
     /// From the start of one row to the start of the next: a multiple of 4, and at least as long as a
-    /// row. What lies between the rows is left alone. `None`: one row behind the other.
+    /// row. What lies between the rows is left alone. `None`: contiguous rows.
     pub stride: Option<u64>,
 }
 
@@ -43,7 +43,7 @@ impl Rows<'_> {
         let stride = self.stride.unwrap_or(length);
         for (name, bytes) in [("offset", offset), ("stride", stride)] {
             if !bytes.is_multiple_of(4) {
-                let reason = format!("{what}: its {name} of {bytes} bytes is no multiple of 4");
+                let reason = format!("{what}: its {name} of {bytes} bytes is not a multiple of 4");
                 return Err(Error::Refused(reason));
             }
         }

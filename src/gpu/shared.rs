@@ -1,5 +1,5 @@
-//! What all users of a device share. A registry finds it while a user holds it; the registry itself keeps
-//! neither it nor the device alive.
+//! Objects that all users of a device share. A registry finds an object while a user holds it. The registry
+//! itself keeps neither the object nor the device alive.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -52,7 +52,7 @@ impl<T> Registry<T> {
         list(&mut listed, device_hash, make())
     }
 
-    /// Adds a thing of this device to those that are listed.
+    /// Adds a thing of this device to the list.
     pub(super) fn insert(&self, device: &Device, thing: T) -> Arc<T> {
         list(&mut lock(&self.0), hash(device), thing)
     }

@@ -104,7 +104,7 @@ mod tests {
     use crate::gpu::block_on_for;
     use crate::gpu::testing::TestGpu;
 
-    /// What is written while the GPU may still copy from the buffer arrives behind it, in order.
+    /// Values that are written while the GPU may still copy earlier ones arrive later, in order.
     #[test]
     fn the_cpu_and_the_gpu_take_turns() {
         let gpu = TestGpu::new().gpu;

@@ -1,4 +1,4 @@
-//! What the kernels' tests share: random matrices on both sides, and the comparison.
+//! Functions for the kernels' tests: random matrices on both sides, and the comparison.
 
 use ndarray::{Array1, Array2};
 use rand::rngs::ChaCha8Rng;
@@ -24,7 +24,7 @@ pub(crate) const SHAPES: [[u32; 2]; 11] = [
 /// How a batch lies in its buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arrangement {
-    /// Row behind row, from the beginning on.
+    /// Contiguous rows, from the beginning of the buffer on.
     Dense,
     /// Rows some distance apart, from a place on that no binding can start at.
     Strided,
@@ -36,7 +36,7 @@ impl Arrangement {
     pub(crate) const ALL: [Self; 3] = [Self::Dense, Self::Strided, Self::Images];
 }
 
-/// What is around the values of an arranged matrix, and has to stay there.
+/// The value around an arranged matrix, which kernels must not change.
 const AROUND: f32 = 12345.0;
 
 pub(crate) struct TestGpu {
@@ -61,8 +61,7 @@ impl TestGpu {
         Self::on(Gpu::new(&device, &queue))
     }
 
-    /// One for each patch that a product may be computed in, with and without subgroups, whatever the
-    /// GPU.
+    /// One for each patch that a product may be computed in, with and without subgroups, on every GPU.
     pub(crate) fn with_each_core() -> impl Iterator<Item = (Self, Core)> {
         [Self::new as fn() -> Self, Self::with_subgroups].into_iter().flat_map(|gpu| {
             let device = gpu().gpu.device;
@@ -97,13 +96,13 @@ impl TestGpu {
         self.upload(&values.clone().insert_axis(ndarray::Axis(0)))
     }
 
-    /// A matrix whose values are all [`AROUND`], as what is around it.
+    /// A matrix whose values are all [`AROUND`], as are the values around it.
     pub(crate) fn arranged(&self, shape: [u32; 2], arrangement: Arrangement) -> Matrix {
         const BEFORE: u64 = 3;
-        const BEHIND: u64 = 2;
+        const AFTER: u64 = 2;
         let [rows, columns] = shape;
         let stride = columns + 5;
-        let length = u64::from(rows) * u64::from(stride) + BEFORE + BEHIND;
+        let length = u64::from(rows) * u64::from(stride) + BEFORE + AFTER;
         let buffer = self.gpu.buffer("test", length).expect("a test's matrix fits the device");
         self.gpu.write(&buffer, 0, &vec![AROUND; length as usize]).expect("it is as large as that");
         let samples = (2..rows).find(|divisor| rows.is_multiple_of(*divisor)).unwrap_or(1);
@@ -128,7 +127,7 @@ impl TestGpu {
         matrix
     }
 
-    /// The values, row by row. What is around them has to be what was there before.
+    /// The values, row by row. Checks that the values around them are unchanged.
     #[track_caller]
     pub(crate) fn read_arranged(&self, what: &str, matrix: &Matrix) -> Vec<f32> {
         let reading = read(&self.gpu, matrix.buffer(), 0, matrix.buffer().size() / 4);
@@ -136,7 +135,7 @@ impl TestGpu {
         let values = places(matrix).map(|place| std::mem::replace(&mut all[place], AROUND));
         let values = values.collect();
         let changed = all.iter().position(|&value| value != AROUND);
-        assert_eq!(changed, None, "{what}: what is around the values has changed, at this place");
+        assert_eq!(changed, None, "{what}: the place of a changed value around the matrix");
         values
     }
 
@@ -162,26 +161,26 @@ impl TestGpu {
         self.upload_filled_up(values, 0.0)
     }
 
-    /// Padded, with something else than zeros: what a kernel must not rely on.
-    pub(crate) fn upload_filled_up(&self, values: &Array2<f64>, behind: f32) -> Matrix {
+    /// Padded with `padding`: kernels must not rely on zeros there.
+    pub(crate) fn upload_filled_up(&self, values: &Array2<f64>, padding: f32) -> Matrix {
         let shape = [values.nrows() as u32, values.ncols() as u32];
         let matrix = self.gpu.padded_matrix("test", shape[0], shape[1]);
         let matrix = matrix.expect("a test's matrix fits the device");
-        self.write_padded(&matrix, values, behind);
+        self.write_padded(&matrix, values, padding);
         matrix
     }
 
-    /// Padded matrices one behind the other in a buffer: all of it, and where they are. What is
-    /// before them is NaN.
+    /// Padded matrices one after the other in a buffer, after some NaN. Returns the whole buffer and the
+    /// matrices.
     pub(crate) fn upload_packed(&self, parts: &[&Array2<f64>]) -> (Matrix, Vec<Matrix>) {
         self.upload_packed_filled_up(parts, 0.0)
     }
 
-    /// The same with `behind` in what fills up the rows.
+    /// The same with `padding` at the ends of the rows.
     pub(crate) fn upload_packed_filled_up(
         &self,
         parts: &[&Array2<f64>],
-        behind: f32,
+        padding: f32,
     ) -> (Matrix, Vec<Matrix>) {
         const BEFORE: u64 = 12;
         let stride = |part: &Array2<f64>| part.ncols().next_multiple_of(4);
@@ -192,7 +191,7 @@ impl TestGpu {
             let [rows, columns] = [part.nrows() as u32, part.ncols() as u32];
             let matrix = Matrix::padded(packed.buffer(), first, rows, columns);
             let matrix = matrix.expect("the buffer has room for all parts");
-            self.write_padded(&matrix, part, behind);
+            self.write_padded(&matrix, part, padding);
             first += matrix.values();
             matrix
         });
@@ -200,12 +199,12 @@ impl TestGpu {
         (packed, parts)
     }
 
-    /// The values, with what fills up the rows.
-    fn write_padded(&self, matrix: &Matrix, values: &Array2<f64>, behind: f32) {
+    /// Writes the values, and `padding` at the ends of the rows.
+    fn write_padded(&self, matrix: &Matrix, values: &Array2<f64>, padding: f32) {
         let mut padded = Vec::with_capacity(matrix.values() as usize);
         for row in values.rows() {
             padded.extend(row.iter().map(|&value| value as f32));
-            padded.resize(padded.len().next_multiple_of(4), behind);
+            padded.resize(padded.len().next_multiple_of(4), padding);
         }
         let first = 4 * u64::from(matrix.first_quad());
         self.gpu.write(matrix.buffer(), first, &padded).expect("the matrix is as large as that");
@@ -247,7 +246,7 @@ impl TestGpu {
         block_on(&self.gpu.device, reading).expect("the device answers")
     }
 
-    /// The values of a padded matrix, whatever fills up the rows.
+    /// The values of a padded matrix, without its padding.
     pub(crate) fn read_inside(&self, matrix: &Matrix) -> Vec<f32> {
         let [stride, columns] = [matrix.stride(), matrix.columns()].map(|length| length as usize);
         let all = self.read_all(matrix);
@@ -259,10 +258,10 @@ impl TestGpu {
     pub(crate) fn read_padded(&self, what: &str, matrix: &Matrix) -> Vec<f32> {
         let [stride, columns] = [matrix.stride(), matrix.columns()].map(|length| length as usize);
         for (row, values) in self.read_all(matrix).chunks(stride).enumerate() {
-            let behind = &values[columns..];
+            let padding = &values[columns..];
             assert!(
-                behind.iter().all(|&value| value == 0.0),
-                "{what}: row {row} ends in {behind:?}"
+                padding.iter().all(|&value| value == 0.0),
+                "{what}: row {row} ends in {padding:?}"
             );
         }
         self.read_inside(matrix)
@@ -295,7 +294,7 @@ pub(crate) fn assert_close<'a>(
     assert_within(what, found, &expected, &bounds);
 }
 
-/// Compares what a kernel computed with its twin's values: each within a bound of its own.
+/// Compares a kernel's results with its twin's values, each within its own bound.
 #[track_caller]
 pub(crate) fn assert_within<'a>(
     what: &str,

@@ -17,14 +17,15 @@ pub(crate) enum Core {
     Workgroup([u32; 2]),
 }
 
-/// Among how many workgroups the work of a layer is divided, which takes more dispatches the more they are.
+/// How the work of a layer is divided among workgroups. Each variant divides it further than the one before,
+/// and takes more dispatches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Division {
-    /// One for each strip of the columns.
+    /// A workgroup for each strip of the columns.
     Strips,
-    /// Others, besides, for each patch of the gradient of the weights.
+    /// Also a workgroup for each patch of the gradient of the weights.
     Weights,
-    /// The rows of a strip as well.
+    /// Also several workgroups for the rows of each strip.
     Rows,
 }
 
@@ -121,8 +122,8 @@ impl Core {
         }
     }
 
-    /// What counts is how often a workgroup reads and waits: for 16 steps of a product, or for the rows
-    /// of a patch that it reads again. A dispatch takes as long as several of these waits.
+    /// The cost is the number of times that a workgroup reads and waits: for 16 steps of a product, or for
+    /// the rows of a patch that it reads again. A dispatch takes as long as several of these waits.
     fn division_on_gpu(self, rows: u32, inner: u32, next: u32) -> Division {
         const READS_OF_A_DISPATCH: u64 = 24;
         // One forward, three backward.
@@ -174,7 +175,7 @@ impl Core {
         strips * u64::from(rows.div_ceil(patch_rows).div_ceil(self.row_patches(rows)))
     }
 
-    /// The rounds of loops for a patch of sums of so many products, and for what is done with its rows.
+    /// The rounds of loops for a patch of sums of this many products, and for the work on its rows.
     pub(crate) fn rounds_of_patch(self, length: u32) -> u64 {
         self.rounds_of_sum(length) + 2 * self.rounds_of_rows()
     }
@@ -187,7 +188,7 @@ impl Core {
         }
     }
 
-    /// The rounds for a sum of so many products: without the compiler's checks, loops over registers are
+    /// The rounds for a sum of this many products: without the compiler's checks, loops over registers are
     /// unrolled.
     fn rounds_of_sum(self, length: u32) -> u64 {
         let length = u64::from(length);
@@ -267,7 +268,7 @@ mod tests {
         assert_eq!(core.division(64, 64, 128), Division::Strips);
         assert_eq!(core.division(1025, 1, 1), Division::Rows);
         assert_eq!(core.division(256, 784, 256), Division::Rows);
-        // 784 inputs are 24 patches besides the first, each of which reads four times; rows are one.
+        // 784 inputs make 24 patches more than one, each with four reads. The rows are one patch.
         assert_eq!(core.division(60, 784, 100), Division::Weights);
         assert_eq!(core.division(60, 100, 100), Division::Strips);
         assert_eq!(core.division(64, 4096, 4096), Division::Weights);

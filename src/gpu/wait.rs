@@ -161,7 +161,7 @@ pub fn block_on<F: Future>(device: &Device, future: F) -> F::Output {
 
 /// Waits for one of this crate's futures, but no longer than `limit`.
 ///
-/// Nothing is lost when the time is up: the GPU goes on with what was submitted, the trainer can be used,
+/// Nothing is lost when the time is up: the GPU continues the submitted work, the trainer can be used,
 /// and a later call can read the result. To continue with the same future, pin it and pass
 /// `future.as_mut()`. The limit also holds for waits within the future, such as
 /// [`Trainer::train`](crate::Trainer::train) on streamed data, which then returns this error and can be

@@ -53,8 +53,8 @@ impl Watch {
         thread.unpark();
     }
 
-    /// Polls the device if futures wait. Returns the wakers of those that are ready, and what the thread
-    /// does next.
+    /// Polls the device if futures wait. Returns the wakers of the ready futures, and what the thread does
+    /// next.
     fn look_for_others(&self, pause: &mut Pause) -> (Vec<Waker>, Next) {
         if lock(&self.waiting).answers.is_empty() {
             return (Vec::new(), Next::End);
@@ -82,7 +82,7 @@ impl Watch {
     }
 }
 
-/// What the thread does next.
+/// The next action of the thread.
 enum Next {
     Look,
     Linger,

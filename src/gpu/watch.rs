@@ -1,4 +1,4 @@
-//! What the library knows of a device: whether it is lost, and which futures wait for it.
+//! The library's state of a device: whether it is lost, and which futures wait for it.
 //!
 //! The only calls of `Device::poll` are here.
 
@@ -16,7 +16,7 @@ use super::shared::{OfDevice, Registry};
 use super::waking::{Thread, Waiting};
 use crate::error::{Error, Result};
 
-/// What is known of a device. All of the library's objects on the device share one.
+/// The state of a device. All of the library's objects on the device share one.
 #[derive(Debug)]
 pub(crate) struct Watch {
     device: Device,

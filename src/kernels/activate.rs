@@ -13,7 +13,7 @@ use crate::options::Activation;
 #[derive(Clone, Debug)]
 pub struct Activate(LayoutKernel);
 
-/// What the kernel reads and writes: rows any distance apart, or images, from any place on.
+/// The inputs and outputs of the kernel: rows any distance apart, or images, from any place on.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`.
@@ -130,7 +130,7 @@ pub(super) mod tests {
         }
     }
 
-    /// With any sign and any payload; infinity becomes what the twin makes of it.
+    /// With any sign and any payload. Infinity becomes the twin's result.
     #[test]
     fn nan_stays_nan_and_infinity_becomes_the_limit() {
         let gpu = TestGpu::new();

@@ -13,7 +13,7 @@ use crate::options::Activation;
 #[derive(Clone, Debug)]
 pub struct ActivateBackward(LayoutKernel);
 
-/// What the kernel reads and writes; all are `[rows, columns]`: rows any distance apart, or images, from
+/// The inputs and outputs of the kernel; all are `[rows, columns]`: rows any distance apart, or images, from
 /// any place on.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {

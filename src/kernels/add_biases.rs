@@ -12,7 +12,7 @@ use crate::gpu::{Dispatch, Kernel, Matrix};
 #[derive(Clone, Debug)]
 pub struct AddBiases(Kernel);
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// One per column.

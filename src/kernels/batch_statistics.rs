@@ -18,7 +18,7 @@ pub struct BatchStatistics {
     momentum: f32,
 }
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`, at least two rows. They may be any distance apart, or those of images, and

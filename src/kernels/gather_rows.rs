@@ -21,7 +21,7 @@ pub struct GatherRows {
     quads: Kernel,
 }
 
-/// What the kernel reads and writes. Values are copied bit by bit, so they may be `f32` or `u32`.
+/// The inputs and outputs of the kernel. Values are copied bit by bit, so they may be `f32` or `u32`.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[1, 6]`, `u32`: the [`Counts`](super::record_step::Counts), of which the number of the step is

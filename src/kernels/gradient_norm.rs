@@ -20,7 +20,7 @@ pub struct GradientNorm {
     total: Kernel,
 }
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// The gradients of all parameters, a multiple of four values: one row, or several, whose sum they are.

@@ -48,7 +48,7 @@ pub(crate) struct LayerBackward {
     unused: Vec<Matrix>,
 }
 
-/// What a dispatch does, in the order of the shader's numbers.
+/// The work of a dispatch, in the order of the shader's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Whole,
@@ -58,7 +58,7 @@ enum Phase {
     Weights,
 }
 
-/// What the kernel is compiled for.
+/// The options that are fixed when the kernel is compiled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     pub(crate) layer: Layer,
@@ -69,7 +69,7 @@ pub(crate) struct Options {
     pub(crate) next: Option<NextLayer>,
 }
 
-/// What is to be known of a next layer that leaves the gradients of its weights, and biases, to this one.
+/// A next layer that leaves the gradients of its weights and biases to this one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NextLayer {
     pub(crate) has_biases: bool,
@@ -84,7 +84,7 @@ pub(crate) enum Layer {
     Hidden { activation: Activation, batch_norm: bool, epsilon: f32 },
 }
 
-/// What the kernel reads and writes. All rows are padded.
+/// The inputs and outputs of the kernel. All rows are padded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffers<'a> {
     /// `[rows, inputs]`: of the layer.
@@ -98,19 +98,19 @@ pub(crate) struct Buffers<'a> {
     /// The stop, `[1, 4]`, and the layer's faults, `[4, 4]`: parts of the parameters. Faults are noted at
     /// the same places in the gradients.
     pub(crate) stop: [&'a Matrix; 2],
-    /// What a hidden layer needs besides.
+    /// The additional inputs of a hidden layer.
     pub(crate) hidden: Option<Hidden<'a>>,
     /// `[rows, outputs]`: written, or read if the layer is the last.
     pub(crate) grad_sums: &'a Matrix,
-    /// A row for each slab of the batch: the gradients, packed like the parameters, those of the weights
-    /// and biases as far as the slab goes. All others are in the first row.
+    /// The gradients, packed like the parameters: a row for each slab of the batch. Each row has the slab's
+    /// share of the gradients of weights and biases; the first row has all other gradients.
     pub(crate) gradients: &'a Matrix,
     /// `[3, outputs]`: from [`super::layer_forward`], if the layer is normalized; four rows more for each
     /// chunk, if there are any.
     pub(crate) statistics: Option<&'a Matrix>,
 }
 
-/// What the kernel reads for a hidden layer.
+/// The inputs of the kernel for a hidden layer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hidden<'a> {
     /// `[rows, next outputs]`: the gradients of the next layer's sums.
@@ -119,16 +119,16 @@ pub(crate) struct Hidden<'a> {
     pub(crate) next_weights: &'a Matrix,
     /// `[rows, outputs]`: from [`super::layer_forward`].
     pub(crate) sums: &'a Matrix,
-    /// What a next layer that leaves the gradients of its weights needs.
+    /// For a next layer that leaves the gradients of its weights to this one.
     pub(crate) next: Option<NextWeights<'a>>,
 }
 
-/// What the kernel needs for the gradients of the next layer's weights.
+/// The inputs and outputs for the gradients of the next layer's weights.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NextWeights<'a> {
     /// `[rows, outputs]`: of this layer, from [`super::layer_forward`].
     pub(crate) outputs: &'a Matrix,
-    /// Its biases, or whatever else it has, and its faults: parts of the parameters.
+    /// Its biases and its faults: parts of the parameters.
     pub(crate) biases: &'a Matrix,
     pub(crate) faults: &'a Matrix,
 }
@@ -186,7 +186,7 @@ impl LayerBackward {
         self.check(buffers)?;
         let bind = |&(phase, ref kernel): &(Phase, Kernel)| {
             let uniform = self.uniform(phase, buffers);
-            // What is not read has to be bound all the same.
+            // Placeholders: a binding that is not read must be bound, too.
             let next_grad_sums = hidden.map_or(inputs, |hidden| hidden.next_grad_sums);
             let sums = hidden.map_or(inputs, |hidden| hidden.sums);
             let statistics = statistics.unwrap_or(&self.unused[0]);
@@ -270,7 +270,7 @@ impl LayerBackward {
         ]
     }
 
-    /// Of an invocation's loops, without those that go from one strip to the next.
+    /// The rounds of an invocation's loops, without the loop over the strips.
     fn rounds(&self, phase: Phase, buffers: Buffers<'_>) -> u64 {
         let Buffers { inputs, weights, hidden, gradients, .. } = buffers;
         let core = self.core;

@@ -56,7 +56,7 @@ const FOR_WORKGROUPS: &str = concat!(
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 
-/// What a layer is normalized with, in the order of the shader's numbers.
+/// The statistics that normalize a layer, in the order of the shader's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Normalization {
     /// Nothing: it has biases.
@@ -67,7 +67,7 @@ pub(crate) enum Normalization {
     Batch,
 }
 
-/// What is fixed when the kernel is compiled.
+/// The options that are fixed when the kernel is compiled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     pub(crate) normalization: Normalization,
@@ -89,7 +89,7 @@ impl Options {
     }
 }
 
-/// What a dispatch does, in the order of the shader's numbers.
+/// The work of a dispatch, in the order of the shader's numbers.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Whole,
@@ -108,7 +108,7 @@ pub(crate) struct LayerForward {
     unused: Vec<Matrix>,
 }
 
-/// What the kernel reads and writes. All rows are padded.
+/// The inputs and outputs of the kernel. All rows are padded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffers<'a> {
     /// `[rows, inputs]`.

@@ -34,7 +34,7 @@ impl From<options::Loss> for Options {
     }
 }
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`: of the output layer.
@@ -266,7 +266,7 @@ mod tests {
         assert!(grads.iter().all(|grad| grad.is_finite()), "{grads:?}");
     }
 
-    /// In several modes of arithmetic: Adam would make large steps of whatever a quotient leaves.
+    /// In several modes of arithmetic: Adam would turn any rounding error of a quotient into large steps.
     #[test]
     fn outputs_that_are_certain_and_right_have_no_gradient_on_any_gpu() {
         let gpu = TestGpu::new();
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_that_is_none_shows_and_does_no_harm() {
+    fn an_invalid_class_makes_its_loss_nan_and_does_no_harm() {
         let gpu = TestGpu::new();
         let outputs = ndarray::array![[1.0, 2.0], [0.5, 0.25]];
         let loss = options::Loss::SoftmaxCrossEntropy;

@@ -32,7 +32,7 @@ pub enum Operand<'a> {
     Transposed(&'a Matrix),
 }
 
-/// What the kernel reads and writes: `outputs = left · right`.
+/// The inputs and outputs of the kernel: `outputs = left · right`.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// The left factor: `[rows, inner]`.

@@ -41,7 +41,7 @@ pub(crate) struct NetworkForward {
     core: Core,
 }
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffers<'a> {
     /// The packed parameters.
@@ -54,11 +54,11 @@ pub(crate) struct Buffers<'a> {
     pub(crate) inputs: &'a Matrix,
     /// `[2 · rows, outputs of the widest layer]`, padded.
     pub(crate) scratch: &'a Matrix,
-    /// `[rows, outputs]`, one behind the other.
+    /// `[rows, outputs]`, contiguous, without padding.
     pub(crate) outputs: &'a Matrix,
 }
 
-/// What belongs to a layer. All rows are padded.
+/// The matrices of a layer. All rows are padded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layer<'a> {
     /// `[outputs, inputs]`: a part of the parameters, as are the vectors.
@@ -231,7 +231,7 @@ mod tests {
             running: &running,
             layers: &bound,
             inputs: &gpu.upload_padded(&inputs),
-            // What was in the scratch before does not matter.
+            // The kernel must not depend on old values of the scratch.
             scratch: &gpu.garbage([2 * rows, widest]),
             outputs: &outputs,
         };

@@ -12,7 +12,7 @@ use crate::gpu::{Dispatch, Matrix};
 #[derive(Clone, Debug)]
 pub struct Normalize(LayoutKernel);
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 ///
 /// The batches may be rows any distance apart, or images; these, the mean and the variance may start
 /// anywhere.

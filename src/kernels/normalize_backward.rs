@@ -12,13 +12,13 @@ use crate::gpu::{Dispatch, Matrix};
 #[derive(Clone, Debug)]
 pub struct NormalizeBackward(LayoutKernel);
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 ///
 /// The batches may be rows any distance apart, or images; these, the mean and the variance may start
 /// anywhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// `[rows, columns]`: what was normalized.
+    /// `[rows, columns]`: the inputs of the normalization.
     pub inputs: &'a Matrix,
     /// `[2, columns]`: the batch's mean, as the sum of two rows.
     pub mean: &'a Matrix,
@@ -130,7 +130,7 @@ mod tests {
         let backward_kernel = NormalizeBackward::new(device, EPSILON).unwrap();
         let gamma = gpu.random_vector(columns);
         let statistics = reference::batch_statistics(inputs);
-        // What the GPU is given is a float; the twin gets the same one.
+        // The GPU gets floats, so the twin gets the same rounded values.
         let variance = statistics.variance.mapv(|variance| f64::from(variance as f32));
         let mean = &statistics.mean;
         let on_gpu = [inputs, grad_outputs].map(|batch| gpu.arrange(batch, arrangement));

@@ -12,13 +12,13 @@ use crate::gpu::{Dispatch, Matrix};
 #[derive(Clone, Debug)]
 pub struct NormalizeGradients(LayoutKernel);
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 ///
 /// The batches may be rows any distance apart, or images; these, the mean and the variance may start
 /// anywhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// `[rows, columns]`: what was normalized.
+    /// `[rows, columns]`: the inputs of the normalization.
     pub inputs: &'a Matrix,
     /// `[2, columns]`: the batch's mean, as the sum of two rows.
     pub mean: &'a Matrix,

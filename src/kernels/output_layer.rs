@@ -58,7 +58,7 @@ pub(crate) enum Way {
     RowByRow,
 }
 
-/// What the kernel reads and writes. All rows but those of the last three are padded.
+/// The inputs and outputs of the kernel. All rows but those of the last three are padded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffers<'a> {
     /// `[rows, inputs]`.
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn goes_as_far_as_one_workgroup_can() {
+    fn serves_what_one_workgroup_can() {
         for gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
             let way = |rows, layer| OutputLayer::way(&gpu.gpu.device, rows, layer);
             assert_eq!(way(64, [32, 100]), Some(Way::Whole));

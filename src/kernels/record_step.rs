@@ -13,7 +13,7 @@ const WORKGROUP_SIZE: u32 = 256;
 /// The number of values in [`Counts`].
 pub const COUNTS: u32 = 6;
 
-/// What the GPU counts, modulo 2³²: the layout of `counts` in the shaders.
+/// The counts of the GPU, modulo 2³²: the layout of `counts` in the shaders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// The steps that were taken.
@@ -31,7 +31,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What a trainer writes when it begins after `steps` steps: the values up to `skipped`.
+    /// The counts of a trainer that begins after `steps` steps: the values up to `skipped`.
     pub(crate) fn first(steps: u64) -> [u32; 4] {
         [steps as u32, steps as u32, 0, 0]
     }
@@ -67,7 +67,7 @@ pub struct RecordStep {
     unused: Vec<Matrix>,
 }
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, 2]`: each row's loss and accuracy, from [`super::loss`].

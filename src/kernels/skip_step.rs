@@ -17,7 +17,7 @@ pub(crate) struct SkipStep {
     kernel: Kernel,
 }
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffers<'a> {
     /// The packed gradients, laid out as the parameters. Of several slabs only the first is used.

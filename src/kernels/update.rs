@@ -26,7 +26,7 @@ pub struct Update {
     decays_all: bool,
 }
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[1, 6]`, `u32`: the [`Counts`](super::record_step::Counts), of which the steps taken, with this

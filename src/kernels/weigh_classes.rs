@@ -14,13 +14,13 @@ const WORKGROUP_SIZE: u32 = 256;
 #[derive(Clone, Debug)]
 pub struct WeighClasses(Kernel);
 
-/// What the kernel reads and writes.
+/// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// One row: a weight for each class, at least 0.
     pub class_weights: &'a Matrix,
-    /// One row of `rows + classes` values: one class index (`u32`) for each row of the batch, behind
-    /// which the kernel leaves the weights, as [`super::loss`] takes them.
+    /// One row of `rows + classes` values: one class index (`u32`) for each row of the batch, then the
+    /// weights, which the kernel writes in the form that [`super::loss`] reads.
     pub targets: &'a Matrix,
 }
 
@@ -70,7 +70,7 @@ mod tests {
     use crate::gpu::testing::{TestGpu, assert_close};
     use crate::reference;
 
-    /// The weights that the kernel leaves behind the classes, which have to be as they were.
+    /// The weights that the kernel writes after the classes. Checks that the classes are unchanged.
     fn weigh(gpu: &TestGpu, class_weights: &Array1<f64>, classes: &[u32]) -> Vec<f32> {
         let rows = classes.len();
         let mut values = classes.to_vec();
@@ -122,9 +122,9 @@ mod tests {
         }
     }
 
-    /// Such a row has no weight, wherever its index would lead.
+    /// The row has no weight, also if its index leads past the weights.
     #[test]
-    fn a_class_that_is_none_weighs_nothing() {
+    fn an_invalid_class_has_no_weight() {
         let gpu = TestGpu::new();
         let found = weigh(&gpu, &ndarray::array![1.0, 3.0], &[1, 2, u32::MAX, 0]);
         // 4 rows that weigh 4: the quotient may be off.

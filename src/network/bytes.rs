@@ -53,7 +53,7 @@ pub struct PlannedBytes {
 }
 
 impl PlannedBytes {
-    /// What a network alone holds.
+    /// The memory of a network alone.
     pub(crate) fn of_network(layer_sizes: &[u32], options: &NetworkOptions) -> Self {
         let shapes = LayerShape::of_network(layer_sizes, options.batch_norm);
         let running = RunningLayout::new(&shapes).length().saturating_mul(4);

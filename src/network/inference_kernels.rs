@@ -1,4 +1,4 @@
-//! What inference needs compiled.
+//! The compiled kernels of inference.
 
 use wgpu::Device;
 
@@ -10,7 +10,7 @@ use crate::kernels::network_forward::NetworkForward;
 use crate::options::Activation;
 use crate::parameters::{Layer, Parameters};
 
-/// The kernels of inference, without those that only training runs.
+/// The kernels of inference, without the kernels that only training runs.
 #[derive(Clone, Debug)]
 pub(crate) struct InferenceKernels {
     pub(crate) forward: Forward,

@@ -1,4 +1,4 @@
-//! What `required_limits` says is what a device needs.
+//! A device needs exactly the limits of `required_limits`.
 
 use wgpu::{DeviceDescriptor, Limits};
 
@@ -8,7 +8,7 @@ use crate::inference::Inference;
 use crate::options::TrainerOptions;
 use crate::trainer::Trainer;
 
-/// A step and an inference, on a device that allows so many bytes.
+/// A step and an inference, on a device that allows this many bytes.
 fn learn(allowed: u64, sizes: &[u32], batch_size: u32) -> Result<f32> {
     let required_limits = Limits {
         max_buffer_size: allowed,
@@ -28,7 +28,7 @@ fn learn(allowed: u64, sizes: &[u32], batch_size: u32) -> Result<f32> {
     block_on(&device, trainer.loss())
 }
 
-/// Where the batch decides, the rows of inference do, and the parameters do.
+/// The batch, the rows of inference, or the parameters need the most.
 #[test]
 fn what_is_required_suffices_and_a_byte_less_does_not() {
     for (sizes, batch_size) in [([3, 9, 2], 8000), ([1, 1201, 2], 2), ([40, 600, 90], 20)] {

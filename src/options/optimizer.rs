@@ -70,7 +70,7 @@ pub enum Schedule {
     Step {
         /// Steps between two changes; at least 1.
         every: u64,
-        /// What the rate is multiplied by.
+        /// The factor of the rate.
         factor: f64,
     },
     /// Half a cosine from the learning rate down to `last · learning rate`, over `steps` steps;

@@ -45,10 +45,10 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
     read(path).map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
-/// Reads a file as far as it says that it goes: it may be a device that never ends, or be written to.
+/// Reads a file up to the length that its header claims: it may be an endless device, or still grow.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = fs::File::open(path)?;
-    // None of a pipe's.
+    // 0 for a pipe.
     let length = file.metadata()?.len();
     let mut bytes = Vec::new();
     loop {
@@ -68,12 +68,12 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Through a link to the file behind it, as writing to the link would.
+    // A link is resolved, so that its target is replaced and the link stays.
     let existing = fs::canonicalize(path).ok();
     let path = existing.as_deref().unwrap_or(path);
     let permissions = match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
-        // Renaming would put a file in the place of /dev/null.
+        // Renaming would replace /dev/null by a file.
         Ok(_) => return Err(io::Error::other("it exists, and is not a regular file")),
         Err(_) => None,
     };
@@ -86,7 +86,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // What any new file asks for; the user's umask takes from it.
+        // The usual request for a new file. The user's umask restricts it.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     let mut file = builder.tempfile_in(directory)?;

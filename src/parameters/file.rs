@@ -89,12 +89,12 @@ impl Parameters {
 
     /// Reads a model file, also one of PyTorch's, which may leave some options open.
     ///
-    /// The model must be a `torch.nn.Sequential` of `Linear`, optionally `BatchNorm1d` directly behind
+    /// The model must be a `torch.nn.Sequential` of `Linear`, optionally `BatchNorm1d` directly after
     /// it, an activation, …, and a `Linear` at the end. Hidden layers with and without normalization may
     /// alternate. These differences from [`to_bytes`](Self::to_bytes) are accepted, each with a remark:
     ///
     /// - a path before all indices, such as `module.` or `net.`, and blocks within blocks;
-    /// - modules without tensors, such as Dropout, besides an activation after each hidden layer;
+    /// - more modules without tensors, such as Dropout, than the activation after each hidden layer;
     /// - F16, BF16 and F64 tensors, whose values are converted to F32;
     /// - a bias before a normalization, which cancels it: it is subtracted from the running mean;
     /// - `Linear(bias=False)`, `BatchNorm1d(affine=False)`, and no `num_batches_tracked`.
@@ -110,8 +110,8 @@ impl Parameters {
         Ok(Loaded { parameters, remarks })
     }
 
-    /// What PyTorch's state dictionaries leave out. `{:e}` writes as many digits as bring the same
-    /// f32 back.
+    /// The options that PyTorch's state dictionaries leave out. `{:e}` writes enough digits to restore the
+    /// same f32.
     fn describe(&self) -> String {
         format!(
             "version={VERSION} activation={} epsilon={:e} momentum={:e}",
@@ -128,7 +128,7 @@ impl Parameters {
 pub struct LoadOptions {
     /// The function after each hidden layer; ReLU if neither the file nor the app names one.
     pub activation: Option<Activation>,
-    /// What batch normalization adds to the variance, inside the root; 1e-5 if neither gives it.
+    /// The number that batch normalization adds to the variance, inside the root; 1e-5 if neither gives it.
     pub epsilon: Option<f32>,
     /// The weight of the new value in the running statistics; 0.1 if neither gives it.
     pub momentum: Option<f32>,

@@ -56,8 +56,8 @@ pub(super) fn split(bytes: &[u8]) -> Result<(Header, &[u8])> {
     Ok((header, data))
 }
 
-/// How long a file is that begins like this, as far as it can be told, and a byte more: if there is one,
-/// the file is too long.
+/// How many bytes of a file to read, given its first bytes: 8, then the header, then the data and one byte
+/// more, which shows a file that is too long.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn claimed_length(bytes: &[u8]) -> u64 {
     let Some((length, rest)) = bytes.split_first_chunk() else { return 8 };
@@ -95,7 +95,7 @@ impl<'de> Visitor<'de> for UniqueNames {
         let mut names = BTreeSet::new();
         while let Some(name) = map.next_key::<String>()? {
             if names.contains(&name) {
-                return Err(M::Error::custom(format!("{name:?} stands in it twice")));
+                return Err(M::Error::custom(format!("{name:?} occurs twice")));
             }
             if name == metadata::OBJECT {
                 let Unique = map.next_value()?;

@@ -1,6 +1,6 @@
-//! What a file says besides its tensors: `name=value` pairs with spaces between them, in one entry of
-//! the safetensors metadata, and after a line break the app's notes. One entry rather than many: the order
-//! of several would differ from file to file.
+//! The metadata of a file: `name=value` pairs with spaces between them, and after a line break the app's
+//! notes. They are one entry of the safetensors metadata, because the order of several entries would differ
+//! from file to file.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::tensors::Tensors;
 use crate::error::{Error, Result};
 
-/// The tensors of `BatchNorm1d` that a `Linear` lacks, and those that both have.
+/// The tensors that only `BatchNorm1d` has. `Linear` has the tensors of `LEARNED`, too.
 const STATISTICS: [&str; 3] = ["running_mean", "running_var", "num_batches_tracked"];
 const LEARNED: [&str; 2] = ["weight", "bias"];
 

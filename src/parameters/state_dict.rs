@@ -70,7 +70,7 @@ pub(super) fn read_layers(
 fn misplaced(module: &Module, before: Option<&Module>) -> Error {
     let before = before.map_or("nothing".to_owned(), |before| before.name.clone());
     Error::Model(format!(
-        "{} belongs to a batch normalization behind {before}, but each must follow a Linear: fold it \
+        "{} belongs to a batch normalization after {before}, but each must follow a Linear: fold it \
          into the weights of the next Linear, or apply it to the inputs",
         module.tensor("running_mean")
     ))

@@ -121,7 +121,8 @@ impl<'a> Tensors<'a> {
         let info = info.ok_or_else(|| Error::Model(format!("{name} is missing")))?;
         let (start, end) = info.data_offsets;
         let bytes = self.data.get(start..end);
-        let bytes = bytes.ok_or_else(|| Error::Model(format!("{name} ends behind the file")))?;
+        let bytes =
+            bytes.ok_or_else(|| Error::Model(format!("{name} ends after the end of the file")))?;
         Ok((info, bytes))
     }
 }

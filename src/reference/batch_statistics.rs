@@ -1,6 +1,6 @@
 use ndarray::{Array1, Array2, Axis};
 
-/// What a batch tells about each of its columns.
+/// The statistics of each column of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
     /// The average of each column.
@@ -13,7 +13,7 @@ pub struct Statistics {
 ///
 /// # Panics
 ///
-/// If there is no row.
+/// If there are no rows.
 pub fn batch_statistics(inputs: &Array2<f64>) -> Statistics {
     let mean = inputs.mean_axis(Axis(0)).expect("statistics need at least one row");
     let squares = (inputs - &mean).powi(2);

@@ -5,7 +5,7 @@ pub fn gradient_norm(gradients: &Array1<f64>) -> f64 {
     gradients.dot(gradients).sqrt()
 }
 
-/// What the gradients are multiplied by so that their norm is at most `clip_norm`:
+/// The factor of the gradients that limits their norm to `clip_norm`:
 /// `min(1, clip_norm / (norm + 1e-6))`, or NaN if the norm is, as in PyTorch's `clip_grad_norm_`.
 pub fn clip_scale(norm: f64, clip_norm: f64) -> f64 {
     let scale = clip_norm / (norm + 1e-6);

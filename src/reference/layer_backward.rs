@@ -6,8 +6,8 @@ use super::{
 };
 use crate::options::Activation;
 
-/// The way back through a layer: from the gradient of its outputs to that of its sums, and those of
-/// what it learns.
+/// The backward pass of a layer: from the gradient of its outputs to the gradients of its sums and of its
+/// parameters.
 pub fn layer_backward(
     layer: &Layer,
     seen: &LayerPass,

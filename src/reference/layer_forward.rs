@@ -5,7 +5,7 @@ use super::{
 };
 use crate::options::Activation;
 
-/// What a layer makes of its inputs: what it saw on the way, and its outputs.
+/// The forward pass of a layer: its intermediate results, and its outputs.
 ///
 /// A normalized layer takes `running`, or the batch's own statistics if there are none.
 pub fn layer_forward(

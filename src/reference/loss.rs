@@ -47,8 +47,7 @@ pub fn softmax_cross_entropy(outputs: &Array2<f64>, classes: &[u32]) -> LossGrad
 /// with `t = (1 − label_smoothing) · [column = class] + label_smoothing / columns`, and `w` the weight of
 /// the row's class.
 ///
-/// The weights are those of the classes in this batch: what [`weigh_classes`](super::weigh_classes)
-/// makes of them.
+/// The weights are those of the classes in this batch, from [`weigh_classes`](super::weigh_classes).
 ///
 /// # Panics
 ///
@@ -77,7 +76,7 @@ pub fn smoothed_cross_entropy(
         let weight = class_weights[class];
         let mut targets = Array1::from_elem(columns, weight * label_smoothing / columns as f64);
         targets[class] += weight * (1.0 - label_smoothing);
-        // What is no target costs nothing, not even an output of −∞.
+        // A class with target 0 has no loss, even if its output is −∞.
         let wanted = targets.indexed_iter().filter(|&(_, &target)| target != 0.0);
         let loss: f64 = wanted.map(|(column, target)| target * loss_of(column)).sum();
         row_losses[row] = loss;
@@ -142,7 +141,7 @@ mod tests {
         assert_eq!(loss.row_accuracies, arr1(&[1.0, 0.0, 1.0]));
     }
 
-    /// Whatever the class is, and on whichever side of one half the targets are.
+    /// For each class, and for targets above and below one half.
     #[test]
     fn outputs_that_are_nan_are_not_right() {
         let outputs = Array2::from_elem([2, 2], f64::NAN);

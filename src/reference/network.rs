@@ -8,7 +8,7 @@ use crate::{
     parameters::{self, Parameters},
 };
 
-/// [`Parameters`] in f64, and what they compute.
+/// [`Parameters`] in f64, and their forward and backward passes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// The function after each layer but the last.
@@ -38,26 +38,25 @@ pub enum Layer {
     },
 }
 
-/// What a training pass leaves behind for the way back.
+/// The results of the forward pass that the backward pass needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pass {
-    /// What each layer saw.
+    /// The intermediate results of each layer.
     pub layers: Vec<LayerPass>,
-    /// What the network makes of the inputs.
+    /// The outputs of the network.
     pub outputs: Array2<f64>,
 }
 
-/// What one layer saw in a training pass.
+/// The intermediate results of one layer in a training pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerPass {
-    /// What came into the layer.
+    /// The inputs of the layer.
     pub inputs: Array2<f64>,
     /// `inputs · weightsᵀ`.
     pub sums: Array2<f64>,
     /// The sums' mean and variance over the batch, where the layer is normalized.
     pub statistics: Option<Statistics>,
-    /// What goes into the activation: the sums with their biases, or normalized, scaled and
-    /// shifted.
+    /// The inputs of the activation: the sums with their biases, or normalized, scaled and shifted.
     pub ztilde: Array2<f64>,
 }
 

@@ -9,7 +9,7 @@ pub struct NormalizeGradients {
     pub grad_beta: Array1<f64>,
 }
 
-/// The two column sums behind `grad_gamma` and `grad_beta`, with
+/// The two column sums that are `grad_gamma` and `grad_beta`, with
 /// `normalized = (inputs − mean) / √(variance + epsilon)`.
 pub fn normalize_gradients(
     inputs: &Array2<f64>,

@@ -3,8 +3,8 @@ use ndarray::Array2;
 use super::{Layer, LayerGradients, LossGradient, layer_backward, layer_forward};
 use crate::options::Activation;
 
-/// The output layer of a batch: what `loss` makes of its outputs, and the gradients of its sums and of
-/// what it learns.
+/// The output layer of a batch: the loss of its outputs, and the gradients of its sums and of its
+/// parameters.
 pub fn output_layer(
     layer: &Layer,
     inputs: &Array2<f64>,

@@ -11,8 +11,8 @@ use crate::{
     options::{Loss, Method, TrainerOptions},
 };
 
-/// A network that learns, one batch at a time. It takes of its options the loss with what belongs to
-/// it, the optimizer and the norm to clip to; the batches are the caller's.
+/// A network that learns, one batch at a time. It uses the options of the loss, the optimizer and the
+/// clipping; the caller chooses the batches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trainer {
     network: Network,
@@ -23,7 +23,7 @@ pub struct Trainer {
     moments: Vec<Moments>,
 }
 
-/// What an optimizer remembers of a parameter; what it does not need stays 0.
+/// The optimizer's state for a parameter. Values that the method does not use stay 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Moments {
     /// Of the gradients; the velocity, where that is what the method calls it.

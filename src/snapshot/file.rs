@@ -49,7 +49,7 @@ impl Snapshot {
     ///
     /// For each learned tensor, for example `0.weight` or `1.bias`, there are
     /// `optimizer.velocity.0.weight` (momentum's velocity, or Adam's mean of the gradients) and
-    /// `optimizer.mean_square.0.weight` (that of `RMSprop` and Adam), as far as the method has them. The
+    /// `optimizer.mean_square.0.weight` (that of `RMSprop` and Adam), if the method has them. The
     /// options, the steps and the place in the data are in the metadata. PyTorch's `load_state_dict` takes
     /// such a file with `strict=False`.
     ///

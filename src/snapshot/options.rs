@@ -1,5 +1,5 @@
-//! The trainer's options as text, and back, to the bit: `{:e}` writes as many digits as bring the same
-//! number back.
+//! The trainer's options as text, and back, bit for bit: `{:e}` writes enough digits to restore the same
+//! number.
 
 use std::fmt::Write;
 
@@ -76,7 +76,7 @@ pub(super) fn describe(options: &TrainerOptions) -> String {
     text
 }
 
-/// For a network of so many outputs.
+/// For a network of this many outputs.
 pub(super) fn read(metadata: &Metadata, outputs: u32) -> Result<TrainerOptions> {
     let options = TrainerOptions {
         batch_size: metadata.parsed("trainer.batch_size")?,

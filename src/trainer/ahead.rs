@@ -1,5 +1,5 @@
-//! What is written to the GPU ahead of the steps: their numbers and learning rates, and the schedule's
-//! shares of these.
+//! The values that are written to the GPU before the steps: their numbers and learning rates, and the
+//! schedule's factors.
 
 use wgpu::CommandEncoder;
 

@@ -22,8 +22,8 @@ pub struct BoundBatch {
 impl Trainer {
     /// One step on a batch that lies in the app's buffers, in the app's encoder.
     ///
-    /// `inputs` are `batch_size` rows of `f32`, one behind the other, from the beginning of the buffer or
-    /// from an offset on; so are targets that are values, while class indices are one `u32` per row.
+    /// `inputs` are `batch_size` contiguous rows of `f32`, from the beginning of the buffer or from an
+    /// offset on; so are targets that are values, while class indices are one `u32` per row.
     /// Rows some distance apart can be [bound](Trainer::bind_batch). Both buffers need
     /// `BufferUsages::COPY_SRC`.
     ///
@@ -37,7 +37,7 @@ impl Trainer {
     /// # Errors
     ///
     /// [`Error::Length`] if a buffer is too short, [`Error::Refused`] if it cannot be copied from, if an
-    /// offset is no multiple of 4, or if rows are some distance apart. Nothing is encoded then. Errors
+    /// offset is not a multiple of 4, or if rows are some distance apart. Nothing is encoded then. Errors
     /// that wgpu finds only when the encoder is finished or submitted, such as a buffer of another device
     /// or one that was destroyed, are reported there.
     pub fn encode_step<'a>(
@@ -106,7 +106,7 @@ impl Trainer {
     }
 }
 
-/// The rows that are copied to a matrix, if they are one behind the other.
+/// The rows that are copied to a matrix, if they are contiguous.
 fn source(what: &'static str, rows: Rows<'_>, matrix: &Matrix) -> Result<Matrix> {
     if !rows.buffer.usage().contains(BufferUsages::COPY_SRC) {
         return Err(Error::Refused(format!("{what} was made without BufferUsages::COPY_SRC")));

@@ -1,4 +1,4 @@
-//! How many steps the GPU has taken, as far as the CPU knows.
+//! How many steps the GPU has taken, by the last reading of the GPU.
 //!
 //! A step has a number from when it is encoded. The GPU takes a step when its encoder is submitted; an
 //! app may drop an encoder instead, and the GPU may skip a step. So only the GPU's count shows how many
@@ -22,7 +22,7 @@ pub(super) struct Count {
     known: Arc<Mutex<Known>>,
 }
 
-/// The latest reading: what was encoded when it was submitted, and what the GPU had taken by then.
+/// The latest reading: the steps encoded when it was submitted, and the steps that the GPU had taken by then.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     encoded: u64,
@@ -39,7 +39,7 @@ pub(super) struct Reading {
 }
 
 impl Count {
-    /// Goes on after `steps` steps.
+    /// Starts after `steps` steps.
     pub(super) fn new(steps: u64, may_skip: bool) -> Self {
         let known = Known { encoded: steps, certain: 0, taken: steps };
         Self { encoded: steps, certain: 0, may_skip, known: Arc::new(Mutex::new(known)) }
@@ -73,7 +73,7 @@ impl Count {
         known.taken + (self.certain - known.certain)
     }
 
-    /// The most that the GPU can take of what was encoded so far.
+    /// The largest number of steps that the GPU can reach with the steps encoded so far.
     pub(super) fn at_most(&self) -> u64 {
         let known = self.known();
         self.expected() + (known.encoded - known.taken).min(MOST_WAITING)

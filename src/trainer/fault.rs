@@ -1,4 +1,4 @@
-//! What a training has stopped at, and which steps it has skipped.
+//! The fault at which a training has stopped, and the steps that it has skipped.
 
 use super::Trainer;
 use crate::error::{Fault, Quantity, Result};
@@ -16,8 +16,8 @@ pub struct Skipped {
 }
 
 impl Trainer {
-    /// What has stopped the training in the steps that were submitted so far: a loss, a gradient or a
-    /// batch's statistics that are not finite, or an update that overflows. None if nothing has.
+    /// The fault that has stopped the training in the steps that were submitted so far: a loss, a gradient or
+    /// a batch's statistics that are not finite, or an update that overflows. None without a fault.
     ///
     /// The GPU checks each step itself, and learns neither from such a step nor from any after it:
     /// [`Network::parameters`](crate::Network::parameters) and [`Trainer::snapshot`] return the state
@@ -43,8 +43,8 @@ impl Trainer {
         }
     }
 
-    /// The steps that were skipped of those that were submitted so far, where the options ask for
-    /// [`OnFault::SkipStep`](crate::OnFault::SkipStep); none otherwise.
+    /// The skipped steps among the steps that were submitted so far, if the options have
+    /// [`OnFault::SkipStep`](crate::OnFault::SkipStep); otherwise no steps.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl Trainer {
     }
 }
 
-/// What the GPU has noted of the steps so far.
+/// The GPU's records of the steps so far.
 struct Notes {
     /// The stop and the faults.
     values: Vec<f32>,
@@ -91,8 +91,8 @@ struct Notes {
     encoded: u64,
 }
 
-/// The layer and the quantity that was computed first of those that were not finite, as the others follow
-/// from it: statistics and loss in the order of the layers, then gradients in reverse order.
+/// The layer and the quantity that was the first not to be finite, as later ones follow from it: statistics
+/// and loss in the order of the layers, then gradients in reverse order.
 fn first(faults: &[[bool; 4]], is_normalized: &[bool]) -> (Option<usize>, Quantity) {
     let last = is_normalized.len() - 1;
     let layers = || faults.iter().enumerate();

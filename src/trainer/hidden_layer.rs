@@ -4,12 +4,12 @@ use super::Trainer;
 use crate::gpu::Matrix;
 use crate::layout::Learned;
 
-/// What the last step left of a hidden layer, on the GPU: views of the trainer's own memory, for the
+/// The values of a hidden layer after the last step, on the GPU: views of the trainer's own memory, for the
 /// public [`kernels`](crate::kernels) to read. A view holds its memory, not the trainer.
 ///
 /// They show a batch from the submission of its step to that of the next one: kernels that an app encodes
-/// after a step, in the same encoder or in a later submission, see that step. Rows behind those of an
-/// epoch's last, smaller batch are left from batches before.
+/// after a step, in the same encoder or in a later submission, see that step. After an epoch's
+/// last, smaller batch, the rows past its end hold values of earlier batches.
 ///
 /// [`Normalize`](crate::kernels::normalize::Normalize), compiled with the network's epsilon, makes z̃ of
 /// the sums in a matrix of the app's; with a gamma of ones and a beta of zeros it makes ẑ.
@@ -35,16 +35,16 @@ use crate::layout::Learned;
 /// ```
 #[derive(Clone, Debug)]
 pub struct HiddenLayer {
-    /// `[batch_size, width]`: the inputs times the weights, which go into the normalization; without
-    /// one, with the biases, what goes into the activation.
+    /// `[batch_size, width]`: the inputs times the weights, which the normalization reads. In a layer without
+    /// normalization, the same with the biases, which the activation reads.
     pub sums: Matrix,
-    /// What the sums were normalized with, if the layer has batch normalization.
+    /// The inputs of the normalization apart from the sums, if the layer has batch normalization.
     pub batch_norm: Option<HiddenBatchNorm>,
-    /// `[batch_size, width]`: what comes out of the activation.
+    /// `[batch_size, width]`: the outputs of the activation.
     pub outputs: Matrix,
 }
 
-/// What a hidden layer is normalized with: the statistics of the batch, and what was learned.
+/// The inputs of a hidden layer's normalization: the statistics of the batch, and gamma and beta.
 #[derive(Clone, Debug)]
 pub struct HiddenBatchNorm {
     /// `[2, width]`: the batch's mean, as the sum of two rows.

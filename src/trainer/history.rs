@@ -1,4 +1,4 @@
-//! What the GPU keeps of the steps that it has taken, and how it is read.
+//! The GPU's history of the steps that it has taken, and how it is read.
 
 use super::count::Reading;
 use super::{HISTORY, Trainer};
@@ -24,7 +24,7 @@ pub(super) struct History {
     pub(super) encoded: u64,
 }
 
-/// What the GPU keeps of a step.
+/// The GPU's record of a step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
     pub(super) loss: f32,
@@ -47,7 +47,7 @@ impl Trainer {
         Window { first_slot, slots, reading: self.count.reading() }
     }
 
-    /// What is read for a window: the history, and the counts.
+    /// The buffers to read for a window: the history, and the counts.
     pub(super) fn window_sources(&self, window: &Window) -> [Source<'_>; 2] {
         let values = |slots: u64| slots * u64::from(RECORD);
         let history = Source {

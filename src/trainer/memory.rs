@@ -12,10 +12,10 @@ use crate::layout::{LayerShape, LearnedLayout};
 use crate::network::{Network, PlannedBytes, padded_bytes};
 use crate::options::{NetworkOptions, TrainerOptions};
 
-/// What a step reads and writes besides the network, for batches of up to `batch_size` rows.
+/// The memory of a step that is not the network's, for batches of up to `batch_size` rows.
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// What depends on the rows of a batch.
+    /// The matrices whose sizes depend on the rows of a batch.
     pub(super) batch: BatchMemory,
     /// Where a batch from the CPU or from an app's buffer goes, with no gaps between its rows. These are
     /// the inputs of `batch` if their rows are whole vectors of four.
@@ -62,7 +62,7 @@ pub(super) struct LayerMemory {
 impl Memory {
     pub(super) fn new(network: &Network, options: &TrainerOptions) -> Result<Self> {
         let gpu = network.gpu();
-        // Before anything is made.
+        // Before any buffer is created.
         gpu.check_largest(large_matrices(network, options)?)?;
         let batch = BatchMemory::new(network, options)?;
         let dense_inputs = match network.inputs() % 4 {
@@ -73,7 +73,7 @@ impl Memory {
         gpu.write(clip_scale.buffer(), 0, &[1_f32])?;
         let length = network.layout().length()?;
         let method = options.optimizer.method;
-        // The update binds a value in the place of a state that its method does not have.
+        // The update binds one value as a placeholder for a state that its method lacks.
         let state = |has: bool| if has { length } else { 1 };
         Ok(Self {
             batch,
@@ -137,10 +137,10 @@ impl Trainer {
         // Those of the app, and those of a batch.
         let class_weights =
             options.class_weights.as_ref().map_or(0, |_| 2 * 4 * u64::from(outputs));
-        let besides_rows = statistics.saturating_add(class_weights);
+        let independent_of_rows = statistics.saturating_add(class_weights);
         PlannedBytes {
             parameters: network.parameters.saturating_add(learned.saturating_mul(copies)),
-            batch: per_row.saturating_mul(rows.into()).saturating_add(besides_rows),
+            batch: per_row.saturating_mul(rows.into()).saturating_add(independent_of_rows),
             history: 4 * u64::from(HISTORY * (2 + RECORD) + RATES * 4),
         }
     }
@@ -185,7 +185,7 @@ impl BatchMemory {
         })
     }
 
-    /// What goes into a layer.
+    /// The inputs of a layer.
     pub(super) fn inputs_of(&self, layer: usize) -> &Matrix {
         if layer == 0 { &self.inputs } else { &self.layers[layer - 1].outputs }
     }

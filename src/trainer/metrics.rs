@@ -10,7 +10,7 @@ use crate::gpu::read_all;
 /// The loss and accuracy of a step's batch, before the step's update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepMetrics {
-    /// The number of the step among those that were taken, counted from 1.
+    /// The number of the step among all steps taken, counted from 1.
     pub step: u64,
     /// Rows in its batch.
     pub rows: u32,
@@ -62,7 +62,7 @@ impl Trainer {
         }
     }
 
-    /// The metrics of the steps with these numbers, without those that the GPU has not taken.
+    /// The metrics of the steps with these numbers, without steps that the GPU has not taken.
     pub(super) fn metrics_of(
         &self,
         numbers: Range<u64>,
@@ -99,7 +99,8 @@ impl Trainer {
         }
     }
 
-    /// Whether so many steps may be asked for: at least one, and no more than are kept or were encoded.
+    /// Checks that the metrics of this many steps exist: at least one, and no more than are kept or were
+    /// encoded.
     fn check_kept(&self, steps: u32) -> Result<()> {
         let encoded = self.count.encoded() - self.steps_before;
         if steps == 0 {

@@ -17,7 +17,7 @@ impl Trainer {
     /// parameters, running statistics, the optimizer's state, the options, the number of steps and the
     /// place in the data.
     ///
-    /// All of it is of one moment: one submission copies it, at once. The training may go on while the
+    /// One submission copies the whole state, so it is of one moment. The training may continue while the
     /// future waits, without changing the snapshot. Steps in encoders that were not submitted yet are not
     /// in it, nor are the step at which the training [stopped](Trainer::fault) and those after it.
     ///
@@ -55,8 +55,8 @@ impl Trainer {
         }
     }
 
-    /// Goes on with a snapshot, on any device: where the first trainer was, or on another one after that
-    /// was lost. A snapshot can be restored as often as one likes.
+    /// Restores a training from a snapshot, on any device: the first trainer's, or another one after that was
+    /// lost. A snapshot can be restored several times.
     ///
     /// On the same adapter, driver and version, and with the same batches, its steps are bit-identical to
     /// those of the first trainer.

@@ -35,7 +35,7 @@ pub(super) struct StepKernels {
     skip: Option<SkipStep>,
 }
 
-/// What the output layer goes through.
+/// The kernels of the output layer.
 #[derive(Debug)]
 enum OutputKernels {
     /// Where one workgroup serves.
@@ -166,7 +166,7 @@ pub(super) fn bind(
     Ok(dispatches)
 }
 
-/// Binds what brings `dense_inputs` to the inputs, if these are not the same.
+/// Binds the copy from `dense_inputs` to the inputs, if they are different matrices.
 pub(super) fn bind_arrival(
     network: &Network,
     copy_rows: &CopyRows,
@@ -183,7 +183,7 @@ fn place(layer: usize) -> String {
     format!("layer {}", layer + 1)
 }
 
-/// The output layer, its loss, and the gradients of its sums and of what it learns.
+/// The output layer, its loss, and the gradients of its sums and of its parameters.
 fn bind_output(
     network: &Network,
     kernels: &StepKernels,
@@ -244,7 +244,7 @@ fn bind_output(
     Ok(dispatches)
 }
 
-/// The targets as the loss takes them, and what weighs their classes, if anything does.
+/// The targets as the loss takes them, and the dispatch that weighs their classes, if there are weights.
 fn bind_targets(
     kernels: &StepKernels,
     memory: &Memory,
@@ -261,7 +261,7 @@ fn bind_targets(
     else {
         return Ok((targets.reshape(1, targets.rows())?, None));
     };
-    // What they weigh in this batch lies behind them.
+    // The weights of the classes in this batch follow the class indices.
     let targets = targets.reshape(1, targets.rows() + class_weights.columns())?;
     let buffers = weigh_classes::Buffers { class_weights, targets: &targets };
     let weighing = kernel.bind(device, place, buffers)?;

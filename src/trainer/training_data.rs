@@ -65,7 +65,7 @@ struct Batch<'a> {
     /// Its number in the epoch, counted from 0.
     position: u32,
     rows: u32,
-    /// What is done with it once it is in its place.
+    /// The dispatches of the step, after the batch is in its place.
     step: &'a [Dispatch],
 }
 
@@ -185,7 +185,7 @@ impl TrainingData {
         }
     }
 
-    /// Goes on to the next of this epoch's batches.
+    /// Moves on to the next of this epoch's batches.
     pub(super) fn advance(&mut self) {
         self.epochs.position += 1;
     }

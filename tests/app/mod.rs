@@ -1,4 +1,4 @@
-//! An app that sees what goes wrong on its device.
+//! An app that records the errors on its device.
 
 #[path = "../../src/gpu/test_device.rs"]
 mod test_device;
@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use wgpu::{Device, PollType, Queue};
 use ztilde::Error;
 
-/// An app's device with WebGPU's default limits, whose handler keeps what it is told: one for all
-/// tests, each of which has error scopes of its own thread.
+/// An app's device with WebGPU's default limits, whose handler records the errors. All tests share it,
+/// as each test has the error scopes of its own thread.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) device: Device,

@@ -21,7 +21,7 @@ use crate::test_device;
 pub(crate) const SIZES: [u32; 4] = [6, 30, 20, 3];
 pub(crate) const BATCH_SIZE: u32 = 20;
 
-/// An app, and what the handlers are told that it set on its device.
+/// An app, and the errors that the handlers on its device get.
 pub(crate) struct App {
     pub(crate) device: Device,
     pub(crate) queue: Queue,
@@ -148,7 +148,7 @@ pub(crate) fn classes() -> Vec<u32> {
     (0..BATCH_SIZE).map(|row| row * row % SIZES[3]).collect()
 }
 
-/// So many batches, and one of five rows.
+/// This many batches, and one of five rows.
 pub(crate) fn dataset(batches: u32) -> Dataset {
     let rows = batches * BATCH_SIZE + 5;
     let inputs = Array2::from_shape_fn([rows as usize, SIZES[0] as usize], |(row, column)| {

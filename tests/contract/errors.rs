@@ -1,4 +1,4 @@
-//! What wgpu refuses inside the library's calls comes back from them, and not to the app's handler.
+//! Errors of wgpu inside the library's calls are returned by the calls, and do not reach the app's handler.
 
 use wgpu::{Buffer, BufferUsages, Limits};
 use ztilde::kernels::{
@@ -72,9 +72,9 @@ fn what_wgpu_refuses_is_an_error() {
     other.assert_silent();
 }
 
-/// What wgpu finds out only when the app finishes its encoder or submits it, it tells there.
+/// wgpu finds some errors only when the app finishes or submits its encoder, and reports them there.
 #[test]
-fn what_the_app_records_wrong_is_told_where_it_ends() {
+fn errors_of_the_apps_encoder_are_reported_where_it_ends() {
     let [app, other] = two_apps();
     let mut trainer = app.trainer();
     let [input_buffer, class_buffer] = [app.upload(&inputs()), app.upload(&classes())];

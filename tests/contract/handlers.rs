@@ -5,7 +5,7 @@ use wgpu::DeviceLostReason::Destroyed;
 
 use crate::app::App;
 
-/// After everything was called, each is told what the app does wrong, and was told nothing before.
+/// The library's calls leave both handlers in place and silent. Errors of the app still reach them.
 #[test]
 fn the_apps_handlers_stay() {
     let app = App::new();
@@ -13,12 +13,12 @@ fn the_apps_handlers_stay() {
     app.assert_silent();
     let most = app.device.limits().max_buffer_size;
     app.buffer(most + 4, BufferUsages::STORAGE);
-    let told = app.uncaptured.lock().unwrap();
-    assert!(told.len() == 1 && told[0].contains("the app's"), "the app's handler: {told:?}");
+    let errors = app.uncaptured.lock().unwrap();
+    assert!(errors.len() == 1 && errors[0].contains("the app's"), "the app's handler: {errors:?}");
 
     assert_eq!(*app.lost.lock().unwrap(), [], "the device is not lost yet");
     app.device.destroy();
-    // What a lost device answers is not asked here.
+    // The result of polling a lost device is not tested here.
     let _ = app.device.poll(wgpu::PollType::wait_indefinitely());
     assert_eq!(*app.lost.lock().unwrap(), [Destroyed], "the app's callback");
 }

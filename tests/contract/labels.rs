@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use crate::app::App;
 use crate::journal;
 
-/// What wgpu names when it begins it or drops it.
+/// The kinds of objects that wgpu logs by name when it begins or drops them.
 const NAMED: [&str; 6] =
     ["BindGroup", "Buffer", "CommandEncoder", "ComputePipeline", "ShaderModule", "compute pass"];
 
-/// What wgpu makes by itself, out of a shader's text and out of an encoder, and nobody else can name.
+/// The kinds of objects that wgpu makes out of a shader and an encoder, without a name of the caller's.
 const NOT_OURS: [&str; 3] = ["BindGroupLayout", "CommandBuffer", "PipelineLayout"];
 
 #[test]
@@ -33,5 +33,5 @@ fn every_object_has_a_name() {
             kinds.insert(kind);
         }
     }
-    assert_eq!(kinds, BTreeSet::from(NAMED), "kinds of objects that wgpu told of");
+    assert_eq!(kinds, BTreeSet::from(NAMED), "kinds of objects in wgpu's log");
 }

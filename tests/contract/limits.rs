@@ -1,4 +1,4 @@
-//! No feature and no limit is needed beyond WebGPU's defaults, and what a smaller device lacks is told.
+//! WebGPU's default features and limits suffice, and an error names what a smaller device lacks.
 
 use ndarray::Array2;
 use wgpu::{BufferUsages, Features, Limits};

@@ -1,5 +1,4 @@
-//! What the library promises an app on the app's own device: each promise with tests that fail where it
-//! is broken.
+//! The library's promises to an app on the app's own device, each with tests that fail if it is broken.
 
 mod app;
 mod errors;

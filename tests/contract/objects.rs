@@ -6,7 +6,7 @@ use ztilde::{Inference, Network};
 use crate::app::{App, BATCH_SIZE, SIZES, classes, inputs};
 use crate::journal;
 
-/// What was made for the device, and not dropped.
+/// The objects that were created for the device and not dropped.
 fn objects(device: &Device) -> [(&'static str, isize); 8] {
     let counters = device.get_internal_counters().hal;
     [
@@ -56,7 +56,7 @@ fn an_encoded_step_makes_no_object() {
     assert_eq!(objects(device), before, "after they were submitted");
 }
 
-/// What is submitted has an encoder, and what is uploaded goes through wgpu's staging memory.
+/// A submission needs an encoder, and an upload goes through wgpu's staging memory.
 #[test]
 fn a_submitted_step_makes_its_encoder_alone() {
     let app = App::new();

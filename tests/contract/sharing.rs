@@ -39,11 +39,11 @@ fn networks_of_a_device_share_what_was_compiled() {
     assert_eq!(compiled(&app), of_one, "pipelines and modules of three, as of one");
     drop((first, others));
     app.wait();
-    assert_eq!(compiled(&app), of_none, "pipelines and modules of nobody");
+    assert_eq!(compiled(&app), of_none, "pipelines and modules without an owner");
     app.assert_silent();
 }
 
-/// What a trainer has learned after some steps by all ways, to the bit.
+/// The bytes of a network after training steps of all kinds.
 fn learn(app: &App) -> Vec<u8> {
     let mut trainer = app.trainer();
     for _ in 0..5 {
@@ -72,7 +72,7 @@ fn devices_and_threads_do_not_disturb_each_other() {
     });
 }
 
-/// A trainer that was made in one thread goes on in another, and so do the futures.
+/// A trainer that was created in one thread works in another, and so do the futures.
 #[test]
 fn threads_hand_on_what_they_have() {
     let app = App::new();

@@ -127,7 +127,7 @@ impl BusyApp {
                 let is_done = self.is_done(&work);
                 let wait = lines.iter().find(|line| line.starts_with("Device::poll Wait"));
                 assert_eq!(wait, None, "{what} waits for the GPU");
-                // Now what the future waits for is there, and the next poll goes on.
+                // Now the result that the future waits for is there, and the next poll gets further.
                 self.app.wait();
                 if polled.is_ready() || (is_done && !self.is_patient) {
                     break !is_done || self.is_patient;

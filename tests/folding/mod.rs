@@ -6,15 +6,15 @@ use ztilde::{Activation, Layer, Parameters, reference};
 /// Half the distance of neighbouring floats, relative to their size.
 const ROUNDING: f64 = 1.0 / (1 << 24) as f64;
 
-/// No activation is steeper: GELU's slope comes to 1.13, SiLU's to 1.1.
+/// The steepest slope of all activations: GELU's is 1.13, SiLU's 1.1.
 const STEEPEST: f64 = 1.13;
 
 /// The bound of each output, where what a layer with `n` inputs computes is rounded `roundings(n)` times.
 ///
 /// Each rounding moves an inner product by [`ROUNDING`] times the sum of its terms' magnitudes at most
 /// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). In a folded layer these terms are
-/// `|inputs| · |weights'|ᵀ` and `|biases'|`; in an unfolded one the scaled mean and beta stand in the place
-/// of the biases, and come to `|biases'| + 2 |beta|` at most. The errors of the layers before pass through
+/// `|inputs| · |weights'|ᵀ` and `|biases'|`; in an unfolded one the scaled mean and beta replace the
+/// biases, and are `|biases'| + 2 |beta|` at most. The errors of the layers before pass through
 /// `|weights'|` and the activations.
 pub(crate) fn bounds(
     parameters: &Parameters,

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{files, read, root};
 
 /// All documents for people: those of the root, and of the folders below it that hold text.
-fn documents() -> Vec<PathBuf> {
+pub(super) fn documents() -> Vec<PathBuf> {
     let folders = ["cli", "data", "docs", "examples", "fuzz", "scripts"];
     let mut found: Vec<PathBuf> =
         folders.into_iter().flat_map(|folder| files(folder, "md")).collect();

@@ -1,4 +1,4 @@
-//! What wgpu does at a thread's calls, as it tells the log.
+//! The actions of wgpu during a thread's calls, from its log.
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -19,7 +19,7 @@ impl Log for Journal {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            // At the end of a thread nobody records.
+            // At the end of a thread its lines are gone.
             let _ = LINES.try_with(|lines| {
                 if let Some(lines) = lines.borrow_mut().as_mut() {
                     lines.push(record.args().to_string());
@@ -35,7 +35,7 @@ impl Log for Journal {
 pub(crate) fn record<T>(call: impl FnOnce() -> T) -> (T, Vec<String>) {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
-        log::set_logger(&Journal).expect("nobody else set a logger");
+        log::set_logger(&Journal).expect("no other logger is set");
         log::set_max_level(LevelFilter::Trace);
     });
     LINES.set(Some(Vec::new()));

@@ -15,7 +15,7 @@ const MOMENTUM: f32 = 0.1;
 /// a unit from the sum, 4 from the inverse root, 5 from each of two quotients.
 const INVERSE_ROOT: f64 = 15.0;
 
-/// Additions one behind the other in a column's sum: 16 lanes share it, or more.
+/// The additions in sequence in a column's sum, which at least 16 lanes share.
 fn additions(rows: usize) -> usize {
     rows.div_ceil(16) + 8
 }
@@ -181,7 +181,7 @@ proptest! {
         assert_within("normalize", &found, &expected, &bound);
     }
 
-    /// The mean is 0 and the variance `variance / (variance + epsilon)`, as far as the ẑ are right.
+    /// The mean is 0 and the variance `variance / (variance + epsilon)`, within the error bound of the ẑ.
     #[test]
     fn normalized_columns_have_mean_0_and_variance_1(
         batch in batches(2..700, 1..40),
@@ -207,7 +207,7 @@ proptest! {
         }
     }
 
-    /// Multiples of 1/64, shifted by whole numbers and scaled by powers of two: what comes out is exact.
+    /// Multiples of 1/64, shifted by whole numbers and scaled by powers of two: the results are exact.
     #[test]
     fn shifts_and_scales_leave_normalized_values_alone(
         (rows, columns) in (2..400_usize, 1..30_usize),

@@ -40,8 +40,8 @@ fn sides(network: &reference::Network, inputs: &Array2<f64>) -> Vec<bool> {
 proptest! {
     #![proptest_config(config(300))]
 
-    /// A central difference is off by a power of its step, which halving it tells: what is left then is a
-    /// third of what changes by that. The rounding of two losses, over their distance, comes to 1e-9 at most.
+    /// The error of a central difference goes with the square of its step. After halving the step, it is a
+    /// third of the change. The rounding of two losses, divided by the step, is 1e-9 at most.
     #[test]
     fn gradients_are_how_the_loss_changes(
         case in cases(2..12, 9),

@@ -184,7 +184,7 @@ proptest! {
         let [results, grad_outputs] = Gpu::get().loss(loss.into(), &outputs, &bits).unwrap();
         let expected = reference::loss(loss, &outputs, &Targets::from(&floats[..]));
 
-        // A row's terms: squares of differences that are rounded; or the logarithm, and what comes on top.
+        // A row's terms: squares of rounded differences, or the logarithm and the terms added to it.
         let terms = match is_squared {
             true => (&outputs - &wanted).mapv(|error| error * error),
             false => magnitudes(&outputs) * 2.0 + 1.0,
@@ -246,7 +246,7 @@ proptest! {
         let indices: Vec<u32> = (0..rows).map(|row| (row * 7 + 3) as u32 % classes as u32).collect();
         let found = Gpu::get().weigh_classes(&class_weights, &indices);
         let expected = reference::weigh_classes(&class_weights, &indices);
-        // What is found are the bits of floats, read as floats.
+        // The kernel's results are the bits of floats, read as floats.
         let bound = rounding(rows / 256 + 16) * &expected;
         assert_within("weigh_classes", &found, &expected, &bound);
     }
@@ -283,7 +283,7 @@ proptest! {
             assert!(error <= bound, "{optimizer:?}: parameter {index} is {error:e} off, beyond {bound:e}");
             let states = [optimizer.method.has_velocity(), optimizer.method.has_mean_square()];
             for (turn, has) in states.into_iter().enumerate() {
-                // What a method does not have is left alone.
+                // A state that the method lacks stays unchanged.
                 let expected = if has { expected[turn + 1] } else { state[turn + 1][index] };
                 let bound = if has { 8.0 * UNIT * (sizes[turn + 1].abs() + 1e-2) } else { 0.0 };
                 let error = (found[turn + 1][index] - expected).abs();

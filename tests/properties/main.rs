@@ -1,14 +1,15 @@
-//! What holds whatever the shapes, the scales and the options are: each property on random cases, of which
-//! the smallest that fails is told.
+//! Properties that hold for all shapes, scales and options. Each is tested on random cases, and a failure
+//! names the smallest case that fails.
 //!
-//! The cases are the same in every run. `PROPTEST_RNG_SEED=random` takes others, `PROPTEST_CASES=5000` more of
-//! them; what fails then is written to a file beside the property, and tried first from then on.
+//! The cases are the same in every run. `PROPTEST_RNG_SEED=random` draws other cases, and
+//! `PROPTEST_CASES=5000` more of them. A failing case is written to a file beside the property, and is tried
+//! first in later runs.
 //!
-//! No bound is a guess. Each sum of n terms is off by `rounding(n)` times the sum of its terms' magnitudes at
-//! most, in whatever order they are added up (Higham, Accuracy and Stability of Numerical Algorithms, 4.2);
-//! what else is rounded is counted where the bound stands. Beyond a handful of roundings in a chain, where
-//! such bounds would be too wide to tell anything, the condition is measured: what the reference makes of
-//! inputs that differ by as much as the sums' rounding stands for (in the module `network`).
+//! Each bound is derived. The error of a sum of n terms is at most `rounding(n)` times the sum of its terms'
+//! magnitudes, in any order of addition (Higham, Accuracy and Stability of Numerical Algorithms, 4.2).
+//! Further roundings are counted beside the bound. For long chains of roundings such bounds are too wide to
+//! be useful. There the module `network` measures the condition: it perturbs the reference's inputs by the
+//! rounding of the sums, and takes the change of the outputs.
 
 mod batch_norm;
 #[path = "../folding/mod.rs"]
@@ -55,7 +56,7 @@ fn config(cases: u32) -> Config {
     }
 }
 
-/// The bound of so many roundings in a row, relative to what is rounded.
+/// The bound of this many roundings in sequence, relative to the rounded number.
 fn rounding(count: usize) -> f64 {
     let bound = count as f64 * UNIT;
     bound / (1.0 - bound)

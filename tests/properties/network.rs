@@ -88,7 +88,7 @@ impl Case {
         values.iter().map(|value| (0.5 + 0.5 * value) as f32).collect::<Vec<f32>>().into()
     }
 
-    /// Holds what is compiled for such a network: what nobody holds is compiled anew for every case.
+    /// Keeps the compiled kernels of such a network. Otherwise every case would compile them again.
     fn keep_compiled(&self, options: &TrainerOptions) {
         static KEPT: Mutex<BTreeMap<String, (Trainer, Inference)>> = Mutex::new(BTreeMap::new());
         let Self { activation, batch_norm, .. } = *self;
@@ -139,8 +139,8 @@ pub(crate) fn floats(matrix: &Array2<f64>) -> Vec<f32> {
     matrix.iter().map(|&value| value as f32).collect()
 }
 
-/// Where a step of gradient descent takes each number, over its length: the gradients, but for the rounding
-/// of the numbers that they are taken from. So long a step leaves nothing of these.
+/// A step of gradient descent, divided by its length, gives the gradients. The step is long enough to make
+/// the rounding of the parameters negligible.
 const LEARNING_RATE: f64 = (1_u64 << 30) as f64;
 
 fn gradients_on_gpu(case: &Case, inputs: &Array2<f64>, targets: Targets<'_>) -> Array1<f64> {
@@ -153,7 +153,7 @@ fn gradients_on_gpu(case: &Case, inputs: &Array2<f64>, targets: Targets<'_>) -> 
     (learned(&case.parameters()) - learned(&after)) / LEARNING_RATE
 }
 
-/// What a result is when every number that goes into it is off by as much as sums of so many terms may be.
+/// A result, and its change when each of its inputs has the rounding error of a sum of this many terms.
 fn spread(
     case: &Case,
     terms: usize,
@@ -179,8 +179,8 @@ fn spread(
     (expected, most)
 }
 
-/// How many roundings a number passes through one behind the other: in the sums of the widest layer, down the
-/// columns of a batch, and a few dozen in each layer.
+/// The number of roundings in sequence that a number passes through: in the sums of the widest layer, down
+/// the columns of a batch, and a few dozen in each layer.
 fn terms(case: &Case) -> usize {
     *case.sizes.iter().max().unwrap() as usize + case.rows / 16 + 16 * case.sizes.len()
 }
@@ -200,8 +200,8 @@ fn is_near_a_kink(case: &Case) -> bool {
     has_kink && values.any(|value| value.abs() < 1e-3)
 }
 
-/// The gradients without anything that cancels: each sum is one of magnitudes. What rounding makes of a
-/// gradient is a share of these.
+/// The gradients without cancellation: each sum is one of magnitudes. The rounding error of a gradient is a
+/// share of them.
 fn magnitudes(case: &Case, network: &reference::Network, inputs: &Array2<f64>) -> Vec<Magnitudes> {
     let pass = network.pass(inputs);
     let reference::LossGradient { grad_outputs, .. } =
@@ -239,8 +239,8 @@ struct Magnitudes {
     grad_sums: Array1<f64>,
 }
 
-/// How far gradients may be off: a share of their magnitudes for each rounding, and what comes of the forward
-/// pass being off, which is much the same all over a tensor.
+/// The error bound of gradients: a share of their magnitudes for each rounding, and the effect of errors in
+/// the forward pass, which is similar all over a tensor.
 fn bounds(case: &Case, off: &Array1<f64>) -> Array1<f64> {
     let network = reference::Network::from(&case.parameters());
     let mut bounds = Vec::new();
@@ -325,9 +325,9 @@ proptest! {
         assert_within("outputs", &permuted, &wanted, &wanted.mapv(|_| 2.0 * bound));
     }
 
-    /// In inference a row's outputs are its own, to the bit, wherever it stands.
+    /// In inference a row's outputs do not depend on its place, bit for bit.
     #[test]
-    fn permuted_rows_have_permuted_predictions_to_the_bit(case in cases(1..300, 150)) {
+    fn permuted_rows_have_bit_identical_permuted_predictions(case in cases(1..300, 150)) {
         let device = &case.gpu().device;
         let order = ztilde::data::shuffled_order(case.rows as u32, case.seed, 0);
         let inputs = case.inputs();
@@ -372,8 +372,8 @@ proptest! {
             let sums = sums.column(column);
             let (mean, variance) = (exact.mean[column], exact.variance[column]);
             let least = variance + f64::from(1e-5_f32);
-            // What is left of the sums after their mean, which is a float's rounding off, is added up; the
-            // mean of these is off by as much, and so is each ẑ; the variance twice.
+            // The differences of the sums from their mean, which has the rounding error of a float, are added
+            // up. The error of this sum is in the mean and in each ẑ once, and in the variance twice.
             let left = sums.mapv(|sum| (sum - mean).abs() + UNIT * mean.abs());
             let off = rounding(rows + 24) * left.sum() / rows as f64 / least.sqrt() + 1e-9;
             let share = 24.0 * UNIT;
@@ -391,7 +391,7 @@ proptest! {
     }
 }
 
-/// What a step left of a hidden layer's outputs.
+/// A hidden layer's outputs after a step.
 fn hidden_outputs(case: &Case, trainer: &Trainer, index: usize) -> Array2<f64> {
     copy(case, &trainer.hidden_layer(index).expect("there is a hidden layer").outputs)
 }

@@ -1,4 +1,4 @@
-//! What changes no bit, and what folding changes.
+//! Changes that keep all bits, and the rounding of folding.
 
 use ndarray::Array2;
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use crate::network::{Case, cases, floats};
 use crate::public_kernels::Gpu;
 use crate::{assert_within, config, uniform};
 
-/// Every loss and every number, after so many steps.
+/// Every loss and every number, after this many steps.
 fn train(
     case: &Case,
     options: &TrainerOptions,
@@ -68,7 +68,7 @@ proptest! {
         assert!(found == expected, "the losses are the same, but bits of the parameters differ");
     }
 
-    /// What the app infers, and how often, is nothing to the network.
+    /// The network is independent of the app's inferences and of their number.
     #[test]
     fn inference_changes_no_bit_of_the_network(case in cases(1..300, 150), times in 1..4_usize) {
         let device = &case.gpu().device;
@@ -83,8 +83,8 @@ proptest! {
         assert!(after.to_bytes().unwrap() == parameters.to_bytes().unwrap(), "a bit differs");
     }
 
-    /// With running statistics that are those of the inputs, which lie some way from 0. The bound is that of
-    /// tests/folded.rs: as many roundings as a sum has terms, and a dozen behind it, on both sides.
+    /// The running statistics are the statistics of the inputs, whose mean is some way from 0. The bound is
+    /// that of tests/folded.rs: on both sides one rounding per term of a sum, and a dozen after it.
     #[test]
     fn folding_changes_nothing_beyond_rounding(case in cases(2..130, 70), center in 0.0..30.0_f64) {
         let case = Case { batch_norm: true, loss: Loss::MeanSquaredError, ..case };

@@ -12,9 +12,9 @@ use crate::read_buffer::read_buffer;
 /// How a batch lies in its buffer, from some value on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arrangement {
-    /// Rows that start so many values apart, beyond their own.
+    /// Rows with `between` values after each.
     Rows { first: u32, between: u32 },
-    /// Images of so many samples, which divide the rows.
+    /// Images of `samples` samples, a divisor of the number of rows.
     Images { first: u32, samples: u32 },
 }
 
@@ -39,7 +39,7 @@ impl Arrangement {
     }
 }
 
-/// What `batch_statistics` leaves.
+/// The results of `batch_statistics`.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
     /// The two rows whose sum is the mean.
@@ -49,7 +49,7 @@ pub(crate) struct Measured {
     pub(crate) running_var: Array1<f64>,
 }
 
-/// What the two kernels of the backward pass leave.
+/// The results of the two kernels of the backward pass.
 #[derive(Clone, Debug)]
 pub(crate) struct NormalizeGradients {
     pub(crate) grad_gamma: Array1<f64>,

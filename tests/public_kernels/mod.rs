@@ -26,7 +26,7 @@ use crate::test_device;
 pub(crate) struct Gpu {
     pub(crate) device: Device,
     pub(crate) queue: Queue,
-    /// Held, so that whoever compiles the same next finds it.
+    /// Keeps compiled kernels, so that the next test with the same kernel finds it.
     compiled: Mutex<HashMap<String, Box<dyn Any + Send>>>,
 }
 
@@ -220,7 +220,7 @@ impl Gpu {
         found.map(|found| self.read(&found))
     }
 
-    /// What gradients are multiplied by. Their number is a multiple of four.
+    /// The factor of the gradients. Their number is a multiple of four.
     pub(crate) fn gradient_norm(&self, gradients: &Array1<f64>, clip_norm: f32) -> f64 {
         let kernel = self.kernel("gradient_norm", &clip_norm, |device| {
             gradient_norm::GradientNorm::new(device, clip_norm)
@@ -236,8 +236,8 @@ impl Gpu {
         self.read(&clip_scale)[[0, 0]]
     }
 
-    /// Each row's loss and accuracy, and the gradient by the outputs. Targets are class indices, with the
-    /// weights of classes behind them if these are weighed, or the bits of floats.
+    /// Each row's loss and accuracy, and the gradient by the outputs. Targets are the bits of floats, or
+    /// class indices. With class weights, the weights follow the class indices.
     pub(crate) fn loss(
         &self,
         options: loss::Options,

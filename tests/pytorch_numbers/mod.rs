@@ -1,4 +1,4 @@
-//! What the tests against PyTorch share: the numbers and the network that their programs make, too.
+//! The numbers and the network of the tests against PyTorch, whose Python programs make the same ones.
 
 use ndarray::{Array1, Array2};
 use ztilde::{
@@ -6,9 +6,9 @@ use ztilde::{
     parameters::{BatchNorm, Layer, Parameters},
 };
 
-/// The numbers are rounded to 13 digits behind the point, and that is all that is seen of a
-/// difference: 5e-14. The rest is room for another machine's exponentials, and for the rounding of
-/// five steps that is divided by a small deviation.
+/// The numbers have 13 digits after the decimal point, which explains the largest difference seen: 5e-14. The
+/// rest is a margin for another machine's exponentials, and for the rounding of five steps divided by a small
+/// deviation.
 const TOLERANCE: f64 = 1e-12;
 
 #[track_caller]

@@ -1,4 +1,4 @@
-//! What an app's buffer holds.
+//! Reads the values of an app's buffer.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use wgpu::util::DownloadBuffer;
 use wgpu::{Buffer, BufferAsyncError, Device, Queue};
 
-/// What the callback leaves, and whom it wakes.
+/// The result of the callback, and the task that waits for it.
 #[derive(Default)]
 struct Answer {
     values: Option<Result<Vec<f32>, BufferAsyncError>>,
@@ -26,7 +26,7 @@ pub(crate) async fn buffer_values(device: &Device, queue: &Queue, buffer: &Buffe
     let answer = Arc::new(Mutex::new(Answer::default()));
     let left = Arc::clone(&answer);
     DownloadBuffer::read_buffer(device, queue, &buffer.slice(..), move |bytes| {
-        let mut answer = left.lock().expect("nobody panics with it");
+        let mut answer = left.lock().expect("no thread panics while it holds the lock");
         answer.values = Some(bytes.map(|bytes| bytemuck::pod_collect_to_vec(&bytes)));
         if let Some(waker) = answer.waker.take() {
             waker.wake();
@@ -35,7 +35,7 @@ pub(crate) async fn buffer_values(device: &Device, queue: &Queue, buffer: &Buffe
     #[cfg(not(target_arch = "wasm32"))]
     device.poll(wgpu::PollType::wait_indefinitely()).expect("the device answers");
     let values = poll_fn(|context| {
-        let mut answer = answer.lock().expect("nobody panics with it");
+        let mut answer = answer.lock().expect("no thread panics while it holds the lock");
         answer.waker = Some(context.waker().clone());
         answer.values.take().map_or(Poll::Pending, Poll::Ready)
     });

@@ -25,7 +25,7 @@ fn sizes(room: &str) -> HashMap<String, f64> {
     kernels.lines().chain(room.lines()).filter_map(size).collect()
 }
 
-/// What a text for devices that have more may use besides.
+/// The features that a text for devices with subgroups may use.
 fn capabilities(text: &str) -> Capabilities {
     match is_for_subgroups(text) {
         true => Capabilities::SUBGROUP,
@@ -96,8 +96,7 @@ fn check_limits(name: &str, text: &str, sizes: &HashMap<String, f64>) {
         storage_buffers <= most,
         "{name} has {storage_buffers} storage buffers: {most} at most"
     );
-    // What an override stands for matters if it is a size, and not if it is the number of a choice or
-    // what the kernel computes with.
+    // The value of an override matters if it is a size. Other overrides select a choice or are operands.
     let constants = module
         .overrides
         .iter()
@@ -152,7 +151,7 @@ fn check_differences(
     let is_product = |expression: Handle<Expression>| {
         matches!(expressions[expression], Expression::Binary { op: BinaryOperator::Multiply, .. })
     };
-    // What a value is subtracted from, if it is a float.
+    // The minuend of a subtraction of floats.
     let subtracts = |expression: Handle<Expression>| match expressions[expression] {
         Expression::Binary { op: BinaryOperator::Subtract, left, right } => {
             let kind = info[expression].ty.inner_with(&module.types).scalar_kind();
@@ -305,7 +304,7 @@ fn component_stores(module: &Module, function: &Function, info: &FunctionInfo) -
     found
 }
 
-/// As the gpu layer binds them: all in group 0, the uniform first, the buffers behind it.
+/// As the gpu layer binds them: all in group 0, the uniform first, then the buffers.
 #[test]
 fn bindings_are_a_uniform_and_then_buffers() {
     for_each_kernel(|name, room| {
@@ -343,7 +342,7 @@ fn shaders_open_with_their_names() {
     });
 }
 
-/// Functions that nobody appends are nobody's.
+/// A shared file without a kernel that includes it is dead code.
 #[test]
 fn every_shared_file_has_its_users_and_opens_with_a_comment() {
     let mut rooms = String::new();

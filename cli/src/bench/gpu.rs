@@ -61,8 +61,8 @@ impl Gpu {
         }
     }
 
-    /// What wgpu's allocator has given out on this device, in bytes. `None` where the backend has no
-    /// allocator that tells.
+    /// The bytes that wgpu's allocator has given out on this device. `None` if the backend's allocator does
+    /// not report them.
     pub(super) fn allocated(&self) -> Option<u64> {
         self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
     }
@@ -101,7 +101,7 @@ impl Gpu {
             encoder.resolve_query_set(&query_set, 0..count, &resolved, 0);
             encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, size);
         });
-        // What goes wrong shows when the range is asked for.
+        // An error shows when the mapped range is read.
         staging.map_async(MapMode::Read, .., |_| {});
         self.wait()?;
         let bytes =

@@ -1,5 +1,5 @@
-//! What the adapter can do, as far as this library's kernels show it: the memory's speed, and that
-//! of matrix products.
+//! The adapter's limits, measured with this library's kernels: memory bandwidth and the throughput of
+//! matrix products.
 
 use std::{
     str::FromStr,
@@ -15,7 +15,7 @@ use ztilde::{
 use super::{gpu::Gpu, times::Times};
 use crate::failure::Failure;
 
-/// What is copied, at most: more than any cache holds.
+/// The most bytes to copy: more than any cache holds.
 const COPIED_BYTES: u64 = 256 << 20;
 
 /// The square products that the limit is looked for at.
@@ -50,7 +50,7 @@ impl Product {
         2 * u64::from(self.rows) * u64::from(self.inner) * u64::from(self.columns)
     }
 
-    /// What the factors and the product hold.
+    /// The bytes of the factors and the product.
     pub(super) fn bytes(self) -> u64 {
         let [rows, inner, columns] = [self.rows, self.inner, self.columns].map(u64::from);
         4 * (rows * inner + inner * columns + rows * columns)
@@ -63,7 +63,7 @@ impl FromStr for Product {
     fn from_str(text: &str) -> Result<Self, String> {
         let size = |size: &str| match size.parse() {
             Ok(size) if size > 0 => Ok(size),
-            _ => Err(format!("{size:?} is no size: it must be at least 1")),
+            _ => Err(format!("{size:?} is not a size: it must be at least 1")),
         };
         match text.split('x').map(size).collect::<Result<Vec<_>, _>>()?[..] {
             [size] => Ok(Self::square(size)),
@@ -124,7 +124,7 @@ pub(super) struct Single {
 /// A copy by the kernel that activates, with the identity for a function.
 pub(super) struct Copy {
     pub(super) single: Single,
-    /// What it reads; it writes as much.
+    /// The bytes that it reads. It writes as many.
     pub(super) size: u64,
 }
 

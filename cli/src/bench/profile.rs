@@ -8,7 +8,7 @@ use crate::failure::Failure;
 /// Steps that are looked at, if the seconds of the row allow: one at least.
 const STEPS: usize = 20;
 
-/// What a dispatch took, or all dispatches of a kernel.
+/// The time of a dispatch, or of all dispatches of a kernel.
 struct Part {
     name: String,
     /// The place of the dispatch in the step, counted from 1; or how many dispatches there are.

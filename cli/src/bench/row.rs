@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::times::Times;
 use crate::output::bytes;
 
-/// One measurement. What does not apply to it, or what the device does not tell, is `null`.
+/// One measurement. A value that does not apply, or that the device does not report, is `null`.
 #[derive(Serialize)]
 pub(super) struct Row {
     pub(super) tool: &'static str,
@@ -35,7 +35,7 @@ pub(super) struct Row {
     /// Seconds from the start of the process to the end of the first step of all, in the row that
     /// this was a step of.
     pub(super) first_step_s: Option<f64>,
-    /// What wgpu's allocator had given out on the device, at most.
+    /// The most bytes that wgpu's allocator had given out on the device.
     pub(super) gpu_bytes: Option<u64>,
     pub(super) planned_bytes: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! What a row of the table is about: training steps or inference, on one workload.
+//! The subject of a row of the table: training steps or inference, on one workload.
 
 use wgpu::BufferUsages;
 use wgpu::Device;
@@ -28,7 +28,7 @@ pub(super) struct Case {
     pub(super) variant: Variant,
 }
 
-/// What is done with a network, and how, of the ways that there are.
+/// A way to train or to apply a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Variant {
     /// Training on a data set that lies on the GPU.
@@ -88,7 +88,7 @@ impl Case {
         })
     }
 
-    /// Allocates what it takes.
+    /// Allocates the subject's memory.
     pub(super) fn prepare(&self, gpu: &Gpu) -> Result<Subject, Failure> {
         let Workload { batch_size, layer_sizes, .. } = *self.workload;
         let parameters = Parameters::initialize(layer_sizes, &self.network_options())?;
@@ -138,7 +138,7 @@ impl Subject {
         Ok(Self::Inference(Inference::new(network, &inputs, &outputs, rows)?))
     }
 
-    /// Submits so many steps, and does not wait.
+    /// Submits this many steps, and does not wait.
     pub(super) fn submit(&mut self, gpu: &Gpu, steps: u32) -> Result<(), Failure> {
         match self {
             Self::Training(training) => {
@@ -157,7 +157,7 @@ impl Subject {
         Ok(())
     }
 
-    /// What a step consists of; in training without what brings the batch to its place.
+    /// The dispatches of a step, in training without the copy of the batch.
     pub(super) fn dispatches(&self) -> &[Dispatch] {
         match self {
             Self::Training(training) => training.0.dispatches(),
@@ -194,10 +194,10 @@ mod tests {
                 let case = Case { workload, variant };
                 gpu.wait().unwrap();
                 let Some(before) = gpu.allocated() else {
-                    continue; // This backend has no allocator that tells.
+                    continue; // This backend's allocator reports nothing.
                 };
                 let mut subject = case.prepare(&gpu).unwrap();
-                // What was uploaded has to pass before the staging memory is given back.
+                // Staging memory is only freed after its upload has finished.
                 subject.submit(&gpu, 1).unwrap();
                 gpu.wait().unwrap();
                 let held = (gpu.allocated().unwrap() - before) as f64;

@@ -27,7 +27,7 @@ impl Table {
         Ok(Self { bar, json: json.map(Json::lines).transpose()?, to_stderr })
     }
 
-    /// Says what comes next.
+    /// Shows the title of the next measurement.
     pub(super) fn begin(&self, title: &str) {
         self.bar.set_message(format!("measuring {title} …"));
         self.bar.tick();

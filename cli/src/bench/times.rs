@@ -23,10 +23,11 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// Runs repetitions for so many seconds, and at least three. `submit` submits that many steps;
+    /// Runs repetitions for this many seconds, and at least three. `submit` submits a given number of steps;
     /// each repetition waits for them once.
     ///
-    /// Before that come steps that do not count, to warm up and to see how many make a repetition.
+    /// Steps before the first repetition are not measured. They warm up, and show how many steps a
+    /// repetition needs.
     pub(super) fn measure(
         gpu: &Gpu,
         seconds: f64,

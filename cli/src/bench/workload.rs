@@ -1,4 +1,4 @@
-//! What a workload costs: operations, bytes; and the rows that it is measured on.
+//! The cost of a workload in operations and bytes, and the rows that it is measured on.
 
 use ndarray::Array2;
 use ztilde::{Dataset, PlannedBytes, Targets};
@@ -63,7 +63,7 @@ pub(super) fn dataset(workload: &Workload) -> Result<Dataset, Failure> {
 pub(super) struct Plan {
     /// Inputs and targets: in training of all rows, and the order of these; in inference of a batch.
     data: u64,
-    /// What the library holds.
+    /// The memory of the library.
     library: PlannedBytes,
 }
 
@@ -117,7 +117,7 @@ mod tests {
         let linear = Workload { batch_size: 3, layer_sizes: &[5, 7], ..WORKLOADS[0] };
         assert_eq!(training_operations(&linear), 4 * 3 * 5 * 7);
 
-        // What the others come to, in units of 10⁶.
+        // The operations of the others, in units of 10⁶.
         let millions = |operations: fn(&Workload) -> u64| {
             WORKLOADS.each_ref().map(|workload| (operations(workload) as f64 * 1e-6).round())
         };

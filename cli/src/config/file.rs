@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::{argument, check, conflict, is_path, key, options};
 use crate::failure::Failure;
 
-/// How similar a name must be to what was written to be suggested: clap's own measure.
+/// The similarity to the written name that a suggestion needs: clap's own measure.
 const SIMILAR: f64 = 0.7;
 
 /// An option that a file holds.
@@ -137,7 +137,7 @@ fn list(items: &[String]) -> String {
     items.iter().map(item).collect::<Vec<_>>().join(",")
 }
 
-/// Why clap refuses a value, without what it says of the command line.
+/// Why clap refuses a value, without clap's words on the command line.
 fn reason(error: &clap::Error) -> String {
     let strings = |kind| match error.get(kind) {
         Some(ContextValue::Strings(strings)) => strings.join(", "),

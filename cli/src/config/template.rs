@@ -21,7 +21,7 @@ pub(super) fn template(command: &Command, matches: &ArgMatches) -> Result<String
         typed.iter().flat_map(|(option, value)| value.arguments(option)).collect();
     let mut unused = Vec::new();
     for (option, value) in others {
-        // A default that does not go with what was typed is not in use.
+        // A default that conflicts with a typed option is not in use.
         let all = [in_use.clone(), value.arguments(option)].concat();
         let is_accepted = || {
             let command = command.clone().no_binary_name(true);
@@ -54,7 +54,7 @@ pub(super) fn template(command: &Command, matches: &ArgMatches) -> Result<String
     Ok(lines.join("\n"))
 }
 
-/// What an option is.
+/// The kind of an option's value.
 enum Value {
     /// Not set, and without a default that is known before the data is.
     None,
@@ -89,7 +89,7 @@ impl Value {
         }
     }
 
-    /// The value as TOML; of an option without one, what it may be.
+    /// The value as TOML, or the possible values of an option without one.
     fn text(&self, option: &Arg) -> String {
         match self {
             Self::None => possible(option),
@@ -106,7 +106,7 @@ impl Value {
     }
 }
 
-/// What the help says of an option in short.
+/// The short help of an option.
 fn help(option: &Arg) -> String {
     let help = option.get_help().map(ToString::to_string).unwrap_or_default();
     match (possible_values(option), option.get_action()) {
@@ -122,11 +122,11 @@ fn possible_values(option: &Arg) -> Vec<String> {
     values.iter().map(|value| value.get_name().to_owned()).collect()
 }
 
-/// What may stand behind the key of an option, as the help shows it.
+/// The possible values of an option, as the help shows them.
 fn possible(option: &Arg) -> String {
     let name = option.get_value_names().and_then(|names| names.first());
     let name = name.map_or("VALUE", |name| name.as_str());
-    // What takes any text takes the name of its value too.
+    // An option that takes any text also takes the name of its value.
     let is_text = is_path(option)
         || !possible_values(option).is_empty()
         || check(option, &[argument(option, name)]).is_ok();
@@ -154,7 +154,7 @@ fn is_number(text: &str) -> bool {
         return false;
     };
     match table.get_ref().get("number").map(|value| value.get_ref()) {
-        // What other programs that read TOML are bound to take.
+        // The integers that every TOML parser has to accept.
         Some(DeValue::Integer(number)) => number.as_str() == text && text.parse::<i64>().is_ok(),
         Some(DeValue::Float(number)) => {
             number.as_str() == text && text.contains(|letter: char| letter.is_ascii_digit())

@@ -1,4 +1,4 @@
-//! Rows of numbers in a file, or in memory, of whatever type: read some at a time, as f64.
+//! Rows of numbers of any type, in a file or in memory. They are read in pieces, as f64.
 
 use std::{
     cell::RefCell,
@@ -32,7 +32,7 @@ macro_rules! element {
 }
 
 impl Element {
-    /// What is written and read again within one run.
+    /// For temporary files, which one run writes and reads.
     pub(crate) const NATIVE_F64: Self = element!(f64, from_ne_bytes);
 
     /// By the letter that NumPy has for the type, and the bytes that it has.

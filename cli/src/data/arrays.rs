@@ -144,7 +144,7 @@ pub(crate) fn known(
     Ok(table)
 }
 
-/// What the numbers of a known column become: themselves, or the places of their categories.
+/// How to recode the numbers of a known column: unchanged, or to the places of their categories.
 pub(super) fn recode_known(values: &Values) -> Recode {
     match values {
         Values::Number { .. } => Recode::Keep,

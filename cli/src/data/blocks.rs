@@ -24,7 +24,7 @@ use crate::failure::Failure;
 /// and what it takes to make a data set of that.
 const BLOCKS_IN_MEMORY: u64 = 4;
 
-/// What is collected of a block before it is written.
+/// The bytes of a block that are collected before they are written.
 const BUFFER: usize = 1 << 16;
 
 /// A temporary file of blocks. All inputs stand before all targets; in each, a block after another.
@@ -111,8 +111,8 @@ pub(crate) struct Visit {
     pub(crate) rows: Dataset,
 }
 
-/// Reads the blocks of all epochs from a place on, one ahead of whoever asks for them, in a thread of
-/// its own. That ends with the last epoch, or when the receiver goes away.
+/// Reads the blocks of all epochs from a place on, in a thread of its own, one block ahead of the receiver.
+/// The thread ends after the last epoch, or when the receiver is dropped.
 pub(crate) fn visits(
     file: BlockFile,
     seed: u64,
@@ -127,7 +127,7 @@ pub(crate) fn visits(
             for (block, &place) in order.iter().enumerate().skip(skipped) {
                 let rows = file.read_shuffled(place, seed, epoch);
                 let visit = rows.map(|rows| Visit { epoch, block, rows });
-                // Nobody wants it any more.
+                // The receiver was dropped.
                 if sender.send(visit).is_err() {
                     return;
                 }
@@ -225,7 +225,7 @@ mod tests {
 
     const ROOM: Room = Room { memory: 4000, batch_size: 8, seed: 3 };
 
-    /// A hundred rows whose inputs and target tell which they are.
+    /// A hundred rows with different inputs and targets.
     fn file(is_class: bool) -> BlockFile {
         let mut writer = BlockWriter::new(3, is_class, 301, ROOM).unwrap();
         for row in 0..301 {

@@ -1,4 +1,4 @@
-//! What a cell of a table says.
+//! The value of a cell of a table.
 
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +83,7 @@ impl<'a> From<&'a str> for Raw<'a> {
     }
 }
 
-/// What a cell says in a column of numbers.
+/// The value of a cell in a column of numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Cell<'a> {
     Missing,

@@ -37,7 +37,7 @@ impl Statistics {
         self.m2
     }
 
-    /// What is subtracted, and what is divided by then. A constant stays as it is, or becomes 0.
+    /// The number to subtract, and the number to divide by then. A constant stays unchanged, or becomes 0.
     fn shift_and_scale(&self, scale: Scale, white: f64) -> [f64; 2] {
         let [shift, divisor] = match scale {
             Scale::None => [0.0, 1.0],

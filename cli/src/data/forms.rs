@@ -94,7 +94,7 @@ impl Form {
         matches!(self, Self::Number { decimal: Decimal::Comma, .. })
     }
 
-    /// What a cell is, for messages: `"3%" is a percentage`.
+    /// The form of a cell, for messages: `"3%" is a percentage`.
     pub(crate) fn kind(&self, text: &str) -> String {
         match self {
             Self::Plain => "a plain number".to_owned(),

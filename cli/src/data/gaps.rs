@@ -31,7 +31,7 @@ impl Gap {
 pub(super) struct Policy {
     pub(super) missing: Missing,
     is_strict: bool,
-    /// What to do about a missing value.
+    /// A hint on missing values, for errors.
     cure: &'static str,
 }
 
@@ -39,7 +39,7 @@ impl Policy {
     /// By `--missing`, if it was typed, and `--strict`.
     pub(super) fn new(typed: Option<Missing>, is_strict: bool) -> Self {
         let usual = if is_strict { Missing::Error } else { Missing::Fill };
-        let cure = "--missing fill goes on without it";
+        let cure = "--missing fill accepts it";
         Self { missing: typed.unwrap_or(usual), is_strict, cure }
     }
 
@@ -71,7 +71,7 @@ impl Policy {
     }
 }
 
-/// What is wrong with a category.
+/// The message about an unknown category.
 fn unknown(cell: &str, column: &Column) -> String {
     let cell = cell.trim();
     let Values::Category(names) = &column.values else {
@@ -136,7 +136,7 @@ impl Gaps {
         policy.check(Gap::Unknown, column, cell).map_err(|why| format!("{place}, {name:?}: {why}"))
     }
 
-    /// A line that counts the gaps among so many rows.
+    /// A line that counts the gaps among this many rows.
     fn note(&self, column: &Column, rows: u64) -> String {
         let mut parts = Vec::new();
         let is_category = matches!(column.values, Values::Category(_));
@@ -163,7 +163,7 @@ fn with_gaps<'a>(
     columns.iter().zip(gaps).filter(|(_, gaps)| gaps.missing + gaps.unknown > 0)
 }
 
-/// A line for each column that has gaps among so many rows.
+/// A line for each column that has gaps among this many rows.
 pub(super) fn notes(columns: &[Column], gaps: &[Gaps], rows: u64) -> Vec<String> {
     let count = with_gaps(columns, gaps).count();
     let lines = with_gaps(columns, gaps).take(NOTED).map(|(column, gaps)| gaps.note(column, rows));

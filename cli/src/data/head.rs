@@ -73,7 +73,7 @@ pub(super) fn counted(record: &ByteRecord, head: &Head) -> Option<&'static str> 
     (are_years(record) && !head.second.as_ref().is_some_and(are_years)).then_some("contains years")
 }
 
-/// What the first records say about a table.
+/// The findings about a table in its first records.
 #[derive(Default)]
 pub(super) struct Head {
     /// The number of lines above the table: their records have another number of cells.
@@ -83,7 +83,7 @@ pub(super) struct Head {
     second: Option<ByteRecord>,
 }
 
-/// At least so many records below a title have the same number of cells, and as many as the title has.
+/// At least this many records below a title have as many cells as the title.
 const ALIKE: usize = 3;
 
 impl Head {

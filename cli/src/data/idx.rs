@@ -13,8 +13,8 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// Reads the header of a file of so many bytes. Fails with a sentence about the file when it is no
-/// IDX file, or not a whole one.
+/// Reads the header of a file of this many bytes. Fails with a sentence about the file if it is not a whole
+/// IDX file.
 pub(crate) fn parse(
     name: &str,
     prefix: &[u8],

@@ -108,7 +108,7 @@ pub(super) fn read(
     Ok(table)
 }
 
-/// A cell of a record as a number, or where it stands and why it is none.
+/// A cell of a record as a number, or an error with its place and the reason.
 pub(super) fn encode(
     text: &Text,
     record: &ByteRecord,
@@ -215,7 +215,7 @@ mod tests {
                 "{error}"
             );
         }
-        // A target that had a file of its own may stand behind the others.
+        // A target that came from a separate file may be the last column.
         let apart = known(false, None);
         for (count, expected) in [(6, Some(5)), (5, None), (3, None)] {
             assert_eq!(found(&Names::numbered(count), &apart).unwrap().1, expected, "{count}");
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_told_from_a_row() {
+    fn a_header_is_distinguished_from_a_row() {
         let check = |known: &Preprocessing, cells: &[&str], expected: bool| {
             assert_eq!(is_header(&ByteRecord::from(cells), known), expected, "{cells:?}");
         };

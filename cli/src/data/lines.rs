@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_in_quotes_are_marked_wherever_the_text_is_cut() {
+    fn cells_in_quotes_are_marked_for_every_cut_of_the_text() {
         let text = "\"a\",b,\"\"\r\n\"c\"\"\r\nd\",\"e\rf\" \"g\"\r\"\"\"h\",i\"j\"\n";
         for size in 1..text.len() {
             let inner = Box::new(BufReader::with_capacity(size, text.as_bytes()));

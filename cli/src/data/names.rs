@@ -100,7 +100,7 @@ impl Names {
             .from_reader(text.as_bytes());
         let mut columns = Vec::new();
         for record in reader.records() {
-            let record = record.map_err(|error| format!("{text:?} is no list: {error}"))?;
+            let record = record.map_err(|error| format!("{text:?} is not a list: {error}"))?;
             for item in record.iter().filter(|item| !item.is_empty()) {
                 for column in self.range(item)? {
                     if !columns.contains(&column) {
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(list("ash, alcohol"), Ok(vec![6, 0]));
         assert_eq!(list("\"color, hue\",x-ray"), Ok(vec![1, 3]));
         assert_eq!(list("1-3,2,7"), Ok(vec![0, 1, 2, 6]));
-        assert_eq!(list("5"), Ok(vec![4]), "a name goes before a number");
+        assert_eq!(list("5"), Ok(vec![4]), "a name takes precedence over a number");
         assert_eq!(list(""), Ok(vec![]));
         let refused = |text: &str, expected: &str| {
             let error = list(text).unwrap_err();

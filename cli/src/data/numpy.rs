@@ -29,7 +29,7 @@ const NAMES: [(&str, &[&str]); 4] = [
 /// order.
 const UNNAMED: [&str; 2] = ["arr_0", "arr_1"];
 
-/// Reads the header of an array in a file of so many bytes.
+/// Reads the header of an array in a file of this many bytes.
 pub(crate) fn parse(
     name: &str,
     prefix: &[u8],
@@ -91,7 +91,7 @@ fn header(prefix: &[u8]) -> Option<&[u8]> {
     rest.get(..length.min(HEADER_BYTES))
 }
 
-/// What stands behind a key of the dictionary.
+/// The text after a key of the dictionary.
 fn entry<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
     let key = format!("'{key}':");
     header
@@ -134,7 +134,7 @@ pub(crate) fn unzip_inputs(name: &str, file: Box<dyn Seekable>) -> Result<Array,
 struct Archive<'a> {
     name: &'a str,
     zip: ZipArchive<Box<dyn Seekable>>,
-    /// What the arrays are called.
+    /// The names of the arrays.
     members: Vec<String>,
 }
 
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told() {
+    fn unreadable_files_are_refused_with_the_reason() {
         let refused = |bytes: &[u8], expected: &str| {
             let error = parsed(bytes).err().unwrap();
             assert!(error.contains(expected), "{error}");

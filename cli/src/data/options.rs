@@ -95,7 +95,7 @@ pub(crate) struct DataOptions {
     pub(crate) memory: f64,
 }
 
-/// Rows whose columns are those that a model was trained on.
+/// Rows with the columns of a model's training table.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Data", next_display_order = 1)]
 pub(crate) struct KnownOptions {
@@ -131,7 +131,7 @@ pub(crate) struct KnownOptions {
 }
 
 impl DataOptions {
-    /// What is learned, in a few words.
+    /// A short title of the task.
     pub(crate) fn title(&self, target: &str) -> String {
         let name = name(self.data.as_deref());
         if self.data.is_some() { format!("{name}: learning {target:?}") } else { name }
@@ -150,7 +150,7 @@ fn name(data: Option<&Path>) -> String {
     name.map_or_else(|| "digits".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// Rows whose columns are those that a model was trained on, with or without targets.
+/// Rows with the columns of a model's training table, with or without targets.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Data", next_display_order = 1)]
 pub(crate) struct UnlabeledOptions {
@@ -222,7 +222,7 @@ impl Layout {
     }
 }
 
-/// What is learned of the target.
+/// Whether the network predicts a class or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Task {

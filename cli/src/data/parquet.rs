@@ -1,5 +1,5 @@
-//! Parquet: tables whose columns have types. Cells are handed on as text, so that a table is the same
-//! whichever way it is stored.
+//! Parquet: tables whose columns have types. Cells become text, so that a table is read the same way from
+//! Parquet and from CSV.
 
 mod pages;
 #[cfg(test)]
@@ -40,14 +40,15 @@ const WIDTHS: std::ops::RangeInclusive<i32> = 1..=32;
 /// The records of a file, in their order, a group of rows after the other.
 pub(super) struct Records {
     file: SerializedFileReader<File>,
-    /// The same file, to look at what is to be decoded.
+    /// The same file, to check pages before they are decoded.
     storage: Arc<File>,
     pub(super) columns: Vec<Column>,
     /// How many groups were begun, and the rows that are left of the last one.
     groups: usize,
     left: usize,
-    /// Decoded rows, of which so many were handed on.
+    /// Decoded rows.
     decoded: usize,
+    /// The decoded rows that were already returned.
     taken: usize,
     /// Counts all that were.
     pub(super) row: u64,
@@ -57,15 +58,15 @@ pub(super) struct Records {
 /// A column of the table.
 pub(super) struct Column {
     pub(super) name: String,
-    /// What its cells are, or why they are none.
+    /// The kind of its cells, or the reason why they cannot be read.
     pub(super) kind: Result<Kind, String>,
-    /// Its place among those that are stored: one that is nested is stored as several.
+    /// Its index among the stored columns: a nested column is stored as several.
     leaf: usize,
     reader: Option<ColumnReader>,
     cells: Vec<Cell>,
 }
 
-/// What cells are.
+/// The kind of a column's cells.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Boolean,
@@ -73,7 +74,7 @@ pub(super) enum Kind {
     Unsigned,
     Float,
     Half,
-    /// Whole numbers of so many digits behind the point.
+    /// Whole numbers with this many digits after the decimal point.
     Decimal(i32),
     /// Days since 1970-01-01.
     Date,
@@ -109,7 +110,7 @@ impl Records {
         for (leaf, stored) in schema.columns().iter().enumerate() {
             let root = schema.get_column_root(leaf);
             let is_nested = root.is_group() || stored.max_rep_level() > 0;
-            // The first one that is stored stands for all of a nested column.
+            // The first stored column represents all of a nested column.
             if leaf > 0 && schema.get_column_root_idx(leaf - 1) == schema.get_column_root_idx(leaf)
             {
                 continue;
@@ -130,7 +131,7 @@ impl Records {
             .fold(0, u64::saturating_add)
     }
 
-    /// Reads the next record, and tells the number of its row. Cells that are none are empty.
+    /// Reads the next record and returns the number of its row. A cell without a value is empty.
     pub(super) fn read(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, ParquetError> {
         if self.taken == self.decoded && !guarded(|| self.decode())? {
             return Ok(None);
@@ -241,7 +242,7 @@ impl Column {
 fn check(mut file: &File) -> Result<(), ParquetError> {
     let bytes = file.seek(SeekFrom::End(0))?;
     let mut tail = [0; 8];
-    // The crate tells what is wrong if there is no such thing.
+    // If it is missing, the crate reports the error.
     let Some(end) = bytes.checked_sub(tail.len() as u64) else { return Ok(()) };
     file.seek(SeekFrom::Start(end))?;
     file.read_exact(&mut tail)?;
@@ -267,8 +268,8 @@ fn check_sizes(file: &SerializedFileReader<File>, bytes: u64) -> Result<(), Parq
     Ok(())
 }
 
-/// Reads what may be broken: some of a file's own numbers are trusted, and end in a panic, whose words
-/// nobody wants to see.
+/// Calls the parquet crate, which trusts some numbers of a file and panics if they are wrong. The panic
+/// becomes an error, and its message is not printed.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
     thread_local! {
         static IS_GUARDED: cell::Cell<bool> = const { cell::Cell::new(false) };
@@ -315,7 +316,7 @@ fn fill<T: DataType>(
     Ok(())
 }
 
-/// What a column's cells are, or why they are neither numbers nor text.
+/// The kind of a column's cells, or the reason why they cannot be read.
 fn kind(stored: &ColumnDescriptor) -> Result<Kind, String> {
     use ConvertedType as As;
     let (logical, converted) = (stored.logical_type_ref(), stored.converted_type());
@@ -399,12 +400,12 @@ fn half(bytes: &[u8]) -> Cell {
     bytes.map_or(Cell::Missing, |bytes| Cell::Float(half::f16::from_le_bytes(bytes).into()))
 }
 
-/// A whole number with some of its digits behind the point.
+/// A whole number with some of its digits after the decimal point.
 fn decimal(number: i128, scale: i32) -> Cell {
     Cell::Float(number as f64 / 10_f64.powi(scale))
 }
 
-/// A signed number of up to 16 bytes; what is longer loses its first ones.
+/// A signed number of up to 16 bytes. A longer one loses its first bytes.
 fn big_endian(bytes: &[u8]) -> i128 {
     let is_negative = bytes.first().is_some_and(|&first| first >= 128);
     let start = if is_negative { -1 } else { 0 };

@@ -1,4 +1,4 @@
-//! What is done to a row before the network sees it: all that is needed to do the same again.
+//! The preprocessing of a row before the network sees it, with all that is needed to repeat it.
 
 use serde::{Deserialize, Serialize};
 use ztilde::{Layer, Parameters};
@@ -9,8 +9,7 @@ use super::{
     reading::category_place,
 };
 
-/// How the cells of a row become inputs and a target. It is written as JSON, and reads back the same
-/// to the bit.
+/// How the cells of a row become inputs and a target. It is written as JSON, and read back bit for bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Preprocessing {
@@ -42,7 +41,7 @@ pub(crate) struct Column {
     pub(crate) reading: Reading,
 }
 
-/// What the cells of a column are.
+/// The kind of a column's cells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum Values {
@@ -65,7 +64,7 @@ pub(crate) struct Target {
     pub(crate) reading: Reading,
 }
 
-/// What the target is.
+/// The kind of the target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum TargetValues {
@@ -75,7 +74,7 @@ pub(crate) enum TargetValues {
     Number { shift: f64, scale: f64 },
 }
 
-/// What is wrong with a number that overflows 32 bits when it is scaled.
+/// The message for a number that overflows 32 bits when it is scaled.
 pub(super) const TOO_FAR: &str = "too far from the training rows for the network's 32-bit numbers: \
                                   correct the cell";
 
@@ -161,7 +160,7 @@ impl Target {
         })
     }
 
-    /// What the network learns of a cell: a class, or a number in its own scale.
+    /// The network's target for a cell: a class, or a number in the network's scale.
     pub(crate) fn apply(&self, cell: f64) -> f64 {
         match self.values {
             TargetValues::Classes(_) => cell,
@@ -210,7 +209,7 @@ impl Preprocessing {
         self.target.classes().map_or(1, <[String]>::len)
     }
 
-    /// What one of the network's units of the target is in the target's own; 1 for classes.
+    /// One unit of the network's scale in the target's own unit; 1 for classes.
     pub(crate) fn target_scale(&self) -> f64 {
         match self.target.values {
             TargetValues::Classes(_) => 1.0,
@@ -259,8 +258,8 @@ impl Preprocessing {
         }
     }
 
-    /// The inputs of a record: its cells are those of the columns, as text. They are those that the
-    /// row had in training, to the bit.
+    /// The inputs of a record, with one text per column: bit for bit the inputs of the same row in
+    /// training.
     #[cfg(test)]
     pub(crate) fn record(&self, cells: &[&str]) -> Result<Vec<f32>, String> {
         let encode = |(column, cell): (&Column, &&str)| column.encode(*cell);
@@ -270,7 +269,7 @@ impl Preprocessing {
         Ok(inputs)
     }
 
-    /// Reads what was written as JSON, and checks it.
+    /// Reads the JSON form, and checks it.
     pub(crate) fn from_json(text: &str) -> Result<Self, String> {
         let read: Self = serde_json::from_str(text).map_err(|error| {
             format!("the preprocessing is not what this version writes: {error}")

@@ -46,18 +46,18 @@ impl Reading {
                 Ok(number)
             }
             (Cell::Number(number), _) if number.is_infinite() => {
-                Err(format!("{text:?} is no finite number: correct or empty the cell"))
+                Err(format!("{text:?} is not a finite number: correct or empty the cell"))
             }
             (Cell::Number(_), form) => Err(unlike(text, form)),
             (Cell::Text(_), Form::Plain) => Err(format!(
-                "{text:?} is no number, as the column had in training: correct or empty the cell"
+                "{text:?} is not a number, as the column had in training: correct or empty the cell"
             )),
             (Cell::Text(_), form) => form.later_number(text).ok_or_else(|| unlike(text, form)),
         }
     }
 }
 
-/// What is wrong with a cell in another form than in training.
+/// The message for a cell in another form than in training.
 fn unlike(text: &str, form: &Form) -> String {
     let kind = form.kind("");
     format!("{text:?} is not {kind}, as the column had in training: correct or empty the cell")

@@ -21,10 +21,10 @@ use crate::failure::Failure;
 /// The most categories of a column: each is an input of the network.
 const MOST_CATEGORIES: usize = 100;
 
-/// What is kept in memory of the cells; a larger table goes to a temporary file.
+/// The bytes of cells that are kept in memory. A larger table goes to a temporary file.
 const IN_MEMORY: usize = 64 << 20;
 
-/// What was asked for, as places in the table.
+/// The columns that the options name, as places in the table.
 pub(super) struct Choice {
     /// Features, then the target if it is one of the columns.
     pub(super) columns: Vec<usize>,
@@ -91,7 +91,7 @@ pub(crate) fn scan(
 
 pub(super) fn missing(text: &Text, line: u64, column: usize) -> Failure {
     Failure::input(format!(
-        "{}, {} {line}, {}: the value is missing; --missing fill goes on without it",
+        "{}, {} {line}, {}: the value is missing; --missing fill accepts it",
         text.file,
         text.unit(),
         text.names.describe(column)
@@ -151,7 +151,7 @@ pub(super) fn choose(
     Ok(Choice { columns, is_category })
 }
 
-/// What the columns mean.
+/// The meaning of the columns.
 struct Meaning {
     preprocessing: Preprocessing,
     places: Vec<(usize, Recode)>,

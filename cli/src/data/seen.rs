@@ -1,4 +1,4 @@
-//! What a column of a table holds, as found by reading it; and what a target is by that.
+//! The kind of a column of a table, found by reading it, and the kind of a target.
 
 mod target;
 
@@ -30,7 +30,7 @@ pub(super) enum Kind {
     Category,
 }
 
-/// What was found in a column so far.
+/// The findings in a column so far.
 pub(super) struct Seen {
     kind: Kind,
     /// The texts, in the order in which they came; each cell has the place of its text.
@@ -58,7 +58,7 @@ pub(super) struct Seen {
     last: f64,
 }
 
-/// What a column holds, and how its cells are recoded.
+/// The kind of a column, and how its cells are recoded.
 pub(super) enum Held {
     Nothing,
     Numbers(Form, Recode),
@@ -112,7 +112,7 @@ impl Seen {
                 }
                 Cell::Number(_) if self.first_number.is_some() || text.contains(is_digit) => {
                     return Err(format!(
-                        "{text:?} is no finite number: correct or empty the cell, or take the \
+                        "{text:?} is not a finite number: correct or empty the cell, or take the \
                          column as text with --categorical {}",
                         names.as_option(&[at])
                     ));
@@ -193,7 +193,7 @@ impl Seen {
             return Err(mixed(form, text, &format!("{plain:?}"), &option));
         }
         Err(format!(
-            "{text:?} is no number, as the cells from line {first} on are. Correct or empty the cell, \
+            "{text:?} is not a number, as the cells from line {first} on are. Correct or empty the cell, \
              or leave the column out with --drop {option}, or take its numbers as categories with \
              --categorical {option}; if {text:?} stands for a missing value, add it to --missing-values"
         ))
@@ -258,7 +258,7 @@ impl Seen {
             return mixed(&form, word, &format!("{text:?}"), &option);
         }
         let else_way = if names.from_header {
-            format!("if line {first} is no row, remove it")
+            format!("if line {first} is not a row, remove it")
         } else {
             format!("if line {first} is the header, --header yes says so")
         };
@@ -307,7 +307,7 @@ impl Seen {
         Some((text, form.number(text)?))
     }
 
-    /// What the column holds; or an error if most of its cells are numbers in one form, but not all.
+    /// The kind of the column, or an error if most but not all of its cells are numbers in one form.
     pub(super) fn held(&self, option: &str) -> Result<Held, String> {
         if self.first_text.is_none() && (self.numbers > 0 || self.texts.is_empty()) {
             let is_empty = self.numbers == 0;
@@ -375,7 +375,7 @@ fn is_digit(letter: char) -> bool {
     letter.is_ascii_digit()
 }
 
-/// What is wrong with a column whose cells have several forms.
+/// The message for a column whose cells have several forms.
 fn mixed(form: &Form, text: &str, other: &str, option: &str) -> String {
     format!(
         "{text:?} is {kind}, but {other} is not: write all cells of the column in one form; or leave it \

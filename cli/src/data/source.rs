@@ -1,4 +1,4 @@
-//! Opens a file, plain or gzip, and tells by its first bytes what it is.
+//! Opens a file, plain or gzip, and finds its format by its first bytes.
 
 use std::{
     fs::{self, File},
@@ -13,10 +13,10 @@ use crate::failure::Failure;
 /// How much of a file is looked at.
 const PREFIX: u64 = 64 << 10;
 
-/// What is kept in memory of a file that has to be unpacked; the rest goes to a temporary file.
+/// The bytes of an unpacked file that are kept in memory. A larger one goes to a temporary file.
 const IN_MEMORY: usize = 64 << 20;
 
-/// What a file holds, by its first bytes.
+/// The format of a file, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Text,
@@ -26,7 +26,7 @@ pub(crate) enum Format {
     Parquet,
 }
 
-/// What can be read from any place on: a file, an unpacked one, or bytes in memory.
+/// A source that can be read from any place on: a file, an unpacked one, or bytes in memory.
 pub(crate) trait Seekable: Read + Seek + Send {}
 
 impl<T: Read + Seek + Send> Seekable for T {}
@@ -38,7 +38,7 @@ pub(crate) struct Source {
     pub(crate) format: Format,
     /// The first bytes, unpacked.
     pub(crate) prefix: Vec<u8>,
-    /// What comes after them.
+    /// The bytes after the prefix.
     rest: Box<dyn Read + Send>,
     /// The file itself if it can be read from any place on, and is not packed.
     plain: Option<File>,

@@ -3,7 +3,7 @@
 
 use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
 
-/// What random numbers are for. Each purpose has its own stream, so that one seed may serve all.
+/// The purpose of random numbers. Each purpose has its own stream, so that one seed may serve all.
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose {
     /// Which rows are held out.
@@ -113,7 +113,7 @@ impl Split {
         }
     }
 
-    /// Tells the group of one row after the other, the same each time.
+    /// Returns the group of one row after the other, the same each time.
     pub(crate) fn dealer(&self) -> Dealer<'_> {
         match self {
             Self::Dealt(quotas, seed) => Dealer::Random {
@@ -125,7 +125,7 @@ impl Split {
     }
 }
 
-/// Tells the group of one row after the other.
+/// Returns the group of one row after the other.
 pub(crate) enum Dealer<'a> {
     Random { left: Vec<Vec<u64>>, generator: Box<ChaCha8Rng> },
     Listed(std::slice::Iter<'a, u8>),

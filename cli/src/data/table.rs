@@ -1,4 +1,4 @@
-//! A data set as it was read: cells that are numbers, walked through as often as it takes.
+//! A data set as it was read: its cells are numbers, and can be walked through several times.
 
 use std::ops::ControlFlow;
 
@@ -17,7 +17,7 @@ const CHUNK: usize = 1 << 16;
 /// Marks an unknown category; NaN marks a missing one.
 pub(super) const UNKNOWN: f64 = f64::INFINITY;
 
-/// What a cell's number becomes.
+/// How to recode a cell's number.
 #[derive(Clone, Debug)]
 pub(crate) enum Recode {
     Keep,
@@ -54,7 +54,7 @@ impl Recode {
     }
 }
 
-/// The cells of a data set, and what they mean.
+/// The cells of a data set, and their meaning.
 pub(crate) struct Table {
     /// The file, for messages.
     pub(crate) file: String,
@@ -64,7 +64,7 @@ pub(crate) struct Table {
     /// and what its numbers become.
     places: Vec<(usize, Recode)>,
     missing: Missing,
-    /// What the columns are; shifts and scales are not fitted yet.
+    /// The kinds of the columns. Shifts and scales are not fitted yet.
     pub(crate) preprocessing: Preprocessing,
     pub(crate) counts: Counts,
     /// Whether all numbers are bytes, as those of pixels are.
@@ -73,7 +73,7 @@ pub(crate) struct Table {
     pub(crate) white: f64,
 }
 
-/// What a walk through all rows sees.
+/// The counts of a walk through all rows.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Counts {
     /// Rows that are neither left out nor skipped.
@@ -122,7 +122,7 @@ impl Table {
                     false => format!("has {cell} in {name:?}, which is not one of its categories"),
                 };
                 return Err(Failure::input(format!(
-                    "{file}: row {} {what}; --missing fill or drop goes on without it",
+                    "{file}: row {} {what}; --missing fill or drop accepts it",
                     row + 1
                 )));
             }
@@ -152,7 +152,7 @@ impl Table {
         Ok(())
     }
 
-    /// Notes on what was left out, and what was filled.
+    /// Notes on the rows that were left out, and on the values that were filled in.
     pub(crate) fn notes(&self) -> Vec<String> {
         let Counts { rows, without_target, dropped, dropped_unknown, gaps, .. } = &self.counts;
         let mut notes = Vec::new();

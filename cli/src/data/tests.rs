@@ -9,7 +9,7 @@ use ztilde::Targets;
 use super::{preprocessing::Values, *};
 
 mod constant;
-mod told;
+mod notes;
 
 const ROOM: Room = Room { memory: 1 << 20, batch_size: 4, seed: 0 };
 
@@ -104,7 +104,7 @@ fn a_table_becomes_inputs_and_classes() {
     assert!(notes[0].contains("\"kind\", the last column, is 2 classes"), "{notes:?}");
     assert!(notes[1].contains("filled: 2 missing values"), "{notes:?}");
 
-    // What a record becomes later is what it became in training, to the bit.
+    // A record becomes the same inputs as in training, bit for bit.
     assert_eq!(preprocessing.record(&["3", "red", "5"]).unwrap(), dataset.inputs().row(3).to_vec());
 }
 
@@ -287,7 +287,7 @@ fn rows_to_test_on_come_from_a_file_of_their_own() {
         assert_eq!(prepared.learned.count(), 3);
         Ok::<_, String>((rows.inputs().clone(), rows.targets().clone()))
     };
-    // By their names, in another order, and with a column that nobody needs.
+    // Columns are found by name, in another order, and an extra column is ignored.
     let (inputs, targets) = test("kind;b;other;a\ny;7;z;8\n").unwrap();
     assert_eq!(inputs, ndarray::array![[8.0, 7.0]]);
     assert_eq!(targets, Targets::from(&[1]));
@@ -300,7 +300,7 @@ fn rows_to_test_on_come_from_a_file_of_their_own() {
             "a,kind,b\n1,z,2\n",
             "line 2, column 2 (\"kind\"): \"z\" is not one of the 2 classes: x, y",
         ),
-        ("a,kind,b\n1,x,two\n", "line 2, column 3 (\"b\"): \"two\" is no number"),
+        ("a,kind,b\n1,x,two\n", "line 2, column 3 (\"b\"): \"two\" is not a number"),
     ] {
         let error = test(text).unwrap_err();
         assert!(error.contains(expected), "{error}");
@@ -410,7 +410,7 @@ fn parquet_has_columns_of_text() {
     assert!(notes[0].contains("66 rows, 3 columns as 9 inputs"), "{notes:?}");
     let columns = &data.table.preprocessing.columns;
     let digits = (0..7).map(|digit| format!("0{digit}")).collect();
-    assert_eq!(columns[2].values, Values::Category(digits), "text is no number");
+    assert_eq!(columns[2].values, Values::Category(digits), "text is not a number");
     let (preprocessing, dataset) = rows(&data);
     assert_eq!(preprocessing.target.name, "price");
     let largest = (u64::MAX - 1).to_string();

@@ -160,7 +160,7 @@ impl Text {
         if self.is_text(column) { Kind::Text } else { Kind::Any }
     }
 
-    /// How many rows a file says that it has; text says nothing of that.
+    /// The number of rows that a Parquet file claims to have; 0 for text.
     pub(super) fn claimed_rows(&self) -> u64 {
         let Records::Parquet(records) = &self.records else {
             return 0;
@@ -168,7 +168,7 @@ impl Text {
         records.claimed_rows()
     }
 
-    /// What the number of a record counts.
+    /// The unit of the number of a record.
     pub(super) fn unit(&self) -> &'static str {
         if matches!(self.records, Records::Parquet(_)) { "row" } else { "line" }
     }
@@ -194,12 +194,12 @@ impl Text {
             ". The row goes over several lines: is a quote not closed?".to_owned()
         } else if self.title_lines > 1 {
             format!(
-                ". If the lines up to {lines} are no rows, --skip-lines {lines} leaves them out",
+                ". If the lines up to {lines} are not rows, --skip-lines {lines} leaves them out",
                 lines = self.title_lines
             )
         } else if line == first + 1 {
             format!(
-                ". If line {first} is no row, --skip-lines {first} leaves it out; if it is the \
+                ". If line {first} is not a row, --skip-lines {first} leaves it out; if it is the \
                  header, it must name every column"
             )
         } else if found > needed && self.delimiter == Delimiter::Comma {
@@ -350,8 +350,8 @@ mod tests {
             assert_eq!(seen, (delimiter, columns, has_header), "{text:?}");
         }
         let (delimiter, header) = (Some(Delimiter::Semicolon), Some(false));
-        let told = Layout { delimiter, header, ..Layout::default() };
-        let found = open(b"a,b;c\n", &told).unwrap();
+        let given = Layout { delimiter, header, ..Layout::default() };
+        let found = open(b"a,b;c\n", &given).unwrap();
         assert_eq!((found.names.len(), found.names.from_header), (2, false));
         assert_eq!(records(found).unwrap(), [(1, cells(&["a,b", "c"]))]);
     }
@@ -394,7 +394,7 @@ mod tests {
             "a,b\n1,2\n3,4,5\n",
             "line 3: there are 3 cells, but 2 in line 1. A cell with a comma",
         );
-        refused("150,4,x\n1,2\n3,4\n5,6\n", "If line 1 is no row, --skip-lines 1");
+        refused("150,4,x\n1,2\n3,4\n5,6\n", "If line 1 is not a row, --skip-lines 1");
         let uneven = "a,b\n1,2\n3,4,5\n".to_owned() + &"6,7\n".repeat(9);
         refused(&uneven, "line 3: there are 3 cells, but 2 in line 1. A cell with a comma");
         for title in ["# about\n# this, table\n", "about\n\nthis\n", "a,b\nc,d\n\n"] {

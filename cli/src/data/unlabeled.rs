@@ -110,7 +110,7 @@ impl Unlabeled {
         Ok(())
     }
 
-    /// Adds the inputs of at most so many rows, and tells how many these are: none at the end.
+    /// Adds the inputs of at most this many rows. Returns their number, which is 0 at the end.
     pub(crate) fn read(&mut self, rows: usize, inputs: &mut Vec<f32>) -> Result<usize, Failure> {
         let found = self.read_rows(rows, inputs)?;
         self.rows += found as u64;
@@ -154,7 +154,7 @@ impl Unlabeled {
                     for ((column, (place, recode)), gaps) in columns {
                         let mut encode = |cell: f64| {
                             if cell.is_infinite() {
-                                return Err(format!("{cell} is no finite number"));
+                                return Err(format!("{cell} is not a finite number"));
                             }
                             let encoded = recode.apply(cell);
                             if encoded.is_nan() {

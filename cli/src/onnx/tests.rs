@@ -1,5 +1,5 @@
-//! Exported files keep ONNX's rules, those that its own checker looks at: read back, and walked through
-//! from the inputs to the outputs with the type and the shape of every value.
+//! Exported files keep the rules that ONNX's own checker tests. The files are read back and followed from the
+//! inputs to the outputs, with the type and the shape of every value.
 
 use std::collections::{HashMap, HashSet};
 
@@ -61,7 +61,7 @@ fn ensure(is_so: bool, fault: impl FnOnce() -> String) -> Checked<()> {
 /// The type of a value's elements, and its shape.
 type Kind = (i32, Vec<i64>);
 
-/// Walks through a file, and tells what is wrong with it.
+/// Walks through a file. Returns its error.
 fn check(bytes: &[u8]) -> Checked<()> {
     let model = Model::decode(bytes).map_err(|error| error.to_string())?;
     // Set 20 came with version 9 of the format.

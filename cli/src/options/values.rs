@@ -83,7 +83,7 @@ pub(super) fn remainder_name(remainder: Remainder) -> &'static str {
 pub(super) fn remainder() -> impl TypedValueParser<Value = Remainder> {
     let value = |remainder| {
         PossibleValue::new(remainder_name(remainder)).help(match remainder {
-            Remainder::Drop => "Leaves them to the next epoch, which is shuffled anew",
+            Remainder::Drop => "Leaves them to the next epoch, which is shuffled again",
             Remainder::Keep => "Makes a smaller mini-batch of them",
         })
     };

@@ -83,7 +83,7 @@ impl Place {
         is_upright: bool,
     ) -> DrawResult {
         let middle = |index: usize| self.cell * index as i32 + self.cell / 2;
-        // So many that their names would lie on each other are left out, but for every so many.
+        // If names would overlap, only every `step`-th is drawn.
         let step = (14 / self.cell.max(1)).max(0) as usize + 1;
         let right = Pos::new(HPos::Right, VPos::Center);
         let under = Pos::new(HPos::Center, VPos::Top);

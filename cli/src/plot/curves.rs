@@ -24,14 +24,14 @@ const PANEL_WIDTH: u32 = 560;
 /// Values that span more than this are drawn on a logarithmic axis.
 const WIDE_SPAN: f64 = 30.0;
 
-/// The strip over the panels that tells the lines apart.
+/// The strip over the panels with the legend.
 const LEGEND_HEIGHT: u32 = 28;
 const LEGEND_SAMPLE: i32 = 28;
 const LETTER_WIDTH: i32 = 7;
 
 /// Two axes, and the lines on them.
 pub(crate) struct Panel {
-    /// What the values are, with their unit.
+    /// The name of the values, with their unit.
     pub(crate) values: String,
     /// Percentages end at 100; other values that span much are drawn logarithmically.
     pub(crate) is_percentage: bool,
@@ -132,8 +132,8 @@ struct Logarithmic {
 }
 
 impl Logarithmic {
-    /// An axis of at most so many decades has marks at 1, 2 and 5 times each power of ten, a longer one only
-    /// at powers of ten.
+    /// An axis of at most this many decades has marks at 1, 2 and 5 times each power of ten, a longer one
+    /// only at powers of ten.
     const FEW_DECADES: f64 = 3.5;
     const MOST_MARKS: f64 = 10.0;
 

@@ -1,4 +1,4 @@
-//! The end of a training: why, and what was kept.
+//! The end of a training: the reason, and the kept parameters.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use ztilde::{Evaluation, Loss};

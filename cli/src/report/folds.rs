@@ -1,4 +1,4 @@
-//! What a cross-validation comes to.
+//! The results of a cross-validation.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use ztilde::Loss;

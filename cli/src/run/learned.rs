@@ -1,4 +1,4 @@
-//! What a run learns from, a block at a time.
+//! The training rows of a run, one block at a time.
 
 use std::sync::mpsc::Receiver;
 
@@ -10,9 +10,9 @@ use crate::{
     failure::Failure,
 };
 
-/// What is learned from, a block at a time.
+/// The training rows, one block at a time.
 pub(crate) enum Learned {
-    /// The one block there is; it is elsewhere only while it is learned.
+    /// The only block. It is lent out while the network trains on it.
     Resident(Option<TrainingData>),
     Blocks {
         visits: Receiver<Result<Visit, Failure>>,
@@ -21,7 +21,7 @@ pub(crate) enum Learned {
 }
 
 impl Learned {
-    /// Rows to learn from, from a place on, until as many epochs are over.
+    /// The training rows from a place on, for this many epochs.
     pub(crate) fn new(
         trainer: &Trainer,
         rows: Rows,

@@ -1,4 +1,4 @@
-//! What a run came to so far.
+//! The state of a run.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::report::Epoch;
 const MOST_SAMPLES: u64 = 1 << 60;
 const MOST_TIME: Duration = Duration::from_secs(1 << 40);
 
-/// The position of a training in its data: what comes next.
+/// The position of a training in its data: the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Place {
@@ -23,20 +23,20 @@ pub(crate) struct Place {
     pub(crate) position: u32,
 }
 
-/// With the trainer and the best parameters, everything that a run goes on with.
+/// The state that a run resumes with, apart from the trainer and the best parameters.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
     pub(crate) place: Place,
     /// The rows that were learned from, those of earlier epochs again and again.
     pub(crate) samples: u64,
-    /// What the batches of this epoch came to so far.
+    /// The metrics of the batches of this epoch so far.
     pub(crate) seen: Seen,
     /// The epochs that are over.
     pub(crate) epochs: Vec<Epoch>,
 }
 
-/// What an epoch's batches came to; losses and accuracies times rows.
+/// The metrics of an epoch's batches; losses and accuracies times rows.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Seen {
@@ -60,8 +60,8 @@ impl Default for State {
 }
 
 impl State {
-    /// Fails with a sentence unless a run could have come here: what goes on from another place would have no
-    /// meaning, or numbers that overflow.
+    /// Fails with a sentence if no run can have this state. Resuming from such a state would have no meaning,
+    /// or its numbers would overflow.
     pub(crate) fn check(&self) -> Result<(), String> {
         let Self { place, samples, seen, epochs } = self;
         let count = epochs.len();

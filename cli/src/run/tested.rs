@@ -1,10 +1,10 @@
-//! What a test comes to whose rows are looked at some at a time.
+//! The result of a test whose rows are evaluated in pieces.
 
 use ztilde::{Evaluation, Targets};
 
 use crate::data::Statistics;
 
-/// What the parts of a test came to; losses and accuracies times rows.
+/// The sums over the parts of a test; losses and accuracies times rows.
 pub(crate) struct Tested {
     rows: f64,
     loss: f64,

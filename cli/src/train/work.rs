@@ -26,7 +26,7 @@ use crate::{
 /// How long a plot stays as it is while it is watched.
 const WATCHED: Duration = Duration::from_secs(1);
 
-/// What is there for one training, or for several.
+/// The options, the device and the progress bar of one training, or of several.
 pub(super) struct Work<'a> {
     pub(super) options: &'a Options,
     pub(super) settled: &'a Settled,
@@ -257,7 +257,7 @@ impl Work<'_> {
     }
 }
 
-/// What the outputs are compared by.
+/// The loss for the kind of the targets.
 fn loss(data: &Prepared) -> Loss {
     match data.preprocessing.target.classes() {
         Some(_) => Loss::SoftmaxCrossEntropy,
@@ -277,7 +277,7 @@ impl<'a> Picture<'a> {
         Self { options: work.options, title, drawn: Cell::new(Instant::now()) }
     }
 
-    /// Draws it again if somebody watches it, and it is old.
+    /// Draws the plot again if `--watch` is on and the last one is old.
     fn watch(&self, trainings: &[(&str, &[Epoch])]) -> Result<(), Failure> {
         if !self.options.results.watch || self.drawn.get().elapsed() < WATCHED {
             return Ok(());

@@ -1,5 +1,4 @@
-//! `ztilde bench`, as somebody at a terminal, or a script, meets it. What it measures is its own
-//! matter: nothing here depends on how fast a machine is.
+//! `ztilde bench`, run as a user or a script runs it. No test here depends on the speed of the machine.
 
 use std::process::Output;
 
@@ -12,7 +11,7 @@ fn bench(arguments: &[&str]) -> Output {
 }
 
 fn number(row: &Value, field: &str) -> f64 {
-    row[field].as_f64().unwrap_or_else(|| panic!("{field} is no number in {row}"))
+    row[field].as_f64().unwrap_or_else(|| panic!("{field} is not a number in {row}"))
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn the_printed_options_are_those_of_the_help() {
 }
 
 #[test]
-fn what_is_typed_goes_before_the_file() {
+fn typed_options_override_the_file() {
     let text = in_use("epochs = 3\nhidden = [4]\ndata = \"a.csv\"", &["--epochs", "5", "b.csv"]);
     for line in ["epochs = 5", "hidden = 4", "data = \"b.csv\""] {
         assert_line(&text, line);
@@ -212,7 +212,7 @@ fn errors_name_the_place_and_what_to_do() {
 }
 
 #[test]
-fn what_is_typed_wrongly_is_told_with_a_file_too() {
+fn wrong_options_are_reported_with_a_file_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     fs::write(folder.join("run.toml"), "epochs = 1").expect("a file");

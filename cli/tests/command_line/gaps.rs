@@ -47,13 +47,13 @@ fn with_stdin(folder: &Path, arguments: &str, text: &str) -> Output {
 }
 
 #[track_caller]
-fn told(output: &Output, expected: &[&str]) {
+fn assert_printed(output: &Output, expected: &[&str]) {
     for expected in expected {
         assert!(stderr(output).contains(expected), "no {expected:?} in {}", stderr(output));
     }
 }
 
-const TOLD: [&str; 3] = [
+const NOTES: [&str; 3] = [
     "note: other.csv: class: 263 of 263 unknown (line 2: \"First\" is not one of the 3 known \
      categories: \"1st\", ",
     "sex: 263 of 263 unknown (line 2: \"FEMALE\" is not one of the 2 known categories",
@@ -65,15 +65,15 @@ fn unknown_and_missing_cells_are_counted_by_column() {
     let folder = trained();
     let folder = folder.path();
     let predicted = succeed(folder, "predict model other.csv");
-    told(&predicted, &TOLD);
+    assert_printed(&predicted, &NOTES);
     assert_eq!(stdout(&predicted).lines().count(), 264);
     let text = fs::read_to_string(folder.join("other.csv")).unwrap();
     let piped = with_stdin(folder, "predict model", &text);
-    told(&piped, &[&TOLD[0].replace("other.csv", "stdin"), TOLD[1], TOLD[2]]);
+    assert_printed(&piped, &[&NOTES[0].replace("other.csv", "stdin"), NOTES[1], NOTES[2]]);
     assert_eq!(piped.stdout, predicted.stdout);
 
     let evaluated = succeed(folder, "evaluate model other.csv --json -");
-    told(&evaluated, &TOLD);
+    assert_printed(&evaluated, &NOTES);
     let report: Value = serde_json::from_slice(&evaluated.stdout).unwrap();
     let column = |name, missing, unknown, first: Value| {
         json!({"column": name, "rows": 263, "missing": missing, "unknown": unknown,
@@ -89,11 +89,11 @@ fn unknown_and_missing_cells_are_counted_by_column() {
     // A table without gaps has no notes, and `train` counts the gaps of test data.
     for command in ["predict model same.csv", "evaluate model same.csv"] {
         let output = succeed(folder, command);
-        let is_told = ["unknown", "missing"].iter().any(|word| stderr(&output).contains(word));
-        assert!(!is_told, "{command}: {}", stderr(&output));
+        let is_noted = ["unknown", "missing"].iter().any(|word| stderr(&output).contains(word));
+        assert!(!is_noted, "{command}: {}", stderr(&output));
     }
     let trained = succeed(folder, "train same.csv --test-data other.csv --epochs 1 --json -");
-    told(&trained, &TOLD);
+    assert_printed(&trained, &NOTES);
     let report: Value = serde_json::from_slice(&trained.stdout).unwrap();
     assert_eq!(report["data"]["filled"], json!([]));
     assert_eq!(report["data"]["test_filled"], json!(expected));
@@ -107,17 +107,23 @@ fn rows_that_are_not_evaluated_are_counted() {
     let rows = "1st,male,,no\n2nd,male,30,no\n2nd,male,30,\nSecond,male,30,no\n";
     fs::write(folder.join("some.csv"), format!("{HEADER}{rows}")).unwrap();
     let filled = succeed(folder, "evaluate model some.csv");
-    told(
+    assert_printed(
         &filled,
         &["left out: 1 row without a target", "class: 1 of 3 unknown", "age: 1 of 3 mis"],
     );
     let dropped = succeed(folder, "evaluate model some.csv --missing drop");
-    told(&dropped, &["out: 1 row with a missing value", "out: 1 row with an unknown category"]);
+    assert_printed(
+        &dropped,
+        &["out: 1 row with a missing value", "out: 1 row with an unknown category"],
+    );
     assert!(stdout(&dropped).contains("on 1 rows"), "{}", stdout(&dropped));
     fs::write(folder.join("none.csv"), format!("{HEADER}1st,male,30,\n")).unwrap();
     let none = run(folder, "evaluate model none.csv");
     assert_eq!(none.status.code(), Some(2));
-    told(&none, &["none.csv: no row is left to test on", "left out: 1 row without a target"]);
+    assert_printed(
+        &none,
+        &["none.csv: no row is left to test on", "left out: 1 row without a target"],
+    );
 }
 
 #[test]
@@ -150,7 +156,7 @@ fn strict_refuses_them_before_anything_is_written() {
     ] {
         let output = run(folder, arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments}: {}", stderr(&output));
-        told(&output, &[expected]);
+        assert_printed(&output, &[expected]);
         assert!(output.stdout.is_empty(), "{arguments}");
     }
     assert!(!folder.join("out.csv").exists() && !folder.join("out.json").exists());
@@ -165,7 +171,7 @@ fn strict_refuses_them_before_anything_is_written() {
     }
     let piped = with_stdin(folder, "predict model --strict", &new);
     assert_eq!(piped.status.code(), Some(2));
-    told(&piped, &["stdin, line 62, column 2 (\"sex\"): \"child\" is not one of the 2"]);
+    assert_printed(&piped, &["stdin, line 62, column 2 (\"sex\"): \"child\" is not one of the 2"]);
 }
 
 /// Arrays have categories that are numbers, and NaN where a value is missing.
@@ -186,9 +192,9 @@ fn arrays_are_counted_alike() {
     let expected = "column 1: 20 of 60 unknown (row 2: \"11\" is not one of the 3 known categories";
     for command in ["predict", "evaluate"] {
         let counted = succeed(folder, &format!("{command} model rows.npy"));
-        told(&counted, &[expected]);
+        assert_printed(&counted, &[expected]);
         let refused = output(&mut typed(folder, &format!("{command} model rows.npy --strict")));
         assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
-        told(&refused, &["row 2", "11", "column 1"]);
+        assert_printed(&refused, &["row 2", "11", "column 1"]);
     }
 }

@@ -76,7 +76,7 @@ fn the_examples_of_the_help_work() {
             let mut command = Command::new("sh");
             command.arg("-c").arg(example).current_dir(home).stdin(Stdio::null());
             command.env("HOME", home).env("PATH", format!("{}:{path}", bin.display()));
-            // Measuring takes long. What is typed wrongly is told before the adapter is looked for.
+            // Measuring takes long. Errors of the command line are reported before the adapter is requested.
             if subcommand == "bench" {
                 command.env("WGPU_ADAPTER_NAME", "no such GPU");
             }

@@ -55,7 +55,7 @@ impl Drop for Training {
     }
 }
 
-/// A training, once it has printed so many lines.
+/// A training, once it has printed this many lines.
 fn training(folder: &Path, arguments: &str, lines: usize) -> (Training, impl BufRead) {
     let mut child = typed(folder, arguments)
         .stdout(Stdio::piped())
@@ -129,7 +129,7 @@ fn ctrl_c_ends_a_run_after_a_step_and_resume_goes_on() {
         }
         assert!(!folder.join("parts.model").exists(), "the run was not over");
         let output = run_again(folder, &run);
-        assert!(stderr(&output).contains("going on from run.checkpoint: step"));
+        assert!(stderr(&output).contains("resuming from run.checkpoint: step"));
         assert!(results(folder, "parts") == results(folder, "whole"), "{options}");
     }
 }
@@ -172,8 +172,11 @@ fn a_finished_run_goes_on_with_more_epochs() {
     succeed(folder, &format!("{run} 1"));
     let output = crate::run(folder, &format!("{run} 2"));
     assert_eq!(output.status.code(), Some(2));
-    let told = stderr(&output);
-    assert!(told.contains("--epochs") && told.contains("--cosine-epochs 1.0 keeps it"), "{told}");
+    let printed = stderr(&output);
+    assert!(
+        printed.contains("--epochs") && printed.contains("--cosine-epochs 1.0 keeps it"),
+        "{printed}"
+    );
     succeed(folder, &format!("{run} 2 --cosine-epochs 1.0"));
 }
 
@@ -216,12 +219,12 @@ fn a_run_goes_on_only_as_it_was() {
     let whole = fs::read(folder.join("run.checkpoint")).unwrap();
     for broken in [&whole[..whole.len() / 2], &whole[..10], b"".as_slice(), b"a,b\n1,2\n"] {
         fs::write(folder.join("run.checkpoint"), broken).unwrap();
-        refused("table.csv --resume", &["run.checkpoint: it is no whole checkpoint"]);
+        refused("table.csv --resume", &["run.checkpoint: it is not a whole checkpoint"]);
     }
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 1;
     fs::write(folder.join("run.checkpoint"), flipped).unwrap();
-    refused("table.csv --resume", &["run.checkpoint: it is no whole checkpoint"]);
+    refused("table.csv --resume", &["run.checkpoint: it is not a whole checkpoint"]);
     fs::write(folder.join("run.checkpoint"), whole).unwrap();
     succeed(folder, &format!("train table.csv {options} --resume"));
 }
@@ -267,7 +270,11 @@ fn what_the_last_step_ruined_is_not_kept() {
     for result in ["--model run.model", "--checkpoint run.checkpoint"] {
         let output = crate::run(folder, &format!("{run} {result}"));
         assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
-        assert!(stderr(&output).contains("in step 1 what the update makes"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("in step 1 a parameter after the update"),
+            "{}",
+            stderr(&output)
+        );
         assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "nothing was written");
     }
 }
@@ -292,15 +299,15 @@ fn what_diverges_keeps_the_last_good_checkpoint() {
     let (_, diverged) = error.split_once("diverged: in step ").expect(error);
     let diverged: u64 = diverged.split(' ').next().unwrap().parse().unwrap();
     assert!(kept > 0 && kept < diverged, "{error}");
-    // It is whole, and the run that goes on from it ends as this one did.
+    // It is whole, and the run that resumes from it ends as this one did.
     let output = crate::run(folder, &format!("{} --resume", run("1e-3", 20)));
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
     assert!(stderr(&output).contains(&format!("diverged: in step {diverged} ")), "{error}");
-    // With a much smaller learning rate it goes on, and says so.
+    // With a much smaller learning rate it resumes, and prints a note.
     let output = crate::run(folder, &format!("{} --resume", run("1e-36", 2)));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let told = "the learning rate was 0.001, and from here on it is 1e-36";
-    assert!(stderr(&output).contains(told), "{}", stderr(&output));
+    let note = "the learning rate was 0.001, and from here on it is 1e-36";
+    assert!(stderr(&output).contains(note), "{}", stderr(&output));
 }
 
 #[test]
@@ -332,7 +339,7 @@ fn a_time_limit_ends_a_run_that_can_go_on() {
 fn classes_and_targets_are_weighed_and_smoothed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    // The number says nothing of the class.
+    // The number is independent of the class.
     let row = |row: u32| format!("{},{}\n", row % 7, if row % 50 < 40 { "many" } else { "few" });
     fs::write(folder.join("table.csv"), (0..500).map(row).collect::<String>()).unwrap();
     let run = "table.csv --hidden 8 --epochs 20 --learning-rate 0.01";

@@ -1,5 +1,5 @@
-//! The binary as somebody at a terminal, or a script, meets it: a file for each thing that is done with it,
-//! and here what they share.
+//! Tests of the binary, run as a user or a script runs it. Each file tests one task, and this one holds
+//! the functions that they share.
 
 mod bench;
 mod config;
@@ -21,7 +21,7 @@ fn ztilde(folder: impl AsRef<Path>, arguments: &[&str]) -> Command {
     command
 }
 
-/// The same with a line as somebody types it, in which blanks part the arguments.
+/// The command for one typed line, with blanks between the arguments.
 fn typed(folder: &Path, line: &str) -> Command {
     ztilde(folder, &line.split_whitespace().collect::<Vec<_>>())
 }

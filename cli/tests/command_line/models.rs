@@ -1,4 +1,4 @@
-//! What is done with a trained model: told how good it is, drawn, and handed to other runtimes.
+//! Uses of a trained model: evaluation, plots, and export to other runtimes.
 
 use std::{fs, io::Write, path::Path, process::Output};
 
@@ -36,7 +36,7 @@ fn reordered(table: &str) -> String {
 }
 
 #[test]
-fn a_model_is_told_drawn_and_exported() {
+fn a_model_is_evaluated_drawn_and_exported() {
     for is_class in [true, false] {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
@@ -48,33 +48,36 @@ fn a_model_is_told_drawn_and_exported() {
         for data in ["table.csv", "other.csv"] {
             let plot = format!("{data}.svg");
             let evaluate = format!("evaluate m.safetensors {data} --plot {plot} --json -");
-            let told = report(&succeed(folder, &evaluate));
-            assert_eq!(told["rows"], 200);
+            let evaluation = report(&succeed(folder, &evaluate));
+            assert_eq!(evaluation["rows"], 200);
             let names: &[&str] =
                 if is_class { &["loss", "accuracy"] } else { &["loss", "rmse", "r2"] };
             for name in names {
-                let [expected, found] = [&trained["final"][format!("test_{name}")], &told[*name]]
-                    .map(|value| {
-                        value.as_f64().unwrap_or_else(|| panic!("{name} of {trained} and {told}"))
+                let [expected, found] =
+                    [&trained["final"][format!("test_{name}")], &evaluation[*name]].map(|value| {
+                        value
+                            .as_f64()
+                            .unwrap_or_else(|| panic!("{name} of {trained} and {evaluation}"))
                     });
                 let error = (expected - found).abs();
                 assert!(error <= 1e-6 * expected.abs(), "{name}: {expected} and {found}");
             }
-            let good = if is_class { told["accuracy"].as_f64() } else { told["r2"].as_f64() };
-            assert!(good.unwrap() > 0.9, "{told}");
+            let good =
+                if is_class { evaluation["accuracy"].as_f64() } else { evaluation["r2"].as_f64() };
+            assert!(good.unwrap() > 0.9, "{evaluation}");
             if is_class {
-                let confusion = told["confusion"].as_array().unwrap().iter();
+                let confusion = evaluation["confusion"].as_array().unwrap().iter();
                 let counts = confusion.flat_map(|row| row.as_array().unwrap());
                 assert_eq!(counts.map(|count| count.as_u64().unwrap()).sum::<u64>(), 200);
             } else {
                 let [truth, found] = ["true_values", "predicted_values"].map(|name| {
-                    let values = told[name].as_array().expect(name);
+                    let values = evaluation[name].as_array().expect(name);
                     values.iter().map(|value| value.as_f64().expect(name)).collect::<Vec<_>>()
                 });
                 let squares =
                     truth.iter().zip(&found).map(|(truth, found)| (truth - found).powi(2));
                 let rmse = (squares.sum::<f64>() / 200.0).sqrt();
-                assert!((rmse / told["rmse"].as_f64().unwrap() - 1.0).abs() < 1e-6, "{rmse}");
+                assert!((rmse / evaluation["rmse"].as_f64().unwrap() - 1.0).abs() < 1e-6, "{rmse}");
             }
             let svg = fs::read_to_string(folder.join(plot)).unwrap();
             assert!(
@@ -127,13 +130,13 @@ fn of_images_those_to_test_on_are_taken() {
     succeed(folder, "train images --epochs 3 --hidden 4 --batch-size 8 --model m.safetensors");
     let learned = "images/train-images-idx3-ubyte";
     let tested = Path::new("images").join("t10k-images-idx3-ubyte").display().to_string();
-    for (data, rows, told) in [
+    for (data, rows, tested_file) in [
         ("images", 6, Some(tested.as_str())),
         ("images.npz", 6, Some("images.npz, x_test")),
         (learned, 40, None),
         ("images/t10k-images-idx3-ubyte", 6, None),
     ] {
-        let note = told.map(|file| format!("note: the rows are those of {file}\n"));
+        let note = tested_file.map(|file| format!("note: the rows are those of {file}\n"));
         let check = |output: &Output| match &note {
             Some(note) => assert!(stderr(output).contains(note), "{}", stderr(output)),
             None => assert!(!stderr(output).contains("the rows are"), "{}", stderr(output)),
@@ -175,10 +178,10 @@ fn what_is_no_model_is_code_2() {
         ("export m.safetensors --onnx no/folder.onnx", ["no", "(os error 2)"]),
     ] {
         let output = run(folder, arguments);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{arguments}: {told}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {printed}");
         for text in texts {
-            assert!(told.contains(text), "{arguments}: no {text:?} in {told}");
+            assert!(printed.contains(text), "{arguments}: no {text:?} in {printed}");
         }
     }
 }
@@ -255,11 +258,11 @@ fn what_a_file_of_pytorch_leaves_open_is_an_option_and_a_note() {
         stderr(&assumed)
     );
 
-    let told = "theirs.safetensors --activation tanh --batch-norm-epsilon 0.5";
-    let named = succeed(folder, &format!("predict {told} rows.csv"));
+    let theirs = "theirs.safetensors --activation tanh --batch-norm-epsilon 0.5";
+    let named = succeed(folder, &format!("predict {theirs} rows.csv"));
     assert_eq!(stdout(&named), stdout(&own));
     assert!(!stderr(&named).contains("activation"), "{}", stderr(&named));
-    for (model, onnx) in [("own.safetensors", "own.onnx"), (told, "theirs.onnx")] {
+    for (model, onnx) in [("own.safetensors", "own.onnx"), (theirs, "theirs.onnx")] {
         succeed(folder, &format!("export {model} --onnx {onnx}"));
     }
     let [own, theirs] =

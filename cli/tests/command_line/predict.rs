@@ -97,8 +97,8 @@ fn every_row_has_its_class_and_probabilities() {
         right += u32::from(line[0] == row[2]);
     }
     assert!(right < 200, "the missing numbers leave something to guess");
-    let told = report(&succeed(folder, "evaluate model table.csv --json -"));
-    assert_eq!(told["accuracy"].as_f64(), Some(f64::from(right) / 200.0));
+    let evaluation = report(&succeed(folder, "evaluate model table.csv --json -"));
+    assert_eq!(evaluation["accuracy"].as_f64(), Some(f64::from(right) / 200.0));
 
     // The rows in another order, from elsewhere, and with other columns beside them.
     let rest = found.split_once('\n').unwrap().1;
@@ -156,10 +156,10 @@ fn every_row_has_its_value_in_own_units() {
         (found - truth).powi(2)
     });
     let rmse = (squares.sum::<f64>() / 200.0).sqrt();
-    let told = report(&succeed(folder, "evaluate model table.csv --json -"));
-    let expected = told["rmse"].as_f64().unwrap();
+    let evaluation = report(&succeed(folder, "evaluate model table.csv --json -"));
+    let expected = evaluation["rmse"].as_f64().unwrap();
     assert!((rmse - expected).abs() < 1e-5 * expected, "{rmse} and {expected}");
-    assert!(told["r2"].as_f64() > Some(0.5), "{told}");
+    assert!(evaluation["r2"].as_f64() > Some(0.5), "{evaluation}");
     assert_eq!(succeed_with(folder, "predict model -", &text(&rows, &[1, 0])), found);
 }
 
@@ -244,8 +244,11 @@ fn numbers_that_are_categories_are_so_in_arrays() {
     fs::write(folder.join("unknown.npy"), unknown).unwrap();
     assert_eq!(records(&succeed(folder, "predict model unknown.npy")).len(), 2);
     let output = run(folder, "predict model unknown.npy --missing error");
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("unknown.npy, row 1, column 1: \"11\" is not one of the 3"), "{told}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        printed.contains("unknown.npy, row 1, column 1: \"11\" is not one of the 3"),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -275,7 +278,7 @@ fn what_is_wrong_with_the_rows_is_code_2() {
             "other.csv",
             "other.csv: no column is called \"word\", which the model needs; nearest: \"wor",
         ),
-        ("word.csv", "error: word.csv, line 4, column 1 (\"x\"): \"two\" is no number"),
+        ("word.csv", "error: word.csv, line 4, column 1 (\"x\"): \"two\" is not a number"),
         (
             "large.csv",
             "error: large.csv, line 3, column 1 (\"x\"): 1e60 is too far from the training rows",
@@ -294,9 +297,9 @@ fn what_is_wrong_with_the_rows_is_code_2() {
         ("word.csv --output found.csv", "line 4"),
     ] {
         let output = run(folder, &format!("predict model {arguments}"));
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{arguments}: {told}");
-        assert!(told.contains(expected), "{arguments}: no {expected:?} in {told}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {printed}");
+        assert!(printed.contains(expected), "{arguments}: no {expected:?} in {printed}");
         let lines = String::from_utf8_lossy(&output.stdout).lines().count();
         assert_eq!(lines, 0, "{arguments}: lines before the fault");
     }

@@ -1,4 +1,4 @@
-//! Training on one's own tables, as somebody at a terminal meets it.
+//! Training on a user's own tables.
 
 use std::{fs, process::Output};
 
@@ -168,8 +168,8 @@ fn results_stand_beside_the_same_answer_for_every_row() {
             true => "(always \"no\", the most frequent class in training)",
             false => "the mean in training)",
         };
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(told.contains("baseline: ") && told.contains(line), "{told}");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(printed.contains("baseline: ") && printed.contains(line), "{printed}");
         if is_class {
             // Each class gives its share to the rows that are held out: 40 of 60.
             assert!((found - 2.0 / 3.0).abs() < 1e-9 && baseline["answer"] == "no", "{baseline}");
@@ -191,8 +191,8 @@ fn results_stand_beside_the_same_answer_for_every_row() {
             assert_eq!(report["baseline"]["accuracy"], 2.0 / 3.0);
         }
         let folds = run(folder, &format!("{train} --folds 3 --json report.json"));
-        let told = String::from_utf8_lossy(&folds.stdout).into_owned();
-        assert!(told.contains("of 3 folds; baseline: "), "{told}");
+        let printed = String::from_utf8_lossy(&folds.stdout).into_owned();
+        assert!(printed.contains("of 3 folds; baseline: "), "{printed}");
         let report: Value =
             serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap();
         let of_folds = report["folds"].as_array().unwrap().iter();

@@ -85,7 +85,7 @@ fn normalized(gpu: &Gpu, case: &Case, batch: &Batch<'_>) -> Result<Vec<Vec<f32>>
     Ok(vec![gpu.read(&found)?, gpu.read(&running_means)?, running_vars])
 }
 
-/// Matrices of so many rows and columns, one behind the other, each with rows and columns exchanged.
+/// Transposes each of several matrices of this shape, which are stored one after the other.
 pub(super) fn transposed(values: &[f32], [rows, columns]: [u32; 2]) -> Vec<f32> {
     let [rows, columns] = [rows, columns].map(|length| length as usize);
     let matrices = values.chunks(rows * columns);

@@ -22,7 +22,7 @@ pub(super) fn replay(gpu: &Gpu, case: &Case) -> Replayed {
             return does_not_apply("log_prob, a second output: no kernel writes it");
         }
         _ if ignored.is_some_and(|class| !(0..i64::from(classes)).contains(&class)) => {
-            return does_not_apply("an ignore_index that is no class: ours are all classes");
+            return does_not_apply("an ignore_index that is not a class: ours are all classes");
         }
         ("mean", _) => true,
         ("none", None) => false,
@@ -72,8 +72,8 @@ pub(super) fn replay(gpu: &Gpu, case: &Case) -> Replayed {
     outputs(vec![losses])
 }
 
-/// What each class counts, if not all count the same. One that is ignored counts nothing: in a mean that
-/// is divided by what its rows weigh, that leaves it out.
+/// The weight of each class, if they differ. An ignored class has weight 0: as the mean is divided by the sum
+/// of the rows' weights, this leaves its rows out.
 fn class_weights(case: &Case, classes: u32) -> Option<Vec<f32>> {
     let given = case.inputs.get(2).map(|weights| weights.floats().to_vec());
     let Some(ignored) = case.integer("ignore_index") else { return given };

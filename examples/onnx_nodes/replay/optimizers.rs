@@ -1,5 +1,5 @@
-//! Adam and Momentum of ONNX's preview of training. A step of each takes several tensors at once, which
-//! lie one behind the other here, as a network's parameters do.
+//! Adam and Momentum of ONNX's preview of training. A step takes several tensors at once. They are packed one
+//! after the other here, as a network's parameters are.
 
 use std::error::Error;
 
@@ -16,7 +16,7 @@ const BEFORE: usize = 2;
 
 pub(super) fn adam(gpu: &Gpu, case: &Case) -> Replayed {
     if case.float("norm_coefficient_post", 0.0) != 0.0 {
-        return does_not_apply("a decay behind the step: ours, AdamW's, lies before it");
+        return does_not_apply("the decay is after the step: ours, AdamW's, is before it");
     }
     let method = Method::Adam {
         beta1: case.float("alpha", 0.9).into(),

@@ -20,7 +20,7 @@ pub(super) fn gemm(gpu: &Gpu, case: &Case) -> Replayed {
     }
     let factor = |index: usize, name: &str| match *case.inputs[index].shape {
         [rows, columns] => Ok(Factor([rows, columns], case.integer(name) == Some(1))),
-        _ => Err(format!("input {index} of Gemm is no matrix")),
+        _ => Err(format!("input {index} of Gemm is not a matrix")),
     };
     let factors = [factor(0, "transA")?, factor(1, "transB")?];
     let columns = *case.outputs[0].shape.last().ok_or("an output of Gemm without columns")?;

@@ -44,7 +44,7 @@ impl eframe::App for App {
     fn ui(&mut self, ui: &mut Ui, _: &mut eframe::Frame) {
         self.0.session.frame();
         self.0.show(ui);
-        // What is under way arrives only if somebody looks.
+        // Pending results only arrive if the next frame polls them.
         if self.0.session.is_playing || self.0.session.is_waiting() {
             ui.ctx().request_repaint();
         }

@@ -1,4 +1,4 @@
-//! What a user says at the start: options of the command, or of the page's address.
+//! The user's options at the start, from the command line or from the page's address.
 
 use clap::Parser;
 use egui::Theme;
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "16,16,16")]
     layers: Vec<u32>,
 
-    /// The function behind each hidden layer
+    /// The activation function of each hidden layer
     #[arg(long, value_parser = activation, default_value = "relu")]
     activation: Activation,
 

@@ -37,12 +37,12 @@ fn chart(
         ui.label(RichText::new(name).strong());
         ui.label(RichText::new("thick: held out, thin: batches").weak().size(11.0));
     });
-    // What the plot makes its lines and numbers of.
+    // The plot derives the colors of its lines and numbers from this one.
     ui.visuals_mut().override_text_color = Some(palette.weak_text.gamma_multiply(0.8));
     let is_share = name == "accuracy";
     let height = size.y - ui.spacing().interact_size.y - 6.0;
     let plot = Plot::new(name)
-        // The last number of the axis is as wide as this behind its end.
+        // The last number of the axis extends this far beyond the axis.
         .width(size.x - 14.0)
         .height(height)
         .allow_drag(false)
@@ -80,7 +80,7 @@ fn chart(
     });
 }
 
-/// Round numbers, about so many or half of them, all alike.
+/// Round numbers at equal distances, about `most` of them or half as many.
 fn marks(input: GridInput, most: f64) -> Vec<GridMark> {
     let (first, last) = input.bounds;
     let finest = (last - first) / most;

@@ -3,7 +3,7 @@
 /// Buckets of a curve; when it has more, pairs of them are joined.
 const MOST_BUCKETS: usize = 256;
 
-/// The mean of what happened in every so many steps.
+/// A metric over steps, as means over buckets of steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Curve {
     steps_per_bucket: u64,
@@ -13,19 +13,20 @@ pub(crate) struct Curve {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
-    /// Of the steps, and of their values.
+    /// The sum of the numbers of the steps.
     steps: f64,
+    /// The sum of the values.
     sum: f64,
     count: u32,
 }
 
 impl Curve {
-    /// A curve whose values are means of at least so many steps.
+    /// A curve whose values are means of at least this many steps.
     pub(crate) fn new(steps_per_bucket: u64) -> Self {
         Self { steps_per_bucket, buckets: Vec::new(), last: None }
     }
 
-    /// Adds the value of a step, counted from 1. A value that is no number leaves a gap.
+    /// Adds the value of a step, counted from 1. A value that is not a number leaves a gap.
     pub(crate) fn push(&mut self, step: u64, value: f64) {
         self.last = Some(value);
         while step / self.steps_per_bucket >= MOST_BUCKETS as u64 {

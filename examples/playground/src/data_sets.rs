@@ -38,7 +38,7 @@ impl DataSet {
         }
     }
 
-    /// So many points, with noise of this standard deviation in both directions. The same arguments
+    /// This many points, with noise of this standard deviation in both directions. The same arguments
     /// give the same points; another `draw` gives others of the same kind.
     pub(crate) fn points(self, count: u32, noise: f32, seed: u64, draw: u64) -> Points {
         let mut random = Random::new(seed, draw);

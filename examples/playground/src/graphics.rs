@@ -6,7 +6,7 @@ use wgpu::{Adapter, Backend, Device, DeviceDescriptor, Features, Limits, Queue, 
 
 use crate::surface::SurfacePipelines;
 
-/// What the library, and the clock of the frame budget, use where an adapter has it.
+/// The optional features that the library and the clock of the frame budget use.
 const USEFUL_FEATURES: Features = Features::SUBGROUP.union(Features::TIMESTAMP_QUERY);
 
 /// Handles to the device, and what is made once for it.
@@ -45,7 +45,7 @@ impl Graphics {
         }
     }
 
-    /// What wgpu complained about outside of the library's calls since the last time.
+    /// The last error of wgpu outside of the library's calls, since the previous call.
     pub(crate) fn take_complaint(&self) -> Option<String> {
         self.complaint.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -23,7 +23,7 @@ const FORMAT: TextureFormat = TextureFormat::Rgba8Unorm;
 /// Steps between two looks at how the networks do: the values of a curve.
 const STEPS_PER_LOOK: u32 = 20;
 
-/// What is drawn, and how large.
+/// The settings and the size of the picture.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) settings: Settings,
@@ -42,7 +42,7 @@ pub(crate) struct Picture {
     pub(crate) height: u32,
     /// Red, green, blue and alpha of each pixel, row by row from the top.
     pub(crate) pixels: Vec<u8>,
-    /// What the networks reached.
+    /// The results of the networks.
     pub(crate) results: Vec<NetworkResult>,
 }
 

@@ -1,4 +1,4 @@
-//! The panel on the right: what a unit of each hidden layer makes of the points, and so what batch
+//! The panel on the right: a unit's values for the points in each hidden layer, which show what batch
 //! normalization does.
 
 use egui::{
@@ -25,7 +25,7 @@ pub(crate) fn show(ui: &mut Ui, learners: &[Learner], chosen: &mut Vec<usize>, p
     key(ui, palette, has_batch_norm);
     let layers = learners.first().map_or(0, |learner| learner.look.layers.len());
     chosen.resize(layers, 0);
-    // What a card has besides its strips, and a strip's line of text.
+    // The height of a card without its strips, and of a strip's line of text.
     let (around, text) = (62.0, 17.0);
     let height = ui.available_height() / layers.max(1) as f32 - around;
     let height = (height / learners.len().max(1) as f32 - text).clamp(36.0, 110.0);
@@ -39,7 +39,7 @@ pub(crate) fn show(ui: &mut Ui, learners: &[Learner], chosen: &mut Vec<usize>, p
     });
 }
 
-/// What the colours mean.
+/// The legend of the colors.
 fn key(ui: &mut Ui, palette: &Palette, has_batch_norm: bool) {
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 5.0;
@@ -216,7 +216,7 @@ fn limit<'a>(seen: impl Iterator<Item = &'a UnitValues>) -> f32 {
     farthest.ceil().min(1000.0)
 }
 
-/// What 99 of 100 values stay below, whatever their sign.
+/// The 99th percentile of the magnitudes.
 fn far(values: &[f32]) -> f32 {
     let mut sizes: Vec<f32> = values.iter().map(|value| value.abs()).collect();
     sizes.sort_by(f32::total_cmp);

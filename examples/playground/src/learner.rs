@@ -29,9 +29,9 @@ pub(crate) struct Learner {
     pub(crate) look: Look,
     trainer: Trainer,
     data: TrainingData,
-    /// What it has stopped at: steps that were too long.
+    /// The fault that has stopped the training, if any.
     fault: Option<Fault>,
-    /// What the last steps saw, on its way.
+    /// The pending metrics of the last steps.
     metrics: Option<Pin<Box<PendingMetrics>>>,
     /// Steps whose metrics were asked for.
     steps_seen: u64,
@@ -85,7 +85,7 @@ impl Learner {
         self.trainer.set_learning_rate(learning_rate)
     }
 
-    /// Submits so many steps; does not wait.
+    /// Submits this many steps; does not wait.
     pub(crate) fn train(&mut self, steps: u32) -> Result<()> {
         self.trainer.train(&mut self.data, steps)
     }
@@ -113,7 +113,7 @@ impl Learner {
             *metrics = None;
             let (steps, found) = arrived?;
             *fault = found;
-            // What the steps behind a fault see is not learned from.
+            // Steps after a fault change no parameters, so their metrics are left out.
             let is_learned = |step: &StepMetrics| found.is_none_or(|fault| step.step < fault.step);
             for step in steps.into_iter().filter(is_learned) {
                 progress.loss.push(step.step, step.loss.into());
@@ -134,7 +134,7 @@ impl Learner {
         self.metrics.is_some() || self.look.is_under_way() || is_behind
     }
 
-    /// What it has stopped at, if it has.
+    /// The fault that has stopped the training, if any.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.fault
     }

@@ -1,5 +1,5 @@
-//! What is read back now and then: the network's answers at held-out points, and what the last step
-//! left of its hidden layers. Nobody waits for it.
+//! Values that are read back now and then, without waiting: the network's answers at held-out points, and the
+//! activations of its hidden layers in the last step.
 
 use std::collections::VecDeque;
 
@@ -26,16 +26,16 @@ pub(crate) struct Look {
     pub(crate) layers: Vec<LayerLook>,
     inference: Inference,
     targets: Targets<'static>,
-    /// Behind the answers.
+    /// Encoded after the answers.
     dispatches: Vec<Dispatch>,
-    /// What is copied, one behind the other: the answers, then the matrices of each layer.
+    /// The buffers to copy, in this order: the answers, then the matrices of each layer.
     sources: Vec<Buffer>,
     readback: Readback,
     /// Steps that the network had learned when the last look was encoded.
     steps: Option<u64>,
 }
 
-/// What the last batches left of a hidden layer.
+/// The values of a hidden layer in the last batches.
 pub(crate) struct LayerLook {
     pub(crate) units: usize,
     rows: usize,
@@ -45,9 +45,9 @@ pub(crate) struct LayerLook {
     batches: VecDeque<Vec<f32>>,
 }
 
-/// What a unit made of the rows of the last batches.
+/// The values of a unit for the rows of the last batches.
 pub(crate) struct UnitValues {
-    /// What goes into the normalization, or into the activation where there is none.
+    /// The inputs of the normalization, or of the activation in a layer without normalization.
     pub(crate) sums: Vec<f32>,
     pub(crate) normalized: Option<NormalizedValues>,
 }
@@ -105,7 +105,7 @@ impl Look {
         self.steps != Some(steps)
     }
 
-    /// Submits a look at the network after so many steps, if it has moved and none is on its way.
+    /// Submits a look at the network after this many steps, if there were new steps and no look is pending.
     pub(crate) fn ask(&mut self, graphics: &Graphics, steps: u64) {
         if self.is_under_way() || !self.is_behind(steps) {
             return;
@@ -134,9 +134,9 @@ impl Look {
         let (logits, mut rest) = values.split_at(self.targets.len());
         // Before the first step there was no batch.
         for layer in self.layers.iter_mut().filter(|_| steps > 0) {
-            let (batch, behind) = rest.split_at(layer.values());
+            let (batch, others) = rest.split_at(layer.values());
             layer.push(batch);
-            rest = behind;
+            rest = others;
         }
         let outputs = Array2::from_shape_vec([logits.len(), 1], logits.to_vec());
         let outputs = outputs.expect("one column");
@@ -159,7 +159,7 @@ impl LayerLook {
         }
     }
 
-    /// What a unit made of the last batches. None before the first.
+    /// The values of a unit in the last batches. None before the first.
     pub(crate) fn unit(&self, unit: usize) -> Option<UnitValues> {
         let last = self.batches.back()?;
         let size = self.rows * self.units;

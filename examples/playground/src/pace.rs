@@ -13,7 +13,7 @@ const SHARE_OF_NEW: f32 = 0.2;
 
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// What a frame's steps may take on the GPU, in milliseconds.
+    /// The GPU time for a frame's steps, in milliseconds.
     pub(crate) budget: f32,
     clock: Clock,
     plan: Plan,
@@ -24,8 +24,8 @@ pub(crate) struct Pace {
 struct Plan {
     /// Steps of the frame whose end has not been seen.
     in_flight: Option<u32>,
-    /// What a step takes, in milliseconds. Unknown before the first was measured, and where the
-    /// adapter has no clock.
+    /// The time of a step, in milliseconds. Unknown before the first measurement, and on adapters without a
+    /// clock.
     step_time: Option<f32>,
     steps: f32,
 }
@@ -85,11 +85,12 @@ impl Pace {
         self.plan.steps(self.clock.look(), self.budget)
     }
 
-    /// Before a frame's steps are submitted, and behind them.
+    /// Marks the time before a frame's steps, which are submitted next.
     pub(crate) fn begin(&self, device: &Device, queue: &Queue) {
         submit(device, queue, |encoder| self.clock.mark(encoder, 0));
     }
 
+    /// Marks the time after a frame's steps, and reads both times.
     pub(crate) fn end(&mut self, steps: u32, device: &Device, queue: &Queue) {
         submit(device, queue, |encoder| {
             self.clock.mark(encoder, 1);
@@ -165,7 +166,7 @@ impl Clock {
 
     /// Whether both moments have passed, and what lies between them.
     fn look(&self) -> Seen {
-        // A lost device is told by those who look at the networks.
+        // A lost device is reported where the networks are read.
         match (self.readback.take::<u64>().unwrap_or(None), &self.queries) {
             (None, None) => Seen::UnderWayUnmeasured,
             (None, Some(_)) => Seen::UnderWay,
@@ -182,7 +183,7 @@ impl Clock {
 mod tests {
     use super::*;
 
-    /// What frames take that each find the last one's steps like this.
+    /// The steps of each of several frames, if every frame finds the steps of the one before like this.
     fn frames(plan: &mut Plan, seen: impl Fn(u32) -> Seen, count: usize) -> Vec<u32> {
         let frame = |_| {
             let steps = plan.steps(seen(plan.in_flight.unwrap_or(0)), 8.0);

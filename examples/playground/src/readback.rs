@@ -34,8 +34,7 @@ impl Readback {
         self.state.load(Ordering::Acquire) == IDLE
     }
 
-    /// Copies these buffers, one behind the other. They are on their way once the encoder is
-    /// submitted.
+    /// Copies these buffers, one after the other. The reading begins when the encoder is submitted.
     pub(crate) fn encode<'a>(
         &self,
         encoder: &mut CommandEncoder,

@@ -1,4 +1,4 @@
-//! What learns at the moment: one network, or two side by side, and at what pace.
+//! The current training: one network, or two side by side, and their pace.
 
 use ztilde::Result;
 
@@ -12,7 +12,7 @@ pub(crate) struct Session {
     pub(crate) learners: Vec<Learner>,
     pub(crate) pace: Pace,
     pub(crate) is_playing: bool,
-    /// What went wrong, in words for the user. There is nothing to train then.
+    /// An error, in words for the user. There is no training then.
     pub(crate) problem: Option<String>,
     /// The settings of the learners.
     settings: Settings,
@@ -95,12 +95,12 @@ impl Session {
         }
     }
 
-    /// Whether answers are on their way that nobody has seen.
+    /// Whether results are pending.
     pub(crate) fn is_waiting(&self) -> bool {
         self.learners.iter().any(Learner::is_waiting)
     }
 
-    /// Submits so many steps of each network, and asks what became of it. Does not wait.
+    /// Submits this many steps of each network, and requests its metrics. Does not wait.
     pub(crate) fn train(&mut self, steps: u32) {
         self.step(steps);
         self.ask();

@@ -1,4 +1,4 @@
-//! What a user chooses.
+//! The user's settings.
 
 use clap::ValueEnum;
 use ztilde::{Activation, Loss, Method, NetworkOptions, Optimizer, TrainerOptions};

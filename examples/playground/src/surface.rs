@@ -21,7 +21,7 @@ const SIDE: u32 = 160;
 /// A point's radius, in egui's points.
 const RADIUS: f32 = 3.2;
 
-/// What all surfaces on a device share.
+/// The GPU objects that all surfaces on a device share.
 #[derive(Debug)]
 pub(crate) struct SurfacePipelines {
     layout: BindGroupLayout,

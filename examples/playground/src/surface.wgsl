@@ -66,7 +66,7 @@ fn surface_fragment(fragment: SurfaceFragment) -> @location(0) vec4f {
     let certainty = tanh(clamp(0.5 * logit, -20.0, 20.0));
     let class_color = select(picture.class_0, picture.class_1, certainty > 0.0);
     let color = mix(picture.neutral, class_color, 0.8 * pow(abs(certainty), 0.8));
-    // Two pixels wide, wherever the logit passes 0.
+    // A line two pixels wide where the logit passes 0.
     let distance = abs(logit) / max(length(logit_and_slope.yz), 1e-12);
     return mix(color, picture.line, 0.85 * (1.0 - smoothstep(0.6, 1.4, distance)));
 }

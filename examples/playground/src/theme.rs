@@ -20,7 +20,7 @@ pub(crate) struct Palette {
     pub(crate) sums: Color32,
     pub(crate) standardized: Color32,
     pub(crate) ztilde: Color32,
-    /// Behind plots.
+    /// The background of plots.
     pub(crate) card: Color32,
     pub(crate) card_line: Color32,
     pub(crate) text: Color32,

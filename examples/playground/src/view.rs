@@ -110,7 +110,7 @@ impl View {
         if let Some(problem) = &self.session.problem {
             ui.label(RichText::new("This cannot be trained").strong().size(17.0));
             ui.label(RichText::new(problem).color(ui.visuals().error_fg_color).size(14.0));
-            ui.label(RichText::new("Other settings, or a reset, start anew.").weak());
+            ui.label(RichText::new("Change a setting, or reset, to start again.").weak());
             return;
         }
         let count = self.session.learners.len() as f32;
@@ -137,7 +137,7 @@ impl View {
     }
 }
 
-/// Which network it is, and how well it answers for points that it never saw.
+/// The network's name, and its accuracy and loss on held-out points.
 fn title(ui: &Ui, learner: &Learner, palette: &Palette, corner: Pos2, width: f32) {
     let painter = ui.painter();
     let color = palette.network(learner.batch_norm);
@@ -146,7 +146,7 @@ fn title(ui: &Ui, learner: &Learner, palette: &Palette, corner: Pos2, width: f32
         if learner.batch_norm { "with batch normalization" } else { "without batch normalization" };
     painter.text(corner, egui::Align2::LEFT_TOP, name, font(15.0), color);
     let progress = &learner.progress;
-    let told = if let Some(fault) = learner.fault() {
+    let status = if let Some(fault) = learner.fault() {
         format!("diverged in {fault}")
     } else {
         let [accuracy, loss] =
@@ -158,7 +158,7 @@ fn title(ui: &Ui, learner: &Learner, palette: &Palette, corner: Pos2, width: f32
             _ => String::new(),
         }
     };
-    let galley = painter.layout(told, font(12.5), palette.text, width);
+    let galley = painter.layout(status, font(12.5), palette.text, width);
     painter.galley(corner + vec2(0.0, 22.0), galley, palette.text);
 }
 
@@ -188,7 +188,7 @@ fn surface(
     }
 }
 
-/// What the surface's colours mean.
+/// The legend of the surface's colors.
 fn color_key(ui: &Ui, palette: &Palette, place: Rect) {
     let painter = ui.painter();
     let font = egui::FontId::proportional(11.0);

@@ -14,7 +14,7 @@ use crate::settings::Settings;
 /// Below this the view has no room, in egui's points.
 pub(crate) const LEAST_SIZE: [u32; 2] = [1080, 660];
 
-/// What only the command has.
+/// The options that only the command has.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WindowArguments {
     /// Trains without a window, and writes the view to this PNG
@@ -35,7 +35,7 @@ pub(crate) struct WindowArguments {
 }
 
 fn size(text: &str) -> Result<[u32; 2], String> {
-    let expected = || format!("{text} is no size, as 1200x760 is one");
+    let expected = || format!("{text} is not a size, as 1200x760 is one");
     let (width, height) = text.split_once('x').ok_or_else(expected)?;
     let lengths = [width, height].map(|length| length.parse::<u32>().ok());
     let [Some(width), Some(height)] = lengths else { return Err(expected()) };

@@ -1,4 +1,4 @@
-//! Futures that wait for the GPU, in executors that know nothing of it.
+//! Futures that wait for the GPU, in executors that do not poll it.
 
 use std::sync::mpsc;
 use std::task::Wake;

@@ -28,7 +28,7 @@ const LAYERS: [[u32; 4]; 13] = [
     [2049, 17, 2, 64],
 ];
 
-/// What the kernel is given.
+/// The inputs of the kernel.
 struct Given {
     inputs: Array2<f64>,
     sums: Array2<f64>,
@@ -49,7 +49,7 @@ fn last() -> Options {
     Options { layer: Layer::Last, division: Division::Strips, leaves_weights: false, next: None }
 }
 
-/// What each way through the shader is compiled from.
+/// The options of each way through the shader.
 fn every_way() -> [Options; 13] {
     let divided = |options| Options { division: Division::Rows, ..options };
     let weights_apart = |options| Options { division: Division::Weights, ..options };
@@ -119,7 +119,7 @@ fn row(vector: &Array1<f64>) -> Array2<f64> {
     vector.clone().insert_axis(Axis(0))
 }
 
-/// What the kernel left, and where it was told to.
+/// The results of the kernel, and the matrices that hold them.
 struct Left {
     grad_sums: Matrix,
     /// As many slabs of as many values as the parameters.

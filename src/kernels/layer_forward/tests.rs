@@ -31,7 +31,7 @@ fn options(normalization: Normalization, activation: Activation, is_training: bo
     Options { normalization, activation, is_training, is_divided, epsilon: 1e-5, momentum: 0.1 }
 }
 
-/// What each way through the shader is compiled from.
+/// The options of each way through the shader.
 fn every_way() -> [Options; 5] {
     [
         options(Normalization::None, Activation::Relu, true),
@@ -281,7 +281,7 @@ fn walks_more_tiles_than_workgroups() {
     }
 }
 
-/// Once learning has stopped, the running statistics are what they were before the step that it stopped at.
+/// After a fault, the running statistics are those before its step.
 #[test]
 fn a_stop_brings_the_running_statistics_back() {
     for (mut gpu, core) in TestGpu::with_each_core() {

@@ -93,7 +93,7 @@ fn too_many_rows() -> Error {
     }
 }
 
-/// Binds a gathering dispatch for each part of the data set, for batches of so many rows.
+/// Binds a gathering dispatch for each part of the data set, for batches of this many rows.
 fn bind_gather(
     trainer: &Trainer,
     order: &Matrix,

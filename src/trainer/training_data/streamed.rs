@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::gpu::{Gpu, Matrix, Staging};
 use crate::trainer::{Number, SUBMISSIONS_IN_FLIGHT, Trainer, begin_pass};
 
-/// What a window may hold, unless a single batch is larger: enough to hide the cost of submitting it.
+/// The bytes of a window, unless a single batch is larger: enough to hide the cost of submitting it.
 const WINDOW_BYTES: u64 = 16 << 20;
 
 #[derive(Debug)]
@@ -130,7 +130,7 @@ fn gather(
     }
 }
 
-/// A data set's targets, one row behind the other: how many bytes each row has, and all of them.
+/// A data set's targets: the number of bytes of each row, and the contiguous bytes of all rows.
 fn target_bytes<'a>(targets: &'a Targets<'_>, rows: u32) -> (usize, &'a [u8]) {
     let bytes: &[u8] = match targets {
         Targets::Classes(classes) => bytemuck::cast_slice(classes),

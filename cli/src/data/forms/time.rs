@@ -36,7 +36,7 @@ const DATES: [&str; 20] = [
 /// The forms of times of day.
 const TIMES: [&str; 4] = ["%H:%M", "%H:%M:%S%.f", "%I:%M %p", "%I:%M:%S %p"];
 
-/// What separates a date and a time.
+/// Separators of a date and a time.
 const BETWEEN: [&str; 3] = [" ", "T", ", "];
 
 /// Time zones: the offset from UTC, or `Z`.
@@ -80,7 +80,7 @@ pub(super) fn fitting(text: &str) -> Vec<Form> {
     forms
 }
 
-/// What stands after a date.
+/// The text after a date.
 fn after<'a>(text: &'a str, date: &str) -> Option<&'a str> {
     let mut parsed = Parsed::new();
     chrono::format::parse_and_remainder(&mut parsed, text, StrftimeItems::new(date)).ok()

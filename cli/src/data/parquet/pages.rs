@@ -1,5 +1,5 @@
-//! The pages of a column: what each one claims is looked at before it is unpacked, and before it is decoded,
-//! for the parquet crate makes room for whatever a page says that it holds.
+//! The pages of a column. The sizes that a page claims are checked before it is decompressed and before it
+//! is decoded, because the parquet crate allocates as much memory as the page claims to need.
 
 use std::{
     fs::File,
@@ -20,7 +20,7 @@ use super::thrift::{self, Seen};
 /// decoded at once. Pages have a megabyte, and most writers make them of 20,000 rows.
 const MOST_LENGTHS: u64 = 1 << 22;
 
-/// The number of a page that is none of values, in its header.
+/// The type of an index page in its header: a page without values.
 const INDEX: i32 = 1;
 
 /// The pages of a column of a group.
@@ -35,7 +35,7 @@ pub(super) struct Pages {
     values: u64,
 }
 
-/// What a header says.
+/// The contents of a header.
 #[derive(Default)]
 struct Header {
     kind: i64,
@@ -95,7 +95,7 @@ impl Pages {
         Ok(())
     }
 
-    /// Looks at what was unpacked.
+    /// Checks the decompressed page.
     fn check(&mut self, page: &Page) -> Result<()> {
         let (bytes, count) = (page.buffer().len() as u64, u64::from(page.num_values()));
         if let Page::DictionaryPage { .. } = page {
@@ -125,14 +125,14 @@ impl Pages {
         };
         let mut rest = values(page, self.column.column_descr().max_def_level() > 0)?;
         for _ in 0..lists {
-            let (lengths, behind) = lengths(rest)
+            let (lengths, after) = lengths(rest)
                 .ok_or_else(|| broken("the lengths of a page's texts are not whole".to_owned()))?;
             if lengths > count.min(MOST_LENGTHS) {
                 return Err(broken(format!(
                     "the lengths of {lengths} texts in a page of {count}; {MOST_LENGTHS} are the most"
                 )));
             }
-            rest = behind;
+            rest = after;
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl PageReader for Pages {
         Ok(page)
     }
 
-    // Rows are read one after the other, so nobody asks for these.
+    // Rows are read one after the other, so these methods are never called.
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
         Err(ParquetError::NYI("looking ahead".to_owned()))
@@ -185,7 +185,7 @@ fn densest(compression: Compression) -> i64 {
     }
 }
 
-/// The values of a page, behind the levels that say which of them are missing.
+/// The values of a page. They follow the levels, which say which values are missing.
 fn values(page: &Page, has_levels: bool) -> Result<&[u8]> {
     let buffer = page.buffer();
     let levels = match page {
@@ -207,8 +207,8 @@ fn values(page: &Page, has_levels: bool) -> Result<&[u8]> {
     })
 }
 
-/// How many lengths stand at the beginning, as differences from one to the next in blocks of blocks, and
-/// what comes after them.
+/// The number of lengths at the beginning, and the bytes after them. The lengths are stored as differences,
+/// in blocks of blocks.
 fn lengths(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (block, rest) = unsigned(bytes)?;
     let (parts, rest) = unsigned(rest)?;

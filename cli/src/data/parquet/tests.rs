@@ -86,7 +86,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Vec<String>>, ParquetError> {
 }
 
 #[test]
-fn every_group_is_read_whatever_it_is_compressed_by() {
+fn groups_of_every_compression_are_read() {
     let codecs = [
         Compression::UNCOMPRESSED,
         Compression::SNAPPY,

@@ -1,9 +1,9 @@
-//! What Parquet says of itself, in the compact protocol of Thrift: walked through before the parquet crate
-//! reads it, which does what the numbers there ask for, however many they are.
+//! Checks Parquet's metadata, in Thrift's compact protocol, before the parquet crate reads them: the crate
+//! trusts the lengths of their lists.
 //!
-//! The crate goes through as many booleans as a list of them claims, which take no byte where it knows
-//! nothing of the list; and it takes a field that it knows for what the field should be, whatever is
-//! written there. So fields that it knows must be of their types here, or the two would see another list.
+//! An unknown list of booleans takes no bytes, yet the crate loops over as many booleans as it claims. And
+//! the crate reads a known field as its expected type without looking at the written type. So a known field
+//! must have the expected type here; otherwise this check and the crate would see different lists.
 
 use std::io::{self, Read};
 
@@ -12,7 +12,7 @@ use parquet::errors::ParquetError;
 /// The deepest nest. The crate's own bound is the same where it skips, and none where it reads a schema.
 const DEEPEST: usize = 64;
 
-/// What a field is. Numbers of 16, 32 and 64 bits are written alike.
+/// The type of a field. Numbers of 16, 32 and 64 bits are written alike.
 pub(super) enum Kind {
     Flag,
     Byte,
@@ -109,7 +109,7 @@ const STATISTICS: Fields = &[
     (9, 9, Kind::Number),
 ];
 
-/// What a walk comes by: a number, or the end of fields.
+/// An event of a walk: a number, or the end of fields.
 #[derive(Clone, Copy)]
 pub(super) enum Seen {
     Number(i64),
@@ -154,7 +154,7 @@ fn broken(what: String) -> ParquetError {
     ParquetError::General(format!("the file is broken: {what}"))
 }
 
-/// Walks through fields that take some of so many bytes, and tells how many.
+/// Walks through fields within this many bytes. Returns how many they take.
 pub(super) fn walk(
     input: impl Read,
     bytes: u64,
@@ -170,7 +170,7 @@ type Visit<'a> = &'a mut dyn FnMut(&[i16], Seen) -> Result<(), ParquetError>;
 
 struct Walk<'a, R> {
     input: R,
-    /// What may still be read. It pays for booleans as well, as if they took a byte each.
+    /// The bytes that may still be read. Booleans count as a byte each.
     left: u64,
     read: u64,
     /// The numbers of the fields that this is in.
@@ -192,7 +192,8 @@ impl<R: Read> Walk<'_, R> {
                 0 => Some(self.number()? as i16),
                 step => last.checked_add(step.into()),
             };
-            last = number.ok_or_else(|| broken(format!("field {last} has one behind it")))?;
+            let too_large = || broken(format!("the number after field {last} is too large"));
+            last = number.ok_or_else(too_large)?;
             let kind = known.iter().find(|(first, end, _)| (*first..=*end).contains(&last));
             self.path.push(last);
             self.value(wire, kind.map(|(.., kind)| kind))?;

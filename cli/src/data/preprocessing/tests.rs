@@ -84,10 +84,10 @@ fn a_record_becomes_inputs() {
     let fill = ((f64::MIN_POSITIVE / 3.0 - (0.1 + 0.2)) / (1.0 / 3.0)) as f32;
     assert_eq!(record(&["?", "green", "NA"]), Ok(vec![fill, 0.0, 0.0, 0.0, 0.0]));
     let error = record(&["long", "red", "1"]).unwrap_err();
-    assert!(error.starts_with("\"long\" is no number"), "{error}");
+    assert!(error.starts_with("\"long\" is not a number"), "{error}");
     assert_eq!(
         record(&["1e400", "red", "1"]),
-        Err("\"1e400\" is no finite number: correct or empty the cell".to_owned())
+        Err("\"1e400\" is not a finite number: correct or empty the cell".to_owned())
     );
 }
 

@@ -1,4 +1,4 @@
-//! What a target is, by what was found in its column.
+//! The kind of a target, by the findings in its column.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,14 @@ use crate::data::{forms::Form, options::Task, preprocessing::TargetValues, table
 /// The most classes.
 pub(in crate::data) const MOST_CLASSES: usize = 1000;
 
-/// A target with at most so many different values, all whole numbers, has classes.
+/// A target with at most this many different values, all whole numbers, has classes.
 const FEW: usize = 20;
 
 /// Each of the values must occur so often on average: a class has several rows.
 const OFTEN: u64 = 3;
 
 impl Seen {
-    /// Fails if a word for a missing value is as frequent as a class: only the user knows what it is.
+    /// Fails if a word for a missing value is as frequent as a class: only the user can decide what it means.
     pub(in crate::data) fn check_words(&self, classes: &[u64]) -> Result<(), String> {
         if self.are_numbers() {
             return Ok(());
@@ -35,7 +35,7 @@ impl Seen {
         ))
     }
 
-    /// What the target is, and how its cells are recoded; or what is wrong with it.
+    /// The kind of the target and how its cells are recoded, or the error.
     pub(in crate::data) fn target(
         &self,
         held: Held,
@@ -92,7 +92,7 @@ impl Seen {
     }
 }
 
-/// What a target of `count` numbers is, of which these are the different ones.
+/// The kind of a target of `count` numbers with these different values.
 pub(in crate::data) fn numbers(
     different: &BTreeSet<u64>,
     is_whole: bool,

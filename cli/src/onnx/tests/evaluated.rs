@@ -1,4 +1,4 @@
-//! Runs exported graphs on cells: a row must become the same inputs, to the bit, as in `predict`.
+//! Runs exported graphs on cells: a row must become the same inputs as in `predict`, bit for bit.
 
 use std::collections::HashMap;
 
@@ -71,7 +71,7 @@ fn constant(tensor: &Tensor) -> Matrix {
     Matrix { columns: elements.len(), elements }
 }
 
-/// What the last node makes.
+/// The output of the last node.
 fn run(graph: &Message, inputs: HashMap<String, Matrix>) -> Matrix {
     let mut known = inputs;
     known.extend(graph.initializer.iter().map(|tensor| (tensor.name.clone(), constant(tensor))));

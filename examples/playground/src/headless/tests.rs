@@ -1,4 +1,4 @@
-//! The whole playground without a window, on whatever adapter there is.
+//! The whole playground without a window, on any adapter.
 
 use super::*;
 use crate::data_sets::{DataSet, EXTENT};
@@ -39,7 +39,7 @@ impl Decoded {
 
 /// Points that no network has seen, and that are not drawn, lie on the color of their class.
 #[test]
-fn the_surface_shows_what_was_learned() {
+fn the_surface_shows_the_classes() {
     for (data_set, networks) in
         [(DataSet::TwoMoons, Networks::Plain), (DataSet::Circles, Networks::Both)]
     {
@@ -87,7 +87,7 @@ fn what_cannot_be_trained_is_an_error_in_words() {
 }
 
 #[test]
-fn a_lost_device_is_told() {
+fn a_lost_device_is_reported() {
     let (adapter, device, queue) = headless_device().unwrap();
     let mut view = View::new(Graphics::new(&adapter, &device, &queue, FORMAT), Settings::default());
     view.session.is_playing = true;
@@ -96,7 +96,7 @@ fn a_lost_device_is_told() {
     for _ in 0..3 {
         view.session.frame();
     }
-    let problem = view.session.problem.clone().expect("nothing was told");
+    let problem = view.session.problem.clone().expect("no problem is shown");
     assert!(problem.contains("lost"), "{problem}");
     // Neither a reset nor drawing panics.
     view.session.reset();
@@ -120,7 +120,7 @@ fn frames_take_the_steps_that_fit() {
     for _ in 0..6 {
         session.frame();
         steps.push(session.steps());
-        // Nothing of the next frame before this one is done.
+        // The next frame begins after this one is done.
         device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
     }
     assert_eq!(session.problem, None);

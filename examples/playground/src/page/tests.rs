@@ -25,7 +25,7 @@ async fn sleep(milliseconds: i32) {
             window.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, milliseconds);
         timer.expect("a timer");
     });
-    JsFuture::from(promise).await.expect("nobody rejects it");
+    JsFuture::from(promise).await.expect("a timer never rejects it");
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! What the kernel notes.
+//! The faults that the kernel records.
 
 use super::*;
 
@@ -75,7 +75,7 @@ fn notes_what_is_not_finite() {
     }
 }
 
-/// What the next layer leaves is noted in its place.
+/// A fault in the gradients that the next layer leaves to this one is recorded as the next layer's.
 #[test]
 fn notes_what_is_not_finite_for_the_next_layer() {
     for ((mut gpu, core), has_biases) in [false, true]

@@ -1,4 +1,4 @@
-//! What does not fit.
+//! Shapes that do not fit are refused.
 
 use super::*;
 

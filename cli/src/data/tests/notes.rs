@@ -4,7 +4,7 @@ use super::*;
 use crate::data::gaps::Gaps;
 
 #[test]
-fn what_cannot_be_learned_is_told_with_its_place() {
+fn errors_about_tables_name_the_place() {
     refused("", "", &["empty"]);
     refused("\n\n", "", &["table.csv: there are no rows"]);
     refused("a,b\n1,2\n", "--skip-lines 3", &["no rows after --skip-lines 3"]);
@@ -21,10 +21,14 @@ fn what_cannot_be_learned_is_told_with_its_place() {
     refused(
         "x,y\n1,a\n2,b\ninf,a\n",
         "",
-        &["line 4, column 1 (\"x\"): \"inf\" is no finite number"],
+        &["line 4, column 1 (\"x\"): \"inf\" is not a finite number"],
     );
-    refused("x,y\n1,1\n2,1e400\n", "", &["line 3, column 2 (\"y\"): \"1e400\" is no finite"]);
-    refused("x,y\n1,a\n2o,b\n", "", &["line 3, column 1 (\"x\"): \"2o\" is no number", "--drop x"]);
+    refused("x,y\n1,1\n2,1e400\n", "", &["line 3, column 2 (\"y\"): \"1e400\" is not a finite"]);
+    refused(
+        "x,y\n1,a\n2o,b\n",
+        "",
+        &["line 3, column 1 (\"x\"): \"2o\" is not a number", "--drop x"],
+    );
     refused(
         "150,4,a,b\n1,2,3,0\n",
         "",
@@ -89,8 +93,8 @@ fn a_name_that_looks_missing_does_not_vanish() {
 
         let (data, notes) = read(&text, "--target y").unwrap();
         assert_eq!(data.table.preprocessing.inputs(), 3);
-        let told = format!("column 2 (\"country\") has {word:?} 20 times; --missing-values");
-        assert!(notes.iter().any(|note| note.contains(&told)), "{notes:?}");
+        let expected = format!("column 2 (\"country\") has {word:?} 20 times; --missing-values");
+        assert!(notes.iter().any(|note| note.contains(&expected)), "{notes:?}");
         for (text, arguments) in [(&quoted, ""), (&text, " --missing-values other")] {
             let (data, notes) = read(text, &format!("--target y{arguments}")).unwrap();
             assert_eq!(data.table.preprocessing.inputs(), 4, "{notes:?}");
@@ -325,7 +329,11 @@ fn infinity_is_a_word_among_words() {
     let (data, _) = read("pool,y\ninfinity,1\nplunge,2\ninfinity,1\nplunge,2\n", "").unwrap();
     let Values::Category(pools) = &data.table.preprocessing.columns[0].values else { panic!() };
     assert_eq!(pools, &["infinity", "plunge"]);
-    refused("x,y\n1,1\ninfinity,2\n", "", &["\"infinity\" is no finite number", "--categorical x"]);
+    refused(
+        "x,y\n1,1\ninfinity,2\n",
+        "",
+        &["\"infinity\" is not a finite number", "--categorical x"],
+    );
 }
 
 #[test]
@@ -380,7 +388,7 @@ fn a_row_that_numbers_the_columns_is_a_header() {
 }
 
 #[test]
-fn a_number_too_far_is_told_wherever_it_is() {
+fn a_number_too_far_is_refused_in_every_place() {
     let near: String = (0..40).map(|row| format!("1.{row},{}\n", row % 2)).collect();
     let (data, _) = read(format!("x,y\n{near}1e300,1\n"), "").unwrap();
     let mut tested = 0;
