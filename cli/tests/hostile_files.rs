@@ -168,7 +168,7 @@ fn a_device_without_an_end_is_an_error() {
         ("evaluate /dev/zero", "not a model: its header"),
         ("predict /dev/zero", "not a model: its header"),
         ("export /dev/zero --onnx out", "not a model: its header"),
-        ("train /dev/zero", "the file is binary"),
+        ("train /dev/zero", "the format of this binary file is unknown"),
         ("train --resume --checkpoint /dev/zero", "it is not a whole checkpoint"),
     ] {
         let folder = tempfile::tempdir().unwrap();
