@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use crate::error::Error;
     use crate::gpu::block_on_for;
-    use crate::gpu::testing::TestGpu;
+    use crate::gpu::testing::{TestGpu, own_gpu};
 
     /// Values that are written while the GPU may still copy earlier ones arrive later, in order.
     #[test]
@@ -160,14 +160,11 @@ mod tests {
     /// The device is lost after the CPU has written and before the GPU may copy.
     #[test]
     fn a_device_is_lost_between_the_two() {
-        let adapter = crate::gpu::test_device::adapter();
-        let device = adapter.request_device(&wgpu::DeviceDescriptor::default());
-        let (device, queue) = pollster::block_on(device).unwrap();
-        let gpu = Gpu::new(&device, &queue);
+        let gpu = own_gpu();
         let mut staging = Staging::new(&gpu, "staging", 1000).unwrap();
         staging.write(&gpu, |_| {}).unwrap();
-        device.destroy();
-        device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        gpu.device.destroy();
+        gpu.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
         let answer = staging.submit(&gpu, "copy", |_, _| {});
         assert!(matches!(answer, Err(Error::DeviceLost(_))), "{answer:?}");
     }
@@ -175,22 +172,19 @@ mod tests {
     /// The loss of the device ends a wait before its limit.
     #[test]
     fn waiting_ends_with_the_device() {
-        let adapter = crate::gpu::test_device::adapter();
-        let device = adapter.request_device(&wgpu::DeviceDescriptor::default());
-        let (device, queue) = pollster::block_on(device).unwrap();
-        let gpu = Gpu::new(&device, &queue);
+        let gpu = own_gpu();
         let target = gpu.buffer("target", 1000).unwrap();
         let mut staging = Staging::new(&gpu, "staging", 1000).unwrap();
         for destroyed in [false, true] {
             if destroyed {
-                device.destroy();
+                gpu.device.destroy();
             }
             let copy = |encoder: &mut CommandEncoder, buffer: &Buffer| {
                 encoder.copy_buffer_to_buffer(buffer, 0, &target, 0, 4000);
             };
             staging.submit(&gpu, "copy", copy).unwrap();
             let writing = async { staging.write(&gpu, |_| {}) };
-            let answer = block_on_for(&device, Duration::from_secs(60), writing);
+            let answer = block_on_for(&gpu.device, Duration::from_secs(60), writing);
             assert_eq!(matches!(answer, Err(Error::DeviceLost(_))), destroyed, "{answer:?}");
         }
     }

@@ -39,6 +39,13 @@ impl Arrangement {
 /// The value around an arranged matrix, which kernels must not change.
 const AROUND: f32 = 12345.0;
 
+/// A device that no other test uses: one to destroy, or to keep busy.
+pub(crate) fn own_gpu() -> Gpu {
+    let device = test_device::adapter().request_device(&wgpu::DeviceDescriptor::default());
+    let (device, queue) = pollster::block_on(device).unwrap();
+    Gpu::new(&device, &queue)
+}
+
 pub(crate) struct TestGpu {
     pub(crate) gpu: Gpu,
     generator: ChaCha8Rng,

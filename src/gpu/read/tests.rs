@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::error::Error;
-use crate::gpu::{Gpu, block_on, block_on_for, test_device};
+use crate::gpu::testing::own_gpu;
+use crate::gpu::{Gpu, block_on, block_on_for};
 
 const SLOW: &str = "
     @group(0) @binding(0) var<storage, read_write> values: array<u32>;
@@ -31,9 +32,7 @@ struct SlowGpu {
 impl SlowGpu {
     /// On a device of its own: other tests' submissions would wait for its work.
     fn new() -> Self {
-        let device = test_device::adapter().request_device(&wgpu::DeviceDescriptor::default());
-        let (device, queue) = pollster::block_on(device).unwrap();
-        let gpu = Gpu::new(&device, &queue);
+        let gpu = own_gpu();
         let source = wgpu::ShaderSource::Wgsl(SLOW.into());
         let module = wgpu::ShaderModuleDescriptor { label: None, source };
         let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
