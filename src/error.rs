@@ -166,10 +166,46 @@ pub enum Error {
     #[error("the device is out of memory: {0}")]
     OutOfMemory(String),
 
-    /// A buffer that cannot serve, for example one without the needed usage, or what else wgpu says no
-    /// to.
-    #[error("refused: {0}")]
-    Refused(String),
+    /// A buffer without a usage that the call needs.
+    #[error("{what} was made without BufferUsages::{missing}")]
+    Usage {
+        /// The buffer.
+        what: String,
+        /// The usage, by its name in `wgpu::BufferUsages`.
+        missing: &'static str,
+    },
+
+    /// A matrix that is placed in its buffer as the call or the kernel cannot read it: empty, not
+    /// aligned, with rows that overlap, or with another distance between its rows.
+    #[error("{what}: {reason}")]
+    Placement {
+        /// The matrix, or the kernel that it was bound to.
+        what: String,
+        /// What is wrong, with the two numbers that disagree.
+        reason: String,
+    },
+
+    /// More work than a kernel can count.
+    #[error("{what} takes {needed} {unit}, but {limit} ends at {allowed}: {cure}")]
+    TooMany {
+        /// The kernel and its shape.
+        what: String,
+        /// How many it would take.
+        needed: u64,
+        /// Rows, values, or rounds of a loop.
+        unit: &'static str,
+        /// Whose limit it is.
+        limit: &'static str,
+        /// The most that it allows.
+        allowed: u64,
+        /// What to do about it.
+        cure: &'static str,
+    },
+
+    /// What wgpu reports inside a call: a buffer of another device, a buffer that was destroyed, a shader
+    /// that the driver does not compile.
+    #[error("wgpu: {0}")]
+    Wgpu(String),
 
     /// The device did not answer in time. It may still: ask again.
     #[error("the device did not answer within {limit:?}, after {waited:?}")]
@@ -195,7 +231,7 @@ pub enum Error {
 pub struct Fault {
     /// The number of the step, counted from 1; 0 if it was one of another trainer of the network.
     pub step: u64,
-    /// The layer, counted from 0; the last one is the output layer. None for the update, which is of all
+    /// The layer, counted from 1; the last one is the output layer. None for the update, which is of all
     /// layers.
     pub layer: Option<usize>,
     /// The quantity that was not finite.
@@ -225,10 +261,10 @@ pub enum Quantity {
 }
 
 impl fmt::Display for Fault {
-    /// As `step 57: the gradient of the weights of layer 2 is not finite`, with layers counted from 1.
+    /// As `step 57: the gradient of the weights of layer 2 is not finite`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { step, layer, quantity } = self;
-        let place = layer.map_or(String::new(), |layer| format!(" of layer {}", layer + 1));
+        let place = layer.map_or(String::new(), |layer| format!(" of layer {layer}"));
         write!(formatter, "step {step}: {quantity}{place} is not finite")
     }
 }

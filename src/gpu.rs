@@ -192,6 +192,16 @@ fn unmap(device: &Device, buffer: &Buffer) -> Result<()> {
     guarded(device, || buffer.unmap()).map_err(|error| Error::DeviceLost(error.to_string()))
 }
 
+/// An error for a buffer without a usage.
+pub(crate) fn check_usage(
+    what: impl FnOnce() -> String,
+    buffer: &Buffer,
+    usage: BufferUsages,
+) -> Result<()> {
+    let missing = (usage - buffer.usage()).iter_names().next();
+    missing.map_or(Ok(()), |(missing, _)| Err(Error::Usage { what: what(), missing }))
+}
+
 /// Calls wgpu and returns the error that it reported, if any, instead of handing it to the app's
 /// handler.
 ///
@@ -217,7 +227,7 @@ pub(crate) fn guarded<T>(device: &Device, call: impl FnOnce() -> T) -> Result<T>
     match first_error {
         None => Ok(value),
         Some(wgpu::Error::OutOfMemory { source }) => Err(Error::OutOfMemory(source.to_string())),
-        Some(error) => Err(Error::Refused(error.to_string())),
+        Some(error) => Err(Error::Wgpu(error.to_string())),
     }
 }
 
@@ -234,7 +244,7 @@ mod tests {
         fn assert_refused<T>(what: &str, result: Result<T>) {
             match result {
                 Ok(_) => panic!("{what} was accepted"),
-                Err(error) => assert!(matches!(error, Error::Refused(_)), "{what}: {error}"),
+                Err(error) => assert!(matches!(error, Error::Wgpu(_)), "{what}: {error}"),
             }
         }
         let TestGpu { gpu, .. } = TestGpu::new();

@@ -1,6 +1,6 @@
 //! `Inference`: a network bound to the app's buffers, in the app's encoder.
 
-use wgpu::{CommandEncoder, ComputePassDescriptor, Device};
+use wgpu::{BufferUsages, CommandEncoder, ComputePassDescriptor, Device};
 
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Gpu, Matrix, Rows, largest_binding, read};
@@ -45,8 +45,8 @@ impl Inference {
     /// # Errors
     ///
     /// [`Error::Length`] if a buffer is too short, [`Error::Option`] if there are no rows,
-    /// [`Error::Refused`] if an offset or a stride is not a multiple of 4, or rows overlap, and what wgpu
-    /// reports.
+    /// [`Error::Usage`] if a buffer lacks the usage, [`Error::Placement`] if an offset or a stride is not a
+    /// multiple of 4, or rows overlap, and what wgpu reports.
     pub fn new<'a>(
         network: &Network,
         inputs: impl Into<Rows<'a>>,
@@ -60,16 +60,27 @@ impl Inference {
                 expected: "at least 1",
             });
         }
-        let inputs = inputs.into().matrix("the buffer of inputs", rows, network.inputs())?;
-        let outputs = outputs.into().matrix("the buffer of outputs", rows, network.outputs())?;
+        let inputs = inputs.into().matrix(
+            "the buffer of inputs",
+            BufferUsages::STORAGE,
+            rows,
+            network.inputs(),
+        )?;
+        let outputs = outputs.into().matrix(
+            "the buffer of outputs",
+            BufferUsages::STORAGE,
+            rows,
+            network.outputs(),
+        )?;
         if inputs.may_overlap(&outputs) {
             let [inputs, outputs] = [&inputs, &outputs].map(|matrix| {
                 let [first, apart] =
                     [matrix.first(), matrix.stride().into()].map(|value| 4 * value);
                 format!("rows from byte {first} on, {apart} apart")
             });
-            let reason = format!("inputs ({inputs}) and outputs ({outputs}) overlap in one buffer");
-            return Err(Error::Refused(reason));
+            let what = "the buffer of inputs and outputs".to_owned();
+            let reason = format!("inputs ({inputs}) and outputs ({outputs}) overlap");
+            return Err(Error::Placement { what, reason });
         }
         let slice_rows = slice_rows(&network.gpu().device, network.layer_sizes()).min(rows);
         let mut slices = Slices::new(network, slice_rows, [&inputs, &outputs])?;

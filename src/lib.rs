@@ -72,7 +72,7 @@
 //! let mut data = trainer.upload(&train)?;
 //! for _ in 0..30 {
 //!     let epoch = block_on(device, trainer.epoch(&mut data))?;
-//!     println!("epoch {}: loss {:.4}, accuracy {:.3}", data.epoch(), epoch.loss, epoch.accuracy);
+//!     println!("epoch {}: loss {:.4}, accuracy {:?}", data.epoch(), epoch.loss, epoch.accuracy);
 //! }
 //! let rows = test.inputs().as_standard_layout();
 //! let outputs = block_on(device, Inference::predict(trainer.network(), rows.as_slice().unwrap()))?;
@@ -166,22 +166,22 @@
 //! - Losses are means over the mini-batch and over the outputs. Outputs are linear: softmax and sigmoid
 //!   belong to the losses.
 
-pub mod data;
-pub mod error;
-pub mod evaluation;
+mod data;
+mod error;
+mod evaluation;
 mod gpu;
 mod inference;
 pub mod kernels;
 mod layout;
 mod network;
-pub mod options;
-pub mod parameters;
+mod options;
+mod parameters;
 mod random;
 pub mod reference;
 mod snapshot;
 mod trainer;
 
-pub use data::{Dataset, Targets};
+pub use data::{Dataset, Targets, batches, shuffled_order};
 pub use error::{Error, Fault, Quantity, Result};
 pub use evaluation::{Evaluation, evaluate};
 pub use gpu::{KernelCache, Rows};

@@ -80,9 +80,8 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::Architecture`] or [`Error::Option`]
-    /// if sizes or options make no network, [`Error::TooLarge`] if the
-    /// device cannot bind it (see [`required_limits`](crate::required_limits)), and what wgpu reports.
+    /// [`Error::Architecture`] or [`Error::Option`] if sizes or options make no network,
+    /// [`Error::TooLarge`] if the device cannot bind it (see [`required_limits`]), and what wgpu reports.
     pub fn new(
         device: &Device,
         queue: &Queue,
@@ -229,11 +228,13 @@ impl Network {
         &self.gpu
     }
 
-    pub(crate) fn activation(&self) -> Activation {
+    /// The function after each hidden layer.
+    pub fn activation(&self) -> Activation {
         self.activation
     }
 
-    pub(crate) fn epsilon(&self) -> f32 {
+    /// What is added to a variance before its root is taken.
+    pub fn epsilon(&self) -> f32 {
         self.epsilon
     }
 

@@ -103,6 +103,11 @@ impl Loss {
     pub const fn has_class_targets(self) -> bool {
         matches!(self, Self::SoftmaxCrossEntropy)
     }
+
+    /// Whether outputs are right or wrong, so that they have an accuracy.
+    pub const fn has_accuracy(self) -> bool {
+        !matches!(self, Self::MeanSquaredError)
+    }
 }
 
 /// The functions of a network between its layers, and its initialization.

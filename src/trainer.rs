@@ -102,7 +102,7 @@ impl Trainer {
     /// per output, [`Error::BatchTooSmall`] if batches of one row would have to be normalized,
     /// [`Error::TooLarge`] if a matrix of the batch is too large for the device (see
     /// [`required_limits`](crate::required_limits); it names the largest, before anything is made),
-    /// [`Error::Refused`] if a software adapter would not finish its loops (batches of millions of rows,
+    /// [`Error::TooMany`] if a software adapter would not finish its loops (batches of millions of rows,
     /// layers of tens of thousands of outputs), and what wgpu reports.
     pub fn new(mut network: Network, options: TrainerOptions) -> Result<Self> {
         options.check(network.outputs())?;
@@ -159,9 +159,10 @@ impl Trainer {
         self.count.expected()
     }
 
-    /// The dispatches of a step on a full batch, in order, for example to time each of them.
-    pub fn dispatches(&self) -> &[Dispatch] {
-        &self.step
+    /// Ends the training and returns the dispatches of a step on a full batch, in order, for example to
+    /// time each of them. They may run in any number and order, and keep their memory alive.
+    pub fn into_dispatches(self) -> Vec<Dispatch> {
+        self.step
     }
 
     /// Sets the learning rate, before the schedule, of the steps that are not encoded yet.
@@ -291,8 +292,8 @@ impl Trainer {
     /// [`Error::Diverged`] if the loss, a gradient or a batch's statistics were not finite, which shows
     /// within four submissions (of 64 steps at most); and as [`Trainer::train`] and [`Trainer::metrics`].
     pub async fn epoch(&mut self, data: &mut TrainingData) -> Result<EpochMetrics> {
-        let mut epoch = EpochMetrics { steps: 0, skipped: 0, loss: 0.0, accuracy: 0.0 };
-        let mut rows = 0.0;
+        let mut epoch = EpochMetrics { steps: 0, skipped: 0, loss: 0.0, accuracy: None };
+        let [mut rows, mut right] = [0.0; 2];
         let steps = data.steps_to_epoch_end();
         let mut submitted = 0;
         let mut in_flight = VecDeque::new();
@@ -315,12 +316,12 @@ impl Trainer {
             for step in metrics {
                 epoch.steps += 1;
                 epoch.loss += f64::from(step.rows) * f64::from(step.loss);
-                epoch.accuracy += f64::from(step.rows) * f64::from(step.accuracy);
+                right += f64::from(step.rows) * f64::from(step.accuracy.unwrap_or(0.0));
                 rows += f64::from(step.rows);
             }
         }
         epoch.loss /= rows;
-        epoch.accuracy /= rows;
+        epoch.accuracy = self.options.loss.has_accuracy().then_some(right / rows);
         Ok(epoch)
     }
 

@@ -336,7 +336,7 @@ fn an_invalid_target_in_a_buffer_makes_the_loss_nan_and_ends_the_training() {
             assert_eq!(before == learned, step > 1, "{loss:?}, step {step}");
         }
         let fault = block_on(&app.device, trainer.fault()).unwrap().unwrap();
-        assert_eq!(fault, Fault { step: 2, layer: Some(1), quantity: Quantity::Loss });
+        assert_eq!(fault, Fault { step: 2, layer: Some(2), quantity: Quantity::Loss });
     }
     app.assert_silent();
 }

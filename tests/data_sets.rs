@@ -1,8 +1,8 @@
 //! Data sets: what is one, and how it is split, shuffled and cut into batches.
 
 use ndarray::{Array2, array};
-use ztilde::data::{batches, shuffled_order};
 use ztilde::{Dataset, Error, Remainder, Targets};
+use ztilde::{batches, shuffled_order};
 
 /// Row r has the features r and −r; its class is the first whose share r falls into.
 fn classes(counts: &[u32]) -> Dataset {

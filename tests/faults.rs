@@ -90,10 +90,10 @@ fn cases() -> Vec<Case> {
     let linear = |layer, quantity| Case { batch_norm: false, ..Case::new(layer, quantity) };
     let classes = |case| Case { loss: Loss::SoftmaxCrossEntropy, ..case };
     let at_once = |case: Case| Case { expected: Fault { step: 1, ..case.expected }, ..case };
-    let statistics = Case::new(0, Quantity::BatchStatistics);
-    let hidden_weights = Case::new(1, Quantity::BatchStatistics);
+    let statistics = Case::new(1, Quantity::BatchStatistics);
+    let hidden_weights = Case::new(2, Quantity::BatchStatistics);
     vec![
-        Case { spoil: |inputs, _| inputs[4] = f32::NAN, ..Case::new(0, Quantity::BatchStatistics) },
+        Case { spoil: |inputs, _| inputs[4] = f32::NAN, ..Case::new(1, Quantity::BatchStatistics) },
         Case { spoil: |inputs, _| inputs[23] = 1e30, ..statistics },
         at_once(Case {
             alter: |parameters| match &mut parameters.layers[1] {
@@ -102,15 +102,15 @@ fn cases() -> Vec<Case> {
             },
             ..hidden_weights
         }),
-        Case { spoil: |inputs, _| inputs[0] = f32::INFINITY, ..linear(2, Quantity::Loss) },
-        Case { spoil: |_, targets| targets[15] = 1e30, ..Case::new(2, Quantity::Loss) },
-        Case { spoil: |_, targets| targets[15] = f32::NAN, ..linear(2, Quantity::Loss) },
+        Case { spoil: |inputs, _| inputs[0] = f32::INFINITY, ..linear(3, Quantity::Loss) },
+        Case { spoil: |_, targets| targets[15] = 1e30, ..Case::new(3, Quantity::Loss) },
+        Case { spoil: |_, targets| targets[15] = f32::NAN, ..linear(3, Quantity::Loss) },
         // The loss is 1e33, and finite; the gradient is above 2⁵⁰.
-        Case { spoil: |_, targets| targets[0] = 1e17, ..Case::new(2, Quantity::GradBiases) },
+        Case { spoil: |_, targets| targets[0] = 1e17, ..Case::new(3, Quantity::GradBiases) },
         // The inputs of the output layer are large; the gradient of its biases is below 1.
-        Case { spoil: |inputs, _| inputs.fill(1e17), ..classes(linear(2, Quantity::GradWeights)) },
-        at_once(Case { alter: enlarge, ..classes(linear(1, Quantity::GradWeights)) }),
-        at_once(Case { alter: enlarge, ..classes(Case::new(1, Quantity::GradGamma)) }),
+        Case { spoil: |inputs, _| inputs.fill(1e17), ..classes(linear(3, Quantity::GradWeights)) },
+        at_once(Case { alter: enlarge, ..classes(linear(2, Quantity::GradWeights)) }),
+        at_once(Case { alter: enlarge, ..classes(Case::new(2, Quantity::GradGamma)) }),
     ]
 }
 
@@ -171,7 +171,7 @@ fn an_update_that_overflows_leaves_nothing_infinite() {
     for gpu in devices() {
         for optimizer in [Optimizer::gradient_descent(1e30), Optimizer::momentum(1e30, 0.9)] {
             let optimizer = Optimizer { weight_decay: 1e30, ..optimizer };
-            let case = Case { optimizer, expected, ..Case::new(0, Quantity::Loss) };
+            let case = Case { optimizer, expected, ..Case::new(1, Quantity::Loss) };
             let [mut trainer, untrained] = [(); 2].map(|()| case.trainer(&gpu));
             for number in 1..4 {
                 case.step(&gpu, &mut trainer, number);
@@ -284,7 +284,7 @@ fn many_steps_after_a_fault_change_nothing() {
 fn a_snapshot_of_a_stopped_training_goes_on() {
     let gpu = test_device::device_with_subgroups();
     let spoil: fn(&mut [f32], &mut [f32]) = |inputs, _| inputs[4] = f32::NAN;
-    let case = Case { spoil, ..Case::new(0, Quantity::BatchStatistics) };
+    let case = Case { spoil, ..Case::new(1, Quantity::BatchStatistics) };
     let [mut stopped, mut without] = [(); 2].map(|()| case.trainer(&gpu));
     for number in 1..6 {
         case.step(&gpu, &mut stopped, number);

@@ -5,8 +5,7 @@ use std::borrow::Cow;
 
 use ndarray::{Array1, Array2, Axis};
 use ztilde::{
-    data::Targets,
-    options::{Activation, Loss, TrainerOptions},
+    Activation, Loss, Targets, TrainerOptions,
     reference::{
         Layer, Network, Statistics, Trainer, batch_statistics, column_sums, normalize,
         normalize_backward, normalize_gradients,

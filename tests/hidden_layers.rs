@@ -101,8 +101,8 @@ fn check(device: &Device, queue: &Queue, sizes: &[u32], rows: u32, batch_norm: b
     let normalize = normalize::Normalize::new(device, EPSILON).unwrap();
     let hidden = sizes.len() - 2;
     for index in 0..hidden {
-        let what = format!("{sizes:?}, {rows} rows, batch norm {batch_norm}, layer {index}");
-        let layer = trainer.hidden_layer(index).expect("there is a hidden layer");
+        let what = format!("{sizes:?}, {rows} rows, batch norm {batch_norm}, layer {}", index + 1);
+        let layer = trainer.hidden_layer(index + 1).expect("there is a hidden layer");
         let copy = |inputs: &Matrix| {
             look(device, queue, &layer, |outputs| {
                 identity.bind(device, "look", activate::Buffers { inputs, outputs })
@@ -138,7 +138,8 @@ fn check(device: &Device, queue: &Queue, sizes: &[u32], rows: u32, batch_norm: b
             [&ones, &zeros].map(|values| vector(device, values.as_slice().unwrap()));
         assert_close(&format!("ẑ, {what}"), &make(&gamma, &beta), &expected(&ones, &zeros));
     }
-    assert!(trainer.hidden_layer(hidden).is_none(), "the output layer is not hidden");
+    assert!(trainer.hidden_layer(0).is_none(), "layers are counted from 1");
+    assert!(trainer.hidden_layer(hidden + 1).is_none(), "the output layer is not hidden");
 }
 
 /// Widths that are no whole vectors of four; a batch that is divided among workgroups; with what each
@@ -156,5 +157,5 @@ fn hidden_layers_are_what_the_reference_saw() {
 #[test]
 fn a_network_without_hidden_layers_shows_none() {
     let (device, queue) = test_device::device();
-    assert!(trainer(&device, &queue, &[3, 2], 4, true).hidden_layer(0).is_none());
+    assert!(trainer(&device, &queue, &[3, 2], 4, true).hidden_layer(1).is_none());
 }

@@ -235,7 +235,7 @@ fn nothing_is_beyond_a_browser() {
 
 #[test]
 fn files_are_short_and_have_telling_names() {
-    let folders = ["benches", "cli", "examples", "shaders", "src", "tests"];
+    let folders = ["benches", "cli", "examples", "scripts", "shaders", "src", "tests"];
     let files = folders.into_iter().flat_map(|folder| [files(folder, "rs"), files(folder, "wgsl")]);
     for path in files.flatten() {
         let lines = read(&path).lines().count();

@@ -122,7 +122,7 @@ fn compare(network: &NetworkOptions, options: &TrainerOptions, rows: u32, sizes:
     let mut on_cpu = reference::Trainer::new(reference::Network::from(&parameters), options);
     let mut losses = Vec::new();
     for epoch in 0..EPOCHS {
-        let order = ztilde::data::shuffled_order(rows, options.seed, epoch);
+        let order = ztilde::shuffled_order(rows, options.seed, epoch);
         for rows in order.chunks(options.batch_size as usize) {
             let batch = dataset.select(rows).unwrap();
             losses.push(on_cpu.step(&batch.inputs().mapv(f64::from), batch.targets()).0);

@@ -39,6 +39,11 @@ fn trainer(device: &Device, queue: &Queue, inputs: u32) -> Trainer {
     Trainer::new(network, options).unwrap()
 }
 
+/// The dispatches of a step of such a trainer.
+fn dispatches(device: &Device, queue: &Queue, inputs: u32) -> Vec<Dispatch> {
+    trainer(device, queue, inputs).into_dispatches()
+}
+
 fn upload<T: bytemuck::NoUninit>(device: &Device, values: &[T]) -> Buffer {
     device.create_buffer_init(&BufferInitDescriptor {
         label: Some("the app's"),
@@ -168,7 +173,8 @@ fn an_encoded_step_takes_what_wgpu_takes() {
         let (device, queue) = device();
         let mut trainer = trainer(&device, &queue, inputs);
         let arrival = usize::from(inputs % 4 != 0);
-        let bare = Bare::new(&device, &queue, inputs, trainer.dispatches().len() + arrival);
+        let bare =
+            Bare::new(&device, &queue, inputs, dispatches(&device, &queue, inputs).len() + arrival);
         let input_buffer = upload(&device, &vec![0.5_f32; (BATCH_SIZE * inputs) as usize]);
         let class_buffer = upload(&device, &[0_u32; BATCH_SIZE as usize]);
         // Until the next submission wgpu keeps what was written.
@@ -229,7 +235,7 @@ fn an_encoded_inference_takes_what_wgpu_takes() {
 fn a_bound_step_takes_what_wgpu_takes() {
     let (device, queue) = device();
     let mut trainer = trainer(&device, &queue, 6);
-    let bare = Bare::new(&device, &queue, 6, trainer.dispatches().len() + 2);
+    let bare = Bare::new(&device, &queue, 6, dispatches(&device, &queue, 6).len() + 2);
     let batch = trainer.bind_batch(&bare.inputs, &bare.classes).unwrap();
     for step in 0..3 {
         let [mut own, mut other] = [(); 2].map(|()| encoder(&device, "the app's"));
@@ -257,6 +263,7 @@ fn a_submitted_step_takes_what_wgpu_takes() {
     let dataset = Dataset::new(dataset, vec![0_u32; rows as usize]).unwrap();
     let mut data = trainer.upload(&dataset).unwrap();
     let gather = bind_gather(&device, &bare, rows);
+    let dispatches = dispatches(&device, &queue, 8);
     let measure = |call: &mut dyn FnMut()| {
         device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
         measure(call)[0]
@@ -266,7 +273,7 @@ fn a_submitted_step_takes_what_wgpu_takes() {
             bare.encode_number(encoder);
             let mut pass = begin_pass(encoder, "ztilde/training");
             for _ in 0..steps {
-                for dispatch in std::iter::once(&gather).chain(trainer.dispatches()) {
+                for dispatch in std::iter::once(&gather).chain(&dispatches) {
                     dispatch.encode(&mut pass);
                 }
             }

@@ -111,8 +111,8 @@ fn a_step_on_nan_is_a_fault() {
         let what = format!("{activation:?}, batch norm {batch_norm}, {loss:?}, {sizes:?}");
         let (fault, loss) = fault_and_loss(gpu, trainer, [&inputs, &targets], [&bad, &targets]);
         let (layer, quantity) = match batch_norm {
-            true => (0, Quantity::BatchStatistics),
-            false => (2, Quantity::Loss),
+            true => (1, Quantity::BatchStatistics),
+            false => (3, Quantity::Loss),
         };
         assert_eq!(fault, Some(Fault { step: 2, layer: Some(layer), quantity }), "{what}");
         assert!(loss.is_nan(), "{what}: {loss}");
@@ -138,7 +138,7 @@ fn an_invalid_target_is_a_fault() {
                     targets[place] = bad;
                     let (fault, found) =
                         fault_and_loss(&gpu, make(), [&inputs, good], [&inputs, &targets]);
-                    let expected = Fault { step: 2, layer: Some(1), quantity: Quantity::Loss };
+                    let expected = Fault { step: 2, layer: Some(2), quantity: Quantity::Loss };
                     let what = format!("{loss:?}, {sizes:?} × {rows}: {bad:#x}");
                     assert_eq!(fault, Some(expected), "{what}");
                     assert!(found.is_nan(), "{what}: {found}");

@@ -11,9 +11,8 @@ use std::borrow::Cow;
 use ndarray::{Array1, Array2, arr1, arr2};
 use pytorch_numbers::{assert_close, matrix, numbers, parameters};
 use ztilde::{
-    data::Targets,
-    options::{Activation, Loss, Method, NetworkOptions, Optimizer, Schedule, TrainerOptions},
-    parameters::Parameters,
+    Activation, Loss, Method, NetworkOptions, Optimizer, Parameters, Schedule, Targets,
+    TrainerOptions,
     reference::{
         self, LossGradient, Network, Statistics, Trainer, batch_statistics, normalize,
         normalize_backward, normalize_gradients,

@@ -11,8 +11,7 @@ mod pytorch_numbers;
 use ndarray::{Array1, Array2, arr1};
 use pytorch_numbers::{assert_close, matrix, numbers, parameters};
 use ztilde::{
-    data::Targets,
-    options::{Activation, Method, Optimizer, Schedule, TrainerOptions},
+    Activation, Method, Optimizer, Schedule, Targets, TrainerOptions,
     reference::{Network, Trainer, record_step, smoothed_cross_entropy, weigh_classes},
 };
 

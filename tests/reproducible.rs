@@ -152,7 +152,7 @@ fn an_epoch_is_its_steps() {
             steps,
             skipped: 0,
             loss: mean(|step| step.loss),
-            accuracy: mean(|step| step.accuracy),
+            accuracy: Some(mean(|step| step.accuracy.unwrap())),
         }
     });
     assert_eq!(epochs[..], expected[1..]);

@@ -134,9 +134,9 @@ fn the_last_skipped_step_is_named() {
     let case = &cases()[0];
     let mut trainer = case.trainer(&gpu, OnFault::SkipStep);
     let spoils: [(Spoil, Quantity, usize); 3] = [
-        (|inputs, _| inputs[0] = 1e30, Quantity::BatchStatistics, 0),
-        (|_, targets| targets[0] = f32::NAN, Quantity::Loss, 2),
-        (|_, targets| targets[0] = 1e18, Quantity::GradBiases, 2),
+        (|inputs, _| inputs[0] = 1e30, Quantity::BatchStatistics, 1),
+        (|_, targets| targets[0] = f32::NAN, Quantity::Loss, 3),
+        (|_, targets| targets[0] = 1e18, Quantity::GradBiases, 3),
     ];
     for (number, (spoil, quantity, layer)) in (1..).zip(spoils) {
         case.learn(&gpu, &mut trainer, &[(0, spoil)]);
@@ -157,7 +157,7 @@ fn an_overflow_leaves_the_name_of_the_last_skipped_step() {
     case.learn(&gpu, &mut trainer, &[(0, |inputs, _| inputs[0] = 1e30), (1, good), (2, good)]);
     let fault = Fault { step: 1, layer: None, quantity: Quantity::Update };
     assert_eq!(block_on(&gpu.0, trainer.fault()).unwrap(), Some(fault));
-    let last = Fault { step: 1, layer: Some(0), quantity: Quantity::BatchStatistics };
+    let last = Fault { step: 1, layer: Some(1), quantity: Quantity::BatchStatistics };
     let found = block_on(&gpu.0, trainer.skipped()).unwrap();
     assert_eq!(found, Skipped { steps: 1, last: Some(last) });
 }

@@ -1,7 +1,7 @@
-//! The short version of `examples/soak.rs`, in a process of its own: other tests' memory is not counted.
+//! The short version of `scripts/programs/src/bin/soak.rs`, in a process of its own: other tests' memory is not counted.
 
 #[allow(dead_code, reason = "its main")]
-#[path = "../examples/soak.rs"]
+#[path = "../scripts/programs/src/bin/soak.rs"]
 mod soak;
 
 #[test]

@@ -275,15 +275,15 @@ impl Run {
         row.samples_s = Some(row.steps_s * f64::from(case.workload.batch_size));
         row.set_operations(case.operations());
         row.set_limit(self.limit);
-        row.dispatches = subject.dispatches().len();
-        // From here on the dispatches run without the trainer's knowledge, so it cannot continue.
-        row.gpu_ms = time_steps(gpu, subject.dispatches(), &times)?;
+        let dispatches = subject.into_dispatches();
+        row.dispatches = dispatches.len();
+        row.gpu_ms = time_steps(gpu, &dispatches, &times)?;
         row.first_step_s = first_step;
         row.gpu_bytes = gpu_bytes;
         row.planned_bytes = Some(case.plan(&gpu.device)?.bytes());
         self.table.row(&row)?;
 
-        if profile && let Some(lines) = profile::profile(gpu, self.seconds, subject.dispatches())? {
+        if profile && let Some(lines) = profile::profile(gpu, self.seconds, &dispatches)? {
             self.table.line("")?;
             self.table.line(&format!("{title}: {}", lines[0]))?;
             lines[1..].iter().try_for_each(|line| self.table.line(line))?;

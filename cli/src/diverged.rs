@@ -9,8 +9,8 @@ pub(crate) fn diverged(fault: Fault, layers: usize) -> Failure {
     let Fault { step, layer, quantity } = fault;
     let place = match layer {
         None => String::new(),
-        Some(layer) if layer + 1 == layers => " of the output layer".to_owned(),
-        Some(layer) => format!(" of hidden layer {}", layer + 1),
+        Some(layer) if layer == layers => " of the output layer".to_owned(),
+        Some(layer) => format!(" of hidden layer {layer}"),
     };
     after(&format!("in step {step} {quantity}{place} is not finite"))
 }
@@ -38,8 +38,8 @@ mod tests {
             diverged(fault, 3).to_string()
         };
         for (layer, quantity, expected) in [
-            (Some(1), Quantity::GradGamma, "in step 57 the gradient of gamma of hidden layer 2 is"),
-            (Some(2), Quantity::Loss, "in step 57 the loss of the output layer is not finite"),
+            (Some(2), Quantity::GradGamma, "in step 57 the gradient of gamma of hidden layer 2 is"),
+            (Some(3), Quantity::Loss, "in step 57 the loss of the output layer is not finite"),
             (None, Quantity::Update, "in step 57 a parameter after the update is not finite"),
         ] {
             let found = message(layer, quantity);

@@ -14,7 +14,7 @@ enum Kind {
     Input = 2,
     /// There is no adapter, or none of the name that was asked for.
     NoAdapter = 3,
-    /// The device was lost, or has no memory left.
+    /// The device was lost, has no memory left, does not answer, or refuses a call.
     Device = 4,
     /// The loss is no longer finite.
     Diverged = 5,
@@ -74,9 +74,10 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
-            Error::OutOfMemory(_) | Error::DeviceLost(_) | Error::Refused(_) => {
-                Self::device(message)
-            }
+            Error::OutOfMemory(_)
+            | Error::DeviceLost(_)
+            | Error::Timeout { .. }
+            | Error::Wgpu(_) => Self::device(message),
             Error::Diverged(_) => Self::diverged(message),
             Error::BatchTooSmall { .. } => Self::input(format!(
                 "{message}: choose another --batch-size, or --remainder drop, or --no-batch-norm"
@@ -95,6 +96,9 @@ mod tests {
         let kind = |error| Failure::from(error).kind;
         assert_eq!(kind(Error::DeviceLost(String::new())), Kind::Device);
         assert_eq!(kind(Error::OutOfMemory(String::new())), Kind::Device);
+        assert_eq!(kind(Error::Wgpu(String::new())), Kind::Device);
+        let usage = Error::Usage { what: String::new(), missing: "STORAGE" };
+        assert_eq!(kind(usage), Kind::Input);
         assert_eq!(kind(Error::BatchTooSmall { rows: 1 }), Kind::Input);
         assert_eq!(kind(Error::Model(String::new())), Kind::Input);
         assert_eq!(Kind::Input as u8, 2);

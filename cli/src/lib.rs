@@ -76,7 +76,7 @@ Exit codes:
   0  done
   2  wrong usage or bad input
   3  no adapter
-  4  device lost or out of memory
+  4  device lost, out of memory, silent, or refusing a call
   5  training diverged
   6  interrupted by Ctrl-C or a termination signal, between two steps;
      --checkpoint was written

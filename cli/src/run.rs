@@ -203,15 +203,14 @@ impl Run<'_> {
         for step in metrics {
             rows += u64::from(step.rows);
             seen.loss += f64::from(step.loss) * f64::from(step.rows);
-            seen.accuracy += f64::from(step.accuracy) * f64::from(step.rows);
+            seen.accuracy += f64::from(step.accuracy.unwrap_or(0.0)) * f64::from(step.rows);
             loss = step.loss;
-            accuracy = Some(step.accuracy);
+            accuracy = step.accuracy;
         }
         place.position += steps;
         seen.rows += rows;
         seen.time += time;
         *samples += rows;
-        let accuracy = accuracy.filter(|_| self.trainer.options().loss.has_class_targets());
         let speed = rows as f64 / time.as_secs_f64();
         self.progress.advance(self.state.place.epoch, steps.into(), loss, accuracy, speed);
         Ok(())

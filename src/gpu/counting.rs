@@ -27,7 +27,7 @@ pub(crate) fn rows_of_binding(limits: &Limits, columns: u32) -> u32 {
     (values / u64::from(columns.max(1))).clamp(1, MOST_ROWS.into()) as u32
 }
 
-/// Refuses a matrix whose rows or values a kernel cannot index.
+/// An error for a matrix whose rows or values a kernel cannot index.
 pub(super) fn check_countable(kernel: &str, matrix: &Matrix) -> Result<()> {
     check(kernel, [matrix.rows(), matrix.columns()], matrix.values())
 }
@@ -39,18 +39,17 @@ pub(crate) fn check_count(kernel: &str, rows: u32, values_of_row: u64) -> Result
 }
 
 fn check(kernel: &str, [rows, columns]: [u32; 2], values: u64) -> Result<()> {
-    let (what, found, most) = if rows > MOST_ROWS {
+    let (unit, needed, allowed) = if rows > MOST_ROWS {
         ("rows", u64::from(rows), u64::from(MOST_ROWS))
     } else {
         ("values", values, MOST_VALUES)
     };
-    if found > most {
-        return Err(Error::Refused(format!(
-            "{kernel}: {rows} × {columns} are {found} {what}, but a kernel counts {most} at most: \
-             divide the rows"
-        )));
+    if needed <= allowed {
+        return Ok(());
     }
-    Ok(())
+    let what = format!("{kernel} of {rows} × {columns}");
+    let (limit, cure) = ("a kernel's index", "divide the rows");
+    Err(Error::TooMany { what, needed, unit, limit, allowed, cure })
 }
 
 #[cfg(test)]
@@ -94,9 +93,12 @@ mod tests {
         check_count("test", 1 << 16, (1 << 16) - (1 << 8)).unwrap();
         let refused = |rows, of_row| check_count("test", rows, of_row).unwrap_err().to_string();
         let found = refused(1 << 16, 1 << 16);
-        let parts = ["test: 65536 × 65536 are 4294967296 values", "4278190080 at most"];
+        let parts = ["test of 65536 × 65536 takes 4294967296 values", "ends at 4278190080"];
         assert!(parts.iter().all(|part| found.contains(part)), "{found}");
         let found = refused(1 << 31, 1);
-        assert!(found.contains("2147483648 rows, but a kernel counts 2147483647"), "{found}");
+        assert!(
+            found.contains("2147483648 rows, but a kernel's index ends at 2147483647"),
+            "{found}"
+        );
     }
 }

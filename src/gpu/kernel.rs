@@ -11,7 +11,7 @@ use wgpu::{
 use super::counting::check_countable;
 use super::pipelines::{SharedPipeline, Source};
 use super::rounds::is_mesa_software;
-use super::{Matrix, guarded, unmap};
+use super::{Matrix, check_usage, guarded, unmap};
 use crate::error::{Error, Result};
 
 /// The most workgroups that WebGPU promises for one dimension of a dispatch. Kernels walk on in
@@ -129,7 +129,11 @@ impl Kernel {
     ) -> Result<Dispatch> {
         let name = format!("{place}/{}", self.name);
         let label = format!("ztilde/{name}");
-        matrices.iter().try_for_each(|matrix| check_countable(&name, matrix))?;
+        for (binding, matrix) in (1..).zip(matrices) {
+            check_countable(&name, matrix)?;
+            let what = || format!("{name}: the buffer of binding {binding}");
+            check_usage(what, matrix.buffer(), BufferUsages::STORAGE)?;
+        }
         let uniform = uniform_buffer(device, &label, uniform)?;
         let bindings = guarded(device, || {
             let resources = std::iter::once(uniform.as_entire_binding())

@@ -39,8 +39,9 @@ impl Matrix {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if the buffer ends before the matrix does, [`Error::Refused`] if the matrix
-    /// is empty. When it is bound, [`Error::Refused`] if it does not start on a multiple of the device's
+    /// [`Error::Length`] if the buffer ends before the matrix does, [`Error::Placement`] if the matrix is
+    /// empty. When it is bound, [`Error::Usage`] if its buffer lacks `BufferUsages::STORAGE`, and
+    /// [`Error::Wgpu`] if it does not start on a multiple of the device's
     /// `min_storage_buffer_offset_alignment` and the kernel does not say that it may.
     pub fn new(buffer: &Buffer, first: u64, rows: u32, columns: u32) -> Result<Self> {
         Self::strided(buffer, first, rows, columns, columns)
@@ -51,8 +52,8 @@ impl Matrix {
     ///
     /// # Errors
     ///
-    /// As [`Matrix::new`]; [`Error::Refused`] also if rows would overlap. When it is bound,
-    /// [`Error::Refused`] if the kernel does not say that it takes strides.
+    /// As [`Matrix::new`]; [`Error::Placement`] also if rows would overlap. When it is bound,
+    /// [`Error::Placement`] if the kernel does not say that it takes strides.
     pub fn strided(
         buffer: &Buffer,
         first: u64,
@@ -61,8 +62,9 @@ impl Matrix {
         stride: u32,
     ) -> Result<Self> {
         if stride < columns {
-            let overlap = format!("rows of {columns} values that start {stride} apart overlap");
-            return Err(Error::Refused(overlap));
+            let what = format!("a matrix of {rows} × {columns}");
+            let reason = format!("rows of {columns} values that start {stride} apart overlap");
+            return Err(Error::Placement { what, reason });
         }
         // The buffer may end with the last row, so that row has no stride.
         let values = u64::from(rows.saturating_sub(1)) * u64::from(stride) + u64::from(columns);
@@ -76,8 +78,8 @@ impl Matrix {
     ///
     /// # Errors
     ///
-    /// As [`Matrix::new`]; [`Error::Refused`] also if there are more than 2³² − 1 rows, or values of a
-    /// sample. When it is bound, [`Error::Refused`] if the kernel does not say that it takes images.
+    /// As [`Matrix::new`]; [`Error::TooMany`] if there are more than 2³² − 1 rows, or values of a sample.
+    /// When it is bound, [`Error::Placement`] if the kernel does not say that it takes images.
     pub fn images(
         buffer: &Buffer,
         first: u64,
@@ -85,12 +87,18 @@ impl Matrix {
         channels: u32,
         pixels: u32,
     ) -> Result<Self> {
-        let (Some(rows), Some(sample_stride)) =
-            (samples.checked_mul(pixels), channels.checked_mul(pixels))
-        else {
-            let shape = format!("{samples} × {channels} × {pixels}");
-            return Err(Error::Refused(format!("images of {shape} are more than {}", u32::MAX)));
+        let count = |unit, planes: u32| {
+            planes.checked_mul(pixels).ok_or_else(|| Error::TooMany {
+                what: format!("a matrix of {samples} × {channels} × {pixels}"),
+                needed: u64::from(planes) * u64::from(pixels),
+                unit,
+                limit: "a kernel's index",
+                allowed: u32::MAX.into(),
+                cure: "divide the images",
+            })
         };
+        let (rows, sample_stride) =
+            (count("rows", samples)?, count("values of a sample", channels)?);
         let values = u64::from(rows) * u64::from(channels);
         let layout = Layout { first: 0, plane: pixels, sample_stride, column_stride: pixels };
         Self::with_layout(buffer, first, [rows, channels], layout, values)
@@ -114,7 +122,8 @@ impl Matrix {
     ) -> Result<Self> {
         if rows == 0 || columns == 0 {
             // wgpu would bind the rest of the buffer.
-            return Err(Error::Refused(format!("a matrix of {rows} × {columns} is empty")));
+            let what = format!("a matrix of {rows} × {columns}");
+            return Err(Error::Placement { what, reason: "it is empty".to_owned() });
         }
         let needed = first.saturating_add(values);
         let found = buffer.size() / 4;
@@ -270,8 +279,8 @@ impl Matrix {
     ) -> Result<()> {
         self.expect_shape(kernel, what, needed)?;
         if !self.offset.is_multiple_of(16) {
-            let place = format!("{what} starts at byte {}, no multiple of 16", self.offset);
-            return Err(Error::Refused(format!("{kernel}: {place}")));
+            let reason = format!("{what} starts at byte {}, no multiple of 16", self.offset);
+            return misplaced(kernel, reason);
         }
         self.expect_stride(kernel, what, self.columns.next_multiple_of(4))
     }
@@ -286,8 +295,7 @@ impl Matrix {
         self.expect_shape(kernel, what, needed)?;
         if self.is_images() {
             let apart = self.layout.column_stride;
-            let features = format!("{what}'s features lie {apart} values apart, not 1");
-            return Err(Error::Refused(format!("{kernel}: {features}")));
+            return misplaced(kernel, format!("{what}'s features are {apart} values apart, not 1"));
         }
         Ok(())
     }
@@ -302,8 +310,8 @@ impl Matrix {
         self.expect_shape(kernel, what, [other.rows, other.columns])?;
         let [found, needed] = [self.layout.plane, other.layout.plane];
         if found != needed {
-            let pixels = format!("{what}'s samples have {found} pixels, not {needed}");
-            return Err(Error::Refused(format!("{kernel}: {pixels}")));
+            let reason = format!("{what}'s samples have {found} pixels, not {needed}");
+            return misplaced(kernel, reason);
         }
         Ok(())
     }
@@ -314,7 +322,7 @@ impl Matrix {
         if *sample_stride != needed {
             let rows =
                 format!("rows of {columns} values start {sample_stride} apart, not {needed}");
-            return Err(Error::Refused(format!("{kernel}: {what}'s {rows}")));
+            return misplaced(kernel, format!("{what}'s {rows}"));
         }
         Ok(())
     }
@@ -331,4 +339,8 @@ impl Matrix {
         }
         Ok(())
     }
+}
+
+fn misplaced(kernel: &str, reason: String) -> Result<()> {
+    Err(Error::Placement { what: kernel.to_owned(), reason })
 }

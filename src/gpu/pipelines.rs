@@ -258,7 +258,7 @@ mod tests {
         const THREADS: usize = 4;
         let (device, _) = device();
         let shared = SharedPipeline::find_or_insert(&device, source());
-        let refused = || Err(Error::Refused("not now".to_owned()));
+        let refused = || Err(Error::Wgpu("not now".to_owned()));
         shared.get_or_compile(refused).expect_err("it was not compiled");
 
         let compiled = Mutex::new(0);

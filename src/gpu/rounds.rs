@@ -31,7 +31,7 @@ pub(crate) fn can_loop(device: &Device, rounds: u64) -> bool {
     rounds <= MOST_ROUNDS || !is_mesa_software(&device.adapter_info())
 }
 
-/// Refuses loops that Mesa's software adapter would not finish. `work` describes what takes the rounds.
+/// An error for loops that Mesa's software adapter would not finish. `work` describes what takes the rounds.
 pub(crate) fn check_rounds(
     device: &Device,
     kernel: &'static str,
@@ -41,11 +41,14 @@ pub(crate) fn check_rounds(
     if can_loop(device, rounds) {
         return Ok(());
     }
-    let work = work();
-    Err(Error::Refused(format!(
-        "{kernel}: {work} would take {rounds} rounds of a loop, but Mesa's software adapter ends it \
-         after {MOST_ROUNDS}"
-    )))
+    Err(Error::TooMany {
+        what: format!("{kernel} of {}", work()),
+        needed: rounds,
+        unit: "rounds of a loop",
+        limit: "Mesa's software adapter",
+        allowed: MOST_ROUNDS,
+        cure: "divide the rows, or use another adapter",
+    })
 }
 
 #[cfg(test)]

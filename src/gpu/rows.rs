@@ -1,8 +1,8 @@
 //! Rows in an app's buffer, which the library's matrices come from and go to.
 
-use wgpu::Buffer;
+use wgpu::{Buffer, BufferUsages};
 
-use super::Matrix;
+use super::{Matrix, check_usage};
 use crate::error::{Error, Result};
 
 /// Where rows of four-byte values are in an app's buffer, in bytes, as in the layouts of vertex buffers.
@@ -36,22 +36,28 @@ impl<'a> From<&'a Buffer> for Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// The rows as a matrix, if the buffer has as many.
-    pub(crate) fn matrix(&self, what: &'static str, rows: u32, columns: u32) -> Result<Matrix> {
+    /// The rows as a matrix, if the buffer has as many, and the usage.
+    pub(crate) fn matrix(
+        &self,
+        what: &'static str,
+        usage: BufferUsages,
+        rows: u32,
+        columns: u32,
+    ) -> Result<Matrix> {
         let Self { buffer, offset, .. } = *self;
+        check_usage(|| what.to_owned(), buffer, usage)?;
+        let misplaced = |reason| Err(Error::Placement { what: what.to_owned(), reason });
         let length = 4 * u64::from(columns);
         let stride = self.stride.unwrap_or(length);
         for (name, bytes) in [("offset", offset), ("stride", stride)] {
             if !bytes.is_multiple_of(4) {
-                let reason = format!("{what}: its {name} of {bytes} bytes is not a multiple of 4");
-                return Err(Error::Refused(reason));
+                return misplaced(format!("its {name} of {bytes} bytes is not a multiple of 4"));
             }
         }
         let strides = length..=4 * u64::from(u32::MAX);
         if !strides.contains(&stride) {
             let allowed = format!("{} to {}", strides.start(), strides.end());
-            let reason = format!("{what}: rows start {stride} bytes apart, not {allowed}");
-            return Err(Error::Refused(reason));
+            return misplaced(format!("rows start {stride} bytes apart, not {allowed}"));
         }
         let first = offset / 4;
         let before_last = u64::from(rows.saturating_sub(1)) * (stride / 4);

@@ -133,5 +133,5 @@ fn shares_error_scopes(one: &Device, other: &Device) -> bool {
             })
         })
     });
-    matches!(reported, Ok(Err(Error::Refused(_))))
+    matches!(reported, Ok(Err(Error::Wgpu(_))))
 }

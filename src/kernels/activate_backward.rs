@@ -50,7 +50,7 @@ impl ActivateBackward {
     /// # Errors
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
-    /// [`Error::Refused`](crate::Error::Refused) if samples have different numbers of pixels, and what
+    /// [`Error::Placement`](crate::Error::Placement) if samples have different numbers of pixels, and what
     /// wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, grad_outputs, grad_inputs } = buffers;

@@ -56,7 +56,7 @@ impl BatchStatistics {
     /// # Errors
     ///
     /// [`Error::BatchTooSmall`] if there are fewer than two rows, [`Error::Shape`] if the shapes do
-    /// not fit each other, [`Error::Refused`] if a software adapter would not reach the last rows (beyond
+    /// not fit each other, [`Error::TooMany`] if a software adapter would not reach the last rows (beyond
     /// five million), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, mean, variance, running_mean, running_var } = buffers;

@@ -47,7 +47,7 @@ impl ColumnSums {
     /// # Errors
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
-    /// [`Error::Refused`](crate::Error::Refused) if a software adapter would not reach the last rows
+    /// [`Error::TooMany`](crate::Error::TooMany) if a software adapter would not reach the last rows
     /// (beyond sixteen million), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, sums } = buffers;

@@ -63,7 +63,7 @@ impl GatherRows {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if the shapes do not fit each other, [`Error::Refused`] if the batch has more values
+    /// [`Error::Shape`] if the shapes do not fit each other, [`Error::TooMany`] if the batch has more values
     /// than a kernel counts (2³² − 2²⁴), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { counts, order, inputs, targets, part_first_row, .. } = buffers;

@@ -75,7 +75,7 @@ impl Loss {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if the shapes do not fit each other, [`Error::Refused`] if a software adapter would
+    /// [`Error::Shape`] if the shapes do not fit each other, [`Error::TooMany`] if a software adapter would
     /// not reach the end of a row (beyond 21,000 classes; 16,000 with smoothed labels), and what wgpu
     /// reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
@@ -88,8 +88,9 @@ impl Loss {
         let stride = outputs.stride();
         if grad_outputs.stride() != stride {
             let found = grad_outputs.stride();
-            let rows = format!("rows start {found} values apart, those of outputs {stride}");
-            return Err(Error::Refused(format!("loss: grad_outputs' {rows}")));
+            let reason =
+                format!("grad_outputs' rows start {found} values apart, those of outputs {stride}");
+            return Err(Error::Placement { what: "loss".to_owned(), reason });
         }
         let workgroups = linear_workgroups(rows.into());
         let turns = u64::from(rows).div_ceil(u64::from(WORKGROUP_SIZE * workgroups[0]));

@@ -86,7 +86,7 @@ impl Matmul {
     /// # Errors
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
-    /// [`Error::Refused`](crate::Error::Refused) if a software adapter would not reach the end of a sum
+    /// [`Error::TooMany`](crate::Error::TooMany) if a software adapter would not reach the end of a sum
     /// (beyond 65,000 products), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { left, right, outputs } = buffers;

@@ -57,8 +57,9 @@ impl NormalizeGradients {
     /// # Errors
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
-    /// [`Error::Refused`](crate::Error::Refused) if samples have different numbers of pixels or if a
-    /// software adapter would not reach the last rows (beyond eight million), and what wgpu reports.
+    /// [`Error::Placement`](crate::Error::Placement) if samples have different numbers of pixels,
+    /// [`Error::TooMany`](crate::Error::TooMany) if a software adapter would not reach the last rows (beyond
+    /// eight million), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, mean, variance, grad_outputs, grad_gamma, grad_beta, grad_mean } =
             buffers;

@@ -47,7 +47,7 @@ pub fn softmax_cross_entropy(outputs: &Array2<f64>, classes: &[u32]) -> LossGrad
 /// with `t = (1 − label_smoothing) · [column = class] + label_smoothing / columns`, and `w` the weight of
 /// the row's class.
 ///
-/// The weights are those of the classes in this batch, from [`weigh_classes`](super::weigh_classes).
+/// The weights are those of the classes in this batch, from [`weigh_classes`](super::weigh_classes()).
 ///
 /// # Panics
 ///

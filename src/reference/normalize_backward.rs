@@ -2,7 +2,7 @@ use ndarray::{Array1, Array2};
 
 use super::NormalizeGradients;
 
-/// The gradient by the inputs of [`normalize`](super::normalize) in training, where the mean and
+/// The gradient by the inputs of [`normalize`](super::normalize()) in training, where the mean and
 /// the variance are the batch's own and so depend on the inputs too:
 ///
 /// `gamma / √(variance + epsilon) · (grad_outputs − grad_beta / n − normalized · grad_gamma / n)`

@@ -47,7 +47,7 @@ impl Trainer {
     ///
     /// # Panics
     ///
-    /// As [`loss`] does.
+    /// As [`loss()`] does.
     pub fn gradients(&self, inputs: &Array2<f64>, targets: &Targets<'_>) -> (f64, Gradients) {
         let pass = self.network.pass(inputs);
         let LossGradient { row_losses, row_accuracies, grad_outputs } =
@@ -60,7 +60,7 @@ impl Trainer {
     ///
     /// # Panics
     ///
-    /// As [`loss`] and [`Network::forward`] do.
+    /// As [`loss()`] and [`Network::forward`] do.
     pub fn step(&mut self, inputs: &Array2<f64>, targets: &Targets<'_>) -> (f64, f64) {
         let pass = self.network.forward(inputs);
         let LossGradient { row_losses, row_accuracies, grad_outputs } =

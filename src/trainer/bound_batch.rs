@@ -36,10 +36,10 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if a buffer is too short, [`Error::Refused`] if it cannot be copied from, if an
-    /// offset is not a multiple of 4, or if rows are some distance apart. Nothing is encoded then. Errors
-    /// that wgpu finds only when the encoder is finished or submitted, such as a buffer of another device
-    /// or one that was destroyed, are reported there.
+    /// [`Error::Length`] if a buffer is too short, [`Error::Usage`] if it lacks the usage,
+    /// [`Error::Placement`] if an offset is not a multiple of 4, or if rows are some distance apart.
+    /// Nothing is encoded then. Errors that wgpu finds only when the encoder is finished or submitted, such
+    /// as a buffer of another device or one that was destroyed, are reported there.
     pub fn encode_step<'a>(
         &mut self,
         encoder: &mut CommandEncoder,
@@ -67,8 +67,9 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if a buffer is too short, [`Error::Refused`] if an offset or a stride is no
-    /// multiple of 4, or if rows overlap, and what wgpu reports.
+    /// [`Error::Length`] if a buffer is too short, [`Error::Usage`] if it lacks the usage,
+    /// [`Error::Placement`] if an offset or a stride is not a multiple of 4, or if rows overlap, and what
+    /// wgpu reports.
     pub fn bind_batch<'a>(
         &self,
         inputs: impl Into<Rows<'a>>,
@@ -76,7 +77,7 @@ impl Trainer {
     ) -> Result<BoundBatch> {
         let batch = &self.memory.batch;
         let bind = |what, place, rows: Rows<'_>, matrix: &Matrix| {
-            let rows = rows.matrix(what, matrix.rows(), matrix.columns())?;
+            let rows = rows.matrix(what, BufferUsages::STORAGE, matrix.rows(), matrix.columns())?;
             self.copy_rows.bind(&self.network.gpu().device, place, &rows, matrix)
         };
         let mut arrival = bind("the buffer of inputs", "inputs", inputs.into(), &batch.inputs)?;
@@ -108,15 +109,12 @@ impl Trainer {
 
 /// The rows that are copied to a matrix, if they are contiguous.
 fn source(what: &'static str, rows: Rows<'_>, matrix: &Matrix) -> Result<Matrix> {
-    if !rows.buffer.usage().contains(BufferUsages::COPY_SRC) {
-        return Err(Error::Refused(format!("{what} was made without BufferUsages::COPY_SRC")));
-    }
-    let source = rows.matrix(what, matrix.rows(), matrix.columns())?;
+    let source = rows.matrix(what, BufferUsages::COPY_SRC, matrix.rows(), matrix.columns())?;
     let [length, stride] = [source.columns(), source.stride()].map(|values| 4 * u64::from(values));
     if stride != length {
         let apart = format!("rows of {length} bytes start {stride} apart");
-        let reason = format!("{what}: {apart}, which Trainer::bind_batch would take");
-        return Err(Error::Refused(reason));
+        let reason = format!("{apart}: Trainer::bind_batch takes such rows");
+        return Err(Error::Placement { what: what.to_owned(), reason });
     }
     Ok(source)
 }

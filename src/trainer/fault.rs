@@ -108,5 +108,5 @@ fn first(faults: &[[bool; 4]], is_normalized: &[bool]) -> (Option<usize>, Quanti
         [_, _, true, _] => Quantity::GradBeta,
         _ => Quantity::GradWeights,
     };
-    (Some(layer), quantity)
+    (Some(layer + 1), quantity)
 }

@@ -11,13 +11,13 @@ use crate::layout::Learned;
 /// after a step, in the same encoder or in a later submission, see that step. After an epoch's
 /// last, smaller batch, the rows past its end hold values of earlier batches.
 ///
-/// [`Normalize`](crate::kernels::normalize::Normalize), compiled with the network's epsilon, makes z̃ of
+/// [`Normalize`](crate::kernels::normalize::Normalize), compiled with [`Network::epsilon`](crate::Network::epsilon), makes z̃ of
 /// the sums in a matrix of the app's; with a gamma of ones and a beta of zeros it makes ẑ.
 ///
 /// ```no_run
 /// # use ztilde::{Network, Trainer, kernels::{Dispatch, Matrix, normalize}, wgpu};
 /// # fn app(device: &wgpu::Device, trainer: &Trainer, buffer: &wgpu::Buffer) -> ztilde::Result<()> {
-/// let layer = trainer.hidden_layer(0).expect("the network has a hidden layer");
+/// let layer = trainer.hidden_layer(1).expect("the network has a hidden layer");
 /// let batch_norm = layer.batch_norm.as_ref().expect("it is normalized");
 /// let ztilde = Matrix::new(buffer, 0, layer.sums.rows(), layer.sums.columns())?;
 /// let buffers = normalize::Buffers {
@@ -28,7 +28,7 @@ use crate::layout::Learned;
 ///     beta: &batch_norm.beta,
 ///     outputs: &ztilde,
 /// };
-/// let normalize = normalize::Normalize::new(device, 1e-5)?;
+/// let normalize = normalize::Normalize::new(device, trainer.network().epsilon())?;
 /// let look: Dispatch = normalize.bind(device, "look", buffers)?; // Bound once, encoded every frame.
 /// # Ok(())
 /// # }
@@ -58,9 +58,10 @@ pub struct HiddenBatchNorm {
 }
 
 impl Trainer {
-    /// The values of a hidden layer, counted from 0, after the last step. None if the network has no such
-    /// layer.
-    pub fn hidden_layer(&self, index: usize) -> Option<HiddenLayer> {
+    /// The values of a hidden layer, counted from 1, after the last step. None for the output layer, for
+    /// 0, and beyond the last layer.
+    pub fn hidden_layer(&self, layer: usize) -> Option<HiddenLayer> {
+        let index = layer.checked_sub(1)?;
         let (_, hidden) = self.network.learned().split_last()?;
         let memory = &self.memory.batch.layers[..hidden.len()];
         let (learned, memory) = (hidden.get(index)?, memory.get(index)?);

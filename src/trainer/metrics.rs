@@ -6,6 +6,7 @@ use super::history::{History, Record};
 use super::{HISTORY, Trainer};
 use crate::error::{Error, Result};
 use crate::gpu::read_all;
+use crate::options::Loss;
 
 /// The loss and accuracy of a step's batch, before the step's update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,8 +18,8 @@ pub struct StepMetrics {
     /// The batch's loss, with label smoothing and class weights. NaN if the app's buffer held a class
     /// index without a class, or a target of binary cross-entropy outside 0 to 1.
     pub loss: f32,
-    /// The share of correct predictions; 0 for mean squared error.
-    pub accuracy: f32,
+    /// The share of correct predictions. None for mean squared error.
+    pub accuracy: Option<f32>,
 }
 
 /// The mean loss and accuracy of an epoch's batches, each before its step's update.
@@ -32,8 +33,8 @@ pub struct EpochMetrics {
     /// differs a little from the weighted mean over the epoch, as each batch's loss is divided by the
     /// weights of its own rows. NaN if all steps were skipped.
     pub loss: f64,
-    /// The share of correct predictions; 0 for mean squared error.
-    pub accuracy: f64,
+    /// The share of correct predictions. None for mean squared error.
+    pub accuracy: Option<f64>,
 }
 
 impl Trainer {
@@ -48,6 +49,7 @@ impl Trainer {
     pub fn metrics(&self, steps: u32) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
         let steps_before = self.steps_before;
         let reading = self.check_kept(steps).map(|()| self.read_history(steps));
+        let loss = self.options.loss;
         async move {
             let history = reading?.await?;
             let steps = u64::from(steps);
@@ -57,7 +59,7 @@ impl Trainer {
                 return Err(too_few(taken, steps, history.encoded - steps_before));
             }
             Ok((history.taken - steps..history.taken)
-                .filter_map(|step| seen(&history, step))
+                .filter_map(|step| seen(&history, loss, step))
                 .collect())
         }
     }
@@ -69,6 +71,7 @@ impl Trainer {
     ) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
         let steps = numbers.end - numbers.start;
         let reading = self.read_history(steps as u32);
+        let loss = self.options.loss;
         async move {
             let history = reading.await?;
             let is_asked = |step: &u64| {
@@ -76,7 +79,7 @@ impl Trainer {
                 record.is_some_and(|record| numbers.contains(&history.number(record)))
             };
             let last = history.taken.saturating_sub(steps)..history.taken;
-            Ok(last.filter(is_asked).filter_map(|step| seen(&history, step)).collect())
+            Ok(last.filter(is_asked).filter_map(|step| seen(&history, loss, step)).collect())
         }
     }
 
@@ -121,7 +124,9 @@ fn too_few(found: u64, needed: u64, encoded: u64) -> Error {
     Error::Length { what: "the history", found, needed, why }
 }
 
-fn seen(history: &History, step: u64) -> Option<StepMetrics> {
+fn seen(history: &History, loss: Loss, step: u64) -> Option<StepMetrics> {
+    let has_accuracy = loss.has_accuracy();
     let Record { loss, accuracy, rows, .. } = history.record(step)?;
+    let accuracy = has_accuracy.then_some(accuracy);
     Some(StepMetrics { step: step + 1, rows, loss, accuracy })
 }

@@ -102,7 +102,7 @@ impl App {
         trainer.encode_step(&mut encoder, &input_buffer, &class_buffer).unwrap();
         let batch = trainer.bind_batch(&input_buffer, &class_buffer).unwrap();
         trainer.encode_bound_step(&mut encoder, &batch).unwrap();
-        trainer.hidden_layer(1).unwrap();
+        trainer.hidden_layer(2).unwrap();
         let outputs = self.upload(&[0.0_f32; (BATCH_SIZE * SIZES[3]) as usize]);
         let inference =
             Inference::new(trainer.network(), &input_buffer, &outputs, BATCH_SIZE).unwrap();

@@ -14,7 +14,7 @@ use crate::test_device;
 fn assert_refused<T>(what: &str, result: Result<T>) {
     match result {
         Ok(_) => panic!("{what} was accepted"),
-        Err(Error::Refused(message)) => assert!(!message.is_empty(), "{what}"),
+        Err(Error::Wgpu(message)) => assert!(!message.is_empty(), "{what}"),
         Err(error) => panic!("{what}: {error}"),
     }
 }
@@ -43,12 +43,10 @@ fn what_wgpu_refuses_is_an_error() {
         buffer
     };
     let foreign = |bytes| other.buffer(bytes, storage);
-    let unbindable = |bytes| app.buffer(bytes, BufferUsages::COPY_SRC);
-    let kinds: [(&str, &dyn Fn(u64) -> Buffer); 4] = [
+    let kinds: [(&str, &dyn Fn(u64) -> Buffer); 3] = [
         ("a destroyed buffer", &destroyed),
         ("an invalid buffer", &invalid),
         ("another device's buffer", &foreign),
-        ("a buffer for copies", &unbindable),
     ];
     let kernel = AddBiases::new(&app.device).unwrap();
     let trainer = app.trainer();
@@ -98,4 +96,35 @@ fn errors_of_the_apps_encoder_are_reported_where_it_ends() {
     assert!(error.to_string().contains("the app's"), "{error}");
     app.assert_silent();
     other.assert_silent();
+}
+
+/// The library looks at a buffer's usages itself, and names the one that is missing.
+#[test]
+fn a_buffer_without_its_usage_is_named() {
+    let app = App::on(&test_device::adapter(), Limits::default());
+    let bytes = u64::from(4 * BATCH_SIZE * SIZES[0]);
+    let stored = app.buffer(bytes, BufferUsages::STORAGE);
+    let copied = app.buffer(bytes, BufferUsages::COPY_SRC);
+    let mut trainer = app.trainer();
+    let [one, other] =
+        [&stored, &copied].map(|buffer| Matrix::vector(buffer, 0, SIZES[1]).unwrap());
+    let kernel = AddBiases::new(&app.device).unwrap();
+    let buffers = add_biases::Buffers { biases: &one, sums: &other };
+    let mut encoder = app.device.create_command_encoder(&Default::default());
+    for (result, buffer, usage) in [
+        (trainer.encode_step(&mut encoder, &stored, &copied), "of inputs", "COPY_SRC"),
+        (trainer.encode_step(&mut encoder, &copied, &stored), "of targets", "COPY_SRC"),
+        (trainer.bind_batch(&copied, &stored).map(drop), "of inputs", "STORAGE"),
+        (trainer.bind_batch(&stored, &copied).map(drop), "of targets", "STORAGE"),
+        (kernel.bind(&app.device, "here", buffers).map(drop), "of binding 2", "STORAGE"),
+    ] {
+        let error = result.expect_err(buffer);
+        assert!(matches!(error, Error::Usage { missing, .. } if missing == usage), "{error}");
+        assert!(error.to_string().contains(buffer), "{error}");
+    }
+    for [inputs, outputs] in [[&stored, &copied], [&copied, &stored]] {
+        let error = Inference::new(trainer.network(), inputs, outputs, BATCH_SIZE).unwrap_err();
+        assert!(matches!(error, Error::Usage { missing: "STORAGE", .. }), "{error}");
+    }
+    app.assert_silent();
 }

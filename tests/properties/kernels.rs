@@ -206,7 +206,7 @@ proptest! {
         batch: prop::sample::Index,
         seed: u64,
     ) {
-        let order = ztilde::data::shuffled_order(rows as u32, seed, 0);
+        let order = ztilde::shuffled_order(rows as u32, seed, 0);
         let matrices = [columns, target_columns].map(|columns| uniform(seed, [rows, columns]));
         let batch = batch.index(rows.div_ceil(batch_size));
         let found = Gpu::get().gather_rows(

@@ -1,10 +1,7 @@
 //! The numbers and the network of the tests against PyTorch, whose Python programs make the same ones.
 
 use ndarray::{Array1, Array2};
-use ztilde::{
-    options::{Activation, NetworkOptions},
-    parameters::{BatchNorm, Layer, Parameters},
-};
+use ztilde::{Activation, BatchNorm, Layer, NetworkOptions, Parameters};
 
 /// The numbers have 13 digits after the decimal point, which explains the largest difference seen: 5e-14. The
 /// rest is a margin for another machine's exponentials, and for the rounding of five steps divided by a small

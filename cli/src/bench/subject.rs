@@ -158,10 +158,10 @@ impl Subject {
     }
 
     /// The dispatches of a step, in training without the copy of the batch.
-    pub(super) fn dispatches(&self) -> &[Dispatch] {
+    pub(super) fn into_dispatches(self) -> Vec<Dispatch> {
         match self {
-            Self::Training(training) => training.0.dispatches(),
-            Self::Inference(inference) => inference.dispatches(),
+            Self::Training(training) => training.0.into_dispatches(),
+            Self::Inference(inference) => inference.dispatches().to_vec(),
         }
     }
 

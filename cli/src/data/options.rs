@@ -206,6 +206,7 @@ pub(crate) struct Layout {
     #[arg(hide_short_help = true, long, value_name = "LINES", default_value_t = 0)]
     pub(crate) skip_lines: u64,
 
+    #[allow(rustdoc::invalid_html_tags, reason = "the help shows <NA> as it is")]
     /// Words for a missing value, separated by commas [default: NA, N/A, NaN, null, None, <NA>, #N/A, ?]
     ///
     /// They replace the default words; with "" only empty cells are missing, which always are. A word in

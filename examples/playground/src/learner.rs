@@ -117,7 +117,7 @@ impl Learner {
             let is_learned = |step: &StepMetrics| found.is_none_or(|fault| step.step < fault.step);
             for step in steps.into_iter().filter(is_learned) {
                 progress.loss.push(step.step, step.loss.into());
-                progress.accuracy.push(step.step, step.accuracy.into());
+                progress.accuracy.push(step.step, step.accuracy.map_or(f64::NAN, f64::from));
             }
         }
         if let Some((steps, evaluation)) = look.take()? {

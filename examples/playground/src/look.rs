@@ -78,7 +78,7 @@ impl Look {
         let logits = storage(device, rows.into());
         let inference = Inference::new(trainer.network(), &inputs, &logits, rows)?;
         let (mut sources, mut dispatches, mut layers) = (vec![logits], Vec::new(), Vec::new());
-        while let Some(layer) = trainer.hidden_layer(layers.len()) {
+        while let Some(layer) = trainer.hidden_layer(layers.len() + 1) {
             let kernels = LayerKernels::new(device)?;
             let (buffers, bound) = kernels.bind(device, &layer)?;
             sources.extend(buffers);

@@ -1,10 +1,10 @@
 //! Translates kernels to Metal's language, a file for each, with the options that wgpu gives naga.
 //! `scripts/check-fast-math` compiles the files.
 //!
-//!     cargo run --example metal_shaders -- FOLDER
+//!     cargo run --package programs --bin metal_shaders -- FOLDER
 
 #[allow(dead_code, reason = "only the tests of the shaders need the rest")]
-#[path = "../tests/shaders/texts.rs"]
+#[path = "../../../../tests/shaders/texts.rs"]
 mod texts;
 
 use std::error::Error;

@@ -1,8 +1,8 @@
 //! Reads a model, or the snapshot of a training, and saves it over another file.
 //!
 //! ```sh
-//! cargo run --example save_again -- model FROM TO
-//! cargo run --example save_again -- snapshot FROM TO
+//! cargo run --package programs --bin save_again -- model FROM TO
+//! cargo run --package programs --bin save_again -- snapshot FROM TO
 //! ```
 //!
 //! It needs no GPU, so that `scripts/crash-saves` can end it at each of its system calls.

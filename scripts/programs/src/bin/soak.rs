@@ -3,7 +3,7 @@
 //! resident memory of the process.
 //!
 //! ```sh
-//! cargo run --release --example soak -- --steps 1000000
+//! cargo run --release --package programs --bin soak -- --steps 1000000
 //! ```
 //!
 //! The memory at the end is compared with the memory after 10,000 steps, or after half of the steps if that

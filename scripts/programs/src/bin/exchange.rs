@@ -1,9 +1,9 @@
 //! Model files in, model files out: training and inference for a program in another language.
 //!
 //! ```sh
-//! cargo run --release --example exchange -- adopt state_dict.safetensors gelu model.safetensors
-//! cargo run --release --example exchange -- predict model.safetensors inputs.safetensors outputs.safetensors
-//! cargo run --release --example exchange -- train snapshot.safetensors batches.safetensors folder
+//! cargo run --release --package programs --bin exchange -- adopt state_dict.safetensors gelu model.safetensors
+//! cargo run --release --package programs --bin exchange -- predict model.safetensors inputs.safetensors outputs.safetensors
+//! cargo run --release --package programs --bin exchange -- train snapshot.safetensors batches.safetensors folder
 //! ```
 //!
 //! `adopt` reads what PyTorch saved of a network, which does not say its activation, and writes a model that
