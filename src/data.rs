@@ -15,6 +15,18 @@ pub use targets::Targets;
 
 /// Rows with their targets. There is at least one row and one feature, every row has its target,
 /// and all numbers are finite.
+///
+/// ```
+/// use ztilde::{Dataset, ndarray::Array2};
+///
+/// // A hundred rows of two features, in two classes.
+/// let inputs = Array2::from_shape_fn([100, 2], |(row, column)| (row * (column + 1)) as f32);
+/// let classes: Vec<u32> = (0..100).map(|row| row / 50).collect();
+/// let dataset = Dataset::new(inputs, classes)?;
+/// let (train, test) = dataset.split(0.2, 7)?;
+/// assert_eq!([train.rows(), test.rows(), train.features()], [80, 20, 2]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     inputs: Array2<f32>,
@@ -164,6 +176,16 @@ impl Dataset {
 /// The order in which an epoch, counted from 0, visits the rows: a permutation of the numbers below
 /// `rows`. It follows from its arguments alone, so that a resumed run continues as the first one would
 /// have, and is the same on every platform.
+///
+/// ```
+/// use ztilde::shuffled_order;
+///
+/// let order = shuffled_order(5, 7, 0);
+/// assert_eq!(order, shuffled_order(5, 7, 0));
+/// # let mut sorted = order.clone();
+/// # sorted.sort_unstable();
+/// # assert_eq!(sorted, [0, 1, 2, 3, 4]);
+/// ```
 pub fn shuffled_order(rows: u32, seed: u64, epoch: u64) -> Vec<u32> {
     random::permutation(&mut random::generator(Purpose::Shuffle, seed, epoch), rows)
 }

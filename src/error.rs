@@ -9,6 +9,15 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong. After an error nothing is changed: a trainer keeps its state, a
 /// file its contents.
+///
+/// ```
+/// use ztilde::{Error, Parameters};
+///
+/// match Parameters::initialize(&[4, 0, 3], &Default::default()) {
+///     Err(Error::Architecture(what)) => assert_eq!(what, "a layer size is 0 in [4, 0, 3]"),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -227,6 +236,13 @@ pub enum Error {
 /// Neither that step nor a later one changes parameters, running statistics and the optimizer's state.
 /// (After a fault of the update, its finite results are kept, and parameters that would have become
 /// infinite keep their values.)
+///
+/// ```
+/// use ztilde::{Fault, Quantity};
+///
+/// let fault = Fault { step: 57, layer: Some(2), quantity: Quantity::GradWeights };
+/// assert_eq!(fault.to_string(), "step 57: the gradient of the weights of layer 2 is not finite");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The number of the step, counted from 1; 0 if it was one of another trainer of the network.
@@ -239,6 +255,8 @@ pub struct Fault {
 }
 
 /// The quantity of a step that is not finite. If several are not, it is the one computed first.
+///
+/// See the example of [`Fault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantity {
     /// The mean or the variance of the batch, in a layer with batch normalization: the inputs or the

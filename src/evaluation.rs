@@ -8,6 +8,8 @@ use crate::options::Loss;
 use crate::reference;
 
 /// How well outputs fit their targets.
+///
+/// See the example of [`evaluate`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evaluation {
     /// The mean over the rows and outputs: the plain loss, without label smoothing or class weights,
@@ -28,6 +30,17 @@ pub struct Evaluation {
 }
 
 /// Compares `outputs`, `[rows, outputs]`, with their targets.
+///
+/// ```
+/// use ztilde::{Loss, Targets, evaluate, ndarray::arr2};
+///
+/// let outputs = arr2(&[[1.0, 3.0], [2.0, 0.0], [0.0, 1.0]]); // The largest are those of 1, 0, 1.
+/// let targets = Targets::from(vec![1_u32, 0, 0]);
+/// let found = evaluate(&outputs, &targets, Loss::SoftmaxCrossEntropy)?;
+/// assert_eq!(found.accuracy, Some(2.0 / 3.0));
+/// assert_eq!((found.rmse, found.r2), (None, None));
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 ///
 /// # Errors
 ///

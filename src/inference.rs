@@ -25,6 +25,29 @@ const SCRATCH_BYTES: u64 = 32 << 20;
 /// slices.
 ///
 /// Outputs are those of the linear output layer: logits, for the two cross-entropies.
+///
+/// ```
+/// use wgpu::BufferUsages;
+/// use ztilde::{Inference, Network};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// let network = Network::new(&device, &queue, &[2, 8, 1], Default::default())?;
+/// let buffer = |values: u64| {
+///     let usage = BufferUsages::STORAGE;
+///     let (label, size) = (None, 4 * values);
+///     device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false })
+/// };
+/// let (points, heights) = (buffer(1000 * 2), buffer(1000));
+/// let inference = Inference::new(&network, &points, &heights, 1000)?;
+///
+/// // In each frame, between the pass that writes the points and the one that draws the heights:
+/// let mut encoder = device.create_command_encoder(&Default::default());
+/// inference.encode(&mut encoder);
+/// queue.submit([encoder.finish()]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Inference {
     dispatches: Vec<Dispatch>,
@@ -41,6 +64,8 @@ impl Inference {
     /// device's `min_storage_buffer_offset_alignment`: others are copied.
     ///
     /// Both buffers need `BufferUsages::STORAGE`.
+    ///
+    /// See the example of [`Inference`].
     ///
     /// # Errors
     ///
@@ -149,6 +174,19 @@ impl Inference {
     /// Applies a network to rows on the CPU: uploads them, submits, and reads the outputs, row-major.
     ///
     /// For occasional predictions. Bind once with [`Inference::new`] what runs every frame.
+    ///
+    /// ```
+    /// use ztilde::{Inference, Network, block_on};
+    ///
+    /// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    /// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+    /// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+    /// let network = Network::new(&device, &queue, &[2, 8, 3], Default::default())?;
+    /// // Two rows of two inputs give two rows of three outputs.
+    /// let outputs = block_on(&device, Inference::predict(&network, &[0.1, 0.2, 0.3, 0.4]))?;
+    /// assert_eq!(outputs.len(), 2 * 3);
+    /// # Ok::<(), ztilde::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

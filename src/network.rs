@@ -34,6 +34,20 @@ pub(crate) const FEWEST_ROWS: u32 = 64;
 /// biases, then activated.
 ///
 /// A [`Trainer`](crate::Trainer) changes it, an [`Inference`](crate::Inference) applies it.
+///
+/// ```
+/// use ztilde::{Network, Parameters, block_on};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// let network = Network::new(&device, &queue, &[4, 16, 3], Default::default())?;
+/// let parameters: Parameters = block_on(&device, network.parameters())?;
+/// assert_eq!(parameters.layer_sizes(), [4, 16, 3]);
+/// let copy = Network::from_parameters(&device, &queue, &parameters)?;
+/// # assert_eq!(block_on(&device, copy.parameters())?, parameters);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Network {
     gpu: Gpu,
@@ -77,6 +91,8 @@ impl Network {
     ///
     /// `layer_sizes` are features per layer, inputs first, outputs last. `queue` must be the device's
     /// own: wgpu reports a queue of another device to that device's error handler.
+    ///
+    /// See the example of [`Network`].
     ///
     /// # Errors
     ///

@@ -8,6 +8,13 @@ use crate::error::{Error, Result};
 pub use optimizer::{Method, Optimizer, Schedule};
 
 /// The function after each hidden layer.
+///
+/// ```
+/// use ztilde::Activation;
+///
+/// assert_eq!(Activation::from_name("leaky-relu"), Some(Activation::LeakyRelu));
+/// assert_eq!(Activation::ALL.map(Activation::name)[0], "relu");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Activation {
@@ -66,6 +73,13 @@ impl Activation {
 ///
 /// [`TrainerOptions`] may smooth the targets of softmax cross-entropy and weigh its classes.
 /// [`evaluate`](crate::evaluate) always takes the plain loss.
+///
+/// ```
+/// use ztilde::Loss;
+///
+/// let loss = Loss::from_name("mean-squared-error").expect("a name of Loss::name");
+/// assert!(!loss.has_class_targets() && !loss.has_accuracy());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Loss {
@@ -111,6 +125,15 @@ impl Loss {
 }
 
 /// The functions of a network between its layers, and its initialization.
+///
+/// ```
+/// use ztilde::{Activation, NetworkOptions, Parameters};
+///
+/// let options = NetworkOptions { activation: Activation::Gelu, seed: 7, ..Default::default() };
+/// let parameters = Parameters::initialize(&[4, 16, 3], &options)?;
+/// assert!(options.batch_norm && parameters.has_batch_norm());
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetworkOptions {
     /// The function after each hidden layer. Default: [`Activation::Relu`].
@@ -147,6 +170,14 @@ impl NetworkOptions {
 }
 
 /// The treatment of rows that do not fill a batch at the end of an epoch.
+///
+/// ```
+/// use ztilde::{Remainder, batches};
+///
+/// // Ten rows are two batches of four, and two rows that are left.
+/// assert_eq!(batches(10, 4, Remainder::Drop), 2);
+/// assert_eq!(batches(10, 4, Remainder::Keep), 3);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Remainder {
     /// They wait for the next epoch, whose shuffle moves others to the end. The default: a last
@@ -160,6 +191,14 @@ pub enum Remainder {
 /// The reaction of a training to a loss, a gradient or batch statistics that are not finite.
 ///
 /// In both cases the GPU finds this within the step, and does not learn from it.
+///
+/// ```
+/// use ztilde::{OnFault, TrainerOptions};
+///
+/// let options = TrainerOptions { on_fault: OnFault::SkipStep, ..Default::default() };
+/// assert_eq!(TrainerOptions::default().on_fault, OnFault::Stop);
+/// # assert_ne!(options, TrainerOptions::default());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnFault {
@@ -184,6 +223,22 @@ impl OnFault {
 }
 
 /// How a network learns.
+///
+/// ```
+/// use ztilde::{Loss, Optimizer, Schedule, TrainerOptions};
+///
+/// let options = TrainerOptions {
+///     batch_size: 256,
+///     loss: Loss::MeanSquaredError,
+///     optimizer: Optimizer {
+///         schedule: Schedule::Cosine { steps: 5000, last: 0.0 },
+///         ..Optimizer::adamw(0.003, 0.01)
+///     },
+///     clip_norm: Some(1.0),
+///     ..Default::default()
+/// };
+/// # assert_eq!(options.seed, 0);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainerOptions {
     /// Rows per step; at least 2 with batch normalization. Default: 64.

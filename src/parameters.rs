@@ -23,6 +23,18 @@ use crate::options::{Activation, NetworkOptions};
 use crate::random::{self, Purpose};
 
 /// A complete network: its layers, and the functions between them.
+///
+/// ```
+/// use ztilde::{Layer, Parameters};
+///
+/// let parameters = Parameters::initialize(&[4, 16, 3], &Default::default())?;
+/// let Layer::Normalized { weights, batch_norm } = &parameters.layers[0] else { unreachable!() };
+/// assert_eq!(weights.dim(), (16, 4));
+/// assert_eq!((batch_norm.gamma[0], batch_norm.beta[0]), (1.0, 0.0));
+/// let Layer::Linear { weights, biases } = &parameters.layers[1] else { unreachable!() };
+/// assert_eq!((weights.dim(), biases.len()), ((3, 16), 3));
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
     /// The function after each hidden layer.
@@ -39,6 +51,8 @@ pub struct Parameters {
 }
 
 /// One layer's parameters.
+///
+/// See the example of [`Parameters`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Layer {
     /// `inputs · weightsᵀ + biases`.
@@ -58,6 +72,8 @@ pub enum Layer {
 }
 
 /// The parameters and the running statistics of batch normalization, for each feature of a layer.
+///
+/// See the example of [`Parameters`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchNorm {
     /// The scale.

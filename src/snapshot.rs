@@ -14,6 +14,23 @@ use crate::parameters::Parameters;
 /// [`Trainer::snapshot`](crate::Trainer::snapshot) takes one, and
 /// [`Trainer::restore`](crate::Trainer::restore) continues from it, on any device. On the adapter where
 /// it was taken, the result is bit-identical to an uninterrupted training.
+///
+/// ```
+/// use ztilde::{Network, Snapshot, Trainer, block_on};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// let network = Network::new(&device, &queue, &[2, 8, 2], Default::default())?;
+/// let mut trainer = Trainer::new(network, Default::default())?;
+/// trainer.step(&[0.5; 64 * 2], &[1_u32; 64])?;
+/// let bytes = block_on(&device, trainer.snapshot())?.to_bytes()?;
+///
+/// let mut restored = Trainer::restore(&device, &queue, &Snapshot::from_bytes(&bytes)?)?;
+/// assert_eq!(restored.steps(), 1);
+/// restored.step(&[0.5; 64 * 2], &[1_u32; 64])?;
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     pub(crate) parameters: Parameters,
@@ -34,6 +51,26 @@ pub(crate) type State = Vec<(Array2<f32>, Vec<Array1<f32>>)>;
 /// It is valid in the data set that it was taken in, and for trainers with the same batch size, remainder
 /// and seed. It identifies the data set by its [fingerprint](crate::Dataset::fingerprint): rows in
 /// another order are other data.
+///
+/// ```
+/// use ztilde::{Dataset, Network, Trainer, TrainerOptions, ndarray::Array2};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// # let classes: Vec<u32> = (0..40).map(|row| row % 2).collect();
+/// # let dataset = Dataset::new(Array2::from_shape_fn([40, 2], |(row, _)| row as f32), classes)?;
+/// let network = Network::new(&device, &queue, &[2, 8, 2], Default::default())?;
+/// let mut trainer = Trainer::new(network, TrainerOptions { batch_size: 8, ..Default::default() })?;
+/// let mut data = trainer.upload(&dataset)?;
+/// trainer.train(&mut data, 7)?; // Five batches are an epoch.
+/// let place = data.place();
+/// assert_eq!((place.epoch(), place.position()), (2, 2));
+/// trainer.train(&mut data, 3)?;
+/// data.go_to(place)?;
+/// assert_eq!(data.position(), 2);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub(crate) epoch: u64,

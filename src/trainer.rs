@@ -65,6 +65,30 @@ const STREAM: &str = "Trainer::stream would keep the data set on the CPU";
 ///
 /// The same seed gives the same bits on the same adapter, driver and version, however the steps are
 /// divided into submissions.
+///
+/// ```
+/// use ztilde::{Loss, Network, Optimizer, Trainer, TrainerOptions, block_on};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// let network = Network::new(&device, &queue, &[1, 16, 1], Default::default())?;
+/// let mut trainer = Trainer::new(network, TrainerOptions {
+///     batch_size: 32,
+///     loss: Loss::MeanSquaredError,
+///     optimizer: Optimizer::adam(0.02),
+///     ..Default::default()
+/// })?;
+/// let inputs: Vec<f32> = (0..32).map(|row| row as f32 / 16.0 - 1.0).collect();
+/// let squares: Vec<f32> = inputs.iter().map(|x| x * x).collect();
+/// trainer.step(&inputs, &squares)?;
+/// let before = block_on(&device, trainer.loss())?;
+/// for _ in 0..50 {
+///     trainer.step(&inputs, &squares)?;
+/// }
+/// assert!(block_on(&device, trainer.loss())? < before / 2.0);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Trainer {
     network: Network,
@@ -95,6 +119,8 @@ pub struct Trainer {
 
 impl Trainer {
     /// Takes a network, to train it.
+    ///
+    /// See the example of [`Trainer`].
     ///
     /// # Errors
     ///
@@ -184,6 +210,8 @@ impl Trainer {
     /// `inputs` are `batch_size` rows, row-major; so are targets that are values, while class indices
     /// are one per row.
     ///
+    /// See the example of [`Trainer`].
+    ///
     /// # Errors
     ///
     /// [`Error::Length`], [`Error::Targets`], [`Error::Class`] or [`Error::Probability`] if the batch
@@ -207,6 +235,8 @@ impl Trainer {
 
     /// Copies a data set to the GPU, to train on it there. One that is too large for that can be
     /// [streamed](Trainer::stream).
+    ///
+    /// See the example of [`TrainingData`].
     ///
     /// # Errors
     ///
@@ -286,6 +316,8 @@ impl Trainer {
     ///
     /// If the future is dropped, or ends with an error, the submitted steps are taken and counted all the
     /// same, and the next call continues from there. [`Trainer::metrics`] returns their losses.
+    ///
+    /// See the example of [`TrainingData`].
     ///
     /// # Errors
     ///

@@ -391,7 +391,7 @@ fn layouts_that_a_kernel_does_not_take_are_refused() {
     let strided = Matrix::strided(&buffer, 0, 4, 8, 9).unwrap();
     let images = Matrix::images(&buffer, 0, 2, 8, 2).unwrap();
     let apart: &[&str] = &["rows of 8 values start 9 apart, not 8"];
-    let planes: &[&str] = &["features lie 2 values apart, not 1"];
+    let planes: &[&str] = &["features are 2 values apart, not 1"];
 
     let column_sums = column_sums::ColumnSums::new(device).unwrap();
     let add_biases = add_biases::AddBiases::new(device).unwrap();

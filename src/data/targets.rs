@@ -6,6 +6,15 @@ use crate::error::{Error, Result};
 use crate::options::Loss;
 
 /// The targets of a batch, which the loss compares the outputs with.
+///
+/// ```
+/// use ztilde::Targets;
+///
+/// let classes = Targets::from([2_u32, 0, 1].as_slice());
+/// let values = Targets::from(vec![0.5_f32, -1.0]);
+/// assert_eq!([classes.len(), values.len()], [3, 2]);
+/// assert!(classes.check_classes(3).is_ok() && classes.check_classes(2).is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets<'a> {
     /// One class index per row, counted from 0.

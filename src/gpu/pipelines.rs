@@ -66,17 +66,18 @@ impl SharedPipeline {
 ///
 /// The cache also keeps the device alive. It starts with the kernels that are alive when it is made.
 ///
-/// ```no_run
-/// # fn search(device: &wgpu::Device, queue: &wgpu::Queue) -> ztilde::Result<()> {
+/// ```
 /// use ztilde::{KernelCache, Network};
 ///
-/// let _kernels = KernelCache::new(device);
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// let _kernels = KernelCache::new(&device);
 /// for width in [16, 32, 64] {
-///     let network = Network::new(device, queue, &[8, width, width, 2], Default::default())?;
+///     let network = Network::new(&device, &queue, &[8, width, width, 2], Default::default())?;
 ///     // Train and test it; the next one compiles only what is new.
 /// }
-/// # Ok(())
-/// # }
+/// # Ok::<(), ztilde::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct KernelCache {

@@ -11,12 +11,26 @@ use crate::error::{Error, Result};
 /// position, a normal and a color, three `f32`s each, are two batches in the same buffer:
 ///
 /// ```
-/// # fn bind(vertices: &ztilde::wgpu::Buffer) {
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// # let usage = wgpu::BufferUsages::STORAGE;
+/// # let descriptor =
+/// #     wgpu::BufferDescriptor { label: None, size: 10 * 36, usage, mapped_at_creation: false };
+/// # let vertices = device.create_buffer(&descriptor);
 /// use ztilde::Rows;
 ///
-/// let positions = Rows { buffer: vertices, offset: 0, stride: Some(36) };
-/// let colors = Rows { buffer: vertices, offset: 24, stride: Some(36) };
-/// # }
+/// let positions = Rows { buffer: &vertices, offset: 0, stride: Some(36) };
+/// let colors = Rows { buffer: &vertices, offset: 24, stride: Some(36) };
+/// # let network = ztilde::Network::new(&device, &queue, &[3, 4, 3], Default::default())?;
+/// # let options = ztilde::TrainerOptions {
+/// #     batch_size: 10,
+/// #     loss: ztilde::Loss::MeanSquaredError,
+/// #     ..Default::default()
+/// # };
+/// let trainer = ztilde::Trainer::new(network, options)?;
+/// let batch = trainer.bind_batch(positions, colors)?;
+/// # Ok::<(), ztilde::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {

@@ -142,6 +142,18 @@ pub(super) fn asks_by_itself(waker: &Waker) -> bool {
 /// An app's own `device.poll(PollType::Wait { timeout: Some(..), .. })` may panic inside wgpu 30 while
 /// another thread submits to the device, or awaits a future of this crate. Waiting without a timeout is
 /// safe.
+///
+/// ```
+/// use ztilde::{Network, block_on};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// let network = Network::new(&device, &queue, &[4, 16, 3], Default::default())?;
+/// let parameters = block_on(&device, network.parameters())?;
+/// # assert_eq!(parameters.layers.len(), 2);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[cfg(not(target_arch = "wasm32"))]
 pub fn block_on<F: Future>(device: &Device, future: F) -> F::Output {
     let _outer = Outer::new(None);
@@ -166,6 +178,22 @@ pub fn block_on<F: Future>(device: &Device, future: F) -> F::Output {
 /// `future.as_mut()`. The limit also holds for waits within the future, such as
 /// [`Trainer::train`](crate::Trainer::train) on streamed data, which then returns this error and can be
 /// called again.
+///
+/// ```
+/// use std::time::Duration;
+/// use ztilde::{Error, Network, block_on_for};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// let network = Network::new(&device, &queue, &[4, 16, 3], Default::default())?;
+/// match block_on_for(&device, Duration::from_secs(10), network.parameters()) {
+///     Ok(parameters) => assert_eq!(parameters.layers.len(), 2),
+///     Err(Error::Timeout { waited, .. }) => println!("nothing after {waited:?}: ask again later"),
+///     Err(other) => return Err(other),
+/// }
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 ///
 /// # Errors
 ///

@@ -10,6 +10,16 @@ use crate::options::NetworkOptions;
 /// Apps pass them to `request_device`. They also suffice for [`Inference`](crate::Inference) on any
 /// number of rows. [`Inference::required_limits`](crate::Inference::required_limits) are lower, for
 /// inference alone.
+///
+/// ```
+/// use ztilde::required_limits;
+/// use wgpu::{DeviceDescriptor, Limits};
+///
+/// assert_eq!(required_limits(&[64, 128, 10], 256), Limits::default());
+/// let required_limits = required_limits(&[16_384, 16_384, 10], 256); // A gibibyte of weights.
+/// assert!(required_limits.max_buffer_size > Limits::default().max_buffer_size);
+/// let descriptor = DeviceDescriptor { required_limits, ..Default::default() };
+/// ```
 pub fn required_limits(layer_sizes: &[u32], batch_size: u32) -> wgpu::Limits {
     let bytes = largest_matrix(layer_sizes, batch_size);
     let defaults = wgpu::Limits::default();
@@ -42,6 +52,21 @@ pub(crate) fn padded_bytes(rows: u32, columns: u32) -> u64 {
 ///
 /// [`Trainer::planned_bytes`]: crate::Trainer::planned_bytes
 /// [`Inference::planned_bytes`]: crate::Inference::planned_bytes
+///
+/// ```
+/// use ztilde::{Optimizer, Trainer, TrainerOptions};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// let plan = |optimizer| {
+///     let options = TrainerOptions { batch_size: 1024, optimizer, ..Default::default() };
+///     Trainer::planned_bytes(&device, &[784, 512, 10], &Default::default(), &options)
+/// };
+/// let [plain, adam] = [Optimizer::gradient_descent(0.1), Optimizer::adam(0.001)].map(plan);
+/// assert!(adam.parameters > plain.parameters, "Adam keeps two more values for each parameter");
+/// println!("{:.1} MiB", adam.total() as f64 / f64::from(1 << 20));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlannedBytes {
     /// The parameters and running statistics; in training also the gradients and the optimizer's state.

@@ -10,6 +10,14 @@ use crate::error::Result;
 /// In the formulas `g` is the gradient (clipped, and with `weight_decay · p` added to it where the
 /// decay is not decoupled), `p` the parameter, `t` the step counted from 1, and `rate` the
 /// learning rate of that step.
+///
+/// ```
+/// use ztilde::{Method, Optimizer};
+///
+/// let nesterov = Method::Momentum { momentum: 0.9, nesterov: true };
+/// assert_eq!(Optimizer::new(nesterov, 0.1), Optimizer::nesterov(0.1, 0.9));
+/// assert!(nesterov.has_velocity() && !nesterov.has_mean_square());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Method {
@@ -60,6 +68,14 @@ impl Method {
 }
 
 /// How the learning rate moves with the steps. Computed on the CPU, in f64.
+///
+/// ```
+/// use ztilde::{Optimizer, Schedule};
+///
+/// let schedule = Schedule::Step { every: 100, factor: 0.5 };
+/// let optimizer = Optimizer { schedule, ..Optimizer::gradient_descent(0.1) };
+/// assert_eq!([1, 100, 101, 201].map(|step| optimizer.learning_rate_at(step)), [0.1, 0.1, 0.05, 0.025]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Schedule {
@@ -146,6 +162,15 @@ fn one_cycle(done: f64, steps: f64) -> f64 {
 }
 
 /// The method, its learning rate, and the decay of the weights.
+///
+/// ```
+/// use ztilde::Optimizer;
+///
+/// // Four steps of warm-up: the rate rises by a fifth of 0.001 a step.
+/// let optimizer = Optimizer { warm_up: 4, weight_decay: 1e-4, ..Optimizer::adam(0.001) };
+/// assert_eq!(optimizer.learning_rate_at(1), 0.001 / 5.0);
+/// assert_eq!(optimizer.learning_rate_at(5), 0.001);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Optimizer {
     /// How a step moves the parameters.

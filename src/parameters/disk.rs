@@ -11,6 +11,17 @@ impl Parameters {
     /// Writes [`to_bytes`](Self::to_bytes) to a file: beside it first, then renamed, so that there
     /// is always the whole old file or the whole new one, even if the power fails.
     ///
+    /// ```
+    /// use ztilde::Parameters;
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("network.safetensors");
+    /// let parameters = Parameters::initialize(&[4, 16, 3], &Default::default())?;
+    /// parameters.save(&path)?;
+    /// assert_eq!(Parameters::load(&path)?, parameters);
+    /// # Ok::<(), ztilde::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`check`](Self::check); [`Error::File`] if the file cannot be written. An older
@@ -21,6 +32,8 @@ impl Parameters {
     }
 
     /// Reads a file as [`from_bytes`](Self::from_bytes) does.
+    ///
+    /// See the example of [`save`](Self::save).
     ///
     /// # Errors
     ///

@@ -124,6 +124,19 @@ impl Parameters {
 
 /// Options that a model file may leave open, as PyTorch's do. `None` takes the file's value, or else the
 /// default. A value that contradicts the file is an error.
+///
+/// ```
+/// use ztilde::{Activation, LoadOptions, Loaded, Parameters};
+///
+/// let bytes = Parameters::initialize(&[4, 16, 3], &Default::default())?.to_bytes()?;
+/// // A file of PyTorch does not say its activation. Our own files do, and a contradiction is an error.
+/// let options = LoadOptions { activation: Some(Activation::Relu), ..Default::default() };
+/// let Loaded { parameters, remarks } = Parameters::from_bytes_with(&bytes, &options)?;
+/// assert_eq!((parameters.layer_sizes(), remarks.len()), (vec![4, 16, 3], 0));
+/// let options = LoadOptions { activation: Some(Activation::Tanh), ..Default::default() };
+/// assert!(Parameters::from_bytes_with(&bytes, &options).is_err());
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LoadOptions {
     /// The function after each hidden layer; ReLU if neither the file nor the app names one.
@@ -135,6 +148,8 @@ pub struct LoadOptions {
 }
 
 /// A model that was read from a file, with remarks on how it was read.
+///
+/// See the example of [`LoadOptions`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// The network.

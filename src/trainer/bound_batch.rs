@@ -11,6 +11,30 @@ use crate::options::OnFault;
 /// A batch in the app's buffers, bound to the trainer that [bound](Trainer::bind_batch) it.
 ///
 /// A step sees what the buffers hold by then.
+///
+/// ```
+/// use wgpu::BufferUsages;
+/// use ztilde::{Network, Rows, Trainer, TrainerOptions};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// let network = Network::new(&device, &queue, &[3, 8, 2], Default::default())?;
+/// let mut trainer = Trainer::new(network, TrainerOptions { batch_size: 10, ..Default::default() })?;
+/// // Records of 16 bytes: three inputs, then a class.
+/// # let usage = BufferUsages::STORAGE;
+/// # let (label, size) = (None, 10 * 16);
+/// # let samples =
+/// #     device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false });
+/// let part = |offset| Rows { buffer: &samples, offset, stride: Some(16) };
+/// let batch = trainer.bind_batch(part(0), part(12))?;
+///
+/// // In each frame, after the pass that writes the samples:
+/// let mut encoder = device.create_command_encoder(&Default::default());
+/// trainer.encode_bound_step(&mut encoder, &batch)?;
+/// queue.submit([encoder.finish()]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct BoundBatch {
     /// Copies it to the trainer's own batch.
@@ -33,6 +57,29 @@ impl Trainer {
     /// The step is taken when the encoder is submitted. A dropped encoder is as if its step had never been
     /// encoded: learning rates, losses, counts and places follow what the GPU has taken. Up to 7,000 steps
     /// may wait in encoders that were not submitted.
+    ///
+    /// ```
+    /// use wgpu::util::{BufferInitDescriptor, DeviceExt};
+    /// use wgpu::BufferUsages;
+    /// use ztilde::{Network, Trainer, TrainerOptions, block_on};
+    ///
+    /// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    /// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+    /// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+    /// let network = Network::new(&device, &queue, &[2, 8, 2], Default::default())?;
+    /// let mut trainer = Trainer::new(network, TrainerOptions { batch_size: 4, ..Default::default() })?;
+    /// # let buffer = |contents: &[u8]| {
+    /// #     let usage = BufferUsages::COPY_SRC;
+    /// #     device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage })
+    /// # };
+    /// let points = buffer(bytemuck::cast_slice(&[[0.0_f32, 1.0], [1.0, 0.0], [0.0, 0.0], [1.0, 1.0]]));
+    /// let classes = buffer(bytemuck::cast_slice(&[1_u32, 1, 0, 0]));
+    /// let mut encoder = device.create_command_encoder(&Default::default());
+    /// trainer.encode_step(&mut encoder, &points, &classes)?;
+    /// queue.submit([encoder.finish()]);
+    /// assert!(block_on(&device, trainer.loss())? > 0.0);
+    /// # Ok::<(), ztilde::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

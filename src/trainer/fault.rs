@@ -7,6 +7,32 @@ use crate::kernels::record_step::{COUNTS, Counts, whole};
 use crate::layout::{Learned, LearnedLayout};
 
 /// The steps that were skipped ([`OnFault::SkipStep`](crate::OnFault::SkipStep)).
+///
+/// ```
+/// use ztilde::{Network, OnFault, Quantity, Trainer, TrainerOptions, block_on};
+/// use wgpu::util::{BufferInitDescriptor, DeviceExt};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// # let buffer = |contents: &[u8]| {
+/// #     let usage = wgpu::BufferUsages::COPY_SRC;
+/// #     device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage })
+/// # };
+/// let network = Network::new(&device, &queue, &[1, 4, 2], Default::default())?;
+/// let options = TrainerOptions { batch_size: 2, on_fault: OnFault::SkipStep, ..Default::default() };
+/// let mut trainer = Trainer::new(network, options)?;
+/// // A sensor that fails.
+/// let inputs = buffer(bytemuck::cast_slice(&[1.0, f32::NAN]));
+/// let classes = buffer(bytemuck::cast_slice(&[0_u32, 1]));
+/// let mut encoder = device.create_command_encoder(&Default::default());
+/// trainer.encode_step(&mut encoder, &inputs, &classes)?;
+/// queue.submit([encoder.finish()]);
+/// let skipped = block_on(&device, trainer.skipped())?;
+/// assert_eq!(skipped.steps, 1);
+/// assert_eq!(skipped.last.unwrap().quantity, Quantity::BatchStatistics);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
     /// How many, since this trainer was made or restored.

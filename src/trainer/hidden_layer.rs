@@ -11,15 +11,27 @@ use crate::layout::Learned;
 /// after a step, in the same encoder or in a later submission, see that step. After an epoch's
 /// last, smaller batch, the rows past its end hold values of earlier batches.
 ///
-/// [`Normalize`](crate::kernels::normalize::Normalize), compiled with [`Network::epsilon`](crate::Network::epsilon), makes z̃ of
-/// the sums in a matrix of the app's; with a gamma of ones and a beta of zeros it makes ẑ.
+/// [`Normalize`](crate::kernels::normalize::Normalize) with the network's
+/// [epsilon](crate::Network::epsilon) makes z̃ of the sums in a matrix of the app's; with a gamma of ones
+/// and a beta of zeros it makes ẑ.
 ///
-/// ```no_run
-/// # use ztilde::{Network, Trainer, kernels::{Dispatch, Matrix, normalize}, wgpu};
-/// # fn app(device: &wgpu::Device, trainer: &Trainer, buffer: &wgpu::Buffer) -> ztilde::Result<()> {
+/// ```
+/// use ztilde::kernels::{Matrix, normalize};
+/// # use ztilde::{Network, Trainer};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// # let network = Network::new(&device, &queue, &[2, 8, 2], Default::default())?;
+/// # let mut trainer = Trainer::new(network, Default::default())?;
+/// # trainer.step(&[0.5; 64 * 2], &[1_u32; 64])?;
+/// # let (label, size) = (None, 64 * 8 * 4);
+/// # let usage = wgpu::BufferUsages::STORAGE;
+/// # let buffer =
+/// #     device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false });
 /// let layer = trainer.hidden_layer(1).expect("the network has a hidden layer");
 /// let batch_norm = layer.batch_norm.as_ref().expect("it is normalized");
-/// let ztilde = Matrix::new(buffer, 0, layer.sums.rows(), layer.sums.columns())?;
+/// let ztilde = Matrix::new(&buffer, 0, layer.sums.rows(), layer.sums.columns())?;
 /// let buffers = normalize::Buffers {
 ///     inputs: &layer.sums,
 ///     mean: &batch_norm.mean,
@@ -28,10 +40,12 @@ use crate::layout::Learned;
 ///     beta: &batch_norm.beta,
 ///     outputs: &ztilde,
 /// };
-/// let normalize = normalize::Normalize::new(device, trainer.network().epsilon())?;
-/// let look: Dispatch = normalize.bind(device, "look", buffers)?; // Bound once, encoded every frame.
-/// # Ok(())
-/// # }
+/// let normalize = normalize::Normalize::new(&device, trainer.network().epsilon())?;
+/// let look = normalize.bind(&device, "look", buffers)?; // Bound once, encoded every frame.
+/// let mut encoder = device.create_command_encoder(&Default::default());
+/// look.encode(&mut encoder.begin_compute_pass(&Default::default()));
+/// queue.submit([encoder.finish()]);
+/// # Ok::<(), ztilde::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct HiddenLayer {
@@ -45,6 +59,8 @@ pub struct HiddenLayer {
 }
 
 /// The inputs of a hidden layer's normalization: the statistics of the batch, and gamma and beta.
+///
+/// See the example of [`HiddenLayer`].
 #[derive(Clone, Debug)]
 pub struct HiddenBatchNorm {
     /// `[2, width]`: the batch's mean, as the sum of two rows.

@@ -9,6 +9,23 @@ use crate::gpu::read_all;
 use crate::options::Loss;
 
 /// The loss and accuracy of a step's batch, before the step's update.
+///
+/// ```
+/// use ztilde::{Network, Trainer, TrainerOptions, block_on};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// let network = Network::new(&device, &queue, &[1, 4, 2], Default::default())?;
+/// let mut trainer = Trainer::new(network, TrainerOptions { batch_size: 2, ..Default::default() })?;
+/// for _ in 0..3 {
+///     trainer.step(&[-1.0, 1.0], &[0_u32, 1])?;
+/// }
+/// for step in block_on(&device, trainer.metrics(2))? {
+///     println!("step {}: loss {:.3}, accuracy {:?}", step.step, step.loss, step.accuracy); // 2, then 3
+/// }
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepMetrics {
     /// The number of the step among all steps taken, counted from 1.
@@ -23,6 +40,8 @@ pub struct StepMetrics {
 }
 
 /// The mean loss and accuracy of an epoch's batches, each before its step's update.
+///
+/// See the example of [`TrainingData`](super::TrainingData).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpochMetrics {
     /// Steps of the epoch that were taken.

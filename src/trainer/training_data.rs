@@ -20,6 +20,27 @@ use streamed::Streamed;
 ///
 /// Each epoch goes through the rows in an order of its own, which depends only on the seed and the number
 /// of the epoch.
+///
+/// ```
+/// use ztilde::{Dataset, Network, Trainer, TrainerOptions, block_on, ndarray::Array2};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// // Is a point right of the diagonal?
+/// let inputs = Array2::from_shape_fn([200, 2], |(row, column)| ((row * (column + 3)) % 17) as f32);
+/// let classes: Vec<u32> = inputs.rows().into_iter().map(|point| (point[0] > point[1]).into()).collect();
+/// let dataset = Dataset::new(inputs, classes)?;
+/// let network = Network::new(&device, &queue, &[2, 16, 2], Default::default())?;
+/// let mut trainer = Trainer::new(network, TrainerOptions { batch_size: 20, ..Default::default() })?;
+/// let mut data = trainer.upload(&dataset)?; // Or trainer.stream(dataset)?
+/// for _ in 0..3 {
+///     let epoch = block_on(&device, trainer.epoch(&mut data))?;
+///     println!("epoch {}: loss {:.3}, accuracy {:?}", data.epoch(), epoch.loss, epoch.accuracy);
+/// }
+/// assert_eq!((data.epoch(), trainer.steps()), (3, 30));
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TrainingData {
     epochs: Epochs,
