@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use super::{
     array::Array,
     cell::{Words, finite},
+    findings::{MOST_CLASSES, numbers},
     gaps::Policy,
     known::{Places, places},
     names::Names,
     options::{DataOptions, Task},
     preprocessing::{Column, Preprocessing, Target, Values},
     scan::{Choice, choose},
-    seen::{MOST_CLASSES, numbers},
     table::{Recode, Table},
 };
 use crate::failure::Failure;

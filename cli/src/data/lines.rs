@@ -23,7 +23,7 @@ pub(super) fn unmarked(cell: &[u8]) -> (&[u8], bool) {
 pub(super) struct Lines {
     inner: Box<dyn BufRead>,
     place: Place,
-    seen: Rc<Seen>,
+    seen: Rc<Passed>,
 }
 
 /// The state of the reader between two bytes.
@@ -37,9 +37,9 @@ struct Place {
     is_after_quotes: bool,
 }
 
-/// What [`Lines`] has read.
+/// The bytes that [`Lines`] has passed on.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct Passed {
     /// Since the last record.
     pub(super) bytes: Cell<u64>,
     /// Whether that was all.
@@ -47,7 +47,7 @@ pub(super) struct Seen {
 }
 
 impl Lines {
-    pub(super) fn new(inner: Box<dyn BufRead>, delimiter: u8, seen: Rc<Seen>) -> Self {
+    pub(super) fn new(inner: Box<dyn BufRead>, delimiter: u8, seen: Rc<Passed>) -> Self {
         let place = Place {
             delimiter,
             last: b'\n',

@@ -7,12 +7,12 @@ use csv::ByteRecord;
 use super::{
     array::{Array, Element},
     cell::Words,
+    findings::{Findings, Held, Kind},
     forms::Form,
     head::Delimiter,
     names::Names,
     options::{DataOptions, Missing, Task},
     preprocessing::{Column, Preprocessing, Target, Values},
-    seen::{Held, Kind, Seen},
     table::{Recode, Table, unboxed},
     text::Text,
 };
@@ -46,17 +46,18 @@ pub(crate) fn scan(
         .map_err(|error| Failure::input(format!("{}: {error}", text.file)))?;
     text.check(&choice.columns)?;
     let has_semicolons = text.delimiter == Delimiter::Semicolon;
-    let seen = |(&is_category, &column): (&bool, &usize)| {
+    let findings = |(&is_category, &column): (&bool, &usize)| {
         let kind = if is_category { Kind::Category } else { text.kind(column) };
-        Seen::new(kind, has_semicolons)
+        Findings::new(kind, has_semicolons)
     };
-    let mut columns: Vec<_> = choice.is_category.iter().zip(&choice.columns).map(seen).collect();
+    let mut columns: Vec<_> =
+        choice.is_category.iter().zip(&choice.columns).map(findings).collect();
     let mut cells = Cells::new();
     let mut record = ByteRecord::new();
     while let Some(line) = text.read(&mut record)? {
-        for (&column, seen) in choice.columns.iter().zip(&mut columns) {
+        for (&column, findings) in choice.columns.iter().zip(&mut columns) {
             let cell = text.cell(&record, line, column)?;
-            let number = seen.take(cell, line, &text.names, column).map_err(|why| {
+            let number = findings.take(cell, line, &text.names, column).map_err(|why| {
                 let place = text.names.describe(column);
                 Failure::input(format!("{}, {} {line}, {place}: {why}", text.file, text.unit()))
             })?;
@@ -160,7 +161,7 @@ struct Meaning {
 fn meaning(
     names: &Names,
     choice: &Choice,
-    (features, target): (&[Seen], &Seen),
+    (features, target): (&[Findings], &Findings),
     options: &DataOptions,
     missing_words: Words,
     notes: &mut Vec<String>,
@@ -173,8 +174,8 @@ fn meaning(
     let mut found = Found::default();
     let mut columns = Vec::new();
     let mut places = Vec::new();
-    for ((place, &column), seen) in choice.columns.iter().enumerate().zip(features) {
-        if seen.counts_rows && seen.numbers > 2 {
+    for ((place, &column), findings) in choice.columns.iter().enumerate().zip(features) {
+        if findings.counts_rows && findings.numbers > 2 {
             if column == 0 && names.is_unnamed(0) {
                 notes.push("column 1 has no name and counts the rows: it is left out".to_owned());
                 continue;
@@ -185,12 +186,12 @@ fn meaning(
                 names.as_option(&[column])
             ));
         }
-        if seen.distinct() > MOST_CATEGORIES && seen.is_free_text() {
-            check_asked(names, column, seen, choice.is_category[place])?;
-            found.many.push((column, seen));
+        if findings.distinct() > MOST_CATEGORIES && findings.is_free_text() {
+            check_asked(names, column, findings, choice.is_category[place])?;
+            found.many.push((column, findings));
             continue;
         }
-        let held = seen.held(&names.as_option(&[column]));
+        let held = findings.held(&names.as_option(&[column]));
         let (values, form, recode) =
             match held.map_err(|why| names.describe(column) + ": " + &why)? {
                 Held::Nothing => {
@@ -198,15 +199,15 @@ fn meaning(
                     continue;
                 }
                 Held::Numbers(form, recode) => {
-                    found.numbers(column, seen, &form);
+                    found.numbers(column, findings, &form);
                     (Values::Number { shift: 0.0, scale: 1.0, fill: None }, form, recode)
                 }
                 Held::Texts(categories, recode) => {
-                    found.words.extend((!seen.words.is_empty()).then_some((column, seen)));
+                    found.words.extend((!findings.words.is_empty()).then_some((column, findings)));
                     (Values::Category(categories), Form::Plain, recode)
                 }
             };
-        let reading = seen.reading(form);
+        let reading = findings.reading(form);
         columns.push(Column { reading, ..Column::new(names.name(column), column + 1, values) });
         places.push((place, recode));
     }
@@ -235,7 +236,12 @@ fn meaning(
 }
 
 /// Fails if `--categorical` names a column with too many categories, which would be left out.
-fn check_asked(names: &Names, column: usize, seen: &Seen, is_category: bool) -> Result<(), String> {
+fn check_asked(
+    names: &Names,
+    column: usize,
+    findings: &Findings,
+    is_category: bool,
+) -> Result<(), String> {
     if !is_category {
         return Ok(());
     }
@@ -243,7 +249,7 @@ fn check_asked(names: &Names, column: usize, seen: &Seen, is_category: bool) -> 
         "--categorical names {}, which has {} different values; each becomes an input, and there may be \
          {MOST_CATEGORIES} at most: --drop {} leaves it out",
         names.describe(column),
-        seen.counted(),
+        findings.counted(),
         names.as_option(&[column])
     ))
 }
@@ -253,9 +259,9 @@ fn check_asked(names: &Names, column: usize, seen: &Seen, is_category: bool) -> 
 struct Found<'a> {
     empty: Vec<usize>,
     /// Columns of text with too many different values.
-    many: Vec<(usize, &'a Seen)>,
+    many: Vec<(usize, &'a Findings)>,
     /// Columns of text with words for a missing value.
-    words: Vec<(usize, &'a Seen)>,
+    words: Vec<(usize, &'a Findings)>,
     /// Columns of numbers that are not plain, and their forms.
     forms: Vec<(usize, String)>,
     /// The first column with decimal commas.
@@ -265,15 +271,15 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn numbers(&mut self, column: usize, seen: &'a Seen, form: &Form) {
-        if let Some((text, number)) = seen.example(form) {
+    fn numbers(&mut self, column: usize, findings: &'a Findings, form: &Form) {
+        if let Some((text, number)) = findings.example(form) {
             self.forms
                 .push((column, format!("{text:?} is {}, read as {number:?}", form.kind(text))));
         }
         if form.has_comma() {
             self.comma.get_or_insert(column);
         }
-        self.grouped.extend(seen.grouped().map(|text| (column, text)));
+        self.grouped.extend(findings.grouped().map(|text| (column, text)));
     }
 
     /// Fails if a table with decimal commas has a column whose points separate thousands, or decimals.
@@ -308,8 +314,9 @@ impl<'a> Found<'a> {
             let days = if are_days { " (dates as days since 1970-01-01)" } else { "" };
             notes.push(format!("read as numbers{days}: {}", list(&forms)));
         }
-        let words = |(column, seen): &(usize, &Seen)| {
-            let words = seen.words.iter().map(|(word, count)| format!("{word:?} {count} times"));
+        let words = |(column, findings): &(usize, &Findings)| {
+            let words =
+                findings.words.iter().map(|(word, count)| format!("{word:?} {count} times"));
             format!("{} has {}", names.describe(*column), words.collect::<Vec<_>>().join(" and "))
         };
         let words: Vec<_> = self.words.iter().map(words).collect();
@@ -322,9 +329,9 @@ impl<'a> Found<'a> {
     }
 
     fn note_many(&self, names: &Names) -> String {
-        let many = |(column, seen): &(usize, &Seen)| {
-            let (line, text) = seen.first_text.clone().unwrap_or_default();
-            let (column, count) = (names.describe(*column), seen.counted());
+        let many = |(column, findings): &(usize, &Findings)| {
+            let (line, text) = findings.first_text.clone().unwrap_or_default();
+            let (column, count) = (names.describe(*column), findings.counted());
             format!("{column} has {count} ({text:?} in line {line})")
         };
         let many: Vec<_> = self.many.iter().map(many).collect();

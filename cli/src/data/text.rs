@@ -9,12 +9,12 @@ use csv::{ByteRecord, Reader};
 
 use super::{
     cell::{Raw, Words},
+    findings::Kind,
     head::{Delimiter, Head, configured, counted, detect, looks_like_header},
-    lines::{Lines, RECORD_BYTES, Seen, unmarked},
+    lines::{Lines, Passed, RECORD_BYTES, unmarked},
     names::Names,
     options::Layout,
     parquet, plural,
-    seen::Kind,
     source::{Format, Source},
 };
 use crate::failure::Failure;
@@ -232,7 +232,7 @@ fn not_utf8(file: &str, line: u64, cell: &[u8]) -> Failure {
 
 /// Where records come from.
 enum Records {
-    Delimited { reader: Box<Reader<Lines>>, skipped: u64, seen: Rc<Seen> },
+    Delimited { reader: Box<Reader<Lines>>, skipped: u64, seen: Rc<Passed> },
     Spaced { reader: Box<dyn BufRead>, line: u64, bytes: Vec<u8> },
     Parquet(Box<parquet::Records>),
 }
@@ -250,7 +250,7 @@ impl Records {
         let Some(byte) = delimiter.byte() else {
             return Ok(Self::Spaced { reader: Box::new(reader), line: skip, bytes: Vec::new() });
         };
-        let seen = Rc::<Seen>::default();
+        let seen = Rc::<Passed>::default();
         let lines = Lines::new(Box::new(reader), byte, Rc::clone(&seen));
         let reader = configured(byte).buffer_capacity(1 << 18).from_reader(lines);
         Ok(Self::Delimited { reader: Box::new(reader), skipped: skip, seen })

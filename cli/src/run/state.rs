@@ -31,7 +31,7 @@ pub(crate) struct State {
     /// The rows that were learned from, those of earlier epochs again and again.
     pub(crate) samples: u64,
     /// The metrics of the batches of this epoch so far.
-    pub(crate) seen: Seen,
+    pub(crate) seen: EpochSums,
     /// The epochs that are over.
     pub(crate) epochs: Vec<Epoch>,
 }
@@ -39,7 +39,7 @@ pub(crate) struct State {
 /// The metrics of an epoch's batches; losses and accuracies times rows.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Seen {
+pub(crate) struct EpochSums {
     pub(crate) rows: u64,
     pub(crate) loss: f64,
     pub(crate) accuracy: f64,
@@ -55,7 +55,7 @@ impl Place {
 impl Default for State {
     fn default() -> Self {
         let place = Place::beginning_of(1);
-        Self { place, samples: 0, seen: Seen::default(), epochs: Vec::new() }
+        Self { place, samples: 0, seen: EpochSums::default(), epochs: Vec::new() }
     }
 }
 
@@ -98,7 +98,7 @@ impl State {
     }
 }
 
-impl Seen {
+impl EpochSums {
     pub(crate) fn evaluation(&self, loss: Loss) -> Evaluation {
         let rows = self.rows as f64;
         let (mean_loss, accuracy) = (self.loss / rows, self.accuracy / rows);
@@ -139,7 +139,7 @@ mod tests {
         let state = || State {
             place: Place::beginning_of(3),
             samples: 20,
-            seen: Seen { rows: 10, ..Seen::default() },
+            seen: EpochSums { rows: 10, ..EpochSums::default() },
             epochs: vec![epoch(1), epoch(2)],
         };
         assert_eq!(state().check(), Ok(()));
@@ -163,7 +163,7 @@ mod tests {
     fn a_state_comes_back_from_json() {
         let mut state = State {
             place: Place { epoch: 3, block: 2, position: 7 },
-            seen: Seen { rows: 5, loss: 0.1 + 0.2, accuracy: 1.0 / 3.0, time: Duration::MAX },
+            seen: EpochSums { rows: 5, loss: 0.1 + 0.2, accuracy: 1.0 / 3.0, time: Duration::MAX },
             ..State::default()
         };
         let classes = Evaluation { loss: 0.3, accuracy: Some(0.7), rmse: None, r2: None };

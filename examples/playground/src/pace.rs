@@ -32,7 +32,7 @@ struct Plan {
 
 /// The last frame's steps, as a frame finds them.
 #[derive(Clone, Copy, Debug)]
-enum Seen {
+enum LastFrame {
     UnderWay,
     /// Still under way, and nothing will tell how long they took.
     UnderWayUnmeasured,
@@ -45,18 +45,18 @@ enum Seen {
 impl Plan {
     const NEW: Self = Self { in_flight: None, step_time: None, steps: 1.0 };
 
-    fn steps(&mut self, seen: Seen, budget: f32) -> u32 {
+    fn steps(&mut self, seen: LastFrame, budget: f32) -> u32 {
         let Some(taken) = self.in_flight else { return self.steps as u32 };
         match seen {
-            Seen::UnderWay => return 0,
+            LastFrame::UnderWay => return 0,
             // Without a clock what is not done by the next frame is too much, and what is done may
             // be more.
-            Seen::UnderWayUnmeasured => {
+            LastFrame::UnderWayUnmeasured => {
                 self.steps = (0.5 * self.steps).max(1.0);
                 return 0;
             }
-            Seen::DoneUnmeasured => self.steps = (1.25 * self.steps + 1.0).min(MOST_STEPS),
-            Seen::Done { milliseconds } => {
+            LastFrame::DoneUnmeasured => self.steps = (1.25 * self.steps + 1.0).min(MOST_STEPS),
+            LastFrame::Done { milliseconds } => {
                 let new = milliseconds / taken as f32;
                 let step_time = self.step_time.map_or(new, |old| old + SHARE_OF_NEW * (new - old));
                 self.step_time = Some(step_time);
@@ -165,15 +165,15 @@ impl Clock {
     }
 
     /// Whether both moments have passed, and what lies between them.
-    fn look(&self) -> Seen {
+    fn look(&self) -> LastFrame {
         // A lost device is reported where the networks are read.
         match (self.readback.take::<u64>().unwrap_or(None), &self.queries) {
-            (None, None) => Seen::UnderWayUnmeasured,
-            (None, Some(_)) => Seen::UnderWay,
-            (Some(_), None) => Seen::DoneUnmeasured,
+            (None, None) => LastFrame::UnderWayUnmeasured,
+            (None, Some(_)) => LastFrame::UnderWay,
+            (Some(_), None) => LastFrame::DoneUnmeasured,
             (Some(ticks), Some(_)) => {
                 let nanoseconds = ticks[1].saturating_sub(ticks[0]) as f32 * self.period;
-                Seen::Done { milliseconds: 1e-6 * nanoseconds }
+                LastFrame::Done { milliseconds: 1e-6 * nanoseconds }
             }
         }
     }
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     /// The steps of each of several frames, if every frame finds the steps of the one before like this.
-    fn frames(plan: &mut Plan, seen: impl Fn(u32) -> Seen, count: usize) -> Vec<u32> {
+    fn frames(plan: &mut Plan, seen: impl Fn(u32) -> LastFrame, count: usize) -> Vec<u32> {
         let frame = |_| {
             let steps = plan.steps(seen(plan.in_flight.unwrap_or(0)), 8.0);
             plan.in_flight = if steps > 0 { Some(steps) } else { plan.in_flight };
@@ -196,9 +196,10 @@ mod tests {
     #[test]
     fn steps_fit_the_budget_and_wait_for_the_gpu() {
         let mut plan = Plan::NEW;
-        let step_of = |time: f32| move |taken| Seen::Done { milliseconds: time * taken as f32 };
+        let step_of =
+            |time: f32| move |taken| LastFrame::Done { milliseconds: time * taken as f32 };
         assert_eq!(frames(&mut plan, step_of(1.0), 6), [1, 2, 4, 8, 8, 8]);
-        assert_eq!(frames(&mut plan, |_| Seen::UnderWay, 3), [0, 0, 0]);
+        assert_eq!(frames(&mut plan, |_| LastFrame::UnderWay, 3), [0, 0, 0]);
         assert_eq!(frames(&mut plan, step_of(4.0), 40)[39], 2);
         assert_eq!(frames(&mut plan, step_of(100.0), 40)[39], 1);
     }
@@ -206,8 +207,8 @@ mod tests {
     #[test]
     fn without_a_clock_a_frame_tells() {
         let mut plan = Plan::NEW;
-        assert_eq!(frames(&mut plan, |_| Seen::DoneUnmeasured, 4), [1, 2, 3, 5]);
-        assert_eq!(frames(&mut plan, |_| Seen::UnderWayUnmeasured, 1), [0]);
-        assert_eq!(frames(&mut plan, |_| Seen::DoneUnmeasured, 1), [4]);
+        assert_eq!(frames(&mut plan, |_| LastFrame::DoneUnmeasured, 4), [1, 2, 3, 5]);
+        assert_eq!(frames(&mut plan, |_| LastFrame::UnderWayUnmeasured, 1), [0]);
+        assert_eq!(frames(&mut plan, |_| LastFrame::DoneUnmeasured, 1), [4]);
     }
 }

@@ -18,7 +18,7 @@ use ztilde::{
 type Failure = Box<dyn std::error::Error>;
 
 /// Loses devices in one way.
-type Way = fn() -> Result<Seen, Failure>;
+type Way = fn() -> Result<Outcome, Failure>;
 
 const SIZES: [u32; 3] = [64, 256, 4];
 const BATCH_SIZE: u32 = 32;
@@ -37,8 +37,8 @@ fn main() -> ExitCode {
     ];
     for (way, run) in ways {
         match run() {
-            Ok(Seen::Lost) => println!("{way}: every call returns the error"),
-            Ok(Seen::NotHere) => println!("{way}: not tested, this driver keeps its devices"),
+            Ok(Outcome::Lost) => println!("{way}: every call returns the error"),
+            Ok(Outcome::NotHere) => println!("{way}: not tested, this driver keeps its devices"),
             Err(error) => {
                 eprintln!("error: {way}: {error}");
                 return ExitCode::FAILURE;
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 }
 
 /// Whether a device was lost.
-enum Seen {
+enum Outcome {
     Lost,
     NotHere,
 }
@@ -81,7 +81,7 @@ impl App {
     }
 
     /// Every call that waits for the device, creates an object or writes to it must return the error.
-    fn check_lost(mut self, snapshot: &Snapshot) -> Result<Seen, Failure> {
+    fn check_lost(mut self, snapshot: &Snapshot) -> Result<Outcome, Failure> {
         let Self { device, queue, trainer, data: [uploaded, streamed] } = &mut self;
         let row = [0.0; SIZES[0] as usize];
         expect_lost("metrics", block_on(device, trainer.metrics(1)))?;
@@ -96,7 +96,7 @@ impl App {
         expect_lost("network", Network::new(device, queue, &[3, 4, 2], NetworkOptions::default()))?;
         expect_lost("restore", Trainer::restore(device, queue, snapshot))?;
         drop(self);
-        Ok(Seen::Lost)
+        Ok(Outcome::Lost)
     }
 }
 
@@ -123,7 +123,7 @@ fn expect_lost<T>(what: &str, result: Result<T, Error>) -> Result<(), Failure> {
     }
 }
 
-fn destroyed() -> Result<Seen, Failure> {
+fn destroyed() -> Result<Outcome, Failure> {
     let mut app = App::new(&adapter(Default::default())?)?;
     let snapshot = app.snapshot()?;
     app.device.destroy();
@@ -131,7 +131,7 @@ fn destroyed() -> Result<Seen, Failure> {
 }
 
 /// The results of earlier submissions may still arrive.
-fn destroyed_while_awaited() -> Result<Seen, Failure> {
+fn destroyed_while_awaited() -> Result<Outcome, Failure> {
     let mut app = App::new(&adapter(Default::default())?)?;
     let snapshot = app.snapshot()?;
     app.trainer.train(&mut app.data[0], 40)?;
@@ -148,7 +148,7 @@ fn destroyed_while_awaited() -> Result<Seen, Failure> {
     app.check_lost(&snapshot)
 }
 
-fn destroyed_by_another_thread() -> Result<Seen, Failure> {
+fn destroyed_by_another_thread() -> Result<Outcome, Failure> {
     for milliseconds in [0, 1, 3, 10, 30, 100] {
         let mut app = App::new(&adapter(Default::default())?)?;
         let snapshot = app.snapshot()?;
@@ -174,11 +174,11 @@ fn destroyed_by_another_thread() -> Result<Seen, Failure> {
         destroyer.join().map_err(|_| "the thread has panicked")?;
         app.check_lost(&snapshot)?;
     }
-    Ok(Seen::Lost)
+    Ok(Outcome::Lost)
 }
 
 /// wgpu loses a device that uses more than a set share of the system's memory: here, more than none of it.
-fn without_memory() -> Result<Seen, Failure> {
+fn without_memory() -> Result<Outcome, Failure> {
     let snapshot = App::new(&adapter(Default::default())?)?.snapshot()?;
     let for_device_loss = Some(0);
     let adapter = adapter(MemoryBudgetThresholds { for_device_loss, ..Default::default() })?;
@@ -196,8 +196,8 @@ fn without_memory() -> Result<Seen, Failure> {
     let is_lost = losses.lock().is_ok_and(|losses| losses.contains(&DeviceLostReason::Unknown));
     if !is_lost {
         // Some drivers do not report the system's memory.
-        return Ok(Seen::NotHere);
+        return Ok(Outcome::NotHere);
     }
     expect_lost("restore", Trainer::restore(&device, &queue, &snapshot))?;
-    Ok(Seen::Lost)
+    Ok(Outcome::Lost)
 }

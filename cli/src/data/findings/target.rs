@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Held, Seen};
+use super::{Findings, Held};
 use crate::data::{forms::Form, options::Task, preprocessing::TargetValues, table::Recode};
 
 /// The most classes.
@@ -14,7 +14,7 @@ const FEW: usize = 20;
 /// Each of the values must occur so often on average: a class has several rows.
 const OFTEN: u64 = 3;
 
-impl Seen {
+impl Findings {
     /// Fails if a word for a missing value is as frequent as a class: only the user can decide what it means.
     pub(in crate::data) fn check_words(&self, classes: &[u64]) -> Result<(), String> {
         if self.are_numbers() {

@@ -31,7 +31,7 @@ pub(super) enum Kind {
 }
 
 /// The findings in a column so far.
-pub(super) struct Seen {
+pub(super) struct Findings {
     kind: Kind,
     /// The texts, in the order in which they came; each cell has the place of its text.
     pub(super) texts: HashMap<String, u32>,
@@ -75,7 +75,7 @@ impl Held {
     }
 }
 
-impl Seen {
+impl Findings {
     pub(super) fn new(kind: Kind, prefers_comma: bool) -> Self {
         Self {
             kind,
