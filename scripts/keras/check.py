@@ -1,4 +1,4 @@
-"""Does in Keras what docs/conventions.md says of it, with the numbers of tests/conventions.rs.
+"""Checks what docs/conventions.md says of Keras, with the numbers of tests/conventions.rs.
 
     scripts/check-keras
 
@@ -16,7 +16,7 @@ wrong = 0
 
 
 def expect(row, found, expected, ours=None):
-    """Compares a row; ours is what ztilde gives if that is something else."""
+    """Compares a row of the table. `ours` is ztilde's value, if it differs from Keras's."""
     global wrong
     found = float(numpy.ravel(ops.convert_to_numpy(found))[0])
     is_so = abs(found - expected) <= 2e-6 * max(1, abs(expected))
@@ -30,7 +30,7 @@ def default(of, name):
 
 
 def stepped(optimizer, gradients, rates=(RATE, RATE)):
-    """Where a parameter of 1/2 is after steps along these gradients."""
+    """The value of a parameter of 1/2 after steps along these gradients."""
     parameter = keras.Variable(0.5)
     optimizer.build([parameter])
     for gradient, rate in zip(gradients, rates):

@@ -33,7 +33,7 @@ BOUND = 1e-4
 ROWS = 300
 ACTIVATIONS = ["relu", "leaky-relu", "tanh", "sigmoid", "gelu", "silu", "identity"]
 CLASSES = ['say "hot", or so', "cold", "7"]
-# The epsilon is large, so that a model which has another one says something else.
+# The epsilon is large, so that a model with a wrong epsilon gives visibly different outputs.
 BATCH_NORM = ["--batch-norm-epsilon", "0.1"]
 
 binary, folder = sys.argv[1], Path(sys.argv[2])
@@ -48,7 +48,7 @@ def ztilde(*arguments):
 
 
 def write_table(name, columns, target):
-    """Rows of numbers and words, of which some are missing. The target follows from them."""
+    """Rows of numbers and words, some of them missing. The target depends on them."""
     draw = random.Random(name)
     with open(folder / f"{name}.csv", "w", newline="") as file:
         writer = csv.writer(file)
@@ -128,7 +128,7 @@ def cells(table, names, convert, missing):
 
 
 def answered(opened, remarks, table):
-    """The same of ONNX Runtime."""
+    """The same outputs, computed by ONNX Runtime."""
     feed = {}
     for value in opened.get_inputs():
         if value.name == "inputs":
@@ -149,7 +149,7 @@ def answered(opened, remarks, table):
 
 
 def difference(model, table, unit, *options):
-    """The largest one; of classes it must be the reason, where two of them are as likely."""
+    """The largest difference. Where the classes differ, two of them must be about equally likely."""
     opened, remarks, has_batch_norm = session(model, *options)
     [texts, numbers], [other_texts, others] = predicted(model, table), answered(opened, remarks, table)
     if numbers.shape != others.shape:

@@ -40,7 +40,7 @@ def run(*arguments):
 
 
 def off(found, expected):
-    """The largest difference, as a part of 1 and the value."""
+    """The largest difference, relative to 1 plus the value."""
     found, expected = found.double().flatten(), expected.double().flatten()
     if found.shape != expected.shape:
         sys.exit(f"{found.shape} values, but {expected.shape} are expected")
@@ -49,7 +49,7 @@ def off(found, expected):
 
 
 def of_largest(found, expected):
-    """The largest difference, as a part of the largest value."""
+    """The largest difference, relative to the largest value."""
     if not len(expected):
         return 0.0
     return ((found.double() - expected.double()).abs().max() / expected.double().abs().max()).item()
@@ -71,7 +71,7 @@ def check_trained_models():
     """The first part; returns whether all differences are within the tolerance."""
     rows = torch.randn(500, 64, generator=torch.Generator().manual_seed(1)) * 0.25 + 0.25
     save_file({"inputs": rows}, folder / "inputs.safetensors")
-    # The pixels of the digits, from 0 to 16, of which training makes numbers from 0 to 1.
+    # The pixels of the digits, from 0 to 16. Training scales them to 0 to 1.
     lines = [",".join(map(str, row)) for row in (rows * 16).tolist()]
     (folder / "rows.csv").write_text("\n".join(lines) + "\n")
     print(f"{'outputs of models trained here':<34}{'ztilde':>10}{'PyTorch, single':>18}{'ztilde predict':>18}")
@@ -98,7 +98,7 @@ def check_trained_models():
 
 
 class Training:
-    """PyTorch's side: a network and its optimizer, and all that is compared of them."""
+    """PyTorch's side: a network, its optimizer, and all compared values."""
 
     def __init__(self, case, dtype):
         self.case, self.dtype = case, dtype
@@ -120,7 +120,7 @@ class Training:
         return self.compared(loss.detach())
 
     def compared(self, loss):
-        """By NAMES; the states of the optimizer by name."""
+        """The compared values, keyed by NAMES; the optimizer's states are keyed by name."""
         running = [value for name, value in self.model.named_buffers() if "running" in name]
         state = self.state()
         kinds = [torch.cat([state[name].flatten() for name in sorted(state) if f".{kind}." in name])
@@ -130,7 +130,7 @@ class Training:
         return [loss.reshape(1), cat(parameters), cat(running), kinds]
 
     def state(self):
-        """The optimizer's, under ztilde's names."""
+        """The optimizer's state, under ztilde's names."""
         names, state = self.case.method.names(self.model), self.optimizer.state_dict()["state"]
         return {
             f"optimizer.{ours}.{names[index]}": values[theirs].clone()
@@ -139,7 +139,7 @@ class Training:
         }
 
     def take_over(self, path, steps):
-        """All of a snapshot that was written here."""
+        """The contents of a snapshot that PyTorch's side wrote."""
         strictly(self.model, path)
         tensors = load_file(folder / path)
         described = self.optimizer.state_dict()
@@ -153,7 +153,7 @@ class Training:
         self.steps = steps
 
     def write(self, path):
-        """A snapshot as ztilde writes it, of all that this has."""
+        """Writes this side's state as a snapshot of ztilde."""
         save_file(self.model.state_dict() | self.state_for_file(), folder / path)
         return self.case.complete(path, self.steps)
 
@@ -205,7 +205,7 @@ class Case:
         return path
 
     def train_here(self, snapshot, batches):
-        """After each step what PyTorch's side compares; the files are `0.safetensors` and so on."""
+        """The values to compare after each step, read from the files `0.safetensors`, `1.safetensors`, …"""
         tensors = {f"inputs.{step}": inputs for step, (inputs, _) in enumerate(batches)}
         tensors |= {f"targets.{step}": targets for step, (_, targets) in enumerate(batches)}
         save_file(tensors, folder / "batches.safetensors")
@@ -220,7 +220,7 @@ class Case:
 
 
 def differences(found, expected):
-    """By NAMES, of one step; of the optimizer's state as a part of its largest value."""
+    """The differences after one step, keyed by NAMES; the optimizer's relative to its largest value."""
     *found, state = found
     *expected, expected_state = expected
     states = [of_largest(*pair) for pair in zip(state, expected_state, strict=True)]
@@ -228,13 +228,13 @@ def differences(found, expected):
 
 
 def worst(steps, others):
-    """By NAMES, over all steps."""
+    """The largest differences over all steps, keyed by NAMES."""
     by_step = [differences(*pair) for pair in zip(steps, others, strict=True)]
     return [most(column) for column in zip(*by_step)]
 
 
 def most(values):
-    """NaN is more than anything."""
+    """The maximum, where NaN is larger than any number."""
     return torch.tensor(values, dtype=torch.float64).max().item()
 
 

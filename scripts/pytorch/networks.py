@@ -1,4 +1,4 @@
-"""What both sides have: a network, an optimizer and a loss, under PyTorch's names and under ztilde's."""
+"""The networks, optimizers and losses of both sides, under PyTorch's names and under ztilde's."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
-# ztilde's epsilons and rates are single precision where PyTorch in double precision takes what it is given.
+# ztilde rounds epsilons and rates to single precision; PyTorch in double precision does not.
 single = lambda number: torch.tensor(number, dtype=torch.float32).item()
 
 ACTIVATIONS = {
@@ -35,7 +35,7 @@ def network(sizes, activation, batch_norm, epsilon=1e-5, momentum=0.1):
 
 @dataclasses.dataclass
 class Method:
-    """An optimizer, and what its state is called: `optimizer.velocity.0.weight` of ztilde's snapshots is
+    """An optimizer, and the names of its state: `optimizer.velocity.0.weight` of ztilde's snapshots is
     `exp_avg` of the parameter `0.weight` in the state of PyTorch's Adam."""
 
     make: object  # PyTorch's, given the groups of parameters
@@ -46,7 +46,7 @@ class Method:
     decays_all: bool = False
 
     def optimizer(self, model):
-        """Two groups: the weights decay, and the rest does where it is asked to."""
+        """Two groups: the weights decay; the rest decays only if asked to."""
         rest = self.weight_decay if self.decays_all else 0.0
         named = list(model.named_parameters())
         weights = [parameter for _, parameter in named if parameter.dim() == 2]
@@ -57,7 +57,7 @@ class Method:
         ])
 
     def names(self, model):
-        """Those of the parameters, as PyTorch numbers them in an optimizer's state."""
+        """The parameters' numbers in the state of a PyTorch optimizer."""
         named = list(model.named_parameters())
         return [name for dim in (2, 1) for name, parameter in named if parameter.dim() == dim]
 
@@ -76,7 +76,7 @@ def momentum(nesterov):
 
 
 def adam(make, decoupled):
-    # A usual epsilon of 1e-8 would turn the rounding of a gradient that is 0, or nearly, into whole steps.
+    # The usual epsilon of 1e-8 would turn the rounding error of a gradient near 0 into full steps.
     rest = f"optimizer.beta1=0.9 optimizer.beta2=0.999 optimizer.epsilon=1e-5 optimizer.decoupled={decoupled}"
     return {
         "make": lambda groups: make(groups, lr=0.005, betas=(0.9, 0.999), eps=1e-5),
