@@ -146,7 +146,7 @@ impl Dataset {
             order.sort_by_cached_key(|&row| places[&classes[row as usize]]);
             phase = random::at_most(&mut generator, self.rows() - 1).into();
         }
-        // Systematic sampling: evenly spaced rows are the same share of every stretch of the order, and
+        // Systematic sampling: evenly spaced rows take the same share of every stretch of the order, and
         // so of every class. Their random start rounds each class's share up or down.
         let held_out_before = |position: u64| (position * held_out + phase) / rows;
         let (mut held, mut kept) = (Vec::new(), Vec::new());
@@ -174,8 +174,8 @@ impl Dataset {
 }
 
 /// The order in which an epoch, counted from 0, visits the rows: a permutation of the numbers below
-/// `rows`. It follows from its arguments alone, so that a resumed run continues as the first one would
-/// have, and is the same on every platform.
+/// `rows`. It depends only on the arguments, so that a resumed run continues exactly like the first one,
+/// and is the same on every platform.
 ///
 /// ```
 /// use ztilde::shuffled_order;
@@ -190,7 +190,7 @@ pub fn shuffled_order(rows: u32, seed: u64, epoch: u64) -> Vec<u32> {
     random::permutation(&mut random::generator(Purpose::Shuffle, seed, epoch), rows)
 }
 
-/// How many batches an epoch has. 0 if the batch size is.
+/// The number of batches in an epoch. 0 if the batch size is 0.
 pub fn batches(rows: u32, batch_size: u32, remainder: Remainder) -> u32 {
     match (batch_size, remainder) {
         (0, _) => 0,
@@ -204,7 +204,7 @@ pub(crate) fn check_finite<'a>(
     columns: usize,
     mut values: impl Iterator<Item = &'a f32>,
 ) -> Result<()> {
-    // `position` counts in the order of the rows, also where the memory has another order.
+    // `position` counts in row-major order, even if the array is stored in another order.
     let mut value = 0.0;
     let found = values.position(|&next| {
         value = next;

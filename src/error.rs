@@ -1,4 +1,4 @@
-//! One error type: what an app can get wrong, and what a device or a disk can do to it.
+//! One error type: mistakes of an app, and failures of a device or a disk.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,8 +7,8 @@ use std::time::Duration;
 /// `std::result::Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong. After an error nothing is changed: a trainer keeps its state, a
-/// file its contents.
+/// Every error of this crate. A failed call changes nothing: a trainer keeps its state, a file its
+/// contents.
 ///
 /// ```
 /// use ztilde::{Error, Parameters};
@@ -26,13 +26,13 @@ pub enum Error {
     Option {
         /// The option's name, as the app writes it.
         option: &'static str,
-        /// The value it was given.
+        /// The value that the app gave it.
         value: String,
         /// The accepted values.
         expected: &'static str,
     },
 
-    /// Layer sizes or tensors that make no network.
+    /// Layer sizes or tensors that do not form a network.
     #[error("not a network: {0}")]
     Architecture(String),
 
@@ -41,9 +41,9 @@ pub enum Error {
     Length {
         /// The name of the argument.
         what: &'static str,
-        /// How many values it holds.
+        /// The number of values that it holds.
         found: u64,
-        /// How many it should hold.
+        /// The number of values that it should hold.
         needed: u64,
         /// Where that number comes from, as a product or a sum.
         why: String,
@@ -82,11 +82,11 @@ pub enum Error {
         row: u64,
         /// Its class.
         class: u32,
-        /// How many classes there are.
+        /// The number of classes.
         classes: u32,
     },
 
-    /// A target of binary cross-entropy that is no probability.
+    /// A target of binary cross-entropy that is not a probability.
     #[error(
         "the target in row {row}, column {column} is {value}, but binary-cross-entropy needs it \
          between 0 and 1"
@@ -120,7 +120,7 @@ pub enum Error {
         rows: u64,
     },
 
-    /// The training data, or the bound batch, belongs to another trainer, whose batches lie elsewhere.
+    /// The training data, or the bound batch, belongs to another trainer.
     #[error("the training data belongs to another trainer")]
     OtherTrainer,
 
@@ -138,7 +138,7 @@ pub enum Error {
         needed: u64,
     },
 
-    /// The training has come upon numbers that are not finite, and has stopped there.
+    /// The training has met numbers that are not finite, and has stopped there.
     #[error(
         "training diverged in {0}. The parameters are those of the step before; a smaller learning \
          rate or a clip_norm may help"
@@ -158,7 +158,7 @@ pub enum Error {
         allowed: u64,
     },
 
-    /// A model file that is truncated, damaged, or not one of ours or PyTorch's.
+    /// A model file that is truncated, damaged, or written by neither this crate nor PyTorch.
     #[error("not a model: {0}")]
     Model(String),
 
@@ -199,33 +199,33 @@ pub enum Error {
     TooMany {
         /// The kernel and its shape.
         what: String,
-        /// How many it would take.
+        /// The number that the work would take.
         needed: u64,
         /// Rows, values, or rounds of a loop.
         unit: &'static str,
-        /// Whose limit it is.
+        /// The source of the limit, such as the device.
         limit: &'static str,
-        /// The most that it allows.
+        /// The largest number allowed.
         allowed: u64,
         /// What to do about it.
         cure: &'static str,
     },
 
-    /// What wgpu reports inside a call: a buffer of another device, a buffer that was destroyed, a shader
-    /// that the driver does not compile.
+    /// An error that wgpu reports inside a call: a buffer of another device, a buffer that was
+    /// destroyed, a shader that the driver does not compile.
     #[error("wgpu: {0}")]
     Wgpu(String),
 
-    /// The device did not answer in time. It may still: ask again.
+    /// The device did not answer in time. It may answer later: call again.
     #[error("the device did not answer within {limit:?}, after {waited:?}")]
     Timeout {
-        /// How long it was waited for.
+        /// How long the call waited.
         waited: Duration,
-        /// How long it was to be waited for.
+        /// The limit of the wait.
         limit: Duration,
     },
 
-    /// The device was lost. What was read or saved last can go on with a new one: the
+    /// The device was lost. To continue on a new device, use the state that was read or saved last: the
     /// [`Parameters`](crate::Parameters), or a [`Snapshot`](crate::Snapshot) of the training.
     #[error("the device was lost: {0}")]
     DeviceLost(String),
@@ -245,16 +245,16 @@ pub enum Error {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The number of the step, counted from 1; 0 if it was one of another trainer of the network.
+    /// The number of the step, counted from 1; 0 if another trainer of the network encoded it.
     pub step: u64,
-    /// The layer, counted from 1; the last one is the output layer. None for the update, which is of all
-    /// layers.
+    /// The layer, counted from 1; the last one is the output layer. None for the update, which concerns
+    /// all layers.
     pub layer: Option<usize>,
     /// The quantity that was not finite.
     pub quantity: Quantity,
 }
 
-/// The quantity of a step that is not finite. If several are not, it is the one computed first.
+/// The quantity of a step that is not finite. If several are not finite, the one computed first.
 ///
 /// See the example of [`Fault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,8 +265,8 @@ pub enum Quantity {
     /// The loss of the batch: outputs or targets are too large, a class index has no class, or a target
     /// of binary cross-entropy is outside 0 to 1.
     Loss,
-    /// The gradient of gamma; as of the others, a value beyond 2⁵⁰ counts as infinite, since sums of the
-    /// squares of such values are.
+    /// The gradient of gamma. As in all gradients, a value beyond 2⁵⁰ counts as infinite, since sums of
+    /// squares of such values overflow.
     GradGamma,
     /// The gradient of beta.
     GradBeta,
@@ -279,7 +279,7 @@ pub enum Quantity {
 }
 
 impl fmt::Display for Fault {
-    /// As `step 57: the gradient of the weights of layer 2 is not finite`.
+    /// For example, `step 57: the gradient of the weights of layer 2 is not finite`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { step, layer, quantity } = self;
         let place = layer.map_or(String::new(), |layer| format!(" of layer {layer}"));

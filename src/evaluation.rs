@@ -13,19 +13,20 @@ use crate::reference;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evaluation {
     /// The mean over the rows and outputs: the plain loss, without label smoothing or class weights,
-    /// so that it compares with others'. NaN if an output is: the training has diverged.
+    /// so that it can be compared with the losses of other libraries. NaN if an output is NaN: the
+    /// training has diverged.
     pub loss: f64,
-    /// For softmax cross-entropy, the share of rows whose largest output (the first, of equals) is
-    /// that of their class; for binary cross-entropy, the share of outputs on the same side of 0 as
-    /// their target is of ½.
+    /// For softmax cross-entropy, the share of rows whose largest output (the first of equal ones) is
+    /// that of their class. For binary cross-entropy, the share of outputs that are above 0 if their
+    /// target is above ½, or below 0 if it is below.
     pub accuracy: Option<f64>,
     /// For mean squared error, its root, over all rows and outputs.
     pub rmse: Option<f64>,
     /// For mean squared error of at least two rows: the coefficient of determination,
     /// `1 − Σ(target − output)² / Σ(target − mean target)²`, of each output, averaged.
     ///
-    /// As `sklearn.metrics.r2_score` has it by default: where the targets of an output are all the
-    /// same, it is 1 if the outputs equal them, and 0 otherwise.
+    /// As in `sklearn.metrics.r2_score` by default: if the targets of an output are all equal, it is 1
+    /// if the outputs equal them, and 0 otherwise.
     pub r2: Option<f64>,
 }
 
@@ -69,7 +70,7 @@ pub fn evaluate(outputs: &Array2<f32>, targets: &Targets<'_>, loss: Loss) -> Res
     Ok(evaluation)
 }
 
-/// The mean of each output's coefficient of determination; none of a single row.
+/// The mean of the outputs' coefficients of determination. None for a single row.
 fn r2(outputs: &Array2<f64>, targets: &[f32]) -> Option<f64> {
     let targets = targets.iter().map(|&target| target.into()).collect();
     let targets = Array2::from_shape_vec(outputs.dim(), targets).ok()?;
@@ -97,7 +98,7 @@ mod tests {
         let outputs = array![[2.0, 1.0, 0.0], [0.0, 1.0, 2.0], [1.0, 1.0, 0.0]];
         let targets = Targets::from(&[0, 1, 0]);
         let found = evaluate(&outputs, &targets, Loss::SoftmaxCrossEntropy).unwrap();
-        // log(1 + e⁻¹ + e⁻²), one more than that, and log(2 + e⁻¹).
+        // log(1 + e⁻¹ + e⁻²), the same plus 1, and log(2 + e⁻¹).
         let expected = (0.407_605_964_4 + 1.407_605_964_4 + 0.861_994_804) / 3.0;
         assert_abs_diff_eq!(found.loss, expected, epsilon = 1e-9);
         assert_eq!(found.accuracy, Some(2.0 / 3.0), "the first of equal outputs counts");

@@ -1,4 +1,4 @@
-//! The only place that makes pipelines, bind groups and buffers, and that reads the GPU back.
+//! The only module that makes pipelines, bind groups and buffers, and that reads GPU memory.
 //!
 //! It knows matrices and compute kernels, not networks. The device is the app's: nothing here sets
 //! a handler on it, and error scopes catch all errors.
@@ -87,7 +87,7 @@ impl Gpu {
     }
 
     /// Checks that each of these matrices, given by name, rows and columns, fits a binding. The error
-    /// names the largest.
+    /// names the largest matrix that does not fit.
     pub(crate) fn check_largest(
         &self,
         matrices: impl IntoIterator<Item = (String, u32, u32)>,
@@ -106,7 +106,7 @@ impl Gpu {
         check_count(&label, rows, columns.into())
     }
 
-    /// Writes before everything that is submitted from now on.
+    /// Writes values that all later submissions will see.
     pub(crate) fn write<T: bytemuck::NoUninit>(
         &self,
         buffer: &Buffer,
@@ -119,13 +119,13 @@ impl Gpu {
             let view = self.queue.write_buffer_with(buffer, 4 * first, size);
             view.map(|mut view| view.copy_from_slice(bytes)).is_some()
         })?;
-        // wgpu reports this failure to no error scope.
+        // wgpu does not report this failure to error scopes.
         if is_taken { Ok(()) } else { Err(self.watch.lose("it takes no more data".to_owned())) }
     }
 
-    /// Writes all of a large buffer, after everything that was submitted so far. If wgpu's internal
-    /// staging buffer does not fit the memory, the whole device is lost; for one that is made here, that
-    /// is an error.
+    /// Writes all of a large buffer, after everything that was submitted so far. The staging buffer is
+    /// made here: if it does not fit the memory, that is an error. With wgpu's own staging buffer the
+    /// device would be lost.
     pub(crate) fn upload<T: bytemuck::NoUninit>(
         &self,
         buffer: &Buffer,
@@ -178,7 +178,7 @@ fn check_size(device: &Device, label: &str, needed: u64) -> Result<()> {
     Ok(())
 }
 
-/// Small placeholder matrices for what a kernel declares and does not use.
+/// Small placeholder matrices for bindings that a kernel declares and does not use.
 pub(crate) fn unused_matrices(device: &Device, count: u64) -> Result<Vec<Matrix>> {
     // Bindings start on multiples of 256 bytes.
     const VALUES: u64 = 64;
@@ -186,8 +186,8 @@ pub(crate) fn unused_matrices(device: &Device, count: u64) -> Result<Vec<Matrix>
     (0..count).map(|index| Matrix::vector(&buffer, VALUES * index, 4)).collect()
 }
 
-/// Hands a buffer that the CPU has written over to the GPU. wgpu reports an error if another thread has
-/// just destroyed the device.
+/// Unmaps a buffer that the CPU has written, so that the GPU can use it. wgpu reports an error if
+/// another thread has just destroyed the device.
 fn unmap(device: &Device, buffer: &Buffer) -> Result<()> {
     guarded(device, || buffer.unmap()).map_err(|error| Error::DeviceLost(error.to_string()))
 }

@@ -20,9 +20,9 @@ const SCRATCH_BYTES: u64 = 32 << 20;
 
 /// Applies a network to rows in a buffer, with the running statistics.
 ///
-/// It is bound once and encoded as often as needed. It shares the network's memory: a step of
-/// training shows in the next encoded inference. More rows than a binding can hold are walked in
-/// slices.
+/// It is bound once and encoded as often as needed. It shares the network's memory, so the next encoded
+/// inference uses the parameters of the latest training step. More rows than a binding can hold are
+/// processed in slices.
 ///
 /// Outputs are those of the linear output layer: logits, for the two cross-entropies.
 ///
@@ -57,11 +57,11 @@ impl Inference {
     /// Binds a network to `rows` rows of inputs and of outputs, `f32`s.
     ///
     /// Rows may start at any multiple of 4 bytes, and be any multiple of 4 bytes apart; a buffer alone
-    /// stands for contiguous rows, from its beginning on. Values between the rows of outputs are left
-    /// alone. Inputs and outputs may be parts of one buffer that do not overlap.
+    /// means contiguous rows, from its beginning on. Values between the rows of outputs stay unchanged.
+    /// Inputs and outputs may be parts of one buffer that do not overlap.
     ///
-    /// The fastest are contiguous rows that are whole vectors of four and start at a multiple of the
-    /// device's `min_storage_buffer_offset_alignment`: others are copied.
+    /// Contiguous rows are fastest if they are whole vectors of four and start at a multiple of the
+    /// device's `min_storage_buffer_offset_alignment`. Other rows are copied.
     ///
     /// Both buffers need `BufferUsages::STORAGE`.
     ///
@@ -143,8 +143,8 @@ impl Inference {
     /// rows: `wgpu::Limits::downlevel_defaults()`, as WebGPU's compatibility mode and OpenGL ES 3.1
     /// offer, with larger buffers and bindings if the network needs them.
     ///
-    /// 4 storage buffers are enough. Training needs 8: [`required_limits`](crate::required_limits) is for
-    /// a network that learns as well.
+    /// 4 storage buffers are enough. Training needs 8: [`required_limits`](crate::required_limits) is
+    /// for a network that is also trained.
     pub fn required_limits(layer_sizes: &[u32]) -> wgpu::Limits {
         let bytes = largest_matrix(layer_sizes, 1);
         let least = wgpu::Limits::downlevel_defaults();
@@ -172,8 +172,7 @@ impl Inference {
     }
 
     /// Applies a network to rows on the CPU: uploads them, submits, and reads the outputs, row-major.
-    ///
-    /// For occasional predictions. Bind once with [`Inference::new`] what runs every frame.
+    /// For occasional predictions. For a prediction in every frame, bind an [`Inference::new`] once.
     ///
     /// ```
     /// use ztilde::{Inference, Network, block_on};
@@ -231,13 +230,13 @@ fn start_prediction(
     Ok(read(gpu, &output_buffer, 0, values))
 }
 
-/// How many rows of the widest layer fit the scratch memory and a binding.
+/// The number of rows of the widest layer that fit the scratch memory and a binding.
 fn slice_rows(device: &Device, layer_sizes: &[u32]) -> u32 {
     let widest = layer_sizes.iter().copied().max().unwrap_or(1).max(1);
     // Two scratch matrices may be the halves of one.
     let bytes = SCRATCH_BYTES.min(largest_binding(&device.limits()) / 2);
     let rows = (bytes / padded_bytes(1, widest)).min(u32::MAX.into()) as u32;
-    // A layer too wide for that is too wide for the device: making the scratch matrix says so.
+    // A layer too wide for that is too wide for the device: making the scratch matrix returns the error.
     (rows - rows % SLICE_MULTIPLE).max(SLICE_MULTIPLE)
 }
 
@@ -260,7 +259,8 @@ struct Slices<'a> {
     inputs: Option<Matrix>,
     /// Whether the last layer writes to the app's outputs, whose rows may have to be whole vectors too.
     is_straight: bool,
-    /// The outputs of the kernel that takes all layers at once, if it does not write to the app's buffer.
+    /// The outputs of the kernel that computes all layers at once, if it does not write to the app's
+    /// buffer.
     outputs: Option<Matrix>,
     /// The inputs and the outputs of a layer alternate between two matrices, or between the halves of one.
     scratch: Vec<Matrix>,

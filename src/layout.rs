@@ -1,4 +1,4 @@
-//! Where a network's tensors lie in its buffers.
+//! The layout of a network's tensors in its buffers.
 //!
 //! The parameters are packed into one buffer, weights first, so that one dispatch updates them all;
 //! gradients and the optimizer's state are packed alike. The stop and the faults of each layer follow
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Matrix, Source};
 use crate::parameters::Layer;
 
-/// How large a layer's tensors are.
+/// The sizes of a layer's tensors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayerShape {
     inputs: u32,
@@ -21,7 +21,7 @@ pub(crate) struct LayerShape {
 }
 
 impl LayerShape {
-    /// Those of a network, inputs first.
+    /// The shapes of a network's layers, inputs first.
     pub(crate) fn of_network(layer_sizes: &[u32], batch_norm: bool) -> Vec<Self> {
         let layers = layer_sizes.len().saturating_sub(1);
         (1..)
@@ -46,7 +46,7 @@ impl From<&Layer> for LayerShape {
     }
 }
 
-/// Tensors start on multiples of 256 bytes: what WebGPU's default limits ask of a binding.
+/// Tensors start on multiples of 256 bytes, as WebGPU's default limits require of bindings.
 const ALIGNMENT: u64 = 64;
 
 /// The quads after the learned tensors: the stop, and the faults of each layer, one quad for each
@@ -68,7 +68,7 @@ impl Learned {
         }
     }
 
-    /// Gamma and beta; or twice the biases.
+    /// Gamma and beta; or the biases, twice.
     pub(crate) fn vectors(&self) -> [&Matrix; 2] {
         match self {
             Self::Linear { biases, .. } => [biases; 2],
@@ -77,13 +77,13 @@ impl Learned {
     }
 }
 
-/// Where the tensors of each layer start in the packed buffer.
+/// The offsets of each layer's tensors in the packed buffer.
 #[derive(Clone, Debug)]
 pub(crate) struct LearnedLayout {
     layers: Vec<LearnedPlace>,
-    /// How many of the values, from the first on, are weights and the gaps between them.
+    /// The number of values, from the first on, that are weights or gaps between them.
     weights: u64,
-    /// How many are learned, with the gaps; the stop and the faults follow.
+    /// The number of learned values, with the gaps; the stop and the faults follow.
     learned: u64,
     values: u64,
 }
@@ -103,13 +103,13 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    /// The whole number of the step: the largest up to `steps` that is congruent to the one written, or 0
-    /// without one.
+    /// The full number of the step: the largest number up to `steps` that is congruent to the recorded
+    /// one, or 0 if there is none.
     pub(crate) fn step(&self, steps: u64) -> u64 {
         steps.saturating_sub(steps.wrapping_sub(self.step.into()) % self.modulus)
     }
 
-    /// How many of `steps` steps were learned from.
+    /// The number of `steps` steps that changed the parameters.
     pub(crate) fn learned_steps(&self, steps: u64) -> u64 {
         self.step(steps).saturating_sub(self.faults.is_some().into())
     }
@@ -125,7 +125,7 @@ struct LearnedPlace {
 }
 
 impl LearnedPlace {
-    /// Where the rows of the weights start.
+    /// The offset of the rows of the weights.
     fn rows(&self) -> impl Iterator<Item = u64> + use<> {
         let (first, stride) = (self.weights, u64::from(self.inputs.next_multiple_of(4)));
         (0..u64::from(self.outputs)).map(move |row| first + row * stride)
@@ -159,7 +159,7 @@ impl LearnedLayout {
         self.values.saturating_mul(4)
     }
 
-    /// How many values the buffer holds, with the gaps between the tensors, the stop and the faults.
+    /// The number of values in the buffer, with the gaps between the tensors, the stop and the faults.
     pub(crate) fn values(&self) -> u64 {
         self.values
     }
@@ -174,18 +174,18 @@ impl LearnedLayout {
         })
     }
 
-    /// How many of the values, from the first on, are weights.
+    /// The number of values, from the first on, that are weights.
     pub(crate) fn weights(&self) -> u32 {
-        // Not more than `length`, which was checked.
+        // At most `length`, which was checked.
         self.weights as u32
     }
 
-    /// How many of the values, from the first on, are learned.
+    /// The number of values, from the first on, that are learned.
     pub(crate) fn learned(&self) -> u32 {
         self.learned as u32
     }
 
-    /// Where `buffer` holds the stop and the faults.
+    /// The part of `buffer` that holds the stop and the faults.
     pub(crate) fn stop_source<'a>(&self, buffer: &'a Buffer) -> Source<'a> {
         Source { buffer, first: self.learned, count: self.stop_values() as u64 }
     }
@@ -217,7 +217,7 @@ impl LearnedLayout {
         faults.iter().map(|faults| faults.map(|[fault, ..]| fault != 0.0)).collect()
     }
 
-    /// Sets the number of the step that learning has stopped at, if it has, to 0.
+    /// If learning has stopped, sets the number of the step at which it stopped to 0.
     pub(crate) fn forget_stopped_step(&self, gpu: &Gpu, packed: &Buffer) -> Result<()> {
         gpu.write(packed, self.learned + 1, &[0.0_f32; 2])
     }
@@ -226,7 +226,7 @@ impl LearnedLayout {
         4 * (STOP + self.faults()) as usize
     }
 
-    /// How many quads of faults follow the stop.
+    /// The number of quads of faults after the stop.
     pub(crate) fn faults(&self) -> u32 {
         // No overflow: each layer takes memory in the buffer.
         FAULTS * self.layers.len() as u32
@@ -260,7 +260,7 @@ impl LearnedLayout {
         self.pack_tensors(layers.iter().map(|layer| (layer.weights(), vectors(layer))))
     }
 
-    /// The same for tensors of the same shapes: what [`Self::unpack`] gives.
+    /// The same for tensors of the same shapes, as [`Self::unpack`] returns them.
     pub(crate) fn pack_tensors<'a>(
         &self,
         layers: impl IntoIterator<Item = (&'a Array2<f32>, impl IntoIterator<Item = &'a Array1<f32>>)>,
@@ -297,14 +297,14 @@ impl LearnedLayout {
 /// One layer's running statistics.
 #[derive(Clone, Debug)]
 pub(crate) struct Running {
-    /// Mean and variance as they are.
+    /// The current mean and variance.
     pub(crate) now: [Matrix; 2],
-    /// The same with a second row: what they were before the last step.
+    /// The same with a second row: the values before the last step.
     pub(crate) with_before: [Matrix; 2],
 }
 
-/// Where the running statistics of each normalized layer start in their buffer: two rows each, as they
-/// are and as they were before the last step.
+/// The offsets of each normalized layer's running statistics in their buffer: two rows each, the current
+/// values and those before the last step.
 #[derive(Clone, Debug)]
 pub(crate) struct RunningLayout {
     layers: Vec<Option<RunningPlace>>,
@@ -331,7 +331,7 @@ impl RunningLayout {
                 })
             })
             .collect();
-        // A buffer cannot be empty, even where no layer is normalized.
+        // A buffer cannot be empty, even if no layer is normalized.
         Self { layers, values: end.max(ALIGNMENT) }
     }
 
@@ -339,7 +339,7 @@ impl RunningLayout {
         self.values
     }
 
-    /// The place of each running mean and variance, and its length, both in quads.
+    /// The offset and the length of each running mean and variance, both in quads.
     pub(crate) fn vectors(&self) -> Vec<[u32; 2]> {
         let quads = |values: u64| (values / 4) as u32;
         let vectors = |place: &RunningPlace| {
@@ -370,8 +370,7 @@ impl RunningLayout {
         packed
     }
 
-    /// Each normalized layer's running mean and running variance, as they are or as they were before
-    /// the last step.
+    /// Each normalized layer's running mean and running variance, current or before the last step.
     pub(crate) fn unpack(
         &self,
         packed: &[f32],
@@ -393,7 +392,7 @@ fn vectors(layer: &Layer) -> Vec<&Array1<f32>> {
     }
 }
 
-/// The place of the next tensor; moves the end past it.
+/// The offset of the next tensor; moves the end past it.
 fn reserve(end: &mut u64, values: u64) -> u64 {
     let first = *end;
     let after = first.saturating_add(values);

@@ -1,4 +1,4 @@
-//! A number by which data sets are compared.
+//! A hash by which data sets are compared.
 
 use super::{Dataset, Targets};
 
@@ -11,7 +11,7 @@ impl Fnv {
 
     fn add(&mut self, numbers: impl Iterator<Item = u32>) {
         self.0 = numbers.fold(self.0, |hash, number| {
-            // The product moves bits up only; the rotation brings the high ones down again.
+            // The product moves bits up only; the rotation moves the high bits down again.
             (hash.rotate_left(5) ^ u64::from(number)).wrapping_mul(Self::PRIME)
         });
     }

@@ -24,7 +24,7 @@ pub enum Targets<'a> {
 }
 
 impl Targets<'_> {
-    /// How many class indices or values there are.
+    /// The number of class indices or values.
     pub fn len(&self) -> usize {
         match self {
             Self::Classes(classes) => classes.len(),
@@ -96,7 +96,7 @@ impl Targets<'_> {
         }
     }
 
-    /// How many there are in each row: 1 for classes.
+    /// The number of targets in each row: 1 for classes.
     pub(super) fn columns(&self, rows: usize) -> Result<usize> {
         let found = self.len();
         let columns = match self {
@@ -128,7 +128,7 @@ impl Targets<'_> {
     }
 }
 
-/// Of a target outside 0 to 1 the loss has no least value: it would fall forever, and say nothing.
+/// For a target outside 0 to 1 the loss has no minimum: training would lower it forever.
 fn check_probabilities(values: &[f32], columns: u64) -> Result<()> {
     match (0..).zip(values).find(|(_, value)| !(0.0..=1.0).contains(*value)) {
         Some((place, &value)) => {

@@ -1,7 +1,7 @@
 //! How many values a kernel can index: its indices are `u32`.
 //!
-//! Most devices bind at most 2 GiB. Metal binds as much as there is memory, and beyond 16 GiB an index
-//! would silently wrap around to 0.
+//! Most devices bind at most 2 GiB. Metal can bind all of the memory. Beyond 16 GiB an index would
+//! silently wrap around to 0.
 
 use wgpu::Limits;
 
@@ -21,7 +21,7 @@ pub(crate) fn largest_binding(limits: &Limits) -> u64 {
     limits.max_storage_buffer_binding_size.min(4 * MOST_VALUES)
 }
 
-/// How many rows of `columns` values fit one buffer and one binding; at least 1.
+/// The number of rows of `columns` values that fit one buffer and one binding; at least 1.
 pub(crate) fn rows_of_binding(limits: &Limits, columns: u32) -> u32 {
     let values = largest_binding(limits).min(limits.max_buffer_size) / 4;
     (values / u64::from(columns.max(1))).clamp(1, MOST_ROWS.into()) as u32
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(rows_of_binding(&limits(1 << 10, 1 << 10), 0), 256, "nothing in a row");
     }
 
-    /// Indices stay below 2³², also a dispatch past the end.
+    /// Indices stay below 2³², even one dispatch past the end.
     #[test]
     fn what_cannot_be_counted_is_refused() {
         use crate::gpu::MAX_WORKGROUPS;

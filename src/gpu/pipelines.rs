@@ -17,12 +17,12 @@ pub(super) struct Source {
     pub(super) entry_point: String,
     /// The overrides, each with the bits of its value: 0 and −0 are two.
     pub(super) constants: Vec<(String, u64)>,
-    /// Whether the shader is compiled without the compiler's checks.
+    /// Whether the shader is compiled without wgpu's runtime checks.
     pub(super) is_trusted: bool,
     pub(super) text: String,
 }
 
-/// A pipeline that is found as long as a handle to this lives.
+/// A pipeline that the registry finds while a handle to this entry lives.
 #[derive(Debug)]
 pub(super) struct SharedPipeline {
     device: Device,
@@ -60,9 +60,9 @@ impl SharedPipeline {
 /// not compile them again.
 ///
 /// Without a cache, which is the default, a kernel is shared by all users that are alive at the same
-/// time, and freed with the last one. An app that makes and drops one network after another should hold a
-/// cache. Kernels depend on the options, and only roughly on the sizes of a network: many architectures
-/// share them.
+/// time, and freed with the last one. An app that makes and drops one network after another should hold
+/// a cache. Kernels depend on the options, and only roughly on the sizes of a network, so many
+/// architectures share the same kernels.
 ///
 /// The cache also keeps the device alive. It starts with the kernels that are alive when it is made.
 ///
@@ -99,20 +99,19 @@ impl KernelCache {
         Self { cached }
     }
 
-    /// The number of kernels that it keeps.
+    /// The number of kernels in the cache.
     pub fn len(&self) -> usize {
         lock(&self.cached.pipelines).len()
     }
 
-    /// Whether it keeps no kernel.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Removes all kernels from the cache. Those in use stay alive, as without a cache.
+    /// Removes all kernels from the cache. Kernels in use stay alive, as they would without a cache.
     pub fn clear(&self) {
-        // Dropped after the lock is released: the last handle of a pipeline may drop other things with
-        // it.
+        // Dropped after the lock is released: the last handle of a pipeline may drop further objects.
         let _pipelines = std::mem::take(&mut *lock(&self.cached.pipelines));
     }
 }
@@ -158,7 +157,7 @@ fn registries() -> &'static Registries {
     &REGISTRIES
 }
 
-/// One for each thread: a browser's device never leaves its thread.
+/// One registry per thread: a browser's device never leaves its thread.
 #[cfg(target_arch = "wasm32")]
 fn registries() -> &'static Registries {
     thread_local! {
@@ -192,8 +191,8 @@ mod tests {
         @compute @workgroup_size(1) fn main() { outputs[0] = VALUE * OTHER; }
         @compute @workgroup_size(1) fn other() { outputs[0] = VALUE + OTHER; }";
 
-    /// A device whose number in wgpu no other test's device has: those have the first number of their
-    /// instance, as has the device that is kept here.
+    /// A device whose number in wgpu is unique among the tests. The other tests' devices have the first
+    /// number of their instance, as has the device that is kept here.
     fn device() -> (Device, Queue) {
         static FIRST: OnceLock<(Adapter, Device)> = OnceLock::new();
         let (adapter, _) = FIRST.get_or_init(|| {
@@ -253,7 +252,7 @@ mod tests {
         assert!(Arc::ptr_eq(&kept[0], &again));
     }
 
-    /// One of several threads compiles, and a failed attempt is repeated.
+    /// Only one of several threads compiles, and a failed attempt is repeated.
     #[test]
     fn one_compiles_for_all() {
         const THREADS: usize = 4;
@@ -293,7 +292,7 @@ mod tests {
         assert_eq!(*lock(&compiled), 1, "compilations for {THREADS} threads");
     }
 
-    /// The first devices of two instances look equal to wgpu, and their handlers would panic at an error.
+    /// wgpu considers the first devices of two instances equal. Their handlers would panic at an error.
     #[test]
     fn devices_share_nothing() {
         let first = || request(&test_device::adapter());
@@ -339,7 +338,7 @@ mod tests {
         assert!(!pipelines().lists(&entry), "a dead pipeline is still listed");
     }
 
-    /// The cache keeps kernels that are alive and later ones, until it is dropped or cleared.
+    /// The cache keeps living kernels and later ones, until it is dropped or cleared.
     #[test]
     fn a_cache_keeps_what_was_compiled() {
         let (device, queue) = device();

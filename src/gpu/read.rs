@@ -1,4 +1,4 @@
-//! GPU memory to the CPU, without blocking.
+//! Reads GPU memory on the CPU, without blocking.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -43,7 +43,7 @@ pub(crate) fn read<T: bytemuck::Pod>(
     }
 }
 
-/// Reads values of several buffers, all of the same moment: one submission copies them.
+/// Reads values of several buffers at the same moment: one submission copies them all.
 pub(crate) fn read_all<T: bytemuck::Pod, const N: usize>(
     gpu: &Gpu,
     sources: [Source<'_>; N],
@@ -78,8 +78,8 @@ fn start(gpu: &Gpu, sources: &[Source<'_>]) -> Result<Vec<Reading>> {
     Ok(stagings.into_iter().map(|staging| Reading::new(gpu, staging, &submission)).collect())
 }
 
-/// A reading without a future. Its values are there once wgpu has called back, which it does when the app
-/// submits or polls.
+/// A read without a future. Its values are available once wgpu has called back, which happens when the
+/// app submits or polls.
 #[derive(Debug)]
 pub(crate) struct Glance(Reading);
 
@@ -88,7 +88,7 @@ impl Glance {
         Ok(Self(start(gpu, &[source])?.remove(0)))
     }
 
-    /// The values, if they are there. Does not poll the device.
+    /// The values, if they are available. Does not poll the device.
     pub(crate) fn values(&self) -> Option<Result<Vec<u32>>> {
         let result = lock(&self.0.answer).result.take()?;
         let result = result.map_err(|error| self.0.watch.lose(error.to_string()));
@@ -109,7 +109,8 @@ impl Reading {
     fn new(gpu: &Gpu, staging: Buffer, submission: &SubmissionIndex) -> Self {
         let answer = Arc::new(Mutex::new(Answer::default()));
         let callbacks = Arc::clone(&answer);
-        // An error means that the device is lost. The callback gets it, too, and the future returns it.
+        // An error means that the device is lost. The callback receives it, too, and the future returns
+        // it.
         let _ = guarded(&gpu.device, || {
             staging.map_async(wgpu::MapMode::Read, .., move |result| {
                 Answer::set(&callbacks, result);
@@ -143,8 +144,8 @@ impl Future for Reading {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { watch, submission, answer, .. } = &*self;
-        // `look` lets wgpu call back; a lost device has answered already. In a browser `look` does
-        // nothing, and the callback wakes the task.
+        // `look` lets wgpu run the callback; a lost device has answered already. In a browser `look`
+        // does nothing, and the callback wakes the task.
         if lock(answer).result.is_none() {
             watch.look()?;
         }

@@ -1,10 +1,10 @@
 //! Rough arithmetic: runs the same shaders as on a GPU whose arithmetic is as inexact as WGSL allows. For
 //! tests only.
 //!
-//! Software adapters divide and take roots exactly, and round each product: a formula that relies on this
-//! passes there, and fails on a GPU. In a [`Mode`] each quotient and root is off, in one direction or in
-//! both, and products are fused with the sums that they go into, or not. The expressions are found by their
-//! types in naga's representation of a shader; [`accuracy`] has what replaces them, and the numbers.
+//! Software adapters divide and take roots exactly, and round each product: a formula that relies on
+//! this passes there, and fails on a GPU. In a [`Mode`] each quotient and root is off, in one direction
+//! or in both, and products are fused with sums, or not. The expressions are found by their types in
+//! naga's representation of a shader; [`accuracy`] has their replacements, and the error bounds.
 //!
 //! `ZTILDE_ROUGH=up-fused cargo test --lib kernels` runs the kernels' tests in a mode; [`with`] runs a part
 //! of a test.
@@ -29,14 +29,15 @@ use wgpu::Device;
 
 use super::is_software;
 
-/// How arithmetic is inexact, as an environment variable or [`with`] says.
+/// The kind of inexact arithmetic, chosen by an environment variable or by [`with`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mode {
     direction: Direction,
     products: Products,
 }
 
-/// Where a rough value is: farther from zero than the exact one, nearer to it, or either, by its bits.
+/// The direction of the error: away from zero, toward zero, or either, depending on the bits of the
+/// value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
     Up,
@@ -44,12 +45,12 @@ enum Direction {
     Mixed,
 }
 
-/// Whether a product is rounded before something is added to it.
+/// Whether a product is rounded before an addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Products {
-    /// Never: a compiler may contract the two.
+    /// Never: a compiler may contract product and sum.
     Fused,
-    /// Always, as software adapters do it, also in `fma`: WGSL allows that to be a product and a sum.
+    /// Always, as on software adapters, even in `fma`: WGSL allows `fma` to round twice.
     Apart,
 }
 
@@ -89,7 +90,7 @@ thread_local! {
     static MODE: Cell<Option<Mode>> = const { Cell::new(None) };
 }
 
-/// Calls `run`: the kernels that it compiles in this thread have the mode, whenever they run.
+/// Calls `run`. The kernels that it compiles in this thread keep the mode, even if they run later.
 pub(crate) fn with<T>(mode: Mode, run: impl FnOnce() -> T) -> T {
     let before = MODE.replace(Some(mode));
     let result = run();
@@ -97,8 +98,8 @@ pub(crate) fn with<T>(mode: Mode, run: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A shader's text with the mode as its first line, if there is one: pipelines of different modes have
-/// different texts, and are not shared. A GPU's arithmetic is rough already.
+/// A shader's text with the mode, if any, as its first line, so that pipelines of different modes have
+/// different texts and are not shared. A GPU's arithmetic is rough already.
 pub(super) fn marked<'a>(device: &Device, text: &'a str) -> Cow<'a, str> {
     static FROM_ENVIRONMENT: OnceLock<Option<Mode>> = OnceLock::new();
     let mode = MODE.get().or_else(|| *FROM_ENVIRONMENT.get_or_init(Mode::from_environment));
@@ -111,7 +112,7 @@ pub(super) fn marked<'a>(device: &Device, text: &'a str) -> Cow<'a, str> {
 /// The module of a marked text, in its mode.
 pub(super) fn module(marked: &str) -> Option<Module> {
     let mode = Mode::find(marked.lines().next()?.strip_prefix("// ")?)?;
-    // wgpu refuses a text that is not a shader.
+    // wgpu will report a text that is not a shader.
     Some(rough(parse(&(accuracy::text(mode) + marked))?, mode))
 }
 
@@ -156,10 +157,10 @@ fn rough(mut module: Module, mode: Mode) -> Module {
     module
 }
 
-/// The calls that replace expressions: a helper and its arguments.
+/// The calls that replace expressions, each a helper and its arguments.
 type Calls = HashMap<Handle<Expression>, (Handle<Function>, Vec<Handle<Expression>>)>;
 
-/// Finds the expressions of a function that are to be inexact.
+/// Finds the expressions of a function that shall be inexact.
 struct Finder<'a> {
     module: &'a Module,
     function: &'a Function,

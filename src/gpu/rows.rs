@@ -1,4 +1,4 @@
-//! Rows in an app's buffer, which the library's matrices come from and go to.
+//! Rows in an app's buffer, copied to or from the library's matrices.
 
 use wgpu::{Buffer, BufferUsages};
 
@@ -6,9 +6,8 @@ use super::{Matrix, check_usage};
 use crate::error::{Error, Result};
 
 /// Where rows of four-byte values are in an app's buffer, in bytes, as in the layouts of vertex buffers.
-///
-/// A buffer alone stands for contiguous rows that start at its beginning. Vertices of a
-/// position, a normal and a color, three `f32`s each, are two batches in the same buffer:
+/// A buffer alone means contiguous rows that start at its beginning. Vertices of a position, a normal
+/// and a color, three `f32`s each, are two batches in the same buffer:
 ///
 /// ```
 /// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
@@ -39,7 +38,7 @@ pub struct Rows<'a> {
     /// Where the first row starts: a multiple of 4.
     pub offset: u64,
     /// From the start of one row to the start of the next: a multiple of 4, and at least as long as a
-    /// row. What lies between the rows is left alone. `None`: contiguous rows.
+    /// row. Values between the rows stay unchanged. `None`: contiguous rows.
     pub stride: Option<u64>,
 }
 
@@ -50,7 +49,7 @@ impl<'a> From<&'a Buffer> for Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// The rows as a matrix, if the buffer has as many, and the usage.
+    /// The rows as a matrix, if the buffer has enough of them and the usage.
     pub(crate) fn matrix(
         &self,
         what: &'static str,

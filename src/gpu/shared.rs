@@ -9,17 +9,17 @@ use wgpu::{BufferDescriptor, BufferUsages, Device};
 use super::guarded;
 use crate::error::Error;
 
-/// Something that belongs to a device.
+/// An object that belongs to a device.
 pub(super) trait OfDevice {
-    /// The device that it belongs to.
+    /// Its device.
     fn device(&self) -> &Device;
 }
 
-/// Where things of all devices are found while they live.
+/// A registry of the living objects of all devices.
 pub(super) struct Registry<T>(Mutex<Vec<Listed<T>>>);
 
 struct Listed<T> {
-    /// Skips the things of most other devices.
+    /// Skips the objects of most other devices.
     device_hash: u64,
     thing: Weak<T>,
 }
@@ -29,7 +29,7 @@ impl<T> Registry<T> {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// The living thing of this device that `is_wanted`, or a new one.
+    /// The living object of this device that `is_wanted`, or a new one.
     pub(super) fn find_or_insert(
         &self,
         device: &Device,
@@ -52,12 +52,12 @@ impl<T> Registry<T> {
         list(&mut listed, device_hash, make())
     }
 
-    /// Adds a thing of this device to the list.
+    /// Adds an object of this device to the list.
     pub(super) fn insert(&self, device: &Device, thing: T) -> Arc<T> {
         list(&mut lock(&self.0), hash(device), thing)
     }
 
-    /// All living things of this device.
+    /// All living objects of this device.
     pub(super) fn of_device(&self, device: &Device) -> Vec<Arc<T>>
     where
         T: OfDevice,
@@ -67,7 +67,7 @@ impl<T> Registry<T> {
         candidates.into_iter().filter(is_of_device).collect()
     }
 
-    /// How many things of this device live.
+    /// The number of living objects of this device.
     #[cfg(test)]
     pub(super) fn count(&self, device: &Device) -> usize
     where
@@ -76,7 +76,7 @@ impl<T> Registry<T> {
         self.of_device(device).len()
     }
 
-    /// Whether there is an entry of this thing, which may be dead.
+    /// Whether the list has an entry for this object, which may be dead.
     #[cfg(test)]
     pub(super) fn lists(&self, thing: &Weak<T>) -> bool {
         lock(&self.0).iter().any(|listed| listed.thing.ptr_eq(thing))
@@ -107,7 +107,7 @@ fn hash(device: &Device) -> u64 {
     hasher.finish()
 }
 
-/// Ignores poisoning: a panic leaves nothing half done under these locks.
+/// Ignores poisoning: code under these locks leaves consistent data even if it panics.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

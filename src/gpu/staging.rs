@@ -1,4 +1,4 @@
-//! CPU memory to the GPU, through a buffer that is used again and again.
+//! Copies CPU memory to the GPU, through a buffer that is reused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +52,7 @@ impl Staging {
         Ok(Self { label: label.to_owned(), buffer, mapping, submission: None })
     }
 
-    /// Lets the CPU write, from the beginning on. Waits until the GPU has copied what was written before;
+    /// Lets the CPU write, from the beginning on. Waits until the GPU has copied the previous contents;
     /// in a browser, where nothing may wait, a new buffer replaces the old one.
     pub(crate) fn write(
         &mut self,
@@ -88,7 +88,7 @@ impl Staging {
                 mapping.set(true, result.is_ok());
             });
         });
-        // Nothing answers for a submission that was refused: the next write takes a new buffer.
+        // No callback comes for a submission that was refused, so the next write takes a new buffer.
         let submission = submission.inspect_err(|_| self.mapping.set(true, false))?;
         self.submission = Some(submission);
         Ok(())
@@ -104,7 +104,7 @@ mod tests {
     use crate::gpu::block_on_for;
     use crate::gpu::testing::{TestGpu, own_gpu};
 
-    /// Values that are written while the GPU may still copy earlier ones arrive later, in order.
+    /// Values written while the GPU may still copy earlier ones arrive after them, in order.
     #[test]
     fn the_cpu_and_the_gpu_take_turns() {
         let gpu = TestGpu::new().gpu;
@@ -126,8 +126,7 @@ mod tests {
         assert!(found.iter().zip(0..).all(|(&value, place)| value == place / 1000));
     }
 
-    /// A write waits for the GPU no longer than the limit of the future that it is in, and can be
-    /// repeated.
+    /// A write within a future waits for the GPU no longer than the future's limit, and can be repeated.
     #[test]
     fn waiting_for_the_gpu_can_have_an_end() {
         const VALUES: u64 = 1 << 24;
@@ -143,7 +142,7 @@ mod tests {
                 encoder.copy_buffer_to_buffer(buffer, 0, &target, 0, 4 * VALUES);
             }
         };
-        // A busy machine may keep the test from asking until the GPU is done: then it tries again.
+        // On a busy machine the GPU may be done before the test asks. Then the test tries again.
         let answer = (0..100).find_map(|_| {
             fill(&mut staging, 1).unwrap();
             staging.submit(&gpu, "copy", copy).unwrap();

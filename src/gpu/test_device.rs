@@ -1,10 +1,10 @@
-//! The device of the tests and benches: what an app with no special wishes would make.
+//! The device of the tests and benches: the one that an app without special needs would make.
 
 use std::sync::OnceLock;
 
 use wgpu::{Adapter, Backends, Device, Instance, InstanceDescriptor, Queue};
 
-/// An adapter: a hardware one if there is one, and OpenGL's only where there is no other.
+/// An adapter: hardware if possible, and OpenGL only if there is no other.
 pub(crate) fn adapter() -> Adapter {
     let modern = Backends::VULKAN | Backends::METAL | Backends::DX12;
     let choices = Backends::from_env().map_or(vec![modern, Backends::GL], |chosen| vec![chosen]);
@@ -23,8 +23,8 @@ pub(crate) fn adapter() -> Adapter {
     )
 }
 
-/// One device for all tests of a process, with WebGPU's default limits and no features: more than
-/// that the library must not need.
+/// One device for all tests of a process, with WebGPU's default limits and no features. The library must
+/// not need more.
 #[allow(dead_code, reason = "not every test that includes this file needs it")]
 pub(crate) fn device() -> (Device, Queue) {
     static DEVICE: OnceLock<(Device, Queue)> = OnceLock::new();
@@ -36,7 +36,7 @@ pub(crate) fn device() -> (Device, Queue) {
         .clone()
 }
 
-/// One device that also has what a library may use where it is there: subgroups.
+/// One device with subgroups, which the library uses if they are available.
 #[allow(dead_code, reason = "not every test that includes this file needs it")]
 pub(crate) fn device_with_subgroups() -> (Device, Queue) {
     static DEVICE: OnceLock<(Device, Queue)> = OnceLock::new();

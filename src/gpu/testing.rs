@@ -21,14 +21,14 @@ pub(crate) const SHAPES: [[u32; 2]; 11] = [
     [1031, 5],
 ];
 
-/// How a batch lies in its buffer.
+/// The layout of a batch in its buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arrangement {
     /// Contiguous rows, from the beginning of the buffer on.
     Dense,
-    /// Rows some distance apart, from a place on that no binding can start at.
+    /// Rows some distance apart, from an offset at which no binding can start.
     Strided,
-    /// Images, from such a place on: of two samples or more, unless the number of rows is a prime.
+    /// Images, from such an offset on: two samples or more, unless the number of rows is a prime.
     Images,
 }
 
@@ -57,7 +57,7 @@ impl TestGpu {
         Self::on(Gpu::new(&device, &queue))
     }
 
-    /// On a device that is there already.
+    /// On an existing device.
     pub(crate) fn on(gpu: Gpu) -> Self {
         Self { gpu, generator: ChaCha8Rng::seed_from_u64(7) }
     }
@@ -68,7 +68,7 @@ impl TestGpu {
         Self::on(Gpu::new(&device, &queue))
     }
 
-    /// One for each patch that a product may be computed in, with and without subgroups, on every GPU.
+    /// One for each patch size, with and without subgroups, on every GPU.
     pub(crate) fn with_each_core() -> impl Iterator<Item = (Self, Core)> {
         [Self::new as fn() -> Self, Self::with_subgroups].into_iter().flat_map(|gpu| {
             let device = gpu().gpu.device;
@@ -152,7 +152,7 @@ impl TestGpu {
         matrix
     }
 
-    /// The mean in two floats and the variance in one, as `batch_statistics` leaves them.
+    /// The mean in two floats and the variance in one, as `batch_statistics` writes them.
     pub(crate) fn upload_mean(&self, mean: &Array1<f64>) -> Matrix {
         let rounded = mean.mapv(|mean| f64::from(mean as f32));
         let rows = [rounded.view(), (mean - &rounded).view()].map(|row| row.to_vec()).concat();
@@ -217,7 +217,7 @@ impl TestGpu {
         self.gpu.write(matrix.buffer(), first, &padded).expect("the matrix is as large as that");
     }
 
-    /// A padded matrix that holds NaN everywhere, also in what fills up the rows.
+    /// A padded matrix that holds NaN everywhere, including the padding.
     pub(crate) fn garbage(&self, [rows, columns]: [u32; 2]) -> Matrix {
         let matrix = self.gpu.padded_matrix("test", rows, columns);
         let matrix = matrix.expect("a test's matrix fits the device");
@@ -246,7 +246,7 @@ impl TestGpu {
         block_on(&self.gpu.device, reading).expect("the device answers")
     }
 
-    /// The values of a padded matrix, with what fills up the rows.
+    /// The values of a padded matrix, including the padding.
     pub(crate) fn read_all(&self, matrix: &Matrix) -> Vec<f32> {
         let first = 4 * u64::from(matrix.first_quad());
         let reading = read(&self.gpu, matrix.buffer(), first, matrix.values());
@@ -260,7 +260,7 @@ impl TestGpu {
         all.chunks(stride).flat_map(|row| &row[..columns]).copied().collect()
     }
 
-    /// The values of a padded matrix, whose rows have to be filled up with zeros.
+    /// The values of a padded matrix, whose padding has to be zeros.
     #[track_caller]
     pub(crate) fn read_padded(&self, what: &str, matrix: &Matrix) -> Vec<f32> {
         let [stride, columns] = [matrix.stride(), matrix.columns()].map(|length| length as usize);
@@ -275,7 +275,7 @@ impl TestGpu {
     }
 }
 
-/// Where the values of a matrix are in its buffer, row by row.
+/// The indices of a matrix's values in its buffer, row by row.
 fn places(matrix: &Matrix) -> impl Iterator<Item = usize> {
     let [_, plane, sample_stride, column_stride] = matrix.layout().map(u64::from);
     let (first, columns) = (matrix.first(), u64::from(matrix.columns()));
@@ -285,8 +285,8 @@ fn places(matrix: &Matrix) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Compares what a kernel computed with its twin's values: each within `absolute` plus `relative`
-/// times its size.
+/// Compares a kernel's results with its twin's values, each within `absolute` plus `relative` times its
+/// magnitude.
 #[track_caller]
 pub(crate) fn assert_close<'a>(
     what: &str,

@@ -1,4 +1,4 @@
-//! Waiting for the device, on the thread that wants an answer.
+//! Waits for the device, on the thread that needs a result.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
@@ -24,12 +24,12 @@ use crate::error::Error;
 use crate::error::Result;
 
 thread_local! {
-    /// The submission that this thread's last polled reading waits for: `block_on` need not wait for
-    /// later ones.
+    /// The submission that this thread's last polled read waits for: `block_on` need not wait for later
+    /// ones.
     static AWAITED: RefCell<Option<(Weak<Watch>, SubmissionIndex)>> = const { RefCell::new(None) };
 }
 
-/// Says what a future of this thread waits for.
+/// Sets the submission that a future of this thread waits for.
 pub(super) fn await_submission(watch: &Arc<Watch>, submission: &SubmissionIndex) {
     AWAITED.set(Some((Arc::downgrade(watch), submission.clone())));
 }
@@ -60,7 +60,7 @@ pub(super) fn wait(
 
 #[cfg(not(target_arch = "wasm32"))]
 thread_local! {
-    /// Until when this thread may wait.
+    /// The time until which this thread may wait.
     static DEADLINE: Cell<Option<Deadline>> = const { Cell::new(None) };
 }
 
@@ -71,8 +71,8 @@ struct Deadline {
     limit: Duration,
 }
 
-/// The pauses between polls, each longer than the one before. (wgpu's own waits with a limit sometimes
-/// panic if another thread uses the device.)
+/// The pauses between polls, each longer than the last. (wgpu's own waits with a limit sometimes panic
+/// if another thread uses the device.)
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) struct Pause(Duration);
 
@@ -136,8 +136,8 @@ pub(super) fn asks_by_itself(waker: &Waker) -> bool {
 /// device neither answers nor is lost; [`block_on_for`] has one.
 ///
 /// These futures sleep in any executor ([what is promised](crate#what-is-promised)). `block_on` needs no
-/// other thread for that, and continues as soon as the GPU is done. Browsers have no `block_on`: nothing
-/// may block there.
+/// other thread for that, and returns as soon as the GPU is done. Browsers have no `block_on`: their
+/// threads must not block.
 ///
 /// An app's own `device.poll(PollType::Wait { timeout: Some(..), .. })` may panic inside wgpu 30 while
 /// another thread submits to the device, or awaits a future of this crate. Waiting without a timeout is
@@ -172,8 +172,7 @@ pub fn block_on<F: Future>(device: &Device, future: F) -> F::Output {
 }
 
 /// Waits for one of this crate's futures, but no longer than `limit`.
-///
-/// Nothing is lost when the time is up: the GPU continues the submitted work, the trainer can be used,
+/// No work is lost when the time is up: the GPU continues the submitted work, the trainer stays usable,
 /// and a later call can read the result. To continue with the same future, pin it and pass
 /// `future.as_mut()`. The limit also holds for waits within the future, such as
 /// [`Trainer::train`](crate::Trainer::train) on streamed data, which then returns this error and can be
@@ -222,7 +221,7 @@ fn drive<F: Future>(
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
-        // Another executor may have left something there.
+        // Another executor may have left a submission there.
         AWAITED.take();
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return output;
@@ -273,7 +272,7 @@ mod tests {
         assert!(DEADLINE.get().is_none());
     }
 
-    /// No answer of a device ends this future.
+    /// A future that no device ever answers.
     #[test]
     fn a_future_without_an_end_ends_in_time() {
         let gpu = crate::gpu::testing::TestGpu::new().gpu;

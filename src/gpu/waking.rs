@@ -1,7 +1,7 @@
 //! Wakes the futures that wait for a device. Natively wgpu calls back only when the device is polled, so
 //! a thread for each device polls while futures wait.
 //!
-//! The thread polls, with pauses, and never waits inside wgpu: that would hold a lock which an app's next
+//! The thread polls, with pauses, and never waits inside wgpu: that would hold a lock that an app's next
 //! frame may need. The thread keeps the device alive only while it polls.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ use super::watch::{Answer, Watch};
 
 pub(super) use std::thread::Thread;
 
-/// How long a thread without work stays, so that an app that awaits in a loop needs only one.
+/// How long a thread without work stays alive, so that an app that awaits in a loop needs only one.
 const LINGER: Duration = Duration::from_millis(100);
 
 /// The futures that a thread has to wake.
@@ -29,8 +29,8 @@ pub(super) struct Waiting {
 }
 
 impl Watch {
-    /// Has a thread wake the task that waits for this answer. If no thread can be started, the task is
-    /// woken at once, and polls again.
+    /// Asks a thread to wake the task that waits for this answer. If no thread can be started, the task
+    /// is woken at once, and polls again.
     pub(super) fn wake_when_answered(self: &Arc<Self>, answer: &Arc<Mutex<Answer>>) {
         let mut waiting = lock(&self.waiting);
         if lock(answer).thread.is_some() {
@@ -109,7 +109,8 @@ fn run(ending: Ending) {
     }
 }
 
-/// Wakes all tasks when the thread ends, also by a panic: each sees the error, or starts another thread.
+/// Wakes all tasks when the thread ends, even by a panic: each task sees the error, or starts another
+/// thread.
 struct Ending(Weak<Watch>);
 
 impl Drop for Ending {

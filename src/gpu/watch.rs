@@ -71,7 +71,7 @@ impl Watch {
         }
     }
 
-    /// Notes that the device is lost, and returns the error. The first message is kept.
+    /// Records that the device is lost, and returns the error. The first message is kept.
     pub(super) fn lose(&self, message: String) -> Error {
         Error::DeviceLost(self.loss.get_or_init(|| message).clone())
     }
@@ -127,7 +127,7 @@ fn lost(panic: &(dyn Any + Send)) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// wgpu 30 panics if the driver gives up a device during a wait.
+    /// wgpu 30 panics if the driver reports the loss of a device during a wait.
     #[test]
     fn the_loss_of_a_device_is_distinguished_from_other_panics() {
         let panic_of = |call: fn()| catch_unwind(call).unwrap_err();

@@ -21,7 +21,7 @@ const SLOW: &str = "
         values[id.x] = value;
     }";
 
-/// A GPU with work that takes as long as a test likes.
+/// A GPU with work that takes as long as the test needs.
 struct SlowGpu {
     gpu: Gpu,
     pipeline: wgpu::ComputePipeline,
@@ -30,7 +30,7 @@ struct SlowGpu {
 }
 
 impl SlowGpu {
-    /// On a device of its own: other tests' submissions would wait for its work.
+    /// Uses a device of its own: other tests' submissions would wait for this work.
     fn new() -> Self {
         let gpu = own_gpu();
         let source = wgpu::ShaderSource::Wgsl(SLOW.into());
@@ -52,8 +52,8 @@ impl SlowGpu {
         Self { gpu, pipeline, buffer, bindings }
     }
 
-    /// Submits the dispatches, and in the same submission the copy that the reading waits for: Mesa's
-    /// software driver takes a submission only after the one before is done.
+    /// Submits the dispatches together with the copy that the read waits for: Mesa's software driver
+    /// takes a submission only after the previous one is done.
     fn read(&self, dispatches: u32) -> impl Future<Output = Result<Vec<u32>>> + Send + use<> {
         let staging = self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
@@ -82,7 +82,7 @@ fn computed() -> Duration {
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
-/// Wakes a task, and notes the CPU time of the thread that wakes it.
+/// Wakes a task, and records the CPU time of the thread that wakes it.
 #[cfg(target_os = "linux")]
 struct Noting {
     waker: std::task::Waker,
@@ -148,7 +148,7 @@ fn all_futures_are_woken() {
     }
 }
 
-/// Whether this becomes true within a minute, which even a busy machine keeps.
+/// Whether the condition becomes true within a minute, enough even for a busy machine.
 fn soon(mut is_so: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(60) {
@@ -179,7 +179,7 @@ fn there_is_a_thread_only_while_a_future_sleeps_elsewhere() {
     });
     assert!(had_thread, "no thread wakes pollster's");
     assert!(soon(|| !has_thread(watch)), "the thread does not end");
-    // And the next one is made.
+    // The next thread is started.
     pollster::block_on(slow.read(64)).unwrap();
 }
 
@@ -226,7 +226,7 @@ fn a_device_that_is_known_to_be_lost_is_asked_nothing() {
     }
 }
 
-/// All networks of a device share what is known of it; those of other devices do not.
+/// All networks of a device share its state; networks of other devices do not.
 #[test]
 fn a_device_is_watched_once() {
     let slow = [(); 2].map(|()| SlowGpu::new());

@@ -37,13 +37,13 @@ const HELPERS: [(&str, usize); 13] = [
     ("from", 3),
 ];
 
-/// The helper for a function of floats, if it may be off.
+/// The helper for a function of floats, if WGSL allows the function to be inexact.
 pub(super) fn of(function: MathFunction, mode: Mode) -> Option<&'static str> {
     use MathFunction::*;
     match function {
         Abs | Min | Max | Clamp | Saturate | Ceil | Floor | Round | Trunc | Sign | Step
         | Transpose | Ldexp => None,
-        // Sums of products, which are off by what their sums are.
+        // Sums of products, which are as inexact as their products and sums.
         Dot | Cross | Determinant => None,
         Fma => (mode.products == Products::Apart).then_some("apart"),
         Sqrt => Some("sqrt"),
@@ -64,7 +64,7 @@ pub(super) fn name(helper: &str, sizes: &[usize]) -> String {
     format!("{PREFIX}{helper}_{sizes}")
 }
 
-/// All helpers, which must stand before a shader's own text.
+/// All helpers, which must precede a shader's own text.
 pub(super) fn text(mode: Mode) -> String {
     let direction = match mode.direction {
         Direction::Up => "1.0",
@@ -114,7 +114,7 @@ fn for_vectors(helper: &str, sizes: &[usize]) -> String {
     )
 }
 
-/// Zero, infinity, NaN, and what is near the smallest or the largest float, stay what they are.
+/// Zero, infinity, NaN, and values near the smallest or the largest float stay unchanged.
 const FOR_NUMBERS: &str = "
 fn rough_direction(value: f32) -> f32 {
     let magnitude = bitcast<u32>(value) & 0x7fffffffu;

@@ -29,7 +29,7 @@ fn computed(expression: &str, rows: &[[f32; 3]]) -> Vec<f32> {
     gpu.read(&outputs)
 }
 
-/// How far a value is from the exact one, away from zero, in units in the last place.
+/// The distance of a value from the exact one, positive away from zero, in units in the last place.
 fn units_up(found: f32, exact: f64) -> f64 {
     let unit = exact.abs().log2().floor() - 23.0;
     (f64::from(found).abs() - exact.abs()) / unit.exp2()
@@ -54,14 +54,15 @@ fn quotients_roots_and_exponentials_are_as_far_off_as_allowed() {
         return;
     }
     type Exact = fn(f64, f64) -> f64;
-    /// An expression, and the units in the last place that it may be off by.
+    /// An expression, and its largest allowed error in units in the last place.
     const EXACT: [(&str, Exact, f64); 4] = [
         ("x / y", |x, y| x / y, 2.5),
         ("(vec2<f32>(1.0, x) / y).y", |x, y| x / y, 2.5),
         ("(vec4<f32>(x) / vec4<f32>(1.0, 2.0, y, 3.0)).z", |x, y| x / y, 2.5),
         ("sqrt(x)", |x, _| x.sqrt(), 3.5),
     ];
-    /// Adapters compute these less exactly: only the difference between plain and rough values is known.
+    /// Adapters compute these less exactly, so only the difference between plain and rough values is
+    /// tested.
     const INEXACT: [(&str, f64); 7] = [
         ("inverseSqrt(vec3<f32>(x)).x", 1.0),
         ("exp(x)", 2.0 + 2.0 * 20.0),
@@ -72,7 +73,7 @@ fn quotients_roots_and_exponentials_are_as_far_off_as_allowed() {
         ("pow(x, y)", 200.0),
         ("tanh(x)", 4096.0),
     ];
-    // A quotient by a power of two may be off, too.
+    // A quotient by a power of two may be inexact, too.
     let mut rows: Vec<_> =
         (0..200).map(|row| [1.0 + 0.0937 * row as f32, 0.3 + 0.0171 * row as f32, 0.0]).collect();
     rows.push([3.3e15, 33.0, 0.0]);
@@ -116,7 +117,7 @@ fn what_has_no_neighbors_stays() {
     }
 }
 
-/// On either side of the sum, and with factors that are numbers or vectors.
+/// Products on either side of the sum, with factors that are numbers or vectors.
 #[test]
 fn products_are_fused_or_apart() {
     if !is_software(&TestGpu::new().gpu.device) {
@@ -130,7 +131,7 @@ fn products_are_fused_or_apart() {
         "(x * vec4<f32>(y) + vec4<f32>(z)).w",
         "(vec3<f32>(z) + vec3<f32>(x) * y).y",
     ];
-    // The square of the factors is 1 + 2⁻¹¹ + 2⁻²⁴, of which a float has all but the last part.
+    // The square of the factors is 1 + 2⁻¹¹ + 2⁻²⁴, of which a float holds all but the last term.
     let small = 2.0_f32.powi(-12);
     let factors = [[1.0 + small, 1.0 + small, -1.0 - 2.0 * small]];
     for mode in Mode::ALL {
