@@ -109,7 +109,7 @@ impl Stop {
         steps.saturating_sub(steps.wrapping_sub(self.step.into()) % self.modulus)
     }
 
-    /// The number of `steps` steps that changed the parameters.
+    /// The number of steps, out of `steps`, that changed the parameters.
     pub(crate) fn learned_steps(&self, steps: u64) -> u64 {
         self.step(steps).saturating_sub(self.faults.is_some().into())
     }

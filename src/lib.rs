@@ -7,7 +7,7 @@
 //!
 //! # A whole app
 //!
-//! It learns `sin(5x)` in its own buffers, and reads nothing back but the loss:
+//! It learns `sin(5x)` in its own buffers, and reads only the loss:
 //!
 //! ```rust
 //! use wgpu::util::{BufferInitDescriptor, DeviceExt};
@@ -57,12 +57,12 @@
 //! | the mini-batch is | call | who submits |
 //! | --- | --- | --- |
 //! | in slices on the CPU | [`Trainer::step`] | the library |
-//! | in the app's buffers, other ones each time | [`Trainer::encode_step`] | the app |
+//! | in the app's buffers, different ones each time | [`Trainer::encode_step`] | the app |
 //! | in the same buffers each time, or in rows some distance apart | [`Trainer::bind_batch`], then [`Trainer::encode_bound_step`] | the app |
 //! | part of a data set that fits the GPU | [`Trainer::upload`], then [`Trainer::epoch`] or [`Trainer::train`] | the library |
-//! | part of a larger data set | [`Trainer::stream`], then the same | the library |
+//! | part of a larger data set | [`Trainer::stream`], then the same calls | the library |
 //!
-//! Uploaded and streamed data lead to the same parameters, bit by bit.
+//! Uploaded and streamed data lead to the same parameters, bit for bit.
 //!
 //! ```rust
 //! use ztilde::{Dataset, Inference, Loss, Network, Trainer, block_on, evaluate, ndarray::Array2};
@@ -124,8 +124,8 @@
 //! - No feature is needed, and no limit beyond WebGPU's defaults. On a smaller device an `Err` names the
 //!   missing limit. A device with [`required_limits`] suffices; inference alone needs less
 //!   ([`Inference::required_limits`]).
-//! - No handler is replaced. What wgpu refuses inside a call comes back from it as an `Err` (browsers report
-//!   some errors too late for that).
+//! - No handler is replaced. If wgpu reports an error inside a call, the call returns it as an `Err`
+//!   (browsers report some errors too late for that).
 //! - Three things wait for the GPU: `block_on`, `block_on_for`, and training on streamed data whose windows
 //!   are all in flight.
 //! - Futures sleep in any executor, and never block it. While one is awaited outside `block_on`, a thread of
@@ -134,8 +134,8 @@
 //! - A lost device is an `Err`, and the library stops polling it. With `panic = "abort"` one case still ends
 //!   the process: wgpu 30 panics when the driver itself reports the loss to a poll.
 //! - Every object is named for GPU debuggers: `ztilde/layer 2/layer_backward`.
-//! - Encoding a step or an inference creates no GPU object. Once in 4,096 steps of which an app reads
-//!   nothing, the library reads four bytes without waiting.
+//! - Encoding a step or an inference creates no GPU object. If an app reads nothing for 4,096 steps, the
+//!   library reads four bytes without waiting.
 //! - An encoder may be dropped instead of submitted: its step is as if it had never been encoded. An encoder
 //!   may be submitted late, after at most 7,168 further steps.
 //! - Networks on one device share compiled kernels while one of them lives, or while the app holds a
@@ -144,37 +144,38 @@
 //!
 //! Everywhere:
 //!
-//! - The same seed gives the same bits on the same adapter, driver and version, however steps are divided
-//!   into submissions.
+//! - The same seed gives the same bits on the same adapter, driver and version, for any division of the
+//!   steps into submissions.
 //! - A step whose loss, gradients or statistics are not finite changes no parameter. Training stops there and
 //!   [`Trainer::fault`] names the step, the layer and the quantity; with [`OnFault::SkipStep`] it continues.
 //! - NaN stays NaN: a prediction from an input that is NaN is NaN.
-//! - A mistake of the app is an `Err` with the numbers that disagree, and nothing is changed.
+//! - A mistake of the app is an `Err` with the numbers that disagree; the call changes nothing.
 //!
 //! A bug of wgpu 30: an app's own `device.poll(PollType::Wait { timeout: Some(…), .. })` may panic while
 //! another thread submits to the device or awaits one of these futures. Waiting without a timeout is safe.
 //!
 //! # Conventions
 //!
-//! They are PyTorch's, unless this list says otherwise; `docs/conventions.md` in the repository compares
-//! PyTorch, Keras, burn and ONNX.
+//! PyTorch's conventions hold, unless this list says otherwise; `docs/conventions.md` in the repository
+//! compares PyTorch, Keras, burn and ONNX.
 //!
 //! - Matrices are row-major: a row is a sample, a column is a feature. Weights are `[outputs, inputs]`.
-//! - A layer with batch normalization has no biases: the mean subtraction would cancel them, and beta takes
-//!   their place.
-//! - `running = (1 − momentum) · running + momentum · batch`, with momentum 0.1. Keras's number is one minus
-//!   this.
+//! - A layer with batch normalization has no biases: the mean subtraction would cancel them, and beta
+//!   replaces them.
+//! - `running = (1 − momentum) · running + momentum · batch`, with momentum 0.1. Keras's momentum is one
+//!   minus this.
 //! - A mini-batch is normalized with the variance that divides by n; `running_var` takes the one that divides
 //!   by n − 1.
 //! - Training normalizes with the mini-batch's statistics, [`Inference`] with the running ones.
-//! - A mini-batch of one row is an error: it has no variance. Rows left over at the end of an epoch wait for
-//!   the next one, unless [`Remainder::Keep`] is set.
-//! - Momentum is `v = μ·v + g`. The lecture's averaged form takes the same path with a learning rate 1 / (1 −
-//!   μ) times as large.
-//! - Weight decay acts on weights alone, unless [`Optimizer::decays_all`] is set. PyTorch's optimizers let
-//!   all parameters decay.
-//! - With class weights the mean over a mini-batch divides by the sum of its rows' weights. A row's weight is
-//!   that of its class, with label smoothing, too, where PyTorch weighs each part of the target.
+//! - A mini-batch of one row is an error: it has no variance. Rows left over at the end of an epoch are
+//!   left to the next one, unless [`Remainder::Keep`] is set.
+//! - Momentum is `v = μ·v + g`. The lecture's averaged form makes the same updates with a learning rate
+//!   1 / (1 − μ) times as large.
+//! - Weight decay acts on weights only, unless [`Optimizer::decays_all`] is set. PyTorch's optimizers
+//!   let all parameters decay.
+//! - With class weights the mean over a mini-batch divides by the sum of its rows' weights. A row's
+//!   weight is that of its class, even with label smoothing, where PyTorch weighs each part of the
+//!   target.
 //! - Losses are means over the mini-batch and over the outputs. Outputs are linear: softmax and sigmoid
 //!   belong to the losses.
 

@@ -22,18 +22,19 @@ pub use bytes::{PlannedBytes, required_limits};
 pub(crate) use bytes::{largest_matrix, padded_bytes};
 pub(crate) use inference_kernels::{Forward, InferenceKernels};
 
-/// Inference takes as many rows at once, or a multiple. The statistics of a batch have no more rows, or
-/// no more than the batch.
+/// Inference takes this many rows at once, or a multiple. The statistics of a batch have at most this
+/// many rows, or at most those of the batch.
 pub(crate) const FEWEST_ROWS: u32 = 64;
 
-/// A batch-normalized multilayer perceptron on the GPU: everything that was learned.
+/// A batch-normalized multilayer perceptron on the GPU, with its parameters and running statistics.
 ///
 /// Each hidden layer is linear, normalized over the batch, scaled and shifted, then activated; it has
 /// no biases, since the mean subtraction would cancel them. The output layer is linear with biases;
 /// softmax and sigmoid belong to the losses. With `batch_norm: false` hidden layers are linear with
 /// biases, then activated.
 ///
-/// A [`Trainer`](crate::Trainer) changes it, an [`Inference`](crate::Inference) applies it.
+/// A [`Trainer`](crate::Trainer) changes the parameters, an [`Inference`](crate::Inference) applies
+/// them.
 ///
 /// ```
 /// use ztilde::{Network, Parameters, block_on};
@@ -61,7 +62,7 @@ pub struct Network {
     running_layout: RunningLayout,
     running_statistics: Matrix,
     running: Vec<Option<Running>>,
-    /// How many batches each layer's running statistics had seen when the network was made.
+    /// The number of batches that each layer's running statistics had seen when the network was made.
     batches: Vec<u64>,
     /// The [`Counts`] on the GPU.
     counts: Matrix,
@@ -69,9 +70,9 @@ pub struct Network {
     encoded: u64,
     /// The steps that its latest trainer has encoded, with those before a restore.
     steps: u64,
-    /// The app's, as in [`Parameters::notes`].
+    /// The app's notes, as in [`Parameters::notes`].
     notes: String,
-    /// Kept, so that a prediction compiles nothing.
+    /// Kept so that a prediction need not compile them.
     inference: InferenceKernels,
 }
 
@@ -96,7 +97,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::Architecture`] or [`Error::Option`] if sizes or options make no network,
+    /// [`Error::Architecture`] or [`Error::Option`] if sizes or options are invalid,
     /// [`Error::TooLarge`] if the device cannot bind it (see [`required_limits`]), and what wgpu reports.
     pub fn new(
         device: &Device,
@@ -104,7 +105,7 @@ impl Network {
         layer_sizes: &[u32],
         options: NetworkOptions,
     ) -> Result<Self> {
-        // Before gigabytes of weights are made that the device could not take.
+        // Checked before gigabytes of weights are made that the device cannot hold.
         let limits = device.limits();
         let shapes = LayerShape::of_network(layer_sizes, options.batch_norm);
         let needed = LearnedLayout::new(&shapes).bytes();
@@ -160,8 +161,8 @@ impl Network {
     }
 
     /// Reads the network from the GPU, as it will be after everything that was submitted so far. If a
-    /// [`Fault`](crate::Fault) has stopped the learning, it is the network of the step before: all of its
-    /// values are finite.
+    /// [`Fault`](crate::Fault) has stopped the learning, the result is the network of the step before,
+    /// whose values are all finite.
     ///
     /// # Errors
     ///
@@ -175,7 +176,7 @@ impl Network {
         }
     }
 
-    /// All that is learned, the running statistics, and the counts.
+    /// The parameters, the running statistics, and the counts.
     pub(crate) fn sources(&self) -> [Source<'_>; 3] {
         let running = self.running_statistics.buffer();
         [
@@ -249,7 +250,7 @@ impl Network {
         self.activation
     }
 
-    /// What is added to a variance before its root is taken.
+    /// The epsilon that is added to a variance before its root is taken.
     pub fn epsilon(&self) -> f32 {
         self.epsilon
     }
@@ -258,7 +259,7 @@ impl Network {
         &self.layout
     }
 
-    /// All that is learned, packed.
+    /// All parameters, packed.
     pub(crate) fn packed(&self) -> &Matrix {
         &self.parameters
     }
@@ -281,7 +282,8 @@ impl Network {
     /// continues.
     pub(crate) fn begin_training(&mut self, steps: u64) -> Result<()> {
         self.steps = steps;
-        // A former trainer may have stopped at a step with this number. Its stop must not stop this one.
+        // A former trainer may have stopped at a step with this number. Its stop must not stop this
+        // trainer.
         self.layout.forget_stopped_step(&self.gpu, self.parameters.buffer())?;
         self.gpu.write(self.counts.buffer(), 0, &Counts::first(steps))
     }
@@ -322,8 +324,8 @@ impl Network {
         let weights = self.learned[layer].weights();
         let next = self.learned.get(layer + 1).map_or(0, |next| next.weights().rows());
         let division = self.core(layer, rows).division(rows, weights.columns(), next);
-        // If the layer before is divided, it computes the gradients of these weights in a dispatch that
-        // it has anyway.
+        // If the previous layer is divided, it computes the gradients of these weights in a dispatch
+        // that it needs anyway.
         let is_behind_divided = || layer > 0 && self.division(layer - 1, rows) != Division::Strips;
         if division == Division::Strips && is_behind_divided() {
             return Division::Weights;
@@ -394,7 +396,7 @@ impl Network {
         kernel.bind(&self.gpu.device, "update", buffers)
     }
 
-    /// Binds what a layer computes from its inputs to its outputs.
+    /// Binds the forward pass of a layer.
     pub(crate) fn bind_layer(
         &self,
         kernel: &LayerForward,

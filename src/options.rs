@@ -1,4 +1,4 @@
-//! The choices that an app makes, as plain data: what the network computes, and how it learns.
+//! The app's options, as plain data: the functions of the network, and how it is trained.
 
 mod optimizer;
 
@@ -144,7 +144,7 @@ pub struct NetworkOptions {
     /// Added to the variance, inside the root. Default: 1e-5.
     pub epsilon: f32,
     /// The weight of the *new* value: `running = (1 − momentum) · running + momentum · batch`.
-    /// PyTorch's convention; Keras's number is one minus this. Default: 0.1.
+    /// PyTorch's convention; Keras's momentum is one minus this. Default: 0.1.
     pub momentum: f32,
     /// Seed of the initial weights. Default: 0.
     pub seed: u64,
@@ -169,7 +169,7 @@ impl NetworkOptions {
     }
 }
 
-/// The treatment of rows that do not fill a batch at the end of an epoch.
+/// What happens to the rows that do not fill a batch at the end of an epoch.
 ///
 /// ```
 /// use ztilde::{Remainder, batches};
@@ -180,17 +180,17 @@ impl NetworkOptions {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Remainder {
-    /// They wait for the next epoch, whose shuffle moves others to the end. The default: a last
-    /// batch of a few rows has statistics of a few rows, and ruins the running ones.
+    /// They are left out of this epoch; the next one shuffles again and leaves out other rows. The
+    /// default, because the statistics of a batch of a few rows would spoil the running statistics.
     #[default]
     Drop,
-    /// They make a smaller batch.
+    /// They form a smaller batch.
     Keep,
 }
 
-/// The reaction of a training to a loss, a gradient or batch statistics that are not finite.
+/// The reaction of training to a loss, a gradient or batch statistics that are not finite.
 ///
-/// In both cases the GPU finds this within the step, and does not learn from it.
+/// In both cases the GPU detects this within the step, and leaves the parameters unchanged.
 ///
 /// ```
 /// use ztilde::{OnFault, TrainerOptions};
@@ -202,17 +202,16 @@ pub enum Remainder {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnFault {
-    /// The training stops for good: neither this step nor a later one changes the parameters. For data
-    /// that is known to be valid, where such a step means that the training diverges.
+    /// The training stops for good: neither this step nor a later one changes the parameters. Choose
+    /// this for data that is known to be valid, where such a step means that the training diverges.
     #[default]
     Stop,
     /// The step is skipped as if it had never been encoded: parameters, running statistics, the
     /// optimizer's state and its count of steps stay bit-identical.
-    /// [`Trainer::skipped`](crate::Trainer::skipped) counts such steps. For streams of samples, some of
-    /// which a broken sensor may spoil.
+    /// [`Trainer::skipped`](crate::Trainer::skipped) counts such steps. Choose this for streams of
+    /// samples, some of which a broken sensor may spoil.
     ///
-    /// An update that itself overflows, as the learning rate is far too large, stops the training in any
-    /// case.
+    /// An update that overflows because the learning rate is far too large always stops the training.
     SkipStep,
 }
 
@@ -245,12 +244,13 @@ pub struct TrainerOptions {
     pub batch_size: u32,
     /// The function that training minimizes. Default: [`Loss::SoftmaxCrossEntropy`].
     pub loss: Loss,
-    /// How much of softmax cross-entropy's targets is spread evenly over the classes: a row of class y
-    /// is compared with `(1 − label_smoothing) · [c = y] + label_smoothing / classes`. At least 0 and
-    /// below 1, and 0 with other losses. Default: 0.
+    /// The share of softmax cross-entropy's targets that is spread evenly over the classes: a row of
+    /// class y is compared with `(1 − label_smoothing) · [c = y] + label_smoothing / classes`. At least
+    /// 0 and below 1, and 0 with other losses. Default: 0.
     pub label_smoothing: f32,
-    /// How much each class counts in softmax cross-entropy, so that rare ones are not lost: a weight
-    /// per output, finite and at least 0, and not 0 for all. Default: none; every row counts the same.
+    /// The weight of each class in softmax cross-entropy, for example to emphasize rare classes: a
+    /// weight per output, finite and at least 0, and above 0 for at least one class. Default: none;
+    /// every row counts the same.
     ///
     /// A row's loss, with its smoothed labels, is multiplied by the weight of the row's class. The
     /// batch's loss is the sum over the rows, divided by the sum of their weights. Only the ratios of the
@@ -258,7 +258,7 @@ pub struct TrainerOptions {
     ///
     /// Without label smoothing this is PyTorch's convention. With it, PyTorch multiplies each part of a
     /// smoothed target by the weight of that part's class, so that a rare class with a large weight can
-    /// outweigh the row's own: then every row is assigned to the rare class.
+    /// outweigh the row's own class: then every row is assigned to the rare class.
     ///
     /// A batch whose rows all weigh 0 has loss 0 and gradient 0. Accuracies ignore the weights.
     pub class_weights: Option<Vec<f32>>,
@@ -267,7 +267,7 @@ pub struct TrainerOptions {
     /// The largest Euclidean norm that all gradients together may have; a longer gradient is scaled
     /// down to it. Default: none.
     pub clip_norm: Option<f64>,
-    /// The treatment of rows that do not fill a batch. Default: [`Remainder::Drop`].
+    /// What happens to rows that do not fill a batch. Default: [`Remainder::Drop`].
     pub remainder: Remainder,
     /// Seed of the shuffles. Default: 0.
     pub seed: u64,
@@ -292,7 +292,7 @@ impl Default for TrainerOptions {
 }
 
 impl TrainerOptions {
-    /// For a network of this many outputs.
+    /// Checks the options for a network with this many outputs.
     pub(crate) fn check(&self, outputs: u32) -> Result<()> {
         check("batch_size", self.batch_size, "at least 1", |value| value >= 1.0)?;
         let share = |value: f64| (0.0..1.0).contains(&value);
@@ -337,7 +337,7 @@ impl TrainerOptions {
     }
 }
 
-/// The most digits of a value in a message; one with more has an exponent.
+/// The most digits of a value in a message. Longer values get an exponent.
 const MOST_DIGITS: usize = 64;
 
 fn check(

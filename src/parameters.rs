@@ -153,8 +153,8 @@ impl Parameters {
         self.layers.iter().any(|layer| matches!(layer, Layer::Normalized { .. }))
     }
 
-    /// Whether this is a network: layers whose shapes fit each other, the last of them linear, and
-    /// finite numbers in all of them.
+    /// Checks that this is a network: the shapes of the layers fit each other, the last layer is linear,
+    /// and all numbers are finite.
     ///
     /// # Errors
     ///
@@ -174,7 +174,7 @@ impl Parameters {
         self.tensors().iter().try_for_each(check_values)
     }
 
-    /// The running statistics have seen `count` batches more.
+    /// Adds `count` batches to those that the running statistics have seen.
     pub(crate) fn count_batches(&mut self, count: u64) {
         for layer in &mut self.layers {
             if let Layer::Normalized { batch_norm, .. } = layer {
@@ -255,7 +255,7 @@ impl Layer {
         }
     }
 
-    /// The vectors with a value per output, under PyTorch's names; the weights have `index`.
+    /// The vectors with a value per output, under PyTorch's names. `index` is the weights' index.
     fn vectors(&self, index: usize) -> Vec<(String, &Array1<f32>)> {
         let mut vectors = self.learned_vectors(index);
         if let Self::Normalized { batch_norm, .. } = self {
@@ -266,7 +266,7 @@ impl Layer {
         vectors
     }
 
-    /// Those of them that are learned by gradients.
+    /// The vectors that are learned by gradients.
     fn learned_vectors(&self, index: usize) -> Vec<(String, &Array1<f32>)> {
         match self {
             Self::Linear { biases, .. } => vec![(format!("{index}.bias"), biases)],
@@ -291,8 +291,8 @@ impl BatchNorm {
     }
 }
 
-/// Whether the activation passes about half of what it is given, as ReLU does: then the weights
-/// need twice the variance.
+/// Whether the activation passes about half of its inputs, as ReLU does: then the weights need twice the
+/// variance.
 const fn keeps_half(activation: Activation) -> bool {
     match activation {
         Activation::Relu | Activation::LeakyRelu | Activation::Gelu | Activation::Silu => true,

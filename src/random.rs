@@ -4,7 +4,7 @@
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
 
-/// The purpose of the numbers. Each purpose has its own stream, so that one seed may serve all.
+/// The purpose of the random numbers. Each purpose has its own stream, so that one seed serves all.
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose {
     Weights = 1,
@@ -13,7 +13,7 @@ pub(crate) enum Purpose {
 }
 
 /// The generator of a purpose, a seed and an epoch (0 where there are no epochs). The three are the
-/// generator's key, so that it can be made again without knowing what was drawn before.
+/// generator's key, so that it can be recreated without knowing earlier draws.
 pub(crate) fn generator(purpose: Purpose, seed: u64, epoch: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -44,7 +44,7 @@ pub(crate) fn permutation(generator: &mut ChaCha8Rng, count: u32) -> Vec<u32> {
 /// (Lemire, arXiv 1805.10941, section 4).
 pub(crate) fn at_most(generator: &mut ChaCha8Rng, largest: u32) -> u32 {
     let count = largest + 1;
-    // As many products as this fall short of a whole round through the numbers.
+    // The number of products that do not fill a whole round of the numbers.
     let surplus = count.wrapping_neg() % count;
     loop {
         let product = u64::from(generator.next_u32()) * u64::from(count);
@@ -58,7 +58,7 @@ pub(crate) fn at_most(generator: &mut ChaCha8Rng, largest: u32) -> u32 {
 mod tests {
     use super::*;
 
-    /// The same numbers forever: models and shuffles that were made with a seed depend on them.
+    /// These numbers must never change: models and shuffles made with a seed depend on them.
     #[test]
     fn the_numbers_of_a_seed_are_pinned() {
         let mut weights = generator(Purpose::Weights, 7, 0);

@@ -37,7 +37,7 @@ pub struct Snapshot {
     pub(crate) options: TrainerOptions,
     pub(crate) steps: u64,
     pub(crate) place: Option<Place>,
-    /// If the method has one; likewise the mean square.
+    /// None if the method has no velocity; likewise the mean square.
     pub(crate) velocity: Option<State>,
     pub(crate) mean_square: Option<State>,
 }
@@ -91,22 +91,21 @@ impl Snapshot {
         &self.options
     }
 
-    /// The steps that were taken.
+    /// The number of steps that were taken.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Where the trainer was in the [`TrainingData`](crate::TrainingData) that it learned from last. None
-    /// if it learned only from batches of the app's own, or if it stopped at a fault more than 8,000
-    /// steps before.
+    /// Where the trainer was in the [`TrainingData`](crate::TrainingData) that it learned from last.
+    /// None if it learned only from the app's own batches, or if it stopped at a fault more than 8,000
+    /// steps ago.
     pub fn place(&self) -> Option<Place> {
         self.place
     }
 
     /// Removes the place: data that a trainer restored from this uploads or streams then begins with its
     /// first epoch.
-    ///
-    /// For apps that alternate between several data sets, and keep the place of each themselves:
+    /// For apps that alternate between several data sets and keep the place of each one:
     /// [`TrainingData::place`](crate::TrainingData::place) and
     /// [`TrainingData::go_to`](crate::TrainingData::go_to).
     pub fn take_place(&mut self) -> Option<Place> {
@@ -120,7 +119,7 @@ impl Place {
         self.epoch
     }
 
-    /// How many of the epoch's mini-batches lie before it.
+    /// The number of the epoch's mini-batches before this place.
     pub fn position(&self) -> u32 {
         self.position
     }
@@ -136,8 +135,8 @@ impl Place {
         self.data
     }
 
-    /// The same place in any data set with as many rows, for an app that continues with other data on
-    /// purpose.
+    /// The same place in any data set with the same number of rows, for an app that continues with other
+    /// data on purpose.
     #[must_use]
     pub fn for_any_data(self) -> Self {
         Self { data: None, ..self }

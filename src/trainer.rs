@@ -35,36 +35,35 @@ pub use metrics::{EpochMetrics, StepMetrics};
 use step::StepKernels;
 pub use training_data::TrainingData;
 
-/// The steps whose losses are kept on the GPU, and whose numbers are there at once.
+/// The number of steps whose losses are kept on the GPU, and whose numbers are written ahead.
 ///
 /// Numbers are written in blocks ahead of the steps, so an app may hold this many steps, less a block,
 /// in encoders that it has not submitted.
 const HISTORY: u32 = 8192;
 
-/// The steps whose shares of the learning rate, by the schedule, are on the GPU at once. They are more,
-/// as any of the steps that wait in encoders may be dropped.
+/// The number of steps whose schedule factors are on the GPU at once. It is larger than [`HISTORY`],
+/// because any of the steps that wait in encoders may be dropped.
 const RATES: u32 = 2 * HISTORY;
 
-/// The most work of one submission of [`Trainer::train`], in multiplications and additions, and in steps:
-/// enough to hide the cost of submitting, and far from what a watchdog would cut short.
+/// The most work of one submission of [`Trainer::train`], in multiplications and additions, and in
+/// steps: enough to hide the cost of submitting, and far below the limit of a watchdog.
 const WORK_PER_SUBMISSION: u64 = 2_000_000_000;
 const STEPS_PER_SUBMISSION: u64 = 64;
 
-/// How many submissions [`Trainer::epoch`] has on the way: the GPU works on one while the next waits in
-/// its queue, and the CPU records the one after that or looks at the one before.
+/// The number of submissions that [`Trainer::epoch`] has in flight: the GPU works on one while the next
+/// waits in its queue, and the CPU records a third or reads the previous results.
 const SUBMISSIONS_IN_FLIGHT: usize = 3;
 
 /// The advice in errors of a device that cannot hold a data set.
 const STREAM: &str = "Trainer::stream would keep the data set on the CPU";
 
 /// Trains a network. Holds the gradients, the optimizer's state, and the matrices of a batch.
-///
-/// After construction a step creates no GPU object, apart from a buffer of four bytes after 4096 steps in
-/// the app's encoders without a reading. Only futures wait, and natively [`block_on`](crate::block_on)
+/// After construction a step creates no GPU object, except a buffer of four bytes after 4096 steps in
+/// the app's encoders without a read. Only futures wait; natively, so do [`block_on`](crate::block_on)
 /// and steps on [streamed](Trainer::stream) data.
 ///
-/// The same seed gives the same bits on the same adapter, driver and version, however the steps are
-/// divided into submissions.
+/// The same seed gives the same bits on the same adapter, driver and version, for any division of the
+/// steps into submissions.
 ///
 /// ```
 /// use ztilde::{Loss, Network, Optimizer, Trainer, TrainerOptions, block_on};
@@ -97,12 +96,12 @@ pub struct Trainer {
     gather: GatherRows,
     copy_rows: CopyRows,
     memory: Memory,
-    /// Copies a batch from the CPU or from an app's buffer to its place before a step.
+    /// Copies a batch from the CPU or from an app's buffer to the trainer's batch before a step.
     arrival: Vec<Dispatch>,
     /// One step on a batch of `batch_size` rows.
     step: Vec<Dispatch>,
     count: Count,
-    /// A reading of the GPU's count, without a future.
+    /// A read of the GPU's count, without a future.
     glance: Option<(Glance, Reading)>,
     ahead: Ahead,
     /// Steps that were taken before this trainer was restored from a snapshot.
@@ -111,14 +110,15 @@ pub struct Trainer {
     place_before: Option<Place>,
     /// The current place in the data that it learned from last.
     place: Option<Place>,
-    /// Where uploaded or streamed data begins after a restore, until the first step on such data.
+    /// The place at which uploaded or streamed data begins after a restore, until the first step on such
+    /// data.
     resumes_at: Option<Place>,
     /// The place after each of the last steps, at the step's number modulo [`HISTORY`].
     places: Vec<Option<Place>>,
 }
 
 impl Trainer {
-    /// Takes a network, to train it.
+    /// Creates a trainer for a network.
     ///
     /// See the example of [`Trainer`].
     ///
@@ -127,7 +127,8 @@ impl Trainer {
     /// [`Error::Option`] if an option is out of range, [`Error::Length`] if there is not one class weight
     /// per output, [`Error::BatchTooSmall`] if batches of one row would have to be normalized,
     /// [`Error::TooLarge`] if a matrix of the batch is too large for the device (see
-    /// [`required_limits`](crate::required_limits); it names the largest, before anything is made),
+    /// [`required_limits`](crate::required_limits); the error names the largest matrix, before anything
+    /// is allocated),
     /// [`Error::TooMany`] if a software adapter would not finish its loops (batches of millions of rows,
     /// layers of tens of thousands of outputs), and what wgpu reports.
     pub fn new(mut network: Network, options: TrainerOptions) -> Result<Self> {
@@ -177,16 +178,17 @@ impl Trainer {
         &self.options
     }
 
-    /// The steps taken so far, with those before a restore. An encoded step counts as taken until a
-    /// reading of the GPU ([`Trainer::loss`], [`Trainer::metrics`], [`Trainer::fault`],
-    /// [`Trainer::skipped`], [`Trainer::snapshot`]) shows that its encoder was not submitted, or that it
-    /// was skipped.
+    /// The steps taken so far, with those before a restore. An encoded step counts as taken until a read
+    /// of the GPU ([`Trainer::loss`], [`Trainer::metrics`], [`Trainer::fault`],
+    /// [`Trainer::skipped`], [`Trainer::snapshot`]) shows that its encoder was not submitted, or that
+    /// the step was skipped.
     pub fn steps(&self) -> u64 {
         self.count.expected()
     }
 
     /// Ends the training and returns the dispatches of a step on a full batch, in order, for example to
-    /// time each of them. They may run in any number and order, and keep their memory alive.
+    /// time each of them. The dispatches may run any number of times and in any order, and keep their
+    /// memory alive.
     pub fn into_dispatches(self) -> Vec<Dispatch> {
         self.step
     }
@@ -257,14 +259,12 @@ impl Trainer {
         self.at_its_place(data)
     }
 
-    /// Keeps a data set on the CPU, and uploads it batch by batch: for one that the GPU cannot hold, or
-    /// need not. The steps are those on [uploaded](Trainer::upload) data, bit for bit.
-    ///
-    /// The rows of each submission are gathered while the GPU computes the ones before, in one of three
-    /// windows, each of at most 16 MiB, or one batch where that is more. The windows are in memory that
-    /// the CPU and the GPU share; a larger data set takes no more of it.
-    ///
-    /// Takes a `Dataset`, or an `Arc` of one that others use as well.
+    /// Keeps a data set on the CPU, and uploads it batch by batch: for data sets that the GPU cannot or
+    /// need not hold. The steps are those on [uploaded](Trainer::upload) data, bit for bit.
+    /// The rows of each submission are gathered into one of three windows while the GPU computes earlier
+    /// submissions. A window has at most 16 MiB, or the size of one batch if that is larger. The windows
+    /// are in memory that the CPU and the GPU share; their size does not depend on the data set's.
+    /// Takes a `Dataset`, or an `Arc` of a shared one.
     ///
     /// # Errors
     ///
@@ -277,8 +277,8 @@ impl Trainer {
     /// Trains on the next `steps` mini-batches, continuing with the next epoch where one ends. Submits
     /// the work in short pieces.
     ///
-    /// On uploaded data it does not wait. On streamed data, when all three windows are in use, it waits
-    /// natively until the GPU is done with the oldest; in a browser, where nothing can wait, it makes a
+    /// On uploaded data it does not wait. On streamed data, if all three windows are in use, it waits
+    /// natively until the GPU is done with the oldest. In a browser, which must not block, it makes a
     /// new window.
     ///
     /// A lost device may show only in calls that await an answer, such as [`Trainer::metrics`];
@@ -314,15 +314,16 @@ impl Trainer {
     /// Trains to the end of the epoch, and returns its metrics. Awaits earlier submissions, so that the
     /// GPU's queue stays short and does not run empty.
     ///
-    /// If the future is dropped, or ends with an error, the submitted steps are taken and counted all the
-    /// same, and the next call continues from there. [`Trainer::metrics`] returns their losses.
+    /// If the future is dropped, or ends with an error, the submitted steps are still taken and counted,
+    /// and the next call continues after them. [`Trainer::metrics`] returns their losses.
     ///
     /// See the example of [`TrainingData`].
     ///
     /// # Errors
     ///
-    /// [`Error::Diverged`] if the loss, a gradient or a batch's statistics were not finite, which shows
-    /// within four submissions (of 64 steps at most); and as [`Trainer::train`] and [`Trainer::metrics`].
+    /// [`Error::Diverged`] if the loss, a gradient or a batch's statistics were not finite, which is
+    /// noticed within four submissions (of at most 64 steps each); and as [`Trainer::train`] and
+    /// [`Trainer::metrics`].
     pub async fn epoch(&mut self, data: &mut TrainingData) -> Result<EpochMetrics> {
         let mut epoch = EpochMetrics { steps: 0, skipped: 0, loss: 0.0, accuracy: None };
         let [mut rows, mut right] = [0.0; 2];
@@ -363,7 +364,7 @@ impl Trainer {
         Ok(data)
     }
 
-    /// A step on the batch that `arrival` copies to its place.
+    /// A step on the batch that `arrival` copies to the trainer's batch.
     fn encode(&self, encoder: &mut CommandEncoder, arrival: &[Dispatch]) {
         self.number().encode(encoder);
         let mut pass = begin_pass(encoder);

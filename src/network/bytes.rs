@@ -32,8 +32,8 @@ pub fn required_limits(layer_sizes: &[u32], batch_size: u32) -> wgpu::Limits {
 
 /// The bytes of the largest matrix that depends on the sizes and the batch.
 pub(crate) fn largest_matrix(layer_sizes: &[u32], batch_size: u32) -> u64 {
-    // More vectors than without batch normalization. Where batches are divided into slabs, all their
-    // gradients together take less than the default.
+    // More vectors than without batch normalization. If batches are divided into slabs, their gradients
+    // together take less than the default.
     let learned = LearnedLayout::new(&LayerShape::of_network(layer_sizes, true)).bytes();
     let widest = layer_sizes.iter().copied().max().unwrap_or(0);
     learned.max(padded_bytes(batch_size.max(FEWEST_ROWS), widest))
@@ -48,7 +48,7 @@ pub(crate) fn padded_bytes(rows: u32, columns: u32) -> u64 {
 /// The GPU memory that will be needed, in bytes, by purpose. [`Trainer::planned_bytes`] and
 /// [`Inference::planned_bytes`] compute it before anything is allocated.
 ///
-/// What does not grow with network, batch or data is left out: a few kilobytes per kernel.
+/// Memory that does not grow with network, batch or data is left out: a few kilobytes per kernel.
 ///
 /// [`Trainer::planned_bytes`]: crate::Trainer::planned_bytes
 /// [`Inference::planned_bytes`]: crate::Inference::planned_bytes
@@ -86,7 +86,7 @@ impl PlannedBytes {
         Self { parameters, batch: 0, history: 0 }
     }
 
-    /// The sum.
+    /// The total.
     pub fn total(&self) -> u64 {
         self.parameters.saturating_add(self.batch).saturating_add(self.history)
     }

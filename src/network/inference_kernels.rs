@@ -18,10 +18,10 @@ pub(crate) struct InferenceKernels {
     pub(crate) copy_rows: CopyRows,
 }
 
-/// How inference goes through the layers.
+/// How inference divides the layers into dispatches.
 #[derive(Clone, Debug)]
 pub(crate) enum Forward {
-    /// All layers in one dispatch, where that is faster.
+    /// All layers in one dispatch, if that is faster.
     InOne(NetworkForward),
     /// One dispatch per layer.
     Layers(Vec<LayerForward>),

@@ -28,7 +28,7 @@ fn learn(allowed: u64, sizes: &[u32], batch_size: u32) -> Result<f32> {
     block_on(&device, trainer.loss())
 }
 
-/// The batch, the rows of inference, or the parameters need the most.
+/// The largest matrix belongs to the batch, to the rows of inference, or to the parameters.
 #[test]
 fn what_is_required_suffices_and_a_byte_less_does_not() {
     for (sizes, batch_size) in [([3, 9, 2], 8000), ([1, 1201, 2], 2), ([40, 600, 90], 20)] {

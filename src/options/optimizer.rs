@@ -7,9 +7,9 @@ use crate::error::Result;
 
 /// How a step moves the parameters, once their gradients are known.
 ///
-/// In the formulas `g` is the gradient (clipped, and with `weight_decay · p` added to it where the
-/// decay is not decoupled), `p` the parameter, `t` the step counted from 1, and `rate` the
-/// learning rate of that step.
+/// In the formulas `g` is the gradient (clipped, and with `weight_decay · p` added unless the decay is
+/// decoupled), `p` the parameter, `t` the step counted from 1, and `rate` the learning rate of that
+/// step.
 ///
 /// ```
 /// use ztilde::{Method, Optimizer};
@@ -25,17 +25,17 @@ pub enum Method {
     GradientDescent,
     /// `v = momentum · v + g`, then `p −= rate · v`; with `nesterov`, `p −= rate · (g + momentum · v)`.
     ///
-    /// PyTorch's form. The lecture's averaged form, `v = β·v + (1 − β)·g`, takes the same path with
-    /// a learning rate that is 1 / (1 − β) times as large.
+    /// PyTorch's form. The lecture's averaged form, `v = β·v + (1 − β)·g`, makes the same updates with a
+    /// learning rate 1 / (1 − β) times as large.
     Momentum {
-        /// How much of the velocity is kept; 0.9 is usual.
+        /// The share of the velocity that is kept; 0.9 is usual.
         momentum: f64,
         /// Whether to look ahead along the velocity (Nesterov).
         nesterov: bool,
     },
     /// `s = smoothing · s + (1 − smoothing) · g²`, then `p −= rate · g / (√s + epsilon)`.
     RmsProp {
-        /// How much of the mean square is kept; PyTorch's default is 0.99.
+        /// The share of the mean square that is kept; PyTorch's default is 0.99.
         smoothing: f64,
         /// Outside the root; 1e-8.
         epsilon: f64,
@@ -43,9 +43,9 @@ pub enum Method {
     /// `m = β₁·m + (1 − β₁)·g`, `v = β₂·v + (1 − β₂)·g²`, then
     /// `p −= rate / (1 − β₁ᵗ) · m / (√(v / (1 − β₂ᵗ)) + epsilon)` (Kingma and Ba, arXiv 1412.6980).
     Adam {
-        /// How much of the mean is kept; 0.9.
+        /// The share of the mean that is kept; 0.9 is usual.
         beta1: f64,
-        /// How much of the mean square is kept; 0.999.
+        /// The share of the mean square that is kept; 0.999 is usual.
         beta2: f64,
         /// Outside the root; 1e-8.
         epsilon: f64,
@@ -56,12 +56,12 @@ pub enum Method {
 }
 
 impl Method {
-    /// Whether it remembers a velocity, or mean, of each gradient.
+    /// Whether the method keeps a velocity, or mean, of each gradient.
     pub const fn has_velocity(self) -> bool {
         matches!(self, Self::Momentum { .. } | Self::Adam { .. })
     }
 
-    /// Whether it remembers the mean square of each gradient.
+    /// Whether the method keeps the mean square of each gradient.
     pub const fn has_mean_square(self) -> bool {
         matches!(self, Self::RmsProp { .. } | Self::Adam { .. })
     }
@@ -89,20 +89,20 @@ pub enum Schedule {
         /// The factor of the rate.
         factor: f64,
     },
-    /// Half a cosine from the learning rate down to `last · learning rate`, over `steps` steps;
-    /// then it stays there.
+    /// Half a cosine from the learning rate down to `last · learning rate`, over `steps` steps; constant
+    /// from then on.
     Cosine {
         /// Steps until the end; at least 1.
         steps: u64,
         /// The share of the learning rate that is left at the end.
         last: f64,
     },
-    /// The one-cycle policy over `steps` steps: half a cosine from a 25th of the learning rate up to
-    /// it, during the first 30 %, then half a cosine down to the 10,000th part of where it began;
-    /// there it stays.
+    /// The one-cycle policy over `steps` steps: during the first 30 %, half a cosine from a 25th of the
+    /// learning rate up to the learning rate; then half a cosine down to a 10,000th of the initial rate;
+    /// constant from then on.
     ///
-    /// What PyTorch's `OneCycleLR(max_lr=learning_rate, total_steps=steps)` does by default, except
-    /// that this leaves the momentum alone (`cycle_momentum=False`).
+    /// This is PyTorch's `OneCycleLR(max_lr=learning_rate, total_steps=steps)` with
+    /// `cycle_momentum=False`.
     OneCycle {
         /// Steps until the end; at least 1.
         steps: u64,
@@ -151,8 +151,8 @@ fn one_cycle(done: f64, steps: f64) -> f64 {
     const RISE: f64 = 0.3;
     const FIRST: f64 = 1.0 / 25.0;
     const LAST: f64 = FIRST / 1e4;
-    // PyTorch's: the first of `steps` rates is that of step 0, the last one that of step `steps − 1`,
-    // and the peak lies between two steps if 30 % are not whole.
+    // As in PyTorch, the first of `steps` rates is that of step 0, the last one that of step `steps −
+    // 1`. The peak is between two steps if 30 % of the steps is not a whole number.
     let [peak, end] = [RISE * steps - 1.0, steps - 1.0];
     if done <= peak {
         half_cosine(FIRST, 1.0, done / peak)
@@ -179,9 +179,10 @@ pub struct Optimizer {
     pub learning_rate: f64,
     /// How the learning rate moves with the steps.
     pub schedule: Schedule,
-    /// How many steps the learning rate takes to rise, on top of the schedule: the rate of step t,
-    /// counted from 1, is t / (`warm_up` + 1) times the schedule's until the ramp is over. The schedule
-    /// runs meanwhile, so that it ends where it does without. Default: 0, no ramp.
+    /// The number of steps over which the learning rate rises, on top of the schedule: until the ramp is
+    /// over, the rate of step t, counted from 1, is t / (`warm_up` + 1) times the schedule's. The
+    /// schedule runs at the same time, so it ends at the same step as without a ramp. Default: 0, no
+    /// ramp.
     ///
     /// In PyTorch, `ChainedScheduler` of the schedule and
     /// `LinearLR(start_factor=1 / (warm_up + 1), total_iters=warm_up)`.

@@ -1,4 +1,4 @@
-//! Model files on disk: never half of one.
+//! Model files on disk, written completely or not at all.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -8,8 +8,8 @@ use super::{LoadOptions, Loaded, Parameters, header};
 use crate::error::{Error, Result};
 
 impl Parameters {
-    /// Writes [`to_bytes`](Self::to_bytes) to a file: beside it first, then renamed, so that there
-    /// is always the whole old file or the whole new one, even if the power fails.
+    /// Writes [`to_bytes`](Self::to_bytes) to a temporary file and renames it, so that the complete old
+    /// file or the complete new one exists at any time, even if the power fails.
     ///
     /// ```
     /// use ztilde::Parameters;
@@ -24,9 +24,9 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// Those of [`check`](Self::check); [`Error::File`] if the file cannot be written. An older
-    /// file is then left as it was, unless only the last step failed, which makes the name of the new
-    /// one last.
+    /// Those of [`check`](Self::check); [`Error::File`] if the file cannot be written. An older file
+    /// then stays unchanged, unless only the last step failed, which makes the new file's name survive a
+    /// power cut.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         write_file(path.as_ref(), &self.to_bytes()?)
     }
@@ -58,10 +58,11 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
     read(path).map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
-/// Reads a file up to the length that its header claims: it may be an endless device, or still grow.
+/// Reads a file up to the length that its header claims: it may be an endless device, or still be
+/// growing.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = fs::File::open(path)?;
-    // 0 for a pipe.
+    // A pipe has length 0.
     let length = file.metadata()?.len();
     let mut bytes = Vec::new();
     loop {
@@ -75,7 +76,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Writes beside the file, then renames, so that there is always the whole old one or the whole new one.
+/// Writes a temporary file beside the file, then renames it, so that a complete file exists at any time.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes).map_err(|source| Error::File { path: path.to_owned(), source })
 }
@@ -109,7 +110,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    // The new name is in the directory, which has to reach the disk too.
+    // The new name is part of the directory, which has to reach the disk, too.
     #[cfg(unix)]
     fs::File::open(directory)?.sync_all()?;
     Ok(())

@@ -15,22 +15,21 @@ use crate::options::{Activation, NetworkOptions};
 /// The prefix of tensors that are not part of the model: a [`Snapshot`](crate::Snapshot) adds them.
 const ADDED: &str = "optimizer.";
 
-/// Raised when a file that was written by an older version can no longer be read as it was meant.
+/// Raised when files of older versions can no longer be read with their original meaning.
 const VERSION: &str = "1";
 
 impl Parameters {
     /// A file's contents: safetensors under the names of PyTorch's `torch.nn.Sequential`, the same
     /// bytes for the same parameters.
-    ///
-    /// A normalized layer is `Linear(bias=False)`, `BatchNorm1d` and an activation there, another
-    /// hidden layer `Linear` and an activation, and each of them takes an index: `0.weight`,
-    /// `1.weight` (gamma), `1.bias` (beta), `1.running_mean`, `1.running_var`,
-    /// `1.num_batches_tracked`, then `3.weight` of the next layer. Such a `Sequential` loads it
-    /// with `load_state_dict(safetensors.torch.load_file(path), strict=True)`.
+    /// A normalized layer is `Linear(bias=False)`, `BatchNorm1d` and an activation; a hidden layer with
+    /// biases is `Linear` and an activation. Each module takes an index: `0.weight`, `1.weight` (gamma),
+    /// `1.bias` (beta), `1.running_mean`, `1.running_var`, `1.num_batches_tracked`, then `3.weight` of
+    /// the next layer. Such a `Sequential` loads it with
+    /// `load_state_dict(safetensors.torch.load_file(path), strict=True)`.
     ///
     /// # Errors
     ///
-    /// Those of [`check`](Self::check): no file is written that could not be read.
+    /// Those of [`check`](Self::check): every written file can be read.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.to_bytes_with(Vec::new(), "")
     }
@@ -52,7 +51,7 @@ impl Parameters {
                 format!("{}.num_batches_tracked", index + 1),
                 Dtype::I64,
                 Vec::new(),
-                // A larger number would come back negative; nothing counts that far.
+                // A larger number would be read as negative; no count reaches it.
                 batch_norm.batches.min(i64::MAX as u64).to_le_bytes().to_vec(),
             )),
         });
@@ -74,7 +73,7 @@ impl Parameters {
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) wrote, or what PyTorch's
-    /// `safetensors.torch.save_file(model.state_dict(), path)` did. Of the file of a
+    /// `safetensors.torch.save_file(model.state_dict(), path)` did. From the file of a
     /// [`Snapshot`](crate::Snapshot) it reads the model.
     ///
     /// This is [`from_bytes_with`](Self::from_bytes_with) with the default options. It discards the
@@ -87,7 +86,7 @@ impl Parameters {
         Ok(Self::from_bytes_with(bytes, &LoadOptions::default())?.parameters)
     }
 
-    /// Reads a model file, also one of PyTorch's, which may leave some options open.
+    /// Reads a model file of this crate or of PyTorch. PyTorch's files may leave some options open.
     ///
     /// The model must be a `torch.nn.Sequential` of `Linear`, optionally `BatchNorm1d` directly after
     /// it, an activation, …, and a `Linear` at the end. Hidden layers with and without normalization may
@@ -96,15 +95,16 @@ impl Parameters {
     /// - a path before all indices, such as `module.` or `net.`, and blocks within blocks;
     /// - more modules without tensors, such as Dropout, than the activation after each hidden layer;
     /// - F16, BF16 and F64 tensors, whose values are converted to F32;
-    /// - a bias before a normalization, which cancels it: it is subtracted from the running mean;
+    /// - a bias before a normalization, which would cancel the bias: it is subtracted from the running
+    ///   mean;
     /// - `Linear(bias=False)`, `BatchNorm1d(affine=False)`, and no `num_batches_tracked`.
     ///
     /// # Errors
     ///
-    /// [`Error::Model`] if the bytes are damaged, hold other tensors than these or options that this
-    /// version does not know, or contradict the given options; [`Error::Architecture`] if the tensors do
-    /// not fit each other or are not finite; [`Error::Option`] if the epsilon or momentum is out of
-    /// range. No bytes make it panic.
+    /// [`Error::Model`] if the bytes are damaged, hold tensors or options that this version does not
+    /// know, or contradict the given options; [`Error::Architecture`] if the tensors do not fit each
+    /// other or are not finite; [`Error::Option`] if the epsilon or momentum is out of range. No bytes
+    /// make it panic.
     pub fn from_bytes_with(bytes: &[u8], options: &LoadOptions) -> Result<Loaded> {
         let ModelFile { parameters, remarks, .. } = ModelFile::read(bytes, options)?;
         Ok(Loaded { parameters, remarks })
@@ -154,7 +154,7 @@ pub struct LoadOptions {
 pub struct Loaded {
     /// The network.
     pub parameters: Parameters,
-    /// A sentence for each thing that was assumed, converted or left out. Empty for files that
+    /// One sentence for each value that was assumed, converted or left out. Empty for files that
     /// [`Parameters::to_bytes`] wrote.
     pub remarks: Vec<String>,
 }
@@ -164,9 +164,9 @@ pub(crate) struct ModelFile<'a> {
     pub(crate) parameters: Parameters,
     /// As [`Loaded::remarks`].
     pub(crate) remarks: Vec<String>,
-    /// PyTorch's files have none.
+    /// None in PyTorch's files.
     pub(crate) metadata: Option<Metadata>,
-    /// The tensors that are no part of the model.
+    /// The tensors outside the model.
     pub(crate) added: Tensors<'a>,
 }
 

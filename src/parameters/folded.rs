@@ -12,11 +12,10 @@ impl Parameters {
     /// weights' = weights · gamma / √(running_var + epsilon)        row by row
     /// biases'  = beta − running_mean · gamma / √(running_var + epsilon)
     /// ```
+    /// in double precision, rounded once. The outputs in inference are the same up to rounding.
     ///
-    /// in double precision, rounded once. The outputs in inference are the same but for rounding.
-    ///
-    /// What is lost is what training needs: gamma, beta and the statistics. The folded network can be
-    /// trained on, but as one without batch normalization. Layers without it stay as they are.
+    /// The folded network loses gamma, beta and the statistics. It can be trained further, but as a
+    /// network without batch normalization. Layers without batch normalization stay unchanged.
     #[must_use]
     pub fn folded(&self) -> Self {
         let layers = self.layers.iter().map(|layer| layer.folded(self.epsilon)).collect();

@@ -1,4 +1,4 @@
-//! The header of a safetensors file, of which nothing is believed that is not there.
+//! The header of a safetensors file, whose claims are all checked against the bytes of the file.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,7 +16,7 @@ const MOST_BYTES: u64 = 100_000_000;
 /// The header, and what follows it.
 ///
 /// [`safetensors::SafeTensors::deserialize`] does the same, but adds up the lengths that the header
-/// claims without looking for an overflow, and takes the last of several tensors of the same name.
+/// claims without checking for overflow, and takes the last of several tensors of the same name.
 pub(super) fn split(bytes: &[u8]) -> Result<(Header, &[u8])> {
     let (length, rest) = bytes.split_first_chunk().ok_or_else(|| {
         Error::Model(format!("{} bytes are too few for a safetensors file", bytes.len()))
@@ -47,7 +47,7 @@ pub(super) fn split(bytes: &[u8]) -> Result<(Header, &[u8])> {
     let header: Header = serde_json::from_slice(header).map_err(failed)?;
     let needed = header.data_len();
     if data.len() != needed {
-        // The rest of a file that is too long was not read.
+        // If a file is too long, its rest was not read.
         let found = if data.len() > needed { "more".to_owned() } else { data.len().to_string() };
         return Err(Error::Model(format!(
             "its tensors should take {needed} bytes, but {found} follow the header"
@@ -56,8 +56,8 @@ pub(super) fn split(bytes: &[u8]) -> Result<(Header, &[u8])> {
     Ok((header, data))
 }
 
-/// How many bytes of a file to read, given its first bytes: 8, then the header, then the data and one byte
-/// more, which shows a file that is too long.
+/// The number of bytes of a file to read, given its first bytes: 8, then the header, then the data and
+/// one more byte, which reveals a file that is too long.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn claimed_length(bytes: &[u8]) -> u64 {
     let Some((length, rest)) = bytes.split_first_chunk() else { return 8 };
@@ -71,7 +71,7 @@ pub(super) fn claimed_length(bytes: &[u8]) -> u64 {
     (8 + length).saturating_add(data).saturating_add(1)
 }
 
-/// A header in which each name stands once.
+/// A header without duplicate names.
 struct Unique;
 
 impl<'de> Deserialize<'de> for Unique {

@@ -11,7 +11,7 @@ const LEARNED: [&str; 2] = ["weight", "bias"];
 
 /// A module that has tensors.
 pub(super) struct Module {
-    /// As the file has it; empty for a single module that was saved alone.
+    /// The path as written in the file; empty for a single module that was saved alone.
     pub(super) name: String,
     pub(super) kind: Kind,
     /// Its index in the `Sequential`, preceded by the indices of the blocks around it.
@@ -34,7 +34,7 @@ fn join(module: &str, leaf: &str) -> String {
     if module.is_empty() { leaf.to_owned() } else { format!("{module}.{leaf}") }
 }
 
-/// How many modules without tensors stand between two, if both are in the same block.
+/// The number of modules without tensors between two modules of the same block.
 pub(super) fn between(left: &Module, right: &Module) -> Option<u64> {
     let (left, left_block) = left.place.split_last()?;
     let (right, right_block) = right.place.split_last()?;
@@ -107,7 +107,7 @@ fn kind(tensors: &Tensors<'_>, name: &str, leaves: &[&str]) -> Result<Kind> {
     )))
 }
 
-/// The place of each module. The common beginning of all names is the path to the `Sequential`.
+/// The position of each module. The common prefix of all names is the path to the `Sequential`.
 fn places(names: &[&str], remarks: &mut Vec<String>) -> Result<Vec<Vec<u64>>> {
     let paths: Vec<Vec<&str>> = names.iter().map(|name| name.split('.').collect()).collect();
     let [first, others @ ..] = paths.as_slice() else { return Ok(Vec::new()) };
@@ -146,9 +146,9 @@ fn ranks(parts: &[&str]) -> Option<Vec<u64>> {
     Some(numbers.iter().map(rank).collect())
 }
 
-/// A part of a name as an index, if it is one as Python writes it.
+/// A part of a name as an index, if it is written as Python writes integers.
 fn index(part: &str) -> Option<u64> {
-    // One more than the largest must be a number, too.
+    // One more than the largest index must be representable, too.
     part.parse().ok().filter(|&index: &u64| index < u64::MAX && index.to_string() == part)
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub(crate) struct Tensors<'a> {
     unread: BTreeMap<String, TensorInfo>,
     data: &'a [u8],
-    /// How many were converted to F32, by their type.
+    /// The number of tensors that were converted to F32, by their type.
     converted: BTreeMap<&'static str, usize>,
 }
 
@@ -79,7 +79,7 @@ impl<'a> Tensors<'a> {
             .map_err(|_| Error::Model(format!("{name} is {number}, but must be at least 0")))
     }
 
-    /// A sentence for each type of floats that was not F32.
+    /// One sentence for each type of floats other than F32.
     pub(super) fn conversions(&self) -> impl Iterator<Item = String> {
         self.converted.iter().map(|(dtype, count)| {
             let rounded = if *dtype == "F64" { ", rounded" } else { "" };

@@ -1,4 +1,4 @@
-//! Snapshots as files: a model's, with what the optimizer remembers as further tensors and the rest as
+//! Snapshots as files: a model file with the optimizer's state as further tensors and the rest as
 //! further metadata.
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -14,21 +14,21 @@ use crate::parameters::{LoadOptions, Metadata, ModelFile, Parameters};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::parameters::{read_file, write_file};
 
-/// Raised when a snapshot that was written by an older version can no longer be read as it was meant.
+/// Raised when snapshots of older versions can no longer be read with their original meaning.
 const VERSION: &str = "1";
 
-/// The most steps from which counting on cannot overflow.
+/// The largest number of steps from which counting can continue without overflow.
 const MOST_STEPS: u64 = i64::MAX as u64;
 
 impl Snapshot {
-    /// Writes [`to_bytes`](Self::to_bytes) to a file: beside it first, then renamed, so that there is
-    /// always the whole old file or the whole new one, even if the power fails.
+    /// Writes [`to_bytes`](Self::to_bytes) to a temporary file and renames it, so that the complete old
+    /// file or the complete new one exists at any time, even if the power fails.
     ///
     /// # Errors
     ///
     /// Those of [`to_bytes`](Self::to_bytes); [`Error::File`] if the file cannot be written. An older
-    /// file is then left as it was, unless only the last step failed, which makes the name of the new one
-    /// last.
+    /// file then stays unchanged, unless only the last step failed, which makes the new file's name
+    /// survive a power cut.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         write_file(path.as_ref(), &self.to_bytes()?)
@@ -44,7 +44,7 @@ impl Snapshot {
         Self::from_bytes(&read_file(path.as_ref())?)
     }
 
-    /// A file's contents: those of [`Parameters::to_bytes`] with more in them, so that
+    /// A file's contents: those of [`Parameters::to_bytes`] with additions, so that
     /// [`Parameters::load`] reads the model of a snapshot. The same bytes for the same snapshot.
     ///
     /// For each learned tensor, for example `0.weight` or `1.bias`, there are
@@ -54,8 +54,7 @@ impl Snapshot {
     /// such a file with `strict=False`.
     ///
     /// # Errors
-    ///
-    /// Those of [`Parameters::check`]: what diverged is not written.
+    /// Those of [`Parameters::check`]: a diverged training is not written.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut added = Vec::new();
         for (name, state) in [("velocity", &self.velocity), ("mean_square", &self.mean_square)] {

@@ -9,7 +9,7 @@ use crate::parameters::Metadata;
 
 const NONE: &str = "none";
 
-/// ` name=value` for each.
+/// ` name=value` for each option.
 pub(super) fn describe(options: &TrainerOptions) -> String {
     let TrainerOptions { batch_size, loss, optimizer, clip_norm, remainder, seed, .. } = options;
     let TrainerOptions { label_smoothing, class_weights, on_fault, .. } = options;
@@ -76,7 +76,7 @@ pub(super) fn describe(options: &TrainerOptions) -> String {
     text
 }
 
-/// For a network of this many outputs.
+/// Reads the options for a network with this many outputs.
 pub(super) fn read(metadata: &Metadata, outputs: u32) -> Result<TrainerOptions> {
     let options = TrainerOptions {
         batch_size: metadata.parsed("trainer.batch_size")?,

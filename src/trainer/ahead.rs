@@ -8,19 +8,19 @@ use crate::error::Result;
 use crate::gpu::{Glance, Matrix, Source};
 use crate::kernels::update;
 
-/// How many steps are written at once.
+/// The number of steps whose values are written at once.
 const BLOCK: usize = 1024;
 
-/// After this many steps in the app's encoders without a reading, the GPU's count is read: steps of
-/// encoders that were dropped cannot count as waiting forever.
+/// After this many steps in the app's encoders without a read, the GPU's count is read, so that steps of
+/// dropped encoders do not count as waiting forever.
 const MOST_UNREAD: u64 = 4096;
 
-/// How far ahead values are written.
+/// The steps up to which values are written.
 #[derive(Debug)]
 pub(super) struct Ahead {
     /// The end of the numbers and learning rates, in the order in which steps are encoded.
     numbers: u64,
-    /// The end of the schedule's shares, in the order in which steps are taken.
+    /// The end of the schedule's factors, in the order in which steps are taken.
     rates: u64,
     /// The values of a block. Kept, so that a step allocates no memory.
     number_block: Vec<[u32; 2]>,
@@ -58,7 +58,7 @@ impl Number<'_> {
 }
 
 impl Trainer {
-    /// Writes ahead what the next `count` steps read.
+    /// Writes the values that the next `count` steps will read.
     pub(super) fn announce(&mut self, count: u64) -> Result<()> {
         self.glance()?;
         let gpu = self.network.gpu();
@@ -85,11 +85,11 @@ impl Trainer {
         Ok(())
     }
 
-    /// Keeps the count that is known close to the GPU's.
+    /// Keeps the known count close to the GPU's.
     fn glance(&mut self) -> Result<()> {
         if let Some((glance, reading)) = &self.glance {
             let Some(values) = glance.values() else { return Ok(()) };
-            // A lost device shows in later calls.
+            // Later calls report a lost device.
             if let Ok(values) = values {
                 reading.learn(values[0]);
             }

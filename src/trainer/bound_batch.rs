@@ -9,8 +9,7 @@ use crate::gpu::{Dispatch, Matrix, Rows};
 use crate::options::OnFault;
 
 /// A batch in the app's buffers, bound to the trainer that [bound](Trainer::bind_batch) it.
-///
-/// A step sees what the buffers hold by then.
+/// A step reads the values that the buffers hold when it runs.
 ///
 /// ```
 /// use wgpu::BufferUsages;
@@ -37,7 +36,7 @@ use crate::options::OnFault;
 /// ```
 #[derive(Debug)]
 pub struct BoundBatch {
-    /// Copies it to the trainer's own batch.
+    /// Copies the rows to the trainer's own batch.
     arrival: Vec<Dispatch>,
     /// The inputs of the trainer's own batch, which identify the trainer.
     batch_inputs: Matrix,
@@ -55,8 +54,8 @@ impl Trainer {
     /// step's loss NaN, which stops the learning ([`Trainer::fault`]) or skips the step ([`OnFault`]).
     ///
     /// The step is taken when the encoder is submitted. A dropped encoder is as if its step had never been
-    /// encoded: learning rates, losses, counts and places follow what the GPU has taken. Up to 7,000 steps
-    /// may wait in encoders that were not submitted.
+    /// encoded: learning rates, losses, counts and places follow the steps that the GPU has taken. Up to
+    /// 7,000 steps may wait in encoders that were not submitted.
     ///
     /// ```
     /// use wgpu::util::{BufferInitDescriptor, DeviceExt};
@@ -86,7 +85,7 @@ impl Trainer {
     /// [`Error::Length`] if a buffer is too short, [`Error::Usage`] if it lacks the usage,
     /// [`Error::Placement`] if an offset is not a multiple of 4, or if rows are some distance apart.
     /// Nothing is encoded then. Errors that wgpu finds only when the encoder is finished or submitted, such
-    /// as a buffer of another device or one that was destroyed, are reported there.
+    /// as a buffer of another device or one that was destroyed, are reported by those calls.
     pub fn encode_step<'a>(
         &mut self,
         encoder: &mut CommandEncoder,
@@ -107,8 +106,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Binds the rows of a batch in the app's buffers, any distance apart, for as many
-    /// [steps](Trainer::encode_bound_step) as the app likes. Inputs and targets may lie in one buffer.
+    /// Binds the rows of a batch in the app's buffers, any distance apart, for any number of
+    /// [steps](Trainer::encode_bound_step). Inputs and targets may lie in one buffer.
     ///
     /// Rows are as in [`Trainer::encode_step`], but both buffers need `BufferUsages::STORAGE`.
     ///

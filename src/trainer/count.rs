@@ -1,8 +1,7 @@
-//! How many steps the GPU has taken, by the last reading of the GPU.
-//!
-//! A step has a number from when it is encoded. The GPU takes a step when its encoder is submitted; an
-//! app may drop an encoder instead, and the GPU may skip a step. So only the GPU's count shows how many
-//! steps were taken, and each reading of the GPU includes it.
+//! How many steps the GPU has taken, according to the latest read.
+//! A step gets its number when it is encoded. The GPU takes a step when its encoder is submitted; an app
+//! may drop an encoder instead, and the GPU may skip a step. So only the GPU's count shows how many
+//! steps were taken, and each read includes that count.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,14 +14,15 @@ pub(super) const MOST_WAITING: u64 = 7168;
 #[derive(Debug)]
 pub(super) struct Count {
     encoded: u64,
-    /// Steps that the library submitted by itself, and that the GPU surely takes.
+    /// Steps that the library submitted itself, which the GPU will certainly take.
     certain: u64,
     /// Whether the GPU may skip steps, so that none is certain.
     may_skip: bool,
     known: Arc<Mutex<Known>>,
 }
 
-/// The latest reading: the steps encoded when it was submitted, and the steps that the GPU had taken by then.
+/// The latest read: the steps encoded when it was submitted, and the steps that the GPU had taken by
+/// then.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     encoded: u64,
@@ -30,7 +30,7 @@ struct Known {
     taken: u64,
 }
 
-/// A reading of the GPU's count that was submitted.
+/// A read of the GPU's count that was submitted.
 #[derive(Debug)]
 pub(super) struct Reading {
     encoded: u64,
@@ -61,13 +61,14 @@ impl Count {
         self.certain += u64::from(!self.may_skip);
     }
 
-    /// The steps that were taken if all steps since the latest reading are.
+    /// The number of steps taken if all steps since the latest read are taken.
     pub(super) fn expected(&self) -> u64 {
         let known = self.known();
         known.taken + (self.encoded - known.encoded)
     }
 
-    /// The least that the GPU will have taken after everything that was submitted so far.
+    /// The least number of steps that the GPU will have taken after everything that was submitted so
+    /// far.
     pub(super) fn at_least(&self) -> u64 {
         let known = self.known();
         known.taken + (self.certain - known.certain)
@@ -79,13 +80,13 @@ impl Count {
         self.expected() + (known.encoded - known.taken).min(MOST_WAITING)
     }
 
-    /// Steps that were encoded since the latest reading and that the GPU may not take.
+    /// The steps encoded since the latest read that the GPU may not take.
     pub(super) fn unread(&self) -> u64 {
         let known = self.known();
         (self.encoded - known.encoded) - (self.certain - known.certain)
     }
 
-    /// For a reading that is submitted now.
+    /// The state for a read that is submitted now.
     pub(super) fn reading(&self) -> Reading {
         let Self { encoded, certain, .. } = *self;
         Reading { encoded, certain, known: Arc::clone(&self.known) }
@@ -97,7 +98,7 @@ impl Count {
 }
 
 impl Reading {
-    /// Takes note of the GPU's count, which is modulo 2³². Returns the whole count.
+    /// Stores the GPU's count, which is modulo 2³². Returns the full count.
     pub(super) fn learn(&self, count: u32) -> u64 {
         let taken = whole(count, self.encoded);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +108,7 @@ impl Reading {
         taken
     }
 
-    /// The steps that were encoded when it was submitted.
+    /// The steps that were encoded when the read was submitted.
     pub(super) fn encoded(&self) -> u64 {
         self.encoded
     }
@@ -139,7 +140,7 @@ mod tests {
         (0..100).for_each(|_| count.encode());
         let reading = count.reading();
         assert_eq!(reading.learn(97), 97);
-        // Three may still come.
+        // Three steps may still be submitted.
         assert_eq!(bounds(&count), [97, 97, 100]);
         count.encode();
         assert_eq!(bounds(&count), [97, 98, 101]);

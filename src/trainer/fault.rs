@@ -6,7 +6,7 @@ use crate::gpu::{Source, read_all};
 use crate::kernels::record_step::{COUNTS, Counts, whole};
 use crate::layout::{Learned, LearnedLayout};
 
-/// The steps that were skipped ([`OnFault::SkipStep`](crate::OnFault::SkipStep)).
+/// The skipped steps ([`OnFault::SkipStep`](crate::OnFault::SkipStep)).
 ///
 /// ```
 /// use ztilde::{Network, OnFault, Quantity, Trainer, TrainerOptions, block_on};
@@ -35,9 +35,9 @@ use crate::layout::{Learned, LearnedLayout};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
-    /// How many, since this trainer was made or restored.
+    /// The number of skipped steps since this trainer was made or restored.
     pub steps: u64,
-    /// Why the last one was skipped. Its number counts the encoded steps, from 1.
+    /// Why the last one was skipped. Its step number counts encoded steps, from 1.
     pub last: Option<Fault>,
 }
 
@@ -45,12 +45,12 @@ impl Trainer {
     /// The fault that has stopped the training in the steps that were submitted so far: a loss, a gradient or
     /// a batch's statistics that are not finite, or an update that overflows. None without a fault.
     ///
-    /// The GPU checks each step itself, and learns neither from such a step nor from any after it:
+    /// The GPU checks each step itself. From such a step on, it leaves the parameters unchanged:
     /// [`Network::parameters`](crate::Network::parameters) and [`Trainer::snapshot`] return the state
     /// after the step before, which an [`Inference`](crate::Inference) uses from the next step on. To
     /// continue, perhaps with a smaller learning rate, [restore](Trainer::restore) the snapshot.
     ///
-    /// It reads only some bytes, like [`Trainer::loss`]. [`Trainer::epoch`] calls it by itself.
+    /// It reads only some bytes, like [`Trainer::loss`]. [`Trainer::epoch`] calls it automatically.
     ///
     /// # Errors
     ///
@@ -117,8 +117,8 @@ struct Notes {
     encoded: u64,
 }
 
-/// The layer and the quantity that was the first not to be finite, as later ones follow from it: statistics
-/// and loss in the order of the layers, then gradients in reverse order.
+/// The first quantity that was not finite, and its layer. Later faults follow from it: statistics and
+/// loss in the order of the layers, then gradients in reverse order.
 fn first(faults: &[[bool; 4]], is_normalized: &[bool]) -> (Option<usize>, Quantity) {
     let last = is_normalized.len() - 1;
     let layers = || faults.iter().enumerate();

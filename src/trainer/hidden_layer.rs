@@ -6,14 +6,13 @@ use crate::layout::Learned;
 
 /// The values of a hidden layer after the last step, on the GPU: views of the trainer's own memory, for the
 /// public [`kernels`](crate::kernels) to read. A view holds its memory, not the trainer.
-///
-/// They show a batch from the submission of its step to that of the next one: kernels that an app encodes
-/// after a step, in the same encoder or in a later submission, see that step. After an epoch's
-/// last, smaller batch, the rows past its end hold values of earlier batches.
+/// The values are those of a batch from the submission of its step to that of the next step: kernels
+/// that an app encodes after a step, in the same encoder or in a later submission, see that step. After
+/// an epoch's last, smaller batch, the rows past its end hold values of earlier batches.
 ///
 /// [`Normalize`](crate::kernels::normalize::Normalize) with the network's
-/// [epsilon](crate::Network::epsilon) makes z̃ of the sums in a matrix of the app's; with a gamma of ones
-/// and a beta of zeros it makes ẑ.
+/// [epsilon](crate::Network::epsilon) computes z̃ from the pre-activations (`sums`), in a matrix of the
+/// app; with a gamma of ones and a beta of zeros it computes ẑ.
 ///
 /// ```
 /// use ztilde::kernels::{Matrix, normalize};
@@ -52,7 +51,7 @@ pub struct HiddenLayer {
     /// `[batch_size, width]`: the inputs times the weights, which the normalization reads. In a layer without
     /// normalization, the same with the biases, which the activation reads.
     pub sums: Matrix,
-    /// The inputs of the normalization apart from the sums, if the layer has batch normalization.
+    /// The other inputs of the normalization, if the layer has batch normalization.
     pub batch_norm: Option<HiddenBatchNorm>,
     /// `[batch_size, width]`: the outputs of the activation.
     pub outputs: Matrix,
@@ -67,9 +66,9 @@ pub struct HiddenBatchNorm {
     pub mean: Matrix,
     /// `[1, width]`: the batch's variance, which divides by the number of rows.
     pub variance: Matrix,
-    /// `[1, width]`: the scale, which the step has moved already. That of the step was the one before.
+    /// `[1, width]`: the scale, after the step's update. The step itself used the previous value.
     pub gamma: Matrix,
-    /// `[1, width]`: the shift, which the step has moved as well.
+    /// `[1, width]`: the shift, also after the step's update.
     pub beta: Matrix,
 }
 

@@ -5,7 +5,7 @@ use super::{HISTORY, Trainer};
 use crate::gpu::Source;
 use crate::kernels::record_step::{COUNTS, Counts, RECORD, whole};
 
-/// Which part of the history is read.
+/// The part of the history that is read.
 #[derive(Debug)]
 pub(super) struct Window {
     first_slot: u64,
@@ -34,7 +34,7 @@ pub(super) struct Record {
 }
 
 impl Trainer {
-    /// The part that covers the last `steps` steps, however many of the encoded steps were taken.
+    /// The part that covers the last `steps` steps, for any number of encoded steps that were taken.
     pub(super) fn window(&self, steps: u64) -> Window {
         let history = u64::from(HISTORY);
         let [first, end] = [self.count.at_least().saturating_sub(steps), self.count.at_most()];

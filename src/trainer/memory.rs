@@ -12,15 +12,15 @@ use crate::layout::{LayerShape, LearnedLayout};
 use crate::network::{Network, PlannedBytes, padded_bytes};
 use crate::options::{NetworkOptions, TrainerOptions};
 
-/// The memory of a step that is not the network's, for batches of up to `batch_size` rows.
+/// The memory of a step without the network's, for batches of up to `batch_size` rows.
 #[derive(Debug)]
 pub(super) struct Memory {
     /// The matrices whose sizes depend on the rows of a batch.
     pub(super) batch: BatchMemory,
-    /// Where a batch from the CPU or from an app's buffer goes, with no gaps between its rows. These are
-    /// the inputs of `batch` if their rows are whole vectors of four.
+    /// The contiguous rows of a batch from the CPU or from an app's buffer. These are the inputs of
+    /// `batch` if their rows are whole vectors of four.
     pub(super) dense_inputs: Matrix,
-    /// One row, if classes are weighed.
+    /// One row, if classes are weighted.
     pub(super) class_weights: Option<Matrix>,
     /// The number and the learning rate of each step, which encoders copy to the GPU's counts.
     pub(super) numbers: Matrix,
@@ -42,7 +42,8 @@ pub(super) struct BatchMemory {
     pub(super) layers: Vec<LayerMemory>,
     /// Each row's loss and accuracy.
     pub(super) results: Matrix,
-    /// A row for each slab of the batch; all but the first only have those of weights and biases.
+    /// A row for each slab of the batch; all but the first hold only the gradients of weights and
+    /// biases.
     pub(super) gradients: Matrix,
 }
 
@@ -50,19 +51,19 @@ pub(super) struct BatchMemory {
 pub(super) struct LayerMemory {
     /// The values before the normalization, or before the activation without one.
     pub(super) sums: Matrix,
-    /// The batch's, and those of its chunks.
+    /// The batch's statistics, and those of its chunks.
     pub(super) statistics: Matrix,
     core: Core,
     is_divided: bool,
     pub(super) outputs: Matrix,
-    /// The gradients of the sums; layers take turns in two.
+    /// The gradients of the pre-activations; layers alternate between two matrices.
     pub(super) grad_sums: Matrix,
 }
 
 impl Memory {
     pub(super) fn new(network: &Network, options: &TrainerOptions) -> Result<Self> {
         let gpu = network.gpu();
-        // Before any buffer is created.
+        // Checked before any buffer is created.
         gpu.check_largest(large_matrices(network, options)?)?;
         let batch = BatchMemory::new(network, options)?;
         let dense_inputs = match network.inputs() % 4 {
@@ -114,14 +115,14 @@ impl Trainer {
         let row = |columns: u32| padded_bytes(1, columns);
         let targets = if loss.has_class_targets() { 1 } else { u64::from(outputs) };
         let turns = shapes.len().min(2) as u64;
-        // Targets, and results of two values; inputs, and dense ones if they are not the same.
+        // Targets, and results of two values; inputs, and contiguous inputs if they differ.
         let mut per_row = 4 * (targets + 2) + row(inputs) + turns * row(widest);
         per_row += if inputs.is_multiple_of(4) { 0 } else { 4 * u64::from(inputs) };
         let mut statistics = 0_u64;
         let mut slabs = 1;
         for (number, sizes) in (1..).zip(layer_sizes.windows(2)) {
             let is_last = number + 1 == layer_sizes.len();
-            // The output layer's sums are its outputs.
+            // The output layer's pre-activations are its outputs.
             per_row += if is_last { row(sizes[1]) } else { 2 * row(sizes[1]) };
             let next = layer_sizes.get(number + 1).copied().unwrap_or(0);
             let core = Core::for_product(device, [rows, sizes[1]], sizes[0]);
@@ -134,7 +135,7 @@ impl Trainer {
         }
         let network = PlannedBytes::of_network(layer_sizes, network);
         let copies = u64::from(slabs) + states as u64;
-        // Those of the app, and those of a batch.
+        // The app's class weights, and those of a batch.
         let class_weights =
             options.class_weights.as_ref().map_or(0, |_| 2 * 4 * u64::from(outputs));
         let independent_of_rows = statistics.saturating_add(class_weights);
@@ -228,7 +229,8 @@ impl LayerMemory {
     }
 }
 
-/// All that grows with the network or with the batch, by name: rows and columns, as they are bound.
+/// Every matrix that grows with the network or with the batch: name, rows and columns, as they are
+/// bound.
 fn large_matrices(network: &Network, options: &TrainerOptions) -> Result<Vec<(String, u32, u32)>> {
     let rows = options.batch_size;
     let sizes = network.layer_sizes();
@@ -249,8 +251,8 @@ fn large_matrices(network: &Network, options: &TrainerOptions) -> Result<Vec<(St
     Ok(matrices)
 }
 
-/// Only their ratios matter. The largest becomes 1, so that no sum of them overflows; subnormal ones
-/// become 0, as some GPUs would treat them.
+/// Only the ratios of the weights matter. The largest becomes 1, so that their sums cannot overflow;
+/// subnormal weights become 0, as on some GPUs.
 fn class_weights(network: &Network, options: &TrainerOptions) -> Result<Option<Matrix>> {
     let Some(weights) = &options.class_weights else {
         return Ok(None);
@@ -267,7 +269,7 @@ fn class_weights(network: &Network, options: &TrainerOptions) -> Result<Option<M
     Ok(Some(matrix))
 }
 
-/// The slabs of the gradients, for a batch of as many rows.
+/// The slabs of the gradients, for a batch of this many rows.
 fn slabs(network: &Network, rows: u32) -> u32 {
     let layers = 0..network.learned().len();
     let is_divided = |layer| network.division(layer, rows) != Division::Strips;
@@ -283,7 +285,7 @@ mod tests {
     use super::*;
     use crate::network::FEWEST_ROWS;
 
-    /// `required_limits` counts on it.
+    /// `required_limits` relies on this.
     #[test]
     fn statistics_have_no_more_rows_than_a_batch_or_a_slice() {
         let on_cpu = [[1, 1], [1, 2]].map(Core::Subgroup);

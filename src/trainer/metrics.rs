@@ -57,9 +57,9 @@ pub struct EpochMetrics {
 }
 
 impl Trainer {
-    /// The metrics of the last `steps` steps that the GPU has taken, oldest first: at most 8192, and none
-    /// from before the trainer was [restored](Trainer::restore). Steps in encoders that were dropped, or
-    /// not submitted yet, and [skipped](Trainer::skipped) steps are left out.
+    /// The metrics of the last `steps` steps that the GPU has taken, oldest first: at most 8192, and
+    /// only those since the trainer was [restored](Trainer::restore). Steps in encoders that were
+    /// dropped, or not submitted yet, and [skipped](Trainer::skipped) steps are left out.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Trainer {
         async move {
             let history = reading?.await?;
             let steps = u64::from(steps);
-            // A browser's device that failed may read as zeros.
+            // In a browser, a read from a failed device may give zeros.
             let taken = history.taken.saturating_sub(steps_before);
             if taken < steps {
                 return Err(too_few(taken, steps, history.encoded - steps_before));
@@ -121,8 +121,8 @@ impl Trainer {
         }
     }
 
-    /// Checks that the metrics of this many steps exist: at least one, and no more than are kept or were
-    /// encoded.
+    /// Checks that the metrics of this many steps exist: at least one step, and at most as many as are
+    /// kept or were encoded.
     fn check_kept(&self, steps: u32) -> Result<()> {
         let encoded = self.count.encoded() - self.steps_before;
         if steps == 0 {

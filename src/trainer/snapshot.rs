@@ -1,4 +1,4 @@
-//! The state of a training: read to the CPU, and restored on a device.
+//! The state of a training: read by the CPU, and restored on a device.
 
 use wgpu::{Device, Queue};
 
@@ -17,9 +17,10 @@ impl Trainer {
     /// parameters, running statistics, the optimizer's state, the options, the number of steps and the
     /// place in the data.
     ///
-    /// One submission copies the whole state, so it is of one moment. The training may continue while the
-    /// future waits, without changing the snapshot. Steps in encoders that were not submitted yet are not
-    /// in it, nor are the step at which the training [stopped](Trainer::fault) and those after it.
+    /// One submission copies the whole state, so all of it belongs to the same moment. The training may
+    /// continue while the future waits, without changing the snapshot. Steps in encoders that were not
+    /// submitted yet are not in it, nor are the step at which the training [stopped](Trainer::fault) and
+    /// those after it.
     ///
     /// # Errors
     ///
@@ -61,11 +62,12 @@ impl Trainer {
     /// On the same adapter, driver and version, and with the same batches, its steps are bit-identical to
     /// those of the first trainer.
     ///
-    /// Until its first step on such data, all data that the restored trainer [uploads](Trainer::upload)
-    /// or [streams](Trainer::stream) begins at the snapshot's [place](Snapshot::place), and must be the
-    /// same data: other values, or the same rows in another order, are an
-    /// [`Error::OtherData`](crate::Error::OtherData). [`Snapshot::take_place`] lets it begin with the
-    /// first row of any data.
+    /// Until its first step on uploaded or streamed data, all data that the restored trainer
+    /// [uploads](Trainer::upload) or [streams](Trainer::stream) begins at the snapshot's
+    /// [place](Snapshot::place), and must be the same data: other values, or the same rows in another
+    /// order, are an
+    /// [`Error::OtherData`](crate::Error::OtherData). After [`Snapshot::take_place`], any data is
+    /// accepted and begins with its first row.
     ///
     /// The count of [`steps`](Trainer::steps), the schedule, and the count of the batches that the
     /// running statistics have seen continue as well. The metrics of former steps are not kept.

@@ -1,4 +1,4 @@
-//! A data set that a trainer learns from, and its walk through the epochs.
+//! A data set that a trainer learns from, and the current place in its epochs.
 
 mod resident;
 mod streamed;
@@ -17,9 +17,8 @@ use streamed::Streamed;
 
 /// A data set, bound to the trainer that [uploaded](Trainer::upload) it or [streams](Trainer::stream)
 /// it.
-///
-/// Each epoch goes through the rows in an order of its own, which depends only on the seed and the number
-/// of the epoch.
+/// Each epoch visits the rows in its own order, which depends only on the seed and the number of the
+/// epoch.
 ///
 /// ```
 /// use ztilde::{Dataset, Network, Trainer, TrainerOptions, block_on, ndarray::Array2};
@@ -47,14 +46,14 @@ pub struct TrainingData {
     source: Source,
 }
 
-/// Where the rows are.
+/// The memory that holds the rows.
 #[derive(Debug)]
 enum Source {
     Resident(Box<Resident>),
     Streamed(Box<Streamed>),
 }
 
-/// The walk through the epochs.
+/// The state of the current epoch.
 #[derive(Debug)]
 struct Epochs {
     rows: u32,
@@ -68,7 +67,7 @@ struct Epochs {
     position: u32,
     /// Whether the source has the order of this epoch.
     is_shuffled: bool,
-    /// Where the trainer wants its batches.
+    /// The trainer's matrices for a batch.
     batch_inputs: Matrix,
     remainder: Option<RemainderStep>,
 }
@@ -86,7 +85,7 @@ struct Batch<'a> {
     /// Its number in the epoch, counted from 0.
     position: u32,
     rows: u32,
-    /// The dispatches of the step, after the batch is in its place.
+    /// The dispatches of the step, after the batch has been copied.
     step: &'a [Dispatch],
 }
 
@@ -119,7 +118,7 @@ impl TrainingData {
         self.epochs.epoch
     }
 
-    /// How many of the epoch's mini-batches were encoded.
+    /// The number of the epoch's mini-batches that were encoded.
     pub fn position(&self) -> u32 {
         if self.epochs.epoch == 0 { 0 } else { self.epochs.position }
     }
@@ -130,10 +129,10 @@ impl TrainingData {
         Place { epoch: self.epoch(), position: self.position(), rows: self.rows(), data }
     }
 
-    /// Moves to a place in this data: the next mini-batch is the one that followed there, if batch size,
-    /// remainder and seed are the same.
+    /// Moves to a place in this data: the next mini-batch is the one that followed this place, if batch
+    /// size, remainder and seed are the same.
     ///
-    /// Data that a [restored](Trainer::restore) trainer uploads or streams is there already.
+    /// Data that a [restored](Trainer::restore) trainer uploads or streams already begins at its place.
     ///
     /// # Errors
     ///
@@ -147,12 +146,12 @@ impl TrainingData {
         self.epochs.batch_inputs.buffer() == batch_inputs.buffer()
     }
 
-    /// Mini-batches left of this epoch, which has begun.
+    /// The mini-batches left in this epoch, which has begun.
     pub(super) fn steps_left(&self) -> u32 {
         self.epochs.steps_left()
     }
 
-    /// Mini-batches left of this epoch, or of the next one if this is over.
+    /// The mini-batches left in this epoch, or in the next one if this epoch is over.
     pub(super) fn steps_to_epoch_end(&self) -> u32 {
         if self.steps_left() == 0 { self.steps_per_epoch() } else { self.steps_left() }
     }
@@ -206,7 +205,7 @@ impl TrainingData {
         }
     }
 
-    /// Moves on to the next of this epoch's batches.
+    /// Advances to the next batch of this epoch.
     pub(super) fn advance(&mut self) {
         self.epochs.position += 1;
     }

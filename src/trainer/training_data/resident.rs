@@ -1,4 +1,4 @@
-//! A data set on the GPU, where each epoch's batches are gathered.
+//! A data set on the GPU, which gathers each epoch's batches.
 
 use wgpu::Buffer;
 
@@ -13,25 +13,25 @@ use crate::trainer::{Number, Trainer, begin_pass};
 pub(super) struct Resident {
     /// The number of the epoch's first step, then the order of its rows.
     order: Buffer,
-    /// The number in `order`.
+    /// The step's number at the beginning of `order`.
     first_step: u64,
     batch_size: u32,
     gather: Vec<Dispatch>,
-    /// Of the epoch's last, smaller batch.
+    /// The gathering of the epoch's last, smaller batch.
     gather_remainder: Vec<Dispatch>,
 }
 
 /// Some rows of the data set.
 #[derive(Debug)]
 struct Part {
-    /// The number of the first one.
+    /// The number of the first row.
     first_row: u32,
     inputs: Matrix,
     targets: Matrix,
 }
 
 impl Resident {
-    /// Copies a data set to the GPU that fits the trainer; an epoch's last batch may have fewer rows.
+    /// Copies a data set that fits the trainer to the GPU; an epoch's last batch may have fewer rows.
     pub(super) fn new(trainer: &Trainer, dataset: &Dataset, left: Option<u32>) -> Result<Self> {
         let Trainer { network, options, .. } = trainer;
         let gpu = network.gpu();
@@ -39,7 +39,7 @@ impl Resident {
         let order = gpu.matrix("data/order", 1, rows.checked_add(1).ok_or_else(too_many_rows)?)?;
         let parts = upload_parts(gpu, dataset)?;
         let gather = |rows| bind_gather(trainer, &order, &parts, rows);
-        // An epoch of one smaller batch has no full one.
+        // An epoch with a single, smaller batch has no full batch.
         let has_full = rows >= options.batch_size;
         Ok(Self {
             gather: if has_full { gather(options.batch_size)? } else { Vec::new() },

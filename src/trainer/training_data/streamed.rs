@@ -1,4 +1,4 @@
-//! A data set on the CPU, whose batches travel to the GPU window by window.
+//! A data set on the CPU, whose batches are copied to the GPU window by window.
 
 use std::sync::Arc;
 
@@ -21,13 +21,12 @@ pub(super) struct Streamed {
     batch_size: u32,
     /// The batches of a submission: each has its inputs, with rows of whole vectors of four, then its
     /// targets.
-    ///
-    /// They take turns: while the GPU works on one, and another waits in its queue, the CPU fills the
-    /// third.
+    /// The windows alternate: while the GPU works on one, and another waits in its queue, the CPU fills
+    /// the third.
     windows: Vec<Staging>,
     next_window: usize,
     batches_per_window: u32,
-    /// Where the trainer wants its batches.
+    /// The trainer's matrices for a batch.
     inputs: Matrix,
     targets: Matrix,
 }
@@ -66,8 +65,8 @@ impl Streamed {
         self.order = order;
     }
 
-    /// Submits at most as many batches as a window holds. Waits, where one can wait, if the GPU has
-    /// not yet taken up what was in the next window before.
+    /// Submits at most as many batches as a window holds. Natively it waits if the GPU has not yet
+    /// copied the previous contents of the next window.
     pub(super) fn submit<'a>(
         &mut self,
         gpu: &Gpu,
