@@ -21,7 +21,7 @@ const NVIDIA: u32 = 0x10de;
 /// The optional features that the library uses.
 const USEFUL_FEATURES: Features = Features::SUBGROUP.union(Features::TIMESTAMP_QUERY);
 
-/// An adapter in words, as reports name it.
+/// The name of an adapter in reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Description {
@@ -107,7 +107,7 @@ pub(crate) fn choose(adapters: &[Adapter]) -> Result<usize, Failure> {
     choose_name(&names, env::var("WGPU_ADAPTER_NAME").ok().as_deref())
 }
 
-/// The device to compute on, and the adapter that it is made of. Says on stderr which it is.
+/// The device to compute on, and its adapter. Prints the adapter's name on stderr.
 pub(crate) fn open() -> Result<(Description, Device, Queue), Failure> {
     let mut adapters = list()?;
     let adapter = adapters.swap_remove(choose(&adapters)?);
@@ -128,7 +128,7 @@ pub(crate) fn open() -> Result<(Description, Device, Queue), Failure> {
     Ok((description, device, queue))
 }
 
-/// WebGPU's defaults, and what the adapter has beyond them where networks can use it.
+/// WebGPU's default limits, raised to the adapter's where networks can use more.
 fn limits(adapter: &Limits) -> Limits {
     Limits {
         max_buffer_size: adapter.max_buffer_size,
@@ -140,12 +140,12 @@ fn limits(adapter: &Limits) -> Limits {
         max_compute_workgroup_size_y: adapter.max_compute_workgroup_size_y,
         max_compute_workgroup_size_z: adapter.max_compute_workgroup_size_z,
         max_compute_workgroups_per_dimension: adapter.max_compute_workgroups_per_dimension,
-        // An old GPU may have less than the defaults; the library says so where that matters.
+        // An old GPU may offer less than the defaults; the library returns an error if that matters.
         ..Limits::defaults().or_worse_values_from(adapter)
     }
 }
 
-/// The backends to look at: one set after the other, until one has an adapter.
+/// The sets of backends to try, one after the other, until one has an adapter.
 fn backends(names: Option<&str>) -> Result<Vec<Backends>, Failure> {
     let Some(names) = names.filter(|names| !names.is_empty()) else {
         let modern = Backends::VULKAN | Backends::METAL | Backends::DX12;

@@ -9,7 +9,7 @@ mod subject;
 mod table;
 mod times;
 mod workload;
-// The library's benches are about the same networks.
+// The library's benches use the same networks.
 #[path = "../../benches/workloads/table.rs"]
 mod workloads;
 
@@ -151,8 +151,8 @@ fn workload() -> impl TypedValueParser<Value = &'static Workload> {
     })
 }
 
-/// Shows the planned GPU memory of each workload and each product. The cases of a workload run one after the
-/// other, so the largest counts.
+/// Shows the planned GPU memory of each workload and each product. The cases of a workload run one after
+/// the other, so the largest one counts.
 fn show_plans(gpu: &Gpu, cases: &[Case], products: &[Product]) -> Result<(), Failure> {
     for same in cases.chunk_by(|one, other| one.workload.name == other.workload.name) {
         let plans = same.iter().map(|case| case.plan(&gpu.device));
@@ -179,7 +179,7 @@ fn first_step(gpu: &Gpu, case: &Case, start: Instant) -> Result<f64, Failure> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// The measurements under way.
+/// The measurements of one run.
 struct Run {
     gpu: Gpu,
     adapter: String,
@@ -293,8 +293,8 @@ impl Run {
     }
 }
 
-/// Milliseconds of a step by the GPU's own clock, the median of as many as a repetition has, within
-/// reason. `None` on a device without timestamps.
+/// Milliseconds of a step by the GPU's own clock: the median over the steps of a repetition, up to a
+/// limit. `None` on a device without timestamps.
 fn time_steps(gpu: &Gpu, dispatches: &[Dispatch], times: &Times) -> Result<Option<f64>, Failure> {
     let steps = times.steps_per_repetition.min(TIMED_STEPS);
     let Some(mut steps) = gpu.time_passes(&vec![dispatches; steps as usize])? else {

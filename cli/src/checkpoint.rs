@@ -1,8 +1,8 @@
-//! A run in a file, and how it resumes from there.
+//! Saves a run to a file, and resumes it from there.
 //!
-//! The file is a ZIP archive that is not packed, of `training.safetensors` (the library's snapshot: a
-//! model with what the optimizer remembers), `best.safetensors` (the best parameters so far, if they are
-//! kept), and `run.json` (everything else).
+//! The file is an uncompressed ZIP archive of `training.safetensors` (the library's snapshot: a model
+//! with the optimizer's state), `best.safetensors` (the best parameters so far, if they are kept), and
+//! `run.json` (everything else).
 
 use std::{
     cell::Cell,
@@ -30,8 +30,9 @@ const TRAINING: &str = "training.safetensors";
 const BEST: &str = "best.safetensors";
 const RUN: &str = "run.json";
 
-/// Options that may differ when a run resumes: they decide when it ends, or where its data is, and
-/// not what a step does. So may the learning rate: a run that has diverged needs a smaller one.
+/// Options that may differ when a run resumes, because they do not change a step: they decide when the
+/// run ends, or name its data. The learning rate may differ, too: a run that has diverged needs a
+/// smaller one.
 const FREE: [&str; 7] =
     ["epochs", "patience", "time_limit", "data", "test_data", "targets", LEARNING_RATE];
 
@@ -53,7 +54,7 @@ pub(crate) struct Description<P = Preprocessing, S = State> {
     preprocessing: P,
     /// The number of training rows.
     rows: u64,
-    /// Checkpoints of older versions have none.
+    /// None in checkpoints of older versions.
     #[serde(default)]
     fingerprints: Option<Fingerprints>,
     pub(crate) state: S,
@@ -195,7 +196,7 @@ fn other_option(before: &Map<String, Value>, now: &Map<String, Value>) -> Option
         let follows = |options: &Map<String, Value>, epochs: Option<f64>| {
             options.get(name).and_then(Value::as_f64) == epochs
         };
-        // Such an option has changed by itself if its default is --epochs.
+        // If the default of such an option is --epochs, it has changed with --epochs.
         if name.ends_with("_epochs") && epochs[0] != epochs[1] && follows(now, epochs[1]) {
             let [then, now] = [before, now].map(|options| shown(options, name));
             return Some(format!(
@@ -243,12 +244,12 @@ pub(crate) struct Keeper<'a> {
     pub(crate) preprocessing: &'a Preprocessing,
     pub(crate) rows: u64,
     pub(crate) fingerprints: Option<&'a Fingerprints>,
-    /// The steps that the last one has.
+    /// The number of steps in the last checkpoint.
     pub(crate) last: Cell<u64>,
 }
 
 impl Keeper<'_> {
-    /// How many steps may be taken until the next checkpoint.
+    /// The number of steps until the next checkpoint.
     pub(crate) fn due_in(&self, trainer: &Trainer) -> u64 {
         (self.last.get() + self.every).saturating_sub(trainer.steps())
     }
@@ -278,7 +279,7 @@ impl Keeper<'_> {
     }
 }
 
-/// Reads an archive. Fails with a sentence about what is wrong with it.
+/// Reads an archive. The error is a sentence that describes its fault.
 pub(crate) fn parse(
     file: impl Read + Seek,
 ) -> Result<(Description, Snapshot, Option<Parameters>), String> {
@@ -316,7 +317,7 @@ pub(crate) fn parse(
     Ok((run, snapshot, best))
 }
 
-/// Reads `run.json`. Fails with a sentence about what is wrong with it.
+/// Reads `run.json`. The error is a sentence that describes its fault.
 pub(crate) fn parse_run(bytes: &[u8]) -> Result<Description, String> {
     let run: Description = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     run.state.check()?;

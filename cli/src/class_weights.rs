@@ -1,4 +1,4 @@
-//! From `--class-weights` to a weight for each class.
+//! Computes a weight for each class from `--class-weights`.
 
 use ztilde::Targets;
 
@@ -45,8 +45,8 @@ fn named(weights: &[(String, f64)], classes: &[String]) -> Result<Vec<f32>, Fail
     Ok(of_class.into_iter().map(|weight| weight.unwrap_or(1.0)).collect())
 }
 
-/// All rows, divided by the classes and by the rows of the class: then the mean row weighs 1. A class
-/// without rows has nothing to weigh.
+/// The number of all rows, divided by the number of classes and by the rows of the class, so that the
+/// mean weight of a row is 1. The weight of a class without rows has no effect.
 fn balanced(classes: usize, learned: &Rows) -> Result<Vec<f32>, Failure> {
     let mut rows = vec![0_u64; classes];
     learned.visit(|dataset| {

@@ -1,4 +1,4 @@
-//! `ztilde completions`: what a shell completes the command line with.
+//! `ztilde completions`: completion scripts for shells.
 
 use clap::{Args, Command};
 use clap_complete::Shell;

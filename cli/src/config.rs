@@ -1,7 +1,7 @@
 //! A run as a file: `ztilde train --config FILE`, and `--print-config`, which makes such a file.
 //!
-//! No option is listed here: a key of the file is looked up among those of the command line and
-//! becomes an argument, which is read as if it were typed.
+//! This module lists no options: it looks up a key of the file among the options of the command line and
+//! turns it into an argument, which is read as if it were typed.
 
 mod file;
 mod template;
@@ -16,7 +16,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, parser::ValueSource};
 use crate::{failure::Failure, output};
 use file::Entry;
 
-/// The subcommand whose options may stand in a file.
+/// The subcommand whose options a file may set.
 const SUBCOMMAND: &str = "train";
 
 #[derive(Args)]
@@ -35,7 +35,7 @@ pub(crate) struct ConfigOptions {
     print_config: bool,
 }
 
-/// The command line, with the options of its `--config` file put in.
+/// The command line, with the options of its `--config` file inserted.
 pub(crate) fn complete(command: &Command, typed: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     // Errors are ignored here: an option that is missing may be in the file. The merged arguments are
     // parsed once more, and that reports errors.
@@ -49,7 +49,7 @@ pub(crate) fn complete(command: &Command, typed: Vec<OsString>) -> Result<Vec<Os
         return Ok(typed);
     };
     let held = beside(train, matches, path, file::read(path, train)?);
-    // The first argument is the name of the program, which could be the subcommand's, too.
+    // The first argument is the name of the program, which could equal the subcommand's name.
     let place = typed.iter().skip(1).position(|argument| argument == SUBCOMMAND);
     let (before, after) = typed.split_at(place.map_or(typed.len(), |place| place + 2));
     let held = held.into_iter().flat_map(|entry| entry.arguments).map(OsString::from);
@@ -86,7 +86,7 @@ pub(crate) fn printed(command: &Command, matches: &ArgMatches) -> Result<Option<
     }
 }
 
-/// The subcommand whose options may stand in a file, and what was typed of it, if it was typed.
+/// The subcommand whose options a file may set, and its typed arguments, if it was typed.
 fn parts<'a>(
     command: &'a Command,
     matches: &'a ArgMatches,
@@ -95,7 +95,7 @@ fn parts<'a>(
     Some((command.find_subcommand(SUBCOMMAND)?, matches))
 }
 
-/// The options that a file may hold.
+/// The options that a file may set.
 fn options(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().filter(|argument| {
         let does_something_else = matches!(

@@ -67,7 +67,7 @@ pub(crate) use unlabeled::Unlabeled;
 /// A data set that was read.
 pub(crate) struct Data {
     table: Table,
-    /// Rows of their own to test on.
+    /// A separate test set.
     test: Option<Table>,
     scale: Scale,
     is_embedded: bool,
@@ -76,13 +76,13 @@ pub(crate) struct Data {
 /// The held-out rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum HeldOut {
-    /// This share of the rows.
+    /// This share of the rows is held out.
     Share(f64),
-    /// One of as many folds, counted from 0.
+    /// One of this many folds is held out, counted from 0.
     Fold(u32, u32),
 }
 
-/// Rows that are ready for training and tests.
+/// Rows, ready for training and testing.
 pub(crate) struct Prepared {
     pub(crate) preprocessing: Preprocessing,
     pub(crate) learned: Rows,
@@ -100,7 +100,7 @@ enum Input {
 }
 
 impl Input {
-    /// A table with the columns that another one had.
+    /// A table with the columns of another table.
     fn known(
         self,
         preprocessing: &Preprocessing,
@@ -273,7 +273,7 @@ impl Data {
         Ok(Prepared { preprocessing, learned, held_out, of_class, baseline })
     }
 
-    /// Which rows are held out, and how many.
+    /// The held-out rows, and their number.
     fn split(&self, held_out: HeldOut, seed: u64) -> Result<(Split, u64), Failure> {
         let Table { file, counts, .. } = &self.table;
         let rows = counts.rows;
@@ -326,7 +326,7 @@ impl Data {
     }
 }
 
-/// A number of things.
+/// A number with its noun.
 pub(crate) fn plural(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
@@ -387,7 +387,7 @@ fn find(
     }
 }
 
-/// The rows of a path that are there to test on, or all if none are.
+/// The test rows of a path, or all rows if it has no test set.
 fn find_to_test(path: &Path, targets: Option<&Path>) -> Result<Input, Failure> {
     let path = &resolve_to_test(path)?;
     Ok(match find(path, targets)? {
@@ -397,13 +397,13 @@ fn find_to_test(path: &Path, targets: Option<&Path>) -> Result<Input, Failure> {
     })
 }
 
-/// Of a folder of images those to test on, if it has such, or else all; or the file itself.
+/// The test images of a folder, if it has any, or else all its images; or the file itself.
 fn resolve_to_test(path: &Path) -> Result<PathBuf, Failure> {
     let images = images_of(path)?.map(|images| idx::test_images_of(&images).unwrap_or(images));
     Ok(images.unwrap_or_else(|| path.to_owned()))
 }
 
-/// The images of a folder to learn from.
+/// The training images of a folder.
 fn images_of(path: &Path) -> Result<Option<PathBuf>, Failure> {
     if source::is_folder(path) { idx::images_in(path) } else { Ok(None) }
 }

@@ -10,7 +10,7 @@ use ztilde::kernels::Dispatch;
 
 use crate::failure::Failure;
 
-/// Random values that are made at once; a larger buffer repeats them.
+/// The number of random values; a larger buffer repeats them.
 const RANDOM_VALUES: u64 = 1 << 18;
 
 /// Handles of the device and its queue.
@@ -71,8 +71,8 @@ impl Gpu {
         self.device.features().contains(Features::TIMESTAMP_QUERY)
     }
 
-    /// How many milliseconds the GPU spends on each of the passes, of which there may be 2048, by
-    /// the timestamps at their boundaries. `None` on a device without timestamps.
+    /// The milliseconds that the GPU spends on each pass (at most 2048), from the timestamps at the pass
+    /// boundaries. `None` on a device without timestamps.
     pub(super) fn time_passes(&self, passes: &[&[Dispatch]]) -> Result<Option<Vec<f64>>, Failure> {
         if !self.has_timestamps() {
             return Ok(None);
@@ -101,7 +101,7 @@ impl Gpu {
             encoder.resolve_query_set(&query_set, 0..count, &resolved, 0);
             encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, size);
         });
-        // An error shows when the mapped range is read.
+        // An error becomes visible when the mapped range is read.
         staging.map_async(MapMode::Read, .., |_| {});
         self.wait()?;
         let bytes =

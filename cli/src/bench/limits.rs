@@ -18,13 +18,13 @@ use crate::failure::Failure;
 /// The most bytes to copy: more than any cache holds.
 const COPIED_BYTES: u64 = 256 << 20;
 
-/// The square products that the limit is looked for at.
+/// The sizes of the square products that are tried for the limit.
 const SQUARES: [u32; 4] = [512, 1024, 2048, 4096];
 
 /// A square that takes this long is large enough.
 const LONG: Duration = Duration::from_millis(5);
 
-/// Dispatches that go into one submission at most.
+/// The most dispatches in one submission.
 const DISPATCHES_PER_SUBMISSION: u32 = 64;
 
 /// The sizes of a matrix product, typed as `512` or as `1024x256x512`.
@@ -73,7 +73,7 @@ impl FromStr for Product {
     }
 }
 
-/// The three products of a layer: what they make decides which factors are read transposed.
+/// The three products of a layer, which differ in the factors that are read transposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrangement {
     /// inputs · weightsᵀ.
@@ -121,10 +121,10 @@ pub(super) struct Single {
     pub(super) gpu_bytes: Option<u64>,
 }
 
-/// A copy by the kernel that activates, with the identity for a function.
+/// A copy, made by the activation kernel with the identity function.
 pub(super) struct Copy {
     pub(super) single: Single,
-    /// The bytes that it reads. It writes as many.
+    /// The bytes that a dispatch reads. It writes the same number.
     pub(super) size: u64,
 }
 

@@ -1,17 +1,17 @@
-//! Where a step's time goes: each dispatch in a pass of its own, between two timestamps.
+//! Profiles a step: each dispatch runs in its own pass, between two timestamps.
 
 use ztilde::kernels::Dispatch;
 
 use super::{gpu::Gpu, times::median};
 use crate::failure::Failure;
 
-/// Steps that are looked at, if the seconds of the row allow: one at least.
+/// The number of profiled steps, if the seconds of the row allow: at least one.
 const STEPS: usize = 20;
 
 /// The time of a dispatch, or of all dispatches of a kernel.
 struct Part {
     name: String,
-    /// The place of the dispatch in the step, counted from 1; or how many dispatches there are.
+    /// The position of the dispatch in the step, counted from 1; or the number of dispatches.
     number: usize,
     microseconds: f64,
 }
@@ -24,7 +24,7 @@ pub(super) fn profile(
     dispatches: &[Dispatch],
 ) -> Result<Option<Vec<String>>, Failure> {
     let passes: Vec<&[Dispatch]> = dispatches.chunks(1).collect();
-    // Warms up, too.
+    // Also warms up.
     let Some(first) = gpu.time_passes(&passes)? else { return Ok(None) };
     let step = first.iter().sum::<f64>() * 1e-3;
     let count = ((seconds / step.max(1e-9)) as usize).clamp(1, STEPS);

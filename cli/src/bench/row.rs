@@ -1,4 +1,4 @@
-//! A row of the table, and the object that `--json` writes of it.
+//! A row of the table, and its object in the output of `--json`.
 
 use serde::Serialize;
 
@@ -25,17 +25,16 @@ pub(super) struct Row {
     pub(super) steps_s: f64,
     pub(super) samples_s: Option<f64>,
     pub(super) gflop_s: Option<f64>,
-    /// `gflop_s` in units of that of the fastest product of the run.
+    /// `gflop_s` relative to the fastest product of the run.
     pub(super) limit_share: Option<f64>,
     /// Gigabytes per second, read and written.
     pub(super) gb_s: Option<f64>,
     pub(super) dispatches: usize,
     /// Milliseconds per step by the GPU's own clock.
     pub(super) gpu_ms: Option<f64>,
-    /// Seconds from the start of the process to the end of the first step of all, in the row that
-    /// this was a step of.
+    /// Seconds from the start of the process to the end of its very first step, in the row of that step.
     pub(super) first_step_s: Option<f64>,
-    /// The most bytes that wgpu's allocator had given out on the device.
+    /// The most bytes that wgpu's allocator had allocated on the device.
     pub(super) gpu_bytes: Option<u64>,
     pub(super) planned_bytes: Option<u64>,
 }
@@ -68,12 +67,12 @@ impl Row {
         }
     }
 
-    /// Enters the operations of a step.
+    /// Fills in the operations of a step.
     pub(super) fn set_operations(&mut self, operations: u64) {
         self.gflop_s = Some(operations as f64 / self.ms_median * 1e-6);
     }
 
-    /// Enters the speed of the fastest product of the run.
+    /// Fills in the speed of the fastest product of the run.
     pub(super) fn set_limit(&mut self, gflop_s: f64) {
         self.limit_share = self.gflop_s.map(|own| own / gflop_s);
     }
@@ -121,7 +120,7 @@ impl Row {
     }
 }
 
-/// Four digits that count, and as many as there are before the point.
+/// Four significant digits, or all digits before the decimal point.
 fn significant(value: f64) -> String {
     let before = if value >= 1.0 { value.log10() as usize + 1 } else { 1 };
     format!("{value:.*}", 4_usize.saturating_sub(before))

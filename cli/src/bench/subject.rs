@@ -18,7 +18,7 @@ use crate::{
     settle::usual,
 };
 
-/// Steps of inference that go into one submission at most. A trainer chooses for itself.
+/// The most inference steps in one submission. A trainer chooses its own number.
 const STEPS_PER_SUBMISSION: u32 = 64;
 
 /// One row to measure.
@@ -31,11 +31,11 @@ pub(super) struct Case {
 /// A way to train or to apply a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Variant {
-    /// Training on a data set that lies on the GPU.
+    /// Training on a data set on the GPU.
     Resident(OptimizerName),
     /// Inference with the running statistics.
     Running,
-    /// Inference with these folded into weights and biases.
+    /// Inference with the running statistics folded into weights and biases.
     Folded,
 }
 
@@ -79,7 +79,7 @@ impl Case {
                 Plan::training(self.workload, rows(self.workload)?, library)
             }
             Variant::Running | Variant::Folded => {
-                // A folded network is one without batch normalization.
+                // A folded network has no batch normalization.
                 let batch_norm = self.variant == Variant::Running;
                 let network = NetworkOptions { batch_norm, ..network };
                 let library = Inference::planned_bytes(device, layer_sizes, &network, batch_size);
@@ -120,9 +120,9 @@ impl Case {
 
 /// A case on the GPU.
 pub(super) enum Subject {
-    /// On a data set that lies on the GPU; each epoch is shuffled.
+    /// On a data set on the GPU; each epoch is shuffled.
     Training(Box<(Trainer, TrainingData)>),
-    /// On a batch that lies in a buffer.
+    /// On a batch in a buffer.
     Inference(Inference),
 }
 
@@ -138,7 +138,7 @@ impl Subject {
         Ok(Self::Inference(Inference::new(network, &inputs, &outputs, rows)?))
     }
 
-    /// Submits this many steps, and does not wait.
+    /// Submits this many steps without waiting.
     pub(super) fn submit(&mut self, gpu: &Gpu, steps: u32) -> Result<(), Failure> {
         match self {
             Self::Training(training) => {
@@ -165,7 +165,8 @@ impl Subject {
         }
     }
 
-    /// Fails if the training went astray: then it learns nothing any more, which may take another time.
+    /// Fails if the training diverged: later steps no longer change the parameters, and may take a
+    /// different time.
     pub(super) fn check(&self, gpu: &Gpu) -> Result<(), Failure> {
         let Self::Training(training) = self else { return Ok(()) };
         let (trainer, _) = &**training;

@@ -1,4 +1,4 @@
-//! The table while it grows, and its rows as JSON.
+//! Prints the table row by row, and its rows as JSON.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -8,7 +8,7 @@ use crate::{
     output::{self, Json, Lines},
 };
 
-/// Says under the table what is being measured, where stderr is a terminal.
+/// Shows the current measurement under the table, if stderr is a terminal.
 pub(super) struct Table {
     bar: ProgressBar,
     json: Option<Lines>,
@@ -17,7 +17,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(json: Option<&Json>) -> Result<Self, Failure> {
-        // indicatif draws nothing where stderr is no terminal.
+        // indicatif draws nothing unless stderr is a terminal.
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         bar.set_style(
             ProgressStyle::with_template("{msg}")

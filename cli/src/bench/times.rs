@@ -1,11 +1,11 @@
-//! How long a step takes: as many repetitions as the seconds of a row allow.
+//! Measures the time of a step, in as many repetitions as the seconds of a row allow.
 
 use std::time::{Duration, Instant};
 
 use super::gpu::Gpu;
 use crate::failure::Failure;
 
-/// A repetition is to take this long at least, so that neither submitting nor waiting counts much.
+/// The least time of a repetition, so that submitting and waiting hardly count.
 const LEAST: Duration = Duration::from_millis(20);
 
 /// The most steps of a repetition.
@@ -41,7 +41,7 @@ impl Times {
         };
         let mut steps = 1;
         let mut time = repetition(steps)?;
-        // The very first step may do more than a step does, but not for a second.
+        // The very first step may do extra work, but takes less than a second.
         if time < Duration::from_secs(1) {
             time = repetition(steps)?;
         }
@@ -65,14 +65,14 @@ impl Times {
     }
 }
 
-/// As many steps as are likely to take a little longer than [`LEAST`], but no more than 16 times as
-/// many: short times are not to be trusted.
+/// The number of steps that will probably take a little longer than [`LEAST`], but at most 16 times as
+/// many as before, because short times are inexact.
 fn more_steps(steps: u32, time: Duration) -> u32 {
     let factor = 1.25 * LEAST.as_secs_f64() / time.as_secs_f64().max(1e-9);
     ((f64::from(steps) * factor.clamp(1.5, 16.0)).ceil() as u32).min(MOST_STEPS)
 }
 
-/// The middle of sorted values, of which there is one at least.
+/// The median of sorted values, of which there is at least one.
 pub(super) fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
     if sorted.len().is_multiple_of(2) {
@@ -106,7 +106,7 @@ mod tests {
         assert!(tries < 5, "{tries}");
         assert_eq!(more_steps(1, Duration::ZERO), 16);
         assert_eq!(more_steps(MOST_STEPS, step), MOST_STEPS);
-        // Nearly long enough is no reason to stand still.
+        // A repetition that is nearly long enough still has to grow.
         assert_eq!(more_steps(1, LEAST - step), 2);
     }
 }

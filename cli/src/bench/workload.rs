@@ -6,11 +6,11 @@ use ztilde::{Dataset, PlannedBytes, Targets};
 use super::{gpu::random_values, workloads::Workload};
 use crate::{data::digits, failure::Failure, output::bytes};
 
-/// Batches of a data set that is made up.
+/// The number of batches in a random data set.
 const BATCHES: u32 = 4;
 
-/// Floating-point operations of one training step: for each layer, the products that make the
-/// outputs, the gradient of the weights and, but for the first layer, the gradient of the inputs.
+/// Floating-point operations of one training step: for each layer, the products for the outputs, for the
+/// gradient of the weights and, except in the first layer, for the gradient of the inputs.
 pub(super) fn training_operations(workload: &Workload) -> u64 {
     layers(workload)
         .enumerate()
@@ -32,7 +32,7 @@ fn layers(workload: &Workload) -> impl Iterator<Item = [u64; 2]> {
     workload.layer_sizes.windows(2).map(|sizes| [sizes[0].into(), sizes[1].into()])
 }
 
-/// How many rows [`dataset`] has.
+/// The number of rows of [`dataset`].
 pub(super) fn rows(workload: &Workload) -> Result<u32, Failure> {
     if workload.name == "digits" {
         return Ok(digits::load()?.rows());
@@ -40,8 +40,8 @@ pub(super) fn rows(workload: &Workload) -> Result<u32, Failure> {
     Ok(BATCHES * workload.batch_size)
 }
 
-/// The rows that a workload learns from: the digits that the binary carries, or random values, the
-/// same in every run.
+/// The training rows of a workload: the built-in digits, or random values that are the same in every
+/// run.
 pub(super) fn dataset(workload: &Workload) -> Result<Dataset, Failure> {
     if workload.name == "digits" {
         return digits::load();
@@ -58,10 +58,11 @@ pub(super) fn dataset(workload: &Workload) -> Result<Dataset, Failure> {
     Ok(Dataset::new(inputs, targets)?)
 }
 
-/// The bytes that a workload will hold on the GPU, by what holds them.
+/// The bytes that a workload will hold on the GPU, by purpose.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
-    /// Inputs and targets: in training of all rows, and the order of these; in inference of a batch.
+    /// Inputs and targets: in training those of all rows, with their order; in inference those of a
+    /// batch.
     data: u64,
     /// The memory of the library.
     library: PlannedBytes,
@@ -84,7 +85,7 @@ impl Plan {
         self.data + self.library.total()
     }
 
-    /// The sum and its parts.
+    /// The total and its parts.
     pub(super) fn describe(&self) -> String {
         let PlannedBytes { parameters, batch, history } = self.library;
         let parts = [

@@ -1,4 +1,4 @@
-//! From a file of options to arguments.
+//! Turns a file of options into arguments.
 
 use std::{error::Error as _, fs, num::ParseIntError, ops::Range, path::Path};
 
@@ -11,10 +11,10 @@ use toml::de::{DeTable, DeValue};
 use super::{argument, check, conflict, is_path, key, options};
 use crate::failure::Failure;
 
-/// The similarity to the written name that a suggestion needs: clap's own measure.
+/// The least similarity of a suggestion to the written name, by clap's own measure.
 const SIMILAR: f64 = 0.7;
 
-/// An option that a file holds.
+/// An option that a file sets.
 pub(super) struct Entry<'a> {
     pub(super) option: &'a Arg,
     /// The option as one would type it.
@@ -31,7 +31,7 @@ pub(super) fn read<'a>(path: &Path, command: &'a Command) -> Result<Vec<Entry<'a
     })
 }
 
-/// Where in the text something is wrong, and what.
+/// A fault in the text, and its position.
 type Fault = (usize, String);
 
 fn entries<'a>(text: &str, command: &'a Command) -> Result<Vec<Entry<'a>>, Fault> {
@@ -68,7 +68,7 @@ fn entries<'a>(text: &str, command: &'a Command) -> Result<Vec<Entry<'a>>, Fault
     Ok(entries.into_iter().map(|(_, entry)| entry).collect())
 }
 
-/// The option of this name, or which one may be meant.
+/// The option of this name, or an error that suggests a similar one.
 fn find<'a>(name: &str, value: &DeValue<'_>, command: &'a Command) -> Result<&'a Arg, String> {
     let of_name = |argument: &&Arg| key(argument) == name;
     if let Some(argument) = options(command).find(of_name) {
@@ -125,7 +125,7 @@ fn scalar(value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
-/// A list as one would type it, with quotation marks around what has a comma in it.
+/// A list as one would type it, with quotation marks around values that contain a comma.
 fn list(items: &[String]) -> String {
     let item = |item: &String| {
         if item.contains([',', '"']) {
@@ -137,7 +137,7 @@ fn list(items: &[String]) -> String {
     items.iter().map(item).collect::<Vec<_>>().join(",")
 }
 
-/// Why clap refuses a value, without clap's words on the command line.
+/// Why clap refuses a value, without clap's text about the command line.
 fn reason(error: &clap::Error) -> String {
     let strings = |kind| match error.get(kind) {
         Some(ContextValue::Strings(strings)) => strings.join(", "),

@@ -1,4 +1,4 @@
-//! From arguments to a file of options, in which the options that are not set stand as comments.
+//! Turns arguments into a file of options, in which options that are not set are comments.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::de::{DeTable, DeValue};
@@ -56,7 +56,7 @@ pub(super) fn template(command: &Command, matches: &ArgMatches) -> Result<String
 
 /// The kind of an option's value.
 enum Value {
-    /// Not set, and without a default that is known before the data is.
+    /// Not set, and without a default that is known before the data.
     None,
     Flag(bool),
     Texts(Vec<String>),
@@ -133,7 +133,7 @@ fn possible(option: &Arg) -> String {
     if is_text { quoted(name) } else { name.to_owned() }
 }
 
-/// A list of numbers as one; all else as a scalar.
+/// A list of numbers as a TOML list; any other value as a scalar.
 fn scalar_or_list(text: &str) -> String {
     let items: Vec<_> = text.split(',').collect();
     if items.len() > 1 && items.iter().all(|item| is_number(item)) {
@@ -142,12 +142,12 @@ fn scalar_or_list(text: &str) -> String {
     scalar(text)
 }
 
-/// A number as it was typed, all else in quotation marks.
+/// A number as it was typed; any other value in quotation marks.
 fn scalar(text: &str) -> String {
     if is_number(text) { text.to_owned() } else { quoted(text) }
 }
 
-/// Whether a file gives this number back as it was typed.
+/// Whether this number survives TOML as it was typed.
 fn is_number(text: &str) -> bool {
     let line = format!("number = {text}");
     let Ok(table) = DeTable::parse(&line) else {
@@ -167,7 +167,7 @@ fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// The text in lines of a comment.
+/// The text as lines of comments.
 fn comment(text: &str) -> Vec<String> {
     let mut lines = vec!["#".to_owned()];
     for word in text.split_whitespace() {

@@ -14,7 +14,7 @@ pub(crate) struct Element {
     decode: fn(&[u8]) -> f64,
 }
 
-/// The decoder of a type in an order of bytes.
+/// The decoder of a type in a byte order.
 macro_rules! element {
     ($type:ty, $from_bytes:ident) => {
         element!($type, $from_bytes, |element| element as f64)
@@ -32,10 +32,10 @@ macro_rules! element {
 }
 
 impl Element {
-    /// For temporary files, which one run writes and reads.
+    /// Used for temporary files, which one run writes and reads.
     pub(crate) const NATIVE_F64: Self = element!(f64, from_ne_bytes);
 
-    /// By the letter that NumPy has for the type, and the bytes that it has.
+    /// Looks a type up by NumPy's letter and its number of bytes.
     pub(crate) fn new(letter: u8, bytes: usize, is_big_endian: bool) -> Option<Self> {
         Some(match (letter, bytes, is_big_endian) {
             (b'b' | b'u', 1, _) => element!(u8, from_be_bytes),
@@ -68,17 +68,17 @@ pub(crate) struct Array {
     /// For messages.
     pub(crate) name: String,
     storage: RefCell<Box<dyn Seekable>>,
-    /// Where the first element begins.
+    /// The offset of the first element.
     start: u64,
     pub(crate) element: Element,
     pub(crate) rows: u64,
     pub(crate) columns: usize,
-    /// For Fortran order, which stores whole columns: the place of each column in storage.
+    /// For Fortran order, which stores whole columns: the position of each column in storage.
     stored: Option<Vec<u64>>,
 }
 
 impl Array {
-    /// Fails with a sentence unless `bytes` are just what the elements take.
+    /// Fails with a sentence unless `bytes` is exactly the size of the elements.
     pub(crate) fn new(
         name: String,
         storage: Box<dyn Seekable>,
@@ -115,7 +115,7 @@ impl Array {
         let Element { bytes: size, decode } = self.element;
         let storage = &mut *self.storage.borrow_mut();
         cells.clear();
-        // At the end, 0 rows are read.
+        // At the end of the data, 0 rows are read.
         if rows == 0 {
             return Ok(());
         }
@@ -140,8 +140,8 @@ impl Array {
     }
 }
 
-/// The place in Fortran order, whose first index changes fastest, of each element of a row of this shape
-/// in C order, whose last index changes fastest.
+/// For each element of a row of this shape in C order (the last index changes fastest), its position in
+/// Fortran order (the first index changes fastest).
 fn stored_columns(sizes: &[u64]) -> Vec<u64> {
     let mut places = vec![0];
     let mut step = 1;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// Inputs, and the targets if they are not a column among them.
+/// The inputs, and the targets if they are not a column of the inputs.
 pub(crate) struct Arrays {
     pub(crate) inputs: Array,
     pub(crate) targets: Option<Array>,
@@ -144,7 +144,7 @@ pub(crate) fn known(
     Ok(table)
 }
 
-/// How to recode the numbers of a known column: unchanged, or to the places of their categories.
+/// How to recode the numbers of a known column: unchanged, or as the indices of their categories.
 pub(super) fn recode_known(values: &Values) -> Recode {
     match values {
         Values::Number { .. } => Recode::Keep,
@@ -152,13 +152,13 @@ pub(super) fn recode_known(values: &Values) -> Recode {
     }
 }
 
-/// The names that are numbers. These are sorted, and stand before all others.
+/// The names that are numbers. They are sorted, and precede all other names.
 fn as_numbers(names: &[String]) -> Vec<f64> {
     names.iter().filter_map(|name| Some(finite(name)? + 0.0)).collect()
 }
 
-/// The bits of the different numbers in a column, until they are more than there can be classes; and
-/// whether they are whole.
+/// The bits of the different numbers in a column, until they exceed the largest number of classes; and
+/// whether they are whole numbers.
 fn different(array: &Array, column: usize) -> Result<(BTreeSet<u64>, bool), Failure> {
     let mut different = BTreeSet::new();
     let mut is_whole = true;

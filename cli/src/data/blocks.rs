@@ -1,8 +1,8 @@
-//! Rows that are more than memory should hold: in a temporary file, divided into blocks at random.
+//! Rows that exceed the memory limit, in a temporary file, divided at random into blocks.
 //!
-//! Each epoch visits the blocks in an order of its own, and the rows of a block too. A row stays in
-//! its block, so this is less of a shuffle than one of all rows; that rows come to their blocks at
-//! random keeps each block a sample of all.
+//! Each epoch visits the blocks, and the rows within a block, in a new random order. A row stays in its
+//! block, so this shuffles less than a shuffle of all rows. Because rows are assigned to blocks at
+//! random, each block is a random sample of all rows.
 
 use std::{
     fs::File,
@@ -20,14 +20,14 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// How many blocks would fill the memory that rows may take: one that is learned from, the next one,
-/// and what it takes to make a data set of that.
+/// The number of blocks that fill the memory limit: the current one, the next one, and the memory to
+/// turn that into a data set.
 const BLOCKS_IN_MEMORY: u64 = 4;
 
 /// The bytes of a block that are collected before they are written.
 const BUFFER: usize = 1 << 16;
 
-/// A temporary file of blocks. All inputs stand before all targets; in each, a block after another.
+/// A temporary file of blocks: all inputs, then all targets, both block by block.
 #[derive(Debug)]
 pub(crate) struct BlockFile {
     file: File,
@@ -46,18 +46,18 @@ impl BlockFile {
         self.bounds.len() - 1
     }
 
-    /// How many rows each block has.
+    /// The number of rows in each block.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = u64> {
         self.bounds.windows(2).map(|bounds| bounds[1] - bounds[0])
     }
 
-    /// Reads a block, in the order in which its rows came.
+    /// Reads a block, in the order in which its rows were written.
     pub(crate) fn read(&self, block: usize) -> Result<Dataset, Failure> {
         let (inputs, targets) = self.values(block).map_err(|error| temporary(&error))?;
         self.dataset(inputs, targets)
     }
 
-    /// Reads a block, in the order that its rows have in an epoch.
+    /// Reads a block, in the order of its rows in an epoch.
     fn read_shuffled(&self, block: usize, seed: u64, epoch: u64) -> Result<Dataset, Failure> {
         let (mut inputs, mut targets) = self.values(block).map_err(|error| temporary(&error))?;
         let mut generator = generator(Purpose::Order, seed, [epoch, 1 + block as u64]);
@@ -106,13 +106,13 @@ fn order(blocks: usize, seed: u64, epoch: u64) -> Vec<usize> {
 pub(crate) struct Visit {
     /// Counted from 1.
     pub(crate) epoch: u64,
-    /// Which visit of the epoch it is, counted from 0.
+    /// The number of the visit within the epoch, counted from 0.
     pub(crate) block: usize,
     pub(crate) rows: Dataset,
 }
 
-/// Reads the blocks of all epochs from a place on, in a thread of its own, one block ahead of the receiver.
-/// The thread ends after the last epoch, or when the receiver is dropped.
+/// Reads the blocks of all epochs from a given visit on, in its own thread, one block ahead of the
+/// receiver. The thread ends after the last epoch, or when the receiver is dropped.
 pub(crate) fn visits(
     file: BlockFile,
     seed: u64,
@@ -137,13 +137,13 @@ pub(crate) fn visits(
     receiver
 }
 
-/// Divides rows into blocks, as they come.
+/// Divides rows into blocks as they are read.
 pub(crate) struct BlockWriter {
     file: BlockFile,
-    /// How many places each block has left.
+    /// The number of free rows in each block.
     left: Vec<u64>,
     generator: rand::rngs::ChaCha8Rng,
-    /// For each block, what has not been written yet.
+    /// For each block, the bytes that have not been written yet.
     pending: Vec<Pending>,
 }
 
@@ -209,8 +209,8 @@ impl BlockWriter {
     }
 }
 
-/// Where blocks begin, and where the last one ends: alike in size, and all but the last a multiple of
-/// the batch size, which has a batch at least.
+/// The first row of each block, and the end of the last one. Blocks have similar sizes. All but the last
+/// are multiples of the batch size; the last has at least one batch.
 fn bounds(rows: u64, row_bytes: u64, room: Room) -> Vec<u64> {
     let batch = u64::from(room.batch_size);
     let most = (room.memory / BLOCKS_IN_MEMORY / row_bytes).max(batch).min(u32::MAX.into());
@@ -251,7 +251,8 @@ mod tests {
         for block in 0..file.blocks() {
             let rows = rows(&file.read(block).unwrap());
             assert!(rows.is_sorted(), "rows keep their order within a block");
-            // They are from all over: neither a stretch of the rows nor every fifth.
+            // The rows come from the whole table: they are neither a contiguous stretch nor every fifth
+            // row.
             assert!(rows[0] < 50 && *rows.last().unwrap() > 250, "{rows:?}");
             all.extend(rows);
         }

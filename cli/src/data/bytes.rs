@@ -1,4 +1,4 @@
-//! A data set of any format, of bytes in memory.
+//! A data set of any format, read from bytes in memory.
 
 use csv::ByteRecord;
 
@@ -34,11 +34,11 @@ const OPTIONS: DataOptions = DataOptions {
     memory: 256.0,
 };
 
-/// How many rows are read. A file may say that it has more in a few bytes, if all are alike; a command would
+/// The number of rows that are read. A few bytes may claim billions of equal rows, and a command would
 /// read them all.
 const MOST_ROWS: u64 = 1 << 12;
 
-/// Reads bytes as training reads a file, makes rows of them, and reads them again as evaluation does.
+/// Reads bytes as training reads a file, converts them to rows, and reads them again as evaluation does.
 ///
 /// Images have their labels in a file of their own; here the last number of each is its target.
 pub(crate) fn read_bytes(bytes: &[u8]) -> Result<(), Failure> {

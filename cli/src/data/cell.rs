@@ -8,7 +8,7 @@ const MISSING: [&str; 14] = [
     "-1.#ind", "1.#qnan", "-1.#qnan",
 ];
 
-/// A word for a missing value with this capital letter only: `none` is a common category.
+/// A word for a missing value in this capitalization only: `none` is a common category.
 const PYTHON_MISSING: &str = "None";
 
 /// The words that mark a missing value. An empty cell is always missing.
@@ -50,12 +50,12 @@ impl Words {
     }
 }
 
-/// A cell as it stands in a table.
+/// A cell as written in a table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Raw<'a> {
-    /// Without the spaces around it.
+    /// The text without surrounding spaces.
     pub(crate) text: &'a str,
-    /// Whether it is in quotes, or in a column whose type is text.
+    /// Whether the cell is in quotes, or in a column whose type is text.
     pub(crate) is_quoted: bool,
     words: &'a Words,
 }
@@ -65,18 +65,18 @@ impl<'a> Raw<'a> {
         Self { text: text.trim(), is_quoted, words }
     }
 
-    /// Whether it is empty or a word for a missing value.
+    /// Whether the cell is empty or a word for a missing value.
     pub(crate) fn is_word(&self) -> bool {
         self.words.has(self.text)
     }
 
-    /// Whether it is missing in a column of text, where a word in quotes is a category.
+    /// Whether the cell is missing in a column of text, where a word in quotes is a category.
     pub(crate) fn is_missing_text(&self) -> bool {
         self.text.is_empty() || !self.is_quoted && self.is_word()
     }
 }
 
-/// A cell without quotes, where the default words mark a missing value.
+/// An unquoted cell, read with the default words for missing values.
 impl<'a> From<&'a str> for Raw<'a> {
     fn from(text: &'a str) -> Self {
         Self::new(text, false, const { &Words::USUAL })
@@ -87,7 +87,7 @@ impl<'a> From<&'a str> for Raw<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Cell<'a> {
     Missing,
-    /// May be infinite: `inf` and `1e400` are numbers that nothing can be learned from.
+    /// May be infinite: `inf` and `1e400` are numbers, but no network can be trained on them.
     Number(f64),
     Text(&'a str),
 }
@@ -97,7 +97,7 @@ impl<'a> Cell<'a> {
         let raw = raw.into();
         let text = raw.text;
         let number = || text.parse().ok().filter(|number: &f64| !number.is_nan());
-        // A shortcut: most cells are numbers, and no default word for a missing value is one.
+        // A shortcut: most cells are numbers, and no default word for a missing value is a number.
         let is_figure = |first: char| first.is_ascii_digit() || "+-.".contains(first);
         if raw.words.are_usual()
             && text.starts_with(is_figure)
@@ -124,7 +124,7 @@ pub(crate) fn sort_names(names: &mut [String]) {
     });
 }
 
-/// The number that a text is, if it is a finite one.
+/// The number in a text, if it is a finite number.
 pub(crate) fn finite(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }

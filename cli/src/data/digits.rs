@@ -1,4 +1,4 @@
-//! The handwritten digits that the binary carries: see `data/digits/README.md`.
+//! The built-in handwritten digits: see `data/digits/README.md`.
 
 use std::io::Cursor;
 
@@ -38,7 +38,7 @@ pub(super) fn arrays() -> Result<[Array; 2], Failure> {
 pub(super) fn split(share: f64, seed: u64) -> Result<Split, Failure> {
     let digits = load()?;
     let rows = digits.rows() as usize;
-    // A data set of the rows' numbers, which 32 bits hold exactly.
+    // A data set of the row numbers, which are exact in 32 bits.
     let numbers = Array2::from_shape_fn((rows, 1), |(row, _)| row as f32);
     let (_, held_out) = Dataset::new(numbers, digits.targets().clone())?.split(share, seed)?;
     let mut groups = vec![0; rows];

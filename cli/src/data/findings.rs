@@ -14,28 +14,28 @@ use super::{
 
 pub(super) use target::{MOST_CLASSES, numbers};
 
-/// How many different texts of a column are counted.
+/// The most different texts of a column that are counted.
 pub(super) const COUNTED: usize = 100_000;
 
-/// How many of them decide whether most have one form.
+/// The number of texts that decide whether most have the same form.
 const LOOKED_AT: usize = 1000;
 
 /// How a column may be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Any,
-    /// The file says that it is text, even if that reads as plain numbers.
+    /// The file declares the column as text, even if its cells are plain numbers.
     Text,
-    /// An option says that each value is a category.
+    /// An option makes each value a category.
     Category,
 }
 
 /// The findings in a column so far.
 pub(super) struct Findings {
     kind: Kind,
-    /// The texts, in the order in which they came; each cell has the place of its text.
+    /// The different texts, in the order of their first cells; each cell holds the index of its text.
     pub(super) texts: HashMap<String, u32>,
-    /// How often each word for a missing value came without quotes.
+    /// How often each word for a missing value occurred without quotes.
     pub(super) words: BTreeMap<String, u64>,
     pub(super) first_text: Option<(u64, String)>,
     first_number: Option<(u64, String)>,
@@ -45,15 +45,15 @@ pub(super) struct Findings {
     points_group: bool,
     /// The forms that fit all texts, once there is a text.
     forms: Option<Vec<Form>>,
-    /// The form of all further texts, once there are too many to keep.
+    /// The form that all further texts must have, once there are too many to keep.
     settled: Option<Form>,
     /// Whether the delimiter is a semicolon, which suggests decimal commas.
     prefers_comma: bool,
     pub(super) numbers: u64,
-    /// The bits of the different numbers, until they are more than there can be classes.
+    /// The bits of the different numbers, until they exceed the largest number of classes.
     different: BTreeSet<u64>,
     is_whole: bool,
-    /// Whether the numbers go up by one from row to row, from 0 or 1 on.
+    /// Whether the numbers increase by one from row to row, starting at 0 or 1.
     pub(super) counts_rows: bool,
     last: f64,
 }
@@ -96,7 +96,7 @@ impl Findings {
         }
     }
 
-    /// A cell as a number: itself, the [boxed] place of its text, or NaN if it is missing.
+    /// A cell as a number: its value, the [boxed] index of its text, or NaN if it is missing.
     pub(super) fn take(
         &mut self,
         raw: Raw<'_>,
@@ -146,7 +146,7 @@ impl Findings {
         if let Some(&place) = self.texts.get(text) {
             return Ok(boxed(place));
         }
-        // A quoted NA says nothing about the form: it is missing if the column holds numbers.
+        // A quoted NA does not determine the form: it is missing if the column holds numbers.
         if !(self.kind == Kind::Any && raw.is_word()) {
             self.fit(text, line, names, at)?;
         }
@@ -231,7 +231,7 @@ impl Findings {
             self.first_point.get_or_insert_with(|| text.to_owned());
         }
         self.numbers += 1;
-        // As one number, 0 and -0 are one class.
+        // 0 and -0 are the same class.
         let number = number + 0.0;
         if self.different.len() <= MOST_CLASSES {
             self.different.insert(number.to_bits());
@@ -243,7 +243,7 @@ impl Findings {
         Ok(number)
     }
 
-    /// Why a number cannot stand in a column of text, or of numbers in another form.
+    /// Why a number is an error in a column of text, or of numbers in another form.
     fn unlike(
         &self,
         form: Option<Form>,
@@ -269,7 +269,7 @@ impl Findings {
         )
     }
 
-    /// The form of all texts, the likeliest one if several fit.
+    /// The form of all texts; the most likely one if several fit.
     fn form(&self) -> Option<Form> {
         let forms = self.forms.as_ref()?;
         let has_comma = self.prefers_comma && self.texts.keys().any(|text| text.contains(','));
@@ -277,7 +277,7 @@ impl Findings {
         with_comma.or(forms.first()).cloned()
     }
 
-    /// How many different texts there are, up to [`COUNTED`].
+    /// The number of different texts, up to [`COUNTED`].
     pub(super) fn distinct(&self) -> usize {
         self.texts.len()
     }
@@ -288,7 +288,7 @@ impl Findings {
         if count == COUNTED { format!("over {count}") } else { count.to_string() }
     }
 
-    /// Whether neither all nor most of its texts are numbers in one form.
+    /// Whether fewer than most of the texts are numbers in one form.
     pub(super) fn is_free_text(&self) -> bool {
         self.first_text.is_some()
             && self.settled.is_none()
@@ -296,12 +296,13 @@ impl Findings {
             && (self.kind == Kind::Category || self.check_mixed("").is_ok())
     }
 
-    /// The first number with a point, if the points of all could separate thousands instead of decimals.
+    /// The first number with a point, if the points of all numbers could separate thousands instead of
+    /// decimals.
     pub(super) fn grouped(&self) -> Option<&str> {
         self.first_point.as_deref().filter(|_| self.points_group && self.first_text.is_none())
     }
 
-    /// A text that is a number in this form, and the number.
+    /// A text in this form, and its number.
     pub(super) fn example(&self, form: &Form) -> Option<(&str, f64)> {
         let (_, text) = self.first_text.as_ref().filter(|_| *form != Form::Plain)?;
         Some((text, form.number(text)?))
@@ -333,7 +334,7 @@ impl Findings {
         Ok(Held::Texts(names, Recode::Unbox(places)))
     }
 
-    /// Fails if most texts have one form: the others are mistakes, or stand for missing values.
+    /// Fails if most texts have one form: the others are mistakes, or mark missing values.
     fn check_mixed(&self, option: &str) -> Result<(), String> {
         let mut texts: Vec<_> = self.texts.iter().collect();
         texts.sort_by_key(|(_, place)| **place);
@@ -364,7 +365,7 @@ impl Findings {
         self.texts.keys().all(|text| finite(text).is_some())
     }
 
-    /// How the model reads cells of this column.
+    /// How the model will read cells of this column.
     pub(super) fn reading(&self, form: Form) -> Reading {
         let is_both = |word: &String| self.texts.contains_key(word);
         Reading { form, unquoted_is_missing: self.words.keys().any(is_both) }

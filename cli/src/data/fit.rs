@@ -8,7 +8,7 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// Mean, deviation and extremes of the numbers that came by (Welford's method).
+/// Mean, deviation and extremes of the numbers so far (Welford's method).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Statistics {
     count: u64,
@@ -37,7 +37,7 @@ impl Statistics {
         self.m2
     }
 
-    /// The number to subtract, and the number to divide by then. A constant stays unchanged, or becomes 0.
+    /// The shift to subtract, then the scale to divide by. A constant stays unchanged, or becomes 0.
     fn shift_and_scale(&self, scale: Scale, white: f64) -> [f64; 2] {
         let [shift, divisor] = match scale {
             Scale::None => [0.0, 1.0],
@@ -50,8 +50,7 @@ impl Statistics {
     }
 }
 
-/// The preprocessing whose shifts and scales follow from all rows but those of the group that is held
-/// out.
+/// The preprocessing, with shifts and scales computed from all rows except the held-out group.
 pub(crate) fn fit(
     table: &Table,
     split: &Split,
@@ -137,7 +136,7 @@ impl Occurrences {
         }
     }
 
-    /// The places of the categories that all of `rows` rows have, or none of them.
+    /// The indices of the categories that all of `rows` rows have, or none of them.
     fn constant(&self, rows: u64) -> Vec<usize> {
         let is_constant = |&place: &usize| [0, rows].contains(&self.0[place]);
         (0..self.0.len()).filter(is_constant).collect()

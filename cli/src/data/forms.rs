@@ -18,7 +18,7 @@ const UNIT_BYTES: usize = 6;
 /// Thousands separators, in addition to the comma or point that is not the decimal separator.
 const SPACES: [char; 5] = [' ', '\u{a0}', '\u{202f}', '\'', '’'];
 
-/// How the numbers of a column are written.
+/// The notation of the numbers in a column.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum Form {
@@ -43,7 +43,7 @@ impl Form {
     /// Numbers with a decimal comma, whose points separate thousands.
     pub(crate) const DECIMAL_COMMA: Self = Self::Number { unit: None, decimal: Decimal::Comma };
 
-    /// The forms that fit a cell, the likeliest first; none for a plain number.
+    /// The forms that fit a cell, the most likely first; none for a plain number.
     pub(crate) fn fitting(text: &str) -> Vec<Self> {
         if !text.contains(|letter: char| letter.is_ascii_digit()) || text.parse::<f64>().is_ok() {
             return Vec::new();
@@ -71,14 +71,14 @@ impl Form {
         }
     }
 
-    /// As [`number`](Self::number), for a cell that is read after training. A date may also have the form of
-    /// ISO 8601, in which dates of Parquet files are read.
+    /// As [`number`](Self::number), for a cell that is read after training. A date may also be in ISO
+    /// 8601, the form in which dates of Parquet files are read.
     pub(crate) fn later_number(&self, text: &str) -> Option<f64> {
         let Self::Time(format) = self else { return self.number(text) };
         self.number(text).or_else(|| time::standard(text, format))
     }
 
-    /// Whether a plain number may stand in a column of this form.
+    /// Whether a column of this form may contain a plain number.
     pub(crate) fn takes_plain(&self, number: &str) -> bool {
         match self {
             Self::Plain => true,
@@ -173,7 +173,7 @@ impl Digits<'_> {
             None => (self.body, 0),
             Some(at) => {
                 let (mantissa, exponent) = (&self.body[..at], &self.body[at + 1..]);
-                // Without a sign after it, a D is more likely part of a name.
+                // A D without a sign after it is more likely part of a name.
                 let is_name =
                     self.body[at..].starts_with(['d', 'D']) && !exponent.starts_with(['+', '-']);
                 (mantissa, if is_name { return None } else { exponent.parse::<i32>().ok()? })

@@ -1,17 +1,17 @@
-//! The kind of a target, by the findings in its column.
+//! The kind of a target, derived from the findings in its column.
 
 use std::collections::BTreeSet;
 
 use super::{Findings, Held};
 use crate::data::{forms::Form, options::Task, preprocessing::TargetValues, table::Recode};
 
-/// The most classes.
+/// The largest number of classes.
 pub(in crate::data) const MOST_CLASSES: usize = 1000;
 
 /// A target with at most this many different values, all whole numbers, has classes.
 const FEW: usize = 20;
 
-/// Each of the values must occur so often on average: a class has several rows.
+/// The least number of rows per value, on average: a class has several rows.
 const OFTEN: u64 = 3;
 
 impl Findings {
