@@ -18,7 +18,7 @@ use crate::{
     run::Tested,
 };
 
-/// Classes whose confusion a terminal has room for.
+/// The most classes whose confusion matrix fits a terminal.
 const MOST_PRINTED_CLASSES: usize = 12;
 
 /// Evaluates a saved model on a data set
@@ -57,7 +57,7 @@ pub(crate) struct Evaluate {
 struct Report<'a> {
     version: &'static str,
     adapter: Description,
-    /// How the model was trained, as its file says.
+    /// How the model was trained, according to its file.
     model: Option<serde_json::Value>,
     rows: u64,
     /// The columns with filled cells.
@@ -69,7 +69,7 @@ struct Report<'a> {
     /// The result of a constant prediction.
     baseline: Baseline,
     class_names: Option<&'a [String]>,
-    /// How many rows of each class were taken for which.
+    /// The number of rows of each class that were predicted as each class.
     confusion: Option<Vec<Vec<u64>>>,
     /// Numbers, row by row, in the table's own units.
     true_values: Option<Vec<f64>>,
@@ -169,7 +169,7 @@ fn summary(found: &Evaluation) -> String {
     }
 }
 
-/// The answers of a model, and the targets.
+/// The predictions of a model, and the targets.
 struct Answers<'a> {
     preprocessing: &'a Preprocessing,
     rows: u64,
@@ -243,7 +243,7 @@ impl<'a> Answers<'a> {
         }
     }
 
-    /// A table of the confusion: a line for each class, a column for each class that it was taken for.
+    /// The confusion matrix as a table: a line for each class, a column for each predicted class.
     fn confusion_lines(&self, classes: &[String]) -> Vec<String> {
         let name = |name: &String| name.chars().take(12).collect::<String>();
         let count_width = self.confusion.iter().flatten().max().map_or(1, |c| c.to_string().len());

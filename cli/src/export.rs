@@ -53,7 +53,7 @@ impl Export {
     }
 }
 
-/// A network as an ONNX file, with the preprocessing and the postprocessing that are known.
+/// A network as an ONNX file, with the preprocessing and the postprocessing if they are known.
 pub(crate) fn onnx(
     parameters: &Parameters,
     preprocessing: Option<&Preprocessing>,
@@ -74,7 +74,7 @@ pub(crate) fn onnx(
     Ok(graph.into_bytes("ztilde", &columns(preprocessing)))
 }
 
-/// The names of the columns that the graph's inputs take, and of the one that it tells, as JSON.
+/// The names of the graph's input columns and of its target column, as JSON.
 fn columns(preprocessing: &Preprocessing) -> Vec<(&'static str, String)> {
     let names = |of_numbers: bool| {
         let columns = preprocessing.columns.iter();

@@ -1,4 +1,4 @@
-//! Why the binary stops, and the exit code that says so to a script.
+//! Why the binary stops, and the exit code for scripts.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -7,12 +7,12 @@ use std::{
 
 use ztilde::Error;
 
-/// The kinds of failure that a script may want to tell apart.
+/// The kinds of failure that a script may want to distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Wrong usage or bad input.
     Input = 2,
-    /// There is no adapter, or none of the name that was asked for.
+    /// There is no adapter, or none of the requested name.
     NoAdapter = 3,
     /// The device was lost, has no memory left, does not answer, or refuses a call.
     Device = 4,
@@ -50,7 +50,7 @@ impl Failure {
         Self { kind: Kind::Interrupted, message: message.into() }
     }
 
-    /// With a sentence more, if it is a divergence.
+    /// Adds a sentence if the failure is a divergence.
     pub(crate) fn if_diverged(self, advice: impl FnOnce() -> Option<String>) -> Self {
         let Self { kind, mut message } = self;
         if let (Kind::Diverged, Some(advice)) = (kind, advice()) {

@@ -1,4 +1,4 @@
-//! A trained network on rows that are in memory.
+//! Applies a trained network to rows in memory.
 
 use ndarray::{Array2, ArrayView1};
 use wgpu::Device;
@@ -6,15 +6,15 @@ use ztilde::{Inference, Network};
 
 use crate::failure::Failure;
 
-/// Outputs that are looked at together.
+/// The number of outputs that are computed together.
 const OUTPUTS: usize = 1 << 22;
 
-/// How many rows are looked at together.
+/// The number of rows that are computed together.
 pub(crate) fn rows_at_once(network: &Network) -> u32 {
     (OUTPUTS / network.outputs() as usize).max(1) as u32
 }
 
-/// The outputs for rows that are stored one after the other, one row of outputs for each.
+/// The outputs for rows that are stored one after the other, with one row of outputs for each.
 pub(crate) fn outputs(
     device: &Device,
     network: &Network,
@@ -36,7 +36,7 @@ pub(crate) fn check_finite(outputs: &Array2<f32>, before: u64) -> Result<(), Fai
     )))
 }
 
-/// The place of the first of the largest outputs.
+/// The index of the first of the largest outputs.
 pub(crate) fn largest(outputs: ArrayView1<'_, f32>) -> usize {
     let larger = |best, place| if outputs[place] > outputs[best] { place } else { best };
     (0..outputs.len()).fold(0, larger)

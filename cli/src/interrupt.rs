@@ -12,7 +12,7 @@ static IS_ASKED_FOR: AtomicBool = AtomicBool::new(false);
 /// The exit code that shells report for a program that Ctrl-C ended: 128 plus the signal's number.
 const AT_ONCE: i32 = 130;
 
-/// From now on the first signal is only remembered.
+/// From now on the first signal is only recorded.
 pub(crate) fn listen() -> Result<(), Failure> {
     ctrlc::set_handler(|| {
         if IS_ASKED_FOR.swap(true, Ordering::Relaxed) {

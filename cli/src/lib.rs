@@ -1,7 +1,7 @@
 //! `ztilde`: trains batch-normalized multilayer perceptrons on any GPU, at a terminal.
 //!
-//! Results go to stdout, progress and notes to stderr. It is a library for fuzzing, which calls its readers,
-//! and for the manual pages, which are made of its [`command`]. The binary calls [`main`].
+//! Results go to stdout, progress and notes to stderr. The code is a library because fuzzing calls its
+//! readers, and the manual pages are made from its [`command`]. The binary calls [`main`].
 
 mod adapter;
 mod adapters;
@@ -82,9 +82,9 @@ Exit codes:
      --checkpoint was written
 130  interrupted a second time, at once";
 
-/// All of the binary, from the arguments of the process to its exit code.
+/// Runs the binary, from the arguments of the process to its exit code.
 pub fn main() -> ExitCode {
-    // As near to the start of the process as Rust can tell on every system.
+    // As close to the start of the process as Rust can measure on every system.
     let start = Instant::now();
     match run(start) {
         Ok(()) => ExitCode::SUCCESS,
@@ -103,7 +103,7 @@ const ELSEWHERE: [(&str, &str); 4] = [
     ("--l2", "--weight-decay pulls the weights towards 0"),
 ];
 
-/// The error with better advice, where clap's is of no use.
+/// Replaces clap's advice where it would not help.
 fn advised(error: clap::Error, command: &mut clap::Command) -> clap::Error {
     let typed = |kind| match error.get(kind) {
         Some(ContextValue::String(typed)) => typed.as_str(),

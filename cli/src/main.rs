@@ -1,4 +1,4 @@
-//! The `ztilde` binary: all of it is in the library beside it.
+//! The `ztilde` binary: all code is in the library of this package.
 
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ fn silence_wayland() {
     const VARIABLE: &str = "XDG_RUNTIME_DIR";
     let is_valid = env::var_os(VARIABLE).is_some_and(|path| Path::new(&path).is_absolute());
     if !is_valid {
-        // SAFETY: this is the first thing that the process does, and it has no other thread.
+        // SAFETY: this is the first action of the process, which has no other thread yet.
         unsafe { env::set_var(VARIABLE, "/nonexistent") };
     }
 }

@@ -1,4 +1,4 @@
-//! Model files with what a table needs before the network and after it, and with where they come from.
+//! Model files, with a table's preprocessing and postprocessing, and with the origin of the model.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub(crate) struct ModelOptions {
     batch_norm_epsilon: Option<f64>,
 }
 
-/// The beginnings of this binary's lines in the notes of a model; JSON follows. Other lines are ignored.
+/// The prefixes of this binary's lines in the notes of a model; JSON follows. Other lines are ignored.
 const PREPROCESSING: &str = "preprocessing ";
 const ORIGIN: &str = "origin ";
 const ROWS: &str = "training-rows ";

@@ -16,7 +16,7 @@ pub(crate) fn is_visible(root: &Path) -> bool {
         || root.join("proc/driver/nvidia/version").exists()
 }
 
-/// The driver creates its other devices without a GPU, too.
+/// The driver creates its other devices even without a GPU.
 fn is_number_or_control(rest: &str) -> bool {
     rest == "ctl" || (!rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
 }

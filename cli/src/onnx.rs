@@ -18,11 +18,11 @@ use prost::Message;
 pub(crate) use network::append_network;
 pub(crate) use preprocessing::{append_answer, append_preprocessing};
 
-/// The operator set, and the version of the format that brought it.
+/// The operator set, and the version of the format that introduced it.
 const OPERATOR_SET: i64 = 20;
 const FORMAT: i64 = 9;
 
-/// A graph that is being written. A value has the name of the node that makes it.
+/// A graph under construction. A value has the name of the node that computes it.
 #[derive(Default)]
 pub(crate) struct Graph(GraphMessage);
 
@@ -62,12 +62,12 @@ impl Graph {
         name.to_owned()
     }
 
-    /// Gives a value away under its own name: a text for each row.
+    /// Makes a value an output of the graph under its own name: a text for each row.
     pub(crate) fn text_output(&mut self, name: &str) {
         self.0.output.push(value(name, STRING, None));
     }
 
-    /// A constant of floats. Returns its name, as all of these do.
+    /// A constant of floats. Returns its name, as do all methods that add a node.
     pub(crate) fn floats(
         &mut self,
         name: &str,
@@ -132,7 +132,7 @@ impl Graph {
         self.node(name, "Cast", &[input], &[("to", Setting::Integer(FLOAT.into()))])
     }
 
-    /// A node of one output, which has the node's name. Returns that.
+    /// A node of one output, which has the node's name. Returns that name.
     pub(crate) fn node(
         &mut self,
         name: &str,
@@ -171,7 +171,7 @@ impl Graph {
 
 impl Setting<'_> {
     fn attribute(&self, name: &str) -> Attribute {
-        // The numbers that `AttributeProto.AttributeType` gives the kinds.
+        // The numbers of the kinds in `AttributeProto.AttributeType`.
         let attribute = match *self {
             Self::Float(value) => Attribute { float: Some(value), kind: 1, ..Default::default() },
             Self::Integer(value) => {
@@ -185,7 +185,7 @@ impl Setting<'_> {
     }
 }
 
-/// A value's type: this many columns, and as many rows as each run has; without columns, one dimension.
+/// A value's type: this many columns, and any number of rows; without columns, one dimension.
 fn value(name: &str, element: i32, columns: Option<usize>) -> Value {
     let rows = Dimension { size: Some(Size::Named("rows".to_owned())) };
     let columns = columns.map(|size| Dimension { size: Some(Size::Known(size as i64)) });

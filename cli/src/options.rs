@@ -20,7 +20,7 @@ use values::{
     serialize_remainder,
 };
 
-/// The options by the topics of the help.
+/// The options, grouped by the topics of the help.
 #[derive(Args, Serialize)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -117,7 +117,7 @@ pub(crate) struct Training {
 }
 
 impl Training {
-    /// How many batches an epoch of this many rows has.
+    /// The number of batches in an epoch of this many rows.
     pub(crate) fn steps_per_epoch(&self, rows: u64, batch_size: u32) -> Result<u64, Failure> {
         let steps = match self.remainder {
             Remainder::Drop => rows / u64::from(batch_size),
@@ -299,7 +299,7 @@ pub(crate) struct Results {
     pub(crate) json: Option<Json>,
 }
 
-/// The optimizers by the names that the command line has for them.
+/// The optimizers, by their names on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OptimizerName {
     GradientDescent,
@@ -310,7 +310,7 @@ pub(crate) enum OptimizerName {
     Adamw,
 }
 
-/// The schedules by the names that the command line has for them.
+/// The schedules, by their names on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ScheduleName {
     Constant,
@@ -319,7 +319,7 @@ pub(crate) enum ScheduleName {
     OneCycle,
 }
 
-/// The name that an option's value is typed by.
+/// The name of an option's value on the command line.
 pub(crate) fn typed_name(value: impl ValueEnum) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }

@@ -12,12 +12,12 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// One line on stderr. A closed stderr is no reason to stop.
+/// One line on stderr. A closed stderr is ignored.
 pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// One line on stdout. A closed pipe, as `head` leaves it, is no failure: the other results, such as a
+/// One line on stdout. A closed pipe, such as one to `head`, is ignored: the other results, such as a
 /// model file, are still written.
 pub(crate) fn print(line: &str) -> Result<(), Failure> {
     match writeln!(io::stdout(), "{line}") {
@@ -28,7 +28,7 @@ pub(crate) fn print(line: &str) -> Result<(), Failure> {
     }
 }
 
-/// Where a JSON report goes.
+/// The destination of a JSON report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Json {
     Stdout,
@@ -63,7 +63,7 @@ impl Json {
         }
     }
 
-    /// Finds out before the work, rather than after it, that the file cannot be written.
+    /// Fails before the work, rather than after it, if the file cannot be written.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         match self {
             Self::Stdout => Ok(()),
@@ -92,7 +92,7 @@ impl Lines {
     }
 }
 
-/// Fails when a file cannot stand at `path`, because it is a directory or is in none.
+/// Fails if `path` cannot be a file, because it is a directory or its directory does not exist.
 pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
     if path.is_dir() {
         return Err(file(path, &ErrorKind::IsADirectory.into()));
@@ -105,7 +105,7 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Puts bytes into a file that holds the old ones or the new ones at any moment, never half of them.
+/// Writes bytes to a file, which at any moment holds all old bytes or all new ones.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let mut replacement = Replacement::open(path)?;
     replacement.write(bytes)?;
@@ -120,7 +120,7 @@ pub(crate) struct Replacement {
 
 enum Written {
     Beside(AtomicWriteFile),
-    /// A pipe or a terminal has nothing to lose, and must not become a file.
+    /// A pipe or a terminal has no old contents to protect, and must not be replaced by a file.
     Straight(fs::File),
 }
 
@@ -151,7 +151,7 @@ impl Replacement {
         match self.written {
             Written::Straight(_) => Ok(()),
             Written::Beside(beside) => beside.commit().map_err(|error| {
-                // The new file may have a name already.
+                // The new file may already have its name.
                 remove_leftovers(&fs::canonicalize(&self.path).unwrap_or(self.path.clone()));
                 file(&self.path, &error)
             }),
@@ -170,7 +170,7 @@ impl Stream {
         path.map_or(Ok(Self::Stdout), |path| Replacement::open(path).map(Self::File))
     }
 
-    /// Writes bytes. Breaks if the pipe is closed, as by `head`, which is no failure.
+    /// Writes bytes. Breaks without an error if the pipe is closed, for example by `head`.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<ControlFlow<()>, Failure> {
         match self {
             Self::File(replacement) => replacement.write(bytes).map(ControlFlow::Continue),
@@ -195,7 +195,8 @@ impl Stream {
     }
 }
 
-/// Removes what a kill, or a Ctrl-C, has left of a [`Replacement`] beside a file: `.NAME.` and six letters.
+/// Removes the temporary files, `.NAME.` and six letters, that a killed [`Replacement`] left beside a
+/// file.
 fn remove_leftovers(path: &Path) {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
     let is_leftover = |found: &str| {
@@ -208,7 +209,7 @@ fn remove_leftovers(path: &Path) {
     let Ok(entries) = fs::read_dir(folder_of(path)) else { return };
     for entry in entries.flatten() {
         if entry.file_name().to_str().is_some_and(is_leftover) {
-            // Nothing depends on it.
+            // A failure here has no consequences.
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -225,7 +226,7 @@ fn file(path: &Path, error: &io::Error) -> Failure {
     Failure::input(format!("{}: {error}", path.display()))
 }
 
-/// A size in the largest binary unit of which it holds at least one, with one decimal at most.
+/// A size in the largest binary unit that it reaches, with at most one decimal.
 pub(crate) fn bytes(size: u64) -> String {
     let (mut value, mut unit) = (size as f64, "bytes");
     for larger in ["KiB", "MiB", "GiB", "TiB", "PiB"] {

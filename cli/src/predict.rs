@@ -1,4 +1,4 @@
-//! `ztilde predict`: what a saved model says of rows.
+//! `ztilde predict`: the predictions of a saved model for rows.
 
 use std::{
     fmt::{Debug, Write as _},
@@ -20,7 +20,8 @@ use crate::{
     output::{self, Stream},
 };
 
-/// Numbers that go to the network together, so that a file of any length takes as little memory.
+/// The most numbers passed to the network at once, so that the memory does not depend on the file's
+/// length.
 const NUMBERS: usize = 1 << 20;
 
 /// Predicts the target of rows with a saved model, as CSV
@@ -62,7 +63,7 @@ impl Predict {
         let open = || Unlabeled::open(&self.data, preprocessing.as_ref(), inputs);
         let is_file = self.data.data.as_deref().is_some_and(Path::is_file);
         if self.data.strict && is_file && self.output.is_none() {
-            // Nothing may be written before an error, and stdout cannot be taken back.
+            // Errors must come before any output, because output on stdout cannot be withdrawn.
             open()?.check()?;
         }
         let mut unlabeled = open()?;
@@ -103,7 +104,7 @@ impl Predict {
 
 /// The form of the predictions, one per row.
 enum Answer<'a> {
-    /// The class, and the probability of each.
+    /// The class, and the probability of each class.
     Class(&'a str, &'a [String]),
     /// The number, in its own units.
     Number(&'a Target),
@@ -156,7 +157,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Lines that are being written.
+/// The lines of the output.
 struct Cells<'a, W: Write> {
     writer: &'a mut Writer<W>,
     text: String,
@@ -167,7 +168,7 @@ impl<W: Write> Cells<'_, W> {
         self.writer.write_field(text).map_err(unwritten)
     }
 
-    /// A number in as few figures as tell it from all others of its type.
+    /// A number, in the fewest digits that distinguish it from all others of its type.
     fn number(&mut self, number: impl Debug) -> Result<(), Failure> {
         self.text.clear();
         write!(self.text, "{number:?}").expect("a text takes what is written to it");
@@ -183,7 +184,7 @@ fn unwritten(error: csv::Error) -> Failure {
     Failure::input(format!("writing the predictions: {error}"))
 }
 
-/// exp(xᵢ) / Σ exp(xⱼ), with the largest taken off, so that none overflows.
+/// exp(xᵢ) / Σ exp(xⱼ). The largest x is subtracted first, to avoid overflow.
 fn softmax(outputs: ArrayView1<'_, f32>) -> impl Iterator<Item = f64> {
     let most = f64::from(outputs[forward::largest(outputs)]);
     let exponential = move |&output: &f32| (f64::from(output) - most).exp();
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn values_have_the_figures_that_their_outputs_have() {
-        // A spread that single precision does not see beside such a mean.
+        // A spread too small for single precision next to such a mean.
         for (shift, scale) in [(0.0, 1.0), (152.3, 77.1), (1.7e6, 3.0), (1e-9, 3e-12)] {
             let values = TargetValues::Number { shift, scale };
             let target = Target::new("", None, values);

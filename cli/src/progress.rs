@@ -1,4 +1,4 @@
-//! The progress bar, and how many steps go by between two of its moves.
+//! The progress bar, and the number of steps between two of its updates.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ const TEMPLATE: &str = "epoch {prefix}  {bar:16}  {percent:>3} %  {msg}  {eta} l
 /// Shown until the first step is done, whose duration cannot be estimated.
 const STARTING: &str = "{bar:16}  {percent:>3} %  the driver compiles the kernels";
 
-/// A table that grows line by line, with a progress bar under it where stderr is a terminal.
+/// A table that grows line by line, with a progress bar under it if stderr is a terminal.
 pub(crate) struct Progress {
     bar: ProgressBar,
-    /// Steps that were done before.
+    /// The number of steps that were done before.
     done: u64,
     table_to_stderr: bool,
     epochs: u32,
 }
 
 impl Progress {
-    /// For this many steps, of which some are done.
+    /// A progress bar for this many steps, some of which are done.
     pub(crate) fn new(steps: u64, done: u64, epochs: u32, table_to_stderr: bool) -> Self {
-        // indicatif draws nothing where stderr is no terminal.
+        // indicatif draws nothing unless stderr is a terminal.
         let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
         let bar = bar.with_position(done).with_style(style(STARTING));
         Self { bar, done, table_to_stderr, epochs }
@@ -75,15 +75,15 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// How many steps to submit before looking at the losses: few enough that the bar moves several
-/// times a second on a slow adapter, and as many as that allows on a fast one.
+/// The number of steps to submit before reading the losses: few enough that the bar moves several times
+/// a second on a slow adapter, and as many as that allows on a fast one.
 pub(crate) struct Pace(u32);
 
 impl Pace {
     const SHORT: Duration = Duration::from_millis(50);
     const LONG: Duration = Duration::from_millis(200);
 
-    /// A trainer remembers what the last few thousand steps saw.
+    /// A trainer keeps the metrics of the last few thousand steps only.
     const MOST: u32 = 1024;
 
     pub(crate) const fn new() -> Self {

@@ -1,12 +1,11 @@
-//! The readers of what may be broken, of bytes rather than of files: what fuzzing goes through, and the
-//! replay of its corpus.
+//! The readers of untrusted bytes, for fuzzing and for the replay of its corpus.
 
 use std::io::Cursor;
 
 use crate::{checkpoint, data};
 
-/// Reads a data set of any format that `train` knows, and makes inputs of its rows. It is then read once
-/// more, as `evaluate` reads it for the model that would come of it.
+/// Reads a data set of any format that `train` knows, and converts its rows to inputs. Then reads it
+/// again, as `evaluate` would read it for the resulting model.
 ///
 /// # Errors
 ///
@@ -24,7 +23,7 @@ pub fn checkpoint(bytes: &[u8]) -> Result<(), String> {
     checkpoint::parse(Cursor::new(bytes)).map(drop)
 }
 
-/// Reads the `run.json` of a checkpoint, whose checksum guards it from bytes that are just any.
+/// Reads the `run.json` of a checkpoint. In a checkpoint a checksum protects it from random bytes.
 ///
 /// # Errors
 ///

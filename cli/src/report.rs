@@ -15,7 +15,7 @@ pub(crate) use end::{End, Final};
 pub(crate) use epoch::{Epoch, panels};
 pub(crate) use folds::{Fold, Summary};
 
-/// The whole of a training.
+/// The report of a training.
 #[derive(Serialize)]
 pub(crate) struct Report<'a> {
     #[serde(flatten)]
@@ -25,23 +25,24 @@ pub(crate) struct Report<'a> {
     pub(crate) outcome: Outcome,
 }
 
-/// With what a run was done. It is in every file that a run leaves, so that it can be done again.
+/// The program, device and options of a run. Every file that a run writes has them, so that the run can
+/// be repeated.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Origin {
-    /// Of this binary.
+    /// The version of this binary.
     pub(crate) version: String,
     pub(crate) adapter: Description,
-    /// Under the names of the command line.
+    /// The options, under their names on the command line.
     pub(crate) options: Map<String, Value>,
 }
 
-/// The data of a training and its tests.
+/// The data of a training and of its tests.
 #[derive(Serialize)]
 pub(crate) struct Data<'a> {
-    /// Both together, without a file to test on.
+    /// DATA's rows, including held-out rows unless a file to test on is given.
     pub(crate) rows: u64,
-    /// The numbers of input columns, and of the inputs that they make.
+    /// The number of input columns, and of the inputs that they become.
     pub(crate) features: usize,
     pub(crate) inputs: usize,
     pub(crate) columns: Option<Vec<&'a str>>,
@@ -53,7 +54,7 @@ pub(crate) struct Data<'a> {
     pub(crate) filled: Vec<FilledColumn>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) test_filled: Option<Vec<FilledColumn>>,
-    /// How long it took to read all rows, and to make inputs of them.
+    /// The seconds that it took to read all rows and convert them to inputs.
     pub(crate) read_seconds: f64,
     pub(crate) prepare_seconds: f64,
 }
@@ -63,7 +64,7 @@ pub(crate) struct Data<'a> {
 #[serde(untagged)]
 pub(crate) enum Outcome {
     Once(Training),
-    /// With batch normalization, and without.
+    /// The trainings with and without batch normalization.
     Compared {
         with_batch_norm: Training,
         without_batch_norm: Training,
@@ -83,7 +84,7 @@ pub(crate) struct Training {
     pub(crate) last: Final,
 }
 
-/// The measures of an evaluation under a loss.
+/// The measures of an evaluation, which depend on the loss.
 fn measures(loss: Loss) -> &'static [&'static str] {
     match loss {
         Loss::MeanSquaredError => &["loss", "rmse", "r2"],
@@ -118,7 +119,7 @@ impl Origin {
     }
 }
 
-/// Four decimals, or as many digits where the number is too large for its column.
+/// Four decimals, or fewer if the number is too large for its column.
 pub(crate) fn decimals(number: f64) -> String {
     if number.abs() < 10_000.0 { format!("{number:.4}") } else { format!("{number:.2e}") }
 }

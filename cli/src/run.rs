@@ -1,4 +1,4 @@
-//! A training under way: the loop over epochs, blocks and steps, and what happens between them.
+//! A running training: the loop over epochs, blocks and steps, and the work between them.
 
 mod learned;
 mod state;
@@ -26,15 +26,15 @@ pub(crate) use tested::Tested;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) epochs: u32,
-    /// Stop when there was no better epoch in as many.
+    /// Stop after this many epochs without a better one.
     pub(crate) patience: Option<u32>,
-    /// Stop after so much time, counted from the beginning or from where the run was resumed.
+    /// Stop after this time, counted from the beginning or from the resumption of the run.
     pub(crate) time_limit: Option<Duration>,
-    /// Whether the parameters of the best epoch are kept, rather than the last ones.
+    /// Whether to keep the parameters of the best epoch rather than the last ones.
     pub(crate) keeps_best: bool,
 }
 
-/// A training under way.
+/// A running training.
 pub(crate) struct Run<'a> {
     pub(crate) device: &'a Device,
     pub(crate) plan: Plan,
@@ -45,7 +45,7 @@ pub(crate) struct Run<'a> {
     /// One unit of the network's scale in the target's own unit.
     pub(crate) target_scale: f64,
     pub(crate) state: State,
-    /// Of the best epoch so far, if they are to be kept.
+    /// The parameters of the best epoch so far, if they are to be kept.
     pub(crate) best: Option<Parameters>,
     /// Writes checkpoints.
     pub(crate) keeper: Option<&'a Keeper<'a>>,
@@ -56,7 +56,7 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Trains until one of the plan's ends. What diverges leaves the last checkpoint as it is.
+    /// Trains until the plan ends the run. A divergence leaves the last checkpoint unchanged.
     pub(crate) fn train(&mut self) -> Result<Final, Failure> {
         self.train_to_end().map_err(|failure| {
             failure.if_diverged(|| {
@@ -97,7 +97,7 @@ impl Run<'_> {
         Ok(ztilde::block_on(self.device, self.trainer.network().parameters())?)
     }
 
-    /// Whether the run is over, between two epochs.
+    /// Whether the run is over, checked between two epochs.
     fn end(&self) -> Option<End> {
         let is_hopeless = |patience| self.state.epochs_since_best() >= patience;
         if self.plan.patience.is_some_and(is_hopeless) {
@@ -126,7 +126,7 @@ impl Run<'_> {
         self.trainer.options().loss
     }
 
-    /// The rest of an epoch; whether there was time for it.
+    /// Trains the rest of an epoch. Returns whether there was time for all of it.
     fn learn(&mut self, deadline: Option<Instant>) -> Result<bool, Failure> {
         let mut has_stepped = false;
         while self.state.place.block < self.learned.blocks() {
@@ -135,7 +135,7 @@ impl Run<'_> {
             while self.state.place.position < all {
                 let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
                 self.pause()?;
-                // One step at least, or a run with a short limit would never get on.
+                // At least one step, or a run with a short limit would never make progress.
                 if is_late && has_stepped {
                     return Ok(false);
                 }
@@ -152,7 +152,7 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Called between two steps. Ends the run if a signal asked for that, and writes a checkpoint.
+    /// Called between two steps. Ends the run if a signal requested it, and writes a checkpoint.
     fn pause(&self) -> Result<(), Failure> {
         if !interrupt::is_asked_for() {
             let is_due = self.keeper.is_some_and(|keeper| keeper.due_in(&self.trainer) == 0);
@@ -180,7 +180,7 @@ impl Run<'_> {
         let Some(keeper) = self.keeper else { return Ok(()) };
         let mut snapshot = ztilde::block_on(self.device, self.trainer.snapshot())?;
         if self.learned.is_in_blocks() && self.state.place.position == 0 {
-            // The trainer is at the end of a block, and the next one is another.
+            // The trainer is at the end of a block, and another block is next.
             snapshot.take_place();
         }
         keeper.write(&snapshot, self.best.as_ref(), &self.state)
@@ -232,7 +232,7 @@ impl Run<'_> {
         (self.on_epoch)(&self.state.epochs)
     }
 
-    /// The network as it is now, on the rows that were held out.
+    /// Tests the current network on the held-out rows.
     fn test(&self) -> Result<Option<Evaluation>, Failure> {
         let Some(held_out) = &self.held_out else {
             return Ok(None);

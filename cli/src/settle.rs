@@ -11,15 +11,15 @@ use crate::{
     options::{Learning, OptimizerName, Options, ScheduleName, typed_name},
 };
 
-/// Every choice, made.
+/// All options, with their defaults filled in.
 pub(crate) struct Settled {
     pub(crate) network: NetworkOptions,
     pub(crate) trainer: TrainerOptions,
-    /// The same for the report, under the names of the command line.
+    /// The same options for the report, under their names on the command line.
     pub(crate) report: Map<String, Value>,
 }
 
-/// Schedules count steps, so this has to know how many an epoch has.
+/// Schedules count steps, so the number of steps in an epoch is needed.
 pub(crate) fn settle(
     options: &Options,
     batch_size: u32,
@@ -111,7 +111,7 @@ fn optimizer(learning: &Learning, report: &mut Map<String, Value>) -> Result<Opt
     Ok(optimizer)
 }
 
-/// An optimizer with its default numbers: those of the library, where it has any.
+/// An optimizer with its default hyperparameters: those of the library, if it has any.
 pub(crate) fn usual(optimizer: OptimizerName) -> Optimizer {
     match optimizer {
         OptimizerName::GradientDescent => Optimizer::gradient_descent(0.1),
@@ -165,7 +165,7 @@ fn schedule(
     Ok(schedule)
 }
 
-/// The numbers of an optimizer or a schedule that were typed, until something takes them.
+/// The typed hyperparameters of an optimizer or a schedule, until they are used.
 struct Numbers<'a> {
     typed: BTreeMap<&'static str, f64>,
     report: &'a mut Map<String, Value>,
@@ -180,7 +180,7 @@ impl<'a> Numbers<'a> {
         Self { typed, report }
     }
 
-    /// Replaces the usual number by the typed one, and reports which it is.
+    /// Replaces the default by the typed number, and reports the result.
     fn take(&mut self, name: &'static str, number: &mut f64) {
         if let Some(typed) = self.typed.remove(name) {
             *number = typed;
@@ -188,7 +188,7 @@ impl<'a> Numbers<'a> {
         self.report.insert(name.to_owned(), (*number).into());
     }
 
-    /// A typed number that nothing took is a mistake, and not to be passed over.
+    /// A typed number without an effect is a mistake, and an error.
     fn finish(self, choice: &str, chosen: &str) -> Result<(), Failure> {
         self.report.insert(choice.to_owned(), chosen.into());
         match self.typed.first_key_value() {
@@ -303,7 +303,7 @@ mod tests {
                 let Some(option) = options.find(|option| *option.get_id() == *name) else {
                     continue;
                 };
-                // clap adds the defaults that it knows to the help itself.
+                // clap itself adds the defaults that it knows to the help.
                 if !value.is_f64() || !option.get_default_values().is_empty() {
                     continue;
                 }

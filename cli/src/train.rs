@@ -1,4 +1,4 @@
-//! `ztilde train`: learns from a data set, and says how well.
+//! `ztilde train`: trains on a data set, and reports the results.
 
 mod work;
 
@@ -95,7 +95,7 @@ impl Train {
         } else if results.compare {
             work.compared(first, || prepare(held_out))?
         } else {
-            // The data is on the disk, and no longer needed in memory.
+            // The data is on disk, and no longer needed in memory.
             drop(data);
             work.once(first, checkpoint)?
         };
@@ -106,7 +106,7 @@ impl Train {
         json.write(&Report { origin, data, outcome })
     }
 
-    /// The best epoch is that of the smallest loss on rows that were held out.
+    /// The best epoch has the smallest loss on held-out rows, so there must be some.
     fn check_tested(&self, data: &Prepared) -> Result<(), Failure> {
         let Options { training, long_runs, .. } = &self.options;
         if data.held_out.is_some() || !long_runs.keeps_best() {
@@ -127,8 +127,8 @@ fn check_writable(results: &Results) -> Result<(), Failure> {
     results.plot.as_ref().map_or(Ok(()), |plot| output::check_writable(plot.path()))
 }
 
-/// Few rows make small batches: a power of two that an epoch has eight of at least, from 8 on to the
-/// library's default.
+/// Few rows get small batches: a power of two from 8 to the library's default, with at least eight
+/// batches per epoch.
 fn usual_batch_size(rows: u64) -> u32 {
     let most = ztilde::TrainerOptions::default().batch_size;
     let eighth = (rows / 8).clamp(8, most.into());

@@ -1,4 +1,4 @@
-//! Gaps: cells that give a model no information, as the value is missing or the category unknown.
+//! Gaps: cells that give a model no information, because the value is missing or the category unknown.
 
 use serde::Serialize;
 
@@ -26,7 +26,7 @@ impl Gap {
     }
 }
 
-/// Which gaps are errors.
+/// The gaps that are errors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policy {
     pub(super) missing: Missing,
@@ -36,14 +36,14 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    /// By `--missing`, if it was typed, and `--strict`.
+    /// Determined by `--missing`, if it was typed, and `--strict`.
     pub(super) fn new(typed: Option<Missing>, is_strict: bool) -> Self {
         let usual = if is_strict { Missing::Error } else { Missing::Fill };
         let cure = "--missing fill accepts it";
         Self { missing: typed.unwrap_or(usual), is_strict, cure }
     }
 
-    /// For a model without a preprocessing, which has no value to fill in.
+    /// For a model without a preprocessing, which has no value to impute.
     pub(super) const fn without_preprocessing() -> Self {
         let cure = "the model has no value to fill in";
         Self { missing: Missing::Error, is_strict: false, cure }
@@ -88,7 +88,7 @@ fn unknown(cell: &str, column: &Column) -> String {
 pub(crate) struct Gaps {
     missing: u64,
     unknown: u64,
-    /// The first unknown category, and the place of its cell.
+    /// The first unknown category, and the position of its cell.
     first_unknown: Option<(String, String)>,
 }
 

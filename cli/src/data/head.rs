@@ -26,7 +26,7 @@ impl Delimiter {
     }
 }
 
-/// How many records decide on the delimiter.
+/// The number of records that decide on the delimiter.
 const LOOKED_AT: usize = 20;
 
 /// The first record is a header if none of its cells is a number, and at least one is text.
@@ -43,8 +43,8 @@ const NUMBERED: usize = 4;
 /// With this many equally spaced years it is a header, too.
 const YEARS: usize = 3;
 
-/// Why the first record is a header in spite of its numbers: they number the columns from 0 or 1, without the
-/// first one if that has no name; or they are years.
+/// Why the first record is a header although it contains numbers: they number the columns from 0 or 1,
+/// possibly without the first column; or they are years.
 pub(super) fn counted(record: &ByteRecord, head: &Head) -> Option<&'static str> {
     let first = usize::from(record.get(0).is_some_and(|cell| unmarked(cell).0.is_empty()));
     let number = |cell: &[u8]| str::from_utf8(unmarked(cell).0).ok()?.trim().parse::<f64>().ok();
@@ -73,7 +73,7 @@ pub(super) fn counted(record: &ByteRecord, head: &Head) -> Option<&'static str> 
     (are_years(record) && !head.second.as_ref().is_some_and(are_years)).then_some("contains years")
 }
 
-/// The findings about a table in its first records.
+/// The properties of a table, found in its first records.
 #[derive(Default)]
 pub(super) struct Head {
     /// The number of lines above the table: their records have another number of cells.
@@ -116,13 +116,13 @@ impl Head {
     }
 }
 
-/// The delimiter that divides the first records into the same number of cells, and into the most. Lines of a
-/// title have another number.
+/// The delimiter that divides the first records into the same, and the largest, number of cells. Lines
+/// of a title have another number of cells.
 pub(super) fn detect(prefix: &[u8]) -> Delimiter {
     let (mut best, mut most) = (Delimiter::Comma, (false, 1));
     let mut title = 0;
     for (delimiter, byte) in Delimiter::BYTES {
-        // A delimiter that does not occur needs no reader.
+        // A delimiter that does not occur need not be tried.
         if memchr::memchr(byte, prefix).is_none() {
             continue;
         }

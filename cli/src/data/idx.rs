@@ -1,6 +1,6 @@
 //! IDX, the format of the MNIST files: two zero bytes, the type of the elements, the number of
-//! dimensions, each dimension as a big-endian u32, then the elements, big-endian and row-major. And
-//! the names that such files have.
+//! dimensions, each dimension as a big-endian u32, then the elements, big-endian and row-major. Also the
+//! usual names of such files.
 
 use std::{
     fs,
@@ -48,7 +48,7 @@ pub(crate) fn parse(
     Array::new(name.to_owned(), storage, place, element, &shape, false)
 }
 
-/// The images of a folder, by the names that MNIST, Fashion-MNIST and EMNIST have for them.
+/// The images of a folder, by their names in MNIST, Fashion-MNIST and EMNIST.
 pub(crate) fn images_in(folder: &Path) -> Result<Option<PathBuf>, Failure> {
     let failed = |error: std::io::Error| Failure::input(format!("{}: {error}", folder.display()));
     let mut found = Vec::new();
@@ -60,7 +60,7 @@ pub(crate) fn images_in(folder: &Path) -> Result<Option<PathBuf>, Failure> {
         }
     }
     found.sort();
-    // The same one, plain and packed.
+    // The same file, plain and compressed.
     found.dedup_by(|later, earlier| {
         later.as_os_str().to_str().and_then(|later| later.strip_suffix(".gz")) == earlier.to_str()
     });
@@ -75,17 +75,17 @@ pub(crate) fn images_in(folder: &Path) -> Result<Option<PathBuf>, Failure> {
     Ok(found.pop())
 }
 
-/// The labels that belong to images, if they are where they usually are.
+/// The labels of images, if they are in the usual location.
 pub(crate) fn labels_of(images: &Path) -> Option<PathBuf> {
     beside(images, &[("images", "labels"), ("idx3", "idx1")])
 }
 
-/// The images to test on that belong to those to learn from.
+/// The test images that belong to training images.
 pub(crate) fn test_images_of(images: &Path) -> Option<PathBuf> {
     beside(images, &[("train-", "t10k-")]).or_else(|| beside(images, &[("train-", "test-")]))
 }
 
-/// The file beside this one with another name, packed or not.
+/// The file beside this one with another name, compressed or not.
 fn beside(path: &Path, replaced: &[(&str, &str)]) -> Option<PathBuf> {
     let name = file_name(path);
     let plain = name.strip_suffix(".gz").unwrap_or(&name);

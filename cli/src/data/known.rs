@@ -1,4 +1,4 @@
-//! Reads a table whose columns are known: rows to test on.
+//! Reads a table whose columns are known, such as test rows.
 
 use csv::ByteRecord;
 
@@ -28,8 +28,8 @@ pub(super) fn open(
     Ok(text)
 }
 
-/// Knowing the columns tells a header from a row where looking at it alone does not: names may be
-/// numbers, and rows may be words only.
+/// Known columns tell a header from a row even if the record alone does not: names may be numbers, and
+/// rows may consist of words.
 fn is_header(first: &ByteRecord, preprocessing: &Preprocessing) -> bool {
     let has =
         |name: &str| first.iter().any(|cell| unmarked(cell).0.trim_ascii() == name.as_bytes());
@@ -40,7 +40,7 @@ fn is_header(first: &ByteRecord, preprocessing: &Preprocessing) -> bool {
     looks_like_header(first) && !is_row(first, preprocessing)
 }
 
-/// Whether each column has one of its known values in a record, or none.
+/// Whether each cell of a record is missing or has a known value of its column.
 fn is_row(record: &ByteRecord, preprocessing: &Preprocessing) -> bool {
     let is_value = |(column, &place): (&Column, &usize)| {
         let (cell, is_quoted) = unmarked(&record[place]);
@@ -95,7 +95,7 @@ pub(super) fn read(
     }
     let cells = cells.finish(&text.file, places.features.len() + 1)?;
     let recode = |column: &Column| match &column.values {
-        // A place stays itself, and UNKNOWN becomes NaN.
+        // An index stays unchanged, and UNKNOWN becomes NaN.
         Values::Category(names) => Recode::Search((0..names.len()).map(|at| at as f64).collect()),
         Values::Number { .. } => Recode::Keep,
     };
@@ -108,7 +108,7 @@ pub(super) fn read(
     Ok(table)
 }
 
-/// A cell of a record as a number, or an error with its place and the reason.
+/// A cell of a record as a number, or an error with its position and the reason.
 pub(super) fn encode(
     text: &Text,
     record: &ByteRecord,
@@ -122,10 +122,10 @@ pub(super) fn encode(
     })
 }
 
-/// Where the columns are in another table.
+/// The positions of the columns in another table.
 pub(super) struct Places {
     pub(super) features: Vec<usize>,
-    /// Or why it is not there.
+    /// The target's position, or why it is missing.
     pub(super) target: Result<usize, String>,
 }
 
@@ -141,7 +141,7 @@ pub(super) fn places(preprocessing: &Preprocessing, names: &Names) -> Result<Pla
         return Ok(Places { features, target: names.find_name(&target.name, compared) });
     }
     let found = names.len();
-    // A target that had a file of its own comes after all other columns, if it is in the table.
+    // A target that had a file of its own is after all other columns, if it is in the table.
     let target_number = target.number.unwrap_or(width + 1);
     let all = target_number.max(*width);
     let numbers = columns.iter().map(|column| column.number);
@@ -236,7 +236,7 @@ mod tests {
         check(&named, &["red", "12", "other color", "color"], true);
         check(&named, &["red", "color"], true);
         check(&named, &["12", "red", "blue"], false);
-        // No number, and no header either.
+        // Neither a number nor a header.
         check(&named, &["", "red", "blue"], false);
         check(&named, &["?", "b", "what", "", "red"], false);
         check(&named, &["?", "b", "what", "", "green"], true);

@@ -1,4 +1,4 @@
-//! The lines of a text, which end in one way only.
+//! The lines of a text, with uniform line ends.
 
 use std::{
     cell::Cell,
@@ -6,11 +6,11 @@ use std::{
     rc::Rc,
 };
 
-/// The most bytes of one record. A quote that is never closed takes in all that follows it.
+/// The most bytes of one record. An unclosed quote would take in the rest of the file.
 pub(super) const RECORD_BYTES: u64 = 64 << 20;
 
-/// Inserted after each quote that begins a cell, as the CSV reader does not report quotes. UTF-8 has neither
-/// byte, and in other encodings a cell hardly begins with both.
+/// Inserted after each quote that begins a cell, as the CSV reader does not report quotes. UTF-8
+/// contains neither byte, and in other encodings hardly any cell begins with both.
 const MARK: [u8; 2] = [0xff, 0xfe];
 
 /// A cell without its mark, and whether it was in quotes.
@@ -18,8 +18,8 @@ pub(super) fn unmarked(cell: &[u8]) -> (&[u8], bool) {
     cell.strip_prefix(&MARK).map_or((cell, false), |cell| (cell, true))
 }
 
-/// Ends every line, also the last one, with a line feed, so that lines can be counted; marks cells in quotes;
-/// and refuses records that are too long.
+/// Ends every line, including the last, with a line feed, so that lines can be counted. Marks quoted
+/// cells, and refuses records that are too long.
 pub(super) struct Lines {
     inner: Box<dyn BufRead>,
     place: Place,
@@ -29,7 +29,7 @@ pub(super) struct Lines {
 /// The state of the reader between two bytes.
 struct Place {
     delimiter: u8,
-    /// The last byte that was passed on.
+    /// The last byte that was output.
     last: u8,
     is_after_return: bool,
     is_in_quotes: bool,
@@ -37,12 +37,12 @@ struct Place {
     is_after_quotes: bool,
 }
 
-/// The bytes that [`Lines`] has passed on.
+/// The bytes that [`Lines`] has output.
 #[derive(Default)]
 pub(super) struct Passed {
-    /// Since the last record.
+    /// The bytes since the last record.
     pub(super) bytes: Cell<u64>,
-    /// Whether that was all.
+    /// Whether the text has ended.
     pub(super) is_end: Cell<bool>,
 }
 
@@ -60,8 +60,8 @@ impl Lines {
 }
 
 impl Place {
-    /// Copies the bytes before the next quote or carriage return, or only this one if it comes first. Returns
-    /// how many bytes it read, and how many it wrote.
+    /// Copies the bytes before the next quote or carriage return, or only that byte if it is first.
+    /// Returns the numbers of bytes read and written.
     fn copy(&mut self, bytes: &[u8], buffer: &mut [u8]) -> (usize, usize) {
         if std::mem::take(&mut self.is_after_return) && bytes[0] == b'\n' {
             return (1, 0);
@@ -96,7 +96,7 @@ impl Place {
 }
 
 impl Read for Lines {
-    /// The buffer must have room for a quote and its mark.
+    /// The buffer must have space for a quote and its mark.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Self { inner, place, seen } = self;
         if seen.bytes.get() > RECORD_BYTES {
@@ -120,7 +120,7 @@ impl Read for Lines {
             }
             inner.consume(read);
             seen.bytes.set(seen.bytes.get() + read as u64);
-            // The line feed of a CRLF alone leaves nothing to pass on.
+            // If only the line feed of a CRLF was read, there is no output yet.
             if written > 0 {
                 return Ok(written);
             }

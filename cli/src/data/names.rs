@@ -2,24 +2,24 @@
 
 use std::collections::HashSet;
 
-/// How similar a name must be to be suggested, from 0 to 1.
+/// The least similarity of a suggested name, from 0 to 1.
 const SIMILAR: f64 = 0.75;
 
-/// How many names a message lists.
+/// The most names in a message.
 const LISTED: usize = 12;
 
-/// The names of all columns of a table, each one different.
+/// The names of all columns of a table, without duplicates.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Names {
     names: Vec<String>,
     pub(crate) from_header: bool,
-    /// The names that a header has more than once.
+    /// The names that occur more than once in a header.
     pub(crate) repeated: Vec<String>,
 }
 
 impl Names {
-    /// Names of a header. A column without a name is called by its number; a second one of the same
-    /// name ends in `.2`.
+    /// The names in a header. A column without a name is named by its number; a second column of the
+    /// same name gets the suffix `.2`.
     pub(crate) fn from_header<'a>(cells: impl Iterator<Item = &'a str>) -> Self {
         let mut names: Vec<String> = Vec::new();
         let mut seen = HashSet::new();
@@ -43,7 +43,7 @@ impl Names {
         Self { names, from_header: true, repeated }
     }
 
-    /// Columns that have numbers only.
+    /// Columns with numbers instead of names.
     pub(crate) fn numbered(count: usize) -> Self {
         let names = (1..=count).map(|number| format!("column {number}")).collect();
         Self { names, from_header: false, repeated: Vec::new() }
@@ -57,7 +57,7 @@ impl Names {
         &self.names[column]
     }
 
-    /// Whether there is a header that has no name for the column.
+    /// Whether the table has a header without a name for the column.
     pub(crate) fn is_unnamed(&self, column: usize) -> bool {
         self.from_header && self.names[column] == format!("column {}", column + 1)
     }
@@ -67,8 +67,8 @@ impl Names {
         self.names.iter().position(|other| other == name)
     }
 
-    /// For messages: `column 3 ("alcohol")`, or `column 3` if the header has no name for it. Quotes
-    /// and line ends in a name are escaped.
+    /// For messages: `column 3 ("alcohol")`, or `column 3` if the header has no name for it. Quotes and
+    /// line ends in a name are escaped.
     pub(crate) fn describe(&self, column: usize) -> String {
         let (number, name) = (column + 1, &self.names[column]);
         let unnamed = format!("column {number}");
@@ -126,7 +126,7 @@ impl Names {
         Ok(column..column + 1)
     }
 
-    /// The column of this name; or of this number, counted from 1, if none is called so.
+    /// The column of this name, or else of this number, counted from 1.
     pub(crate) fn find(&self, wanted: &str) -> Result<usize, String> {
         let wanted = wanted.trim();
         match wanted.parse() {
@@ -135,7 +135,7 @@ impl Names {
         }
     }
 
-    /// The column of exactly this name, or why there should be one, and which ones have a similar name.
+    /// The column of exactly this name, or an error that lists similar names.
     pub(crate) fn find_name(&self, wanted: &str, why: &str) -> Result<usize, String> {
         self.position(wanted)
             .ok_or_else(|| format!("no column is called {wanted:?}{why}; {}", self.suggest(wanted)))
@@ -148,7 +148,7 @@ impl Names {
         Err(format!("there is no column {number}: the columns are 1 to {}", self.len()))
     }
 
-    /// The names that are nearest, or the first ones.
+    /// The most similar names, or the first ones.
     fn suggest(&self, wanted: &str) -> String {
         if !self.from_header {
             return format!("the table has no header, its columns are 1 to {}", self.len());

@@ -1,8 +1,7 @@
-//! NumPy's `.npy`, and `.npz`, which is a zip file of those.
-//!
-//! The header of an array is a Python dictionary of three entries, written by NumPy in one way only.
-//! The crates that read it evaluate Python literals, at the price of a parser generator and numbers
-//! of any size; this is the part that is needed.
+//! NumPy's `.npy`, and `.npz`, which is a zip file of `.npy` files.
+//! The header of an array is a Python dictionary of three entries, which NumPy always writes in the same
+//! form. Existing crates evaluate any Python literal, for which they need a parser generator and big
+//! integers. This module reads only NumPy's form.
 
 use std::io::{Read, Seek};
 
@@ -17,7 +16,7 @@ use crate::failure::Failure;
 /// The longest header that is read. NumPy's take 128 bytes, unless a type has many fields.
 const HEADER_BYTES: usize = 1 << 16;
 
-/// The names by which inputs go in an `.npz` file, and their targets.
+/// The usual names of inputs in an `.npz` file, and of their targets.
 const NAMES: [(&str, &[&str]); 4] = [
     ("inputs", &["x_train", "X_train", "x", "X", "inputs", "data", "features", "images"]),
     ("targets", &["y_train", "Y_train", "y", "Y", "targets", "target", "labels", "label"]),
@@ -83,7 +82,7 @@ pub(crate) fn parse(
     Array::new(name.to_owned(), storage, place, element, &shape, is_by_column)
 }
 
-/// The dictionary that stands before the elements.
+/// The dictionary that precedes the elements.
 fn header(prefix: &[u8]) -> Option<&[u8]> {
     let (version, rest) = prefix.strip_prefix(b"\x93NUMPY")?.split_at_checked(2)?;
     let (length, rest) = rest.split_at_checked(if version[0] == 1 { 2 } else { 4 })?;
@@ -122,7 +121,8 @@ pub(crate) fn unzip(name: &str, file: Box<dyn Seekable>) -> Result<Arrays, Failu
     })
 }
 
-/// Unpacks the inputs of an `.npz` file, which need no targets: those to test on, or else to learn from.
+/// Unpacks the inputs of an `.npz` file, which need no targets: the test inputs, or else the training
+/// inputs.
 pub(crate) fn unzip_inputs(name: &str, file: Box<dyn Seekable>) -> Result<Array, Failure> {
     let mut archive = Archive::open(name, file)?;
     let inputs = archive.find(2).or_else(|| archive.find(0));
@@ -154,8 +154,8 @@ impl<'a> Archive<'a> {
         Ok(Self { name, zip, members })
     }
 
-    /// The member that is one of [`NAMES`], by its place there; or one of [`UNNAMED`], if the archive has no
-    /// others.
+    /// The member with one of the [`NAMES`], in their order; or with one of [`UNNAMED`], if the archive
+    /// has no others.
     fn find(&self, what: usize) -> Option<String> {
         let mut known = NAMES[what].1.iter();
         let named = known.find_map(|known| self.members.iter().find(|member| member == known));

@@ -1,4 +1,4 @@
-//! The preprocessing of a row before the network sees it, with all that is needed to repeat it.
+//! The preprocessing of a row before the network sees it, with all values that are needed to repeat it.
 
 use serde::{Deserialize, Serialize};
 use ztilde::{Layer, Parameters};
@@ -13,9 +13,9 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Preprocessing {
-    /// Whether the columns were named by a header; they are found by their numbers otherwise.
+    /// Whether a header named the columns; otherwise they are found by their numbers.
     pub(crate) has_header: bool,
-    /// How many columns the table has, without a target in a file of its own.
+    /// The number of columns of the table, without a target in a file of its own.
     pub(crate) width: usize,
     /// The input columns, in the order of the network's inputs.
     pub(crate) columns: Vec<Column>,
@@ -30,11 +30,11 @@ pub(crate) struct Preprocessing {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Column {
     pub(crate) name: String,
-    /// Its place in the table, counted from 1.
+    /// Its position in the table, counted from 1.
     pub(crate) number: usize,
     pub(crate) values: Values,
-    /// Which of its inputs never varied in the training rows. They are 0 for every cell, because training
-    /// did not change their weights.
+    /// The column's inputs that never varied in the training rows. They are 0 for every cell, because
+    /// training did not change their weights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) constant: Vec<usize>,
     #[serde(default, skip_serializing_if = "Reading::is_usual")]
@@ -45,10 +45,10 @@ pub(crate) struct Column {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum Values {
-    /// One input: `(number − shift) / scale`. `fill` stands for a missing number.
+    /// One input: `(number − shift) / scale`. `fill` replaces a missing number.
     Number { shift: f64, scale: f64, fill: Option<f64> },
-    /// As many inputs as there are categories: 1 for the one in the cell, 0 for all others. A
-    /// missing one, or another, is 0 throughout.
+    /// One input per category: 1 for the cell's category, 0 for all others. For a missing cell or an
+    /// unknown category all inputs are 0.
     Category(Vec<String>),
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum Values {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Target {
     pub(crate) name: String,
-    /// Its place in the table, counted from 1; none if it had a file of its own.
+    /// Its position in the table, counted from 1; none if it had a file of its own.
     pub(crate) number: Option<usize>,
     pub(crate) values: TargetValues,
     #[serde(default, skip_serializing_if = "Reading::is_usual")]
@@ -95,7 +95,7 @@ impl Column {
         }
     }
 
-    /// How many inputs it makes.
+    /// The number of inputs of the column.
     pub(super) fn inputs(&self) -> usize {
         match &self.values {
             Values::Number { .. } => 1,
@@ -103,8 +103,8 @@ impl Column {
         }
     }
 
-    /// A cell as a number: itself, the place of its category, or NaN if it is missing or a category
-    /// that is not known.
+    /// A cell as a number: its value, the index of its category, or NaN if it is missing or its category
+    /// unknown.
     pub(crate) fn encode<'a>(&self, raw: impl Into<Raw<'a>>) -> Result<f64, String> {
         let raw = raw.into();
         match &self.values {
@@ -115,7 +115,7 @@ impl Column {
         }
     }
 
-    /// Whether a cell is a category that is not known.
+    /// Whether a cell is an unknown category.
     pub(super) fn is_unknown(&self, raw: Raw<'_>) -> bool {
         match &self.values {
             Values::Category(names) => {
@@ -126,7 +126,7 @@ impl Column {
     }
 }
 
-/// The input that a number makes.
+/// The input for a number.
 pub(super) fn scaled(number: f64, shift: f64, scale: f64) -> f32 {
     ((number - shift) / scale) as f32
 }
@@ -141,7 +141,7 @@ impl Target {
         Self { name: name.into(), number, values, reading: Reading::default() }
     }
 
-    /// As [`Column::encode`]; a class that is not known is an error.
+    /// As [`Column::encode`]; an unknown class is an error.
     pub(crate) fn encode<'a>(&self, raw: impl Into<Raw<'a>>) -> Result<f64, String> {
         let raw = raw.into();
         let TargetValues::Classes(classes) = &self.values else {
@@ -168,7 +168,7 @@ impl Target {
         }
     }
 
-    /// A number that the network gives, in the units of the table.
+    /// An output of the network, in the units of the table.
     pub(crate) fn in_own_units(&self, output: f64) -> f64 {
         match self.values {
             TargetValues::Classes(_) => output,
@@ -176,7 +176,7 @@ impl Target {
         }
     }
 
-    /// The names of the classes, if it has any.
+    /// The names of the classes, if the target has classes.
     pub(crate) fn classes(&self) -> Option<&[String]> {
         match &self.values {
             TargetValues::Classes(classes) => Some(classes),
@@ -186,7 +186,7 @@ impl Target {
 }
 
 impl Preprocessing {
-    /// That of a network which takes numbers as they are.
+    /// The preprocessing of a network that takes numbers unchanged.
     pub(crate) fn plain(inputs: usize) -> Self {
         let values = Values::Number { shift: 0.0, scale: 1.0, fill: None };
         let column = |number| Column::new(format!("input {number}"), number, values.clone());
@@ -199,12 +199,12 @@ impl Preprocessing {
         }
     }
 
-    /// How many inputs the network has.
+    /// The number of the network's inputs.
     pub(crate) fn inputs(&self) -> usize {
         self.columns.iter().map(Column::inputs).sum()
     }
 
-    /// How many outputs the network has.
+    /// The number of the network's outputs.
     pub(crate) fn outputs(&self) -> usize {
         self.target.classes().map_or(1, <[String]>::len)
     }
@@ -237,7 +237,7 @@ impl Preprocessing {
         }
     }
 
-    /// The inputs that never varied in the training rows: their places among all inputs.
+    /// The indices of the inputs that never varied in the training rows.
     pub(crate) fn constant_inputs(&self) -> Vec<usize> {
         let mut first = 0;
         let mut places = Vec::new();
@@ -248,8 +248,8 @@ impl Preprocessing {
         places
     }
 
-    /// Sets the weights of constant inputs to 0: training leaves them as they were drawn, and another
-    /// program may scale the columns without regard to `constant`.
+    /// Sets the weights of constant inputs to 0. Training leaves these weights at their initial values,
+    /// and other programs may scale the columns without regard to `constant`.
     pub(crate) fn clear_constant(&self, parameters: &mut Parameters) {
         let (Layer::Linear { weights, .. } | Layer::Normalized { weights, .. }) =
             &mut parameters.layers[0];
@@ -278,7 +278,7 @@ impl Preprocessing {
         Ok(read)
     }
 
-    /// Whether every number can be computed with, and every name is there once.
+    /// Checks that all numbers are usable, and that no name occurs twice.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.columns.is_empty() {
             return Err("the preprocessing has no columns".to_owned());

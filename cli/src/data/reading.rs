@@ -11,14 +11,14 @@ use super::{
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Reading {
-    /// How its numbers are written.
+    /// The notation of its numbers.
     pub(crate) form: Form,
     /// Whether a cell without quotes is missing even if it is a category, such as NA.
     pub(crate) unquoted_is_missing: bool,
 }
 
 impl Reading {
-    /// Whether it is the default, which model files leave out.
+    /// Whether this is the default, which model files leave out.
     pub(crate) fn is_usual(&self) -> bool {
         *self == Self::default()
     }
@@ -30,7 +30,7 @@ impl Reading {
         raw.is_missing_text() && (raw.text.is_empty() || !is_known())
     }
 
-    /// The place of a cell's category, if it is known.
+    /// The index of a cell's category, if it is known.
     pub(super) fn place(&self, names: &[String], raw: Raw<'_>) -> Option<usize> {
         if self.is_missing(names, raw) { None } else { category_place(names, raw.text) }
     }
@@ -63,8 +63,8 @@ fn unlike(text: &str, form: &Form) -> String {
     format!("{text:?} is not {kind}, as the column had in training: correct or empty the cell")
 }
 
-/// The place of a name; or of an equal number, such as 5 for 5.0; or of an equal truth value: pandas writes
-/// `True`, other programs write `true`.
+/// The index of a name; or of an equal number, such as 5 for 5.0; or of an equal truth value, because
+/// pandas writes `True` and other programs write `true`.
 pub(crate) fn category_place(names: &[String], name: &str) -> Option<usize> {
     names.iter().position(|known| known == name).or_else(|| {
         let number = finite(name);

@@ -17,14 +17,14 @@ pub(crate) enum Rows {
     Blocks(BlockFile),
 }
 
-/// How rows are kept.
+/// How rows are stored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
     /// The most bytes of rows in memory.
     pub(crate) memory: u64,
-    /// The rows of all blocks but the last are a multiple of this.
+    /// The number of rows in each block except the last is a multiple of this.
     pub(crate) batch_size: u32,
-    /// Decides which row is in which block.
+    /// The seed that assigns rows to blocks.
     pub(crate) seed: u64,
 }
 
@@ -46,7 +46,7 @@ impl Rows {
         Ok(fingerprints)
     }
 
-    /// Visits all rows, some at a time, in an order that is always the same.
+    /// Visits all rows, some at a time, always in the same order.
     pub(crate) fn visit(
         &self,
         mut visit: impl FnMut(&Dataset) -> Result<(), Failure>,
@@ -60,7 +60,7 @@ impl Rows {
     }
 }
 
-/// Collects rows of which it is known how many there will be.
+/// Collects a known number of rows.
 enum Collector {
     Memory { inputs: Vec<f32>, targets: TargetList },
     Blocks(Box<BlockWriter>),
@@ -85,7 +85,7 @@ pub(crate) struct Divided {
 pub(crate) struct TargetSums {
     /// The number of rows of each class; of all rows if there are no classes.
     pub(crate) of_class: Vec<u64>,
-    /// The sum of the squared numbers, as the network learns them: 0 is the mean of the training rows.
+    /// The sum of the squared targets in the network's scale, where 0 is the mean of the training rows.
     pub(crate) squares: f64,
 }
 
@@ -95,7 +95,7 @@ impl TargetSums {
     }
 }
 
-/// Divides a table into training rows and held-out rows, if there are any.
+/// Divides a table into training rows and held-out rows, if any.
 pub(crate) fn prepare(
     table: &Table,
     preprocessing: &Preprocessing,
@@ -132,8 +132,8 @@ pub(crate) fn prepare(
     Ok(Divided { learned, held_out, learned_targets, held_out_targets })
 }
 
-/// A cell of a held-out row that scales to no 32-bit number; training rows do, as
-/// [`fit`](super::fit::fit) has seen to.
+/// A cell of a held-out row that overflows a 32-bit number when it is scaled. [`fit`](super::fit::fit)
+/// has checked the training rows.
 fn too_far(table: &Table, preprocessing: &Preprocessing, cells: &[f64]) -> Failure {
     let mut name = &preprocessing.target.name;
     let mut number = cells[cells.len() - 1];

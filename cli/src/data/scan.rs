@@ -1,4 +1,4 @@
-//! Reads a new table: finds out what each column holds.
+//! Reads a new table, and finds the kind of each column.
 
 use std::io::{BufWriter, Seek, Write};
 
@@ -18,15 +18,15 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// The most categories of a column: each is an input of the network.
+/// The most categories of a column: each category is an input of the network.
 const MOST_CATEGORIES: usize = 100;
 
 /// The bytes of cells that are kept in memory. A larger table goes to a temporary file.
 const IN_MEMORY: usize = 64 << 20;
 
-/// The columns that the options name, as places in the table.
+/// The positions of the columns that the options name.
 pub(super) struct Choice {
-    /// Features, then the target if it is one of the columns.
+    /// The features, then the target if it is one of the columns.
     pub(super) columns: Vec<usize>,
     is_category: Vec<bool>,
 }
@@ -99,7 +99,7 @@ pub(super) fn missing(text: &Text, line: u64, column: usize) -> Failure {
     ))
 }
 
-/// Finds the columns that were asked for, or all of them; the target may be elsewhere.
+/// Finds the requested columns, or all columns. The target may be in another file.
 pub(super) fn choose(
     names: &Names,
     options: &DataOptions,
@@ -152,7 +152,7 @@ pub(super) fn choose(
     Ok(Choice { columns, is_category })
 }
 
-/// The meaning of the columns.
+/// Determines the meaning of the columns.
 struct Meaning {
     preprocessing: Preprocessing,
     places: Vec<(usize, Recode)>,
@@ -262,7 +262,7 @@ struct Found<'a> {
     many: Vec<(usize, &'a Findings)>,
     /// Columns of text with words for a missing value.
     words: Vec<(usize, &'a Findings)>,
-    /// Columns of numbers that are not plain, and their forms.
+    /// Columns of numbers in another notation, and their forms.
     forms: Vec<(usize, String)>,
     /// The first column with decimal commas.
     comma: Option<usize>,
@@ -282,7 +282,8 @@ impl<'a> Found<'a> {
         self.grouped.extend(findings.grouped().map(|text| (column, text)));
     }
 
-    /// Fails if a table with decimal commas has a column whose points separate thousands, or decimals.
+    /// Fails if a table with decimal commas has a column whose points may separate thousands or
+    /// decimals.
     fn check_points(&self, names: &Names) -> Result<(), String> {
         let (Some(comma), Some(&(column, text))) = (self.comma, self.grouped.first()) else {
             return Ok(());
@@ -343,7 +344,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// How many columns a note lists.
+/// The most columns in a note.
 const LISTED: usize = 20;
 
 fn list(items: &[String]) -> String {

@@ -10,7 +10,7 @@ use flate2::read::MultiGzDecoder;
 
 use crate::failure::Failure;
 
-/// How much of a file is looked at.
+/// The number of bytes that decide on the format.
 const PREFIX: u64 = 64 << 10;
 
 /// The bytes of an unpacked file that are kept in memory. A larger one goes to a temporary file.
@@ -26,21 +26,21 @@ pub(crate) enum Format {
     Parquet,
 }
 
-/// A source that can be read from any place on: a file, an unpacked one, or bytes in memory.
+/// A seekable source: a file, an unpacked file, or bytes in memory.
 pub(crate) trait Seekable: Read + Seek + Send {}
 
 impl<T: Read + Seek + Send> Seekable for T {}
 
 /// A file that was opened.
 pub(crate) struct Source {
-    /// As it was typed, for messages.
+    /// The path as it was typed, for messages.
     pub(crate) name: String,
     pub(crate) format: Format,
     /// The first bytes, unpacked.
     pub(crate) prefix: Vec<u8>,
     /// The bytes after the prefix.
     rest: Box<dyn Read + Send>,
-    /// The file itself if it can be read from any place on, and is not packed.
+    /// The file itself if it is seekable and not compressed.
     plain: Option<File>,
 }
 
@@ -51,7 +51,7 @@ impl Source {
             return Self::read("stdin".to_owned(), io::stdin(), None);
         }
         let name = path.display().to_string();
-        // Before it is opened, which is not allowed on Windows.
+        // Checked first: on Windows a folder cannot be opened.
         if path.is_dir() {
             return Err(Failure::input(format!(
                 "{name} is a folder without the files of an image data set, which are called \
@@ -65,7 +65,7 @@ impl Source {
         Self::read(name, file, plain)
     }
 
-    /// The same of bytes in memory.
+    /// The same for bytes in memory.
     pub(super) fn of_bytes(bytes: &[u8]) -> Result<Self, Failure> {
         Self::read("bytes".to_owned(), Cursor::new(bytes.to_vec()), None)
     }
@@ -96,12 +96,12 @@ impl Source {
         Ok(Self { name, format, prefix, rest, plain })
     }
 
-    /// All of the file, from the beginning on.
+    /// The whole file, from the beginning.
     pub(crate) fn into_reader(self) -> impl Read + Send {
         Cursor::new(self.prefix).chain(self.rest)
     }
 
-    /// The file and its length, unpacked where it has to be.
+    /// The file and its length, decompressed if necessary.
     pub(crate) fn into_seekable(self) -> Result<(Box<dyn Seekable>, u64), Failure> {
         let name = self.name.clone();
         match self.plain {
@@ -114,7 +114,7 @@ impl Source {
         }
     }
 
-    /// The file, or what was unpacked of it in a temporary one.
+    /// The file, or a temporary file with its decompressed contents.
     pub(crate) fn into_file(self) -> Result<File, Failure> {
         let name = self.name.clone();
         let failed = |error: io::Error| Failure::input(format!("{name}: unpacking it: {error}"));
@@ -127,7 +127,7 @@ impl Source {
     }
 }
 
-/// Copies what can only be read once to where it can be read again: memory, or a temporary file.
+/// Copies a stream to memory or to a temporary file, so that it can be read several times.
 pub(crate) fn unpack(
     name: &str,
     mut reader: impl Read,
@@ -212,7 +212,7 @@ mod tests {
         let (_, length) = Source::open(&packed).unwrap().into_seekable().unwrap();
         assert_eq!(length, text.len() as u64);
 
-        // Cut short, it is an error rather than a shorter file.
+        // A truncated file is an error rather than a shorter file.
         let bytes = fs::read(&packed).unwrap();
         fs::write(&packed, &bytes[..bytes.len() / 2]).unwrap();
         let opened = Source::open(&packed).and_then(Source::into_seekable);

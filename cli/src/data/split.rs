@@ -1,21 +1,20 @@
-//! Which rows are training rows and which are held out: at random by a seed, with the same shares of each
-//! class.
+//! Chooses the held-out rows at random by a seed, with the same share of each class.
 
 use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
 
-/// The purpose of random numbers. Each purpose has its own stream, so that one seed may serve all.
+/// The purpose of random numbers. Each purpose has its own stream, so that one seed serves all.
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose {
-    /// Which rows are held out.
+    /// The choice of the held-out rows.
     Split = 0x11,
-    /// In which block a row is.
+    /// The choice of a row's block.
     Blocks = 0x12,
     /// The order of the blocks in an epoch, and of the rows in a block.
     Order = 0x13,
 }
 
-/// The generator of a purpose, a seed, and two numbers more. They are its key, so that it can be made
-/// again without knowing what was drawn before.
+/// The generator of a purpose, a seed, and two more numbers. They are its key, so that it can be
+/// recreated without knowing earlier draws.
 pub(crate) fn generator(purpose: Purpose, seed: u64, [epoch, block]: [u64; 2]) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -25,7 +24,7 @@ pub(crate) fn generator(purpose: Purpose, seed: u64, [epoch, block]: [u64; 2]) -
     ChaCha8Rng::from_seed(key)
 }
 
-/// A whole number below `count`. None is more likely than another by more than `count` / 2⁶⁴.
+/// A whole number below `count`. The probabilities differ by less than `count` / 2⁶⁴.
 pub(crate) fn below(generator: &mut ChaCha8Rng, count: u64) -> u64 {
     ((u128::from(generator.next_u64()) * u128::from(count)) >> 64) as u64
 }
@@ -42,14 +41,14 @@ pub(crate) fn permutation(generator: &mut ChaCha8Rng, count: usize) -> Vec<usize
 /// Divides rows into groups of given sizes.
 #[derive(Clone, Debug)]
 pub(crate) enum Split {
-    /// For each class, how many rows each group gets, and the seed.
+    /// The number of rows that each group gets of each class, and the seed.
     Dealt(Vec<Vec<u64>>, u64),
     /// The group of each row.
     Listed(Vec<u8>),
 }
 
 impl Split {
-    /// Group 0 has everything.
+    /// Group 0 has all rows.
     pub(crate) fn whole(of_class: &[u64]) -> Self {
         Self::Dealt(of_class.iter().map(|&rows| vec![rows]).collect(), 0)
     }
@@ -82,8 +81,8 @@ impl Split {
         })
     }
 
-    /// Lines up the classes in random order. `quotas` says how many rows of a class each group gets, by the
-    /// first and the end of its rows in the line, and by a random phase below `phases`.
+    /// Lines up the classes in random order. `quotas` computes how many rows of a class each group gets,
+    /// from the first row and the end of the class in the line, and a random phase below `phases`.
     fn lined_up(
         of_class: &[u64],
         seed: u64,
@@ -103,7 +102,7 @@ impl Split {
         Self::Dealt(of_groups, seed)
     }
 
-    /// How many rows a group has.
+    /// The number of rows in a group.
     pub(crate) fn rows(&self, group: usize) -> u64 {
         match self {
             Self::Dealt(quotas, _) => quotas.iter().filter_map(|quotas| quotas.get(group)).sum(),
@@ -141,7 +140,7 @@ impl Dealer<'_> {
     }
 }
 
-/// Draws one of the places that are left in some groups, each as likely as any other, and takes it.
+/// Draws one of the free slots of some groups, each with the same probability, and takes it.
 pub(crate) fn draw(left: &mut [u64], generator: &mut ChaCha8Rng) -> usize {
     if left.len() == 1 {
         return 0;
@@ -161,7 +160,7 @@ pub(crate) fn draw(left: &mut [u64], generator: &mut ChaCha8Rng) -> usize {
 mod tests {
     use super::*;
 
-    /// How many rows of each class each group gets.
+    /// The number of rows that each group gets of each class.
     fn dealt(split: &Split, classes: &[usize], groups: usize) -> Vec<Vec<u64>> {
         let most = classes.iter().max().unwrap() + 1;
         let mut counts = vec![vec![0; groups]; most];
@@ -205,8 +204,8 @@ mod tests {
         }
     }
 
-    /// How many rows of each class a group has, summed over the seeds. Checks that each split has the share
-    /// of each class, rounded up or down.
+    /// The number of rows of each class in a group, summed over the seeds. Checks that each split has
+    /// the share of each class, rounded up or down.
     fn sums(of_class: &[u64], group: usize, share: f64, split: impl Fn(u64) -> Split) -> Vec<f64> {
         let mut sums = vec![0.0; of_class.len()];
         for seed in 0..SEEDS {
@@ -263,7 +262,7 @@ mod tests {
             let Split::Dealt(quotas, _) = Split::held_out(&[1; 20], 0.5, seed) else { panic!() };
             together += quotas[0][1] * quotas[1][1];
         }
-        // 10 of the 19 others are not in the half of a class, 9 are: 947 expected, deviation 27.
+        // Of the 19 other rows, 10 are not in the half of a class and 9 are: expected 947, deviation 27.
         assert!((780..1110).contains(&together), "{together}");
     }
 
@@ -282,7 +281,7 @@ mod tests {
                 *count += group;
             }
         }
-        // 500 expected of each; the standard deviation is 19.
+        // Each count is expected to be 500; the standard deviation is 19.
         assert!(counts.iter().all(|count| (410..590).contains(count)), "{counts:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! A data set as it was read: its cells are numbers, and can be walked through several times.
+//! A data set as it was read: its cells are numbers, and can be visited several times.
 
 use std::ops::ControlFlow;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// Cells that are decoded at once.
+/// The number of cells that are decoded at once.
 const CHUNK: usize = 1 << 16;
 
 /// Marks an unknown category; NaN marks a missing one.
@@ -21,19 +21,19 @@ pub(super) const UNKNOWN: f64 = f64::INFINITY;
 #[derive(Clone, Debug)]
 pub(crate) enum Recode {
     Keep,
-    /// A [boxed] place becomes the number at this place; all other numbers stay.
+    /// A [boxed] index becomes the number at this index; all other numbers stay unchanged.
     Unbox(Vec<f64>),
-    /// The number becomes its place among these, which are sorted.
+    /// The number becomes its index among these sorted numbers.
     Search(Vec<f64>),
 }
 
-/// A place as a NaN that has it in its lowest bits, so that it fits among numbers until its own number is
-/// known.
+/// An index, stored in the lowest bits of a NaN, so that it can stand among numbers until its own number
+/// is known.
 pub(super) fn boxed(place: u32) -> f64 {
     f64::from_bits(f64::NAN.to_bits() & !u64::from(u32::MAX) | (u64::from(place) + 1))
 }
 
-/// The place in a NaN; None if it is a missing value.
+/// The index in a NaN; None for a missing value.
 pub(super) fn unboxed(cell: f64) -> Option<usize> {
     let place = cell.to_bits() & u64::from(u32::MAX);
     (cell.is_nan() && place > 0).then(|| place as usize - 1)
@@ -58,10 +58,10 @@ impl Recode {
 pub(crate) struct Table {
     /// The file, for messages.
     pub(crate) file: String,
-    /// Side by side, they have all cells.
+    /// The arrays that, side by side, hold all cells.
     arrays: Vec<Array>,
-    /// For each input column, then for the target: its place in a row of the arrays,
-    /// and what its numbers become.
+    /// For each input column, then for the target: its position in a row of the arrays, and how its
+    /// numbers are recoded.
     places: Vec<(usize, Recode)>,
     missing: Missing,
     /// The kinds of the columns. Shifts and scales are not fitted yet.
@@ -69,23 +69,23 @@ pub(crate) struct Table {
     pub(crate) counts: Counts,
     /// Whether all numbers are bytes, as those of pixels are.
     pub(crate) is_bytes: bool,
-    /// What the largest number of a pixel stands for, if they are.
+    /// The largest number of a pixel, if they are bytes.
     pub(crate) white: f64,
 }
 
-/// The counts of a walk through all rows.
+/// The counts of a pass over all rows.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Counts {
     /// Rows that are neither left out nor skipped.
     pub(crate) rows: u64,
-    /// As many of each class; of all, where there are no classes.
+    /// The number of these rows in each class; of all rows if there are no classes.
     pub(crate) of_class: Vec<u64>,
     /// Rows left out because they have no target, or because a cell is missing.
     pub(crate) without_target: u64,
     pub(crate) dropped: u64,
     /// The dropped rows whose first gap is an unknown category.
     dropped_unknown: u64,
-    /// The gaps of each input column, in the rows that are left.
+    /// The gaps of each input column, in the remaining rows.
     pub(crate) gaps: Vec<Gaps>,
 }
 
@@ -152,7 +152,7 @@ impl Table {
         Ok(())
     }
 
-    /// Notes on the rows that were left out, and on the values that were filled in.
+    /// Notes on the rows that were left out, and on the imputed values.
     pub(crate) fn notes(&self) -> Vec<String> {
         let Counts { rows, without_target, dropped, dropped_unknown, gaps, .. } = &self.counts;
         let mut notes = Vec::new();
@@ -193,7 +193,8 @@ impl Table {
         })
     }
 
-    /// Visits rows until `visit` breaks off: the number of the row, its cells as read, and its recoded cells.
+    /// Visits rows until `visit` breaks: the number of the row, its cells as read, and its recoded
+    /// cells.
     fn walk_all(
         &self,
         mut visit: impl FnMut(u64, &[f64], &[f64]) -> Result<ControlFlow<()>, Failure>,
@@ -227,7 +228,7 @@ impl Table {
 }
 
 impl Preprocessing {
-    /// The number of a target's class; 0 for all, where there are no classes.
+    /// The number of a target's class; always 0 if there are no classes.
     fn class(&self, target: f64) -> usize {
         match self.target.values {
             TargetValues::Classes(_) => target as usize,

@@ -15,13 +15,13 @@ const ROOM: Room = Room { memory: 1 << 20, batch_size: 4, seed: 0 };
 
 fn options(arguments: &str) -> DataOptions {
     let command = DataOptions::augment_args(Command::new("train").no_binary_name(true));
-    // These are elsewhere, and options here exclude them.
+    // These options are tested elsewhere, and options here exclude them.
     let command = command.arg(clap::arg!(--held_out)).arg(clap::arg!(--model));
     let matches = command.get_matches_from(arguments.split_whitespace());
     DataOptions::from_arg_matches(&matches).unwrap()
 }
 
-/// A folder with a file, that goes away with the test.
+/// A folder with a file, removed after the test.
 struct Folder(TempDir);
 
 impl Folder {
@@ -36,7 +36,7 @@ impl Folder {
     }
 }
 
-/// The data and the notes about it.
+/// The data and its notes.
 fn read(text: impl AsRef<[u8]>, arguments: &str) -> Result<(Data, Vec<String>), String> {
     let folder = Folder::with("table.csv", text);
     let options = DataOptions { data: Some(folder.path("table.csv")), ..options(arguments) };
@@ -57,7 +57,7 @@ fn refused(text: impl AsRef<[u8]>, arguments: &str, expected: &[&str]) {
     }
 }
 
-/// All rows, in memory, none of them held out.
+/// All rows in memory, without held-out rows.
 fn rows(data: &Data) -> (Preprocessing, ztilde::Dataset) {
     let prepared = data.prepare(HeldOut::Share(0.0), ROOM, &mut Vec::new()).unwrap();
     let Rows::Memory(dataset) = prepared.learned else { panic!("few rows are in memory") };
@@ -221,7 +221,7 @@ fn scales_are_those_of_the_training_rows() {
     let mean = targets.iter().map(|&target| f64::from(target)).sum::<f64>() / 30.0;
     let square = targets.iter().map(|&target| f64::from(target).powi(2)).sum::<f64>() / 30.0;
     assert!(mean.abs() < 1e-6 && (square - 1.0).abs() < 1e-6, "{mean} {square}");
-    // Rows that were held out have another mean.
+    // The held-out rows have another mean.
     let Targets::Values(targets) = held_out.targets() else { panic!() };
     assert!(targets.iter().sum::<f32>().abs() > 1e-3);
     assert!(preprocessing.target_scale() > 1.0);
@@ -358,7 +358,7 @@ fn the_digits_are_what_they_were() {
         let (learned, held_out) = digits::load().unwrap().split(0.2, seed).unwrap();
         assert!(matches!(prepared.learned, Rows::Memory(found) if found == learned));
         let Some(Rows::Memory(found)) = prepared.held_out else { panic!("few rows are in memory") };
-        // A pixel that is white in all rows of training is so in the others, too.
+        // A pixel that is white in all training rows is also white in the others.
         let mut inputs = held_out.inputs().to_owned();
         for input in prepared.preprocessing.constant_inputs() {
             inputs.column_mut(input).fill(0.0);

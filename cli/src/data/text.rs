@@ -1,4 +1,4 @@
-//! Tables of text: CSV, TSV, and columns set apart by spaces, a record at a time.
+//! Tables of text: CSV, TSV, and columns separated by spaces, read one record at a time.
 
 use std::{
     io::{self, BufRead, BufReader, Read},
@@ -19,18 +19,18 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// A table of text that is being read.
+/// A reader of a table of text.
 pub(crate) struct Text {
     /// The file, for messages.
     pub(crate) file: String,
     pub(crate) delimiter: Delimiter,
     pub(crate) names: Names,
     records: Records,
-    /// The first record, if that is no header, until it is asked for.
+    /// The first record, until it is read, if it is not a header.
     first: Option<(u64, ByteRecord)>,
-    /// The line of the record whose length the others must have.
+    /// The line of the record whose number of cells the others must have.
     first_line: u64,
-    /// How many lines of the file seem to be above the table.
+    /// The number of lines that seem to be above the table.
     title_lines: u64,
     /// Why the first row is a header, if it contains numbers and no option says so.
     pub(crate) counted: Option<&'static str>,
@@ -43,7 +43,7 @@ impl Text {
         Self::open_by(source, layout, looks_like_header)
     }
 
-    /// The same where something else tells whether the first record is a header.
+    /// The same, if it is known whether the first record is a header.
     pub(crate) fn open_by(
         source: Source,
         layout: &Layout,
@@ -114,7 +114,7 @@ impl Text {
         })
     }
 
-    /// A cell of a record that begins in this line.
+    /// A cell of the record that begins in this line.
     pub(super) fn cell<'a>(
         &'a self,
         record: &'a ByteRecord,
@@ -126,7 +126,7 @@ impl Text {
         Ok(Raw::new(text, is_quoted || self.is_text(column), &self.words))
     }
 
-    /// Fails unless these columns have cells.
+    /// Fails if one of these columns has no cells.
     pub(super) fn check(&self, columns: &[usize]) -> Result<(), Failure> {
         let Records::Parquet(records) = &self.records else {
             return Ok(());
@@ -147,7 +147,7 @@ impl Text {
         )))
     }
 
-    /// Whether the file says of a column that it holds text, even if that reads as numbers.
+    /// Whether the file declares a column as text, even if its cells are numbers.
     pub(super) fn is_text(&self, column: usize) -> bool {
         let Records::Parquet(records) = &self.records else {
             return false;
@@ -173,7 +173,7 @@ impl Text {
         if matches!(self.records, Records::Parquet(_)) { "row" } else { "line" }
     }
 
-    /// Reads the next record, which has a cell for each of the names, and tells in which line it
+    /// Reads the next record, which has a cell for each of the names, and returns the line in which it
     /// begins. `None` at the end.
     pub(crate) fn read(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, Failure> {
         if let Some((line, first)) = self.first.take() {
@@ -218,7 +218,7 @@ impl Text {
     }
 }
 
-/// How many letters of a cell a message shows.
+/// The most letters of a cell in a message.
 const SHOWN: usize = 40;
 
 fn not_utf8(file: &str, line: u64, cell: &[u8]) -> Failure {
@@ -230,7 +230,7 @@ fn not_utf8(file: &str, line: u64, cell: &[u8]) -> Failure {
     ))
 }
 
-/// Where records come from.
+/// The source of the records.
 enum Records {
     Delimited { reader: Box<Reader<Lines>>, skipped: u64, seen: Rc<Passed> },
     Spaced { reader: Box<dyn BufRead>, line: u64, bytes: Vec<u8> },
@@ -256,7 +256,7 @@ impl Records {
         Ok(Self::Delimited { reader: Box::new(reader), skipped: skip, seen })
     }
 
-    /// Reads the next record, and tells in which line it begins.
+    /// Reads the next record, and returns the line in which it begins.
     fn read(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, String> {
         match self {
             Self::Parquet(records) => {
@@ -265,9 +265,9 @@ impl Records {
             Self::Delimited { reader, skipped, seen } => {
                 seen.bytes.set(0);
                 let found = reader.read_byte_record(record).map_err(|error| error.to_string())?;
-                // The reader's own place of a record is before the empty lines above it.
+                // The reader's own position of a record is before the empty lines above it.
                 let line = reader.position().line().saturating_sub(lines(record)) + *skipped;
-                // The last line has an end, so only within quotes a record is the end's.
+                // The last line has an end, so only a record within quotes reaches the end of the text.
                 if found && seen.is_end.get() {
                     return Err(format!("line {}: a quote is not closed", line + 1));
                 }
@@ -293,7 +293,7 @@ impl Records {
     }
 }
 
-/// How many lines a record takes.
+/// The number of lines of a record.
 fn lines(record: &ByteRecord) -> u64 {
     1 + memchr::memchr_iter(b'\n', record.as_slice()).count() as u64
 }
@@ -311,7 +311,7 @@ mod tests {
         Text::open(Source::open(&path)?, layout)
     }
 
-    /// The records, each with its line; or the error that ends them.
+    /// The records, each with its line; or the first error.
     fn records(mut text: Text) -> Result<Vec<(u64, Vec<String>)>, String> {
         let mut record = ByteRecord::new();
         let mut records = Vec::new();
@@ -358,7 +358,8 @@ mod tests {
 
     #[test]
     fn what_other_programs_write_is_read() {
-        // A UTF-8 mark, Windows' line ends, quotes around commas, quotes and line ends, empty lines.
+        // A byte order mark, Windows' line ends, quotes around commas, quotes and line ends, empty
+        // lines.
         let text =
             b"\xef\xbb\xbfname,x\r\n\"a, \"\"b\"\"\",1\r\n\r\n\"two\r\nlines\",2\r\nlast,3\r\n\r\n";
         let found = open(text, &Layout::default()).unwrap();

@@ -1,4 +1,4 @@
-//! Rows without targets: read some at a time, in their order, as inputs of a network.
+//! Rows without targets, read in order, some at a time, as inputs of a network.
 
 use std::path::{Path, PathBuf};
 
@@ -21,10 +21,10 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// Rows that are checked together.
+/// The number of rows that are checked together.
 const CHECKED: usize = 64;
 
-/// Rows that are read once, from the first to the last.
+/// A reader of rows, from the first to the last.
 pub(crate) struct Unlabeled {
     path: PathBuf,
     file: String,
@@ -34,19 +34,19 @@ pub(crate) struct Unlabeled {
     gaps: Vec<Gaps>,
     rows: u64,
     origin: Origin,
-    /// Those of a row, as numbers.
+    /// The cells of a row, as numbers.
     cells: Vec<f64>,
 }
 
-/// Where rows come from.
+/// The source of the rows.
 enum Origin {
     Text { text: Box<Text>, places: Vec<usize>, record: ByteRecord },
     Array { array: Array, places: Vec<(usize, Recode)>, next: u64 },
 }
 
 impl Unlabeled {
-    /// Opens a file, or stdin, and finds the columns that are needed. A network without a preprocessing
-    /// takes numbers as they are, as many as it has inputs.
+    /// Opens a file, or stdin, and finds the needed columns. A network without a preprocessing takes the
+    /// numbers unchanged, one for each input.
     pub(crate) fn open(
         options: &UnlabeledOptions,
         preprocessing: Option<&Preprocessing>,
@@ -101,7 +101,7 @@ impl Unlabeled {
         notes.into_iter().map(|note| format!("{}: {note}", self.file)).collect()
     }
 
-    /// Reads all rows, to find the first error.
+    /// Reads all rows to find the first error.
     pub(crate) fn check(&mut self) -> Result<(), Failure> {
         let mut inputs = Vec::new();
         while self.read(CHECKED, &mut inputs)? > 0 {
@@ -110,7 +110,7 @@ impl Unlabeled {
         Ok(())
     }
 
-    /// Adds the inputs of at most this many rows. Returns their number, which is 0 at the end.
+    /// Adds the inputs of at most this many rows. Returns the number of rows, 0 at the end.
     pub(crate) fn read(&mut self, rows: usize, inputs: &mut Vec<f32>) -> Result<usize, Failure> {
         let found = self.read_rows(rows, inputs)?;
         self.rows += found as u64;

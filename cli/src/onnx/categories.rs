@@ -1,5 +1,5 @@
-//! Categories as ONNX operators: each one is a regular expression that matches the same cells as the reader
-//! of tables.
+//! Categories as ONNX operators: each category is a regular expression that matches the same cells as
+//! the reader of tables.
 
 use super::{Graph, Setting};
 use crate::data::{category_place, finite};
@@ -41,7 +41,8 @@ fn append_spelled(graph: &mut Graph, column: &str, names: &[String], cells: &str
     graph.cast_to_float(&format!("{column}.spelled"), &joined)
 }
 
-/// 1 also for the category of an equal number, such as 5 for 5.0, if no category has the cell's exact text.
+/// The same, and 1 also for the category of an equal number, such as 5 for 5.0, if no category has the
+/// cell's exact text.
 fn append_equal_numbers(
     graph: &mut Graph,
     column: &str,
@@ -49,7 +50,7 @@ fn append_equal_numbers(
     cells: &str,
     spelled: &str,
 ) -> String {
-    // Of names for the same number, the first one counts.
+    // If several names are the same number, the first one counts.
     let numbers: Vec<f64> = (0..names.len())
         .map(|place| {
             let number = finite(&names[place]);
@@ -75,8 +76,8 @@ fn append_equal_numbers(
     graph.node(&name("inputs"), "Max", &[spelled, &else_equal], &[])
 }
 
-/// A pattern for the cells that are spelled like a category. True and false match in upper and lower case,
-/// except the spelling of another category.
+/// A pattern for the cells that are spelled like a category. `true` and `false` match in upper and lower
+/// case, except for spellings that are categories of their own.
 fn pattern(names: &[String], place: usize) -> String {
     let name = &names[place];
     let mut spellings = vec![name.clone()];

@@ -70,7 +70,7 @@ pub(super) struct Node {
     pub(super) attribute: Vec<Attribute>,
 }
 
-/// A setting of a node: exactly one of its values is there, and `kind` says which.
+/// An attribute of a node: exactly one of its values is set, and `kind` names it.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Attribute {
     #[prost(string, tag = "1")]
@@ -85,7 +85,7 @@ pub(super) struct Attribute {
     pub(super) kind: i32,
 }
 
-/// A constant. Its elements are little-endian in `raw_data`, but for strings.
+/// A constant. Its elements are little-endian in `raw_data`, except strings.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Tensor {
     #[prost(int64, repeated, tag = "1")]
@@ -139,7 +139,7 @@ pub(super) struct Dimension {
 pub(super) enum Size {
     #[prost(int64, tag = "1")]
     Known(i64),
-    /// A name for a size that each run decides, such as the rows of a batch.
+    /// A name for a size that may differ in each run, such as the rows of a batch.
     #[prost(string, tag = "2")]
     Named(String),
 }

@@ -6,8 +6,8 @@ use ztilde::{Activation, BatchNorm, Layer, Parameters};
 use super::{Graph, Setting};
 use crate::failure::Failure;
 
-/// Appends the layers. Constants have the names that they have in a model file, as PyTorch numbers
-/// them. Returns the name of the linear outputs.
+/// Appends the layers. Constants have the names of a model file, as PyTorch numbers them. Returns the
+/// name of the linear outputs.
 pub(crate) fn append_network(
     graph: &mut Graph,
     parameters: &Parameters,
@@ -70,7 +70,7 @@ fn append_batch_norm(
     let [gamma, beta, running_mean, running_var] = vectors.each_ref().map(String::as_str);
     let settings = [
         ("epsilon", Setting::Float(parameters.epsilon)),
-        // ONNX's number is the weight of the old value.
+        // ONNX's momentum is the weight of the old value.
         ("momentum", Setting::Float(1.0 - parameters.momentum)),
     ];
     let inputs = [sums, gamma, beta, running_mean, running_var];

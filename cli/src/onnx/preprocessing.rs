@@ -4,10 +4,10 @@
 use super::{Graph, Setting, categories::append_categories};
 use crate::data::{Column, Preprocessing, Target, TargetValues, Values};
 
-/// Appends what makes the network's inputs from the cells of rows. There is an input of the graph,
-/// `numbers`, for the columns of numbers, in their order, and one, `categories`, for those of text, if the
-/// table has such columns. A missing number is NaN; a missing category is any other text, such as an empty
-/// one.
+/// Appends the operators that compute the network's inputs from the cells of rows. The graph's input
+/// `numbers` takes the columns of numbers, in their order; its input `categories` takes the columns of
+/// text. Each exists if the table has such columns. A missing number is NaN; a missing category is any
+/// other text, such as an empty one.
 pub(crate) fn append_preprocessing(graph: &mut Graph, preprocessing: &Preprocessing) -> String {
     let (mut numbers, mut categories) = (Vec::new(), Vec::new());
     for column in &preprocessing.columns {
@@ -83,7 +83,7 @@ fn append_constants(graph: &mut Graph, preprocessing: &Preprocessing, inputs: &s
     graph.node("varying", "Where", &[&is_constant, &zero, inputs], &[])
 }
 
-/// Appends the outputs of the graph, which it makes from the network's: `class` and `probabilities`,
+/// Appends the outputs of the graph, computed from the network's outputs: `class` and `probabilities`,
 /// or `values`.
 pub(crate) fn append_answer(graph: &mut Graph, target: &Target, outputs: &str) {
     match &target.values {

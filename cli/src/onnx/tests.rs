@@ -1,5 +1,5 @@
-//! Exported files keep the rules that ONNX's own checker tests. The files are read back and followed from the
-//! inputs to the outputs, with the type and the shape of every value.
+//! Exported files keep the rules of ONNX's own checker. The tests read the files back and follow the
+//! type and the shape of every value from the inputs to the outputs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +14,7 @@ use crate::{
 
 mod evaluated;
 
-/// The number of rows, in a shape: each run has its own.
+/// The number of rows in a shape, which each run decides.
 const ROWS: i64 = -1;
 
 /// Kinds of attributes, as `AttributeProto.AttributeType` numbers them.
@@ -61,7 +61,7 @@ fn ensure(is_so: bool, fault: impl FnOnce() -> String) -> Checked<()> {
 /// The type of a value's elements, and its shape.
 type Kind = (i32, Vec<i64>);
 
-/// Walks through a file. Returns its error.
+/// Checks a file. Returns its error.
 fn check(bytes: &[u8]) -> Checked<()> {
     let model = Model::decode(bytes).map_err(|error| error.to_string())?;
     // Set 20 came with version 9 of the format.
@@ -130,7 +130,7 @@ fn check_data(tensor: &Tensor) -> Checked<()> {
     })
 }
 
-/// Whether a node is what its operator's documentation says.
+/// Whether a node agrees with its operator's documentation.
 fn check_node(node: &Node) -> Checked<()> {
     let name = node.op_type.as_str();
     let operator = OPERATORS.iter().find(|operator| operator.0 == name);
@@ -166,7 +166,7 @@ fn declared(value: &Value) -> Checked<Kind> {
     Ok((tensor.element, sizes.collect::<Checked<_>>()?))
 }
 
-/// The type and shape of what a node makes, if it can take its inputs.
+/// The type and shape of a node's output, if the node accepts its inputs.
 fn infer(node: &Node, inputs: &[Kind]) -> Option<Kind> {
     let integer = |name: &str| {
         let mut attributes = node.attribute.iter();
@@ -236,12 +236,12 @@ fn infer(node: &Node, inputs: &[Kind]) -> Option<Kind> {
         }
         "ArgMax" => (integer("axis")? == 1 && integer("keepdims")? == 0 && is_matrix)
             .then_some((INT64, vec![ROWS])),
-        // All others make of each number a number.
+        // All other operators compute one number from each number.
         _ => (element == FLOAT && is_matrix).then_some((element, shape)),
     }
 }
 
-/// The shape of two that are computed with, element by element: a row may stand for all.
+/// The shape of an elementwise result: a single row is repeated.
 fn broadcast(left: &[i64], right: &[i64]) -> Option<Vec<i64>> {
     let (long, short) = if left.len() >= right.len() { (left, right) } else { (right, left) };
     let mut whole = long.to_vec();
@@ -259,8 +259,8 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Tables of numbers, of words, and of both in an order that the graph has to restore, one of them with
-/// constants.
+/// Tables of numbers, of words, and of both in an order that the graph has to restore. One has constant
+/// columns.
 fn tables() -> [Preprocessing; 7] {
     let number = || Values::Number { shift: 2.5, scale: 0.1, fill: None };
     let words = |count: usize| Values::Category(names(&["a", "b", "c"][..count]));
@@ -315,7 +315,7 @@ fn exported_files_keep_the_rules() {
     }
 }
 
-/// Breaks a good file, and has the fault found.
+/// Breaks a good file, and checks that the fault is found.
 #[track_caller]
 fn refused(expected: &str, breaking: impl FnOnce(&mut Model)) {
     let tables = tables();

@@ -4,7 +4,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 use ztilde::{Activation, Remainder};
 
-/// How much classes count, typed as `balanced` or `setosa=2,virginica=0.5`.
+/// The weights of classes, typed as `balanced` or `setosa=2,virginica=0.5`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ClassWeights {
     Balanced,
@@ -102,7 +102,7 @@ pub(super) fn serialize_remainder<S: serde::Serializer>(
     serializer.serialize_str(remainder_name(*remainder))
 }
 
-/// The number that the decimals of an `f32` stand for: 1e-5 rather than 9.99999974…e-6.
+/// The number with the shortest decimals of an `f32`: 1e-5 rather than 9.99999974…e-6.
 pub(super) fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(value.into())
 }

@@ -1,4 +1,4 @@
-//! The result of a constant prediction, which a network must beat to be of use.
+//! The result of a constant prediction, which a useful network must beat.
 
 use serde::Serialize;
 use ztilde::Evaluation;
@@ -11,7 +11,7 @@ use crate::data::{Preprocessing, TargetSums};
 pub(crate) struct Baseline {
     /// The most frequent class, or the mean in the table's own units.
     answer: Answer,
-    /// The rows that the answer comes from.
+    /// The rows that determine the answer.
     answer_from: AnswerFrom,
     /// For classes: the share of rows that have the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,17 +28,17 @@ enum Answer {
     Number(f64),
 }
 
-/// Rows that an answer comes from.
+/// The rows that determine an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum AnswerFrom {
     TrainingRows,
-    /// The model does not say how many training rows each class had.
+    /// The model does not contain the number of training rows of each class.
     TestedRows,
 }
 
 impl Baseline {
-    /// The answer follows from how many training rows each class has, if that is known.
+    /// The answer follows from the number of training rows of each class, if that is known.
     pub(crate) fn new(
         preprocessing: &Preprocessing,
         learned: Option<&[u64]>,
@@ -93,7 +93,7 @@ impl Baseline {
         }
     }
 
-    /// A sentence, unless a result beats the baseline.
+    /// A warning, if a result does not beat the baseline.
     pub(crate) fn remark(&self, found: &Evaluation) -> Option<String> {
         let (is_better, measure) = match (found.accuracy, found.rmse) {
             (Some(accuracy), _) => (accuracy > self.measure(), "accuracy"),

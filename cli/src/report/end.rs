@@ -8,12 +8,12 @@ use crate::data::plural;
 
 /// The end of a training.
 pub(crate) struct Final {
-    /// The epoch whose parameters were kept, and how they did.
+    /// The epoch whose parameters were kept, with its results.
     pub(crate) epoch: u32,
     pub(crate) test: Option<Evaluation>,
     /// The result of a constant prediction in the same test.
     pub(crate) baseline: Option<Baseline>,
-    /// Decides what a test consists of.
+    /// The loss, which decides on the measures of a test.
     pub(crate) loss: Loss,
     pub(crate) end: End,
     pub(crate) steps: u64,

@@ -1,4 +1,4 @@
-//! An epoch: a line of the table, an entry of the report, a point of the curves.
+//! An epoch, as a line of the table, an entry of the report, and a point of the curves.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use ztilde::{Evaluation, Loss};
 use super::{decimals, entries};
 use crate::plot::{Panel, Series};
 
-/// One epoch. Losses and accuracies in training are those of its batches, as they were learned
-/// from; in testing, those of the network as it was afterwards.
+/// One epoch. Training losses and accuracies are those of its batches, each before its step; test
+/// results are those of the network after the epoch.
 pub(crate) struct Epoch {
     pub(crate) epoch: u32,
     pub(crate) train: Evaluation,
     pub(crate) test: Option<Evaluation>,
-    /// How long the training took, without the test.
+    /// The seconds of the training, without the test.
     pub(crate) seconds: f64,
 }
 
@@ -59,7 +59,7 @@ impl<'de> Deserialize<'de> for Epoch {
 }
 
 impl Epoch {
-    /// Only numbers as targets have no accuracy.
+    /// None if the targets are numbers.
     fn loss(&self) -> Loss {
         match self.train.accuracy {
             None => Loss::MeanSquaredError,
@@ -97,8 +97,8 @@ impl Epoch {
     }
 }
 
-/// The epochs of trainings as curves: the loss, and the accuracy or the RMSE. What stands before each
-/// training's curves in the legend is empty for a single one.
+/// The epochs of trainings as curves: the loss, and the accuracy or the RMSE. The prefix of a training's
+/// curves in the legend is empty for a single training.
 pub(crate) fn panels(trainings: &[(&str, &[Epoch])]) -> Vec<Panel> {
     type Curve = (&'static str, bool, fn(&Epoch) -> Option<&Evaluation>);
     const CURVES: [Curve; 2] = [

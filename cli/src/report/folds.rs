@@ -14,7 +14,7 @@ pub(crate) struct Fold {
     pub(crate) training: Training,
 }
 
-/// Mean and deviation (dividing by one less than the folds) of what the folds came to.
+/// Mean and standard deviation (n − 1) of the folds' results.
 pub(crate) struct Summary {
     loss: Loss,
     /// In the order of [`measures`].
@@ -32,7 +32,7 @@ impl Serialize for Summary {
             map.serialize_entry(&format!("test_{name}"), mean)?;
             map.serialize_entry(&format!("test_{name}_deviation"), deviation)?;
         }
-        // The second measure is what a baseline has.
+        // The second measure is the one that a baseline has.
         let name = measures(self.loss)[1];
         map.serialize_entry("baseline", &serde_json::json!({ name: self.baseline }))?;
         map.end()
@@ -45,7 +45,7 @@ impl Fold {
         Epoch::head(loss, true).replacen("epoch", " fold", 1)
     }
 
-    /// The epoch that was kept, under the number of the fold, with the time of all.
+    /// The kept epoch, under the number of the fold, with the time of all epochs.
     pub(crate) fn line(&self) -> String {
         let Training { epochs, last } = &self.training;
         let kept = epochs.iter().find(|epoch| epoch.epoch == last.epoch);

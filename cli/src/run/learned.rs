@@ -12,7 +12,7 @@ use crate::{
 
 /// The training rows, one block at a time.
 pub(crate) enum Learned {
-    /// The only block. It is lent out while the network trains on it.
+    /// The only block. It is moved out while the network trains on it.
     Resident(Option<TrainingData>),
     Blocks {
         visits: Receiver<Result<Visit, Failure>>,
@@ -21,7 +21,7 @@ pub(crate) enum Learned {
 }
 
 impl Learned {
-    /// The training rows from a place on, for this many epochs.
+    /// The training rows from a position on, for this many epochs.
     pub(crate) fn new(
         trainer: &Trainer,
         rows: Rows,
@@ -50,7 +50,7 @@ impl Learned {
         }
     }
 
-    /// The block at a place.
+    /// The block at a position.
     pub(super) fn block(
         &mut self,
         trainer: &Trainer,
@@ -67,7 +67,7 @@ impl Learned {
         }
     }
 
-    /// Takes back what [`Learned::block`] lent.
+    /// Takes back the block that [`Learned::block`] returned.
     pub(super) fn give_back(&mut self, data: TrainingData) {
         if let Self::Resident(resident) = self {
             *resident = Some(data);

@@ -7,7 +7,7 @@ use ztilde::{Evaluation, Loss};
 
 use crate::report::Epoch;
 
-/// More than any run learns from, and takes for an epoch; far from an overflow.
+/// More rows, and more seconds per epoch, than any run has; far below an overflow.
 const MOST_SAMPLES: u64 = 1 << 60;
 const MOST_TIME: Duration = Duration::from_secs(1 << 40);
 
@@ -17,9 +17,9 @@ const MOST_TIME: Duration = Duration::from_secs(1 << 40);
 pub(crate) struct Place {
     /// Counted from 1.
     pub(crate) epoch: u32,
-    /// How many blocks of the epoch were learned; rows in memory are one block.
+    /// The number of blocks of the epoch that are done; rows in memory are one block.
     pub(crate) block: usize,
-    /// How many steps of the next block were taken.
+    /// The number of steps taken in the next block.
     pub(crate) position: u32,
 }
 
@@ -28,11 +28,11 @@ pub(crate) struct Place {
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
     pub(crate) place: Place,
-    /// The rows that were learned from, those of earlier epochs again and again.
+    /// The number of training rows so far, counted again in each epoch.
     pub(crate) samples: u64,
     /// The metrics of the batches of this epoch so far.
     pub(crate) seen: EpochSums,
-    /// The epochs that are over.
+    /// The complete epochs.
     pub(crate) epochs: Vec<Epoch>,
 }
 
@@ -60,8 +60,8 @@ impl Default for State {
 }
 
 impl State {
-    /// Fails with a sentence if no run can have this state. Resuming from such a state would have no meaning,
-    /// or its numbers would overflow.
+    /// Fails with a sentence if no run can have this state: resuming from it would be meaningless, or
+    /// its numbers would overflow.
     pub(crate) fn check(&self) -> Result<(), String> {
         let Self { place, samples, seen, epochs } = self;
         let count = epochs.len();
@@ -85,13 +85,13 @@ impl State {
         Ok(())
     }
 
-    /// The epoch after which the loss on the rows that were held out was the smallest.
+    /// The epoch with the smallest loss on the held-out rows.
     pub(crate) fn best(&self) -> Option<&Epoch> {
         let loss = |epoch: &&Epoch| epoch.test.map_or(f64::INFINITY, |test| test.loss);
         self.epochs.iter().min_by(|left, right| loss(left).total_cmp(&loss(right)))
     }
 
-    /// How many epochs are over since the best one.
+    /// The number of epochs since the best one.
     pub(crate) fn epochs_since_best(&self) -> u32 {
         let last = self.epochs.last().map_or(0, |epoch| epoch.epoch);
         last - self.best().map_or(0, |best| best.epoch)
@@ -103,7 +103,7 @@ impl EpochSums {
         let rows = self.rows as f64;
         let (mean_loss, accuracy) = (self.loss / rows, self.accuracy / rows);
         match loss {
-            // The targets' deviation in training is 1.
+            // In training, the targets have deviation 1.
             Loss::MeanSquaredError => Evaluation {
                 loss: mean_loss,
                 accuracy: None,

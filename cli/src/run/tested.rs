@@ -4,12 +4,12 @@ use ztilde::{Evaluation, Targets};
 
 use crate::data::Statistics;
 
-/// The sums over the parts of a test; losses and accuracies times rows.
+/// The sums over the parts of a test; losses and accuracies are multiplied by their rows.
 pub(crate) struct Tested {
     rows: f64,
     loss: f64,
     accuracy: Option<f64>,
-    /// Of the targets, where they are numbers.
+    /// The sums over the targets, if they are numbers.
     targets: Statistics,
 }
 
@@ -35,7 +35,7 @@ impl Tested {
         let accuracy = self.accuracy.map(|accuracy| accuracy / self.rows);
         let (rmse, r2) = match accuracy {
             Some(_) => (None, None),
-            // As ztilde::evaluate has it: targets that are all the same have no spread.
+            // As in ztilde::evaluate: targets that are all equal have no spread.
             None => (
                 Some(loss.sqrt()),
                 (self.targets.squares() > 0.0).then(|| 1.0 - self.loss / self.targets.squares()),

@@ -23,7 +23,7 @@ use crate::{
     settle::Settled,
 };
 
-/// How long a plot stays as it is while it is watched.
+/// The time between two updates of a watched plot.
 const WATCHED: Duration = Duration::from_secs(1);
 
 /// The options, the device and the progress bar of one training, or of several.
@@ -265,7 +265,7 @@ fn loss(data: &Prepared) -> Loss {
     }
 }
 
-/// The plot of the trainings, if there is to be one.
+/// The plot of the trainings, if one was requested.
 struct Picture<'a> {
     options: &'a Options,
     title: String,

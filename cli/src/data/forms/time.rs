@@ -1,5 +1,5 @@
-//! Dates and times of day as numbers: days since 1970-01-01, with a fraction for the time, or seconds after
-//! midnight where there is no date.
+//! Dates and times of day as numbers: days since 1970-01-01, with a fraction for the time, or seconds
+//! after midnight if there is no date.
 
 use chrono::{
     Datelike, NaiveDate, Timelike,
@@ -8,8 +8,8 @@ use chrono::{
 
 use super::Form;
 
-/// The forms of dates, in chrono's notation, the likeliest first. As in pandas, an ambiguous date begins with
-/// the month.
+/// The forms of dates, in chrono's notation, the most likely first. As in pandas, an ambiguous date
+/// begins with the month.
 const DATES: [&str; 20] = [
     "%Y-%m-%d",
     "%Y/%m/%d",
@@ -42,7 +42,7 @@ const BETWEEN: [&str; 3] = [" ", "T", ", "];
 /// Time zones: the offset from UTC, or `Z`.
 const ZONES: [&str; 3] = ["", "%#z", " %#z"];
 
-/// The forms in which Parquet's dates and timestamps are read here, and written by other programs.
+/// The forms in which this program reads Parquet's dates and timestamps, and other programs write them.
 const STANDARD: [&str; 6] = [
     "%Y-%m-%d",
     "%Y-%m-%d %H:%M:%S%.f",
@@ -57,7 +57,7 @@ const EPOCH: i32 = 719_163;
 
 const DAY: f64 = 86_400.0;
 
-/// The years that count as years: `%Y` reads any number.
+/// The accepted years: `%Y` reads any number.
 const YEARS: std::ops::RangeInclusive<i32> = 1000..=9999;
 
 /// The forms of a cell.
@@ -86,7 +86,7 @@ fn after<'a>(text: &'a str, date: &str) -> Option<&'a str> {
     chrono::format::parse_and_remainder(&mut parsed, text, StrftimeItems::new(date)).ok()
 }
 
-/// The number that a cell is, if it has this form.
+/// The number of a cell, if the cell has this form.
 pub(super) fn number(text: &str, format: &str) -> Option<f64> {
     let mut parsed = Parsed::new();
     parse(&mut parsed, text, StrftimeItems::new(format)).ok()?;
@@ -110,7 +110,7 @@ pub(super) fn number(text: &str, format: &str) -> Option<f64> {
     if !format.contains("%d") {
         parsed.set_day(1).ok()?;
     }
-    // A year of two digits stands between parts of two digits: 1.2.10 is a version.
+    // A date with a two-digit year has two digits in all its parts: 1.2.10 is a version.
     if format == "%d.%m.%y" && text.len() != "DD.MM.YY".len() {
         return None;
     }

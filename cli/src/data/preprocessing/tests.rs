@@ -80,7 +80,8 @@ fn a_record_becomes_inputs() {
     let length = ((1.5 - (0.1 + 0.2)) / (1.0 / 3.0)) as f32;
     assert_eq!(record(&["1.5", " red ", "-1"]), Ok(vec![length, 0.0, 0.0, 1.0, 2.0]));
     assert_eq!(record(&["1.5", "1.0", "-1"]).unwrap()[1..4], [1.0, 0.0, 0.0]);
-    // Missing, or never seen: the fill, or the middle where there is none, and no category.
+    // A missing or unknown value becomes the fill, or the mean if there is no fill; as a category, it
+    // becomes 0 throughout.
     let fill = ((f64::MIN_POSITIVE / 3.0 - (0.1 + 0.2)) / (1.0 / 3.0)) as f32;
     assert_eq!(record(&["?", "green", "NA"]), Ok(vec![fill, 0.0, 0.0, 0.0, 0.0]));
     let error = record(&["long", "red", "1"]).unwrap_err();

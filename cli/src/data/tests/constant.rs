@@ -83,7 +83,7 @@ fn what_varies_is_not_constant() {
     assert_ne!(record("only", "1")[1], record("only", "1.0000001")[1]);
 }
 
-/// A fold without the only row of a category learns nothing about it.
+/// A fold without the only row of a category leaves its weights unchanged.
 #[test]
 fn a_category_of_held_out_rows_alone_counts_as_unknown() {
     let rows = (0..20).map(|row| {

@@ -67,7 +67,7 @@ fn errors_about_tables_name_the_place() {
     assert!(error.contains("is a folder without"), "{error}");
 }
 
-/// How many cells are missing in the input columns.
+/// The number of missing cells in the input columns.
 fn missing(data: &Data) -> u64 {
     data.table.counts.gaps.iter().map(Gaps::missing).sum()
 }
@@ -100,7 +100,7 @@ fn a_name_that_looks_missing_does_not_vanish() {
             assert_eq!(data.table.preprocessing.inputs(), 4, "{notes:?}");
         }
     }
-    // Only one other class; only a few missing values; numbers.
+    // One class besides the word, few missing values, or a target of numbers.
     refused(
         rows(["NA", "DE", "DE"], 9),
         "--target country",
@@ -130,7 +130,7 @@ fn cells_of(table: &Table) -> Vec<Vec<f64>> {
     rows
 }
 
-/// Read again with the model's preprocessing, a table has the same cells.
+/// A table that is read again with the model's preprocessing has the same cells.
 #[test]
 fn a_known_table_has_the_same_missing_values() {
     let text = "x,c,y\n1,NA,a\n2,\"NA\",b\n,DE,a\n4,NA,b\n5,DE,a\n";
@@ -270,7 +270,7 @@ fn numbers_in_a_form_of_their_own_are_numbers() {
         let has = |part: &str| error.contains(part);
         assert!(has(expected) && has("(\"x\"): ") && has("--categorical x"), "{error}");
     }
-    // Words that have something of a number remain words.
+    // Words that contain digits remain words.
     for cells in [
         ["5 kg", "7 kg", "1", "2"].map(|cell| format!("{cell} m")),
         ["a", "b", "3%", "c"].map(str::to_owned),

@@ -8,7 +8,7 @@ use super::super::message::{BOOL, DOUBLE, FLOAT, Graph as Message, INT64, Node, 
 use super::super::{Graph, append_answer, append_preprocessing};
 use crate::data::{Column, Form, Preprocessing, Target, TargetValues, Values};
 
-/// A matrix. A single row or column is repeated where others have more.
+/// A matrix. A single row or column is repeated to match larger matrices.
 #[derive(Clone, Debug)]
 struct Matrix {
     columns: usize,
@@ -47,7 +47,7 @@ impl Matrix {
     }
 }
 
-/// The places of each element of the matrices in the matrix that they make together.
+/// The position of each element in the concatenated matrix.
 fn places<const COUNT: usize>(of: [&Matrix; COUNT]) -> (usize, Vec<[usize; COUNT]>) {
     let most = |size: fn(&Matrix) -> usize| of.iter().map(|matrix| size(matrix)).max().unwrap();
     let (rows, columns) = (most(Matrix::rows), most(|matrix| matrix.columns));
@@ -278,7 +278,7 @@ fn numbers_far_from_0_keep_their_digits() {
     );
 }
 
-/// The graph takes the number that a cell is: of a point in time the days since 1970, with a fraction.
+/// The graph takes the number of a cell: for a point in time, the days since 1970, with a fraction.
 #[test]
 fn cells_of_another_form_are_their_numbers() {
     let forms = ["3%", "2024-02-29 06:00:01", "18:30:00", "($1,234.50)"].map(|cell| {
@@ -349,7 +349,7 @@ fn constants_make_inputs_of_0() {
     );
 }
 
-/// Of values around 1.7e9 a float has one in 128.
+/// Near 1.7e9, floats are 128 apart.
 #[test]
 fn values_far_from_0_keep_their_digits() {
     let values = TargetValues::Number { shift: 1_700_000_000.0, scale: 50.0 };
