@@ -8,11 +8,11 @@
 //! ```
 //!
 //! Criterion's "Gelem/s" of the product are GFLOP/s: its elements are the 2·rows·columns·inner
-//! multiplications and additions. Bytes are what a kernel has to read and to write, each value once:
-//! that some go over their inputs twice counts against them.
+//! multiplications and additions. Bytes are the values that a kernel has to read and write, each counted
+//! once, even if a kernel reads its inputs twice.
 //!
-//! Dispatches are recorded beforehand, submitted together and waited for once. They go over the same
-//! memory again and again, as training does, so what fits a cache comes from there.
+//! Dispatches are recorded beforehand, submitted together and waited for once. They use the same memory
+//! repeatedly, as training does, so data that fits a cache is read from it.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -33,7 +33,7 @@ use ztilde::kernels::{
 };
 use ztilde::{Optimizer, Result};
 
-/// Dispatches of one submission: enough to make its own cost negligible.
+/// Dispatches per submission: enough to make the cost of submitting negligible.
 const DISPATCHES: u64 = 1024;
 
 const EPSILON: f32 = 1e-5;
@@ -41,7 +41,7 @@ const EPSILON: f32 = 1e-5;
 /// A function that binds a kernel to its own memory.
 type Bind = fn(&mut Memory, &Workload) -> Result<Vec<Dispatch>>;
 
-/// The kernels that memory holds back.
+/// The kernels that are limited by memory bandwidth.
 const KERNELS: [(&str, Bind); 13] = [
     ("activate", activate),
     ("activate_backward", activate_backward),
@@ -185,7 +185,7 @@ impl Memory {
         self.random(shape, -1.0)
     }
 
-    /// The same, between 1 and 3.
+    /// The same, with values between 1 and 3.
     fn read_variance(&mut self, columns: u32) -> Matrix {
         self.random([1, columns], 1.0)
     }
@@ -204,7 +204,7 @@ impl Memory {
         self.matrix([rows, columns], &vec![0_u32; (rows * columns) as usize], 1)
     }
 
-    /// Both read and written.
+    /// Values that are both read and written.
     fn changed(&mut self, [rows, columns]: [u32; 2]) -> Matrix {
         self.matrix([rows, columns], &vec![0_u32; (rows * columns) as usize], 2)
     }
@@ -231,7 +231,7 @@ fn largest_layer(workload: &Workload) -> [u32; 2] {
     layers.max_by_key(|[inputs, outputs]| inputs * outputs).expect("a network has a layer")
 }
 
-/// How many there are in the network: weights, gammas and betas, and the biases of the output layer;
+/// The number of the network's parameters: weights, gammas, betas, and the biases of the output layer,
 /// rounded up to whole vectors of four, as in a network's buffer.
 fn parameters(workload: &Workload) -> u32 {
     let layers = workload.layer_sizes.array_windows::<2>();
@@ -296,12 +296,13 @@ fn column_sums(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>
     Ok(vec![kernel.bind(&memory.device, "bench", buffers)?])
 }
 
-/// A batch of the network's inputs and a class each, out of a data set that is one batch.
+/// A batch of the network's inputs with their classes, from a data set of a single batch.
 fn gather_rows(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>> {
     let rows = workload.batch_size;
     let shape = [rows, workload.layer_sizes[0]];
     let kernel = gather_rows::GatherRows::new(&memory.device)?;
-    // Neighbors of the batch are no neighbors in the data set: no batch size is a multiple of 7.
+    // Neighbors in the batch are not neighbors in the data set, because no batch size is a multiple of
+    // 7.
     let order: Vec<u32> = (0..rows).map(|row| 7 * row % rows).collect();
     let buffers = gather_rows::Buffers {
         counts: &memory.read_values([1, record_step::COUNTS], &Counts::default().values()),
@@ -400,7 +401,7 @@ fn record_step(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>
     Ok(vec![kernel.bind(&memory.device, "bench", buffers)?])
 }
 
-/// With Adam.
+/// The update by Adam.
 fn update(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>> {
     let optimizer = Optimizer::adam(1e-3);
     let kernel = update::Update::new(&memory.device, &optimizer)?;

@@ -1,12 +1,12 @@
 //! Training and inference in samples per second, which Criterion calls elements, on the five named
-//! networks, how long it takes to make a trainer, and what a frame of an app's takes of the CPU.
+//! networks, the time to make a trainer, and the CPU time of an app's frame.
 //!
 //! ```text
 //! cargo bench --bench training            all of them
 //! cargo bench --bench training -- mnist   those whose name has this in it
 //! ```
 //!
-//! Times include what the CPU does to record and submit; those of a frame are nothing else.
+//! Times include the CPU's work to record and submit. The time of a frame consists only of that work.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -38,7 +38,7 @@ fn main() {
     });
 }
 
-/// A step: gathers a batch of a data set that lies on the GPU or the CPU, and trains on it with Adam.
+/// A step: gathers a batch of a data set on the GPU or the CPU, and trains on it with Adam.
 fn training_steps(
     criterion: &mut Criterion,
     name: &str,
@@ -48,7 +48,7 @@ fn training_steps(
     let mut group = criterion.benchmark_group(name);
     for workload in &WORKLOADS {
         group.throughput(Throughput::Elements(workload.batch_size.into()));
-        // Made when it is needed first: a filter may leave it out.
+        // Made on first use: a filter may exclude it.
         let mut training = None;
         group.bench_function(BenchmarkId::from_parameter(workload.name), |bencher| {
             let (trainer, data) =
@@ -61,7 +61,7 @@ fn training_steps(
     group.finish();
 }
 
-/// A batch that lies in a buffer goes through the network, in a submission of its own.
+/// An inference on a batch in a buffer, in its own submission.
 fn inference(criterion: &mut Criterion) {
     let (device, queue) = test_device::device_with_subgroups();
     let mut group = criterion.benchmark_group("inference");
@@ -85,7 +85,8 @@ fn inference(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A network and its trainer, on a device that has no other, and on one that has the same already.
+/// Creates a network and its trainer, on a device without others, and on a device that already has the
+/// same ones.
 fn construction(criterion: &mut Criterion) {
     let (device, queue) = test_device::device_with_subgroups();
     let mut group = criterion.benchmark_group("construction");
@@ -99,8 +100,8 @@ fn construction(criterion: &mut Criterion) {
 }
 
 /// The CPU time of a frame, in three parts. The library encodes a step of training and an inference on
-/// 256 × 256 pixels; wgpu finishes the app's encoder; the frame is submitted to an idle device. The GPU's
-/// work is waited for, and not counted.
+/// 256 × 256 pixels; wgpu finishes the app's encoder; the frame is submitted to an idle device. The wait
+/// for the GPU is not counted.
 fn frame(criterion: &mut Criterion) {
     const ROWS: u32 = 256;
     const PIXELS: u32 = 256 * 256;
@@ -147,7 +148,7 @@ fn frame(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// How long it takes to submit work and to wait for its end.
+/// The time to submit work and wait for its end.
 fn time(device: &Device, submit: impl FnOnce()) -> Duration {
     let start = Instant::now();
     submit();
@@ -200,7 +201,7 @@ fn make_inference(device: &Device, queue: &Queue, workload: &Workload) -> Infere
     Inference::new(&network, &inputs, &outputs, workload.batch_size).expect("the buffers fit")
 }
 
-/// A buffer of an app's.
+/// A buffer of an app.
 fn make_buffer(device: &Device, values: u32) -> Buffer {
     device.create_buffer(&wgpu::BufferDescriptor {
         label: None,

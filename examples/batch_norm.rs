@@ -1,4 +1,4 @@
-//! Batch normalization alone, in an app that has a network of its own.
+//! Only batch normalization, in an app with its own network.
 //!
 //! The app's network is convolutional: its activations are images (N, C, H, W) on the GPU. A feature is
 //! a channel, whose values are some distance apart, and each pixel of each sample counts as a row. The app
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     run()
 }
 
-/// The whole program: an error, if the GPU's values are not those of the CPU.
+/// The whole program. Returns an error if the GPU's values differ from the CPU's.
 pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     // The app's own device. The kernels need no feature and no limit beyond WebGPU's defaults.
     let instance = wgpu::InstanceDescriptor::new_without_display_handle_from_env();

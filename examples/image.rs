@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Without a picture it paints one. The folder gets `image-000100.png` and so on, after ever more steps:
-//! the original, the picture of the network with batch normalization, and that of the one without.
+//! the original, the picture of the network with batch normalization, and the picture of the network
+//! without.
 
 #[path = "image/picture.rs"]
 mod picture;
@@ -24,11 +25,11 @@ use ztilde::{
     TrainerOptions, TrainingData, block_on,
 };
 
-/// From a position alone a network of this size learns no detail. So its inputs are the heights of this many
-/// waves, which run over the picture in all directions.
+/// A network of this size cannot learn details from the position alone. So its inputs are the heights of
+/// this many waves, which cross the picture in all directions.
 const WAVES: u32 = 32;
 
-/// The periods of the finest wave from one side of the picture to the other.
+/// The number of periods of the finest wave across the picture.
 const MOST_PERIODS: f32 = 16.0;
 
 const BATCH_SIZE: u32 = 1024;
@@ -39,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     run(std::env::args().skip(1))
 }
 
-/// The whole program, with the arguments that it was given.
+/// The whole program, with its arguments.
 pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>> {
     let (mut steps, mut picture, mut folder) = (2000, None, None);
     while let Some(argument) = arguments.next() {
@@ -58,7 +59,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box
     let instance = wgpu::Instance::new(descriptor);
     let adapter = pollster::block_on(instance.request_adapter(&Default::default()))?;
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-        // Not needed, but several times as fast on a software adapter.
+        // Optional, but several times as fast on a software adapter.
         required_features: adapter.features() & wgpu::Features::SUBGROUP,
         ..Default::default()
     }))?;
@@ -92,7 +93,8 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box
     Ok(())
 }
 
-/// A network that learns the picture in this many steps. By the seed both networks see the same batches.
+/// A network that learns the picture in this many steps. Because of the seed, both networks see the same
+/// batches.
 fn learner(
     device: &Device,
     queue: &Queue,
@@ -116,7 +118,7 @@ fn learner(
     Ok((trainer, data))
 }
 
-/// A row per pixel: the waves at its place, and its color from 0 to 1.
+/// A row per pixel: the waves at its position, and its color from 0 to 1.
 fn dataset(picture: &Picture) -> ztilde::Result<Dataset> {
     let size = picture.width.max(picture.height) as f32;
     let inputs =

@@ -9,8 +9,8 @@
 //! cargo run --release --example in_frame -- --frames 120 --out frame.png
 //! ```
 //!
-//! There is no window: the frames go to a texture, of which the last one becomes the file. On its left
-//! is what the network says, on its right the truth.
+//! There is no window: the frames go to a texture, of which the last one becomes the file. Its left half
+//! shows the network's outputs, its right half the truth.
 
 #[path = "in_frame/scene.rs"]
 mod scene;
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     run(std::env::args().skip(1))
 }
 
-/// The whole program, with the arguments that it was given.
+/// The whole program, with its arguments.
 pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>> {
     let (mut frames, mut out) = (120, None);
     while let Some(argument) = arguments.next() {
@@ -121,7 +121,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box
         }
         ask.push(start.elapsed());
     }
-    // No frame is kept waiting any more.
+    // From here on no frame has to wait.
     println!("{frames} frames, last loss {:.6}", block_on(&device, trainer.loss())?);
     println!("milliseconds of a frame on the CPU, {}:", adapter.get_info().name);
     report("the library: four steps and an inference", encode);

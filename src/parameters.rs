@@ -174,7 +174,7 @@ impl Parameters {
         self.tensors().iter().try_for_each(check_values)
     }
 
-    /// Adds `count` batches to those that the running statistics have seen.
+    /// Adds `count` to the number of batches that the running statistics have seen.
     pub(crate) fn count_batches(&mut self, count: u64) {
         for layer in &mut self.layers {
             if let Layer::Normalized { batch_norm, .. } = layer {

@@ -7,7 +7,7 @@ pub(crate) use table::{WORKLOADS, Workload};
 
 use crate::test_device;
 
-/// Says what the numbers are numbers of, and runs the benches that the arguments ask for.
+/// Prints the adapter and the workloads, and runs the benches that the arguments select.
 pub(crate) fn run(benches: impl FnOnce(&mut Criterion)) {
     let adapter = test_device::adapter().get_info();
     let driver = format!("{} {}", adapter.driver, adapter.driver_info);

@@ -62,7 +62,7 @@ fn text(command: &Command, page: &Command) -> io::Result<String> {
     Ok(bold_code(&String::from_utf8_lossy(&text)))
 }
 
-/// The synopsis without each option by its name, and values that explain themselves in one line.
+/// A synopsis that does not list all options, and possible values on one line.
 fn terse(mut page: Command) -> Command {
     let usage = page.render_usage().to_string();
     let usage = usage.trim_start_matches("Usage:").trim().to_owned();
@@ -79,7 +79,7 @@ fn terse(mut page: Command) -> Command {
     })
 }
 
-/// What stands after the options of the help, under headings that end with a colon, line by line.
+/// The lines after the options of the help, under headings that end with a colon.
 fn append_sections(roff: &mut Roff, after: &str) {
     for line in after.lines() {
         match line.strip_suffix(':') {
@@ -94,7 +94,7 @@ fn append_sections(roff: &mut Roff, after: &str) {
     }
 }
 
-/// Pages have bold text where the help has backticks.
+/// Pages have bold text in place of the help's backticks.
 fn bold_code(text: &str) -> String {
     let mut parts = text.split('`');
     let mut bold = parts.next().unwrap_or_default().to_owned();

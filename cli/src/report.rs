@@ -40,7 +40,7 @@ pub(crate) struct Origin {
 /// The data of a training and of its tests.
 #[derive(Serialize)]
 pub(crate) struct Data<'a> {
-    /// DATA's rows, including held-out rows unless a file to test on is given.
+    /// The rows of DATA: the training rows, and the held-out rows unless there is a test file.
     pub(crate) rows: u64,
     /// The number of input columns, and of the inputs that they become.
     pub(crate) features: usize,

@@ -22,8 +22,8 @@ use parquet::{
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 use ztilde_cli::readers;
 
-/// The most memory that any of these files may take, of which a reader of text has buffers of a quarter of
-/// a megabyte.
+/// The most memory that reading any of these files may take. The buffers of a reader of text take a
+/// quarter of a megabyte of it.
 const MOST_BYTES: u64 = 8 << 20;
 
 #[track_caller]
@@ -66,8 +66,8 @@ fn the_corpus_of_fuzzing_is_read() {
     }
 }
 
-/// Of these formats none is whole without its last byte, and a number in a header that is another one
-/// changes what the file says, or breaks it.
+/// Files of these formats are incomplete without their last byte. Another number in a header changes the
+/// meaning of the file, or breaks it.
 #[test]
 fn files_that_are_cut_or_changed_anywhere_are_no_panic() {
     for target in TARGETS {
@@ -87,7 +87,7 @@ fn files_that_are_cut_or_changed_anywhere_are_no_panic() {
     }
 }
 
-/// An archive that says of each file in it, in both places where it does, that it is larger.
+/// An archive that claims a larger size for each of its files, in both headers.
 fn claiming(archive: &[u8], size: u32) -> Vec<u8> {
     let mut bytes = archive.to_vec();
     for (signature, offset) in [(b"PK\x03\x04", 18), (b"PK\x01\x02", 20)] {
@@ -117,7 +117,7 @@ fn archives_that_claim_gigabytes_are_not_believed() {
     }
 }
 
-/// A gigabyte of blanks packs to a megabyte, and would be the beginning of a model's header.
+/// A gigabyte of blanks compresses to a megabyte, and could be the beginning of a model's header.
 #[test]
 fn a_checkpoint_is_never_unpacked() {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
@@ -134,7 +134,7 @@ fn a_checkpoint_is_never_unpacked() {
     assert!(error.contains("run.json: it is compressed"), "{error}");
 }
 
-/// As many cells as there can be, of one value each, or of none.
+/// The largest possible number of cells, with one value each or with none.
 #[test]
 fn arrays_that_claim_gigabytes_are_not_believed() {
     for shape in [
@@ -159,8 +159,8 @@ fn arrays_that_claim_gigabytes_are_not_believed() {
     }
 }
 
-/// A device that never ends, in each place where a file may be named. Who reads on and on has 2 GiB to fill,
-/// where the system can say so, and ends with another reason.
+/// An endless device, for each option that names a file. If the system can limit memory, a reader that
+/// never stops fills 2 GiB and fails with another error.
 #[test]
 #[cfg(unix)]
 fn a_device_without_an_end_is_an_error() {
@@ -229,7 +229,7 @@ fn the_best_parameters_are_those_of_the_same_network() {
     );
 }
 
-/// A number of Thrift, of seven bits a byte; numbers with a sign have that in the last bit.
+/// A Thrift number, with seven bits per byte; signed numbers have the sign in the last bit.
 fn unsigned(mut number: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number >= 0x80 {
@@ -243,13 +243,13 @@ fn unsigned(mut number: u64) -> Vec<u8> {
 /// An unknown field with a list that claims 2³¹ - 1 booleans and holds none, then the end of the fields.
 const BOOLEANS: [u8; 8] = [0xf9, 0xf1, 0xff, 0xff, 0xff, 0xff, 0x07, 0];
 
-/// A file of Parquet with no more than a description of itself.
+/// A Parquet file that consists only of its metadata.
 fn described_by(metadata: &[u8]) -> Vec<u8> {
     let length = (metadata.len() as u32).to_le_bytes();
     [b"PAR1", metadata, &length[..], b"PAR1"].concat()
 }
 
-/// A table of one column of texts and one of numbers, a thousand of each.
+/// A table with one column of texts and one of numbers, and a thousand rows.
 fn table(compression: Compression, uses_dictionary: bool) -> Vec<u8> {
     let schema = "message table { REQUIRED BYTE_ARRAY text (STRING); REQUIRED DOUBLE number; }";
     let schema = parse_message_type(schema).unwrap().into();
@@ -281,7 +281,8 @@ fn opened(bytes: &[u8]) -> SerializedFileReader<fs::File> {
     SerializedFileReader::new(file).unwrap()
 }
 
-/// A file whose first page is described and begun by other bytes, and ends where it did.
+/// A file with other bytes in the header and the beginning of its first page, which ends at the same
+/// position.
 fn beginning_by(
     mut file: Vec<u8>,
     header: impl Fn(&[u8]) -> Vec<u8>,
@@ -289,7 +290,7 @@ fn beginning_by(
 ) -> Result<(), String> {
     let reader = opened(&file);
     let (start, bytes) = reader.metadata().row_group(0).column(0).byte_range();
-    // How long the header is depends on what it says.
+    // The length of the header depends on its contents.
     let mut packed = bytes;
     let header = loop {
         let header = header(&unsigned(packed * 2));
@@ -341,7 +342,7 @@ fn lists_that_are_not_there_are_not_walked_through() {
         let file = described_by(&[hidden, &BOOLEANS].concat());
         refused(within_memory(|| readers::data_set(&file)), expected);
     }
-    // In the header of a page: its kind, its sizes, of values five numbers.
+    // The header of a page: its kind, its sizes, and five numbers about its values.
     let header = |packed: &[u8]| {
         let start = [0x15, 0, 0x15, 0x80, 0x02, 0x15];
         [&start, packed, &[0x2c, 0x15, 0x02, 0x15, 0, 0x15, 6, 0x15, 6, 0], &BOOLEANS].concat()
@@ -377,7 +378,7 @@ fn pages_that_claim_billions_are_not_believed() {
     };
     let file = table(Compression::UNCOMPRESSED, true);
     refused(beginning_by(file, header, &[]), "a dictionary of 2147483647 values in");
-    // As many values, or two of some encoding.
+    // The same number of values, or two values in some encoding.
     let values = |unpacked: &[u8], packed: &[u8], count: &[u8], encoding: u8| {
         let tail = [0x15, encoding, 0x15, 6, 0x15, 6, 0, 0];
         [&[0x15, 0, 0x15], unpacked, &[0x15], packed, &[0x2c, 0x15], count, &tail].concat()
@@ -390,7 +391,7 @@ fn pages_that_claim_billions_are_not_believed() {
         of(&most, 0, &[]),
         "a page of 2147483647 values, where 1000 of its column's 1000 are left",
     );
-    // A block of 2⁴⁰, which has one part; as many lengths, of which the first one is 0.
+    // A block of 2⁴⁰ values in one part; the same number of lengths, the first of which is 0.
     let huge = unsigned(1 << 40);
     let lengths = [&huge[..], &[1], &huge, &[0, 0, 0]].concat();
     let expected = "the lengths of 1099511627776 texts in a page of 2";
@@ -399,7 +400,7 @@ fn pages_that_claim_billions_are_not_believed() {
     // Two equal lengths without differences, then the lengths of the rest.
     let alike = [0x80, 1, 4, 2, 0, 0, 0, 0, 0, 0];
     refused(of(&[4], 14, &[&alike[..], &lengths].concat()), expected);
-    // What unpacks to more than its codec can pack.
+    // A page that decompresses to more than its codec allows.
     let file = table(Compression::SNAPPY, false);
     let header = |packed: &[u8]| values(&most, packed, &[2], 0);
     refused(beginning_by(file, header, &[]), "unpacks to 2147483647");
@@ -412,7 +413,7 @@ fn groups_that_claim_what_their_columns_do_not_are_refused() {
     let rows =
         |group: RowGroupMetaData| group.into_builder().set_num_rows(1 << 40).build().unwrap();
     refused(saying(&file, &[], rows), "a column of 1000 values in a group of 1099511627776 rows");
-    // The other column begins within the first, and has all bytes after it.
+    // The second column begins within the first, and has all remaining bytes.
     let sizes = |group: RowGroupMetaData| {
         let size = file.len() as i64 - 100;
         let columns = group.columns().iter().cloned();
@@ -424,7 +425,8 @@ fn groups_that_claim_what_their_columns_do_not_are_refused() {
     refused(saying(&file, &[], sizes), "bytes in a file of");
 }
 
-/// A page without values, which the crate passes over; it knows such a one by the last 32 bits of its kind.
+/// A page without values, which the crate skips. The crate detects such a page by the last 32 bits of
+/// its kind.
 #[test]
 fn a_page_behind_one_without_values_is_looked_at() {
     let file = table(Compression::UNCOMPRESSED, false);

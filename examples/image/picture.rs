@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-/// More pixels than this on a side are averaged away.
+/// The most pixels on a side. A larger picture is reduced by averaging.
 const MOST_PIXELS: usize = 256;
 
 /// Rows of pixels, from the top; red, green and blue from 0 to 255.
@@ -17,7 +17,7 @@ pub(crate) struct Picture {
 }
 
 impl Picture {
-    /// An evening in the mountains, and the letter that the library has its name from.
+    /// An evening in the mountains, and the letter z̃ that the library is named after.
     pub(crate) fn paint() -> Self {
         let [width, height] = [MOST_PIXELS; 2];
         let place = |pixel: usize| (pixel as f32 + 0.5) / MOST_PIXELS as f32;
@@ -28,7 +28,7 @@ impl Picture {
         Self { width, height, pixels }
     }
 
-    /// A PNG file, made smaller by a whole number if it is large. Transparency is left out.
+    /// Reads a PNG file. A large picture is reduced by a whole factor. Transparency is ignored.
     pub(crate) fn read(path: &Path) -> Result<Self, Box<dyn Error>> {
         let mut decoder = png::Decoder::new(BufReader::new(File::open(path)?));
         decoder.set_transformations(png::Transformations::normalize_to_color8());
@@ -56,7 +56,7 @@ impl Picture {
         Ok(Self { width, height, pixels: (0..width * height).map(average).collect() })
     }
 
-    /// A picture of this size with other colors: three values per pixel, from 0 to 1.
+    /// A picture of the same size with other colors: three values per pixel, from 0 to 1.
     pub(crate) fn with_values(&self, values: &[f32]) -> Self {
         let byte = |value: &f32| (255.0 * value.clamp(0.0, 1.0)).round() as u8;
         let (pixels, _) = values.as_chunks::<3>();
@@ -64,7 +64,7 @@ impl Picture {
         Self { pixels, ..*self }
     }
 
-    /// How like the original this is, in decibels: its peak signal-to-noise ratio.
+    /// The similarity to the original in decibels: the peak signal-to-noise ratio.
     pub(crate) fn psnr(&self, original: &Self) -> f64 {
         let differences = self.pixels.as_flattened().iter().zip(original.pixels.as_flattened());
         let squares: f64 = differences.map(|(&a, &b)| f64::from(a.abs_diff(b)).powi(2)).sum();
@@ -88,7 +88,7 @@ impl Picture {
     }
 }
 
-/// The color of the painted picture at a place, `x` and `y` from 0 to 1, from the upper left corner.
+/// The color of the painted picture at a position: `x` and `y` from 0 to 1, from the upper left corner.
 fn color(x: f32, y: f32) -> [f32; 3] {
     let mix = |from: [f32; 3], to: [f32; 3], share: f32| {
         [0, 1, 2].map(|channel| from[channel] + share * (to[channel] - from[channel]))
@@ -112,7 +112,7 @@ fn color(x: f32, y: f32) -> [f32; 3] {
     }
 }
 
-/// Whether the place is on the z, or on the tilde above it.
+/// Whether the position is on the z, or on the tilde above it.
 fn is_letter(x: f32, y: f32) -> bool {
     let [left, right, top, bottom] = [0.3, 0.7, 0.3, 0.7];
     let is_inside = (left..right).contains(&x) && (top..bottom).contains(&y);

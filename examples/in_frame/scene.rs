@@ -1,4 +1,4 @@
-//! The app's own: shapes that move, samples of them to learn from, and the picture. Plain wgpu.
+//! The app's own code, in plain wgpu: moving shapes, training samples of them, and the picture.
 
 use std::error::Error;
 use std::fs::File;
@@ -9,7 +9,7 @@ use wgpu::{
     ComputePipeline, Device, Extent3d, Queue, RenderPipeline, Texture, TextureUsages, TextureView,
 };
 
-/// The network's picture has as many rows and columns; scene.wgsl has the number as well.
+/// The number of rows and columns of the network's picture; scene.wgsl repeats it.
 pub(crate) const SIDE: u32 = 192;
 
 /// The network's picture on the left, the truth on the right.
@@ -93,7 +93,7 @@ impl Scene {
         Self { moment, sample, sampled, draw, drawn, workgroups, target, view }
     }
 
-    /// Where the shapes are in what is submitted from now on.
+    /// Sets the positions of the shapes for later submissions.
     pub(crate) fn move_to(&self, queue: &Queue, seconds: f32) {
         queue.write_buffer(&self.moment, 0, bytemuck::bytes_of(&seconds));
     }
@@ -127,7 +127,7 @@ impl Scene {
         queue: &Queue,
         path: &Path,
     ) -> Result<(), Box<dyn Error>> {
-        let bytes_per_row = 4 * SIZE.width; // a multiple of 256, which wgpu wants
+        let bytes_per_row = 4 * SIZE.width; // wgpu requires a multiple of 256
         let copy = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("copy"),
             size: u64::from(bytes_per_row * SIZE.height),

@@ -1,4 +1,4 @@
-//! Data sets, from tables of text on.
+//! Data sets, starting from tables of text.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use ztilde_cli::readers;
 use ztilde_fuzz as _;
 
 fuzz_target!(|bytes: &[u8]| {
-    // That is another target's.
+    // Another target tests that format.
     if !bytes.starts_with(b"PAR1") {
         let _ = readers::data_set(bytes);
     }

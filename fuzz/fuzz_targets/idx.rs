@@ -1,4 +1,4 @@
-//! Data sets, from files of IDX on.
+//! Data sets, starting from IDX files.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Data sets, from files of .npy on.
+//! Data sets, starting from .npy files.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Data sets, from files of .npz on.
+//! Data sets, starting from .npz files.
 
 #![no_main]
 

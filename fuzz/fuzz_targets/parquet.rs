@@ -1,4 +1,4 @@
-//! Data sets, from files of Parquet on.
+//! Data sets, starting from Parquet files.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Shared by the targets: a bound for the memory of a reader, and the signature of a format.
+//! Code shared by the targets: a bound for the memory of a reader, and the signature of a format.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -7,12 +7,12 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// The most bytes that may be taken at any moment. The files that are tried have a few kilobytes, and
+/// The most bytes that may be allocated at any moment. The fuzzed files have a few kilobytes, and
 /// readers of text have buffers of a quarter of a megabyte.
 const MOST_BYTES: usize = 64 << 20;
 
-/// Counts the bytes that are taken, and ends the process, which fuzzing notices, if they are too many. It
-/// also sees what a sanitizer would not: memory that is asked for, and then not written.
+/// Counts the allocated bytes, and ends the process if they are too many, which the fuzzer notices.
+/// Unlike a sanitizer, it also sees memory that is allocated but not written.
 struct Bounded {
     taken: AtomicUsize,
 }

@@ -61,8 +61,8 @@ impl SharedPipeline {
 ///
 /// Without a cache, which is the default, a kernel is shared by all users that are alive at the same
 /// time, and freed with the last one. An app that makes and drops one network after another should hold
-/// a cache. Kernels depend on the options, and only roughly on the sizes of a network, so many
-/// architectures share the same kernels.
+/// a cache. Kernels depend on the options, and only roughly on the sizes of a network: different
+/// architectures often share kernels.
 ///
 /// The cache also keeps the device alive. It starts with the kernels that are alive when it is made.
 ///

@@ -10,7 +10,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
     output(&mut ztilde(folder, arguments))
 }
 
-/// What is in use with this file, and these options beside it.
+/// The options in use, with this file and these arguments.
 #[track_caller]
 fn in_use(file: &str, options: &[&str]) -> String {
     let folder = tempfile::tempdir().expect("a folder");
@@ -133,7 +133,7 @@ fn typed_options_override_the_file() {
     for line in ["epochs = 5", "hidden = 4", "data = \"b.csv\""] {
         assert_line(&text, line);
     }
-    // Nor does anything of the file stand in its way.
+    // Other values of the file do not conflict with it.
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let file = "held-out = 0.1\nno-batch-norm = true\ncheckpoint = \"run\"\nresume = true";

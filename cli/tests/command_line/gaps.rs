@@ -8,7 +8,7 @@ use crate::{output, run, stderr, stdout, succeed, typed};
 
 const HEADER: &str = "class,sex,age,survived\n";
 
-/// A number that may be missing, and words; who survives follows from the words.
+/// A number that may be missing, and words; the target `survived` depends on the words.
 fn passengers(rows: usize, write: impl Fn(&str, &str, usize) -> [String; 3]) -> String {
     let rows = (0..rows).map(|row| {
         let (class, sex) = (["1st", "2nd", "3rd"][row % 3], ["female", "male"][row / 3 % 2]);
@@ -22,7 +22,7 @@ fn as_trained(class: &str, sex: &str, row: usize) -> [String; 3] {
     [class.to_owned(), sex.to_owned(), (20 + row % 50).to_string()]
 }
 
-/// The class in other words, the sex in capitals, and no age.
+/// The class in other words, the sex in capitals, and the age missing.
 fn otherwise(class: &str, sex: &str, _: usize) -> [String; 3] {
     let class = ["First", "Second", "Third"][usize::from(class.as_bytes()[0] - b'1')];
     [class.to_owned(), sex.to_uppercase(), String::new()]
@@ -130,7 +130,7 @@ fn rows_that_are_not_evaluated_are_counted() {
 fn strict_refuses_them_before_anything_is_written() {
     let folder = trained();
     let folder = folder.path();
-    // The error comes after more rows than are computed, and written, at once.
+    // The error is after more rows than are computed and written at once.
     let mut late = passengers(210_000, as_trained);
     late.push_str("1st,Male,30,no\n");
     fs::write(folder.join("late.csv"), late).unwrap();

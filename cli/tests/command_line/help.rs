@@ -1,4 +1,4 @@
-//! What the binary says of itself: help, examples, completions, suggestions.
+//! Help, examples, completions and suggestions of the binary.
 
 use std::process::{Command, Output, Stdio};
 
@@ -8,7 +8,7 @@ fn run(arguments: &[&str], columns: &str) -> Output {
     output(ztilde(".", arguments).env("COLUMNS", columns))
 }
 
-/// Stdout, of a run that succeeded.
+/// The stdout of a run, which must succeed.
 #[track_caller]
 fn stdout(arguments: &[&str]) -> String {
     let output = run(arguments, "80");
@@ -59,7 +59,7 @@ fn the_examples_of_the_help_work() {
         fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect(name);
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect(name);
     };
-    // An epoch tells as much as thirty.
+    // One epoch tests as much as thirty.
     fs::write(home.join("short.toml"), "epochs = 1").expect("a file");
     let shorten = "case \"$*\" in *--config*) ;; train*) set -- \"$@\" --config short.toml ;; esac";
     script("ztilde", &format!("{shorten}\nexec '{}' \"$@\"", env!("CARGO_BIN_EXE_ztilde")));

@@ -1,4 +1,4 @@
-//! Runs that are stopped, go on, and end early.
+//! Runs that are stopped, resumed, and ended early.
 
 use std::{
     fs,
@@ -55,7 +55,7 @@ impl Drop for Training {
     }
 }
 
-/// A training, once it has printed this many lines.
+/// Starts a training, and waits until it has printed this many lines.
 fn training(folder: &Path, arguments: &str, lines: usize) -> (Training, impl BufRead) {
     let mut child = typed(folder, arguments)
         .stdout(Stdio::piped())
@@ -71,13 +71,13 @@ fn training(folder: &Path, arguments: &str, lines: usize) -> (Training, impl Buf
     (Training(Some(child)), stdout)
 }
 
-/// What a run leaves: the model's bytes, and the report.
+/// The results of a run: the model's bytes, and the report.
 fn results(folder: &Path, name: &str) -> (Vec<u8>, Value) {
     let read = |extension: &str| fs::read(folder.join(format!("{name}.{extension}"))).expect(name);
     (read("model"), untimed(serde_json::from_slice(&read("json")).expect("a report")))
 }
 
-/// Rows in memory and in blocks, with every kind of state that there is.
+/// Rows in memory and in blocks, with every kind of state.
 const RUNS: [&str; 3] = [
     "--optimizer adamw --schedule cosine --warm-up 0.5 --keep-best",
     "--memory 0.3 --remainder keep --optimizer momentum --schedule one-cycle",
@@ -167,7 +167,7 @@ fn a_finished_run_goes_on_with_more_epochs() {
     let model = |name: &str| fs::read(folder.join(name)).unwrap();
     assert!(model("parts.model") == model("whole.model"));
 
-    // A schedule that ends with the run would be another one.
+    // A schedule that ends with the run would differ.
     let run = "train --hidden 8 --schedule cosine --checkpoint cosine.checkpoint --resume --epochs";
     succeed(folder, &format!("{run} 1"));
     let output = crate::run(folder, &format!("{run} 2"));
@@ -229,7 +229,7 @@ fn a_run_goes_on_only_as_it_was() {
     succeed(folder, &format!("train table.csv {options} --resume"));
 }
 
-/// The epoch of the smallest loss on the rows that were held out.
+/// The epoch with the smallest loss on the held-out rows.
 fn best_epoch(report: &Value) -> usize {
     let epochs = report["epochs"].as_array().unwrap();
     let loss = |epoch: &&Value| epoch["test_loss"].as_f64().unwrap();
@@ -252,7 +252,7 @@ fn early_stopping_keeps_the_best_parameters() {
     let layers = |name: &str| Parameters::load(folder.join(name)).unwrap().layers;
     assert_eq!(layers("best.model"), layers("exact.model"));
 
-    // They are in the checkpoint of a run that has gone on from them.
+    // The best parameters are in the checkpoint of a run that has continued since.
     let run = format!("{run} --epochs 500 --patience 3 --checkpoint run.checkpoint --resume");
     report(folder, &run);
     let resumed = report(folder, &format!("{run} --model resumed.model"));
@@ -299,7 +299,7 @@ fn what_diverges_keeps_the_last_good_checkpoint() {
     let (_, diverged) = error.split_once("diverged: in step ").expect(error);
     let diverged: u64 = diverged.split(' ').next().unwrap().parse().unwrap();
     assert!(kept > 0 && kept < diverged, "{error}");
-    // It is whole, and the run that resumes from it ends as this one did.
+    // The checkpoint is complete, and a run that resumes from it ends like this one.
     let output = crate::run(folder, &format!("{} --resume", run("1e-3", 20)));
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
     assert!(stderr(&output).contains(&format!("diverged: in step {diverged} ")), "{error}");
@@ -349,7 +349,7 @@ fn classes_and_targets_are_weighed_and_smoothed() {
     let row = |row: u32| format!("{},{}\n", row % 50, if row % 50 < 40 { "many" } else { "few" });
     fs::write(folder.join("table.csv"), (0..500).map(row).collect::<String>()).unwrap();
     let smoothed = report(folder, &format!("{run} --label-smoothing 0.5"));
-    // No network comes below the entropy of targets that are 3/4 and 1/4.
+    // No network can have a loss below the entropy of the targets 3/4 and 1/4.
     let entropy = -(0.75 * 0.75_f64.ln() + 0.25 * 0.25_f64.ln());
     let loss = smoothed["epochs"][19]["train_loss"].as_f64().unwrap();
     assert!((entropy - 1e-3..entropy + 0.1).contains(&loss), "{loss} {entropy}");
@@ -365,7 +365,7 @@ fn classes_and_targets_are_weighed_and_smoothed() {
     }
 }
 
-/// Class weights and label smoothing each leave every row with its own class, and so do both together.
+/// With class weights, label smoothing or both, every row is assigned to its own class.
 #[test]
 fn smoothed_labels_do_not_give_all_rows_to_a_rare_class() {
     let folder = tempfile::tempdir().unwrap();

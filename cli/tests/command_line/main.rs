@@ -41,7 +41,7 @@ fn succeed(folder: &Path, line: &str) -> Output {
     output
 }
 
-/// Stdout, of a run that succeeded.
+/// The stdout of a run, which must succeed.
 #[track_caller]
 fn stdout(output: &Output) -> &str {
     assert!(output.status.success(), "{:?}: {}", output.status, stderr(output));

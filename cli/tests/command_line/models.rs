@@ -12,7 +12,7 @@ fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).expect("a report")
 }
 
-/// A number, a word, and a class or a value that follow from them.
+/// A number, a word, and a class or a value that depends on both.
 fn table(is_class: bool) -> String {
     let rows = (0..200).map(|row| {
         let x = f64::from(row * 37 % 101) - 50.0;
@@ -121,7 +121,7 @@ fn images(folder: &Path) {
     archive.finish().unwrap();
 }
 
-/// The rows that a model has learned from say little of how good it is.
+/// The results on the training rows say little about the quality of a model.
 #[test]
 fn of_images_those_to_test_on_are_taken() {
     let folder = tempfile::tempdir().unwrap();
@@ -186,7 +186,7 @@ fn what_is_no_model_is_code_2() {
     }
 }
 
-/// The year is the same in every training row, and another one afterwards.
+/// The year is the same in every training row, and differs afterwards.
 #[test]
 fn a_column_that_never_varied_decides_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What a trained model says of rows, a line for each.
+//! The predictions of a trained model, one line per row.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use ztilde::{Layer, NetworkOptions, Parameters};
 
 use crate::{npy, run, stdout, typed};
 
-/// What it writes to stdout.
+/// The stdout of `predict`.
 #[track_caller]
 fn succeed(folder: &Path, arguments: &str) -> String {
     stdout(&run(folder, arguments)).to_owned()
@@ -44,7 +44,7 @@ fn report(text: &str) -> Value {
 
 const CLASSES: [&str; 2] = ["say \"hot\", or so", "cold"];
 
-/// A number that is missing at times, a word, and a class or a value that follow from them, as records.
+/// Records of a number that may be missing, a word, and a class or a value that depends on both.
 fn table(is_class: bool) -> Vec<[String; 3]> {
     let rows = (0..200).map(|row| {
         let x = f64::from(row * 37 % 101) - 50.0;
@@ -100,7 +100,7 @@ fn every_row_has_its_class_and_probabilities() {
     let evaluation = report(&succeed(folder, "evaluate model table.csv --json -"));
     assert_eq!(evaluation["accuracy"].as_f64(), Some(f64::from(right) / 200.0));
 
-    // The rows in another order, from elsewhere, and with other columns beside them.
+    // The rows in another order, from another file, and with additional columns.
     let rest = found.split_once('\n').unwrap().1;
     let backwards: String = rest.lines().rev().map(|line| format!("{line}\n")).collect();
     fs::write(folder.join("reversed.csv"), text(rows.iter().rev(), &[0, 1, 2])).unwrap();
@@ -163,8 +163,7 @@ fn every_row_has_its_value_in_own_units() {
     assert_eq!(succeed_with(folder, "predict model -", &text(&rows, &[1, 0])), found);
 }
 
-/// More rows than go to the network together, and not by a round number. Nothing but numbers is known
-/// of the model.
+/// More rows than are passed to the network at once, and not a multiple. The model has no preprocessing.
 #[test]
 fn rows_keep_their_order_over_many_pieces() {
     const COLUMNS: usize = 4096;
@@ -303,7 +302,7 @@ fn what_is_wrong_with_the_rows_is_code_2() {
         let lines = String::from_utf8_lossy(&output.stdout).lines().count();
         assert_eq!(lines, 0, "{arguments}: lines before the fault");
     }
-    // Of what failed nothing is left, and what was there is still there.
+    // A failed run leaves no new file, and the old file is unchanged.
     assert_eq!(fs::read_to_string(folder.join("found.csv")).unwrap(), "of before");
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(names.filter(|name| name.to_string_lossy().contains("found.csv")).count(), 1);
@@ -311,7 +310,7 @@ fn what_is_wrong_with_the_rows_is_code_2() {
     for filled in ["gap.csv", "new.csv"] {
         assert_eq!(records(&succeed(folder, &format!("predict model {filled}"))).len(), 3);
     }
-    // No rows are no fault.
+    // A file without rows is not an error.
     assert_eq!(records(&succeed_with(folder, "predict model", "word,x\n")).len(), 1);
 }
 
@@ -323,7 +322,7 @@ fn a_reader_that_goes_away_is_no_fault() {
     let writer = std::thread::spawn(move || {
         stdin.write_all(text(&rows, &[0, 1, 2]).as_bytes()).unwrap();
         let more = text(&rows, &[0, 1, 2]).split_once('\n').unwrap().1.repeat(10_000);
-        // It stops reading, too.
+        // It also stops reading.
         assert!(stdin.write_all(more.as_bytes()).is_err());
     });
     stdout.read_exact(&mut [0; 100]).expect("the first lines");

@@ -15,7 +15,7 @@ fn run_with(files: &[(&str, String)], arguments: &str) -> Output {
     run(folder.path(), arguments)
 }
 
-/// The report, of a run that succeeded.
+/// The report of a run, which must succeed.
 #[track_caller]
 fn report(output: &Output) -> Value {
     assert!(output.status.success(), "{:?}: {}", output.status, stderr(output));
@@ -74,7 +74,7 @@ fn a_table_with_words_is_learned() {
     assert!(accuracy > Some(0.9), "{accuracy:?}");
 }
 
-/// A value in thousands, which follows from two numbers.
+/// A value in thousands, which depends on two numbers.
 fn values(rows: usize) -> String {
     let mut noise = noise();
     let rows = (0..rows).map(|_| {
@@ -92,7 +92,7 @@ fn a_number_is_learned_in_its_own_units() {
     assert_eq!(report["data"]["classes"], Value::Null);
     let last = &report["final"];
     let [rmse, r2] = ["test_rmse", "test_r2"].map(|name| last[name].as_f64().expect(name));
-    // The deviation of the target is 650; what is left of it is 1 − R² of its square.
+    // The deviation of the target is 650. The squared error is 1 − R² of its square.
     assert!(r2 > 0.9, "{last}");
     assert!((rmse / 650.0 - (1.0 - r2).sqrt()).abs() < 0.05, "{last}");
     let first = &report["epochs"][0];
@@ -129,7 +129,7 @@ fn a_table_larger_than_its_memory_is_learned_in_blocks() {
     assert_eq!(report_of_blocks["final"]["steps"], 20 * (320 / 32));
     let accuracy = report_of_blocks["final"]["test_accuracy"].as_f64();
     assert!(accuracy > Some(0.85), "{accuracy:?}");
-    // The same seed takes the same way.
+    // The same seed gives the same results.
     let again = report(&run_with(&files, &blocks));
     assert_eq!(again["epochs"][19]["train_loss"], report_of_blocks["epochs"][19]["train_loss"]);
 
@@ -171,13 +171,14 @@ fn results_stand_beside_the_same_answer_for_every_row() {
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(printed.contains("baseline: ") && printed.contains(line), "{printed}");
         if is_class {
-            // Each class gives its share to the rows that are held out: 40 of 60.
+            // The held-out rows have the same share of each class: 40 of 60.
             assert!((found - 2.0 / 3.0).abs() < 1e-9 && baseline["answer"] == "no", "{baseline}");
             assert!(stderr(&output).contains("no better than the baseline"), "{}", stderr(&output));
         } else {
             let [rmse, r2] =
                 ["test_rmse", "test_r2"].map(|name| report["final"][name].as_f64().unwrap());
-            // R² is 0 for the mean of the tested rows, which does a little better than that of the others.
+            // R² is 0 for the mean of the test rows, which is a slightly better prediction than the mean
+            // of the training rows.
             let best = rmse / (1.0 - r2).sqrt();
             assert!(found >= best && found < 1.1 * best, "{found} and {best}");
         }
@@ -257,7 +258,7 @@ fn advice_fits_what_was_typed() {
     }
 }
 
-/// A model keeps how its columns are read: each row of the table has the same inputs again.
+/// A model stores how its columns are read, so each row of the table gets the same inputs again.
 #[test]
 fn a_model_reads_columns_as_training_did() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! Exit codes, adapters, reports, and what is drawn: a training from its first word to its last.
+//! Exit codes, adapters, reports and plots, and the complete output of a training.
 
 use std::{
     fs,
@@ -79,7 +79,7 @@ fn the_help_names_every_default() {
     for option in options {
         let head = option.lines().next().unwrap_or_default();
         let name = head.split(' ').next().unwrap_or_default();
-        // Flags, and files that are written, do nothing unless they are given.
+        // Flags and output files have no effect unless they are given.
         if head.contains('<') && !["checkpoint", "config", "model", "plot", "json"].contains(&name)
         {
             assert!(option.contains("[default:"), "--{name} has no default in the help");
@@ -113,7 +113,7 @@ fn an_argument_that_is_not_utf8_is_code_2() {
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
 }
 
-/// Mesa and libwayland complain on stderr where there is no desktop.
+/// Without a desktop, Mesa and libwayland complain on stderr.
 #[test]
 fn nothing_foreign_is_on_stderr() {
     for directory in [None, Some(""), Some("relative"), Some("/nonexistent")] {
@@ -141,7 +141,7 @@ fn no_adapter_is_code_3() {
         let output = command.env("WGPU_ADAPTER_NAME", "no such GPU").output().expect("it starts");
         assert_fails(&output, 3, &["no such GPU", name]);
 
-        // A backend that another system has.
+        // A backend of another system.
         let elsewhere = if cfg!(target_vendor = "apple") { "dx12" } else { "metal" };
         let mut command = ztilde(".", &arguments);
         let output = command.env("WGPU_BACKEND", elsewhere).output().expect("it starts");
@@ -279,7 +279,7 @@ fn a_training_that_diverges_is_code_5_and_names_step_and_layer() {
     let mut arguments: Vec<_> = arguments.split(' ').collect();
     arguments.extend(["--model", path]);
     assert_fails(&run(&arguments), 5, &["in step ", " layer", "is not finite"]);
-    // Nor does it need a test to be noticed.
+    // It is noticed even without a test set.
     arguments.extend(["--held-out", "0"]);
     assert_fails(&run(&arguments), 5, &["in step ", " layer", "is not finite"]);
     assert!(!model.exists());

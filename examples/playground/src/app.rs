@@ -15,7 +15,8 @@ pub(crate) struct App(pub(crate) View);
 type Started = Result<Box<dyn eframe::App>, Box<dyn std::error::Error + Send + Sync>>;
 
 impl App {
-    /// On the device that eframe has made; plays at once. Without a theme it takes what the system likes.
+    /// Creates the app on eframe's device, and starts training at once. Without a theme it follows the
+    /// system.
     pub(crate) fn start(
         context: &eframe::CreationContext<'_>,
         settings: Settings,
@@ -35,7 +36,7 @@ impl App {
 }
 
 impl eframe::App for App {
-    /// So that tests can look at what a page shows.
+    /// Tests read here what a page shows.
     #[cfg(target_arch = "wasm32")]
     fn as_any_mut(&mut self) -> Option<&mut dyn std::any::Any> {
         Some(self)

@@ -89,7 +89,7 @@ impl Arguments {
         }
     }
 
-    /// None is what the system likes.
+    /// None follows the system.
     pub(crate) fn theme(&self) -> Option<Theme> {
         match self {
             Self { dark: true, .. } => Some(Theme::Dark),

@@ -37,7 +37,7 @@ fn chart(
         ui.label(RichText::new(name).strong());
         ui.label(RichText::new("thick: held out, thin: batches").weak().size(11.0));
     });
-    // The plot derives the colors of its lines and numbers from this one.
+    // The plot derives the colors of its lines and numbers from this color.
     ui.visuals_mut().override_text_color = Some(palette.weak_text.gamma_multiply(0.8));
     let is_share = name == "accuracy";
     let height = size.y - ui.spacing().interact_size.y - 6.0;

@@ -1,4 +1,4 @@
-//! The panel on the left: what a user chooses.
+//! The panel on the left, with the user's settings.
 
 use egui::{ComboBox, DragValue, Grid, RichText, ScrollArea, Slider, SliderClamping, Ui};
 use ztilde::Activation;
@@ -6,13 +6,13 @@ use ztilde::Activation;
 use crate::data_sets::DataSet;
 use crate::settings::{Networks, OptimizerKind, Settings};
 
-/// Of the panel.
+/// The width of the panel.
 pub(crate) const WIDTH: f32 = 250.0;
 
 const MOST_LAYERS: usize = 6;
 const MOST_UNITS: u32 = 64;
 
-/// Shows all settings; what a user does to them is in them afterwards.
+/// Shows all settings, and applies the user's changes to them.
 pub(crate) fn show(ui: &mut Ui, settings: &mut Settings, budget: &mut f32) {
     ScrollArea::vertical().show(ui, |ui| {
         section(ui, "Data", |ui| data(ui, settings));
@@ -111,7 +111,7 @@ fn learning(ui: &mut Ui, settings: &mut Settings) {
     ui.end_row();
 }
 
-/// A slider that leaves a number from the command line as it is, also where it lies beyond.
+/// A slider that keeps a number from the command line, even if it is out of the slider's range.
 fn row(ui: &mut Ui, label: &str, slider: Slider<'_>) {
     ui.label(label);
     ui.add(slider.clamping(SliderClamping::Edits).custom_formatter(|value, _| short(value)));

@@ -1,6 +1,6 @@
-//! A curve over the steps, with as many values as a plot can show.
+//! A curve over the steps, with at most as many values as a plot can show.
 
-/// Buckets of a curve; when it has more, pairs of them are joined.
+/// The most buckets of a curve; beyond it, pairs of buckets are merged.
 const MOST_BUCKETS: usize = 256;
 
 /// A metric over steps, as means over buckets of steps.
@@ -43,7 +43,7 @@ impl Curve {
         }
     }
 
-    /// The value that was added last.
+    /// The latest value.
     pub(crate) fn last(&self) -> Option<f64> {
         self.last
     }
@@ -82,7 +82,7 @@ mod tests {
         let points = curve.points();
         assert!((MOST_BUCKETS / 2..=MOST_BUCKETS).contains(&points.len()), "{}", points.len());
         assert!(points.is_sorted_by(|[step, _], [next, _]| step < next), "{points:?}");
-        // So it is on a straight line.
+        // A mean of a straight line is on that line.
         for [step, value] in points {
             assert_eq!(step, value);
         }

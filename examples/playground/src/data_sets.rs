@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 /// The picture shows the plane from −`EXTENT` to `EXTENT`, in both directions.
 pub(crate) const EXTENT: f32 = 1.15;
 
-/// How the two classes lie.
+/// The arrangement of the two classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DataSet {
     TwoMoons,
@@ -39,7 +39,7 @@ impl DataSet {
     }
 
     /// This many points, with noise of this standard deviation in both directions. The same arguments
-    /// give the same points; another `draw` gives others of the same kind.
+    /// give the same points; another `draw` gives other points of the same kind.
     pub(crate) fn points(self, count: u32, noise: f32, seed: u64, draw: u64) -> Points {
         let mut random = Random::new(seed, draw);
         let mut points = Points { places: Vec::new(), classes: Vec::new() };
@@ -51,8 +51,8 @@ impl DataSet {
         points
     }
 
-    /// A point without noise. The class is the one asked for, but on the checkerboard, where the
-    /// place decides.
+    /// A point without noise. It has the requested class, except on the checkerboard, where the position
+    /// decides.
     fn point(self, class: u32, random: &mut Random) -> ([f32; 2], u32) {
         let side = if class == 0 { 1.0 } else { -1.0 };
         let place = match self {
@@ -92,12 +92,12 @@ impl Random {
         Self(generator)
     }
 
-    /// At least 0 and below 1.
+    /// A number of at least 0 and below 1.
     fn uniform(&mut self) -> f32 {
         (self.0.next_u32() >> 8) as f32 / (1 << 24) as f32
     }
 
-    /// Mean 0 and deviation 1 (Box and Muller).
+    /// A normal number with mean 0 and deviation 1 (Box and Muller).
     fn normal(&mut self) -> f32 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (TAU * self.uniform()).cos()

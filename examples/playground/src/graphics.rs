@@ -1,4 +1,4 @@
-//! The device that the playground draws and learns on.
+//! The device on which the playground draws and trains.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use crate::surface::SurfacePipelines;
 /// The optional features that the library and the clock of the frame budget use.
 const USEFUL_FEATURES: Features = Features::SUBGROUP.union(Features::TIMESTAMP_QUERY);
 
-/// Handles to the device, and what is made once for it.
+/// Handles to the device, and objects that are made once for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Graphics {
     pub(crate) adapter: String,
@@ -20,7 +20,7 @@ pub(crate) struct Graphics {
 }
 
 impl Graphics {
-    /// `format` is that of the texture which is drawn on.
+    /// `format` is the format of the texture that is drawn on.
     pub(crate) fn new(
         adapter: &Adapter,
         device: &Device,
@@ -29,12 +29,12 @@ impl Graphics {
     ) -> Self {
         let complaint = Arc::new(Mutex::new(None));
         let kept = Arc::clone(&complaint);
-        // wgpu's own handler panics. The library's errors never come here: it returns them.
+        // wgpu's own handler panics. The library returns its errors, so they never reach this handler.
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
         }));
         Self {
-            // A browser does not tell.
+            // A browser does not report it.
             adapter: Some(adapter.get_info().name)
                 .filter(|name| !name.is_empty())
                 .unwrap_or_else(|| "the browser's adapter".to_owned()),
@@ -51,7 +51,7 @@ impl Graphics {
     }
 }
 
-/// WebGPU's default limits, or what an old adapter has of them.
+/// WebGPU's default limits, lowered to an old adapter's.
 pub(crate) fn device_descriptor(adapter: &Adapter) -> DeviceDescriptor<'static> {
     let limits = Limits::default();
     DeviceDescriptor {

@@ -17,10 +17,10 @@ use crate::settings::Settings;
 use crate::theme;
 use crate::view::View;
 
-/// The format that egui draws on in a window, too: it blends the values that a screen shows.
+/// The format that egui also uses in a window: it blends the values that a screen shows.
 const FORMAT: TextureFormat = TextureFormat::Rgba8Unorm;
 
-/// Steps between two looks at how the networks do: the values of a curve.
+/// Steps between two measurements of the networks, which are the values of a curve.
 const STEPS_PER_LOOK: u32 = 20;
 
 /// The settings and the size of the picture.
@@ -49,10 +49,10 @@ pub(crate) struct Picture {
 #[derive(Clone, Debug)]
 pub(crate) struct NetworkResult {
     pub(crate) batch_norm: bool,
-    /// Of the held-out points.
+    /// The results on the held-out points.
     pub(crate) accuracy: f64,
     pub(crate) loss: f64,
-    /// Where its surface lies in the picture, in pixels.
+    /// The position of its surface in the picture, in pixels.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests look there"))]
     pub(crate) surface: egui::Rect,
 }
@@ -89,7 +89,7 @@ pub(crate) fn render(options: &Options) -> Result<Picture, Box<dyn std::error::E
     Ok(Picture { width, height, pixels, results: results.collect() })
 }
 
-/// A device without a window: a GPU's if there is one, and OpenGL's only where there is no other.
+/// A device without a window: a GPU if possible, and OpenGL only if there is no other.
 fn headless_device() -> Result<(Adapter, Device, Queue), String> {
     let modern = Backends::VULKAN | Backends::METAL | Backends::DX12;
     let choices = Backends::from_env().map_or(vec![modern, Backends::GL], |chosen| vec![chosen]);
@@ -110,7 +110,7 @@ fn headless_device() -> Result<(Adapter, Device, Queue), String> {
     Ok((adapter, device, queue))
 }
 
-/// Waits for what was asked, and takes the answers.
+/// Waits for the pending results, and takes them.
 fn settle(view: &mut View, device: &Device) -> Result<(), wgpu::PollError> {
     device.poll(wgpu::PollType::wait_indefinitely())?;
     view.session.collect();
@@ -133,7 +133,7 @@ fn draw(
         ViewportInfo { native_pixels_per_point: Some(options.scale), ..Default::default() };
     let mut renderer = Renderer::new(device, FORMAT, RendererOptions::PREDICTABLE);
     let mut output = egui::FullOutput::default();
-    // The first passes find out how large everything is.
+    // The first passes determine the sizes of all elements.
     for pass in 0..4 {
         let input = RawInput {
             screen_rect: Some(egui::Rect::from_min_size(pos2(0.0, 0.0), vec2(width, height))),
@@ -220,7 +220,7 @@ fn read(
 }
 
 impl Picture {
-    /// Writes it as a PNG.
+    /// Writes the picture as a PNG.
     pub(crate) fn save(&self, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let bytes = self.png()?;
         std::fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()).into())
@@ -232,7 +232,7 @@ impl Picture {
         let mut encoder = png::Encoder::new(&mut bytes, self.width, self.height);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_compression(png::Compression::High);
-        // Nothing shines through.
+        // All pixels are opaque.
         let opaque: Vec<u8> =
             self.pixels.chunks(4).flat_map(|pixel| &pixel[..3]).copied().collect();
         let mut writer = encoder.write_header()?;

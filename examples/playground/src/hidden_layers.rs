@@ -11,7 +11,7 @@ use crate::learner::Learner;
 use crate::look::{NormalizedValues, UnitValues};
 use crate::theme::Palette;
 
-/// Of the panel.
+/// The width of the panel.
 pub(crate) const WIDTH: f32 = 316.0;
 
 const BINS: usize = 44;
@@ -68,7 +68,7 @@ fn key(ui: &mut Ui, palette: &Palette, has_batch_norm: bool) {
     });
 }
 
-/// A z with an accent on it, which the font has apart only.
+/// A z with an accent, which the font only has as separate characters.
 pub(crate) fn accented_z(ui: &mut Ui, accent: &str, size: f32, color: Color32) {
     let layout = |text: &str| -> Arc<Galley> {
         ui.painter().layout_no_wrap(text.to_owned(), FontId::proportional(size), color)
@@ -118,7 +118,7 @@ fn card(
     });
 }
 
-/// The numbers of a unit, and below them how its values are distributed.
+/// The numbers of a unit, and below them the distribution of its values.
 fn strip(ui: &mut Ui, values: Option<&UnitValues>, limit: f32, height: f32, palette: &Palette) {
     let Some(values) = values else {
         ui.label(RichText::new("no step yet").weak().size(11.0));
@@ -153,8 +153,8 @@ fn strip(ui: &mut Ui, values: Option<&UnitValues>, limit: f32, height: f32, pale
     painter.line_segment([place.left_bottom(), place.right_bottom()], line);
 }
 
-/// How often values fall into each of the bins between −limit and limit. Looks are a color, how much
-/// of it fills the bins, and how wide it is drawn around them.
+/// A histogram of the values between −limit and limit. The style is a color, the opacity of the bins,
+/// and the width of their outline.
 fn histogram(
     painter: &Painter,
     place: Rect,
@@ -202,7 +202,7 @@ fn axis(ui: &mut Ui, limit: f32, palette: &Palette) {
     }
 }
 
-/// Where the strips of a card end: 3, or more if many values lie beyond.
+/// The limit of a card's histograms: 3, or more if many values are larger.
 fn limit<'a>(seen: impl Iterator<Item = &'a UnitValues>) -> f32 {
     let of_unit = |unit: &UnitValues| {
         let ztilde = unit.normalized.as_ref().map(|normalized| &normalized.ztilde);

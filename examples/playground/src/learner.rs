@@ -1,4 +1,4 @@
-//! A network that learns: its trainer, its surface, and what is known of its progress.
+//! A network in training: its trainer, its surface, and its progress.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::look::Look;
 use crate::settings::Settings;
 use crate::surface::Surface;
 
-/// Steps whose metrics are read at once: the trainer keeps no more than 8192.
+/// The most steps whose metrics are read at once: the trainer keeps 8192.
 const MOST_METRICS: u64 = 8000;
 
-/// Steps whose mean is the finest value of a curve: a single batch's loss says little.
+/// The least number of steps in a value of a curve: the loss of a single batch is noisy.
 const STEPS_PER_VALUE: u64 = 10;
 
 type PendingMetrics = dyn Future<Output = Result<(Vec<StepMetrics>, Option<Fault>)>>;
@@ -33,7 +33,7 @@ pub(crate) struct Learner {
     fault: Option<Fault>,
     /// The pending metrics of the last steps.
     metrics: Option<Pin<Box<PendingMetrics>>>,
-    /// Steps whose metrics were asked for.
+    /// The steps whose metrics were requested.
     steps_seen: u64,
 }
 
@@ -90,7 +90,7 @@ impl Learner {
         self.trainer.train(&mut self.data, steps)
     }
 
-    /// Asks how the network does by now, if it has moved and the last answer has arrived; does not
+    /// Requests the current results, if the network has changed and no request is pending; does not
     /// wait.
     pub(crate) fn ask(&mut self, graphics: &Graphics) {
         let new_steps = (self.steps() - self.steps_seen).min(MOST_METRICS);
@@ -103,7 +103,7 @@ impl Learner {
         self.look.ask(graphics, self.trainer.steps());
     }
 
-    /// Takes what has arrived.
+    /// Takes the results that have arrived.
     pub(crate) fn collect(&mut self) -> Result<()> {
         let Self { metrics, progress, look, fault, .. } = self;
         if let Some(future) = metrics
@@ -128,7 +128,7 @@ impl Learner {
         Ok(())
     }
 
-    /// Whether there is an answer that has not arrived, or was not asked for yet.
+    /// Whether results are pending, or have not been requested yet.
     pub(crate) fn is_waiting(&self) -> bool {
         let is_behind = self.steps_seen < self.steps() || self.look.is_behind(self.steps());
         self.metrics.is_some() || self.look.is_under_way() || is_behind

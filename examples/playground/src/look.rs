@@ -1,4 +1,4 @@
-//! Values that are read back now and then, without waiting: the network's answers at held-out points, and the
+//! Values that are read now and then, without waiting: the network's outputs at held-out points, and the
 //! activations of its hidden layers in the last step.
 
 use std::collections::VecDeque;
@@ -21,14 +21,14 @@ use crate::readback::Readback;
 /// Rows of the last batches whose values are kept: enough for the shape of a distribution.
 const KEPT_ROWS: usize = 512;
 
-/// A look at a network while it learns.
+/// A look at a network during training.
 pub(crate) struct Look {
     pub(crate) layers: Vec<LayerLook>,
     inference: Inference,
     targets: Targets<'static>,
-    /// Encoded after the answers.
+    /// Encoded after the outputs.
     dispatches: Vec<Dispatch>,
-    /// The buffers to copy, in this order: the answers, then the matrices of each layer.
+    /// The buffers to copy, in this order: the outputs, then the matrices of each layer.
     sources: Vec<Buffer>,
     readback: Readback,
     /// Steps that the network had learned when the last look was encoded.
@@ -40,8 +40,8 @@ pub(crate) struct LayerLook {
     pub(crate) units: usize,
     rows: usize,
     has_batch_norm: bool,
-    /// As the readback brings them: sums, ẑ and z̃, `[rows, units]`, then gamma and beta, `[units]`;
-    /// without batch normalization the sums alone.
+    /// The values in the order of the readback: pre-activations, ẑ and z̃, `[rows, units]`, then gamma
+    /// and beta, `[units]`; without batch normalization only the pre-activations.
     batches: VecDeque<Vec<f32>>,
 }
 
@@ -95,12 +95,12 @@ impl Look {
         Ok(Self { layers, inference, targets, dispatches, sources, readback, steps: None })
     }
 
-    /// Whether one is on its way.
+    /// Whether a look is pending.
     pub(crate) fn is_under_way(&self) -> bool {
         !self.readback.is_idle()
     }
 
-    /// Whether the network has learned since.
+    /// Whether the network has been trained since the last look.
     pub(crate) fn is_behind(&self, steps: u64) -> bool {
         self.steps != Some(steps)
     }
@@ -125,8 +125,8 @@ impl Look {
         self.steps = Some(steps);
     }
 
-    /// How good the answers at the held-out points were, and after how many steps, once they have
-    /// arrived. The layers have their values then, too.
+    /// The results at the held-out points and the number of steps before them, once they have arrived.
+    /// The layers then have their values, too.
     pub(crate) fn take(&mut self) -> Result<Option<(u64, Evaluation)>> {
         let (Some(values), Some(steps)) = (self.readback.take::<f32>()?, self.steps) else {
             return Ok(None);
@@ -146,7 +146,7 @@ impl Look {
 }
 
 impl LayerLook {
-    /// How many values a look brings.
+    /// The number of values in a look.
     fn values(&self) -> usize {
         let batch = self.rows * self.units;
         if self.has_batch_norm { 3 * batch + 2 * self.units } else { batch }
@@ -177,7 +177,7 @@ impl LayerLook {
     }
 }
 
-/// The library's public kernels that bring a hidden layer into buffers of the playground's.
+/// The library's public kernels that copy a hidden layer into the playground's buffers.
 struct LayerKernels {
     copy: Activate,
     normalize: Normalize,
@@ -192,7 +192,7 @@ impl LayerKernels {
         })
     }
 
-    /// The buffers in the order of [`LayerLook::batches`], and what fills them.
+    /// The buffers in the order of [`LayerLook::batches`], and the dispatches that fill them.
     fn bind(&self, device: &Device, layer: &HiddenLayer) -> Result<(Vec<Buffer>, Vec<Dispatch>)> {
         let (mut buffers, mut dispatches) = (Vec::new(), Vec::new());
         let sums = &layer.sums;

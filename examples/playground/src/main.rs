@@ -1,6 +1,6 @@
 //! A network learns to tell two classes of points in the plane, with and without batch normalization, in
-//! the spirit of TensorFlow Playground: in a window, or in a browser. All of it stays on the GPU: the
-//! network learns there, and what it answers is drawn from the buffer that it writes.
+//! the spirit of TensorFlow Playground: in a window, or in a browser. Everything stays on the GPU: the
+//! network is trained there, and its outputs are drawn from the buffer that it writes.
 
 mod app;
 mod arguments;

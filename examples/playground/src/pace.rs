@@ -1,14 +1,14 @@
-//! How many steps a frame takes: as many as fit its budget, and none while the GPU is still busy with
-//! those of an earlier frame.
+//! The number of steps in a frame: as many as fit its budget, and none while the GPU is still busy with
+//! steps of an earlier frame.
 
 use wgpu::{BufferUsages, CommandEncoder, ComputePassDescriptor, Device, Features, Queue};
 
 use crate::readback::Readback;
 
-/// So that what a frame submits stays short even where steps cost nothing.
+/// The most steps of a frame, so that its submission stays short even if steps are very fast.
 const MOST_STEPS: f32 = 1000.0;
 
-/// How much of a new measurement goes into the time of a step.
+/// The weight of a new measurement in the time of a step.
 const SHARE_OF_NEW: f32 = 0.2;
 
 #[derive(Debug)]
@@ -19,10 +19,10 @@ pub(crate) struct Pace {
     plan: Plan,
 }
 
-/// How many steps the next frame takes, by what is known of the earlier ones.
+/// The number of steps of the next frame, estimated from earlier frames.
 #[derive(Debug)]
 struct Plan {
-    /// Steps of the frame whose end has not been seen.
+    /// The steps of the frame that has not finished yet.
     in_flight: Option<u32>,
     /// The time of a step, in milliseconds. Unknown before the first measurement, and on adapters without a
     /// clock.
@@ -30,11 +30,11 @@ struct Plan {
     steps: f32,
 }
 
-/// The last frame's steps, as a frame finds them.
+/// The state of the last frame's steps.
 #[derive(Clone, Copy, Debug)]
 enum LastFrame {
     UnderWay,
-    /// Still under way, and nothing will tell how long they took.
+    /// Still running, and their time will not be measured.
     UnderWayUnmeasured,
     Done {
         milliseconds: f32,
@@ -49,8 +49,8 @@ impl Plan {
         let Some(taken) = self.in_flight else { return self.steps as u32 };
         match seen {
             LastFrame::UnderWay => return 0,
-            // Without a clock what is not done by the next frame is too much, and what is done may
-            // be more.
+            // Without a clock, steps that are not done by the next frame were too many; if they are
+            // done, the next frame may take more.
             LastFrame::UnderWayUnmeasured => {
                 self.steps = (0.5 * self.steps).max(1.0);
                 return 0;
@@ -60,7 +60,7 @@ impl Plan {
                 let new = milliseconds / taken as f32;
                 let step_time = self.step_time.map_or(new, |old| old + SHARE_OF_NEW * (new - old));
                 self.step_time = Some(step_time);
-                // At most twice as many as before: the first steps' times say little.
+                // At most twice as many as before: the times of the first steps are inexact.
                 let fitting = budget / step_time.max(1e-6);
                 self.steps = fitting.min(2.0 * taken as f32).clamp(1.0, MOST_STEPS);
             }
@@ -75,7 +75,7 @@ impl Pace {
         Self { budget: 8.0, clock: Clock::new(device, queue), plan: Plan::NEW }
     }
 
-    /// Other networks, whose steps take another time.
+    /// Starts again for other networks, whose steps take a different time.
     pub(crate) fn forget(&mut self) {
         self.plan = Plan { in_flight: self.plan.in_flight, ..Plan::NEW };
     }
@@ -99,7 +99,7 @@ impl Pace {
         self.plan.in_flight = Some(steps);
     }
 
-    /// Steps of a frame, and what a step takes in milliseconds.
+    /// The steps of a frame, and the milliseconds of a step.
     pub(crate) fn measured(&self) -> Option<(u32, f32)> {
         Some((self.plan.steps as u32, self.plan.step_time?))
     }
@@ -112,7 +112,7 @@ fn submit(device: &Device, queue: &Queue, encode: impl FnOnce(&mut CommandEncode
     queue.submit([encoder.finish()]);
 }
 
-/// The GPU's time at two moments. Also without the feature it tells when the second has passed.
+/// The GPU's time at two moments. Even without the feature it shows when the second moment has passed.
 #[derive(Debug)]
 struct Clock {
     queries: Option<wgpu::QuerySet>,
@@ -144,7 +144,7 @@ impl Clock {
         }
     }
 
-    /// Notes the time at which everything that was submitted before is done.
+    /// Records the time at which all earlier submissions are done.
     fn mark(&self, encoder: &mut CommandEncoder, moment: u32) {
         let Some(query_set) = &self.queries else { return };
         encoder.begin_compute_pass(&ComputePassDescriptor {
@@ -164,9 +164,9 @@ impl Clock {
         self.readback.encode(encoder, [&self.resolved]);
     }
 
-    /// Whether both moments have passed, and what lies between them.
+    /// Whether both moments have passed, and the time between them.
     fn look(&self) -> LastFrame {
-        // A lost device is reported where the networks are read.
+        // A lost device is reported when the networks are read.
         match (self.readback.take::<u64>().unwrap_or(None), &self.queries) {
             (None, None) => LastFrame::UnderWayUnmeasured,
             (None, Some(_)) => LastFrame::UnderWay,

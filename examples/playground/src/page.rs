@@ -16,7 +16,7 @@ use crate::arguments::Arguments;
 ///
 /// # Errors
 ///
-/// What is wrong with the options, and what eframe says of a browser without WebGPU.
+/// A fault in the options, or eframe's message for a browser without WebGPU.
 #[wasm_bindgen]
 #[expect(unreachable_pub, reason = "what JavaScript calls has to be public")]
 pub async fn start(canvas: HtmlCanvasElement, words: Vec<String>) -> Result<(), JsValue> {

@@ -1,4 +1,4 @@
-//! A few values from the GPU to the CPU, without waiting for them.
+//! Copies a few values from the GPU to the CPU, without waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use wgpu::{Buffer, BufferUsages, CommandEncoder, Device, MapMode};
 use ztilde::{Error, Result};
 
-/// A buffer that is copied into and mapped, again and again.
+/// A buffer that is repeatedly copied into and mapped.
 #[derive(Debug)]
 pub(crate) struct Readback {
     buffer: Buffer,
@@ -29,12 +29,12 @@ impl Readback {
         Self { buffer, state: Arc::new(AtomicU8::new(IDLE)) }
     }
 
-    /// Whether nothing is under way, so that the next copy may be encoded.
+    /// Whether no copy is pending, so that the next one may be encoded.
     pub(crate) fn is_idle(&self) -> bool {
         self.state.load(Ordering::Acquire) == IDLE
     }
 
-    /// Copies these buffers, one after the other. The reading begins when the encoder is submitted.
+    /// Copies these buffers, one after the other. The read begins when the encoder is submitted.
     pub(crate) fn encode<'a>(
         &self,
         encoder: &mut CommandEncoder,
@@ -56,7 +56,7 @@ impl Readback {
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceLost`] if they never will.
+    /// [`Error::DeviceLost`] if they never will arrive.
     pub(crate) fn take<T: bytemuck::Pod>(&self) -> Result<Option<Vec<T>>> {
         match self.state.load(Ordering::Acquire) {
             ARRIVED => {}

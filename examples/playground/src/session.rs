@@ -12,7 +12,7 @@ pub(crate) struct Session {
     pub(crate) learners: Vec<Learner>,
     pub(crate) pace: Pace,
     pub(crate) is_playing: bool,
-    /// An error, in words for the user. There is no training then.
+    /// An error message for the user. There is no training then.
     pub(crate) problem: Option<String>,
     /// The settings of the learners.
     settings: Settings,
@@ -45,11 +45,11 @@ impl Session {
         self.steps() as f64 / f64::from(steps_per_epoch)
     }
 
-    /// New networks, by the same settings.
+    /// Creates new networks with the same settings.
     pub(crate) fn reset(&mut self) {
         let batch_norms = self.settings.networks.batch_norms().iter();
         let make = |&batch_norm| Learner::new(&self.graphics, &self.settings, batch_norm);
-        // The old ones go only now, so that what was compiled for them is still there.
+        // The old ones are dropped only now, so that the new ones can use their compiled kernels.
         match batch_norms.map(make).collect::<Result<_>>() {
             Ok(learners) => (self.learners, self.problem) = (learners, None),
             Err(error) => self.fail(&error),
@@ -58,7 +58,7 @@ impl Session {
         self.ask();
     }
 
-    /// Goes on by other settings: with new networks, unless only the learning rate is another.
+    /// Continues with other settings: with new networks, unless only the learning rate differs.
     pub(crate) fn apply(&mut self, settings: &Settings) {
         if *settings == self.settings {
             return;
@@ -76,9 +76,10 @@ impl Session {
         }
     }
 
-    /// A frame: takes what has arrived, and submits the steps that fit the budget. Never waits.
+    /// A frame: takes the results that have arrived, and submits the steps that fit the budget. Never
+    /// waits.
     pub(crate) fn frame(&mut self) {
-        // Sees what the GPU has finished. A lost device shows in the calls that follow.
+        // Lets wgpu call back for finished work. Later calls report a lost device.
         let _ = self.graphics.device.poll(wgpu::PollType::Poll);
         self.collect();
         if self.is_playing && self.problem.is_none() {
@@ -114,7 +115,7 @@ impl Session {
         }
     }
 
-    /// Takes what has arrived.
+    /// Takes the results that have arrived.
     pub(crate) fn collect(&mut self) {
         if let Err(error) = self.learners.iter_mut().try_for_each(Learner::collect) {
             self.fail(&error);

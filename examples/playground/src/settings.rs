@@ -5,7 +5,7 @@ use ztilde::{Activation, Loss, Method, NetworkOptions, Optimizer, TrainerOptions
 
 use crate::data_sets::{DataSet, Points};
 
-/// Which networks learn, side by side.
+/// The networks that are trained, side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Networks {
     /// One, with batch normalization.
@@ -30,7 +30,7 @@ pub(crate) enum OptimizerKind {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) data_set: DataSet,
-    /// Points to learn from; as many again are held out.
+    /// The number of training points; the same number is held out.
     pub(crate) points: u32,
     /// The standard deviation of the points' noise.
     pub(crate) noise: f32,
@@ -104,7 +104,7 @@ impl Networks {
         }
     }
 
-    /// Of each network, whether it is normalized.
+    /// For each network, whether it is normalized.
     pub(crate) fn batch_norms(self) -> &'static [bool] {
         match self {
             Self::BatchNorm => &[true],
@@ -149,14 +149,14 @@ impl Settings {
         Optimizer { weight_decay, ..Optimizer::new(method, learning_rate) }
     }
 
-    /// The points to learn from, and as many that are held out.
+    /// The training points, and the same number of held-out points.
     pub(crate) fn draw_points(&self) -> [Points; 2] {
         let Self { points, noise, seed, .. } = *self;
         [0, 1].map(|draw| self.data_set.points(points, noise, seed, draw))
     }
 
-    /// Whether a network that learns by `self` can go on by `other`: only the learning rate may
-    /// change on the way.
+    /// Whether a network with the settings `self` can continue with `other`: only the learning rate may
+    /// differ.
     pub(crate) fn differs_only_in_rate(&self, other: &Self) -> bool {
         *other == Self { learning_rate: other.learning_rate, ..self.clone() }
     }

@@ -15,7 +15,7 @@ use ztilde::{Inference, Network};
 use crate::data_sets::{EXTENT, Points};
 use crate::theme::Palette;
 
-/// Places of the grid in each direction: what lies between them the shader interpolates.
+/// Points of the grid in each direction. The shader interpolates between them.
 const SIDE: u32 = 160;
 
 /// A point's radius, in egui's points.
@@ -29,17 +29,17 @@ pub(crate) struct SurfacePipelines {
     points: RenderPipeline,
 }
 
-/// A network's surface: the grid, what the network answers there, and what draws it.
+/// A network's surface: the grid, the network's outputs there, and the objects that draw it.
 #[derive(Debug)]
 pub(crate) struct Surface {
     inference: Inference,
     picture: Buffer,
     bind_group: BindGroup,
     points: Buffer,
-    /// How many points the network learns from, and how many there are with those held out.
+    /// The number of training points, and the number of all points including the held-out ones.
     learned_points: u32,
     all_points: u32,
-    /// The step whose network was drawn last, and 1 more; 0 before the first.
+    /// The step of the network that was drawn last, plus 1; 0 before the first drawing.
     drawn: AtomicU64,
 }
 
@@ -193,9 +193,9 @@ pub(crate) struct SurfaceCallback {
     pub(crate) surface: std::sync::Arc<Surface>,
     pub(crate) pipelines: std::sync::Arc<SurfacePipelines>,
     pub(crate) palette: Palette,
-    /// Where it is drawn, in egui's points.
+    /// The rectangle of the surface, in egui's points.
     pub(crate) rect: Rect,
-    /// Steps that the network has learned.
+    /// The steps of the network so far.
     pub(crate) steps: u64,
     pub(crate) shows_held_out: bool,
 }
@@ -218,7 +218,7 @@ impl CallbackTrait for SurfaceCallback {
             radius_in_pixels: RADIUS * screen.pixels_per_point + 0.5,
         };
         queue.write_buffer(&self.surface.picture, 0, bytemuck::bytes_of(&picture));
-        // A network that has not moved answers the same.
+        // A network that has not changed has the same outputs.
         if self.surface.drawn.swap(self.steps + 1, Ordering::Relaxed) != self.steps + 1 {
             self.surface.inference.encode(encoder);
         }

@@ -1,22 +1,22 @@
-//! Colours and spacing, light and dark.
+//! Colors and spacing, light and dark.
 
 use egui::{
     Color32, Context, CornerRadius, FontFamily, FontId, Stroke, Style, TextStyle, Theme, vec2,
 };
 
-/// The colours with a meaning.
+/// The colors with a meaning.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Palette {
-    /// Of the two classes.
+    /// The colors of the two classes.
     pub(crate) classes: [Color32; 2],
-    /// Where the network cannot tell.
+    /// The color of undecided points.
     pub(crate) neutral: Color32,
-    /// Between the classes.
+    /// The color of the boundary between the classes.
     pub(crate) line: Color32,
-    /// Of the network with batch normalization, and of the one without.
+    /// The colors of the networks with and without batch normalization.
     pub(crate) normalized: Color32,
     pub(crate) plain: Color32,
-    /// Of a unit's values on the way through the normalization: sums, ẑ, z̃.
+    /// The colors of a unit's values in the normalization: pre-activations, ẑ, z̃.
     pub(crate) sums: Color32,
     pub(crate) standardized: Color32,
     pub(crate) ztilde: Color32,
@@ -65,13 +65,13 @@ impl Palette {
         }
     }
 
-    /// The colour of a network.
+    /// The color of a network.
     pub(crate) fn network(&self, batch_norm: bool) -> Color32 {
         if batch_norm { self.normalized } else { self.plain }
     }
 }
 
-/// Gives both themes of a context their looks.
+/// Sets the style of both themes of a context.
 pub(crate) fn install(context: &Context) {
     context.all_styles_mut(space);
     for (theme, palette, panel) in [

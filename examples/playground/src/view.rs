@@ -21,9 +21,9 @@ pub(crate) struct View {
     pub(crate) session: Session,
     settings: Settings,
     shows_held_out: bool,
-    /// The unit of each hidden layer that is looked at.
+    /// The unit of each hidden layer that is shown.
     units: Vec<usize>,
-    /// Where the surfaces were drawn last, in egui's points.
+    /// The rectangles of the surfaces in the last frame, in egui's points.
     pub(crate) surface_places: Vec<Rect>,
 }
 
@@ -218,7 +218,7 @@ fn gradient(painter: &egui::Painter, place: Rect, colors: [Color32; 3]) {
     painter.add(egui::Shape::mesh(mesh));
 }
 
-/// `12 345`: thousands apart.
+/// `12 345`: a number with its thousands separated.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let chunks: Vec<&str> = digits

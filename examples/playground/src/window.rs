@@ -11,10 +11,10 @@ use crate::arguments::Arguments;
 use crate::headless;
 use crate::settings::Settings;
 
-/// Below this the view has no room, in egui's points.
+/// The smallest size of the view, in egui's points.
 pub(crate) const LEAST_SIZE: [u32; 2] = [1080, 660];
 
-/// The options that only the command has.
+/// The options of the command alone.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WindowArguments {
     /// Trains without a window, and writes the view to this PNG

@@ -100,7 +100,7 @@ fn a_name_that_looks_missing_does_not_vanish() {
             assert_eq!(data.table.preprocessing.inputs(), 4, "{notes:?}");
         }
     }
-    // One class besides the word, few missing values, or a target of numbers.
+    // Only one other class, few missing values, or a target of numbers.
     refused(
         rows(["NA", "DE", "DE"], 9),
         "--target country",

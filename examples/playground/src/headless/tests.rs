@@ -28,7 +28,7 @@ impl Decoded {
         [0, 1, 2].map(|channel| self.pixels[place + channel].into())
     }
 
-    /// Whether the place of a point has rather the color of class 0, blue, or of class 1, orange.
+    /// Whether the color at a point is closer to that of class 0, blue, or of class 1, orange.
     fn class_at(&self, surface: egui::Rect, [x, y]: [f32; 2]) -> u32 {
         let from_middle = vec2(x, -y) / EXTENT * 0.5 * surface.width();
         let place = surface.center() + from_middle;
@@ -37,7 +37,7 @@ impl Decoded {
     }
 }
 
-/// Points that no network has seen, and that are not drawn, lie on the color of their class.
+/// Held-out points, which are not drawn, lie on the color of their class.
 #[test]
 fn the_surface_shows_the_classes() {
     for (data_set, networks) in
@@ -105,7 +105,7 @@ fn a_lost_device_is_reported() {
     assert!(view.session.problem.is_some());
 }
 
-/// As in a window: frames that never wait, whose steps fit their budget.
+/// As in a window, frames never wait, and their steps fit the budget.
 #[test]
 fn frames_take_the_steps_that_fit() {
     let (adapter, device, queue) = headless_device().unwrap();
@@ -114,7 +114,7 @@ fn frames_take_the_steps_that_fit() {
         View::new(graphics, Settings { networks: Networks::Plain, ..Default::default() });
     let session = &mut view.session;
     session.is_playing = true;
-    // Ample, even for a machine that does something else as well.
+    // Ample, even on a busy machine.
     session.pace.budget = 10_000.0;
     let mut steps = vec![0];
     for _ in 0..6 {
@@ -127,7 +127,7 @@ fn frames_take_the_steps_that_fit() {
     let per_frame: Vec<u64> = steps.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(per_frame.is_sorted() && per_frame[0] == 1 && per_frame[5] > 8, "{per_frame:?}");
 
-    // No step is that quick: one per frame is left.
+    // No step is that fast, so one per frame remains.
     session.pace.budget = 0.0;
     let mut taken = 0;
     for _ in 0..3 {
@@ -143,7 +143,7 @@ fn frames_take_the_steps_that_fit() {
     let before = session.steps();
     session.frame();
     assert_eq!(session.steps(), before, "a paused session went on");
-    // It still brings what was under way, until nothing is new.
+    // It still returns the pending results until there are no more.
     for _ in 0..3 {
         device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
         session.frame();

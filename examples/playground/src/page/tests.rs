@@ -1,4 +1,4 @@
-//! In a browser: `scripts/with-browser cargo test -p playground --target wasm32-unknown-unknown`.
+//! Tests in a browser: `scripts/with-browser cargo test -p playground --target wasm32-unknown-unknown`.
 
 use js_sys::Promise;
 use wasm_bindgen::JsCast;
@@ -9,7 +9,7 @@ use super::*;
 
 wasm_bindgen_test_configure!(run_in_browser);
 
-/// Of the page, as large as a window.
+/// The size of the page, like that of a window.
 fn canvas() -> HtmlCanvasElement {
     let document = web_sys::window().and_then(|window| window.document()).expect("a page");
     let canvas = document.create_element("canvas").expect("a canvas");
@@ -32,7 +32,7 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
-/// Frame by frame, as the browser asks for them, and tells how well it does.
+/// The page runs frame by frame, as the browser requests, and shows its results.
 #[wasm_bindgen_test]
 async fn it_learns_on_a_page() {
     let options = words(&["--data=two-moons", "--optimizer=adam", "--learning-rate=0.03"]);
