@@ -1,5 +1,5 @@
-//! A mistake of an app is an error that holds both numbers. It changes nothing, does not panic, and does not
-//! reach the app's handler of uncaptured errors.
+//! A mistake of an app is an error that contains both numbers. The call changes nothing, does not panic,
+//! and does not reach the app's handler of uncaptured errors.
 
 mod app;
 mod read_buffer;
@@ -48,8 +48,8 @@ impl App {
         self.device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage: BOTH })
     }
 
-    /// Lets the trainer do what must fail, then sees that it is the trainer that it was: the same
-    /// parameters, the same count of steps, and the same next steps as one that nothing was asked of.
+    /// Makes a call that must fail, then checks that the trainer is unchanged: it has the same
+    /// parameters, the same count of steps, and the same next steps as a trainer without that call.
     fn assert_unchanged_by(&self, options: &TrainerOptions, misuse: impl FnOnce(&mut Trainer)) {
         let [mut trainer, mut untouched] = [(); 2].map(|()| self.trainer(options));
         let both_step = |trainers: [&mut Trainer; 2]| {
@@ -136,7 +136,7 @@ fn data_sets_that_do_not_fit_are_refused() {
         refused(data(16, 5, vec![0_u32; 16].into()), &parts);
         refused(data(16, 4, vec![3_u32; 16].into()), &["row 0", "class 3", "3 classes"]);
         refused(data(16, 4, vec![0.5; 48].into()), &["softmax", "class index", "f32"]);
-        // Nine rows are a batch of eight and one of one.
+        // Nine rows make a batch of eight rows and a batch of one row.
         refused(data(9, 4, vec![0_u32; 9].into()), &["1 row", "at least 2"]);
         refused(data(1, 4, vec![0_u32; 1].into()), &["1 row", "at least 2"]);
         let mut with_nan = Array2::zeros([8, 4]);
@@ -151,13 +151,14 @@ fn data_sets_that_do_not_fit_are_refused() {
         };
         refused(data(16, 4, vec![1.5; 48].into()), &["row 0, column 0 is 1.5", "0 and 1"]);
         refused(data(16, 4, vec![0.5; 32].into()), &["targets", "32 values", "48 are needed"]);
-        // There is no whole batch, and less than one is dropped.
+        // There is no full batch, and a smaller one is dropped.
         refused(data(7, 4, vec![0.5; 21].into()), &["7 values", "8 are needed"]);
     });
     app.assert_silent();
 }
 
-/// A data set belongs to the trainer that uploaded or streams it; the history holds what there was.
+/// A data set belongs to the trainer that uploaded or streams it; the history contains only steps that
+/// were taken.
 #[test]
 fn what_is_not_the_trainers_is_refused() {
     let app = App::get();
@@ -253,7 +254,7 @@ fn what_is_too_large_for_the_device_is_refused() {
         let parts = ["parameters", "max_storage_buffer_binding_size", "134217728"];
         assert_refused(network, &[&parts[..], &[&needed.to_string()]].concat());
     }
-    // One row of the hidden layer's 6 floats, filled up to 8, more than fits.
+    // One row more than fits; a row is the hidden layer's 6 floats, padded to 8.
     let trainer = |batch_size| {
         let options = TrainerOptions { batch_size, ..options(Loss::MeanSquaredError) };
         Trainer::new(app.network(), options)
@@ -307,7 +308,7 @@ fn buffers_that_do_not_fit_are_refused() {
         predict(&[0.0; 3], &["3 values", "4 are needed"]);
         predict(&[0.0; 11], &["11 values", "8 are needed", "2 rows × 4 features"]);
     });
-    // Nothing was encoded that the app could not submit.
+    // The encoder holds nothing that the app could not submit.
     app.queue.submit([encoder.finish()]);
     app.assert_silent();
 }
@@ -377,7 +378,7 @@ fn matrices_that_do_not_fit_a_kernel_are_refused() {
     app.assert_silent();
 }
 
-/// Rows that are some distance apart, and images, for kernels that need contiguous rows.
+/// Kernels that need contiguous rows refuse rows some distance apart, and images.
 #[test]
 fn layouts_that_a_kernel_does_not_take_are_refused() {
     let app = App::get();
@@ -406,7 +407,7 @@ fn layouts_that_a_kernel_does_not_take_are_refused() {
             let dense = [&new(4, 8), &new(8, 8), &new(4, 8)];
             let [left, right, outputs] =
                 std::array::from_fn(|index| if index == number { matrix } else { dense[index] });
-            // The transposed one has the shape of a right factor.
+            // The transposed matrix has the shape of a right factor.
             let right = match number {
                 1 => matmul::Operand::Transposed(right),
                 _ => matmul::Operand::Plain(right),
@@ -427,7 +428,7 @@ fn layouts_that_a_kernel_does_not_take_are_refused() {
         };
         assert_refused(gather_rows.bind(device, "here", buffers), parts);
         let buffers = gather_rows::Buffers { inputs: &new(4, 8), batch_inputs: matrix, ..buffers };
-        // It takes rows any distance apart.
+        // This kernel accepts rows any distance apart.
         if parts == planes {
             assert_refused(gather_rows.bind(device, "here", buffers), planes);
         }

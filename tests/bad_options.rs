@@ -1,5 +1,5 @@
-//! Options that are NaN, infinite or out of range are errors that name them and their value, before
-//! anything is made of them.
+//! Options that are NaN, infinite or out of range are errors that name the option and its value, before
+//! the option is used.
 
 mod app;
 
@@ -35,7 +35,7 @@ fn trainer_options_that_make_no_sense_are_refused() {
     };
     let none = TrainerOptions { batch_size: 0, ..Default::default() };
     trainer(none, "batch_size", "0");
-    // The last two are 0 and infinite in the f32 that the GPU computes with.
+    // The last two are 0 and infinite in f32, in which the GPU computes.
     for norm in NONE.into_iter().chain([0.0, -1.0, 1e-60, 1e60]) {
         let options = TrainerOptions { clip_norm: Some(norm), ..Default::default() };
         trainer(options, "clip_norm", &norm.to_string());

@@ -1,5 +1,5 @@
 //! The device is the app's: several trainers share one, and its handlers, error scopes and end are the
-//! app's own. tests/contract has the rest of what an app is promised.
+//! app's own. tests/contract has the other promises to an app.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -18,7 +18,7 @@ use ztilde::{
 
 const BATCH_SIZE: u32 = 20;
 
-/// A device of the test's own, and the errors that its handler of uncaptured errors gets.
+/// A device only for this test, and the errors that its handler of uncaptured errors receives.
 fn device(required_limits: Limits) -> (Device, Queue, Arc<Mutex<Vec<String>>>) {
     let descriptor = DeviceDescriptor { required_limits, ..Default::default() };
     let adapter = test_device::adapter();
@@ -31,7 +31,7 @@ fn device(required_limits: Limits) -> (Device, Queue, Arc<Mutex<Vec<String>>>) {
     (device, queue, uncaptured)
 }
 
-/// Trainers that differ in everything that a trainer may have of its own.
+/// Trainers that differ in all their options.
 fn trainer(device: &Device, queue: &Queue, number: u32) -> Trainer {
     let network = NetworkOptions {
         activation: [Activation::Relu, Activation::Tanh, Activation::Gelu][number as usize],
@@ -81,7 +81,7 @@ fn result(device: &Device, trainer: &Trainer, steps: u32) -> (Parameters, Vec<u3
     (block_on(device, trainer.network().parameters()).unwrap(), losses)
 }
 
-/// Each of three trainers takes bit for bit the steps that it takes alone on the same batches.
+/// Each of three trainers takes the same steps as it takes alone on the same batches, bit for bit.
 #[test]
 fn trainers_that_share_an_encoder_do_not_disturb_each_other() {
     const STEPS: u32 = 12;
@@ -107,7 +107,7 @@ fn trainers_that_share_an_encoder_do_not_disturb_each_other() {
     }
 }
 
-/// A data set too large for the GPU is refused by name, and can be learned from the CPU.
+/// A data set too large for the GPU is an error that names it. Training can stream it from the CPU.
 #[test]
 fn what_the_gpu_cannot_hold_is_streamed() {
     let limits = Limits { max_storage_buffer_binding_size: 1 << 18, ..Limits::default() };
@@ -124,7 +124,7 @@ fn what_the_gpu_cannot_hold_is_streamed() {
     assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
 }
 
-/// However far the CPU is ahead of the GPU, streaming takes no memory but its windows.
+/// Even if the CPU is far ahead of the GPU, streaming takes no memory except its windows.
 #[test]
 fn streaming_makes_no_buffers_on_the_way() {
     let (device, queue, _) = device(Limits::default());
@@ -136,7 +136,7 @@ fn streaming_makes_no_buffers_on_the_way() {
             report.allocations.into_iter().map(|buffer| (buffer.name, buffer.offset)).collect()
         })
     };
-    // The first step writes the rates of these steps as well.
+    // The first step also writes the rates of these steps.
     trainer.train(&mut data, 1).unwrap();
     device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
     let before: Option<Vec<(String, u64)>> = buffers();
@@ -146,7 +146,7 @@ fn streaming_makes_no_buffers_on_the_way() {
     }
 }
 
-/// The library's errors stay out of the app's scopes and handler, and the app's own still arrive.
+/// The library's errors do not reach the app's scopes and handler; the app's own errors still do.
 #[test]
 fn the_apps_error_scopes_and_handler_stay_its_own() {
     let (device, queue, uncaptured) = device(Limits::default());
@@ -167,7 +167,7 @@ fn the_apps_error_scopes_and_handler_stay_its_own() {
     }
     assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
 
-    // An error of the app: larger than any buffer may be.
+    // An error of the app: a size larger than any buffer may have.
     drop(device.create_buffer(&BufferDescriptor {
         label: Some("the app's"),
         size: device.limits().max_buffer_size + 4,

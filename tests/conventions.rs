@@ -1,5 +1,5 @@
-//! The rows of docs/conventions.md: where libraries differ, and which way ours is. The numbers are small
-//! enough to be worked out by hand; beside each stands what another library would give.
+//! The rows of docs/conventions.md: where libraries differ, and ztilde's convention. The numbers are
+//! simple enough to be computed by hand. Comments give the results of other libraries.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -27,7 +27,7 @@ fn linear(weight: f32, bias: f32) -> Layer {
     Layer::Linear { weights: arr2(&[[weight]]), biases: arr1(&[bias]) }
 }
 
-/// A unit that passes its input on, normalized.
+/// A unit that outputs its normalized input.
 fn normalized(running_var: f32) -> Layer {
     let batch_norm = BatchNorm {
         gamma: arr1(&[1.0]),
@@ -68,8 +68,8 @@ fn squared_errors(batch_size: u32, optimizer: Optimizer) -> TrainerOptions {
     TrainerOptions { batch_size, loss, optimizer, ..Default::default() }
 }
 
-/// A line through the origin with this slope, which learns from one point: its error there is half of
-/// the gradient by its slope and by its bias, which are 1 where `input` and `output − target` are 1 and ½.
+/// A line through the origin with this slope, trained on one point. The gradients of its slope and its
+/// bias are twice the error at that point: both are 1 if `input` is 1 and `output − target` is ½.
 fn line(slope: f32, optimizer: Optimizer) -> Trainer {
     trainer(network(vec![linear(slope, 0.0)], 1e-5, 0.1), squared_errors(1, optimizer))
 }
@@ -96,9 +96,9 @@ fn running_statistics_take_the_momentums_share_of_the_new_and_the_unbiased_varia
     let Layer::Normalized { batch_norm, .. } = &parameters(trainer.network()).layers[0] else {
         panic!("the first layer is normalized");
     };
-    // Keras and ONNX keep the momentum's share of the old: 1.5.
+    // Keras and ONNX keep the momentum's share of the old value: 1.5.
     assert_close(batch_norm.running_mean[0], 0.5);
-    // ¾ · 1 + ¼ · 2. With the variance by n, as Keras, burn and ONNX have it: 1.
+    // ¾ · 1 + ¼ · 2. With the variance that divides by n, as in Keras, burn and ONNX: 1.
     assert_close(batch_norm.running_var[0], 1.25);
     assert_eq!(batch_norm.batches, 1);
 }
@@ -108,7 +108,7 @@ fn running_statistics_take_the_momentums_share_of_the_new_and_the_unbiased_varia
 fn a_batch_is_normalized_by_the_biased_variance_with_epsilon_inside_the_root() {
     let network = network(vec![normalized(1.0), linear(1.0, 0.0)], 0.5, 0.1);
     let options = squared_errors(2, Optimizer::gradient_descent(RATE));
-    // With epsilon outside it would be 4/9, by the variance that divides by n − 1 2/5.
+    // With epsilon outside the root it would be 4/9; with the variance that divides by n − 1, 2/5.
     assert_close(loss_of(network, options, &[1.0, 3.0], &[0.0_f32, 0.0]), 2.0 / 3.0);
 }
 
@@ -161,7 +161,7 @@ fn rmsprop_adds_epsilon_outside_the_root() {
     let method = Method::RmsProp { smoothing: 0.75, epsilon: 0.5 };
     let mut line = line(0.5, Optimizer::new(method, RATE));
     line.step(&[1.0], &[0.0_f32]).unwrap();
-    // ⅛ · 1 / (√¼ + ½). Keras has it inside: ⅛ / √¾.
+    // ⅛ · 1 / (√¼ + ½). Keras has epsilon inside the root: ⅛ / √¾.
     assert_close(slope_and_bias(&line)[0], 0.5 - RATE);
 }
 
@@ -170,8 +170,8 @@ fn adam_adds_epsilon_to_the_corrected_root() {
     let method = Method::Adam { beta1: 0.5, beta2: 0.75, epsilon: 1.0, decoupled: false };
     let mut line = line(0.5, Optimizer::new(method, RATE));
     line.step(&[1.0], &[0.0_f32]).unwrap();
-    // Mean and mean square are corrected to 1: ⅛ · 1 / (√1 + 1). Keras and ONNX add it to the uncorrected
-    // root: ⅛ · ½ / ½ · √¼ / (√¼ + 1) = ⅛ / 3.
+    // Mean and mean square are corrected to 1: ⅛ · 1 / (√1 + 1). Keras and ONNX add epsilon to the
+    // uncorrected root: ⅛ · ½ / ½ · √¼ / (√¼ + 1) = ⅛ / 3.
     assert_close(slope_and_bias(&line)[0], 0.5 - RATE / 2.0);
 }
 
@@ -203,7 +203,7 @@ fn weights_alone_decay_unless_all_are_to() {
     }
 }
 
-/// Two rows with outputs 1 and 2, which should be 0.
+/// Two rows with outputs 1 and 2, whose targets are 0.
 #[test]
 fn losses_are_means_over_rows_and_outputs() {
     let weights = arr2(&[[0.0], [0.0]]);
@@ -264,7 +264,7 @@ fn weights_have_a_row_for_each_output() {
         Layer::Linear { weights: arr2(&[[1.0, 10.0], [2.0, 20.0]]), biases: arr1(&[0.0, 0.5]) };
     let network = network(vec![layer], 1e-5, 0.1);
     let outputs = block_on(&device, Inference::predict(&network, &[1.0, 3.0])).unwrap();
-    // Keras's and burn's have one for each input: 7 and 70.5.
+    // The weights of Keras and burn have a row for each input: 7 and 70.5.
     assert_eq!(outputs, [31.0, 62.5]);
 }
 

@@ -1,4 +1,4 @@
-//! Data sets: what is one, and how it is split, shuffled and cut into batches.
+//! Data sets: their validity, and how they are split, shuffled and cut into batches.
 
 use ndarray::{Array2, array};
 use ztilde::{Dataset, Error, Remainder, Targets};
@@ -13,7 +13,7 @@ fn classes(counts: &[u32]) -> Dataset {
     Dataset::new(inputs, classes).unwrap()
 }
 
-/// Which rows of the data set above these are.
+/// The rows of the data set above with these features.
 fn rows(data: &Dataset) -> Vec<u32> {
     data.inputs().column(0).iter().map(|&row| row as u32).collect()
 }
@@ -134,13 +134,13 @@ fn a_split_favors_no_row() {
                 counts[row as usize] += 1;
             }
         }
-        // 400 expected of each; the standard deviation is 18.
+        // Each count is expected to be 400; the standard deviation is 18.
         assert!(counts.iter().all(|count| (310..490).contains(count)), "{counts:?}");
     }
 }
 
-/// Over the seeds each class holds out its share of rows on average, however few it has: the only row of a
-/// class is held out under some seeds, and trained on under the others.
+/// On average over the seeds, each class holds out its share of rows, even if it has few: the only row
+/// of a class is held out with some seeds, and trained on with the others.
 #[test]
 fn small_classes_are_held_out_under_some_seeds() {
     const SEEDS: u32 = 2000;
@@ -231,7 +231,7 @@ fn a_fingerprint_tells_data_sets_apart() {
     let same = data(&inputs, classes().into());
     assert_eq!(same, 0x06ae_d76c_276e_6745);
     assert_eq!(data(&inputs, vec![2.0, 0.0, 1.0].into()), 0x94aa_114a_0d99_02f4);
-    // The order in memory makes no difference.
+    // The fingerprint does not depend on the order in memory.
     let transposed = inputs.t().as_standard_layout().into_owned();
     assert_eq!(data(&transposed.reversed_axes(), classes().into()), same);
 
@@ -253,7 +253,7 @@ fn a_fingerprint_tells_data_sets_apart() {
         let whole = Dataset::new(inputs.clone(), classes()).unwrap();
         others.push(whole.select(&order).unwrap().fingerprint());
     }
-    // The same numbers in rows of another length.
+    // The same numbers, in rows of another length.
     let wider = Array2::from_shape_vec([2, 3], inputs.iter().copied().collect()).unwrap();
     others.push(data(&wider, vec![2, 0].into()));
     let count = others.len();

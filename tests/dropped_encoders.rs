@@ -131,7 +131,7 @@ fn a_changed_rate_holds_from_the_next_encoded_step_on() {
     });
 }
 
-/// More encoders than may wait for their submission, and more than the GPU holds learning rates for.
+/// More encoders than may wait for their submission, and more than the learning rates on the GPU.
 #[test]
 fn thousands_of_dropped_encoders_change_nothing() {
     compare("thousands of steps", 450, |app, trainer, drop_steps| {
@@ -191,7 +191,7 @@ fn a_restored_trainer_goes_on_likewise() {
     });
 }
 
-/// The error holds the numbers of steps taken and steps needed. After a submission there is no error.
+/// The error contains the numbers of steps taken and steps needed. After a submission there is no error.
 #[test]
 fn a_loss_before_the_first_submission_is_an_error() {
     let app = App::new();

@@ -1,8 +1,7 @@
-//! Sizes at which something of a device ends: more rows than a software adapter's loops have rounds, more
-//! than a dispatch has workgroups, more than a binding has bytes; layers of one neuron and of ten
-//! thousand; a thousand classes; batches of two and of a hundred thousand.
-//!
-//! What a software adapter would leave undone is refused there: never wrong.
+//! Sizes beyond a limit of a device: more rows than a software adapter's loops have rounds, more than a
+//! dispatch has workgroups, more than a binding has bytes; layers of one neuron and of ten thousand; a
+//! thousand classes; batches of two and of a hundred thousand.
+//! Work that a software adapter would not finish is refused there, so no result is wrong.
 
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod public_kernels;
@@ -31,7 +30,7 @@ fn random(seed: u64, [rows, columns]: [usize; 2]) -> Array2<f64> {
     })
 }
 
-/// Each within `relative` times its own size, and the largest one's.
+/// Checks that each error is within `relative` times the value plus the largest value.
 #[track_caller]
 fn assert_close<'a>(
     what: &str,
@@ -71,7 +70,7 @@ fn sum_bound(rows: usize) -> f64 {
     f64::from(f32::EPSILON) * (rows as f64 / 16.0 + 10.0).sqrt() * 4.0
 }
 
-/// Three walks down a column take more rounds than there are from 349,525 rows on.
+/// Three passes over a column exceed the rounds from 349,525 rows on.
 #[test]
 fn statistics_of_very_many_rows_are_right_or_refused() {
     let gpu = Gpu::get();
@@ -99,14 +98,14 @@ fn statistics_of_very_many_rows_are_right_or_refused() {
     }
 }
 
-/// Two walks, from 524,280 rows on.
+/// Two passes exceed the rounds from 524,280 rows on.
 #[test]
 fn gradients_of_very_many_rows_are_right() {
     let gpu = Gpu::get();
     let rows = 600_000;
     let [inputs, grad_outputs] = [random(1, [rows, 2]), random(2, [rows, 2])];
     let statistics = reference::batch_statistics(&inputs);
-    // As floats, as the kernel is given them.
+    // Rounded to floats, like the kernel's inputs.
     let round = |vector: &Array1<f64>| vector.mapv(|value| f64::from(value as f32));
     let (mean, variance) = (round(&statistics.mean), round(&statistics.variance));
     let rest = round(&(&statistics.mean - &mean));
@@ -133,7 +132,7 @@ fn gradients_of_very_many_rows_are_right() {
         &grad_outputs,
         epsilon,
     );
-    // Against the sum of the magnitudes: their own sum nearly cancels.
+    // Relative to the sum of the magnitudes, because the sum itself nearly cancels.
     let bound = 1e-6 * rows as f64;
     for column in 0..2 {
         let error = (found.grad_gamma[column] - gradients.grad_gamma[column]).abs();
@@ -152,7 +151,7 @@ fn sums_of_very_many_rows_are_right() {
     assert_close("column_sums", &found, &expected, sum_bound(1_200_000));
 }
 
-/// A sum of more than 65,500 products; where rows are whole vectors of four, of four times as many.
+/// A sum of more than 65,500 products, or of four times as many if rows are whole vectors of four.
 #[test]
 fn products_of_very_long_sums_are_right_or_refused() {
     for gpu in [Gpu::get(), Gpu::with_subgroups()] {
@@ -203,7 +202,7 @@ fn losses_of_very_many_classes_are_right_or_refused() {
     }
 }
 
-/// One step of gradient descent, and inference, as the reference takes them; or a refusal.
+/// One step of gradient descent, and inference, which agree with the reference or are refused.
 #[track_caller]
 fn check_network(gpu: &Gpu, sizes: &[u32], rows: u32, must: bool) {
     let what = format!("{sizes:?}, {rows} rows");
@@ -237,7 +236,7 @@ fn check_network(gpu: &Gpu, sizes: &[u32], rows: u32, must: bool) {
     for (index, (found, expected)) in found.layers.iter().zip(&expected.layers).enumerate() {
         let numbers = |layer: &Layer| layer.weights().mapv(f64::from);
         let what = format!("weights of layer {index} of {what}");
-        // Before the normalization sums of few rows nearly cancel.
+        // Before a normalization, sums over few rows nearly cancel.
         let bound = f64::max(1e-4, 4.0 * sum_bound(16 * sizes[0] as usize));
         assert_close(&what, &numbers(found), &numbers(expected), bound);
     }
@@ -258,8 +257,8 @@ fn layers_of_one_neuron_and_of_ten_thousand_follow_the_reference() {
     }
 }
 
-/// Far beyond what is usual; a software adapter with subgroups reaches the end of some of them only because
-/// another kernel is taken.
+/// Unusually large sizes. A software adapter with subgroups finishes some of them only because it uses
+/// another kernel.
 #[test]
 fn layers_of_very_many_inputs_and_outputs_follow_the_reference_or_are_refused() {
     let gpu = Gpu::with_subgroups();
@@ -297,7 +296,7 @@ fn inference_walks_rows_beyond_a_binding() {
     assert_eq!((found.len(), first), (ROWS as usize, None), "the first row that is wrong");
 }
 
-/// Steps on a data set in two bindings are bit for bit those on batches from the CPU.
+/// Steps on a data set in two bindings equal steps on batches from the CPU, bit for bit.
 #[test]
 fn training_takes_rows_beyond_a_binding() {
     const ROWS: u32 = 1_100_000;

@@ -1,6 +1,5 @@
-//! The examples do what they are there to show: their pictures are looked at.
-//!
-//! They are part of this program, as cargo does not rebuild their own for every way to run a test.
+//! The examples show the promised results: the tests examine their pictures.
+//! The examples are compiled into this program, because cargo does not always rebuild them for a test.
 
 #[allow(dead_code, reason = "its main")]
 #[path = "../examples/batch_norm.rs"]
@@ -39,7 +38,7 @@ impl Panels {
         self.pixels[y * self.panels * self.width + panel * self.width + x]
     }
 
-    /// How like two panels are, in decibels: the peak signal-to-noise ratio.
+    /// The similarity of two panels in decibels: the peak signal-to-noise ratio.
     fn psnr(&self, panel: usize, other: usize) -> f64 {
         let mut squares = 0.0;
         for y in 0..self.height {
@@ -67,7 +66,7 @@ fn in_frame_learns_what_moves() {
     assert!(psnr > 15.0, "{psnr} dB between what the network says and the truth");
 }
 
-/// Both networks make a picture out of the one that they learn, the one with batch normalization sooner.
+/// Both networks reproduce the picture; the one with batch normalization does so sooner.
 #[test]
 fn image_learns_a_picture() {
     let folder = tempfile::tempdir().unwrap();
@@ -78,7 +77,7 @@ fn image_learns_a_picture() {
     let [with, without] = [1, 2].map(|panel| picture.psnr(0, panel));
     assert!(with > 17.0 && without > 14.0, "{with} dB with batch normalization, {without} without");
 
-    // A file, which is large enough to be shrunk: the three panels, each pixel the mean of 3 × 3.
+    // A file that is large enough to be reduced: the three panels, each pixel the mean of 3 × 3.
     let read = folder.path().join("read");
     let arguments = ["--steps", "1", "--picture", path.to_str().unwrap(), read.to_str().unwrap()];
     image::run(words(arguments)).unwrap();
@@ -91,7 +90,7 @@ fn image_learns_a_picture() {
     assert_eq!(shrunk.pixel(0, 70, 18).map(u32::from), [0, 1, 2].map(mean));
 }
 
-/// An app's images, there and back, are what the example computes on the CPU.
+/// The forward and backward pass on an app's images agree with the example's results on the CPU.
 #[test]
 fn batch_norm_is_what_the_cpu_computes() {
     batch_norm::run().unwrap();

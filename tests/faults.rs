@@ -1,4 +1,5 @@
-//! Numbers that are not finite: noticed by the GPU, named, and not learned from.
+//! Numbers that are not finite: the GPU notices them, leaves the parameters unchanged, and the error
+//! names them.
 
 mod own_buffers;
 #[path = "../src/gpu/test_device.rs"]
@@ -20,14 +21,14 @@ fn devices() -> [(Device, Queue); 2] {
     [test_device::device(), test_device::device_with_subgroups()]
 }
 
-/// A training, and the step that it stops at.
+/// A training, and the step at which it stops.
 struct Case {
     batch_norm: bool,
     loss: Loss,
     optimizer: Optimizer,
-    /// Makes some parameters what they are not usually.
+    /// Sets some parameters to unusual values.
     alter: fn(&mut Parameters),
-    /// Makes the third batch what it should not be: inputs and targets, in rows.
+    /// Spoils the third batch: its inputs and targets, in rows.
     spoil: fn(&mut [f32], &mut [f32]),
     expected: Fault,
 }
@@ -164,7 +165,7 @@ fn what_was_not_finite_first_is_named_and_not_learned_from() {
     }
 }
 
-/// An update that overflows leaves what it would have made infinite, and shows at once.
+/// An update that overflows leaves such parameters unchanged, and is reported at once.
 #[test]
 fn an_update_that_overflows_leaves_nothing_infinite() {
     let expected = Fault { step: 1, layer: None, quantity: Quantity::Update };
@@ -190,7 +191,7 @@ fn an_update_that_overflows_leaves_nothing_infinite() {
     }
 }
 
-/// Rows enough for batches that are divided.
+/// Enough rows for batches that are divided.
 fn dataset(rows: usize) -> Dataset {
     let inputs =
         Array2::from_shape_fn([rows, 4], |(row, column)| ((7 * row + column) as f32).sin());
@@ -198,7 +199,7 @@ fn dataset(rows: usize) -> Dataset {
     Dataset::new(inputs, targets).unwrap()
 }
 
-/// A training whose learning rate grows tenfold with each few steps, until it is too large.
+/// A training whose learning rate grows tenfold every few steps, until it is too large.
 fn growing(
     (device, queue): &(Device, Queue),
     options: &TrainerOptions,
@@ -219,7 +220,7 @@ fn data(trainer: &Trainer, rows: usize, is_streamed: bool) -> TrainingData {
     }
 }
 
-/// However many steps are on their way when it happens.
+/// Any number of steps may be in flight when the fault happens.
 fn check_growing(gpu: &(Device, Queue), batch_norm: bool, options: &TrainerOptions, rows: usize) {
     let is_streamed = options.optimizer.method.has_mean_square();
     let what = format!("{:?}, batch norm {batch_norm}, {rows} rows", options.optimizer);
@@ -242,7 +243,7 @@ fn check_growing(gpu: &(Device, Queue), batch_norm: bool, options: &TrainerOptio
     before.train(&mut data, found.step as u32 - 1).unwrap();
     assert_as_before(gpu, &stopped, &before, &what);
 
-    // An epoch says it, as soon as it sees it.
+    // An epoch returns the error as soon as it reads the fault.
     let (mut trainer, mut data) = training();
     let error = loop {
         if let Err(error) = block_on(&gpu.0, trainer.epoch(&mut data)) {
@@ -269,7 +270,7 @@ fn many_steps_after_a_fault_change_nothing() {
         let clip_norm = is_even.then_some(1e20);
         let remainder = Remainder::Keep;
         let options = TrainerOptions { optimizer, clip_norm, remainder, ..Default::default() };
-        // 15 batches of an epoch; and 3 that are divided.
+        // An epoch of 15 batches, and one of 3 divided batches.
         let small = TrainerOptions { batch_size: 16, ..options.clone() };
         check_growing(&plain, is_even, &small, 243);
         check_growing(&with_subgroups, !is_even, &small, 243);
@@ -278,8 +279,8 @@ fn many_steps_after_a_fault_change_nothing() {
     }
 }
 
-/// The state before the fault can be resumed, and learns from the next batches as if the bad one had never
-/// been there.
+/// The state before the fault can be resumed, and trains on the next batches as if the bad batch had
+/// never existed.
 #[test]
 fn a_snapshot_of_a_stopped_training_goes_on() {
     let gpu = test_device::device_with_subgroups();
@@ -299,7 +300,8 @@ fn a_snapshot_of_a_stopped_training_goes_on() {
     }
     assert_eq!(fault(&gpu, &restored), None);
     assert_as_before(&gpu, &restored, &without, "restored");
-    // A network whose training has stopped says so to the next trainer; one of its parameters learns.
+    // The next trainer of a stopped network reports the stop; a new network with its parameters can be
+    // trained.
     let mut next = Trainer::new(stopped.into_network(), restored.options().clone()).unwrap();
     for number in 6..12 {
         case.step(&gpu, &mut next, number);

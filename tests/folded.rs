@@ -14,7 +14,7 @@ use ztilde::{
 
 const ROWS: u32 = 130;
 
-/// Far from 0 against their deviation.
+/// Inputs whose mean is large against their deviation.
 fn inputs(columns: u32) -> Array2<f32> {
     let mut generator = ChaCha8Rng::seed_from_u64(1);
     let shape = [ROWS as usize, columns as usize];
@@ -22,7 +22,7 @@ fn inputs(columns: u32) -> Array2<f32> {
 }
 
 /// A network whose running statistics are those of the inputs, and awkward: variances from 1e-12 to 1e6
-/// in one layer, and in the first means that are large against the deviation.
+/// in one layer, and in the first layer means that are large against the deviation.
 fn parameters(sizes: &[u32], activation: Activation) -> Parameters {
     let options = NetworkOptions { activation, momentum: 1.0, seed: 3, ..Default::default() };
     let mut parameters = Parameters::initialize(sizes, &options).unwrap();
@@ -60,7 +60,7 @@ fn assert_within(found: &Array2<f64>, expected: &Array2<f64>, bounds: &Array2<f6
     );
 }
 
-/// In double precision all that differs is one rounding of each weight and bias.
+/// In double precision the only difference is one rounding of each weight and bias.
 #[test]
 fn folding_follows_the_reference() {
     for activation in Activation::ALL {

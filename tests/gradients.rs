@@ -15,7 +15,7 @@ use ztilde::{
 const ROWS: usize = 6;
 const LAYER_SIZES: [usize; 4] = [3, 5, 4, 2];
 
-/// How far a number is moved up and down for a difference.
+/// The step of the finite differences.
 const STEP: f64 = 1e-5;
 
 /// A central difference is off by STEP² / 6 times the third derivative, some 1e-11 times a number
@@ -23,11 +23,11 @@ const STEP: f64 = 1e-5;
 /// about 1 over their distance, 2e-16 / 1e-5: 2e-11. Seen here: 8e-10 at worst.
 const TOLERANCE: f64 = 1e-8;
 
-/// No value before an activation may come nearer than this to 0, where some have a kink; the values
-/// move by less than 100 times what a number is moved by.
+/// The least distance of a pre-activation from 0, where some activations have a kink. Pre-activations
+/// move by less than 100 times the step.
 const FROM_KINK: f64 = 1e-3;
 
-/// Numbers between −1 and 1 without a pattern that matters.
+/// Numbers between −1 and 1 without a relevant pattern.
 fn numbers(count: usize, seed: u32) -> Array1<f64> {
     (0..count).map(|index| (f64::from(seed) + 1.7 * index as f64 * index as f64).sin()).collect()
 }
@@ -61,7 +61,7 @@ fn targets(loss: Loss) -> Targets<'static> {
     if loss.has_class_targets() {
         return Targets::Classes(Cow::Borrowed(&[0, 1, 1, 0, 1, 0]));
     }
-    // Between 0 and 1, as binary cross-entropy wants them.
+    // Between 0 and 1, as binary cross-entropy requires.
     let values = numbers(ROWS * 2, 70).mapv(|value| (0.5 + 0.5 * value) as f32);
     Targets::Values(Cow::Owned(values.to_vec()))
 }
@@ -87,7 +87,7 @@ fn every_gradient_is_how_the_loss_changes() {
     }
 }
 
-/// The rows of the second class weigh more, or alone.
+/// The rows of the second class weigh more than the others, or are the only ones that count.
 #[test]
 fn every_gradient_of_smoothed_labels_and_weighed_classes_is_how_the_loss_changes() {
     for label_smoothing in [0.0, 0.3] {
@@ -136,7 +136,7 @@ struct Normalized {
     inputs: Array2<f64>,
     gamma: Array1<f64>,
     beta: Array1<f64>,
-    /// Stands for the layers after this one: the loss is `Σ grad_outputs · outputs`.
+    /// A loss in place of the layers after this one: `Σ grad_outputs · outputs`.
     grad_outputs: Array2<f64>,
 }
 
@@ -184,7 +184,7 @@ fn a_bias_before_batch_normalization_changes_nothing() {
     let layer = Normalized::new();
     let biased = &layer.inputs + &Array1::from(vec![-20.0, 0.3, 5.0, 100.0]);
     let largest = |matrix: Array2<f64>| matrix.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
-    // A bias of 100 takes 7 of the 53 bits: 100 · 2e-16, and a little for the way.
+    // A bias of 100 takes 7 of the 53 bits: an error of 100 · 2e-16, with a small margin.
     let bound = 1e-12;
     let forward = largest(layer.outputs(&biased) - layer.outputs(&layer.inputs));
     assert!(forward < bound, "forward, a bias changes {forward:e}");

@@ -35,7 +35,7 @@ fn trainer(device: &Device, queue: &Queue, sizes: &[u32], rows: u32, batch_norm:
     let options = TrainerOptions {
         batch_size: rows,
         loss: Loss::MeanSquaredError,
-        // Gamma and beta leave one and zero.
+        // Gamma and beta move away from one and zero.
         optimizer: Optimizer::adam(0.1),
         ..Default::default()
     };
@@ -85,7 +85,7 @@ fn assert_close(what: &str, found: &[f32], expected: &Array2<f64>) {
     }
 }
 
-/// A step, and then everything that can be seen of its hidden layers.
+/// Takes a step, then reads all values of its hidden layers.
 fn check(device: &Device, queue: &Queue, sizes: &[u32], rows: u32, batch_norm: bool) {
     let mut trainer = trainer(device, queue, sizes, rows, batch_norm);
     let inputs = values(rows * sizes[0], 0.3);
@@ -142,8 +142,8 @@ fn check(device: &Device, queue: &Queue, sizes: &[u32], rows: u32, batch_norm: b
     assert!(trainer.hidden_layer(hidden + 1).is_none(), "the output layer is not hidden");
 }
 
-/// Widths that are no whole vectors of four; a batch that is divided among workgroups; with what each
-/// way of multiplying matrices leaves.
+/// Widths that are not whole vectors of four, and a batch that is divided among workgroups, with each
+/// kind of tile.
 #[test]
 fn hidden_layers_are_what_the_reference_saw() {
     for (device, queue) in [test_device::device(), test_device::device_with_subgroups()] {

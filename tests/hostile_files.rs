@@ -11,13 +11,15 @@ const MODEL: &[u8] = include_bytes!("data/pytorch.safetensors");
 const SNAPSHOT: &[u8] = include_bytes!("../fuzz/corpus/snapshot/adamw");
 
 /// The most bytes of memory for each byte of a file: two bytes of JSON are a value of 32 bytes to its reader,
-/// in a list that grows by doubling. Of a real file, all but its header takes one byte for each.
+/// in a list that grows by doubling. In a real file, each byte after the header takes one byte.
 const MOST_FOR_A_BYTE: u64 = 64;
 
-/// The memory that reading takes for any file: messages, and tables that begin with room for a few entries.
+/// The memory that reading any file takes: messages, and tables with an initial capacity of a few
+/// entries.
 const MOST_FOR_ANY_FILE: u64 = 16 << 10;
 
-/// Reads the bytes as both, within the bound of memory. What is accepted can be written, and comes back.
+/// Reads the bytes as a model and as a snapshot, within the memory bound. An accepted file survives
+/// writing and reading.
 #[track_caller]
 fn read(bytes: &[u8]) -> [Option<Error>; 2] {
     let model = within_memory(bytes.len(), || Parameters::from_bytes(bytes));
@@ -42,7 +44,7 @@ fn within_memory<T>(bytes: usize, read: impl FnOnce() -> Result<T>) -> Result<T>
     found.expect("it was read")
 }
 
-/// That the bytes are refused as both, for a reason with this in it.
+/// Checks that the bytes are refused as a model and as a snapshot, with this text in the reason.
 #[track_caller]
 fn refused(bytes: &[u8], reason: &str) {
     for error in read(bytes) {
@@ -56,7 +58,7 @@ fn file(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
 }
 
-/// The length of the header, the header, and what follows.
+/// The length of the header, the header, and the rest.
 fn split(bytes: &[u8]) -> (usize, &str, &[u8]) {
     let (length, rest) = bytes.split_first_chunk().expect("a length");
     let length = u64::from_le_bytes(*length) as usize;
@@ -124,7 +126,7 @@ fn lengths_that_overflow_or_are_not_there_are_refused() {
         );
         file(&header, &data)
     };
-    // Gigabytes, and exabytes, in a kilobyte.
+    // Gigabytes and exabytes claimed in a kilobyte.
     refused(&weight("16384,65536", "4294967296"), "should take 4294967296 bytes");
     refused(&weight("2305843009213693951", "9223372036854775804"), "overflow");
     for (shape, end, reason) in [
@@ -139,7 +141,7 @@ fn lengths_that_overflow_or_are_not_there_are_refused() {
     ] {
         refused(&weight(shape, end), reason);
     }
-    // No values at all, of as many rows as there can be.
+    // No values, in the largest possible number of rows.
     let header = r#"{"0.weight":{"dtype":"F32","shape":[9223372036854775807,0],"data_offsets":[0,0]},
         "0.bias":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#;
     refused(&file(header, &[]), "0.");
@@ -171,7 +173,7 @@ fn offsets_that_leave_or_share_the_data_are_refused() {
             refused(&file(&changed, data), "its header cannot be read");
         }
     }
-    // All tensors at the same place.
+    // All tensors at the same offset.
     let mut shared = header.to_owned();
     for found in &offsets {
         shared = shared.replace(&format!("[{found}]"), "[0,48]");
@@ -193,7 +195,7 @@ fn names_that_are_missing_or_doubled_are_refused() {
     for name in &names {
         let changed = header.replace(&format!("\"{name}\""), "\"another\"");
         let errors = read(&file(&changed, data));
-        // What the optimizer remembers is no part of the model.
+        // The optimizer's state is not part of the model.
         assert!(errors[1].is_some() && errors[0].is_some(), "{name}");
         for other in names.iter().filter(|other| *other != name) {
             let changed = header.replace(&format!("\"{name}\""), &format!("\"{other}\""));
@@ -240,7 +242,7 @@ fn the_longest_lists_and_deepest_nests_of_a_header_are_within_memory() {
     }
 }
 
-/// Reading takes a copy of the data, and for a file also the file's bytes.
+/// Reading takes memory for a copy of the data, and for a file also for the file's bytes.
 #[test]
 fn a_real_file_takes_little_more_than_its_length() {
     let model = Parameters::initialize(&[300, 300, 10], &Default::default()).unwrap();
@@ -261,7 +263,7 @@ fn a_real_file_takes_little_more_than_its_length() {
     assert!(10 * of_file < 21 * length, "{of_file} bytes of memory for a file of {length}");
 }
 
-/// A sparse file, which a disk may hold many of, and a device without an end.
+/// A sparse file, which takes hardly any disk space, and an endless device.
 #[test]
 #[cfg(unix)]
 fn a_file_that_goes_on_is_read_no_further_than_its_header_says() {
@@ -285,7 +287,7 @@ fn a_file_that_goes_on_is_read_no_further_than_its_header_says() {
     }
 }
 
-/// There is no room made for what a header claims and the file does not have: gigabytes of a tensor, or a
+/// No memory is allocated for claims of a header beyond the end of the file: gigabytes of a tensor, or a
 /// header of a hundred megabytes.
 #[test]
 fn a_file_that_claims_gigabytes_takes_what_it_has() {
@@ -322,7 +324,7 @@ fn a_pipe_is_read_to_its_end() {
     assert_eq!(read, Snapshot::from_bytes(SNAPSHOT).unwrap());
 }
 
-/// Everything that fuzzing began with, and what it has found.
+/// The initial files of fuzzing, and those that it has found.
 #[test]
 fn the_corpus_of_fuzzing_is_read() {
     for target in ["model", "snapshot"] {

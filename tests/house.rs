@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// The imports: each module of `src`, then the modules that it may name (its own aside), and wgpu. Names go
 /// up in this list only, so there are no circles. Tests may name any module.
 const MAY_NAME: [(&str, &[&str]); 14] = [
-    // The CPU's half never names wgpu.
+    // The modules for the CPU never name wgpu.
     ("error", &[]),
     ("options", &["error"]),
     ("random", &[]),
@@ -22,7 +22,7 @@ const MAY_NAME: [(&str, &[&str]); 14] = [
     ("snapshot", &["data", "error", "options", "parameters"]),
     ("reference", &["data", "error", "options", "parameters"]),
     ("evaluation", &["data", "error", "options", "reference"]),
-    // The GPU's half. `gpu` has no networks, and `kernels` have matrices and no layers.
+    // The modules for the GPU. `gpu` has no networks, and `kernels` have matrices and no layers.
     ("gpu", &["error", "wgpu"]),
     ("kernels", &["error", "gpu", "options", "wgpu"]),
     ("layout", &["error", "gpu", "parameters", "wgpu"]),
@@ -37,7 +37,7 @@ const MAY_NAME: [(&str, &[&str]); 14] = [
 /// The modules of the reference that are no kernel's twin: they call the twins in order.
 const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
 
-/// The kernels that compute what another one does, for other matrices, and share its twin.
+/// The kernels that compute the same formula as another one, for other matrices, and share its twin.
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
 
 /// The files of `src` that only hold tests.
@@ -58,8 +58,8 @@ const TEST_FILES: [&str; 11] = [
 /// Calls that only `gpu` makes: they create GPU objects, write, submit or wait.
 const ONLY_GPU: [&str; 4] = [".create_", ".write_buffer(", "queue.submit(", "device.poll("];
 
-/// Calls for which wgpu may report an error. Each stands within the parentheses of a `guarded(…)`, which
-/// returns the error. Otherwise it would reach the app's handler, which panics by default.
+/// Calls for which wgpu may report an error. Each must be within the parentheses of a `guarded(…)`,
+/// which returns the error. Otherwise it would reach the app's handler, which panics by default.
 const GUARDED: [&str; 8] = [
     ".create_bind_group(",
     ".create_buffer(",
@@ -75,8 +75,8 @@ const GUARDED: [&str; 8] = [
 const ONLY_APPS: [&str; 4] =
     ["request_adapter(", "request_device(", "on_uncaptured_error(", "set_device_lost_callback("];
 
-/// Calls that no browser supports: blocking, threads, clocks and files. The listed files leave them out in
-/// browsers, or they do nothing there.
+/// Calls that no browser supports: blocking, threads, clocks and files. The listed files leave them out
+/// in browsers, or the calls do nothing there.
 const NOT_IN_BROWSERS: [(&str, &[&str]); 9] = [
     ("wait_indefinitely", &[]),
     ("PollType::Wait", &["src/gpu/wait.rs"]),
@@ -89,7 +89,7 @@ const NOT_IN_BROWSERS: [(&str, &[&str]); 9] = [
     ("fs::", &["src/parameters/disk.rs"]),
 ];
 
-/// The one place where wgpu demands it: to compile a shader without checks.
+/// The only file with `unsafe`, which wgpu requires to compile a shader without runtime checks.
 const UNSAFE: &str = "src/gpu/kernel.rs";
 
 const MOST_LINES: usize = 450;
@@ -321,7 +321,7 @@ fn is_of_name(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
-/// The names of the files that lie in a folder itself.
+/// The names of the files in a folder, without those in its subfolders.
 fn stems(folder: &str, extension: &str) -> BTreeSet<String> {
     files(folder, extension)
         .into_iter()

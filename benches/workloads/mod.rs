@@ -7,7 +7,7 @@ pub(crate) use table::{WORKLOADS, Workload};
 
 use crate::test_device;
 
-/// Prints the adapter and the workloads, and runs the benches that the arguments select.
+/// Prints the adapter with its driver, and runs the benches that the arguments select.
 pub(crate) fn run(benches: impl FnOnce(&mut Criterion)) {
     let adapter = test_device::adapter().get_info();
     let driver = format!("{} {}", adapter.driver, adapter.driver_info);

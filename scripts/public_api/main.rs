@@ -1,12 +1,12 @@
-//! Lists the library's public names, one a line, from what rustdoc writes of them as JSON:
-//! `scripts/public-api` calls it.
+//! Lists the library's public names, one per line, from rustdoc's JSON output. `scripts/public-api`
+//! calls it.
 
 use std::env;
 use std::error::Error;
 
 use public_api::Builder;
 
-/// Traits that the compiler derives by itself, and that hardly any user needs. `Send` and `Sync` are kept.
+/// Auto traits that hardly any user needs. `Send` and `Sync` are listed.
 const LEFT_OUT: [&str; 6] = [
     "core::marker::Freeze for ",
     "core::marker::StructuralPartialEq for ",
@@ -20,10 +20,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let json = env::args_os().nth(1).ok_or("usage: list-public-api RUSTDOC.json")?;
     let api = Builder::from_rustdoc_json(json)
         .omit_blanket_impls(true)
-        // Two arguments of one type that change places are seen by their names.
+        // The names of arguments show a swap of two arguments of the same type.
         .include_function_parameter_names(true)
         .build()?;
-    // The type that the last line implements a trait for: the functions of that follow from the trait.
+    // The type for which the last line implements a trait: its functions follow from the trait.
     let mut implemented_for = None;
     for item in api.items() {
         let line = item.to_string();

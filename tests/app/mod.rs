@@ -39,7 +39,7 @@ impl App {
     }
 }
 
-/// It is an error whose message holds all of these.
+/// Checks that the result is an error whose message contains all of these texts.
 #[track_caller]
 pub(crate) fn assert_refused<T>(result: Result<T, Error>, parts: &[&str]) {
     let Err(error) = result else { panic!("accepted, without {parts:?}") };

@@ -1,4 +1,4 @@
-//! An app with a device of its own, which sees what the library does there.
+//! An app with its own device, which observes the library's actions on it.
 
 use std::sync::{Arc, Mutex};
 
@@ -17,11 +17,11 @@ use ztilde::{
 
 use crate::test_device;
 
-/// Rows that are no whole vectors of four, in and out.
+/// Rows of inputs and outputs that are not whole vectors of four.
 pub(crate) const SIZES: [u32; 4] = [6, 30, 20, 3];
 pub(crate) const BATCH_SIZE: u32 = 20;
 
-/// An app, and the errors that the handlers on its device get.
+/// An app, and the errors that the handlers on its device receive.
 pub(crate) struct App {
     pub(crate) device: Device,
     pub(crate) queue: Queue,
@@ -30,7 +30,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// With what WebGPU promises everywhere, and no more.
+    /// An app with WebGPU's guaranteed features and limits only.
     pub(crate) fn new() -> Self {
         Self::with_limits(Limits::default())
     }
@@ -39,8 +39,8 @@ impl App {
         Self::on(&test_device::adapter(), limits)
     }
 
-    /// Objects of two devices may only meet if they are of the same instance, as two adapters are not:
-    /// wgpu panics otherwise.
+    /// Objects of two devices may only be mixed if both devices are of the same instance; otherwise wgpu
+    /// panics.
     pub(crate) fn on(adapter: &Adapter, required_limits: Limits) -> Self {
         let descriptor = DeviceDescriptor { required_limits, ..Default::default() };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
@@ -90,7 +90,7 @@ impl App {
         assert_eq!(*self.uncaptured.lock().unwrap(), [""; 0], "the app's handler was called");
     }
 
-    /// Calls everything public that touches the GPU, and drops what it made.
+    /// Calls every public function that uses the GPU, and drops the results.
     pub(crate) fn call_everything(&self) {
         let Self { device, queue, .. } = self;
         let [input_buffer, class_buffer] = [self.upload(&inputs()), self.upload(&classes())];
@@ -148,7 +148,7 @@ pub(crate) fn classes() -> Vec<u32> {
     (0..BATCH_SIZE).map(|row| row * row % SIZES[3]).collect()
 }
 
-/// This many batches, and one of five rows.
+/// A data set of this many batches, and one more batch of five rows.
 pub(crate) fn dataset(batches: u32) -> Dataset {
     let rows = batches * BATCH_SIZE + 5;
     let inputs = Array2::from_shape_fn([rows as usize, SIZES[0] as usize], |(row, column)| {

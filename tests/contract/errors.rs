@@ -98,7 +98,7 @@ fn errors_of_the_apps_encoder_are_reported_where_it_ends() {
     other.assert_silent();
 }
 
-/// The library looks at a buffer's usages itself, and names the one that is missing.
+/// The library itself checks a buffer's usages, and names a missing one.
 #[test]
 fn a_buffer_without_its_usage_is_named() {
     let app = App::on(&test_device::adapter(), Limits::default());

@@ -1,4 +1,4 @@
-//! Every object has a name that begins with `ztilde/`, so that a GPU debugger shows whose it is.
+//! Every object has a name that begins with `ztilde/`, so that a GPU debugger shows its owner.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::journal;
 const NAMED: [&str; 6] =
     ["BindGroup", "Buffer", "CommandEncoder", "ComputePipeline", "ShaderModule", "compute pass"];
 
-/// The kinds of objects that wgpu makes out of a shader and an encoder, without a name of the caller's.
+/// The kinds of objects that wgpu makes from a shader and an encoder, without a name from the caller.
 const NOT_OURS: [&str; 3] = ["BindGroupLayout", "CommandBuffer", "PipelineLayout"];
 
 #[test]

@@ -31,7 +31,7 @@ fn dataset(rows: u32, sizes: &[u32], loss: Loss) -> Dataset {
     Dataset::new(inputs, targets).unwrap()
 }
 
-/// The loss falls when the same batch comes again and again.
+/// The loss falls if the same batch is used repeatedly.
 #[track_caller]
 fn assert_learns(app: &App, trainer: &mut Trainer, batch: &Dataset, what: &str) {
     let inputs = batch.inputs().as_slice().unwrap();
@@ -48,7 +48,7 @@ fn the_default_device_learns_everything() {
     assert_eq!(app.device.features(), Features::empty());
     assert_eq!(app.device.limits(), Limits::default());
     let sizes = [7, 9, 6, 3];
-    // They share what was compiled as long as they live.
+    // Trainers share compiled kernels as long as they live.
     let mut trainers = Vec::new();
     for activation in Activation::ALL {
         for batch_norm in [true, false] {
@@ -75,7 +75,7 @@ fn the_default_device_learns_everything() {
     app.assert_silent();
 }
 
-/// With clipping for all optimizers, and for none.
+/// Every optimizer with clipping, and with neither clipping.
 #[test]
 fn the_default_device_learns_all_shapes_from_everywhere() {
     let app = App::new();
@@ -120,7 +120,8 @@ fn the_default_device_learns_all_shapes_from_everywhere() {
     app.assert_silent();
 }
 
-/// Older and smaller GPUs: they learn, or the error names the limit, what it is and what is needed.
+/// On older and smaller GPUs training works, or the error names the limit, its value and the needed
+/// value.
 #[test]
 fn a_smaller_device_learns_or_says_what_it_lacks() {
     let few_buffers = Limits { max_storage_buffers_per_shader_stage: 7, ..Limits::default() };

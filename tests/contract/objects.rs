@@ -31,9 +31,9 @@ fn an_encoded_step_makes_no_object() {
     let inference = Inference::new(trainer.network(), &input_buffer, &outputs, BATCH_SIZE).unwrap();
     let mut encoder = device.create_command_encoder(&Default::default());
     let batch = trainer.bind_batch(&input_buffer, &class_buffer).unwrap();
-    // Writes the rates of the next steps as well.
+    // Also writes the rates of the next steps.
     trainer.encode_step(&mut encoder, &input_buffer, &class_buffer).unwrap();
-    // wgpu gives back the staging memory of what was written.
+    // wgpu frees the staging memory of the writes.
     queue.submit([]);
     app.wait();
     let before = objects(device);
@@ -72,7 +72,7 @@ fn a_submitted_step_makes_its_encoder_alone() {
         let made = lines.iter().filter(|line| line.contains("create"));
         let made = made.filter(|line| !line.contains("create_staging_buffer"));
         let encoders = made.clone().filter(|line| line.contains("create_command_encoder")).count();
-        // At first the rates and the order of the epoch are written, by the same way.
+        // At first the rates and the order of the epoch are written, in the same way.
         assert_eq!([made.count(), encoders], [2, 2], "round {round}: {lines:#?}");
     }
 }

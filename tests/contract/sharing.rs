@@ -1,4 +1,4 @@
-//! Networks share what was compiled for their device; devices and threads share nothing.
+//! Networks share the kernels that were compiled for their device; devices and threads share nothing.
 
 use std::thread;
 
@@ -9,7 +9,7 @@ use ztilde::{
 
 use crate::app::{App, BATCH_SIZE, SIZES, classes, dataset, inputs, options};
 
-/// How many pipelines and shader modules the device has. wgpu makes a few for itself.
+/// The number of pipelines and shader modules of the device. wgpu makes a few for itself.
 fn compiled(app: &App) -> [isize; 2] {
     let counters = app.device.get_internal_counters().hal;
     [counters.compute_pipelines.read(), counters.shader_modules.read()]
@@ -98,7 +98,7 @@ fn threads_hand_on_what_they_have() {
     app.assert_silent();
 }
 
-/// Checked by the compiler: natively all may go to another thread, and be seen by several.
+/// Checked by the compiler: natively all types are `Send` and `Sync`.
 #[test]
 fn everything_is_send_and_sync() {
     fn is_both<T: Send + Sync>() {}

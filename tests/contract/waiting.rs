@@ -1,4 +1,4 @@
-//! Nothing waits for the GPU but what says so, and no future blocks while it is polled.
+//! Only documented calls wait for the GPU, and no future blocks while it is polled.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,9 +17,9 @@ struct BusyApp {
     app: App,
     pipeline: ComputePipeline,
     bindings: BindGroup,
-    /// Whether the driver takes a submission only when it is done with the one before, as Mesa's software
-    /// driver does. No call that submits can return sooner there; that it does not ask for the device to
-    /// be waited for is then all there is to see.
+    /// Whether the driver takes a submission only when the previous one is done, as Mesa's software
+    /// driver does. There, no call that submits can return sooner, so the test only checks that the call
+    /// does not request a wait.
     is_patient: bool,
 }
 
@@ -34,7 +34,7 @@ const LONG: &str = "
         values[id.x] = value;
     }";
 
-/// How many dispatches the GPU is given: the next number if it was done too soon.
+/// The number of dispatches for the GPU: the next number if the GPU was done too soon.
 const WORK: [u32; 4] = [32, 128, 512, 2048];
 
 impl BusyApp {
@@ -66,7 +66,7 @@ impl BusyApp {
         busy
     }
 
-    /// Gives the GPU work. Tells whether that is done, once the device was polled.
+    /// Gives the GPU work. Returns a flag that is set once the work is done and the device was polled.
     fn work(&self, dispatches: u32) -> Arc<AtomicBool> {
         let mut encoder = self.app.device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
@@ -83,7 +83,7 @@ impl BusyApp {
         is_done
     }
 
-    /// Whether the work is done, or is within a moment: a driver tells a little late.
+    /// Whether the work is done, or will be within a moment: a driver reports it a little late.
     fn is_done(&self, work: &AtomicBool) -> bool {
         (0..300).any(|_| {
             self.app.device.poll(PollType::Poll).unwrap();
@@ -92,8 +92,8 @@ impl BusyApp {
         })
     }
 
-    /// Whether the call returns while the GPU is at work on what it was given before. A fast GPU is given
-    /// ever more; a call that waits never comes back before that is done.
+    /// Whether the call returns while the GPU is still busy with earlier work. A fast GPU gets more and
+    /// more work. A call that waits never returns before the work is done.
     fn returns_at_once(&self, mut call: impl FnMut()) -> bool {
         WORK.into_iter().any(|dispatches| {
             let work = self.work(dispatches);
@@ -127,7 +127,7 @@ impl BusyApp {
                 let is_done = self.is_done(&work);
                 let wait = lines.iter().find(|line| line.starts_with("Device::poll Wait"));
                 assert_eq!(wait, None, "{what} waits for the GPU");
-                // Now the result that the future waits for is there, and the next poll gets further.
+                // Now the result that the future waits for is available, and the next poll continues.
                 self.app.wait();
                 if polled.is_ready() || (is_done && !self.is_patient) {
                     break !is_done || self.is_patient;
@@ -221,7 +221,7 @@ fn no_future_blocks_while_it_is_polled() {
     busy.app.assert_silent();
 }
 
-/// As its documentation says: there is no fourth to fill while the GPU has not come to the first.
+/// As documented: there is no fourth window to fill until the GPU has copied the first.
 #[test]
 fn streaming_waits_for_the_oldest_of_three_windows() {
     let busy = BusyApp::new();

@@ -1,4 +1,4 @@
-//! The devices of the tests that run in a browser as well, where nothing may wait:
+//! The devices of tests that also run in a browser, where nothing may block:
 //!
 //!     #[wasm_bindgen_test(unsupported = pollster::test)]
 //!     async fn what_is_promised() {

@@ -1,15 +1,15 @@
-//! How far folded and unfolded networks may be apart.
+//! The allowed difference between folded and unfolded networks.
 
 use ndarray::Array2;
 use ztilde::{Activation, Layer, Parameters, reference};
 
-/// Half the distance of neighbouring floats, relative to their size.
+/// Half the distance of neighboring floats, relative to their magnitude.
 const ROUNDING: f64 = 1.0 / (1 << 24) as f64;
 
 /// The steepest slope of all activations: GELU's is 1.13, SiLU's 1.1.
 const STEEPEST: f64 = 1.13;
 
-/// The bound of each output, where what a layer with `n` inputs computes is rounded `roundings(n)` times.
+/// The bound of each output, if the values of a layer with `n` inputs are rounded `roundings(n)` times.
 ///
 /// Each rounding moves an inner product by [`ROUNDING`] times the sum of its terms' magnitudes at most
 /// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). In a folded layer these terms are

@@ -1,4 +1,4 @@
-//! Links in documents lead somewhere, and what they quote of the shaders stands there.
+//! Links in documents have targets, and quoted lines of shaders exist in the shaders.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};

@@ -6,10 +6,11 @@
 //! cargo run --release --package programs --bin exchange -- train snapshot.safetensors batches.safetensors folder
 //! ```
 //!
-//! `adopt` reads what PyTorch saved of a network, which does not say its activation, and writes a model that
-//! does. `predict` applies a model to the tensor `inputs`. `train` continues from a snapshot: it takes a step
-//! on `inputs.0` and `targets.0`, one on `inputs.1` and `targets.1`, and so on, prints each step's loss, and
-//! writes `0.safetensors`, `1.safetensors`, …, the snapshots after each step, and `model.safetensors`.
+//! `adopt` reads PyTorch's file of a network, which lacks the activation, and writes a model that has
+//! it. `predict` applies a model to the tensor `inputs`. `train` continues from a snapshot: it takes a
+//! step on `inputs.0` and `targets.0`, one on `inputs.1` and `targets.1`, and so on. It prints each
+//! step's loss, and writes the snapshots after each step, `0.safetensors`, `1.safetensors`, …, and
+//! finally `model.safetensors`.
 //!
 //! `scripts/check-pytorch` compares the results with PyTorch's from the same files.
 

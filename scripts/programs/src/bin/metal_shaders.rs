@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     let folder = std::env::args_os().nth(1).ok_or("usage: metal_shaders FOLDER")?;
     for (name, entry_point, choices) in KERNELS {
         let room = texts::read(&format!("src/kernels/{name}.rs"));
-        // Software adapters alone get the texts for subgroups, and Metal has no software adapter.
+        // Only software adapters get the texts for subgroups, and Metal has no software adapter.
         let texts = texts::texts(&room).into_iter().filter(|text| !texts::is_for_subgroups(text));
         for (number, text) in texts.enumerate() {
             for chosen in combinations(choices) {
@@ -67,14 +67,14 @@ fn combinations(choices: Choices) -> Vec<Vec<(&'static str, u32)>> {
     })
 }
 
-/// The text in Metal's language. Other overrides than the chosen ones are 1, the size of a workgroup too: one
-/// invocation then does all of a workgroup's work.
+/// The text in Metal's language. All overrides except the chosen ones are 1, including the size of a
+/// workgroup: one invocation then does all of a workgroup's work.
 fn in_metal(text: &str, entry_point: &str, chosen: &[(&str, u32)]) -> Result<String> {
     let module = wgsl::parse_str(text)?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all()).validate(&module)?;
     let value = |name: &str| match chosen.iter().find(|(of, _)| *of == name) {
         Some(&(_, number)) => f64::from(number),
-        // At 1 they would change the formula or make it 0.
+        // A value of 1 would change the formula or make it 0.
         None if ["LABEL_SMOOTHING", "HAS_CLASS_WEIGHTS"].contains(&name) => 0.0,
         None if name == "NEGATIVE_SLOPE" => 0.01,
         None => 1.0,
@@ -85,7 +85,7 @@ fn in_metal(text: &str, entry_point: &str, chosen: &[(&str, u32)]) -> Result<Str
     let (module, info) = process_overrides(&module, &info, Some(entry_point), &constants)?;
     let options = msl::Options {
         lang_version: (2, 4),
-        // As wgpu compiles a trusted shader: the kernels keep within their buffers by themselves.
+        // As wgpu compiles a trusted shader, because the kernels themselves stay within their buffers.
         bounds_check_policies: BoundsCheckPolicies::default(),
         zero_initialize_workgroup_memory: false,
         force_loop_bounding: false,

@@ -5,7 +5,7 @@
 //! cargo run --package programs --bin save_again -- snapshot FROM TO
 //! ```
 //!
-//! It needs no GPU, so that `scripts/crash-saves` can end it at each of its system calls.
+//! It needs no GPU, so that `scripts/crash-saves` can kill it at each of its system calls.
 
 use std::env;
 use std::process::ExitCode;

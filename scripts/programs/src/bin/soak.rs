@@ -1,4 +1,4 @@
-//! Takes very many steps through all functions that take steps, and checks that memory does not grow: the GPU
+//! Takes very many steps by all functions that take steps, and checks that memory does not grow: the GPU
 //! objects in wgpu's counters, the bytes that this thread allocates and does not free, and on Linux the
 //! resident memory of the process.
 //!
@@ -24,22 +24,24 @@ const SIZES: [u32; 3] = [5, 8, 3];
 const BATCH_SIZE: u32 = 8;
 const ROWS: u32 = 203;
 
-/// Steps of a round, which ends with a look at the loss.
+/// The steps of a round, which ends with a read of the loss.
 const ROUND: u64 = 1000;
 
-/// The growth that the process's allocator may cause: one byte per step of a million steps would be as much.
-/// No growth was seen, but memory that the compilation of shaders freed is used up before the process grows.
+/// The growth that the process's allocator may cause. A leak of one byte per step would reach it after a
+/// million steps. No growth was seen, but a leak would first use up memory that the compilation of
+/// shaders freed.
 const MOST_GROWTH: u64 = 1 << 20;
 
-/// How many bytes more this thread may hold. What was seen are 11 KiB, once in a hundred thousand steps or
-/// less often, when a list outgrew its room; a leak of 7 bytes for each step would be as much in 10,000.
+/// The growth allowed in bytes held by this thread. 11 KiB were seen, at most once in a hundred thousand
+/// steps, when a list outgrew its capacity. A leak of 7 bytes per step would reach the limit in 10,000
+/// steps.
 const MOST_ALLOCATED: i64 = 64 << 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
     run(std::env::args().skip(1))
 }
 
-/// The whole program, with the arguments that it was given.
+/// The whole program, with its arguments.
 pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>> {
     let mut steps = 20_000;
     while let Some(argument) = arguments.next() {
@@ -76,7 +78,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box
     Ok(())
 }
 
-/// A network that learns in all ways, with an inference that is bound to the app's buffers.
+/// A network that is trained in all ways, with an inference that is bound to the app's buffers.
 struct App {
     device: Device,
     queue: Queue,
@@ -133,8 +135,8 @@ impl App {
         })
     }
 
-    /// A thousand steps: on data that stays on the GPU, on data that travels, from the CPU, and in the
-    /// app's encoder with an inference after each; then all that is read back.
+    /// A thousand steps: on uploaded data, on streamed data, from the CPU, and in the app's encoder with
+    /// an inference after each; then every kind of read.
     fn round(&mut self) -> Result<(), Box<dyn Error>> {
         let Self { device, queue, trainer, batch, .. } = self;
         trainer.train(&mut self.resident, 600)?;
@@ -156,7 +158,7 @@ impl App {
         }
         block_on(device, trainer.snapshot())?;
         block_on(device, Inference::predict(trainer.network(), &self.inputs))?;
-        // wgpu gives back the staging memory of what was written.
+        // wgpu frees the staging memory of the writes.
         queue.submit([]);
         device.poll(PollType::wait_indefinitely())?;
         Ok(())
@@ -166,9 +168,9 @@ impl App {
 /// The objects on the GPU, and the memory of the process on the CPU.
 struct Held {
     objects: [(&'static str, isize); 8],
-    /// Bytes that this thread has allocated since the first step, less what it has freed.
+    /// Bytes that this thread has allocated since the first step, minus those that it has freed.
     allocated: i64,
-    /// In bytes; 0 where the system is no Linux.
+    /// In bytes; 0 unless the system is Linux.
     resident: u64,
 }
 
@@ -220,7 +222,7 @@ impl std::fmt::Display for Held {
     }
 }
 
-/// The process's pages that are in memory: the line `VmRSS:   123456 kB` of Linux.
+/// The resident memory of the process: the line `VmRSS: 123456 kB` of Linux.
 fn resident_bytes() -> Result<u64, Box<dyn Error>> {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return Ok(0) };
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

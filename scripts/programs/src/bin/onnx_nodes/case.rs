@@ -1,4 +1,4 @@
-//! A case: one operator, what it is given, and what has to come out.
+//! A case: one operator, its inputs, and the expected outputs.
 
 use std::error::Error;
 use std::fs;
@@ -23,7 +23,7 @@ pub(crate) struct Tensor {
 pub(crate) enum Values {
     Floats(Vec<f32>),
     Integers(Vec<i64>),
-    /// The number of a type that no kernel takes.
+    /// The number of a type that no kernel supports.
     Others(i32),
 }
 
@@ -59,7 +59,7 @@ impl Case {
         self.node.attribute.iter().find(|attribute| attribute.name == name)
     }
 
-    /// The reason why no kernel takes the type of an input or an output.
+    /// The reason why no kernel supports the type of an input or an output.
     pub(crate) fn foreign_type(&self) -> Option<String> {
         self.inputs.iter().chain(&self.outputs).find_map(|tensor| match tensor.values {
             Values::Others(number) => {
@@ -71,7 +71,7 @@ impl Case {
 }
 
 impl Tensor {
-    /// Empty where they are integers.
+    /// Empty if the values are integers.
     pub(crate) fn floats(&self) -> &[f32] {
         match &self.values {
             Values::Floats(values) => values,
@@ -79,7 +79,7 @@ impl Tensor {
         }
     }
 
-    /// Empty where they are floats.
+    /// Empty if the values are floats.
     pub(crate) fn integers(&self) -> &[i64] {
         match &self.values {
             Values::Integers(values) => values,

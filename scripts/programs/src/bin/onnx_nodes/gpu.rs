@@ -28,7 +28,7 @@ impl Gpu {
         self.device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage })
     }
 
-    /// A buffer of its own, as a matrix.
+    /// A matrix in its own buffer.
     pub(crate) fn matrix<T: bytemuck::Pod>(
         &self,
         values: &[T],

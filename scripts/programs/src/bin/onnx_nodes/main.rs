@@ -4,9 +4,10 @@
 //! scripts/check-onnx-nodes
 //! ```
 //!
-//! That fetches the files, which the `onnx` package carries, and hands this program their folder: one
-//! folder per case, with a model of one operator, its inputs, and the outputs that have to come out. Each
-//! case of an operator that the library has is replayed, or named with the reason why it does not apply.
+//! The script fetches the files, which are part of the `onnx` package, and passes their folder to this
+//! program: one folder per case, with a model of one operator, its inputs, and the expected outputs.
+//! Each case of an operator that the library has is replayed, or listed with the reason why it does not
+//! apply.
 
 mod case;
 mod gpu;
@@ -22,7 +23,7 @@ use case::Case;
 use gpu::Gpu;
 use replay::{OPERATORS, Replay, replay};
 
-/// The tolerance: this share of the value, plus this much.
+/// The tolerance: this share of the value, plus this absolute error.
 const RELATIVE: f64 = 1e-5;
 const ABSOLUTE: f64 = 1e-6;
 
@@ -38,9 +39,9 @@ struct Summary {
 #[derive(Clone, Copy, Default)]
 struct Difference {
     absolute: f64,
-    /// Against the largest value of the same output.
+    /// The largest error relative to the largest value of the same output.
     relative: f64,
-    /// Against what is allowed.
+    /// The largest error relative to the tolerance.
     share: f64,
 }
 
@@ -81,7 +82,7 @@ fn name(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The operator whose definition by other operators this is: ONNX has a second case for each of those.
+/// The operator that a case composes of other operators: ONNX has such a second case for some operators.
 fn expanded(folder: &Path) -> Result<Option<String>, Box<dyn Error>> {
     let name = name(folder);
     let Some((original, _)) = name.split_once("_expanded") else { return Ok(None) };
@@ -154,7 +155,7 @@ fn difference(case: &Case, outputs: &[Vec<f32>]) -> Result<Difference, String> {
 }
 
 impl Difference {
-    /// NaN is worse than anything.
+    /// The maximum, where NaN is larger than any number.
     fn max(self, other: Self) -> Self {
         let worse = |one: f64, other: f64| if one.is_nan() || one >= other { one } else { other };
         Self {
@@ -165,7 +166,7 @@ impl Difference {
     }
 }
 
-/// The table, and an error if there is a failure in it, or an operator without a case that applies.
+/// The table, and an error if a case failed or no case of an operator applies.
 fn summarize(summaries: &BTreeMap<String, Summary>) -> Result<(), Box<dyn Error>> {
     println!("\n| operator | cases | apply | passed | largest error | of the largest value |");
     println!("| --- | --- | --- | --- | --- | --- |");

@@ -27,7 +27,7 @@ pub(crate) struct Node {
     pub(crate) attribute: Vec<Attribute>,
 }
 
-/// A setting of a node: one of its values is there.
+/// An attribute of a node: one of its values is set.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Attribute {
     #[prost(string, tag = "1")]
@@ -50,7 +50,7 @@ pub(crate) struct Tensor {
     pub(crate) float_data: Vec<f32>,
     #[prost(int64, repeated, tag = "7")]
     pub(crate) int64_data: Vec<i64>,
-    /// Little endian; where it is, the other two are empty.
+    /// The values in little-endian order; if it is set, the other two are empty.
     #[prost(bytes = "vec", tag = "9")]
     pub(crate) raw_data: Vec<u8>,
 }

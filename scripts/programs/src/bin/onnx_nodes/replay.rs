@@ -31,9 +31,10 @@ pub(crate) const OPERATORS: [&str; 12] = [
 
 /// The result of replaying a case.
 pub(crate) enum Replay {
-    /// Each way to compute it, by its name (empty where there is only one): its outputs.
+    /// The outputs of each way to compute the case, with the name of the way (empty if there is only
+    /// one).
     Outputs(Vec<(&'static str, Vec<Vec<f32>>)>),
-    /// The reason.
+    /// The reason why the case does not apply.
     DoesNotApply(String),
 }
 

@@ -1,4 +1,4 @@
-//! `BatchNormalization`, with its statistics given or with those of the batch: of images as they lie, and
+//! `BatchNormalization`, with given statistics or those of the batch, on images in their own layout and
 //! with their pixels as rows.
 
 use std::error::Error;
@@ -12,7 +12,7 @@ use super::{Replay, Replayed, does_not_apply};
 use crate::case::Case;
 use crate::gpu::Gpu;
 
-/// A batch's values, and how a kernel sees the buffer that they are in.
+/// A batch's values, and the layout of its buffer for a kernel.
 struct Batch<'a> {
     values: &'a [f32],
     matrix: &'a dyn Fn(&Buffer) -> ztilde::Result<Matrix>,
@@ -38,7 +38,7 @@ pub(super) fn replay(gpu: &Gpu, case: &Case) -> Replayed {
     Ok(Replay::Outputs(vec![("images", images), ("rows", rows)]))
 }
 
-/// The outputs, and when training the running statistics.
+/// The outputs, and in training the running statistics.
 fn normalized(gpu: &Gpu, case: &Case, batch: &Batch<'_>) -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
     let Gpu { device, .. } = gpu;
     let [gamma, beta, mean, variance] = [1, 2, 3, 4].map(|index| case.inputs[index].floats());

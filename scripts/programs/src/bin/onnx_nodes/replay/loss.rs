@@ -72,8 +72,8 @@ pub(super) fn replay(gpu: &Gpu, case: &Case) -> Replayed {
     outputs(vec![losses])
 }
 
-/// The weight of each class, if they differ. An ignored class has weight 0: as the mean is divided by the sum
-/// of the rows' weights, this leaves its rows out.
+/// The weight of each class, if they differ. An ignored class has weight 0: because the mean is divided
+/// by the sum of the rows' weights, this leaves out the rows of the class.
 fn class_weights(case: &Case, classes: u32) -> Option<Vec<f32>> {
     let given = case.inputs.get(2).map(|weights| weights.floats().to_vec());
     let Some(ignored) = case.integer("ignore_index") else { return given };

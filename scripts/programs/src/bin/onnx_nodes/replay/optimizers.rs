@@ -1,5 +1,5 @@
-//! Adam and Momentum of ONNX's preview of training. A step takes several tensors at once. They are packed one
-//! after the other here, as a network's parameters are.
+//! Adam and Momentum of ONNX's preview of training. A step takes several tensors at once. Here they are
+//! packed one after the other, like a network's parameters.
 
 use std::error::Error;
 
@@ -11,7 +11,7 @@ use super::{Replayed, does_not_apply, outputs};
 use crate::case::Case;
 use crate::gpu::Gpu;
 
-/// Before the tensors there are the learning rate and the number of steps before this one.
+/// The tensors follow the learning rate and the number of earlier steps.
 const BEFORE: usize = 2;
 
 pub(super) fn adam(gpu: &Gpu, case: &Case) -> Replayed {
@@ -25,8 +25,8 @@ pub(super) fn adam(gpu: &Gpu, case: &Case) -> Replayed {
         decoupled: false,
     };
     let optimizer = optimizer(case, method);
-    // ONNX corrects the rate, and so scales epsilon, too; and it does not correct at step 0. What a rate
-    // is corrected by is a number that the app gives the kernel.
+    // ONNX corrects the rate, and so scales epsilon, too; at step 0 it does not correct. The app passes
+    // the correction to the kernel as a number.
     let Method::Adam { beta1, beta2, .. } = method else { unreachable!("it is Adam") };
     let steps = case.inputs[1].integers()[0];
     let rest = |beta: f64| 1.0 - beta.powf(steps as f64);
@@ -53,7 +53,7 @@ fn optimizer(case: &Case, method: Method) -> Optimizer {
 
 fn step(gpu: &Gpu, case: &Case, optimizer: &Optimizer, rates: [f32; 4]) -> Replayed {
     let has_mean_square = optimizer.method.has_mean_square();
-    // Parameters, gradients, velocities and mean squares; of each as many as there are tensors.
+    // Parameters, gradients, velocities and mean squares: as many of each as there are tensors.
     let groups = 3 + usize::from(has_mean_square);
     let tensors = (case.inputs.len() - BEFORE) / groups;
     let packed = |group: usize| -> Result<_, Box<dyn Error>> {

@@ -7,7 +7,7 @@ use super::{Replayed, does_not_apply, outputs};
 use crate::case::Case;
 use crate::gpu::Gpu;
 
-/// Rows and columns of a matrix that lies in memory, and whether it is taken transposed.
+/// The rows and columns of a matrix in memory, and whether it is transposed.
 #[derive(Clone, Copy)]
 struct Factor([u32; 2], bool);
 
@@ -38,7 +38,7 @@ pub(super) fn gemm(gpu: &Gpu, case: &Case) -> Replayed {
 
 pub(super) fn matmul(gpu: &Gpu, case: &Case) -> Replayed {
     let [left, right] = [0, 1].map(|index| &*case.inputs[index].shape);
-    // All matrices of the left have the same factor: their rows are those of one matrix.
+    // All left matrices have the same right factor, so their rows form one matrix.
     let left = match left {
         [inner] => [1, *inner],
         [rows @ .., inner] => [rows.iter().product(), *inner],
