@@ -2,9 +2,9 @@
 //
 //     outputs[r, c] = activation(inputs[r, c])
 //
-// The inputs are ztilde (normalize.wgsl), or a layer's sums with biases. A row is a sample, or a pixel of a
-// sample; a column is a feature (shared/layout.wgsl). A contiguous matrix is treated as one row. An
-// invocation owns one column and walks down some of its rows.
+// The inputs are ztilde (normalize.wgsl), or a layer's pre-activations with biases. A row is a sample,
+// or a pixel of a sample; a column is a feature (shared/layout.wgsl). A contiguous matrix is treated as
+// one row. An invocation owns one column and walks down some of its rows.
 
 struct Shape {
     inputs: Layout,

@@ -2,8 +2,9 @@
 //
 //     sums[c] = Σ_r inputs[r, c]
 //
-// The inputs are the gradient of a layer's sums, row-major: a row is a sample, a column is a feature.
-// A workgroup owns COLUMNS features; LANES invocations share one, and each walks every LANES-th row.
+// The inputs are the gradient of a layer's pre-activations (`sums`), row-major: a row is a sample, a
+// column is a feature. A workgroup owns COLUMNS features; LANES invocations share one, and each walks
+// every LANES-th row.
 
 struct Shape {
     rows: u32,

@@ -1,4 +1,4 @@
-// Copy rows: copies a matrix to a place with another stride.
+// Copy rows: copies a matrix to one with another stride.
 //
 //     outputs[r, c] = inputs[r, c]
 //

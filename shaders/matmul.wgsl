@@ -23,7 +23,7 @@ struct Product {
 @group(0) @binding(2) var<storage, read> right: array<f32>;
 @group(0) @binding(3) var<storage, read_write> outputs: array<f32>;
 
-// A tile is four vectors of four: src/kernels/matmul.rs has the same number, and a test compares.
+// A tile is four vectors of four. src/kernels/matmul.rs has the same number; a test compares both.
 const TILE = 4u;
 
 override WORKGROUP_SIZE: u32;  // along each of the two dimensions

@@ -44,7 +44,7 @@ fn main(
         let scale = gamma[column];
         let shift = beta[column];
         for (var row = first.y; row < shape.rows; row += step.y) {
-            // Two steps, center first: another order loses digits where the mean is large against the
+            // Two steps, center first: another order loses digits if the mean is large against the
             // standard deviation.
             let input = inputs[place(shape.inputs, row, column)];
             let normalized = (rounded(input - center, shape.rows) - rest) * inverse_std;

@@ -1,13 +1,13 @@
 // Skip step: undoes what a step changed before a fault was found in it (shared/faults.wgsl), if the
 // training skips such steps.
 //
-//     running_statistics = what they were before the step
+//     running_statistics = their values before the step
 //     taken −= 1, of_network −= 1, skipped += 1, last_skipped = the step's number     (shared/counts.wgsl)
 //
-// update.wgsl, which runs before, has left the parameters and the optimizer's state unchanged. The notes
-// of the step move from the gradients to the parameters, where they stay until the next step is skipped.
-// One workgroup, which changes nothing after a step without a fault, or once an overflow has stopped the
-// training.
+// update.wgsl, which runs before, has left the parameters and the optimizer's state unchanged. The
+// faults of the step move from the gradients to the parameters, where they stay until the next step is
+// skipped. One workgroup, which changes nothing after a step without a fault, or once an overflow has
+// stopped the training.
 
 struct Skip {
     stop: u32,     // quads before the stop
@@ -34,11 +34,11 @@ override WORKGROUP_SIZE: u32;
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
     let first_fault = skip.stop + 2u;
-    // A fault of the loss is noted without the stop, as the last layer's first fault.
+    // A fault of the loss is recorded without the stop, as the last layer's first fault.
     let of_loss = gradients[first_fault + skip.faults - 4u].x;
     let has_fault = gradients[skip.stop].x != 0.0 || of_loss != 0.0;
     let has_stopped = parameters[skip.stop].x != 0.0;
-    // All invocations read the notes before any is cleared.
+    // All invocations read the faults before any is cleared.
     storageBarrier();
     if !has_fault || has_stopped {
         return;

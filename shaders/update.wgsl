@@ -29,7 +29,7 @@
 
 struct Update {
     quads: u32,           // parameters, in fours
-    decaying_quads: u32,  // how many of them decay
+    decaying_quads: u32,  // the number of them that decay
     capacity: u32,        // of the rates, in steps
     stop: u32,            // quads before the stop; 0 if there is none
     faults: u32,          // quads after the stop: four for each layer
@@ -39,7 +39,7 @@ struct Update {
 
 // Computed by the CPU in f64 for each step t, counted from 1, with a learning rate of 1.
 struct Rates {
-    learning_rate: f32,      // the share that the schedule leaves
+    learning_rate: f32,      // the schedule's factor
     corrected_rate: f32,     // rate / (1 − MOMENTUMᵗ)
     square_correction: f32,  // 1 / √(1 − SMOOTHINGᵗ)
     decay: f32,              // rate · weight decay, if that acts on the parameters directly (AdamW)
@@ -128,14 +128,14 @@ fn has_stopped(is_first: bool) -> bool {
     }
     let overflow = parameters[update.stop + 1u].x;
     let is_overflow = overflow != 0.0 && overflow != overflow_of_this_step();
-    // A fault of the loss is noted without the stop, as the last layer's first fault.
+    // A fault of the loss is recorded without the stop, as the last layer's first fault.
     let first_fault = update.stop + 2u;
     let of_loss = gradients[first_fault + update.faults - 4u].x;
     if gradients[update.stop].x == 0.0 && of_loss == 0.0 && !is_overflow {
         return false;
     }
     if SKIPS && !is_overflow {
-        return true;  // In this step; skip_step.wgsl clears the notes.
+        return true;  // In this step; skip_step.wgsl clears the faults.
     }
     if is_first {
         let number = counts[TAKEN] - u32(is_overflow);

@@ -23,7 +23,7 @@ fn random(generator: &mut ChaCha8Rng, [rows, columns]: [u32; 2]) -> Array2<f32> 
     Array2::from_shape_simple_fn(shape, || generator.random::<f32>() * 4.0 - 2.0)
 }
 
-/// A network in which no parameter has the value that it starts with.
+/// A network in which no parameter has its initial value.
 fn parameters(sizes: &[u32], activation: Activation, batch_norm: bool) -> Parameters {
     let options = NetworkOptions { activation, batch_norm, seed: 6, ..Default::default() };
     let mut parameters = Parameters::initialize(sizes, &options).unwrap();
@@ -154,8 +154,8 @@ async fn networks_of_every_depth_follow_the_reference() {
 }
 
 /// 5,000 rows of 4,096 features are 80 MB, more than two slices may hold; the third is shorter.
-/// Slices give each row the same outputs as separate calls, bit for bit. Not in browsers, whose software
-/// adapter takes long for it.
+/// Slices give each row the same outputs as separate calls, bit for bit. Left out in browsers, whose
+/// software adapter would take too long.
 #[cfg(not(target_arch = "wasm32"))]
 #[pollster::test]
 async fn slices_give_what_one_slice_gives() {
@@ -165,7 +165,7 @@ async fn slices_give_what_one_slice_gives() {
     let (device, queue) = &gpu;
     let mut generator = ChaCha8Rng::seed_from_u64(1);
     for batch_norm in [true, false] {
-        // Three outputs: a row does not end on a multiple of anything.
+        // Three outputs: rows are not whole vectors of four.
         let sizes = [3, 4096, 3];
         let parameters = parameters(&sizes, Activation::Relu, batch_norm);
         let network = Network::from_parameters(device, queue, &parameters).unwrap();
@@ -210,8 +210,8 @@ async fn larger_buffers_keep_the_values_after_the_rows() {
     }
 }
 
-/// One inference, bound once, in one encoder with two steps of training: each time it sees the network
-/// at that moment. The steps are bit for bit those of a trainer without inference in between.
+/// One inference, bound once, in one encoder with two steps of training: each time it uses the current
+/// parameters. The steps are bit for bit those of a trainer without inference in between.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn inference_sees_each_step_and_disturbs_none() {
     let (device, queue) = &devices().await.remove(0);

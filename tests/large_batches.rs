@@ -1,6 +1,6 @@
 //! Batches of thousands of rows against the f64 reference: on most devices their rows are divided among
-//! workgroups, in chunks whose statistics are joined, and in slabs whose gradients are added up. And an
-//! output layer that is wider than a tile.
+//! workgroups, in chunks whose statistics are combined, and in slabs whose gradients are added up. Also
+//! an output layer that is wider than a tile.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -13,14 +13,14 @@ use ztilde::{
     Targets, Trainer, TrainerOptions, block_on, reference,
 };
 
-/// Not whole tiles, chunks or slabs; and a last batch of fewer slabs and chunks.
+/// Rows that do not fill tiles, chunks or slabs; and a last batch with fewer slabs and chunks.
 const BATCH_SIZE: u32 = 4099;
 const LAST_BATCH: u32 = 1301;
 
 fn dataset(loss: Loss, rows: u32, sizes: &[u32]) -> Dataset {
     let [inputs, outputs] = [sizes[0], sizes[sizes.len() - 1]];
     let mut generator = ChaCha8Rng::seed_from_u64(3);
-    // A mean that is large against the deviation, and differs from row to row.
+    // A mean that is large against the deviation, and varies from row to row.
     let inputs = Array2::from_shape_fn([rows as usize, inputs as usize], |(row, _)| {
         10.0 + (row % 5) as f32 + generator.random::<f32>()
     });
@@ -88,7 +88,7 @@ fn large_batches_of_weighed_classes_follow_the_reference() {
     compare(&network, &options, BATCH_SIZE + LAST_BATCH, &[7, 34, 9, 3]);
 }
 
-/// More rows than a software adapter walks in one loop: it would stop, and say nothing.
+/// More rows than the rounds of a software adapter's loop, which would end silently.
 #[test]
 fn very_large_batches_follow_the_reference() {
     let options = TrainerOptions {

@@ -22,7 +22,7 @@ use ztilde::{
 
 const EPSILON: f32 = 1e-5;
 
-/// Matrices of a test, each in a buffer of its own.
+/// The matrices of a test, each in its own buffer.
 struct Matrices {
     device: Device,
     queue: Queue,
@@ -68,11 +68,11 @@ struct Normalized {
     grad_gamma: Vec<f32>,
     grad_beta: Vec<f32>,
     grad_sums: Vec<f32>,
-    /// The gradient of biases that were added to the sums.
+    /// The gradient of biases that were added to the pre-activations.
     grad_biases: Vec<f32>,
 }
 
-/// Adds biases to the sums, then normalizes them, forward and backward.
+/// Adds biases to the pre-activations, then normalizes them, forward and backward.
 fn normalize_with_biases(
     sums: &Array2<f32>,
     biases: &Array1<f32>,
@@ -166,19 +166,18 @@ fn normalize_with_biases(
 fn assert_close(what: &str, found: &[f32], expected: &[f32], bound: f32) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let worst = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs());
-    // `max` passes over a NaN, `fold` with a comparison does not.
+    // `max` ignores a NaN; `fold` with a comparison does not.
     let worst = worst.fold(0.0, |worst: f32, error| if error <= worst { worst } else { error });
     assert!(worst <= bound, "{what} is off by {worst}, bound {bound}");
 }
 
-/// A bias shifts the mean by itself, and so is taken out again: normalized values and gradients stay
-/// as they were, and its own gradient, the column sum of the gradient of the sums, is 0. It shows in the
-/// running mean alone, so that it cancels in inference too.
-///
-/// The sums are multiples of 2⁻¹⁰ up to 1 and the biases of 2⁻⁷ up to 8, so that adding them rounds
-/// nothing: what is left are the roundings of the mean and of what follows. Seen on Mesa's software
-/// adapter: outputs off by 1e-6, `grad_gamma` by 1e-6, the gradient of the sums by 5e-7, and a gradient
-/// of the biases of 9e-6, where the gradients that come in add up to more than 10.
+/// A bias shifts the mean by its own value, so the normalization cancels it: normalized values and
+/// gradients stay unchanged. The gradient of the bias, the column sum of the pre-activations' gradient,
+/// is 0. Only the running mean contains the bias, so it also cancels in inference.
+/// The pre-activations are multiples of 2⁻¹⁰ up to 1 and the biases of 2⁻⁷ up to 8, so that adding them
+/// is exact. Only the mean and later operations round. Seen on Mesa's software adapter: outputs off by
+/// 1e-6, `grad_gamma` by 1e-6, the gradient of the pre-activations by 5e-7, and a gradient of the biases
+/// of 9e-6, although the output gradients add up to more than 10.
 #[test]
 fn a_bias_before_batch_normalization_changes_nothing() {
     const ROWS: usize = 61;
@@ -189,7 +188,7 @@ fn a_bias_before_batch_normalization_changes_nothing() {
     let sums = Array2::from_shape_simple_fn([ROWS, COLUMNS], || exact(1.0));
     let biases = Array1::from_shape_simple_fn(COLUMNS, || exact(8.0));
     let gamma = Array1::from_shape_simple_fn(COLUMNS, || exact(1.0) + 2.0);
-    // Columns with a mean: a gradient of biases that came after the normalization would be large.
+    // Columns with a mean: the gradient of biases after the normalization would be large.
     let grad_outputs = Array2::from_shape_simple_fn([ROWS, COLUMNS], || exact(1.0) + 0.5);
 
     let without = normalize_with_biases(&sums, &Array1::zeros(COLUMNS), &gamma, &grad_outputs);
@@ -212,14 +211,14 @@ fn a_bias_before_batch_normalization_changes_nothing() {
 fn digits(pixel: impl Fn(u8) -> f32) -> Dataset {
     const IMAGES: &[u8] = include_bytes!("../data/digits/digits-images.idx3-ubyte");
     const LABELS: &[u8] = include_bytes!("../data/digits/digits-labels.idx1-ubyte");
-    // IDX: four bytes that tell the type, then four for each dimension.
+    // IDX: four bytes for the type, then four for each dimension.
     let pixels: Vec<f32> = IMAGES[16..].iter().map(|&value| pixel(value)).collect();
     let labels: Vec<u32> = LABELS[8..].iter().map(|&label| label.into()).collect();
     let inputs = Array2::from_shape_vec([labels.len(), 64], pixels).unwrap();
     Dataset::new(inputs, labels).unwrap()
 }
 
-/// The share of the digits that the network reads right, with the running statistics.
+/// The share of the digits that the network classifies correctly, with the running statistics.
 fn accuracy(network: &Network, digits: &Dataset) -> f64 {
     let (device, _) = test_device::device();
     let inputs = digits.inputs();
@@ -262,7 +261,7 @@ fn small_weights(generator: &mut ChaCha8Rng, shape: [usize; 2]) -> Array2<f32> {
     })
 }
 
-/// 64-100-100-100-10 with sigmoids, the weights small and normally distributed.
+/// A network 64-100-100-100-10 with sigmoids and small, normally distributed weights.
 fn sigmoids(batch_norm: bool, seed: u64) -> Parameters {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     let options =

@@ -18,10 +18,10 @@ use ztilde::{
 
 const BATCH_SIZE: u32 = 16;
 const FEATURES: u32 = 6;
-/// 201 batches an epoch: more than are submitted, or are in a window, at once.
+/// 201 batches per epoch: more than one submission or one window holds.
 const ROWS: u32 = 200 * BATCH_SIZE + 5;
 
-/// A device of the test's own, and the errors that its handler of uncaptured errors gets.
+/// A device only for this test, and the errors that its handler of uncaptured errors receives.
 fn device() -> (Device, Queue, Arc<Mutex<Vec<String>>>) {
     let adapter = test_device::adapter();
     let descriptor = DeviceDescriptor::default();
@@ -62,7 +62,7 @@ fn give(trainer: &Trainer, streams: bool) -> TrainingData {
     data.unwrap()
 }
 
-/// The final snapshot of a training without a break.
+/// The final snapshot of an uninterrupted training.
 fn whole(steps: u32) -> Snapshot {
     let (device, queue) = test_device::device();
     let mut trainer = small_trainer(&device, &queue);
@@ -71,7 +71,7 @@ fn whole(steps: u32) -> Snapshot {
     block_on(&device, trainer.snapshot()).unwrap()
 }
 
-/// Goes on with a snapshot on another device, up to this step.
+/// Resumes a snapshot on another device, up to this step.
 fn finish(snapshot: &Snapshot, streams: bool, steps: u32) -> Snapshot {
     let (device, queue) = test_device::device();
     let mut trainer = Trainer::restore(&device, &queue, snapshot).unwrap();
@@ -110,7 +110,7 @@ fn training_goes_on_after_the_device_was_destroyed() {
         let [idle, network] = [network, Network::new(&device, &queue, &[3, 2], Default::default())]
             .map(Result::unwrap);
         device.destroy();
-        // One trainer needs a new kernel, the other finds all of them compiled.
+        // One trainer needs a new kernel, the other finds all its kernels compiled.
         let clipped = TrainerOptions { clip_norm: Some(1.0), ..options(7) };
         assert_lost(Trainer::new(idle, clipped), "clipping trainer");
         assert_lost(Trainer::new(network, options(BATCH_SIZE)), "trainer");
@@ -129,7 +129,7 @@ fn training_goes_on_after_the_device_was_destroyed() {
         assert_lost(inference, "inference");
         let network = NetworkOptions { batch_norm: false, ..Default::default() };
         assert_lost(Network::new(&device, &queue, &[3, 4, 2], network), "network");
-        // Of what is submitted and not waited for, wgpu need not tell.
+        // wgpu need not report errors of submissions that are not waited for.
         let _ = trainer.train(&mut data, 1);
         let _ = trainer.encode_step(&mut encoder, &app_buffers[0], &app_buffers[1]);
         queue.submit([encoder.finish()]);
@@ -139,14 +139,14 @@ fn training_goes_on_after_the_device_was_destroyed() {
     }
 }
 
-/// A trainer whose snapshot takes longer to copy, on any device, than it takes to ask for it.
+/// A trainer whose snapshot takes longer to copy, on any device, than to request.
 fn large_trainer(device: &Device, queue: &Queue) -> (Trainer, TrainingData) {
     let trainer = trainer(device, queue, &[1024, 4096, 4], BATCH_SIZE);
     let data = trainer.upload(&dataset(10 * BATCH_SIZE, 1024)).unwrap();
     (trainer, data)
 }
 
-/// A busy machine may keep the test from asking until the device is done: then it tries again.
+/// On a busy machine the device may be done before the test asks. Then the test tries again.
 fn unfinished<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     (0..100).find_map(|_| ask()).expect("the device is never asked in time")
 }
@@ -213,7 +213,7 @@ fn another_thread_may_destroy_the_device() {
     }
 }
 
-/// After a timeout the trainer is still usable: the reading can be repeated, and training continues.
+/// After a timeout the trainer is still usable: the read can be repeated, and training continues.
 #[test]
 fn waiting_can_have_an_end() {
     let (device, queue) = test_device::device();
@@ -246,7 +246,7 @@ fn held(device: &Device) -> Option<u64> {
     Some(report.allocations.iter().map(|allocation| allocation.size).sum())
 }
 
-/// More than the device's limits allow is refused, and nothing half made is held.
+/// A size beyond the device's limits is refused, and no partly made object stays.
 #[test]
 fn what_is_too_large_leaves_nothing_behind() {
     let limits = Limits { max_storage_buffer_binding_size: 1 << 18, ..Limits::default() };
@@ -284,9 +284,9 @@ mod out_of_memory {
 
     const CHILD: &str = "ZTILDE_TEST_HAS_LITTLE_MEMORY";
 
-    /// In a process of its own, whose address space is bounded: the software adapter gives the memory of
-    /// the process, and takes what the system has to promise, which is more than there is. Other adapters'
-    /// drivers need address space without end.
+    /// Runs in its own process with a limited address space: the software adapter uses the memory of the
+    /// process, and the system promises more memory than it has. Other adapters' drivers need an
+    /// unlimited address space.
     #[test]
     fn no_memory_left_is_an_error_and_nothing_else() {
         if env::var_os(CHILD).is_some() {
@@ -318,7 +318,7 @@ mod out_of_memory {
         let mut data = give(&trainer, false);
         trainer.train(&mut data, 10).unwrap();
         let snapshot = block_on(&device, trainer.snapshot()).unwrap();
-        // Kept, so that later ones of the same sizes find their kernels compiled.
+        // Kept so that later trainers of the same sizes find their kernels compiled.
         let sizes = [1024, 1024, 4];
         let large = self::trainer(&device, &queue, &sizes, 1024);
         let large_snapshot = block_on(&device, large.snapshot()).unwrap();

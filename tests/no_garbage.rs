@@ -1,5 +1,5 @@
-//! A step takes no memory of the CPU's but what wgpu's recording of the same dispatches takes: compared with
-//! a bare program that records as many of its own.
+//! A step allocates no CPU memory except what wgpu needs to record the same dispatches. The baseline is
+//! a bare program that records the same number of its own dispatches.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -17,15 +17,15 @@ use ztilde::{Dataset, Inference, Network, NetworkOptions, Trainer, TrainerOption
 
 const BATCH_SIZE: u32 = 20;
 
-/// Steps whose numbers and rates are written at once.
+/// The number of steps whose numbers and rates are written at once.
 const RATES_BLOCK: usize = 1024;
 static RATES: [[f32; 4]; RATES_BLOCK] = [[0.0; 4]; RATES_BLOCK];
 static NUMBERS: [[u32; 2]; RATES_BLOCK] = [[0; 2]; RATES_BLOCK];
 
-/// For a buffer that is written wgpu takes a few allocations more or fewer than for another one.
+/// wgpu makes a few allocations more or fewer, depending on the buffer that is written.
 const MORE_OR_FEWER: u64 = 4;
 
-/// A device of the test's own, so that objects of other tests are not counted.
+/// A device only for this test, so that objects of other tests are not counted.
 fn device() -> (Device, Queue) {
     let descriptor = DeviceDescriptor::default();
     pollster::block_on(test_device::adapter().request_device(&descriptor)).unwrap()
@@ -52,7 +52,7 @@ fn upload<T: bytemuck::NoUninit>(device: &Device, values: &[T]) -> Buffer {
     })
 }
 
-/// How often memory was taken, and how many bytes.
+/// The number of allocations, and their bytes.
 fn measure(call: impl FnOnce()) -> [u64; 2] {
     let AllocationInfo { count_total, bytes_total, .. } = allocation_counter::measure(call);
     [count_total, bytes_total]
@@ -165,8 +165,8 @@ fn begin_pass<'a>(encoder: &'a mut CommandEncoder, label: &str) -> ComputePass<'
     encoder.begin_compute_pass(&ComputePassDescriptor { label, timestamp_writes: None })
 }
 
-/// Inputs that are whole vectors of four, and inputs that are not and so are copied once more. Now and
-/// then the rates of a block of steps are written ahead.
+/// Inputs that are whole vectors of four, and other inputs, which are copied once more. Now and then the
+/// rates of a block of steps are written ahead.
 #[test]
 fn an_encoded_step_takes_what_wgpu_takes() {
     for inputs in [8, 6] {
@@ -177,7 +177,7 @@ fn an_encoded_step_takes_what_wgpu_takes() {
             Bare::new(&device, &queue, inputs, dispatches(&device, &queue, inputs).len() + arrival);
         let input_buffer = upload(&device, &vec![0.5_f32; (BATCH_SIZE * inputs) as usize]);
         let class_buffer = upload(&device, &[0_u32; BATCH_SIZE as usize]);
-        // Until the next submission wgpu keeps what was written.
+        // Until the next submission wgpu keeps the written values.
         let forget_writes = || {
             queue.submit([]);
             device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
@@ -230,7 +230,7 @@ fn an_encoded_inference_takes_what_wgpu_takes() {
     }
 }
 
-/// A bound batch arrives by a dispatch for the inputs and one for the targets.
+/// A bound batch is copied by one dispatch for the inputs and one for the targets.
 #[test]
 fn a_bound_step_takes_what_wgpu_takes() {
     let (device, queue) = device();
@@ -241,14 +241,14 @@ fn a_bound_step_takes_what_wgpu_takes() {
         let [mut own, mut other] = [(); 2].map(|()| encoder(&device, "the app's"));
         let expected = measure(|| bare.encode_training(&mut other));
         let found = measure(|| trainer.encode_bound_step(&mut own, &batch).unwrap());
-        // At first rates are written.
+        // The first steps also write rates.
         if step > 0 {
             assert_eq!(found, expected, "step {step}: allocations and their bytes");
         }
     }
 }
 
-/// Where the library submits, wgpu takes more for more bindings, so that the bare program records the
+/// If the library submits, wgpu allocates more for more bindings, so here the bare program records the
 /// library's own dispatches.
 #[test]
 fn a_submitted_step_takes_what_wgpu_takes() {
@@ -289,7 +289,7 @@ fn a_submitted_step_takes_what_wgpu_takes() {
         trainer.train(&mut data, 1).unwrap();
         let train = measure(&mut || trainer.train(&mut data, STEPS as u32).unwrap());
         println!("round {round}: step {step}, bare {bare_step}; train {train}, bare {bare_train}");
-        // At its first use wgpu takes more.
+        // At first use wgpu allocates more.
         if round > 0 {
             assert!(step <= bare_step + MORE_OR_FEWER, "step: {step} allocations, not {bare_step}");
             assert!(train <= bare_train + MORE_OR_FEWER, "{train} allocations, not {bare_train}");

@@ -1,4 +1,4 @@
-//! NaN stays NaN: a broken sensor gives no plausible prediction, and no step learns from it.
+//! NaN stays NaN: a broken sensor gives no plausible prediction, and no training step uses its values.
 
 mod own_buffers;
 #[path = "../src/gpu/test_device.rs"]
@@ -10,7 +10,7 @@ use ztilde::{
     TrainerOptions, block_on,
 };
 
-/// Quiet and signaling ones, with and without a sign. x86 makes NaN with a sign.
+/// Quiet and signaling NaN, with and without a sign. x86 produces NaN with a sign.
 const NANS: [u32; 4] = [0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xff80_0001];
 
 /// Networks whose inference takes one dispatch, and one dispatch for each layer.
@@ -32,14 +32,14 @@ fn a_prediction_from_nan_is_nan() {
         for (sizes, batch_norm) in ways {
             for activation in Activation::ALL {
                 let parameters = parameters(sizes, activation, batch_norm);
-                // Without batch normalization there is nothing to fold.
+                // Without batch normalization, folding changes nothing.
                 let folded = batch_norm.then(|| (parameters.folded(), true));
                 for (parameters, is_folded) in [(parameters, false)].into_iter().chain(folded) {
                     let what = format!(
                         "{activation:?}, {sizes:?}, batch norm {batch_norm}, folded {is_folded}"
                     );
                     let network = Network::from_parameters(&device, &queue, &parameters).unwrap();
-                    // A row for each NaN, and one without.
+                    // A row for each NaN, and a row without.
                     let predict = |values: [f32; 4]| {
                         let rows = values.into_iter().chain([0.75]);
                         let inputs: Vec<f32> = rows.flat_map(|value| [0.5, value, -1.0]).collect();

@@ -1,4 +1,4 @@
-//! How a network starts, and what is no network.
+//! The initial parameters of a network, and invalid networks.
 
 use ndarray::{Array1, array};
 use ztilde::{Activation, BatchNorm, Error, Layer, NetworkOptions, Parameters};

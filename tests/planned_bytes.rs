@@ -1,4 +1,4 @@
-//! The planned bytes of GPU memory, compared with what wgpu's allocator gives out and with the limits of
+//! The planned bytes of GPU memory, compared with the bytes of wgpu's allocator and with the limits of
 //! devices.
 
 #[path = "../src/gpu/test_device.rs"]
@@ -10,7 +10,7 @@ use ztilde::{
     TrainerOptions, required_limits,
 };
 
-/// A device of the test's own, so that objects of other tests are not counted.
+/// A device only for this test, so that objects of other tests are not counted.
 fn device(has_subgroups: bool) -> (Device, Queue) {
     let adapter = test_device::adapter();
     let wanted = if has_subgroups { wgpu::Features::SUBGROUP } else { wgpu::Features::empty() };
@@ -19,8 +19,8 @@ fn device(has_subgroups: bool) -> (Device, Queue) {
     pollster::block_on(adapter.request_device(&descriptor)).unwrap()
 }
 
-/// The bytes that wgpu's allocator has given out. `None` if the backend's allocator does not report them, and
-/// with Direct3D, where each buffer takes a multiple of 64 KiB.
+/// The bytes that wgpu's allocator has allocated. `None` if the backend's allocator does not report
+/// them, and on Direct3D, where each buffer takes a multiple of 64 KiB.
 fn allocated(device: &Device) -> Option<u64> {
     if device.adapter_info().backend == wgpu::Backend::Dx12 {
         return None;
@@ -28,7 +28,8 @@ fn allocated(device: &Device) -> Option<u64> {
     device.generate_allocator_report().map(|report| report.total_allocated_bytes)
 }
 
-/// A plan leaves out kernels, uniforms and the padding of alignment, which do not grow with it.
+/// The tolerance. A plan leaves out kernels, uniforms and alignment padding, which do not grow with the
+/// network.
 #[track_caller]
 fn assert_planned(held: u64, planned: PlannedBytes, what: &str) {
     const MOST_UNPLANNED: u64 = 16 << 10;
@@ -104,8 +105,8 @@ fn class_weights_are_planned() {
     drop(trainer);
 }
 
-/// Of many rows inference holds no more than of a slice.
-/// Options are not checked: batches without rows take no memory.
+/// For many rows, inference takes only the memory of one slice. Options are not checked: batches without
+/// rows take no memory.
 #[test]
 fn no_rows_are_planned() {
     let (device, _) = test_device::device();
@@ -123,12 +124,12 @@ fn planned_inference_is_bounded() {
         Inference::planned_bytes(&device, &[6, 4096, 3], &options, rows)
     };
     assert_eq!(planned(2).batch, 2 * planned(1).batch);
-    // Two matrices of the hidden layer, and one of the inputs, filled up.
+    // Two matrices of the hidden layer, and one of the padded inputs.
     assert_eq!(planned(2048).batch, 4 * 2048 * (2 * 4096 + 8));
     assert_eq!(planned(u32::MAX), planned(2048));
 }
 
-/// Waits until what was uploaded has passed and the staging memory is given back.
+/// Waits until the uploads are done and the staging memory is freed.
 fn settle(device: &Device, queue: &Queue) {
     for _ in 0..2 {
         queue.submit([]);
@@ -145,8 +146,9 @@ fn buffer(device: &Device, size: u64) -> Buffer {
     })
 }
 
-/// The largest matrix belongs to a batch, to a slice of inference, or to the parameters. A network
-/// that needs just WebGPU's defaults fits a device with them; a larger one is refused with the needed bytes.
+/// The largest matrix belongs to a batch, to a slice of inference, or to the parameters. A network that
+/// needs exactly WebGPU's defaults fits a device with them; a larger one is refused with the needed
+/// bytes.
 #[test]
 fn a_device_with_the_required_limits_suffices() {
     let (device, queue) = test_device::device();
@@ -178,8 +180,8 @@ fn a_device_with_the_required_limits_suffices() {
     }
 }
 
-/// If several matrices are too large, the error names the largest, in any place of the order in which they
-/// are made: the inputs, a hidden layer's outputs, or the last layer's.
+/// If several matrices are too large, the error names the largest, independent of the order of creation:
+/// the inputs, a hidden layer's outputs, or the last layer's.
 #[test]
 fn the_largest_offender_is_named() {
     let (device, queue) = test_device::device();

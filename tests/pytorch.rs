@@ -1,8 +1,8 @@
 //! The reference against PyTorch 2.15 in float64: the activations, the losses at large outputs,
 //! `BatchNorm1d`, and five steps of training with every optimizer, loss and activation.
 //!
-//! PyTorch is not needed to run these tests. The program in the next comment made their numbers;
-//! all that goes in comes from a formula, in multiples of a power of two that f32 holds exactly.
+//! PyTorch is not needed to run these tests. The program in the next comment computed their numbers. All
+//! its inputs come from a formula, as multiples of a power of two, which are exact in f32.
 
 mod pytorch_numbers;
 
@@ -158,9 +158,9 @@ const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 7] = [
      [1.0, 1.0, 1.0, 1.0, 1.0]),
 ];
 
-/// A row is five steps of training: the sum of their losses, the mean of their accuracies, the
-/// first weight after them, the last bias, the product of all parameters with numbers(400), and
-/// the same for the outputs of inference on numbers(300).
+/// A row has the results of five training steps: the sum of the losses, the mean of the accuracies, the
+/// first weight, the last bias, the product of all parameters with numbers(400), and the same product
+/// for the outputs of inference on numbers(300).
 ///
 /// For each method: without batch normalization, then with it; for each of these the three losses.
 #[rustfmt::skip]
@@ -282,9 +282,9 @@ fn batch_normalization() {
 
 /// The program's optimizers, each with its decay, and one of the schedules.
 ///
-/// Their epsilon is far above the usual 1e-8. A beta that the next layer's batch normalization
-/// cancels has a gradient of 0, or of 1e-17 as the rounding falls; divided by 1e-8, and step after
-/// step, that is no longer within the tolerance.
+/// Their epsilon is far above the usual 1e-8. A beta that the next layer's batch normalization cancels
+/// has a gradient of 0, or of 1e-17 due to rounding. Divided by 1e-8 in every step, it would exceed the
+/// tolerance.
 fn optimizer(method: usize, schedule: usize) -> Optimizer {
     let epsilon = 1.0 / 1024.0;
     let adam = |decoupled| Method::Adam { beta1: 0.875, beta2: 0.96875, epsilon, decoupled };

@@ -2,7 +2,7 @@
 //! float64.
 //!
 //! PyTorch is not needed to run these tests. The program in tests/pytorch.rs, followed by the one in the
-//! next comment, made their numbers. PyTorch has another convention for class weights with label
+//! next comment, computed their numbers. PyTorch has another convention for class weights with label
 //! smoothing, so those numbers come from the same program in NumPy. It reproduces all other numbers, and
 //! PyTorch's own under its convention, to the last digit.
 
@@ -76,7 +76,7 @@ use ztilde::{
 //     for batch_norm in (False, True):
 //         print(train_all(method, batch_norm), end=",\n")
 
-/// Label smoothing, whether classes are weighed, the loss, and its gradient.
+/// Label smoothing, whether classes are weighted, the loss, and its gradient.
 #[rustfmt::skip]
 const LOSSES: [(f64, bool, f64, [f64; 20]); 3] = [
     (0.0, true, 2.5940317835127,
@@ -99,7 +99,7 @@ const LOSSES: [(f64, bool, f64, [f64; 20]); 3] = [
       -0.1045538687206, -0.00161269225, 0.0039913961616, 0.1021751648089]),
 ];
 
-/// The rates of the one-cycle policy over as many steps.
+/// The rates of the one-cycle policy over these numbers of steps.
 #[rustfmt::skip]
 const ONE_CYCLES: [&[f64]; 5] = [
     &[2e-06],
@@ -126,9 +126,9 @@ const WARMED_UP: [(Schedule, &[f64]); 3] = [
      &[0.1, 0.2, 0.3, 0.2, 0.25, 0.25, 0.125, 0.125, 0.125]),
 ];
 
-/// A row is five steps of training, with smoothed labels, weighed classes, and every parameter decaying:
-/// the sum of their losses, the first weight after them, the last bias, and the product of all that is
-/// learned with numbers(400). For each method: without batch normalization, then with it.
+/// A row has the results of five training steps with smoothed labels, weighted classes, and decay of all
+/// parameters: the sum of the losses, the first weight, the last bias, and the product of all parameters
+/// with numbers(400). For each method: without batch normalization, then with it.
 #[rustfmt::skip]
 const DECAYING: [[f64; 4]; 6] = [
     [3.7194804915007, -0.8683484488137, 0.5819366872371, 1.4576385348796],
@@ -170,7 +170,7 @@ fn one_cycle() {
         let schedule = Schedule::OneCycle { steps };
         let optimizer = Optimizer { schedule, ..Optimizer::gradient_descent(0.5) };
         assert_rates(&optimizer, expected);
-        // PyTorch has no further steps.
+        // PyTorch's schedule ends here.
         for step in [steps + 1, 10 * steps, u64::MAX] {
             let found = optimizer.learning_rate_at(step);
             assert_close(&format!("step {step} of {steps}"), [&found], [&2e-6]);

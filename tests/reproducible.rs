@@ -1,4 +1,4 @@
-//! The same seed gives the same bits, however the steps are divided into submissions.
+//! The same seed gives the same bits, for any division of the steps into submissions.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -32,7 +32,7 @@ impl Bits {
         let parameters = block_on(&device, trainer.network().parameters()).unwrap();
         let metrics = block_on(&device, trainer.metrics(steps)).unwrap();
         assert!(metrics.iter().all(|step| step.loss.is_finite()), "{metrics:?}");
-        // A file holds all numbers as they are.
+        // A file holds all numbers exactly.
         let parameters = parameters.to_bytes().unwrap();
         Self { parameters, losses: metrics.iter().map(|step| step.loss.to_bits()).collect() }
     }
@@ -122,7 +122,7 @@ fn one_by_one_and_many_at_once_give_the_same_bits() {
     assert_same(&Bits::of(&by_epochs, 150), &at_once, "by epochs");
 }
 
-/// With more submissions in an epoch than are on the way at a time, and from its middle on.
+/// With more submissions in an epoch than are in flight at once, and starting in its middle.
 #[test]
 fn an_epoch_is_its_steps() {
     const STEPS: u32 = 301;
@@ -160,7 +160,7 @@ fn an_epoch_is_its_steps() {
     assert_same(&Bits::of(&by_epochs, steps), &Bits::of(&by_steps, steps), "by epochs");
 }
 
-/// A ring keeps the last 8192 steps. Their metrics are the same, in one reading or in several.
+/// A ring keeps the last 8192 steps. Their metrics are the same in one read or in several.
 #[test]
 fn metrics_are_kept_around_the_ring() {
     const KEPT: usize = 8192;
@@ -182,7 +182,7 @@ fn metrics_are_kept_around_the_ring() {
     }
 }
 
-/// A data set's epochs visit every row, also if the trainer takes other steps in between.
+/// A data set's epochs visit every row, even if the trainer takes other steps in between.
 #[test]
 fn steps_in_between_do_not_move_a_data_sets_place() {
     let options = || TrainerOptions {
@@ -259,8 +259,8 @@ fn an_encoder_each_or_one_for_all_or_slices_give_the_same_bits() {
     }
 }
 
-/// Gradient descent has no state but the parameters, so a saved run that goes on with the batches that
-/// were left is the run that was never interrupted.
+/// Gradient descent has no state except the parameters, so a saved run that continues with the remaining
+/// batches equals an uninterrupted run.
 #[test]
 fn a_saved_run_goes_on_as_if_uninterrupted() {
     let (device, queue) = test_device::device();

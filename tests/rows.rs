@@ -29,13 +29,13 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// Where the values of a row lie in a buffer, counted in values.
+/// The index of a row's first value in a buffer.
 fn row_of(row: usize, columns: usize, (offset, stride): Place) -> std::ops::Range<usize> {
     let first = (offset as usize + row * stride.map_or(4 * columns, |stride| stride as usize)) / 4;
     first..first + columns
 }
 
-/// Values in their place in a buffer that ends with them.
+/// A buffer that ends with these values.
 fn placed(values: &[u32], columns: u32, place: Place) -> Vec<u32> {
     let columns = columns as usize;
     let rows = values.len() / columns;
@@ -79,8 +79,8 @@ fn infer_dense(device: &Device, queue: &Queue, network: &Network, inputs: &[f32]
     infer(device, queue, &inference, &outputs)
 }
 
-/// Narrow networks, which one dispatch takes through all layers, and wide ones; rows that are whole
-/// vectors of four, and others.
+/// Narrow networks, which take one dispatch for all layers, and wide ones; rows that are whole vectors
+/// of four, and others.
 #[test]
 fn inference_reads_and_writes_rows_in_any_place() {
     const COUNT: u32 = 77;
@@ -120,7 +120,8 @@ fn inputs_and_outputs_share_a_buffer_where_they_do_not_overlap() {
         for (columns, input_place, output_place) in [
             (3, (0, Some(36)), (24, Some(36))),
             (3, (24, Some(36)), (0, Some(36))),
-            // Outputs after the inputs, at an offset where a binding may start: no copy is needed.
+            // Outputs after the inputs, at an offset at which a binding may start, so that no copy is
+            // needed.
             (4, (0, None), (1280, None)),
             (4, (16 * u64::from(COUNT), None), (0, None)),
         ] {
@@ -149,7 +150,7 @@ fn small_device() -> (Device, Queue) {
     pollster::block_on(test_device::adapter().request_device(&descriptor)).unwrap()
 }
 
-/// A stride of a page, so that 64 rows fit a binding, and one that is longer than a binding.
+/// A stride of a page, so that 64 rows fit a binding, and a stride longer than a binding.
 #[test]
 fn more_rows_than_a_binding_holds_are_walked() {
     let (device, queue) = small_device();
@@ -185,7 +186,7 @@ fn result(device: &Device, trainer: &Trainer) -> (ztilde::Parameters, u32) {
     (block_on(device, trainer.network().parameters()).unwrap(), loss.to_bits())
 }
 
-/// A step by way of `encode` is the step on the same rows from the CPU.
+/// A step through `encode` equals the step on the same rows from the CPU.
 #[track_caller]
 fn assert_steps(
     device: &Device,
@@ -233,7 +234,8 @@ fn steps_take_batches_from_any_place() {
             });
         }
     }
-    // Rows of both cases are shorter than these strides, of which few or no two fit a small binding.
+    // The rows of both cases are shorter than these strides. A small binding holds few rows, or only
+    // one.
     for (device, queue) in [(device, queue), small_device()] {
         for case in cases {
             for places in [
@@ -256,7 +258,7 @@ fn steps_take_batches_from_any_place() {
     }
 }
 
-/// Inputs and classes one beside the other; bound once, for many steps.
+/// Inputs and classes side by side, bound once for many steps.
 #[test]
 fn a_bound_batch_serves_many_steps() {
     let (device, queue) = test_device::device();

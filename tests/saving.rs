@@ -8,8 +8,8 @@ use ztilde::{Activation, BatchNorm, Error, Layer, NetworkOptions, Parameters, re
 
 const PYTORCH: &[u8] = include_bytes!("data/pytorch.safetensors");
 
-/// A normalized layer, one that is not, and the outputs; with numbers that a careless text or a
-/// copy in another order would change.
+/// A normalized layer, a layer with biases, and the output layer; with numbers that inexact decimals or
+/// a copy in another order would change.
 fn parameters() -> Parameters {
     let normalized = Layer::Normalized {
         weights: array![[1.0, -0.0, 1e-45], [f32::MAX, f32::MIN_POSITIVE, 0.1]],
@@ -49,13 +49,13 @@ fn a_round_trip_keeps_every_bit() {
         assert_eq!(loaded, parameters);
         assert_eq!(loaded.epsilon.to_bits(), parameters.epsilon.to_bits());
         assert_eq!(loaded.momentum.to_bits(), parameters.momentum.to_bits());
-        // The comparison of floats above takes −0 for 0.
+        // The comparison of floats above treats −0 as 0.
         assert!(loaded.layers[0].weights()[[0, 1]].is_sign_negative());
         assert_eq!(loaded.to_bytes().unwrap(), fs::read(&path).unwrap());
     }
 }
 
-/// `tests/data/pytorch.py` made the file, and printed these numbers.
+/// `tests/data/pytorch.py` wrote the file, and printed these numbers.
 #[test]
 fn a_file_of_pytorch_loads() {
     let parameters = Parameters::from_bytes(PYTORCH).unwrap();
@@ -83,8 +83,8 @@ fn a_file_of_pytorch_loads() {
     assert!(outputs.iter().zip(&expected).all(close), "{outputs}");
 }
 
-/// `load_state_dict(strict=True)` asks for exactly the names, shapes and types that PyTorch writes
-/// itself.
+/// `load_state_dict(strict=True)` requires exactly the names, shapes and types that PyTorch itself
+/// writes.
 #[test]
 fn what_is_saved_has_the_names_shapes_and_types_of_pytorch() {
     let saved = Parameters::from_bytes(PYTORCH).unwrap().to_bytes().unwrap();
@@ -112,7 +112,8 @@ fn a_file_that_was_cut_off_is_refused() {
     assert!(matches!(Parameters::from_bytes(&longer), Err(Error::Model(_))));
 }
 
-/// A flipped bit may change a number, which no check can see; but an accepted file is a valid network.
+/// A flipped bit may change a number, which no check can detect; but an accepted file is a valid
+/// network.
 #[test]
 fn a_flipped_bit_never_panics() {
     let bytes = parameters().to_bytes().unwrap();
@@ -235,8 +236,8 @@ mod unix {
         assert_eq!(names_in(folder.path()), ["link", "model"]);
     }
 
-    /// Writing fails half-way in a process of its own, whose files may have 512 bytes (or
-    /// 1,024, as the shell counts): the limit holds for a whole process.
+    /// Writing fails halfway, in a process of its own because the limit concerns a whole process: its
+    /// files may have 512 bytes (or 1,024, depending on the shell).
     #[test]
     fn a_failed_write_leaves_the_older_file() {
         const PATH: &str = "ZTILDE_TEST_SAVES_TO";
@@ -249,7 +250,7 @@ mod unix {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model");
         fs::write(&path, "an older model").unwrap();
-        // A process that goes past the limit gets a signal, and unless that is ignored, ends.
+        // A process that exceeds the limit gets a signal, which ends it unless it is ignored.
         let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" --exact \
                       unix::a_failed_write_leaves_the_older_file";
         let child = Command::new("sh")

@@ -13,7 +13,8 @@ use ztilde::{
     Schedule, Snapshot, Trainer, TrainerOptions, block_on,
 };
 
-/// After a few steps, in the middle of an epoch; with numbers that a careless text would change.
+/// A snapshot after a few steps, in the middle of an epoch, with numbers that inexact decimals would
+/// change.
 fn snapshot(optimizer: Optimizer, batch_norm: bool, has_data: bool) -> Snapshot {
     let (device, queue) = test_device::device();
     let options = NetworkOptions { batch_norm, ..Default::default() };
@@ -83,7 +84,7 @@ fn a_round_trip_keeps_every_bit() {
             assert_eq!(loaded.options(), snapshot.options());
             assert_eq!(loaded.to_bytes().unwrap(), fs::read(&path).unwrap());
             assert_eq!(loaded.place().is_some(), has_data);
-            // A model file, with more in it.
+            // A model file with additional tensors and metadata.
             assert_eq!(Parameters::load(&path).unwrap(), *snapshot.parameters());
         }
     }
@@ -143,7 +144,7 @@ fn a_flipped_bit_never_panics() {
             continue;
         };
         assert_eq!(Snapshot::from_bytes(&found.to_bytes().unwrap()).unwrap(), found);
-        // The header's numbers are what could make a trainer that cannot step.
+        // Only the header's numbers could make a trainer that cannot take a step.
         if bit / 8 < header && restored < 60 && found != snapshot {
             restored += 1;
             if let Ok(mut trainer) = Trainer::restore(&device, &queue, &found) {
@@ -227,7 +228,7 @@ fn tensors_that_do_not_fit_are_refused_with_both_shapes() {
         Some((name.replace("mean_square.1.weight", "mean_square.7.weight"), shape, data))
     };
     assert_refused(&changed(&bytes, renamed, str::to_owned), &[without, "missing"]);
-    // A velocity that gradient descent would not know what to do with.
+    // A velocity, which gradient descent does not have.
     let other = changed(&bytes, same, |text| text.replace("=adam ", "=gradient-descent "));
     assert_refused(&other, &["optimizer.mean_square.0.weight belongs to nothing"]);
 }
@@ -237,7 +238,8 @@ fn metadata_that_makes_no_sense_is_refused() {
     let bytes = adam().to_bytes().unwrap();
     let with = |from: &str, to: &str| {
         changed(&bytes, same, |text| {
-            // Each pair between spaces, the last one too, which notes follow on a line of their own.
+            // Each pair is between spaces, including the last one, which is followed by notes on a line
+            // of their own.
             let text = text.replacen('\n', " \n", 1);
             assert!(text.contains(from), "{text}");
             text.replacen(from, to, 1)
@@ -268,7 +270,8 @@ fn metadata_that_makes_no_sense_is_refused() {
         (" optimizer.method=adam ", " optimizer.method=a ", ["optimizer.method", "\"a\""]),
         (" schedule=constant ", " schedule=odd ", ["schedule", "odd"]),
         (" place.data=", " place.data=x", ["place.data", "\"x"]),
-        // Options of a later version, another method and another schedule; half a place; no option.
+        // Options of a later version, of another method and of another schedule; an incomplete place; no
+        // options.
         (" trainer.seed=", " trainer.mixing=0.1 trainer.seed=", ["trainer.mixing=0.1", "not know"]),
         (
             " optimizer.beta1=",
@@ -287,7 +290,8 @@ fn metadata_that_makes_no_sense_is_refused() {
     }
 }
 
-/// Older versions stored no fingerprint of the data: their files go on with any data of as many rows.
+/// Older versions stored no fingerprint of the data: their files resume with any data of the same number
+/// of rows.
 #[test]
 fn a_snapshot_without_a_fingerprint_is_read() {
     let snapshot = adam();

@@ -16,7 +16,7 @@ async fn the_browser_takes_all_texts() {
     let (device, _) = devices().await.remove(0);
     let mut modules = Vec::new();
     for_each_kernel(|name, room| {
-        // Of the feature that some need, wgpu knows nothing in browsers.
+        // wgpu has no subgroups in browsers, which some shaders need.
         for text in texts(room).into_iter().filter(|text| !is_for_subgroups(text)) {
             let source = ShaderSource::Wgsl(text.into());
             let descriptor = ShaderModuleDescriptor { label: Some(name), source };

@@ -45,7 +45,7 @@ impl Case {
         [values(self.sizes[0] as usize, 1.0), values(outputs, 0.5)]
     }
 
-    /// Trains on these batches, each of which may be spoiled first.
+    /// Trains on these batches, some of which may be spoiled.
     fn learn(
         &self,
         gpu: &(Device, Queue),

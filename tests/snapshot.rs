@@ -1,4 +1,4 @@
-//! Training from a snapshot is bit-identical to training without a break.
+//! Training from a snapshot is bit-identical to uninterrupted training.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;
@@ -14,7 +14,7 @@ use ztilde::{
 };
 
 const SIZES: [u32; 4] = [7, 20, 9, 5];
-/// Seven batches an epoch if the last, smaller one is kept.
+/// Seven batches per epoch if the last, smaller one is kept.
 const ROWS: u32 = 101;
 const BATCH_SIZE: u32 = 16;
 
@@ -33,7 +33,7 @@ fn optimizers() -> [Optimizer; 6] {
     ]
 }
 
-/// A run's choices.
+/// The options of a run.
 #[derive(Clone, Debug)]
 struct Run {
     batch_norm: bool,
@@ -49,7 +49,7 @@ enum Feed {
     Encoded,
 }
 
-/// A trainer, and the data that it learns from if that is the library's.
+/// A trainer, and its data if the library holds it.
 struct Training {
     device: Device,
     queue: Queue,
@@ -138,14 +138,14 @@ fn new_device() -> (Device, Queue) {
     pollster::block_on(test_device::adapter().request_device(&descriptor)).unwrap()
 }
 
-/// As a file would bring it back.
+/// The snapshot after writing and reading a file.
 fn saved(snapshot: &Snapshot) -> Snapshot {
     let loaded = Snapshot::from_bytes(&snapshot.to_bytes().unwrap()).unwrap();
     assert!(loaded == *snapshot);
     loaded
 }
 
-/// Each optimizer with each feed, and each of these with half of the other choices.
+/// Each optimizer with each feed, and each of these pairs with half of the other options.
 fn runs() -> Vec<Run> {
     const FEEDS: [Feed; 4] = [Feed::Uploaded, Feed::Streamed, Feed::StepByStep, Feed::Encoded];
     let mut runs = Vec::new();
@@ -169,8 +169,8 @@ fn runs() -> Vec<Run> {
     runs
 }
 
-/// In the middle of an epoch, at its end, before the first step; on a device of its own; and again from
-/// the restored one.
+/// Snapshots in the middle of an epoch, at its end, and before the first step, restored on another
+/// device; and snapshots of restored trainers.
 #[test]
 fn a_restored_training_is_bit_identical() {
     const STEPS: u32 = 40;
@@ -190,7 +190,7 @@ fn a_restored_training_is_bit_identical() {
                 let snapshot = saved(&training.snapshot());
                 assert_eq!(snapshot.steps(), u64::from(stop));
                 training = Training::restored(&run, other_device.clone(), &snapshot);
-                // Nothing has moved.
+                // No parameter has changed.
                 assert!(training.snapshot() == snapshot, "{stops:?}, {run:?}");
             }
             training.train(run.feed, STEPS - before);
@@ -213,7 +213,7 @@ fn run(feed: Feed) -> Run {
     Run { batch_norm: true, options, feed }
 }
 
-/// A learning rate that the app set holds after the snapshot, and so does the rest of the options.
+/// A snapshot keeps the learning rate that the app set, and all other options.
 #[test]
 fn a_changed_learning_rate_is_kept() {
     let run = run(Feed::Uploaded);
@@ -229,7 +229,7 @@ fn a_changed_learning_rate_is_kept() {
     assert!(restored.snapshot() == whole.snapshot());
 }
 
-/// The copies are made when it is asked for, in one piece; later steps go on meanwhile.
+/// The snapshot is copied at once, by one submission; later steps do not change it.
 #[test]
 fn later_steps_do_not_show_in_a_snapshot() {
     let run = run(Feed::Uploaded);
@@ -243,7 +243,7 @@ fn later_steps_do_not_show_in_a_snapshot() {
     assert!(training.snapshot() != expected);
 }
 
-/// A snapshot has the steps that were submitted, and counts no others.
+/// A snapshot contains and counts exactly the submitted steps.
 #[test]
 fn steps_that_were_not_submitted_are_not_in_a_snapshot() {
     let run = run(Feed::Encoded);
@@ -282,7 +282,7 @@ fn the_app_may_keep_the_places_of_several_data_sets() {
     turn(&mut whole, data.each_mut());
 
     let mut restored = Trainer::restore(&device, &queue, &snapshot).unwrap();
-    // Uploaded what was streamed, and the other way round.
+    // The streamed data is now uploaded, and vice versa.
     let mut data = [restored.stream(first).unwrap(), restored.upload(&second).unwrap()];
     for (data, place) in data.iter_mut().zip(places) {
         assert_eq!((data.epoch(), data.position()), (0, 0));
@@ -294,7 +294,7 @@ fn the_app_may_keep_the_places_of_several_data_sets() {
     assert!(found.unwrap() == expected.unwrap());
 }
 
-/// One may also go back into an earlier epoch, and to the very beginning.
+/// An app may also go back to an earlier epoch, and to the very beginning.
 #[test]
 fn data_goes_to_any_of_its_places() {
     let run = run(Feed::Uploaded);
@@ -314,7 +314,7 @@ fn data_goes_to_any_of_its_places() {
         training.losses(1)[0].1
     };
     for place in places {
-        // The same parameters; data that was used goes where new data goes.
+        // The parameters are the same; used data starts at the same place as new data.
         let mut new = Training::restored(&run, test_device::device(), &training.snapshot());
         let before = training.snapshot();
         assert_eq!(step_at(&mut training, place), step_at(&mut new, place), "{place:?}");
@@ -337,13 +337,13 @@ fn data_that_does_not_fit_the_place_is_refused() {
         let message = error.to_string();
         assert!(matches!(error, Error::Length { found: 102, needed: 101, .. }), "{message}");
     }
-    // Once it has learned from the one, others begin at their beginning.
+    // After its first step on one data set, other data sets start at their beginning.
     let mut data = restored.upload(&dataset(ROWS)).unwrap();
     assert_eq!((data.epoch(), data.position()), (2, 3));
     restored.train(&mut data, 1).unwrap();
     assert_eq!(restored.upload(&dataset(ROWS + 1)).unwrap().epoch(), 0);
 
-    // A place of smaller batches.
+    // A place for smaller batches.
     let options = TrainerOptions { batch_size: 3, ..run.options.clone() };
     let mut smaller = Training::new(&Run { options, ..run.clone() });
     smaller.train(run.feed, 20);
@@ -351,7 +351,7 @@ fn data_that_does_not_fit_the_place_is_refused() {
     assert!(matches!(error, Error::Length { found: 7, needed: 20, .. }), "{error}");
 }
 
-/// Also where the place comes from a file. `Place::for_any_data` and `take_place` allow other data.
+/// This also holds for a place from a file. `Place::for_any_data` and `take_place` allow other data.
 #[test]
 fn other_data_and_rows_in_another_order_are_refused() {
     let run = run(Feed::Uploaded);
@@ -408,7 +408,7 @@ fn metrics_begin_where_the_trainer_was_restored() {
     assert!(matches!(error, Error::Length { found: 2, needed: 3, .. }), "{error}");
 }
 
-/// More steps than rates and losses are kept for.
+/// More steps than the kept rates and losses.
 #[test]
 fn a_training_from_a_late_snapshot_is_bit_identical() {
     const MANY: u32 = 8192 + 500;

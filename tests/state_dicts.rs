@@ -1,5 +1,5 @@
-//! PyTorch's state dictionaries in their usual forms. A form that has one meaning is read, with a remark. Any
-//! other is refused, with the name of the tensor.
+//! PyTorch's state dictionaries in their usual forms. A form with exactly one meaning is read, with a
+//! remark. Any other form is refused, with the name of the tensor.
 
 mod pytorch_file;
 
@@ -38,7 +38,7 @@ fn renamed(names: &[(&str, &str)]) -> Tensors {
     tensors(PYTORCH).into_iter().map(rename).collect()
 }
 
-/// PyTorch's file without the tensors whose names begin like this.
+/// PyTorch's file without the tensors whose names have this prefix.
 fn without(beginnings: &[&str]) -> Tensors {
     let mut tensors = tensors(PYTORCH);
     tensors.retain(|name, _| !beginnings.iter().any(|beginning| name.starts_with(beginning)));
@@ -68,7 +68,7 @@ fn assert_remarked(loaded: &Loaded, words: &[&str]) {
     assert!(loaded.remarks.iter().any(is_in), "no {words:?} in {:?}", loaded.remarks);
 }
 
-/// The file must be read as the original, with a remark that holds these words.
+/// Checks that the file is read like the original, with a remark that contains these words.
 #[track_caller]
 fn assert_same(tensors: &Tensors, words: &[&str]) {
     let loaded = load(tensors).unwrap();
@@ -94,7 +94,7 @@ fn what_the_file_does_not_say_is_an_option_and_a_remark() {
     let nonsense = LoadOptions { epsilon: Some(-1.0), ..Default::default() };
     assert_refused(load_with(&tensors(PYTORCH), &nonsense), &["epsilon", "-1"]);
 
-    // A file of ztilde's states all three, and needs no remark.
+    // A file that ztilde wrote contains all three options, and needs no remark.
     let own = Parameters { activation: Activation::Tanh, ..original() }.to_bytes().unwrap();
     for options in [LoadOptions::default(), activation(Activation::Tanh)] {
         let loaded = Parameters::from_bytes_with(&own, &options).unwrap();
@@ -122,7 +122,7 @@ fn modules_without_tensors_leave_gaps() {
     let gap = "2 modules without tensors stand between 1 and 4";
     assert_same(&renamed(&[("3", "4"), ("5", "6")]), &[gap, "Dropout"]);
     assert_same(&renamed(&[("5", "11")]), &["7 modules without tensors stand between 3 and 11"]);
-    // A Flatten comes first, and 10 comes after 2, unlike in a sort of text.
+    // A Flatten comes first, and 10 comes after 2, unlike in alphabetical order.
     let names = [("0", "1"), ("1", "2"), ("3", "10"), ("5", "12")];
     assert_same(&renamed(&names), &["1 module(s) without tensors stand before 1"]);
 }
@@ -141,7 +141,7 @@ fn blocks_of_a_sequential_follow_each_other() {
 fn other_types_of_floats_are_converted() {
     let double = |value: f32| f64::from(value).to_le_bytes();
     let brain = |value: f32| ((value.to_bits() >> 16) as u16).to_le_bytes();
-    // Drops the bits that do not fit, for numbers around 1.
+    // Drops the excess bits, for numbers around 1.
     let half = |value: f32| {
         let bits = value.to_bits();
         let exponent = ((bits >> 23 & 0xff) as i32 - 127 + 15).clamp(1, 30) as u32;
@@ -338,7 +338,7 @@ fn modules_of_other_kinds_are_named() {
     assert!(zip.contains("torch.save") && zip.contains("safetensors.torch.save_file"), "{zip}");
 }
 
-/// With paths before the indices, and with gaps between them.
+/// State dictionaries with paths before the indices, and with gaps between them.
 #[test]
 fn errors_have_the_names_of_the_file() {
     let mut broken = renamed(&[("0", "net.0"), ("1", "net.1"), ("3", "net.4"), ("5", "net.9")]);

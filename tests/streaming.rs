@@ -18,7 +18,7 @@ use ztilde::{
 const BATCH_SIZE: u32 = 16;
 const OUTPUTS: u32 = 3;
 
-/// A trainer on streamed and one on uploaded data, alike in everything else.
+/// A trainer on streamed data and one on uploaded data, otherwise equal.
 struct Pair {
     streaming: (Trainer, TrainingData),
     uploading: (Trainer, TrainingData),
@@ -138,7 +138,7 @@ async fn a_data_set_smaller_than_a_window_is_streamed() {
         (101, Remainder::Drop),
         (101, Remainder::Keep),
         (BATCH_SIZE, Remainder::Drop),
-        // An epoch of one smaller batch.
+        // An epoch with a single, smaller batch.
         (BATCH_SIZE - 3, Remainder::Keep),
     ] {
         for device in devices().await {
@@ -154,7 +154,7 @@ async fn a_data_set_smaller_than_a_window_is_streamed() {
 }
 
 /// Rows so long that a window, whose bytes are bounded, holds fewer batches than a submission may;
-/// and an epoch that has more windows than are on the way at a time.
+/// and an epoch that has more windows than are in flight at once.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn windows_of_few_batches_are_streamed() {
     let loss = Loss::default();
@@ -168,8 +168,8 @@ async fn windows_of_few_batches_are_streamed() {
     }
 }
 
-/// A data set's epochs resume where they were, also if the trainer used other data in between. One data set
-/// may serve several trainers.
+/// A data set's epochs resume where they stopped, even if the trainer used other data in between.
+/// Several trainers may share one data set.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn streamed_and_uploaded_data_sets_take_turns() {
     let loss = Loss::default();

@@ -15,14 +15,14 @@ use ztilde::{
 };
 
 const ROWS: u32 = 37;
-/// Rows of 20, 12 and 4 values are whole vectors of four; those of 5 are filled up.
+/// Rows of 20, 12 and 4 values are whole vectors of four; rows of 5 are padded.
 const SIZES: [u32; 4] = [5, 20, 12, 4];
-/// All rows are filled up.
+/// All rows are padded.
 const ODD_SIZES: [u32; 4] = [7, 9, 6, 3];
 const STEPS: u32 = 10;
 
-/// Adam and RMSprop divide by a root that a rounding error can make up alone, where the true gradient
-/// is 0 (a shift that the next normalization takes out again). This epsilon is far above those.
+/// Where the true gradient is 0 (for a shift that the next normalization cancels), Adam and RMSprop
+/// divide by the root of a mere rounding error. This epsilon is far larger than such roots.
 const EPSILON: f64 = 1e-3;
 
 fn optimizers() -> [Optimizer; 8] {
@@ -97,8 +97,7 @@ fn numbers(parameters: &Parameters) -> Vec<(String, f32)> {
 /// The bound: a forward and backward pass rounds each number a few dozen times (sums of 5 to 37
 /// products, the statistics, the activation), to about 1e-7 of its size; a step moves parameters by
 /// `rate · gradient`, and ten steps pass the differences on, each a few times as large as before
-/// through the normalizations. 5e-6 is ten times the worst that was seen; a wrong formula is off by
-/// 1e-2.
+/// through the normalizations. 5e-6 is ten times the largest error seen; a wrong formula is off by 1e-2.
 ///
 /// Compiled kernels are dropped with their last user, so the trainers are kept for the next comparison.
 async fn compare(
@@ -142,7 +141,7 @@ async fn compare_on(
         let metrics = on_gpu.metrics(1).await.unwrap()[0];
         let error = (f64::from(metrics.loss) - loss).abs();
         assert!(error <= BOUND * loss.abs().max(1.0), "{what}: {metrics:?}, not loss {loss}");
-        // One row may fall on the other side of a tie.
+        // One row may be on the other side of a tie.
         assert_eq!(metrics.accuracy.is_some(), options.loss != Loss::MeanSquaredError, "{what}");
         if let Some(found) = metrics.accuracy {
             let error = (f64::from(found) - accuracy).abs();
@@ -226,8 +225,8 @@ async fn clipping_follows_the_reference() {
     }
 }
 
-/// Rows that are not whole vectors of four, for all ways to pass a batch; and output layers that are wider,
-/// or batches larger, than one workgroup serves.
+/// Rows that are not whole vectors of four, for all ways to pass a batch; and output layers or batches
+/// that are too large for one workgroup.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn every_shape_follows_the_reference() {
     let mut compiled = Vec::new();
@@ -252,7 +251,7 @@ async fn every_shape_follows_the_reference() {
     }
 }
 
-/// In one workgroup, row by row, and after an output layer of its own.
+/// Losses in one workgroup, row by row, and after a separate output layer.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn smoothed_labels_and_weighed_classes_follow_the_reference() {
     let mut compiled = Vec::new();
@@ -261,7 +260,7 @@ async fn smoothed_labels_and_weighed_classes_follow_the_reference() {
     for (sizes, batch_size) in shapes {
         for (label_smoothing, is_weighed) in [(0.125, false), (0.0, true), (0.3, true)] {
             let outputs = sizes[sizes.len() - 1];
-            // Their sum over a batch is more than a float holds; and 0 for some.
+            // Their sum over a batch overflows a float; some weights are 0.
             let weight = |class: u32| if class % 4 == 3 { 0.0 } else { 9e36 * (class + 1) as f32 };
             let options = TrainerOptions {
                 batch_size,
@@ -298,7 +297,7 @@ async fn warm_up_and_the_decay_of_all_parameters_follow_the_reference() {
     }
 }
 
-/// Nothing is NaN, and nothing moves.
+/// No parameter becomes NaN, and none changes.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn a_batch_whose_classes_weigh_nothing_teaches_nothing() {
     let shapes: [(&[u32], u32); 3] = [(&ODD_SIZES, 8), (&[3, 10, 5], 259), (&[6, 33, 35], 8)];

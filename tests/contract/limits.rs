@@ -75,7 +75,7 @@ fn the_default_device_learns_everything() {
     app.assert_silent();
 }
 
-/// Every optimizer with clipping, and with neither clipping.
+/// Every shape, with and without gradient clipping.
 #[test]
 fn the_default_device_learns_all_shapes_from_everywhere() {
     let app = App::new();

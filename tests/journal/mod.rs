@@ -19,7 +19,7 @@ impl Log for Journal {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            // At the end of a thread its lines are gone.
+            // At the end of a thread its lines are dropped.
             let _ = LINES.try_with(|lines| {
                 if let Some(lines) = lines.borrow_mut().as_mut() {
                     lines.push(record.args().to_string());
@@ -31,7 +31,7 @@ impl Log for Journal {
     fn flush(&self) {}
 }
 
-/// Calls, and tells each of wgpu's steps, in order.
+/// Makes a call, and returns each of wgpu's actions, in order.
 pub(crate) fn record<T>(call: impl FnOnce() -> T) -> (T, Vec<String>) {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {

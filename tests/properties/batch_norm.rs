@@ -1,4 +1,4 @@
-//! Batch normalization alone.
+//! Properties of batch normalization alone.
 
 use ndarray::{Array1, Array2, Axis, Zip, stack};
 use proptest::prelude::*;
@@ -11,11 +11,11 @@ use crate::{
 
 const MOMENTUM: f32 = 0.1;
 
-/// Roundings of 1 / √(variance + epsilon), the root and the quotients being as exact as WGSL has them be: half
-/// a unit from the sum, 4 from the inverse root, 5 from each of two quotients.
+/// The rounding errors of 1 / √(variance + epsilon), if the root and the quotients are as exact as WGSL
+/// requires: half a unit from the sum, 4 from the inverse root, 5 from each of two quotients.
 const INVERSE_ROOT: f64 = 15.0;
 
-/// The additions in sequence in a column's sum, which at least 16 lanes share.
+/// The sequential additions in a column's sum, which at least 16 lanes share.
 fn additions(rows: usize) -> usize {
     rows.div_ceil(16) + 8
 }
@@ -24,7 +24,7 @@ fn arrangements() -> impl Strategy<Value = (u8, u32, u32)> {
     (0..3_u8, 0..9_u32, 0..7_u32)
 }
 
-/// Images of as many samples as divide the rows.
+/// Images whose number of samples divides the rows.
 fn arrange((kind, first, between): (u8, u32, u32), rows: usize) -> Arrangement {
     let rows = rows as u32;
     match kind {
@@ -49,11 +49,11 @@ fn in_two(mean: &Array1<f64>) -> Array2<f64> {
     stack![Axis(0), first, (mean - &first).mapv(float)]
 }
 
-/// How far the mean and the variance that the kernel found may be off.
-///
-/// What is left of a value after the first of the mean's floats is rounded once, then added up and divided:
-/// the mean is off by that share of the average magnitude of what is left. The variance is off by the square
-/// of that, by the roundings of each difference (which count twice in its square), and by those of the sum.
+/// The error bounds of the kernel's mean and variance.
+/// The difference of a value from the center is rounded once, then summed and divided: the mean's error
+/// is that share of the differences' average magnitude. The variance's error is the square of the
+/// mean's, plus the roundings of each difference (which count twice in its square), plus those of the
+/// sum.
 fn bounds(inputs: &Array2<f64>, mean: &Array2<f64>) -> [Array1<f64>; 2] {
     let rows = inputs.nrows();
     let sum = rounding(additions(rows) + 8);
@@ -72,8 +72,7 @@ fn bounds(inputs: &Array2<f64>, mean: &Array2<f64>) -> [Array1<f64>; 2] {
     [Array1::from(means), Array1::from(variances)]
 }
 
-/// How far each ẑ may be off: by the rounding of its difference from the first of the mean's floats, and by
-/// a share of itself.
+/// The error bound of each ẑ: the rounding of its difference from the center, plus a share of ẑ.
 fn bound_of_normalized(
     inputs: &Array2<f64>,
     mean: &Array2<f64>,
@@ -98,8 +97,8 @@ fn measure(inputs: &Array2<f64>, arrangement: Arrangement) -> Measured {
     Gpu::get().batch_statistics(inputs, arrangement, MOMENTUM, [&zeros; 2]).unwrap()
 }
 
-/// ẑ as the GPU measures and makes it, and how far each may be from the exact one: also by what the mean and
-/// the variance are off, of which the root takes half.
+/// ẑ as the GPU computes it from its own statistics, and the error bound of each: it also contains the
+/// errors of the mean and of the variance, which the root halves.
 fn normalize(
     inputs: &Array2<f64>,
     arrangement: Arrangement,
@@ -113,7 +112,7 @@ fn normalize(
     let epsilon = f64::from(epsilon);
     let mut bound = bound_of_normalized(inputs, &mean, &variance, epsilon);
     for (column, mut bound) in bound.columns_mut().into_iter().enumerate() {
-        // The smallest that the variance can be.
+        // The smallest possible variance.
         let least = (variance[column] - off_variance[column]).max(0.0) + epsilon;
         let of_the_mean = off_mean[column] / least.sqrt();
         let of_the_variance = 0.51 * off_variance[column] / least;
@@ -181,7 +180,7 @@ proptest! {
         assert_within("normalize", &found, &expected, &bound);
     }
 
-    /// The mean is 0 and the variance `variance / (variance + epsilon)`, within the error bound of the ẑ.
+    /// The mean is 0 and the variance is `variance / (variance + epsilon)`, within the error bound of ẑ.
     #[test]
     fn normalized_columns_have_mean_0_and_variance_1(
         batch in batches(2..700, 1..40),
@@ -231,7 +230,7 @@ proptest! {
         assert_within("moved", &moved, &(found * &factor), &bound);
     }
 
-    /// And the gradient of the inputs adds up to 0 in each column.
+    /// The gradient of the inputs also adds up to 0 in each column.
     #[test]
     fn gradients_through_a_normalization_are_the_twins_and_add_up_to_0(
         batch in batches(2..700, 1..40),
@@ -273,12 +272,12 @@ proptest! {
             let (normalized, off) = (normalized.column(column), off_normalized.column(column));
             let left = grads.mapv(|grad| grad - center);
             let lefts = left.mapv(f64::abs).sum();
-            // A sum of what is left of each, and the product that it comes on top of.
+            // A sum of the differences, and the product to which it is added.
             let bound = sum * lefts + 3.0 * UNIT * (count * center.abs() + left.sum().abs()) + TINY;
             let error = (found.grad_beta[column] - twin.grad_beta[column]).abs();
             assert!(error <= bound, "grad_beta of column {column}: {error:e}, beyond {bound:e}");
-            // A sum of products, of ẑ that are off themselves; that their own sum is 0 is used, so far as
-            // it is.
+            // A sum of products of inexact ẑ. The kernel relies on Σ ẑ = 0, which holds only up to
+            // rounding.
             let products = (&left * &normalized).mapv(f64::abs).sum();
             let off_gamma = sum * products
                 + (left.mapv(f64::abs) * (&off + 2.0 * UNIT * normalized.mapv(f64::abs))).sum()
@@ -288,7 +287,8 @@ proptest! {
             let bound = 1.01 * off_gamma;
             assert!(error <= bound, "grad_gamma of column {column}: {error:e}, beyond {bound:e}");
 
-            // gamma / √(…) times what is left, less ẑ times the mean product: each with its roundings.
+            // gamma / √(…) times the difference, minus ẑ times the mean product: each with its
+            // roundings.
             let scale = gamma[column].abs() / (variance[column] + epsilon).sqrt();
             let slope = twin.grad_gamma[column].abs() / count;
             let off_slope = 1.01 * off_gamma / count + 6.0 * UNIT * slope;
@@ -309,7 +309,7 @@ proptest! {
             let what = format!("grad_inputs of column {column}");
             let (found, expected) = (found.grad_inputs.column(column), expected.column(column));
             assert_within(&what, &found, &expected, &bounds);
-            // In double precision it is 0 within what the rounded statistics leave.
+            // In double precision it is 0, up to the rounding of the statistics.
             let left_over = expected.sum().abs();
             let total = found.sum().abs();
             assert!(total <= bounds.sum() + left_over, "{what} add up to {total:e}");

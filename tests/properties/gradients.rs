@@ -1,4 +1,5 @@
-//! The reference's gradients, along random directions through whole networks, against differences.
+//! The reference's gradients along random directions through whole networks, compared with finite
+//! differences.
 
 use ndarray::Array2;
 use proptest::prelude::*;
@@ -7,10 +8,10 @@ use ztilde::{Activation, Loss, TrainerOptions, reference};
 use crate::network::{Case, cases};
 use crate::{config, uniform, uniform_vector};
 
-/// How far all numbers are moved along a direction.
+/// The step along a direction.
 const STEP: f64 = 1e-5;
 
-/// A network whose learned numbers, and its inputs, are moved along a direction.
+/// A network whose parameters and inputs are moved along a direction.
 fn moved(
     network: &reference::Network,
     inputs: &Array2<f64>,
@@ -27,7 +28,7 @@ fn moved(
     (network, inputs + &(step * directions))
 }
 
-/// On which side of the kink each value before an activation is.
+/// The side of the kink on which each pre-activation is.
 fn sides(network: &reference::Network, inputs: &Array2<f64>) -> Vec<bool> {
     network
         .pass(inputs)
@@ -62,7 +63,7 @@ proptest! {
             reference::Trainer::new(network, &options).gradients(&inputs, &targets).0
         };
         if matches!(activation, Activation::Relu | Activation::LeakyRelu) {
-            // Where a kink lies in between, differences tell nothing.
+            // If a kink lies in between, the differences are meaningless.
             let sides = [-STEP, 0.0, STEP].map(|step| {
                 let (network, inputs) = moved(&network, &inputs, case.seed, step);
                 sides(&network, &inputs)

@@ -38,7 +38,7 @@ fn optimizers() -> impl Strategy<Value = Optimizer> {
     )
 }
 
-/// One parameter's step, as `reference::Trainer` takes it.
+/// The step of one parameter, as `reference::Trainer` computes it.
 fn update(optimizer: &Optimizer, step: u64, decays: bool, gradient: f64, state: &mut [f64; 3]) {
     let rate = optimizer.learning_rate_at(step);
     let decay = if decays || optimizer.decays_all { optimizer.weight_decay } else { 0.0 };
@@ -74,7 +74,7 @@ proptest! {
         are_whole_vectors: bool,
         has_subgroups: bool,
     ) {
-        // Where rows are whole vectors of four another kernel may be taken.
+        // If rows are whole vectors of four, another kernel may be used.
         let whole = |length: usize| if are_whole_vectors { length.next_multiple_of(4) } else { length };
         let left = Batch { rows: whole(left.rows), columns: whole(left.columns), ..left };
         let right = uniform(!left.seed, [left.columns, whole(columns)]);
@@ -122,8 +122,8 @@ proptest! {
         assert_within("activate_backward", &found, &expected, &bound);
     }
 
-    /// Rows of n classes: a sum of n exponentials, each off by the rounding of its exponent, then one of n
-    /// weighed terms.
+    /// Rows of n classes: a sum of n exponentials, each with the rounding error of its exponent, then a
+    /// sum of n weighted terms.
     #[test]
     fn cross_entropies_are_the_twins(
         batch in batches(1..200, 1..60),
@@ -133,7 +133,7 @@ proptest! {
         let (rows, columns) = (batch.rows, batch.columns);
         let outputs = Batch { spread: batch.spread.min(50.0), ..batch }.values();
         let classes: Vec<u32> = (0..rows).map(|row| (row * 7 + 3) as u32 % columns as u32).collect();
-        // As after weighing: about 1 on average, and 0 here and there.
+        // Like weights after `weigh_classes`: about 1 on average, and sometimes 0.
         let class_weights = match has_class_weights {
             true => uniform_vector(batch.seed, columns).mapv(|x| float((1.0 + x).max(0.25) - 0.25)),
             false => Array1::ones(columns),
@@ -220,7 +220,7 @@ proptest! {
         assert_eq!(found, expected);
     }
 
-    /// Sums of numbers that are not negative: off by a share of themselves.
+    /// Sums of non-negative numbers, whose error is a share of the sum.
     #[test]
     fn what_sums_up_a_batch_is_the_twins(
         quads in 1..3000_usize,
@@ -251,8 +251,8 @@ proptest! {
         assert_within("weigh_classes", &found, &expected, &bound);
     }
 
-    /// A change is a chain of products, sums, a root and a quotient, 40 roundings in all; its size is that of
-    /// the step on magnitudes alone, whose sums do not cancel.
+    /// A change is a chain of products, sums, a root and a quotient, with 40 roundings in all. Its
+    /// magnitude is bounded by that of the step on magnitudes, whose sums do not cancel.
     #[test]
     fn updates_are_the_twins(
         optimizer in optimizers(),
@@ -265,7 +265,7 @@ proptest! {
         let weights = 4 * weight_quads.index(quads + 1);
         let [gradients, parameters, velocity, squares] =
             [0, 1, 2, 3].map(|turn| uniform_vector(seed.wrapping_add(turn), 4 * quads));
-        // A mean square is not far below what its own gradient adds to it.
+        // A mean square is not far below the contribution of its own gradient.
         let squares = squares.mapv(|square| float(0.1 + square.abs()));
         let state = [&parameters, &velocity, &squares];
         let given = [&gradients, &parameters, &velocity, &squares];

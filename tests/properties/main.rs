@@ -34,13 +34,13 @@ use proptest::test_runner::{Config, FileFailurePersistence, RngSeed};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-/// Half the distance of neighbouring floats, relative to their size.
+/// Half the distance of neighboring floats, relative to their magnitude.
 const UNIT: f64 = 1.0 / (1 << 24) as f64;
 
 /// Below the smallest normal float, numbers may count as zero.
 const TINY: f64 = 1e-37;
 
-/// How many cases, unless `PROPTEST_CASES` says so.
+/// The number of cases, unless `PROPTEST_CASES` sets it.
 fn config(cases: u32) -> Config {
     let is_set = |name: &str| env::var_os(name).is_some();
     let default = Config::default();
@@ -66,7 +66,7 @@ fn float(value: f64) -> f64 {
     f64::from(value as f32)
 }
 
-/// Between −1 and 1.
+/// Numbers between −1 and 1.
 fn uniform(seed: u64, [rows, columns]: [usize; 2]) -> Array2<f64> {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     Array2::from_shape_simple_fn([rows, columns], || {
@@ -78,7 +78,7 @@ fn uniform_vector(seed: u64, length: usize) -> Array1<f64> {
     uniform(seed, [1, length]).row(0).to_owned()
 }
 
-/// A matrix that only its sizes, a seed and a scale say all of.
+/// A matrix that is determined by its sizes, a seed and a scale.
 #[derive(Clone, Debug)]
 struct Batch {
     rows: usize,
@@ -89,7 +89,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// Floats, as the GPU is given them.
+    /// The values as floats, like those on the GPU.
     fn values(&self) -> Array2<f64> {
         let values = uniform(self.seed, [self.rows, self.columns]);
         values.mapv(|value| float(self.center + self.spread * value))

@@ -1,4 +1,4 @@
-//! Whole networks on the GPU: their gradients, and what permuting the rows of a batch does.
+//! Whole networks on the GPU: their gradients, and permutations of the rows of a batch.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -44,7 +44,7 @@ pub(crate) fn cases(rows: Range<usize>, widest: u32) -> impl Strategy<Value = Ca
 }
 
 impl Case {
-    /// No number has the value that it starts with.
+    /// A network in which no parameter has its initial value.
     pub(crate) fn parameters(&self) -> Parameters {
         let options = NetworkOptions {
             activation: self.activation,
@@ -191,7 +191,7 @@ fn gradients(case: &Case, network: &reference::Network, inputs: &Array2<f64>) ->
     trainer.gradients(inputs, &case.targets()).1.learned()
 }
 
-/// Whether a kink is so near that rounding could take a value over it.
+/// Whether a kink is so near that rounding could move a value across it.
 fn is_near_a_kink(case: &Case) -> bool {
     let has_kink = matches!(case.activation, Activation::Relu | Activation::LeakyRelu);
     let pass = reference::Network::from(&case.parameters()).pass(&case.inputs());
@@ -200,13 +200,13 @@ fn is_near_a_kink(case: &Case) -> bool {
     has_kink && values.any(|value| value.abs() < 1e-3)
 }
 
-/// The gradients without cancellation: each sum is one of magnitudes. The rounding error of a gradient is a
-/// share of them.
+/// The gradients without cancellation: every sum is a sum of magnitudes. The rounding error of a
+/// gradient is a share of these values.
 fn magnitudes(case: &Case, network: &reference::Network, inputs: &Array2<f64>) -> Vec<Magnitudes> {
     let pass = network.pass(inputs);
     let reference::LossGradient { grad_outputs, .. } =
         reference::loss(case.loss, &pass.outputs, &case.targets());
-    // The two parts of an output's gradient may cancel: each is a probability, or an error.
+    // The two terms of an output's gradient may cancel: each is a probability, or an error.
     let mut grads = grad_outputs.mapv(|grad| grad.abs() + 1.0 / grad_outputs.len() as f64);
     let mut found = Vec::new();
     for (index, (layer, seen)) in network.layers.iter().zip(&pass.layers).enumerate().rev() {
@@ -235,12 +235,12 @@ fn magnitudes(case: &Case, network: &reference::Network, inputs: &Array2<f64>) -
 struct Magnitudes {
     weights: Array2<f64>,
     vectors: Vec<Array1<f64>>,
-    /// Over the batch.
+    /// Averaged over the batch.
     grad_sums: Array1<f64>,
 }
 
 /// The error bound of gradients: a share of their magnitudes for each rounding, and the effect of errors in
-/// the forward pass, which is similar all over a tensor.
+/// the forward pass, which is similar throughout a tensor.
 fn bounds(case: &Case, off: &Array1<f64>) -> Array1<f64> {
     let network = reference::Network::from(&case.parameters());
     let mut bounds = Vec::new();
@@ -259,7 +259,8 @@ fn bounds(case: &Case, off: &Array1<f64>) -> Array1<f64> {
 proptest! {
     #![proptest_config(config(64))]
 
-    /// With eight rows or more: of two or three, a normalized layer's gradients cancel but for epsilon.
+    /// With eight rows or more: with two or three rows, a normalized layer's gradients cancel except for
+    /// epsilon.
     #[test]
     fn gradients_on_the_gpu_are_the_references(case in cases(8..150, 40)) {
         prop_assume!(!is_near_a_kink(&case));
@@ -269,8 +270,9 @@ proptest! {
         assert_within("gradients", &found, &expected, &bounds(&case, &off));
     }
 
-    /// An input that is the same in all rows moves the sums of a normalized layer alike: its weights have no
-    /// gradient. It is the sum of the gradients of the sums over the batch.
+    /// An input that is the same in all rows shifts the pre-activations of a normalized layer equally,
+    /// so the gradient of its weights is 0. This gradient is the sum of the pre-activations' gradients
+    /// over the batch.
     #[test]
     fn gradients_of_sums_add_up_to_0_over_the_batch(case in cases(8..150, 40)) {
         let case = Case { batch_norm: true, ..case };
@@ -290,7 +292,7 @@ proptest! {
         }
     }
 
-    /// The order of the rows changes the order of the sums over them, which is rounding.
+    /// The order of the rows changes the order of the sums over them, and so only the rounding.
     #[test]
     fn permuted_batches_have_permuted_outputs_and_the_same_gradients(case in cases(8..150, 40)) {
         prop_assume!(!is_near_a_kink(&case));
@@ -325,7 +327,7 @@ proptest! {
         assert_within("outputs", &permuted, &wanted, &wanted.mapv(|_| 2.0 * bound));
     }
 
-    /// In inference a row's outputs do not depend on its place, bit for bit.
+    /// In inference a row's outputs do not depend on its position, bit for bit.
     #[test]
     fn permuted_rows_have_bit_identical_permuted_predictions(case in cases(1..300, 150)) {
         let device = &case.gpu().device;
@@ -343,8 +345,8 @@ proptest! {
         }
     }
 
-    /// Hidden layers as training computes them, all of it at once: without an activation, and with the
-    /// gammas and betas that a network starts with, their outputs are the ẑ of their sums.
+    /// Hidden layers, computed by the fused kernels of training: without an activation, and with the
+    /// initial gammas and betas, their outputs are the ẑ of their pre-activations.
     #[test]
     fn hidden_layers_have_mean_0_and_variance_1(
         (inputs, width, rows) in (1..60_u32, 1..80_u32, 2..1500_usize),
@@ -372,8 +374,8 @@ proptest! {
             let sums = sums.column(column);
             let (mean, variance) = (exact.mean[column], exact.variance[column]);
             let least = variance + f64::from(1e-5_f32);
-            // The differences of the sums from their mean, which has the rounding error of a float, are added
-            // up. The error of this sum is in the mean and in each ẑ once, and in the variance twice.
+            // The differences of the pre-activations from their rounded mean are added up. The error of
+            // this sum enters the mean and each ẑ once, and the variance twice.
             let left = sums.mapv(|sum| (sum - mean).abs() + UNIT * mean.abs());
             let off = rounding(rows + 24) * left.sum() / rows as f64 / least.sqrt() + 1e-9;
             let share = 24.0 * UNIT;

@@ -1,4 +1,4 @@
-//! Changes that keep all bits, and the rounding of folding.
+//! Changes that keep every bit, and the rounding of folding.
 
 use ndarray::Array2;
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use crate::network::{Case, cases, floats};
 use crate::public_kernels::Gpu;
 use crate::{assert_within, config, uniform};
 
-/// Every loss and every number, after this many steps.
+/// Every loss and every parameter after this many steps.
 fn train(
     case: &Case,
     options: &TrainerOptions,
@@ -68,7 +68,7 @@ proptest! {
         assert!(found == expected, "the losses are the same, but bits of the parameters differ");
     }
 
-    /// The network is independent of the app's inferences and of their number.
+    /// The network does not depend on the app's inferences or their number.
     #[test]
     fn inference_changes_no_bit_of_the_network(case in cases(1..300, 150), times in 1..4_usize) {
         let device = &case.gpu().device;

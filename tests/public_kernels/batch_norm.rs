@@ -1,4 +1,4 @@
-//! Batch normalization alone, on batches that lie as an app's may.
+//! Only batch normalization, on batches in the layouts that an app may use.
 
 use ndarray::{Array1, Array2};
 use ztilde::Result;
@@ -9,7 +9,7 @@ use ztilde::kernels::{
 use super::{Gpu, OnGpu, shape};
 use crate::read_buffer::read_buffer;
 
-/// How a batch lies in its buffer, from some value on.
+/// The layout of a batch in its buffer, starting at some value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arrangement {
     /// Rows with `between` values after each.
@@ -21,7 +21,7 @@ pub(crate) enum Arrangement {
 impl Arrangement {
     pub(crate) const DENSE: Self = Self::Rows { first: 0, between: 0 };
 
-    /// Where the value of a row and a column is.
+    /// The index of the value in a row and a column.
     fn place(self, [rows, columns]: [usize; 2], (row, column): (usize, usize)) -> usize {
         match self {
             Self::Rows { first, between } => {
@@ -60,7 +60,7 @@ pub(crate) struct NormalizeGradients {
 }
 
 impl Gpu {
-    /// A batch that lies so, among values that no kernel may take for its own.
+    /// A batch in this layout, among values that no kernel may use.
     fn arrange(&self, values: &Array2<f64>, arrangement: Arrangement) -> OnGpu {
         let size = [values.nrows(), values.ncols()];
         let mut all = vec![f32::NAN; arrangement.length(size)];
@@ -86,7 +86,7 @@ impl Gpu {
         Array2::from_shape_fn(size, |place| all[arrangement.place(size, place)].into())
     }
 
-    /// The statistics of a batch, with running ones that were there before.
+    /// The statistics of a batch, with previous running statistics.
     pub(crate) fn batch_statistics(
         &self,
         inputs: &Array2<f64>,
@@ -144,7 +144,7 @@ impl Gpu {
         self.read_arranged(&outputs, arrangement)
     }
 
-    /// The way back through a normalization.
+    /// The backward pass of a normalization.
     pub(crate) fn normalize_backward(
         &self,
         [inputs, grad_outputs]: [&Array2<f64>; 2],

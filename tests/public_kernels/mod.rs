@@ -1,5 +1,5 @@
-//! The public kernels as functions of matrices on the CPU: what an app would write that has buffers of its
-//! own for them.
+//! The public kernels as functions of matrices on the CPU, as an app with its own buffers would write
+//! them.
 
 mod batch_norm;
 
@@ -22,15 +22,15 @@ pub(crate) use batch_norm::{Arrangement, Measured, NormalizeGradients};
 use crate::read_buffer::read_buffer;
 use crate::test_device;
 
-/// A device, and what was compiled for it.
+/// A device, and the kernels that were compiled for it.
 pub(crate) struct Gpu {
     pub(crate) device: Device,
     pub(crate) queue: Queue,
-    /// Keeps compiled kernels, so that the next test with the same kernel finds it.
+    /// Keeps the compiled kernels for the next test that uses them.
     compiled: Mutex<HashMap<String, Box<dyn Any + Send>>>,
 }
 
-/// A matrix with a buffer of its own.
+/// A matrix with its own buffer.
 pub(crate) struct OnGpu {
     pub(crate) buffer: Buffer,
     pub(crate) matrix: Matrix,
@@ -53,7 +53,7 @@ impl Gpu {
         Self { device, queue, compiled: Mutex::default() }
     }
 
-    /// The kernel that was compiled with these options, or now is.
+    /// The kernel with these options, compiled if necessary.
     fn kernel<K: Clone + Send + 'static>(
         &self,
         name: &str,
@@ -170,7 +170,7 @@ impl Gpu {
         Ok(self.read_vector(&sums))
     }
 
-    /// `left · right`, each of which lies transposed in memory if `transposed` says so.
+    /// `left · right`, each stored transposed in memory if `transposed` is set.
     pub(crate) fn matmul(
         &self,
         [left, right]: [&Array2<f64>; 2],
@@ -193,7 +193,7 @@ impl Gpu {
         Ok(self.read(&outputs))
     }
 
-    /// The batch of inputs, and the one of targets, at a step of an epoch that began at step 7.
+    /// The batches of inputs and targets at a step of an epoch that began at step 7.
     pub(crate) fn gather_rows(
         &self,
         [inputs, targets]: [&Array2<f64>; 2],

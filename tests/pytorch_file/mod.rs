@@ -1,4 +1,4 @@
-//! The tensors of a model file that PyTorch wrote, to make other files of them.
+//! The tensors of a model file that PyTorch wrote, from which tests make other files.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ pub(crate) fn tensors(bytes: &[u8]) -> Tensors {
     file.tensors().into_iter().map(copy).collect()
 }
 
-/// Reading a file must fail, with a message that holds all of these words.
+/// Checks that reading a file fails, with a message that contains all of these words.
 #[track_caller]
 pub(crate) fn assert_refused<T: Debug>(found: Result<T>, words: &[&str]) {
     let message = found.expect_err("this file must be refused").to_string();

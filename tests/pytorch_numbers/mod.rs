@@ -1,11 +1,12 @@
-//! The numbers and the network of the tests against PyTorch, whose Python programs make the same ones.
+//! The numbers and the network of the tests against PyTorch. Their Python programs compute the same
+//! numbers.
 
 use ndarray::{Array1, Array2};
 use ztilde::{Activation, BatchNorm, Layer, NetworkOptions, Parameters};
 
-/// The numbers have 13 digits after the decimal point, which explains the largest difference seen: 5e-14. The
-/// rest is a margin for another machine's exponentials, and for the rounding of five steps divided by a small
-/// deviation.
+/// The numbers have 13 digits after the decimal point, which explains the largest difference seen:
+/// 5e-14. The rest is a margin for other machines' exponentials, and for the rounding errors of five
+/// steps, divided by a small deviation.
 const TOLERANCE: f64 = 1e-12;
 
 #[track_caller]

@@ -21,7 +21,7 @@ pub(crate) fn read_buffer(device: &Device, queue: &Queue, buffer: &Buffer) -> Ve
     pollster::block_on(buffer_values(device, queue, buffer))
 }
 
-/// The same where nothing may wait.
+/// The same without blocking, for browsers.
 pub(crate) async fn buffer_values(device: &Device, queue: &Queue, buffer: &Buffer) -> Vec<f32> {
     let answer = Arc::new(Mutex::new(Answer::default()));
     let left = Arc::clone(&answer);

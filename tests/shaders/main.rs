@@ -1,4 +1,4 @@
-//! Every kernel's text is WGSL that any WebGPU device takes, as naga sees it: no adapter is needed.
+//! Every kernel's text is WGSL that any WebGPU device accepts. naga checks it, so no adapter is needed.
 
 mod texts;
 
@@ -15,7 +15,7 @@ use naga::{
 };
 use texts::{for_each_kernel, is_for_subgroups, read, root, texts};
 
-/// The sizes of workgroups, which rooms write as `const NAME: u32 = …;`, by their names.
+/// The sizes of workgroups, which kernel modules define as `const NAME: u32 = …;`, by their names.
 fn sizes(room: &str) -> HashMap<String, f64> {
     let kernels = read("src/kernels.rs");
     let size = |line: &str| {
@@ -25,7 +25,7 @@ fn sizes(room: &str) -> HashMap<String, f64> {
     kernels.lines().chain(room.lines()).filter_map(size).collect()
 }
 
-/// The features that a text for devices with subgroups may use.
+/// The features that a shader for devices with subgroups may use.
 fn capabilities(text: &str) -> Capabilities {
     match is_for_subgroups(text) {
         true => Capabilities::SUBGROUP,
@@ -112,7 +112,7 @@ fn check_limits(name: &str, text: &str, sizes: &HashMap<String, f64>) {
     }
 }
 
-/// Of a module with one entry point and no overrides.
+/// The information about a module with one entry point and no overrides.
 fn check_workgroup(name: &str, module: &Module, limits: &wgpu::Limits) {
     let [x, y, z] = module.entry_points[0].workgroup_size;
     let most = limits.max_compute_invocations_per_workgroup;
@@ -133,8 +133,8 @@ fn check_workgroup(name: &str, module: &Module, limits: &wgpu::Limits) {
     assert!(bytes <= most, "{name} has {bytes} bytes of workgroup memory: {most} at most");
 }
 
-/// Where a compiler may add in any order, as Metal's do, digits are lost that a difference of a difference was
-/// to keep: shaders/shared/rounded.wgsl stands between the two.
+/// A compiler that reorders additions, such as Metal's, loses the digits that a difference of a
+/// difference should keep. So the first difference must go through shaders/shared/rounded.wgsl.
 #[test]
 fn differences_are_rounded_before_more_is_subtracted() {
     for_each_function(check_differences);
@@ -166,10 +166,10 @@ fn check_differences(
     }
 }
 
-/// Microsoft's older compiler of shaders, FXC, which wgpu takes for Direct3D 12 where there is no
-/// dxcompiler.dll: of a loop that some invocations leave before the others it believes that they never meet
-/// again, and refuses a barrier anywhere in the same text; sometimes also of one whose condition ends it
-/// earlier for some. So loops are as long for all where that can be, with an `if` inside.
+/// FXC is Microsoft's older shader compiler, which wgpu uses for Direct3D 12 without dxcompiler.dll. If
+/// some invocations leave a loop early, it assumes that they never rejoin the others, and refuses any
+/// barrier in the same shader; sometimes it also does so if only the loop's condition differs. So loops
+/// have the same length for all invocations where possible, with an `if` inside.
 #[test]
 fn no_loop_is_left_in_a_kernel_with_barriers() {
     for_each_kernel(|name, room| {
@@ -221,8 +221,8 @@ fn bits_of_floats_are_taken_with_an_unknown_in_them() {
     });
 }
 
-/// WGSL does not define max, min and clamp of NaN, and GPUs return the other value: a broken sensor would
-/// give a plausible prediction.
+/// WGSL does not define max, min and clamp of NaN, and GPUs return the other value, so a broken sensor
+/// would give a plausible prediction.
 #[test]
 fn nothing_takes_the_larger_or_smaller_of_floats() {
     for_each_function(|name, text, module, function, info| {
@@ -244,8 +244,9 @@ fn nothing_takes_the_larger_or_smaller_of_floats() {
     });
 }
 
-/// A compiler may write one component by reading and writing back the whole vector, which undoes what other
-/// invocations wrote meanwhile. So a vector that several invocations write is written whole.
+/// A compiler may write one component by reading and writing back the whole vector, which undoes
+/// concurrent writes of other invocations. So a vector that several invocations write is written as a
+/// whole.
 #[test]
 fn no_component_of_a_vector_in_memory_is_written() {
     // One invocation writes all vectors of a row of outputs.
@@ -264,7 +265,7 @@ fn no_component_of_a_vector_in_memory_is_written() {
     assert_eq!(seen.len(), WRITTEN_BY_ONE.len(), "of the exceptions, only {seen:?} do so");
 }
 
-/// Where a function writes a component of a vector that other invocations see.
+/// The statements of a function that write a component of a vector that other invocations see.
 fn component_stores(module: &Module, function: &Function, info: &FunctionInfo) -> Vec<Span> {
     let is_component = |pointer: Handle<Expression>| match function.expressions[pointer] {
         Expression::Access { base, .. } | Expression::AccessIndex { base, .. } => {
@@ -304,13 +305,13 @@ fn component_stores(module: &Module, function: &Function, info: &FunctionInfo) -
     found
 }
 
-/// As the gpu layer binds them: all in group 0, the uniform first, then the buffers.
+/// Bindings must be as `gpu` binds them: all in group 0, the uniform first, then the buffers.
 #[test]
 fn bindings_are_a_uniform_and_then_buffers() {
     for_each_kernel(|name, room| {
         for text in texts(room) {
             let module = parse(name, &text);
-            // naga lists a variable that is declared after its first use at that use.
+            // If a variable is declared after its first use, naga lists it at that use.
             let variables = module.global_variables.iter().map(|(_, variable)| variable);
             let mut variables: Vec<_> = variables.collect();
             variables
@@ -329,7 +330,8 @@ fn bindings_are_a_uniform_and_then_buffers() {
     });
 }
 
-/// "Normalize, backward: …" opens `normalize_backward.wgsl`, and is the first that its room includes.
+/// "Normalize, backward: …" begins `normalize_backward.wgsl`, which is the first file that its kernel
+/// module includes.
 #[test]
 fn shaders_open_with_their_names() {
     for_each_kernel(|name, room| {

@@ -1,6 +1,6 @@
-//! The texts that the rooms of `src/kernels` compile, as these compose them.
+//! The shader texts of the modules in `src/kernels`, composed as in these modules.
 
-/// Calls `check` with the name and the room of every kernel.
+/// Calls `check` with the name and the module of every kernel.
 pub(crate) fn for_each_kernel(mut check: impl FnMut(&str, &str)) {
     let kernels = read("src/kernels.rs");
     let modules = kernels.lines().filter_map(|line| line.split_once("mod "));
@@ -11,8 +11,8 @@ pub(crate) fn for_each_kernel(mut check: impl FnMut(&str, &str)) {
     }
 }
 
-/// The texts that a room compiles: a kernel's file and the shared files that follow it in one `concat!`,
-/// and what src/gpu/tile.rs has after them.
+/// The texts that a kernel module compiles: a kernel's file, the shared files that follow it in one
+/// `concat!`, and the text that src/gpu/tile.rs appends.
 pub(crate) fn texts(room: &str) -> Vec<String> {
     let room = room.split("#[cfg(test)]").next().unwrap_or_default();
     let mut texts: Vec<String> = Vec::new();
@@ -27,7 +27,7 @@ pub(crate) fn texts(room: &str) -> Vec<String> {
     texts.into_iter().flat_map(in_patches).collect()
 }
 
-/// A text that multiplies matrices once for each patch, which says how many tiles that is; any other as it is.
+/// A text that multiplies matrices, once for each patch size; any other text unchanged.
 fn in_patches(text: String) -> Vec<String> {
     if !text.contains("TILES_DOWN") {
         return vec![text];
@@ -53,7 +53,7 @@ pub(crate) fn root() -> &'static std::path::Path {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A file of the project, which the tests' server has beside the tests.
+/// A file of the project, fetched from the tests' server.
 #[cfg(target_arch = "wasm32")]
 pub(crate) fn read(path: &str) -> String {
     let request = web_sys::XmlHttpRequest::new().expect("a request");

@@ -1,5 +1,5 @@
-//! An app with `panic = "abort"` that loses its devices in each way that a sound driver allows. Every call
-//! must return the error, and the process must go on. `scripts/panic-abort` runs it.
+//! An app with `panic = "abort"` that loses its devices in every way that a correct driver allows. Every
+//! call must return the error, and the process must continue. `scripts/panic-abort` runs it.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -177,7 +177,7 @@ fn destroyed_by_another_thread() -> Result<Outcome, Failure> {
     Ok(Outcome::Lost)
 }
 
-/// wgpu loses a device that uses more than a set share of the system's memory: here, more than none of it.
+/// wgpu loses a device that uses more than a given share of the system's memory: here, a share of 0.
 fn without_memory() -> Result<Outcome, Failure> {
     let snapshot = App::new(&adapter(Default::default())?)?.snapshot()?;
     let for_device_loss = Some(0);
