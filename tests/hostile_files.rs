@@ -324,7 +324,7 @@ fn a_pipe_is_read_to_its_end() {
     assert_eq!(read, Snapshot::from_bytes(SNAPSHOT).unwrap());
 }
 
-/// The initial files of fuzzing, and those that it has found.
+/// The initial files of fuzzing, and the files that it has found.
 #[test]
 fn the_corpus_of_fuzzing_is_read() {
     for target in ["model", "snapshot"] {

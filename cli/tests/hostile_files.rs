@@ -159,8 +159,8 @@ fn arrays_that_claim_gigabytes_are_not_believed() {
     }
 }
 
-/// An endless device, for each option that names a file. If the system can limit memory, a reader that
-/// never stops fills 2 GiB and fails with another error.
+/// An endless device, for each option that names a file. Where memory can be limited, a reader that
+/// never stops fails with another error.
 #[test]
 #[cfg(unix)]
 fn a_device_without_an_end_is_an_error() {
@@ -281,8 +281,7 @@ fn opened(bytes: &[u8]) -> SerializedFileReader<fs::File> {
     SerializedFileReader::new(file).unwrap()
 }
 
-/// A file with other bytes in the header and the beginning of its first page, which ends at the same
-/// position.
+/// A file with another header and beginning of its first page, which has the same end.
 fn beginning_by(
     mut file: Vec<u8>,
     header: impl Fn(&[u8]) -> Vec<u8>,

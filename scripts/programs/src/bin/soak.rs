@@ -168,7 +168,7 @@ impl App {
 /// The objects on the GPU, and the memory of the process on the CPU.
 struct Held {
     objects: [(&'static str, isize); 8],
-    /// Bytes that this thread has allocated since the first step, minus those that it has freed.
+    /// Bytes that this thread has allocated since the first step, minus the freed bytes.
     allocated: i64,
     /// In bytes; 0 unless the system is Linux.
     resident: u64,
