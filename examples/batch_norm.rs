@@ -61,7 +61,7 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     // A mean is the sum of two floats: one would be too coarse where it is large against the deviation.
     let means = [(); 2].map(|()| buffer(&[0.0; 2 * CHANNELS as usize]));
 
-    // The same memory as the kernels see it.
+    // The layout of that memory, for the kernels.
     let batch = |buffer: &Buffer| Matrix::images(buffer, 0, SAMPLES, CHANNELS, PIXELS).unwrap();
     let [inputs, grad_outputs, normalized, outputs, grad_normalized, grad_inputs] =
         &batches.each_ref().map(batch);
@@ -71,10 +71,10 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     let [mean, grad_mean] =
         &means.each_ref().map(|buffer| Matrix::new(buffer, 0, 2, CHANNELS).unwrap());
 
-    // Each kernel is compiled once, and bound once. A name says for whom, in a GPU debugger.
+    // Each kernel is compiled once, and bound once. The names appear in GPU debuggers.
     let (device, place) = (&device, "my layer");
     let layer: [Dispatch; 6] = [
-        // There: with the batch's own statistics, which move the running ones.
+        // Forward: with the batch's own statistics, which move the running ones.
         BatchStatistics::new(device, MOMENTUM)?.bind(device, place, {
             batch_statistics::Buffers { inputs, mean, variance, running_mean, running_var }
         })?,
@@ -118,7 +118,8 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
         })?,
     ];
 
-    // The app's own encoder and pass, in which its other layers would stand before and between them.
+    // The app's own encoder and pass. Its other layers would be encoded before and between these
+    // kernels.
     let mut encoder = device.create_command_encoder(&Default::default());
     let mut pass = encoder.begin_compute_pass(&Default::default());
     for dispatch in &layer {
@@ -143,7 +144,7 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
         let found = read(device, &queue, buffer)?;
         let largest = expected.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
         let errors = found.iter().zip(&expected).map(|(&x, y)| (f64::from(x) - y).abs() / largest);
-        // NaN, too, is worse than anything.
+        // NaN counts as the largest difference.
         let worst = errors.fold(0.0, |worst, error| if error <= worst { worst } else { error });
         println!("{name:>12}: {} values, off by {worst:.1e} of the largest at most", found.len());
         if found.len() != expected.len() || worst.is_nan() || worst > 1e-5 {

@@ -48,8 +48,8 @@ impl App {
         self.device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage: BOTH })
     }
 
-    /// Makes a call that must fail, then checks that the trainer is unchanged: it has the same
-    /// parameters, the same count of steps, and the same next steps as a trainer without that call.
+    /// Makes a call that must fail, then checks that the trainer has the same parameters, the same count
+    /// of steps, and the same next steps as a trainer without that call.
     fn assert_unchanged_by(&self, options: &TrainerOptions, misuse: impl FnOnce(&mut Trainer)) {
         let [mut trainer, mut untouched] = [(); 2].map(|()| self.trainer(options));
         let both_step = |trainers: [&mut Trainer; 2]| {
@@ -157,8 +157,7 @@ fn data_sets_that_do_not_fit_are_refused() {
     app.assert_silent();
 }
 
-/// A data set belongs to the trainer that uploaded or streams it; the history contains only steps that
-/// were taken.
+/// A data set belongs to one trainer; the history contains only steps that were taken.
 #[test]
 fn what_is_not_the_trainers_is_refused() {
     let app = App::get();

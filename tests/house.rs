@@ -248,7 +248,7 @@ fn files_are_short_and_have_telling_names() {
     }
 }
 
-/// The library's files with their code: what is left without comments and tests.
+/// The library's files with their code, without comments and tests.
 fn library() -> impl Iterator<Item = (PathBuf, String)> {
     files("src", "rs")
         .into_iter()

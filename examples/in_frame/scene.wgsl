@@ -1,4 +1,4 @@
-// The app's own: shapes that move, samples of them to learn from, and the picture.
+// The app's own code: moving shapes, training samples of them, and the picture.
 
 @group(0) @binding(0) var<uniform> seconds: f32;
 @group(0) @binding(1) var<storage, read_write> positions: array<vec2f>;
@@ -7,7 +7,7 @@
 // The network's outputs, one per pixel of the left half.
 @group(0) @binding(3) var<storage, read> outputs: array<f32>;
 
-const SIDE: u32 = 192; // scene.rs has it as well
+const SIDE: u32 = 192; // scene.rs repeats this number
 
 // The signed distance to a disc that circles around a turning square, and melts into it.
 fn distance_to_shapes(position: vec2f) -> f32 {
@@ -27,8 +27,8 @@ fn random(seed: u32) -> u32 {
     return (word >> 22u) ^ word;
 }
 
-// A batch: random positions in [-1, 1]², and how far they are from the shapes at this moment. The
-// positions before are what the random numbers go on from.
+// A batch: random positions in [-1, 1]², and their current distances from the shapes. The previous
+// positions are the state of the random numbers.
 @compute @workgroup_size(64)
 fn sample(@builtin(global_invocation_id) invocation: vec3u) {
     let row = invocation.x;
@@ -47,7 +47,7 @@ fn cover(@builtin(vertex_index) vertex: u32) -> @builtin(position) vec4f {
     return vec4f(f32(vertex & 1u) * 4.0 - 1.0, f32(vertex & 2u) * 2.0 - 1.0, 0.0, 1.0);
 }
 
-// On the left what the network says, on the right the truth.
+// The network's outputs on the left, the truth on the right.
 @fragment
 fn paint(@builtin(position) place: vec4f) -> @location(0) vec4f {
     let pixel = vec2u(place.xy);
@@ -58,7 +58,7 @@ fn paint(@builtin(position) place: vec4f) -> @location(0) vec4f {
         let corner = vec2f(f32(SIDE), 0.0);
         distance = distance_to_shapes((place.xy - corner) / f32(SIDE) * 2.0 - 1.0);
     }
-    // Blue inside, orange outside, a line each tenth, and a white edge.
+    // Blue inside, orange outside, a line at each tenth, and a white edge.
     let side = select(vec3f(0.3, 0.55, 0.8), vec3f(0.9, 0.6, 0.3), distance > 0.0);
     let lines = 0.85 + 0.15 * cos(20.0 * 3.14159265 * distance);
     let shade = (1.0 - exp(-7.0 * abs(distance))) * lines;

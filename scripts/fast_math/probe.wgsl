@@ -1,6 +1,6 @@
 // A probe for scripts/check-fast-math. A compiler with fast math assumes that floats are finite, so it may
-// remove a test that it recognizes. Each test here looks for infinity or NaN in another way, and stores a
-// fault of its own.
+// remove a test that it recognizes. Each test here looks for infinity or NaN in a different way, and stores
+// its own fault.
 
 struct Batch {
     rows: u32,

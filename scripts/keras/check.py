@@ -2,7 +2,7 @@
 
     scripts/check-keras
 
-Prints what Keras gives in each row, and what ztilde gives there, which those tests hold.
+Prints Keras's value in each row, and ztilde's, which those tests check.
 """
 
 import sys

@@ -10,10 +10,10 @@ The tables have numbers, words or both, with missing values. Some columns are fa
 of 16 digits, 1e150 and 1e-150. The compared rows differ from the training rows: words have spaces around them,
 numbers that are categories are written in other ways, and columns that were constant vary.
 
-BOUND is on probabilities and outputs themselves, and on values as parts of the target's deviation. WGSL
-promises some functions, such as tanh, to 1e-5 only, and the weights of later layers enlarge or shrink
-this error. Another formula differs by far more: GELU by the usual tanh formula by up to 5e-4,
-the batches' statistics instead of the running ones by tenths.
+BOUND holds for probabilities and outputs, and for values relative to the target's deviation. WGSL
+promises an accuracy of only 1e-5 for some functions, such as tanh, and the weights of later layers enlarge
+or shrink this error. A wrong formula differs by far more: the tanh form of GELU by up to 5e-4, the batches'
+statistics instead of the running ones by tenths.
 """
 
 import csv
@@ -40,7 +40,7 @@ binary, folder = sys.argv[1], Path(sys.argv[2])
 
 
 def ztilde(*arguments):
-    """What the binary writes to stdout."""
+    """The output of the binary on stdout."""
     run = subprocess.run([binary, *map(str, arguments)], capture_output=True, encoding="utf-8", cwd=folder)
     if run.returncode != 0:
         sys.exit(f"ztilde {' '.join(map(str, arguments))}: {run.stderr}")

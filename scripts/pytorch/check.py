@@ -2,12 +2,12 @@
 
     scripts/check-pytorch
 
-1. Models that `ztilde train` wrote load in PyTorch, strictly, and say the same of random rows: every
-   activation, with and without batch normalization. So does `ztilde predict`.
-2. Networks that PyTorch made and moved the running statistics of are read here and trained on, with every
-   optimizer and loss, while PyTorch trains its own on the same batches. Losses, parameters, running
-   statistics and the optimizer's state are compared after each step. Half-way each side also takes over all
-   that the other one has, and ends where that ends. What is written here loads there strictly.
+1. Models that `ztilde train` wrote load in PyTorch, strictly, and give the same outputs for random rows,
+   with every activation, with and without batch normalization. So does `ztilde predict`.
+2. ztilde reads networks from PyTorch, with non-trivial running statistics, and trains them with every
+   optimizer and loss, while PyTorch trains its own copies on the same batches. Losses, parameters, running
+   statistics and the optimizer's state are compared after each step. Halfway, each side also takes over
+   the other side's state, and must end with the same values. PyTorch loads ztilde's files strictly.
 
 PyTorch computes in double and in single precision, and the difference is the baseline. The same formula in
 another order of sums and products should differ by about as much. The tolerance is a multiple of the
@@ -32,7 +32,7 @@ binary, exchange, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 
 
 def run(*arguments):
-    """What a program writes to stdout."""
+    """The output of a program on stdout."""
     done = subprocess.run(list(map(str, arguments)), capture_output=True, encoding="utf-8", cwd=folder)
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, arguments))}: {done.stderr}")
@@ -68,7 +68,7 @@ def strictly(model, path):
 
 
 def check_trained_models():
-    """The first part; returns whether all differences are within the tolerance."""
+    """Runs the first part; returns whether all differences are within the tolerance."""
     rows = torch.randn(500, 64, generator=torch.Generator().manual_seed(1)) * 0.25 + 0.25
     save_file({"inputs": rows}, folder / "inputs.safetensors")
     # The pixels of the digits, from 0 to 16. Training scales them to 0 to 1.
@@ -274,7 +274,7 @@ def check(case):
 
 
 def check_training():
-    """The second part; returns whether all differences are within the tolerance."""
+    """Runs the second part; returns whether all differences are within the tolerance."""
     print(f"\n{STEPS} steps here and in PyTorch; the largest difference of loss, parameters, running statistics and")
     print("the optimizer's state: alone, PyTorch's in single precision, PyTorch continues, ztilde continues")
     is_well, index = True, 0

@@ -21,8 +21,7 @@ pub(super) struct Count {
     known: Arc<Mutex<Known>>,
 }
 
-/// The latest read: the steps encoded when it was submitted, and the steps that the GPU had taken by
-/// then.
+/// The latest read: the steps encoded when it was submitted, and the steps taken by then.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     encoded: u64,

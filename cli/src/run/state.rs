@@ -23,7 +23,7 @@ pub(crate) struct Place {
     pub(crate) position: u32,
 }
 
-/// The state that a run resumes with, apart from the trainer and the best parameters.
+/// The state from which a run resumes, without the trainer and the best parameters.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {

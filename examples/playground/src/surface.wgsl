@@ -1,28 +1,28 @@
-// The decision surface: what the network answers at every place of a grid, as colours, and the
-// points that it learns from.
+// The decision surface: the network's outputs at every point of a grid, as colors, and the training
+// points.
 
 struct Picture {
-    // The colours of the two classes, of "cannot tell", and of the line between the classes.
+    // The colors of the two classes, of undecided points, and of the line between the classes.
     class_0: vec4f,
     class_1: vec4f,
     neutral: vec4f,
     line: vec4f,
-    // Places of the grid in each direction.
+    // Points of the grid in each direction.
     side: u32,
     // The plane is shown from −extent to extent.
     extent: f32,
     width_in_pixels: f32,
-    // Of a point.
+    // The radius of a point.
     radius_in_pixels: f32,
 }
 
 @group(0) @binding(0) var<uniform> picture: Picture;
-// The network's outputs, as `Inference` leaves them: a logit for each place, row by row from the top.
+// The network's outputs, as `Inference` writes them: a logit for each point, row by row from the top.
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
 
 struct SurfaceFragment {
     @builtin(position) position: vec4f,
-    // From 0 at the left and at the top to 1.
+    // Coordinates from 0 at the left and at the top to 1.
     @location(0) place: vec2f,
 }
 
@@ -37,8 +37,8 @@ fn logit_at(column: u32, row: u32) -> f32 {
     return logits[row * picture.side + column];
 }
 
-// Between the places of the grid: a weighted mean of the four around, and its slope per pixel.
-// (Derivatives from neighbouring pixels would be wrong where a triangle ends.)
+// Between the points of the grid: a weighted mean of the four neighbors, and its slope per pixel.
+// (Derivatives from neighboring pixels would be wrong at the edge of a triangle.)
 fn logit_between(place: vec2f) -> vec3f {
     let last = f32(picture.side - 1u);
     let grid = clamp(place * f32(picture.side) - 0.5, vec2f(0.0), vec2f(last));
@@ -58,11 +58,11 @@ fn logit_between(place: vec2f) -> vec3f {
 fn surface_fragment(fragment: SurfaceFragment) -> @location(0) vec4f {
     let logit_and_slope = logit_between(fragment.place);
     let logit = logit_and_slope.x;
-    // The bits of a NaN, which a compiler may take for any number elsewhere.
+    // Tests the bits of a NaN: with floats, a compiler may treat it as any number.
     if (bitcast<u32>(logit) & 0x7fffffffu) > 0x7f800000u {
         return mix(picture.neutral, picture.line, 0.25);
     }
-    // From −1, surely class 0, to 1, surely class 1.
+    // The color from −1, certainly class 0, to 1, certainly class 1.
     let certainty = tanh(clamp(0.5 * logit, -20.0, 20.0));
     let class_color = select(picture.class_0, picture.class_1, certainty > 0.0);
     let color = mix(picture.neutral, class_color, 0.8 * pow(abs(certainty), 0.8));
@@ -73,10 +73,10 @@ fn surface_fragment(fragment: SurfaceFragment) -> @location(0) vec4f {
 
 struct PointFragment {
     @builtin(position) position: vec4f,
-    // From −1 to 1 across the point and its margin.
+    // Coordinates from −1 to 1 across the point and its margin.
     @location(0) corner: vec2f,
     @location(1) color: vec4f,
-    // Whether it is held out: a ring.
+    // Whether the point is held out, drawn as a ring.
     @location(2) @interpolate(flat) held_out: u32,
 }
 
@@ -98,13 +98,13 @@ fn point_vertex(
 
 @fragment
 fn point_fragment(fragment: PointFragment) -> @location(0) vec4f {
-    // In pixels from the middle.
+    // The distance from the center, in pixels.
     let distance = length(fragment.corner) * picture.radius_in_pixels;
     let edge = picture.radius_in_pixels - 0.5;
     let covered = 1.0 - smoothstep(edge - 0.5, edge + 0.5, distance);
     let inner = 1.0 - smoothstep(edge - 1.4, edge - 0.4, distance);
     let hole = select(0.0, 1.0 - smoothstep(edge - 3.0, edge - 2.0, distance), fragment.held_out == 1u);
     let color = mix(picture.neutral, fragment.color, inner * (1.0 - hole));
-    // Colours are multiplied by their share of the pixel.
+    // Colors are multiplied by their share of the pixel.
     return color * covered;
 }

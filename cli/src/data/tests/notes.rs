@@ -1,4 +1,4 @@
-//! Errors about tables, and notes on what is left out or guessed.
+//! Errors about tables, and notes on omissions and guesses.
 
 use super::*;
 use crate::data::gaps::Gaps;
