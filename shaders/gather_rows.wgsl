@@ -4,8 +4,8 @@
 //     batch_targets[r, ·] = targets[order[batch · batch_size + r], ·]
 //
 // `number` is the step's (shared/counts.wgsl). `order` starts with first_number, the number of the
-// epoch's first step; the epoch's permutation of the rows follows. A data set larger than one binding
-// lies in several parts: each dispatch reads one part, and copies the rows in it.
+// epoch's first step; the epoch's permutation of the rows follows. A data set larger than one binding is
+// stored in several parts: each dispatch reads one part, and copies the rows in it.
 //
 // Matrices are row-major. Values are copied bit by bit, so the targets may be floats or class indices. Inputs
 // that are whole vectors of four are copied as such vectors. An element is an input or a target: a row has

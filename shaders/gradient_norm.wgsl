@@ -4,7 +4,7 @@
 //
 // (PyTorch's clip_grad_norm_.) A NaN gradient makes the factor NaN. There are two dispatches: `partial`
 // writes a sum per workgroup, and `total`, a single workgroup, adds these up. The gradients of all
-// parameters lie in one buffer, once for each slab of the batch (shared/slab_sum.wgsl); gaps in it are
+// parameters are in one buffer, once for each slab of the batch (shared/slab_sum.wgsl); gaps in it are
 // zero. Both read four values at a time ("a quad").
 
 struct Length {

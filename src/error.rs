@@ -45,7 +45,7 @@ pub enum Error {
         found: u64,
         /// The number of values that it should hold.
         needed: u64,
-        /// Where that number comes from, as a product or a sum.
+        /// The derivation of that number, as a product or a sum.
         why: String,
     },
 

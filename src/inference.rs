@@ -71,7 +71,7 @@ impl Inference {
     ///
     /// [`Error::Length`] if a buffer is too short, [`Error::Option`] if there are no rows,
     /// [`Error::Usage`] if a buffer lacks the usage, [`Error::Placement`] if an offset or a stride is not a
-    /// multiple of 4, or rows overlap, and what wgpu reports.
+    /// multiple of 4, or rows overlap, and errors of wgpu.
     pub fn new<'a>(
         network: &Network,
         inputs: impl Into<Rows<'a>>,
@@ -189,7 +189,7 @@ impl Inference {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] if `inputs` are not whole rows, and what wgpu reports.
+    /// [`Error::Length`] if `inputs` are not whole rows, and errors of wgpu.
     pub fn predict(
         network: &Network,
         inputs: &[f32],

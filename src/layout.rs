@@ -1,8 +1,8 @@
 //! The layout of a network's tensors in its buffers.
 //!
 //! The parameters are packed into one buffer, weights first, so that one dispatch updates them all;
-//! gradients and the optimizer's state are packed alike. The stop and the faults of each layer follow
-//! (`shaders/shared/faults.wgsl`). The running statistics have a buffer of their own.
+//! gradients and the optimizer's state are packed in the same way. The stop and the faults of each layer
+//! follow (`shaders/shared/faults.wgsl`). The running statistics have a buffer of their own.
 
 use ndarray::{Array1, Array2};
 use wgpu::Buffer;
@@ -97,8 +97,8 @@ pub(crate) struct Stop {
     /// The faults of each layer, in the order of `shaders/shared/faults.wgsl`. None if the update
     /// overflowed.
     pub(crate) faults: Option<Vec<[bool; 4]>>,
-    /// Whether the running statistics are those of a step that was not learned from, and so newer than
-    /// the parameters.
+    /// Whether the running statistics are newer than the parameters, because their step changed no
+    /// parameter.
     pub(crate) has_skipped: bool,
 }
 

@@ -115,7 +115,7 @@
 //! ```
 //!
 //! [`Parameters::load_with`] also reads state dictionaries of PyTorch with prefixes, half precision or
-//! missing optional tensors, and returns what it assumed.
+//! missing optional tensors, and returns its assumptions.
 //!
 //! # What is promised
 //!

@@ -98,7 +98,7 @@ impl Network {
     /// # Errors
     ///
     /// [`Error::Architecture`] or [`Error::Option`] if sizes or options are invalid,
-    /// [`Error::TooLarge`] if the device cannot bind it (see [`required_limits`]), and what wgpu reports.
+    /// [`Error::TooLarge`] if the device cannot bind it (see [`required_limits`]), and errors of wgpu.
     pub fn new(
         device: &Device,
         queue: &Queue,
@@ -166,7 +166,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceLost`], and what wgpu reports.
+    /// [`Error::DeviceLost`], and errors of wgpu.
     pub fn parameters(&self) -> impl Future<Output = Result<Parameters>> + use<> {
         let packed = read_all(&self.gpu, self.sources());
         let unpack = self.unpack();

@@ -90,7 +90,7 @@ mod tests {
             *counts.entry(permutation(&mut generator, 4)).or_insert(0_u32) += 1;
         }
         assert_eq!(counts.len(), 24);
-        // 1,000 expected of each; the standard deviation is 31.
+        // Each count is expected to be 1,000; the standard deviation is 31.
         assert!(counts.values().all(|count| (870..1130).contains(count)), "{counts:?}");
     }
 }

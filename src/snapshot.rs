@@ -46,7 +46,7 @@ pub struct Snapshot {
 /// each beta.
 pub(crate) type State = Vec<(Array2<f32>, Vec<Array1<f32>>)>;
 
-/// A place in the data that a trainer learns from, between two mini-batches.
+/// A place in a trainer's data, between two mini-batches.
 ///
 /// It is valid in the data set that it was taken in, and for trainers with the same batch size, remainder
 /// and seed. It identifies the data set by its [fingerprint](crate::Dataset::fingerprint): rows in
@@ -86,7 +86,7 @@ impl Snapshot {
         &self.parameters
     }
 
-    /// The options, with the learning rate of that moment.
+    /// The options, with the learning rate at the time of the snapshot.
     pub fn options(&self) -> &TrainerOptions {
         &self.options
     }
@@ -96,9 +96,8 @@ impl Snapshot {
         self.steps
     }
 
-    /// Where the trainer was in the [`TrainingData`](crate::TrainingData) that it learned from last.
-    /// None if it learned only from the app's own batches, or if it stopped at a fault more than 8,000
-    /// steps ago.
+    /// The trainer's place in the [`TrainingData`](crate::TrainingData) of its last step. None if it
+    /// learned only from the app's own batches, or if it stopped at a fault more than 8,000 steps ago.
     pub fn place(&self) -> Option<Place> {
         self.place
     }

@@ -108,7 +108,7 @@ pub struct Trainer {
     steps_before: u64,
     /// The place of that snapshot.
     place_before: Option<Place>,
-    /// The current place in the data that it learned from last.
+    /// The current place in the data of the last step.
     place: Option<Place>,
     /// The place at which uploaded or streamed data begins after a restore, until the first step on such
     /// data.
@@ -130,7 +130,7 @@ impl Trainer {
     /// [`required_limits`](crate::required_limits); the error names the largest matrix, before anything
     /// is allocated),
     /// [`Error::TooMany`] if a software adapter would not finish its loops (batches of millions of rows,
-    /// layers of tens of thousands of outputs), and what wgpu reports.
+    /// layers of tens of thousands of outputs), and errors of wgpu.
     pub fn new(mut network: Network, options: TrainerOptions) -> Result<Self> {
         options.check(network.outputs())?;
         check_rows(&network, options.batch_size)?;
@@ -218,7 +218,7 @@ impl Trainer {
     ///
     /// [`Error::Length`], [`Error::Targets`], [`Error::Class`] or [`Error::Probability`] if the batch
     /// does not fit the network and the loss, [`Error::NotFinite`] with the first value that is NaN or
-    /// infinite, and what wgpu reports. No step is taken then.
+    /// infinite, and errors of wgpu. No step is taken then.
     pub fn step<'a>(&mut self, inputs: &[f32], targets: impl Into<Targets<'a>>) -> Result<()> {
         let targets = targets.into();
         self.check_batch(inputs, &targets)?;
@@ -246,8 +246,8 @@ impl Trainer {
     /// place of a [restored](Trainer::restore) trainer, [`Error::OtherData`] if its values or the order
     /// of its rows do not fit that place, [`Error::Targets`], [`Error::Class`] or [`Error::Probability`]
     /// if the targets do not fit the loss, [`Error::BatchTooSmall`] if an epoch's last batch would have
-    /// one row, [`Error::OutOfMemory`] or [`Error::TooLarge`] if the device cannot hold it, and what else
-    /// wgpu reports.
+    /// one row, [`Error::OutOfMemory`] or [`Error::TooLarge`] if the device cannot hold it, and other errors
+    /// of wgpu.
     pub fn upload(&self, dataset: &Dataset) -> Result<TrainingData> {
         let data = TrainingData::resident(self, dataset).map_err(|error| match error {
             Error::OutOfMemory(message) => Error::OutOfMemory(format!("{message} ({STREAM})")),
@@ -289,7 +289,7 @@ impl Trainer {
     ///
     /// [`Error::OtherTrainer`] if the data belongs to another trainer, [`Error::Timeout`] if a limit of
     /// [`block_on_for`](crate::block_on_for) ends the wait (the steps so far are taken, and counted), and
-    /// what wgpu reports.
+    /// errors of wgpu.
     pub fn train(&mut self, data: &mut TrainingData, steps: u32) -> Result<()> {
         if !data.belongs_to(&self.memory.batch.inputs) {
             return Err(Error::OtherTrainer);

@@ -1,5 +1,5 @@
-//! The device is the app's: several trainers share one, and its handlers, error scopes and end are the
-//! app's own. tests/contract has the other promises to an app.
+//! The device is the app's: several trainers share it, and the app keeps control of its handlers, error
+//! scopes and lifetime. tests/contract has the other promises to an app.
 
 #[path = "../src/gpu/test_device.rs"]
 mod test_device;

@@ -18,9 +18,10 @@ const LAYER_SIZES: [usize; 4] = [3, 5, 4, 2];
 /// The step of the finite differences.
 const STEP: f64 = 1e-5;
 
-/// A central difference is off by STEP² / 6 times the third derivative, some 1e-11 times a number
-/// that batch normalization over 6 rows can bring to 100, and by the rounding of two losses of
-/// about 1 over their distance, 2e-16 / 1e-5: 2e-11. Seen here: 8e-10 at worst.
+/// The error of a central difference has two parts. One is STEP² / 6 times the third derivative: about
+/// 1e-11 times a number that can reach 100 after batch normalization over 6 rows. The other is the
+/// rounding of two losses of about 1, divided by the step: 2e-16 / 1e-5 = 2e-11. The largest error seen
+/// is 8e-10.
 const TOLERANCE: f64 = 1e-8;
 
 /// The least distance of a pre-activation from 0, where some activations have a kink. Pre-activations

@@ -1,4 +1,5 @@
-//! Inference on the app's buffers, in the app's encoder: against the reference, and beside training.
+//! Inference on the app's buffers, in the app's encoder: compared with the reference, and during
+//! training.
 
 mod devices;
 mod read_buffer;

@@ -145,8 +145,8 @@ fn compare(network: &NetworkOptions, options: &TrainerOptions, rows: u32, sizes:
         let found = numbers(&block_on(&device, trainer.network().parameters()).unwrap());
         assert_eq!(found.len(), expected.len());
         for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            // Running means are off by as much as the weights are, times inputs of 10 to 15: 3.8e-6 at most
-            // was seen.
+            // Running means are off by as much as the weights are, times inputs of 10 to 15: at most
+            // 3.8e-6 was seen.
             let error = f64::from((found - expected).abs());
             let bound = 1e-5 * f64::from(expected.abs()).max(1.0);
             assert!(error <= bound, "{what}: number {index} is {found}, not {expected}");

@@ -38,7 +38,8 @@ fn a_network_starts_with_the_documented_numbers() {
     }
 }
 
-/// A uniform distribution comes close to its bounds, and has a third of their square as variance.
+/// Samples of a uniform distribution come close to its bounds, and has a third of their square as
+/// variance.
 #[test]
 fn weights_fill_the_bounds_of_he_and_glorot() {
     let (he, glorot) = ((6.0_f64 / 200.0).sqrt(), (6.0_f64 / 350.0).sqrt());

@@ -25,7 +25,7 @@ struct Bits {
 }
 
 impl Bits {
-    /// After this many steps.
+    /// The bits after this many steps.
     fn of(trainer: &Trainer, steps: u32) -> Self {
         assert_eq!(trainer.steps(), u64::from(steps));
         let (device, _) = test_device::device();

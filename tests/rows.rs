@@ -13,7 +13,7 @@ use ztilde::{
     block_on,
 };
 
-/// The value around rows. A kernel that reads it as a float or as a class fails the test.
+/// The filler around rows. A kernel that reads it as a float or as a class fails the test.
 const AROUND: u32 = 0xff80_0001;
 
 /// An offset and a stride, in bytes; `None` is for contiguous rows.

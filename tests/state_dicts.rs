@@ -122,7 +122,7 @@ fn modules_without_tensors_leave_gaps() {
     let gap = "2 modules without tensors stand between 1 and 4";
     assert_same(&renamed(&[("3", "4"), ("5", "6")]), &[gap, "Dropout"]);
     assert_same(&renamed(&[("5", "11")]), &["7 modules without tensors stand between 3 and 11"]);
-    // A Flatten comes first, and 10 comes after 2, unlike in alphabetical order.
+    // A Flatten is first, and 10 is after 2, unlike in alphabetical order.
     let names = [("0", "1"), ("1", "2"), ("3", "10"), ("5", "12")];
     assert_same(&renamed(&names), &["1 module(s) without tensors stand before 1"]);
 }

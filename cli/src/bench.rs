@@ -1,5 +1,5 @@
-//! `ztilde bench`: training steps, inference and matrix products, and what share of the adapter's
-//! own limit they reach.
+//! `ztilde bench`: the speed of training steps, inference and matrix products, compared with the
+//! adapter's own limit.
 
 mod gpu;
 mod limits;
@@ -37,7 +37,7 @@ use crate::{
     output::{self, Json, bytes},
 };
 
-/// Steps that are timed by the GPU's own clock, at most.
+/// The most steps that are timed by the GPU's own clock.
 const TIMED_STEPS: u32 = 64;
 
 /// Measures training steps, inference and matrix products

@@ -1,4 +1,4 @@
-//! The data that a network learns from: tables of text, images, arrays, or the built-in digits.
+//! The training data: tables of text, images, arrays, or the built-in digits.
 //!
 //! A file is read once, into a [`Table`] of numbers. The rows are split, and scales are
 //! fitted to the training rows. Then numbers become inputs, in the same way for training rows, test rows

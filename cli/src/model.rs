@@ -55,7 +55,7 @@ fn note<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
     parameters.notes.lines().find_map(|line| line.strip_prefix(name))
 }
 
-/// How a model was trained, if its file says so.
+/// How a model was trained, if its file contains that.
 pub(crate) fn origin(parameters: &Parameters) -> Option<Value> {
     serde_json::from_str(note(parameters, ORIGIN)?).ok()
 }

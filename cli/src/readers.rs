@@ -9,7 +9,7 @@ use crate::{checkpoint, data};
 ///
 /// # Errors
 ///
-/// What `train` would tell.
+/// The error message of `train`.
 pub fn data_set(bytes: &[u8]) -> Result<(), String> {
     data::read_bytes(bytes).map_err(|failure| failure.to_string())
 }
@@ -18,7 +18,7 @@ pub fn data_set(bytes: &[u8]) -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// What `train` would tell, without the name of the file.
+/// The error message of `train`, without the name of the file.
 pub fn checkpoint(bytes: &[u8]) -> Result<(), String> {
     checkpoint::parse(Cursor::new(bytes)).map(drop)
 }
@@ -27,7 +27,7 @@ pub fn checkpoint(bytes: &[u8]) -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// What `train` would tell, without the name of the file.
+/// The error message of `train`, without the name of the file.
 pub fn run(bytes: &[u8]) -> Result<(), String> {
     checkpoint::parse_run(bytes).map(drop)
 }

@@ -141,7 +141,7 @@ fn arrays_that_claim_gigabytes_are_not_believed() {
         "(1073741824, 4)",
         "(4611686018427387904, 4)",
         "(18446744073709551615,)",
-        // 256 elements, or a kilobyte, more than 2⁶⁴.
+        // 2⁶⁴ elements plus 256, which is a kilobyte more.
         "(4611686018427387968, 4)",
         "(4611686018427388160,)",
     ] {

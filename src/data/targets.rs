@@ -32,7 +32,7 @@ impl Targets<'_> {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no targets.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

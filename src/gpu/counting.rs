@@ -64,7 +64,7 @@ mod tests {
         }
     }
 
-    /// A device like a Mac with much memory, and others.
+    /// A device like a Mac with a lot of memory, and other devices.
     #[test]
     fn parts_are_no_larger_than_a_kernel_can_count() {
         const GIB: u64 = 1 << 30;

@@ -15,7 +15,7 @@ use crate::error::Result;
 pub(super) struct Source {
     pub(super) label: String,
     pub(super) entry_point: String,
-    /// The overrides, each with the bits of its value: 0 and −0 are two.
+    /// The overrides, each with the bits of its value: 0 and −0 differ.
     pub(super) constants: Vec<(String, u64)>,
     /// Whether the shader is compiled without wgpu's runtime checks.
     pub(super) is_trusted: bool,

@@ -287,7 +287,7 @@ fn with_calls(function: &mut Function, block: Block, calls: &Calls) -> Block {
     result
 }
 
-/// Evaluates these expressions: one that is replaced becomes the result of its call.
+/// Evaluates these expressions; a replaced expression becomes the result of its call.
 fn emit(
     function: &mut Function,
     range: Range<Expression>,

@@ -23,7 +23,7 @@ const LINGER: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     answers: Vec<Weak<Mutex<Answer>>>,
-    /// Whether one was added since the thread last went through them.
+    /// Whether a future was added since the thread last checked them.
     is_new: bool,
     pub(super) thread: Option<Thread>,
 }
@@ -53,8 +53,8 @@ impl Watch {
         thread.unpark();
     }
 
-    /// Polls the device if futures wait. Returns the wakers of the ready futures, and what the thread does
-    /// next.
+    /// Polls the device if futures wait. Returns the wakers of the ready futures, and the next action of
+    /// the thread.
     fn look_for_others(&self, pause: &mut Pause) -> (Vec<Waker>, Next) {
         if lock(&self.waiting).answers.is_empty() {
             return (Vec::new(), Next::End);

@@ -31,7 +31,7 @@ pub(crate) struct Watch {
 pub(super) struct Answer {
     pub(super) result: Option<Result<(), BufferAsyncError>>,
     pub(super) waker: Option<Waker>,
-    /// The thread that wakes the task, if the task has asked for one.
+    /// The thread that wakes the task, if the task has requested one.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) thread: Option<Thread>,
 }

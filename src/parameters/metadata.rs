@@ -65,8 +65,8 @@ impl Metadata {
         self.choice(name, |value| value.parse().ok())
     }
 
-    /// Fails if a pair was not read: an option that this version does not know may change what the file
-    /// means.
+    /// Fails if a pair was not read: an option that this version does not know may change the meaning of
+    /// the file.
     pub(crate) fn expect_all_read(&self) -> Result<()> {
         match self.0.iter().find(|(_, entry)| !entry.is_read.get()) {
             None => Ok(()),

@@ -85,7 +85,7 @@ impl Snapshot {
             return Err(Error::Model(message));
         };
         metadata.expect_version("snapshot", VERSION)?;
-        // A snapshot must be exactly what was written, as training continues bit-identically.
+        // A snapshot must be exactly as it was written, because training must continue bit-identically.
         if let Some(remark) = remarks.first() {
             return Err(Error::Model(format!("its model is not that of a snapshot: {remark}")));
         }

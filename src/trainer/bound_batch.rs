@@ -1,4 +1,4 @@
-//! One step on a batch that lies in the app's buffers, in the app's encoder.
+//! One step on a batch in the app's buffers, in the app's encoder.
 
 use wgpu::{BufferUsages, CommandEncoder};
 
@@ -43,7 +43,7 @@ pub struct BoundBatch {
 }
 
 impl Trainer {
-    /// One step on a batch that lies in the app's buffers, in the app's encoder.
+    /// One step on a batch in the app's buffers, in the app's encoder.
     ///
     /// `inputs` are `batch_size` contiguous rows of `f32`, from the beginning of the buffer or from an
     /// offset on; so are targets that are values, while class indices are one `u32` per row.
@@ -107,15 +107,15 @@ impl Trainer {
     }
 
     /// Binds the rows of a batch in the app's buffers, any distance apart, for any number of
-    /// [steps](Trainer::encode_bound_step). Inputs and targets may lie in one buffer.
+    /// [steps](Trainer::encode_bound_step). Inputs and targets may be in the same buffer.
     ///
     /// Rows are as in [`Trainer::encode_step`], but both buffers need `BufferUsages::STORAGE`.
     ///
     /// # Errors
     ///
     /// [`Error::Length`] if a buffer is too short, [`Error::Usage`] if it lacks the usage,
-    /// [`Error::Placement`] if an offset or a stride is not a multiple of 4, or if rows overlap, and what
-    /// wgpu reports.
+    /// [`Error::Placement`] if an offset or a stride is not a multiple of 4, or if rows overlap, and errors
+    /// of wgpu.
     pub fn bind_batch<'a>(
         &self,
         inputs: impl Into<Rows<'a>>,
@@ -136,7 +136,7 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::OtherTrainer`] if another trainer bound it, and what wgpu reports. Nothing is encoded
+    /// [`Error::OtherTrainer`] if another trainer bound it, and errors of wgpu. Nothing is encoded
     /// then.
     pub fn encode_bound_step(
         &mut self,

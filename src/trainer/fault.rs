@@ -54,7 +54,7 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost), and what wgpu reports.
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost), and errors of wgpu.
     pub fn fault(&self) -> impl Future<Output = Result<Option<Fault>>> + use<> {
         let notes = self.read_notes();
         async move {
@@ -74,7 +74,7 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost), and what wgpu reports.
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost), and errors of wgpu.
     pub fn skipped(&self) -> impl Future<Output = Result<Skipped>> + use<> {
         let notes = self.read_notes();
         async move {

@@ -34,7 +34,7 @@ pub(super) struct Record {
 }
 
 impl Trainer {
-    /// The part that covers the last `steps` steps, for any number of encoded steps that were taken.
+    /// The part that covers the last `steps` steps, even if some encoded steps were not taken.
     pub(super) fn window(&self, steps: u64) -> Window {
         let history = u64::from(HISTORY);
         let [first, end] = [self.count.at_least().saturating_sub(steps), self.count.at_most()];

@@ -64,7 +64,7 @@ impl Trainer {
     /// # Errors
     ///
     /// [`Error::Length`] if fewer steps were taken or are kept, [`Error::Option`] if `steps` is 0,
-    /// [`Error::DeviceLost`], and what wgpu reports.
+    /// [`Error::DeviceLost`], and errors of wgpu.
     pub fn metrics(&self, steps: u32) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
         let steps_before = self.steps_before;
         let reading = self.check_kept(steps).map(|()| self.read_history(steps));

@@ -24,7 +24,7 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost), and what wgpu reports.
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost), and errors of wgpu.
     pub fn snapshot(&self) -> impl Future<Output = Result<Snapshot>> + use<> {
         let memory = &self.memory;
         let [learned, running, _] = self.network.sources();
@@ -70,7 +70,7 @@ impl Trainer {
     /// accepted and begins with its first row.
     ///
     /// The count of [`steps`](Trainer::steps), the schedule, and the count of the batches that the
-    /// running statistics have seen continue as well. The metrics of former steps are not kept.
+    /// running statistics have seen continue as well. The metrics of earlier steps are not kept.
     ///
     /// # Errors
     ///

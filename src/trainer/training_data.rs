@@ -1,4 +1,4 @@
-//! A data set that a trainer learns from, and the current place in its epochs.
+//! A trainer's data set, and the current place in its epochs.
 
 mod resident;
 mod streamed;

@@ -41,8 +41,9 @@ fn sides(network: &reference::Network, inputs: &Array2<f64>) -> Vec<bool> {
 proptest! {
     #![proptest_config(config(300))]
 
-    /// The error of a central difference goes with the square of its step. After halving the step, it is a
-    /// third of the change. The rounding of two losses, divided by the step, is 1e-9 at most.
+    /// The error of a central difference is proportional to the square of its step. After halving the
+    /// step, it is a third of the change. The rounding of two losses, divided by the step, is 1e-9 at
+    /// most.
     #[test]
     fn gradients_are_how_the_loss_changes(
         case in cases(2..12, 9),

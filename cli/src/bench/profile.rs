@@ -68,7 +68,7 @@ fn describe(mut parts: Vec<Part>, steps: usize) -> Vec<String> {
     lines
 }
 
-/// The same, summed up by the kernel: the last part of a dispatch's name.
+/// The same times, summed by kernel. The kernel is the last part of a dispatch's name.
 fn kernels(parts: &[Part]) -> Vec<Part> {
     let mut kernels: Vec<Part> = Vec::new();
     for part in parts {

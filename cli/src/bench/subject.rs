@@ -228,7 +228,7 @@ mod tests {
             let inputs = u64::from(workload.layer_sizes[0]);
             let [(small, library), (double, twice)] =
                 [30, 60].map(|batch_size| planned(workload, batch_size, 1000));
-            // The batch's statistics do not grow.
+            // The batch's statistics do not grow with its rows.
             assert!(library.batch < twice.batch && twice.batch <= 2 * library.batch);
             assert_eq!(double - small, twice.batch - library.batch);
             let (more_rows, _) = planned(workload, 30, 2000);

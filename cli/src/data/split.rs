@@ -73,7 +73,7 @@ impl Split {
     /// decides which groups are larger.
     pub(crate) fn folds(of_class: &[u64], folds: u32, seed: u64) -> Self {
         let folds = u64::from(folds);
-        // Rows are dealt to the groups in turn, from a random group on.
+        // Rows are dealt to the groups in rotation, starting at a random group.
         let before = |row: u64, group: u64| (row + folds - 1 - group) / folds;
         Self::lined_up(of_class, seed, folds, |first, end, phase| {
             let quota = |group| before(end + phase, group) - before(first + phase, group);

@@ -27,8 +27,7 @@ pub(crate) enum Recode {
     Search(Vec<f64>),
 }
 
-/// An index, stored in the lowest bits of a NaN, so that it can stand among numbers until its own number
-/// is known.
+/// An index, stored in the lowest bits of a NaN, so that it can replace a number that is not known yet.
 pub(super) fn boxed(place: u32) -> f64 {
     f64::from_bits(f64::NAN.to_bits() & !u64::from(u32::MAX) | (u64::from(place) + 1))
 }

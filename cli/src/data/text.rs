@@ -32,7 +32,7 @@ pub(crate) struct Text {
     first_line: u64,
     /// The number of lines that seem to be above the table.
     title_lines: u64,
-    /// Why the first row is a header, if it contains numbers and no option says so.
+    /// Why the first row is a header, if it contains numbers and no option declares it a header.
     pub(crate) counted: Option<&'static str>,
     /// The words for a missing value.
     pub(super) words: Words,

@@ -83,7 +83,7 @@ fn the_examples_of_the_help_work() {
             let output = command.output().expect("a shell");
             let expected = match &subcommand[..] {
                 "bench" => 3,
-                // There may be no OpenGL.
+                // OpenGL may be missing.
                 "adapters" if output.status.code() == Some(3) => 3,
                 _ => 0,
             };

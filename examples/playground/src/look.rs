@@ -31,7 +31,7 @@ pub(crate) struct Look {
     /// The buffers to copy, in this order: the outputs, then the matrices of each layer.
     sources: Vec<Buffer>,
     readback: Readback,
-    /// Steps that the network had learned when the last look was encoded.
+    /// The number of training steps when the last look was encoded.
     steps: Option<u64>,
 }
 

@@ -183,7 +183,8 @@ impl Clock {
 mod tests {
     use super::*;
 
-    /// The steps of each of several frames, if every frame finds the steps of the one before like this.
+    /// The number of steps of several frames, if every frame finds the previous frame's steps in this
+    /// state.
     fn frames(plan: &mut Plan, seen: impl Fn(u32) -> LastFrame, count: usize) -> Vec<u32> {
         let frame = |_| {
             let steps = plan.steps(seen(plan.in_flight.unwrap_or(0)), 8.0);
