@@ -11,7 +11,7 @@
 //
 // A row is a sample, or a pixel of one; a column is a feature (shared/layout.wgsl). A workgroup owns
 // COLUMNS features; LANES invocations share one, and each walks every LANES-th row, so that neighbors
-// read neighbors. Of images a workgroup owns one feature.
+// read neighbors. For images, a workgroup owns one feature.
 
 struct Shape {
     inputs: Layout,

@@ -172,7 +172,8 @@ impl Inference {
     }
 
     /// Applies a network to rows on the CPU: uploads them, submits, and reads the outputs, row-major.
-    /// For occasional predictions. For a prediction in every frame, bind an [`Inference::new`] once.
+    /// For occasional predictions. For a prediction in every frame, bind an inference once with
+    /// [`Inference::new`].
     ///
     /// ```
     /// use ztilde::{Inference, Network, block_on};

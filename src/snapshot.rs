@@ -102,9 +102,9 @@ impl Snapshot {
         self.place
     }
 
-    /// Removes the place: data that a trainer restored from this uploads or streams then begins with its
-    /// first epoch.
-    /// For apps that alternate between several data sets and keep the place of each one:
+    /// Removes the place. A trainer that is restored from this snapshot then begins uploaded or streamed
+    /// data with its first epoch. For apps that alternate between several data sets and keep the place
+    /// of each one:
     /// [`TrainingData::place`](crate::TrainingData::place) and
     /// [`TrainingData::go_to`](crate::TrainingData::go_to).
     pub fn take_place(&mut self) -> Option<Place> {

@@ -172,7 +172,7 @@ fn products_of_very_long_sums_are_right_or_refused() {
     }
 }
 
-/// A thousand classes, and as many as a software adapter reaches; then more.
+/// A thousand classes, and the most that a software adapter can finish; then more.
 #[test]
 fn losses_of_very_many_classes_are_right_or_refused() {
     let gpu = Gpu::get();

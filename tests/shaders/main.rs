@@ -180,8 +180,9 @@ fn no_loop_is_left_in_a_kernel_with_barriers() {
     });
 }
 
-/// A compiler with fast math, such as Metal's, assumes that no float is NaN, and removes what a recognized
-/// test for NaN guards. So the bits of a float are combined with a value that the compiler cannot know.
+/// A compiler with fast math, such as Metal's, assumes that no float is NaN, and removes the code behind
+/// a recognized test for NaN. So the bits of a float are combined with a value that the compiler cannot
+/// know.
 #[test]
 fn bits_of_floats_are_taken_with_an_unknown_in_them() {
     const WITH_AN_UNKNOWN: [&str; 4] = ["bits_of", "bits_of_quad", "rounded", "rounded_quad"];
