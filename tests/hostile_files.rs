@@ -84,7 +84,7 @@ fn a_file_of_any_shorter_length_is_refused() {
     }
 }
 
-/// Other digits, signs, ends of texts and invalid bytes replace each byte of JSON.
+/// Other digits, signs, ends of strings and invalid bytes replace each byte of JSON.
 #[test]
 fn each_byte_of_a_header_may_be_any_other() {
     let mut refused = BTreeMap::new();

@@ -88,7 +88,7 @@ impl Unlabeled {
         Ok(Self { path, file, preprocessing, policy, gaps, rows: 0, origin, cells })
     }
 
-    /// Notes which rows these are, if the file holds several sets.
+    /// Adds a note on the set of rows that is used, if the file holds several.
     pub(crate) fn tell_which(&self) {
         if let Origin::Array { array, .. } = &self.origin {
             tell_which(&self.path, &array.name);

@@ -279,7 +279,7 @@ fn what_the_last_step_ruined_is_not_kept() {
     }
 }
 
-/// The learning rate rises until it is too large; then the checkpoint of a step before is still there.
+/// The learning rate rises until it is too large. The checkpoint of an earlier step remains.
 #[test]
 fn what_diverges_keeps_the_last_good_checkpoint() {
     let folder = tempfile::tempdir().unwrap();

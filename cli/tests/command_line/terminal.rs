@@ -23,7 +23,7 @@ fn read_json(path: &Path) -> Value {
     json(&fs::read_to_string(path).expect("the report was written"))
 }
 
-/// Fails unless the run ended with that code, and named every text on stderr.
+/// Fails unless the run ended with that code, and printed every text on stderr.
 fn assert_fails(output: &Output, code: i32, texts: &[&str]) {
     assert_eq!(output.status.code(), Some(code), "{}", stderr(output));
     for text in texts {
