@@ -164,8 +164,8 @@
 //!   replaces them.
 //! - `running = (1 − momentum) · running + momentum · batch`, with momentum 0.1. Keras's momentum is one
 //!   minus this.
-//! - A mini-batch is normalized with the variance that divides by n; `running_var` takes the one that divides
-//!   by n − 1.
+//! - A mini-batch is normalized with the variance that divides by n; `running_var` averages the variance
+//!   that divides by n − 1.
 //! - Training normalizes with the mini-batch's statistics, [`Inference`] with the running ones.
 //! - A mini-batch of one row is an error: it has no variance. Rows left over at the end of an epoch are
 //!   left to the next one, unless [`Remainder::Keep`] is set.

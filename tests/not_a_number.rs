@@ -71,7 +71,8 @@ fn good_inputs(rows: u32) -> Vec<f32> {
     (0..3 * rows).map(|index| (1.3 * index as f32).sin()).collect()
 }
 
-/// The fault and the loss after a step on a good batch and one on a bad batch: inputs and targets each.
+/// Takes a step on a good batch and one on a bad batch, each given as inputs and targets. Returns the
+/// fault and the loss.
 fn fault_and_loss(
     gpu @ (device, _): &(Device, Queue),
     mut trainer: Trainer,

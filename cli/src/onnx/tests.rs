@@ -64,7 +64,7 @@ type Kind = (i32, Vec<i64>);
 /// Checks a file. Returns its error.
 fn check(bytes: &[u8]) -> Checked<()> {
     let model = Model::decode(bytes).map_err(|error| error.to_string())?;
-    // Set 20 came with version 9 of the format.
+    // Set 20 was introduced with version 9 of the format.
     ensure(model.ir_version == 9, || format!("version {}", model.ir_version))?;
     let sets: HashMap<_, _> =
         model.opset_import.iter().map(|set| (set.domain.as_str(), set.version)).collect();

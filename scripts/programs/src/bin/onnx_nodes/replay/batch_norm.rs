@@ -75,7 +75,8 @@ fn normalized(gpu: &Gpu, case: &Case, batch: &Batch<'_>) -> Result<Vec<Vec<f32>>
     };
     let measure = BatchStatistics::new(device, momentum)?.bind(device, "node", measure)?;
     gpu.run(&[measure, normalize]);
-    // ONNX's running variance takes the variance that divides by n, ours the one that divides by n − 1.
+    // ONNX's running variance averages the variance that divides by n, ours the variance that divides by
+    // n − 1.
     let rows = inputs.rows() as f32;
     let biased = |(moved, old): (f32, &f32)| {
         let kept = (1.0 - momentum) * old;
