@@ -7,8 +7,8 @@
 //
 // The inputs are a layer's pre-activations (matmul.wgsl): a row is a sample, or a pixel of a sample; a
 // column is a feature (shared/layout.wgsl). A workgroup owns COLUMNS features, or one feature of images.
-// LANES invocations share a feature, and each walks every LANES-th row, so that neighbors read
-// neighbors.
+// LANES invocations share a feature, and each walks every LANES-th row, so that neighboring invocations
+// read neighboring values.
 //
 // `mean` has two rows, and the mean is their sum: where |mean| is large against the standard deviation, a
 // single f32 mean loses several 1e-3 standard deviations. The second row is the mean of the differences from

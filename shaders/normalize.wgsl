@@ -7,7 +7,8 @@
 // rows, whose sum is the mean; the second row of a running mean is zero.
 //
 // A row is a sample, or a pixel of one; a column is a feature (shared/layout.wgsl). An invocation owns
-// one column and walks down some of its rows: it reads the vectors once, and neighbors read neighbors.
+// one column and walks down some of its rows: it reads the vectors once, and neighboring invocations
+// read neighboring values.
 
 struct Shape {
     inputs: Layout,

@@ -10,8 +10,8 @@
 // sum of the two rows of `grad_mean`.
 //
 // A row is a sample, or a pixel of one; a column is a feature (shared/layout.wgsl). A workgroup owns
-// COLUMNS features; LANES invocations share one, and each walks every LANES-th row, so that neighbors
-// read neighbors. For images, a workgroup owns one feature.
+// COLUMNS features; LANES invocations share one, and each walks every LANES-th row, so that neighboring
+// invocations read neighboring values. For images, a workgroup owns one feature.
 
 struct Shape {
     inputs: Layout,

@@ -54,7 +54,7 @@ const STEPS_PER_SUBMISSION: u64 = 64;
 /// waits in its queue, and the CPU records a third or reads the previous results.
 const SUBMISSIONS_IN_FLIGHT: usize = 3;
 
-/// The advice in errors of a device that cannot hold a data set.
+/// The advice in errors about data sets that do not fit the device.
 const STREAM: &str = "Trainer::stream would keep the data set on the CPU";
 
 /// Trains a network. Holds the gradients, the optimizer's state, and the matrices of a batch.

@@ -60,7 +60,7 @@ fn vector(device: &Device, values: &[f32]) -> Matrix {
     Matrix::vector(&buffer, 0, values.len() as u32).unwrap()
 }
 
-/// The result of the kernel that `bind` binds to a layer and to a matrix of the app's.
+/// The result of the kernel that `bind` binds to a layer and to a matrix of the app.
 fn look(
     device: &Device,
     queue: &Queue,

@@ -115,7 +115,7 @@ impl Trainer {
         let row = |columns: u32| padded_bytes(1, columns);
         let targets = if loss.has_class_targets() { 1 } else { u64::from(outputs) };
         let turns = shapes.len().min(2) as u64;
-        // Targets, and results of two values; inputs, and contiguous inputs if they differ.
+        // Targets, and two results per row; inputs, and contiguous inputs if the inputs are padded.
         let mut per_row = 4 * (targets + 2) + row(inputs) + turns * row(widest);
         per_row += if inputs.is_multiple_of(4) { 0 } else { 4 * u64::from(inputs) };
         let mut statistics = 0_u64;
