@@ -106,7 +106,7 @@ pub(crate) struct Arrays {
     pub(crate) test: Option<(Array, Array)>,
 }
 
-/// Unpacks the inputs and the targets of an `.npz` file.
+/// Reads the inputs and the targets of an `.npz` file.
 pub(crate) fn unzip(name: &str, file: Box<dyn Seekable>) -> Result<Arrays, Failure> {
     let mut archive = Archive::open(name, file)?;
     let (inputs, targets) = (archive.needed(0)?, archive.needed(1)?);
@@ -121,7 +121,7 @@ pub(crate) fn unzip(name: &str, file: Box<dyn Seekable>) -> Result<Arrays, Failu
     })
 }
 
-/// Unpacks the inputs of an `.npz` file, which need no targets: the test inputs, or else the training
+/// Reads the inputs of an `.npz` file, which need no targets: the test inputs, or else the training
 /// inputs.
 pub(crate) fn unzip_inputs(name: &str, file: Box<dyn Seekable>) -> Result<Array, Failure> {
     let mut archive = Archive::open(name, file)?;

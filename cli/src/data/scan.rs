@@ -21,7 +21,7 @@ use crate::failure::Failure;
 /// The most categories of a column: each category is an input of the network.
 const MOST_CATEGORIES: usize = 100;
 
-/// The bytes of cells that are kept in memory. A larger table goes to a temporary file.
+/// The most bytes of cells in memory. A larger table is stored in a temporary file.
 const IN_MEMORY: usize = 64 << 20;
 
 /// The positions of the columns that the options name.

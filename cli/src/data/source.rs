@@ -13,7 +13,7 @@ use crate::failure::Failure;
 /// The number of bytes that decide on the format.
 const PREFIX: u64 = 64 << 10;
 
-/// The bytes of an unpacked file that are kept in memory. A larger one goes to a temporary file.
+/// The most bytes of a decompressed file in memory. A larger file is stored in a temporary file.
 const IN_MEMORY: usize = 64 << 20;
 
 /// The format of a file, by its first bytes.
@@ -26,7 +26,7 @@ pub(crate) enum Format {
     Parquet,
 }
 
-/// A seekable source: a file, an unpacked file, or bytes in memory.
+/// A seekable source: a file, a decompressed file, or bytes in memory.
 pub(crate) trait Seekable: Read + Seek + Send {}
 
 impl<T: Read + Seek + Send> Seekable for T {}
@@ -36,7 +36,7 @@ pub(crate) struct Source {
     /// The path as it was typed, for messages.
     pub(crate) name: String,
     pub(crate) format: Format,
-    /// The first bytes, unpacked.
+    /// The first bytes, decompressed.
     pub(crate) prefix: Vec<u8>,
     /// The bytes after the prefix.
     rest: Box<dyn Read + Send>,
