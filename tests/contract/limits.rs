@@ -164,8 +164,8 @@ fn a_smaller_device_learns_or_says_what_it_lacks() {
 }
 
 /// Inference works on a device with `Inference::required_limits`, and a trainer there names the limit that
-/// it needs. The sizes cover layers in one dispatch and one by one, and rows with and without whole
-/// vectors of four.
+/// it needs. The sizes cover layers in one dispatch and in separate dispatches, and rows of whole
+/// vectors of four and other rows.
 #[test]
 fn inference_alone_needs_four_storage_buffers() {
     for sizes in [&[6, 30, 20, 3][..], &[8, 16, 4], &[5, 300, 7], &[4, 200, 8]] {
