@@ -172,6 +172,7 @@ impl Inference {
     }
 
     /// Applies a network to rows on the CPU: uploads them, submits, and reads the outputs, row-major.
+    ///
     /// For occasional predictions. For a prediction in every frame, bind an inference once with
     /// [`Inference::new`].
     ///

@@ -103,8 +103,9 @@ impl Snapshot {
     }
 
     /// Removes the place. A trainer that is restored from this snapshot then begins uploaded or streamed
-    /// data with its first epoch. For apps that alternate between several data sets and keep the place
-    /// of each one:
+    /// data with its first epoch.
+    ///
+    /// For apps that alternate between several data sets and keep the place of each one:
     /// [`TrainingData::place`](crate::TrainingData::place) and
     /// [`TrainingData::go_to`](crate::TrainingData::go_to).
     pub fn take_place(&mut self) -> Option<Place> {

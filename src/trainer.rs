@@ -58,6 +58,7 @@ const SUBMISSIONS_IN_FLIGHT: usize = 3;
 const STREAM: &str = "Trainer::stream would keep the data set on the CPU";
 
 /// Trains a network. Holds the gradients, the optimizer's state, and the matrices of a batch.
+///
 /// After construction a step creates no GPU object, except a buffer of four bytes after 4096 steps in
 /// the app's encoders without a read. Only futures wait; natively, so do [`block_on`](crate::block_on)
 /// and steps on [streamed](Trainer::stream) data.
@@ -261,9 +262,11 @@ impl Trainer {
 
     /// Keeps a data set on the CPU, and uploads it batch by batch: for data sets that the GPU cannot or
     /// need not hold. The steps are those on [uploaded](Trainer::upload) data, bit for bit.
+    ///
     /// The rows of each submission are gathered into one of three windows while the GPU computes earlier
     /// submissions. A window has at most 16 MiB, or the size of one batch if that is larger. The windows
     /// are in memory that the CPU and the GPU share; their size does not depend on the data set's.
+    ///
     /// Takes a `Dataset`, or an `Arc` of a shared one.
     ///
     /// # Errors

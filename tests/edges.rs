@@ -1,6 +1,7 @@
 //! Sizes beyond a limit of a device: more rows than a software adapter's loops have rounds, more than a
 //! dispatch has workgroups, more than a binding has bytes; layers of one neuron and of ten thousand; a
 //! thousand classes; batches of two and of a hundred thousand.
+//!
 //! Work that a software adapter would not finish is refused there, so no result is wrong.
 
 #[allow(dead_code, reason = "not all of it is needed here")]

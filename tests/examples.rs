@@ -1,4 +1,5 @@
 //! The examples show the promised results: the tests examine their pictures.
+//!
 //! The examples are compiled into this program, because cargo does not always rebuild them for a test.
 
 #[allow(dead_code, reason = "its main")]

@@ -174,6 +174,7 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32], bound: f32) {
 /// A bias shifts the mean by its own value, so the normalization cancels it: normalized values and
 /// gradients stay unchanged. The gradient of the bias, the column sum of the pre-activations' gradient,
 /// is 0. Only the running mean contains the bias, so it also cancels in inference.
+///
 /// The pre-activations are multiples of 2⁻¹⁰ up to 1 and the biases of 2⁻⁷ up to 8, so that adding them
 /// is exact. Only the mean and later operations round. Seen on Mesa's software adapter: outputs off by
 /// 1e-6, `grad_gamma` by 1e-6, the gradient of the pre-activations by 5e-7, and a gradient of the biases

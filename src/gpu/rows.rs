@@ -6,6 +6,7 @@ use super::{Matrix, check_usage};
 use crate::error::{Error, Result};
 
 /// Where rows of four-byte values are in an app's buffer, in bytes, as in the layouts of vertex buffers.
+///
 /// A buffer alone means contiguous rows that start at its beginning. Vertices of a position, a normal
 /// and a color, three `f32`s each, are two batches in the same buffer:
 ///

@@ -172,6 +172,7 @@ pub fn block_on<F: Future>(device: &Device, future: F) -> F::Output {
 }
 
 /// Waits for one of this crate's futures, but no longer than `limit`.
+///
 /// No work is lost when the time is up: the GPU continues the submitted work, the trainer stays usable,
 /// and a later call can read the result. To continue with the same future, pin it and pass
 /// `future.as_mut()`. The limit also holds for waits within the future, such as

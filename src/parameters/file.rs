@@ -21,6 +21,7 @@ const VERSION: &str = "1";
 impl Parameters {
     /// A file's contents: safetensors under the names of PyTorch's `torch.nn.Sequential`, the same
     /// bytes for the same parameters.
+    ///
     /// A normalized layer is `Linear(bias=False)`, `BatchNorm1d` and an activation; a hidden layer with
     /// biases is `Linear` and an activation. Each module takes an index: `0.weight`, `1.weight` (gamma),
     /// `1.bias` (beta), `1.running_mean`, `1.running_var`, `1.num_batches_tracked`, then `3.weight` of

@@ -12,6 +12,7 @@ impl Parameters {
     /// weights' = weights · gamma / √(running_var + epsilon)        row by row
     /// biases'  = beta − running_mean · gamma / √(running_var + epsilon)
     /// ```
+    ///
     /// in double precision, rounded once. The outputs in inference are the same up to rounding.
     ///
     /// The folded network loses gamma, beta and the statistics. It can be trained further, but as a

@@ -1,4 +1,5 @@
 //! The layers of a state dictionary, as PyTorch saves one for a `Sequential`.
+//!
 //! A file that can be interpreted in exactly one way is read, with a remark on each difference from what
 //! [`Parameters::to_bytes`](super::Parameters::to_bytes) writes. Anything else is an error that names the
 //! tensor.

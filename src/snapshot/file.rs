@@ -54,6 +54,7 @@ impl Snapshot {
     /// such a file with `strict=False`.
     ///
     /// # Errors
+    ///
     /// Those of [`Parameters::check`]: a diverged training is not written.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut added = Vec::new();

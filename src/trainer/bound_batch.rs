@@ -9,6 +9,7 @@ use crate::gpu::{Dispatch, Matrix, Rows};
 use crate::options::OnFault;
 
 /// A batch in the app's buffers, bound to the trainer that [bound](Trainer::bind_batch) it.
+///
 /// A step reads the values that the buffers hold when it runs.
 ///
 /// ```

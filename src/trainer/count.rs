@@ -1,4 +1,5 @@
 //! How many steps the GPU has taken, according to the latest read.
+//!
 //! A step gets its number when it is encoded. The GPU takes a step when its encoder is submitted; an app
 //! may drop an encoder instead, and the GPU may skip a step. So only the GPU's count shows how many
 //! steps were taken, and each read includes that count.

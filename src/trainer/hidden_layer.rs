@@ -6,6 +6,7 @@ use crate::layout::Learned;
 
 /// The values of a hidden layer after the last step, on the GPU: views of the trainer's own memory, for the
 /// public [`kernels`](crate::kernels) to read. A view holds its memory, not the trainer.
+///
 /// The values are those of a batch from the submission of its step to that of the next step: kernels
 /// that an app encodes after a step, in the same encoder or in a later submission, see that step. After
 /// an epoch's last, smaller batch, the rows past its end hold values of earlier batches.

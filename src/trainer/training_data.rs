@@ -17,6 +17,7 @@ use streamed::Streamed;
 
 /// A data set, bound to the trainer that [uploaded](Trainer::upload) it or [streams](Trainer::stream)
 /// it.
+///
 /// Each epoch visits the rows in its own order, which depends only on the seed and the number of the
 /// epoch.
 ///

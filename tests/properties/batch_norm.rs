@@ -50,6 +50,7 @@ fn in_two(mean: &Array1<f64>) -> Array2<f64> {
 }
 
 /// The error bounds of the kernel's mean and variance.
+///
 /// The difference of a value from the center is rounded once, then summed and divided: the mean's error
 /// is that share of the differences' average magnitude. The variance's error is the square of the
 /// mean's, plus the roundings of each difference (which count twice in its square), plus those of the

@@ -1,4 +1,5 @@
 //! NumPy's `.npy`, and `.npz`, which is a zip file of `.npy` files.
+//!
 //! The header of an array is a Python dictionary of three entries, which NumPy always writes in the same
 //! form. Existing crates evaluate any Python literal, for which they need a parser generator and big
 //! integers. This module reads only NumPy's form.

@@ -21,6 +21,7 @@ pub(super) struct Streamed {
     batch_size: u32,
     /// The batches of a submission: each has its inputs, with rows of whole vectors of four, then its
     /// targets.
+    ///
     /// The windows alternate: while the GPU works on one, and another waits in its queue, the CPU fills
     /// the third.
     windows: Vec<Staging>,
