@@ -393,7 +393,7 @@ proptest! {
 
 /// A hidden layer's outputs after a step.
 fn hidden_outputs(case: &Case, trainer: &Trainer, index: usize) -> Array2<f64> {
-    copy(case, &trainer.hidden_layer(index).expect("there is a hidden layer").outputs)
+    copy(case, &trainer.hidden_layer(index + 1).expect("there is a hidden layer").outputs)
 }
 
 fn copy(case: &Case, inputs: &ztilde::kernels::Matrix) -> Array2<f64> {
