@@ -365,7 +365,7 @@ proptest! {
         let mut trainer = Trainer::new(network, case.options(1e-3)).unwrap();
         trainer.step(&floats(&case.inputs()), case.targets()).unwrap();
         let layer = trainer.hidden_layer(1).unwrap();
-        let [sums, found] = [&layer.sums, &layer.outputs].map(|matrix| copy(&case, matrix));
+        let [sums, found] = [&layer.pre_activations, &layer.outputs].map(|matrix| copy(&case, matrix));
         let exact = reference::batch_statistics(&sums);
         let statistics = reference::batch_statistics(&found);
         for column in 0..width as usize {
