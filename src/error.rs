@@ -159,7 +159,7 @@ pub enum Error {
     },
 
     /// A model file that is truncated, damaged, or written by neither this crate nor PyTorch.
-    #[error("not a model: {0}")]
+    #[error("the model cannot be read: {0}")]
     Model(String),
 
     /// Reading or writing a file failed.

@@ -67,7 +67,7 @@ fn look(
     layer: &HiddenLayer,
     bind: impl FnOnce(&Matrix) -> ztilde::Result<Dispatch>,
 ) -> Vec<f32> {
-    let [rows, columns] = [layer.sums.rows(), layer.sums.columns()];
+    let [rows, columns] = [layer.pre_activations.rows(), layer.pre_activations.columns()];
     let own = buffer(device, u64::from(rows) * u64::from(columns));
     let dispatch = bind(&Matrix::new(&own, 0, rows, columns).unwrap()).unwrap();
     let mut encoder = device.create_command_encoder(&Default::default());
@@ -110,7 +110,7 @@ fn check(device: &Device, queue: &Queue, sizes: &[u32], rows: u32, batch_norm: b
         };
         let seen = &pass.layers[index];
         let sums = if batch_norm { &seen.sums } else { &seen.ztilde };
-        assert_close(&format!("sums, {what}"), &copy(&layer.sums), sums);
+        assert_close(&format!("sums, {what}"), &copy(&layer.pre_activations), sums);
         let outputs = &pass.layers[index + 1].inputs;
         assert_close(&format!("outputs, {what}"), &copy(&layer.outputs), outputs);
 
@@ -120,7 +120,7 @@ fn check(device: &Device, queue: &Queue, sizes: &[u32], rows: u32, batch_norm: b
         };
         let HiddenBatchNorm { mean, variance, gamma, beta } = layer.batch_norm.as_ref().unwrap();
         let make = |gamma: &Matrix, beta: &Matrix| {
-            let inputs = &layer.sums;
+            let inputs = &layer.pre_activations;
             look(device, queue, &layer, |outputs| {
                 let buffers = normalize::Buffers { inputs, mean, variance, gamma, beta, outputs };
                 normalize.bind(device, "look", buffers)

@@ -210,8 +210,8 @@ fn a_bias_before_batch_normalization_changes_nothing() {
 
 /// The handwritten digits: 64 pixels from 0 to 16, changed by `pixel`.
 fn digits(pixel: impl Fn(u8) -> f32) -> Dataset {
-    const IMAGES: &[u8] = include_bytes!("../data/digits/digits-images.idx3-ubyte");
-    const LABELS: &[u8] = include_bytes!("../data/digits/digits-labels.idx1-ubyte");
+    const IMAGES: &[u8] = include_bytes!("../cli/data/digits/digits-images.idx3-ubyte");
+    const LABELS: &[u8] = include_bytes!("../cli/data/digits/digits-labels.idx1-ubyte");
     // IDX: four bytes for the type, then four for each dimension.
     let pixels: Vec<f32> = IMAGES[16..].iter().map(|&value| pixel(value)).collect();
     let labels: Vec<u32> = LABELS[8..].iter().map(|&label| label.into()).collect();

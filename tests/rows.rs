@@ -334,7 +334,7 @@ fn rows_that_do_not_fit_are_refused_with_both_numbers() {
     let contents = &[0; 1200];
     let copied = device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage });
     let error = trainer.bind_batch(&copied, &targets).unwrap_err();
-    refusal(error, ["STORAGE", "ztilde/inputs"]);
+    refusal(error, ["STORAGE", "the buffer of inputs"]);
     // Nothing was encoded.
     queue.submit([encoder.finish()]);
     assert_eq!(trainer.steps(), 0);

@@ -1,5 +1,6 @@
 //! Shared by both benches: the five networks, and the device.
 
+#[path = "../../cli/src/bench/workloads.rs"]
 mod table;
 
 use criterion::Criterion;

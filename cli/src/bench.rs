@@ -9,8 +9,6 @@ mod subject;
 mod table;
 mod times;
 mod workload;
-// The library's benches use the same networks.
-#[path = "../../benches/workloads/table.rs"]
 mod workloads;
 
 use std::time::Instant;

@@ -165,9 +165,9 @@ fn arrays_that_claim_gigabytes_are_not_believed() {
 #[cfg(unix)]
 fn a_device_without_an_end_is_an_error() {
     for (arguments, reason) in [
-        ("evaluate /dev/zero", "not a model: its header"),
-        ("predict /dev/zero", "not a model: its header"),
-        ("export /dev/zero --onnx out", "not a model: its header"),
+        ("evaluate /dev/zero", "the model cannot be read: its header"),
+        ("predict /dev/zero", "the model cannot be read: its header"),
+        ("export /dev/zero --onnx out", "the model cannot be read: its header"),
         ("train /dev/zero", "the format of this binary file is unknown"),
         ("train --resume --checkpoint /dev/zero", "it is not a whole checkpoint"),
     ] {

@@ -12,8 +12,8 @@ use crate::layout::Learned;
 /// an epoch's last, smaller batch, the rows past its end hold values of earlier batches.
 ///
 /// [`Normalize`](crate::kernels::normalize::Normalize) with the network's
-/// [epsilon](crate::Network::epsilon) computes z̃ from the pre-activations (`sums`), in a matrix of the
-/// app; with a gamma of ones and a beta of zeros it computes ẑ.
+/// [epsilon](crate::Network::epsilon) computes z̃ from the pre-activations, in a matrix of the app. With a
+/// gamma of ones and a beta of zeros it computes ẑ.
 ///
 /// ```
 /// use ztilde::kernels::{Matrix, normalize};
@@ -31,9 +31,9 @@ use crate::layout::Learned;
 /// #     device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false });
 /// let layer = trainer.hidden_layer(1).expect("the network has a hidden layer");
 /// let batch_norm = layer.batch_norm.as_ref().expect("it is normalized");
-/// let ztilde = Matrix::new(&buffer, 0, layer.sums.rows(), layer.sums.columns())?;
+/// let ztilde = Matrix::new(&buffer, 0, layer.pre_activations.rows(), layer.pre_activations.columns())?;
 /// let buffers = normalize::Buffers {
-///     inputs: &layer.sums,
+///     inputs: &layer.pre_activations,
 ///     mean: &batch_norm.mean,
 ///     variance: &batch_norm.variance,
 ///     gamma: &batch_norm.gamma,
@@ -51,7 +51,7 @@ use crate::layout::Learned;
 pub struct HiddenLayer {
     /// `[batch_size, width]`: the inputs times the weights, which the normalization reads. In a layer without
     /// normalization, the same with the biases, which the activation reads.
-    pub sums: Matrix,
+    pub pre_activations: Matrix,
     /// The other inputs of the normalization, if the layer has batch normalization.
     pub batch_norm: Option<HiddenBatchNorm>,
     /// `[batch_size, width]`: the outputs of the activation.
@@ -96,7 +96,7 @@ impl Trainer {
                 })
             }
         };
-        let (sums, outputs) = (memory.sums.clone(), memory.outputs.clone());
-        Some(HiddenLayer { sums, batch_norm, outputs })
+        let (pre_activations, outputs) = (memory.sums.clone(), memory.outputs.clone());
+        Some(HiddenLayer { pre_activations, batch_norm, outputs })
     }
 }

@@ -367,7 +367,7 @@ proptest! {
         let mut trainer = Trainer::new(network, case.options(1e-3)).unwrap();
         trainer.step(&floats(&case.inputs()), case.targets()).unwrap();
         let layer = trainer.hidden_layer(1).unwrap();
-        let [sums, found] = [&layer.sums, &layer.outputs].map(|matrix| copy(&case, matrix));
+        let [sums, found] = [&layer.pre_activations, &layer.outputs].map(|matrix| copy(&case, matrix));
         let exact = reference::batch_statistics(&sums);
         let statistics = reference::batch_statistics(&found);
         for column in 0..width as usize {
@@ -395,7 +395,7 @@ proptest! {
 
 /// A hidden layer's outputs after a step.
 fn hidden_outputs(case: &Case, trainer: &Trainer, index: usize) -> Array2<f64> {
-    copy(case, &trainer.hidden_layer(index).expect("there is a hidden layer").outputs)
+    copy(case, &trainer.hidden_layer(index + 1).expect("there is a hidden layer").outputs)
 }
 
 fn copy(case: &Case, inputs: &ztilde::kernels::Matrix) -> Array2<f64> {

@@ -11,8 +11,8 @@ use crate::failure::Failure;
 /// The value of a pixel that is all ink.
 pub(super) const INK: f64 = 16.0;
 
-const IMAGES: &[u8] = include_bytes!("../../../data/digits/digits-images.idx3-ubyte");
-const LABELS: &[u8] = include_bytes!("../../../data/digits/digits-labels.idx1-ubyte");
+const IMAGES: &[u8] = include_bytes!("../../data/digits/digits-images.idx3-ubyte");
+const LABELS: &[u8] = include_bytes!("../../data/digits/digits-labels.idx1-ubyte");
 
 /// 1,797 rows of 64 pixels between 0 (paper) and 1 (ink), with the digit as the class.
 pub(crate) fn load() -> Result<Dataset, Failure> {

@@ -160,7 +160,7 @@ fn what_is_no_model_is_code_2() {
     fs::write(folder.join("blind.csv"), "x,word\n1,up\n").unwrap();
     fs::write(folder.join("hot.csv"), "x,word,y\n1,up,warm\n2,up,hot\n").unwrap();
     for (arguments, texts) in [
-        ("evaluate table.csv table.csv", ["table.csv", "not a model"]),
+        ("evaluate table.csv table.csv", ["table.csv", "the model cannot be read"]),
         ("evaluate none.safetensors table.csv", ["none.safetensors", "(os error 2)"]),
         (
             "evaluate m.safetensors short.csv",

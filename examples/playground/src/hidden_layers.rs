@@ -52,7 +52,7 @@ fn key(ui: &mut Ui, palette: &Palette, has_batch_norm: bool) {
             ui.label(RichText::new(text).size(11.5));
         };
         square(ui, if has_batch_norm { palette.sums } else { palette.plain });
-        word(ui, "sums");
+        word(ui, "z");
         if has_batch_norm {
             ui.add_space(4.0);
             square(ui, palette.standardized);
@@ -126,7 +126,7 @@ fn strip(ui: &mut Ui, values: Option<&UnitValues>, limit: f32, height: f32, pale
         return;
     };
     let [mean, deviation] = moments(&values.sums);
-    let sums = format!("sums {mean:.2} ± {deviation:.2}");
+    let sums = format!("z {mean:.2} ± {deviation:.2}");
     let (text, color) = match &values.normalized {
         Some(normalized) => {
             let learned = format!("γ {:.2}   β {:.2}", normalized.gamma, normalized.beta);

@@ -84,8 +84,8 @@ impl Look {
             sources.extend(buffers);
             dispatches.extend(bound);
             layers.push(LayerLook {
-                units: layer.sums.columns() as usize,
-                rows: layer.sums.rows() as usize,
+                units: layer.pre_activations.columns() as usize,
+                rows: layer.pre_activations.rows() as usize,
                 has_batch_norm: layer.batch_norm.is_some(),
                 batches: VecDeque::new(),
             });
@@ -195,7 +195,7 @@ impl LayerKernels {
     /// The buffers in the order of [`LayerLook::batches`], and the dispatches that fill them.
     fn bind(&self, device: &Device, layer: &HiddenLayer) -> Result<(Vec<Buffer>, Vec<Dispatch>)> {
         let (mut buffers, mut dispatches) = (Vec::new(), Vec::new());
-        let sums = &layer.sums;
+        let sums = &layer.pre_activations;
         let mut copy = |inputs: &Matrix| {
             let (buffer, outputs) = matrix_like(device, inputs)?;
             let matrices = activate::Buffers { inputs, outputs: &outputs };
