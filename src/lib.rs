@@ -172,7 +172,7 @@
 //! - Momentum is `v = μ·v + g`. The lecture's averaged form makes the same updates with a learning rate
 //!   1 / (1 − μ) times as large.
 //! - Weight decay acts on weights only, unless [`Optimizer::decays_all`] is set. PyTorch's optimizers
-//!   let all parameters decay.
+//!   decay all parameters.
 //! - With class weights the mean over a mini-batch divides by the sum of its rows' weights. A row's
 //!   weight is that of its class, even with label smoothing, where PyTorch weighs each part of the
 //!   target.

@@ -22,8 +22,8 @@ pub use bytes::{PlannedBytes, required_limits};
 pub(crate) use bytes::{largest_matrix, padded_bytes};
 pub(crate) use inference_kernels::{Forward, InferenceKernels};
 
-/// Inference takes this many rows at once, or a multiple. The statistics of a batch have at most this
-/// many rows, or at most those of the batch.
+/// The fewest rows that a matrix must be able to hold: inference takes a multiple of this many rows at
+/// once. The matrices for a batch's statistics have at most this many rows, or as many as the batch.
 pub(crate) const FEWEST_ROWS: u32 = 64;
 
 /// A batch-normalized multilayer perceptron on the GPU, with its parameters and running statistics.

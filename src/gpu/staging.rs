@@ -53,7 +53,7 @@ impl Staging {
     }
 
     /// Lets the CPU write, from the beginning on. Waits until the GPU has copied the previous contents;
-    /// in a browser, where nothing may wait, a new buffer replaces the old one.
+    /// in a browser, which must not block, a new buffer replaces the old one.
     pub(crate) fn write(
         &mut self,
         gpu: &Gpu,

@@ -35,7 +35,7 @@ pub(super) fn await_submission(watch: &Arc<Watch>, submission: &SubmissionIndex)
 }
 
 /// Waits for a submission until `is_done`, or until the device is lost; natively no longer than
-/// [`block_on_for`] allows. In a browser, where nothing may wait, it only polls.
+/// [`block_on_for`] allows. In a browser, which must not block, it only polls.
 pub(super) fn wait(
     watch: &Watch,
     submission: Option<SubmissionIndex>,
