@@ -49,7 +49,7 @@ pub enum Error {
         why: String,
     },
 
-    /// A matrix of another shape than a kernel needs, as rows × columns.
+    /// A matrix whose shape, rows × columns, is not the one that a kernel needs.
     #[error("{kernel}: {what} is {} × {}, but {} × {} is needed", found[0], found[1], needed[0], needed[1])]
     Shape {
         /// The kernel.
@@ -62,7 +62,7 @@ pub enum Error {
         needed: [u32; 2],
     },
 
-    /// The targets are of another kind than the loss compares with.
+    /// The loss needs targets of another kind.
     #[error("{loss} needs {needed} as targets, but got {found}")]
     Targets {
         /// The loss.

@@ -45,7 +45,7 @@ pub struct Evaluation {
 ///
 /// # Errors
 ///
-/// [`Error::Targets`] if the targets are of another kind than the loss compares with;
+/// [`Error::Targets`] if the loss needs targets of another kind;
 /// [`Error::Length`] without outputs, or if the targets do not fit them; [`Error::Class`] with a
 /// class that has no output; [`Error::Probability`] with a target of binary cross-entropy outside
 /// 0 to 1.

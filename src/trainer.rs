@@ -236,7 +236,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Copies a data set to the GPU, to train on it there. One that is too large for that can be
+    /// Copies a data set to the GPU, to train on it there. A data set that is too large for the GPU can
+    /// be
     /// [streamed](Trainer::stream).
     ///
     /// See the example of [`TrainingData`].

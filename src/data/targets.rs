@@ -67,7 +67,7 @@ impl Targets<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Targets`] if they are of another kind than the loss compares with;
+    /// [`Error::Targets`] if the loss needs targets of another kind;
     /// [`Error::Length`] if they are too few or too many; [`Error::Class`] with a class that has no
     /// output; [`Error::Probability`] with a target of binary cross-entropy outside 0 to 1.
     pub fn check(&self, loss: Loss, rows: u64, outputs: u64) -> Result<()> {

@@ -1,4 +1,4 @@
-//! After construction a step makes no GPU object: none that stays, and none that is dropped at once.
+//! After construction a step makes no GPU object, not even one that is dropped at once.
 
 use wgpu::{BufferUsages, Device};
 use ztilde::{Inference, Network};

@@ -12,7 +12,7 @@ mod test_device;
 #[cfg(target_arch = "wasm32")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
 
-/// One with WebGPU's default limits and no features, and one that also has subgroups.
+/// A device with WebGPU's default limits and no features, and one that also has subgroups.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) async fn devices() -> Vec<(Device, Queue)> {
     vec![test_device::device(), test_device::device_with_subgroups()]

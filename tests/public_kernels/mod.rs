@@ -37,13 +37,13 @@ pub(crate) struct OnGpu {
 }
 
 impl Gpu {
-    /// One with WebGPU's default limits and no features.
+    /// A device with WebGPU's default limits and no features.
     pub(crate) fn get() -> &'static Self {
         static GPU: OnceLock<Gpu> = OnceLock::new();
         GPU.get_or_init(|| Self::of(test_device::device()))
     }
 
-    /// One that also has subgroups, if the adapter has.
+    /// A device that also has subgroups, if the adapter has them.
     pub(crate) fn with_subgroups() -> &'static Self {
         static GPU: OnceLock<Gpu> = OnceLock::new();
         GPU.get_or_init(|| Self::of(test_device::device_with_subgroups()))

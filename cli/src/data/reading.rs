@@ -57,7 +57,7 @@ impl Reading {
     }
 }
 
-/// The message for a cell in another form than in training.
+/// The message for a cell whose form differs from that in training.
 fn unlike(text: &str, form: &Form) -> String {
     let kind = form.kind("");
     format!("{text:?} is not {kind}, as the column had in training: correct or empty the cell")

@@ -89,7 +89,7 @@ impl Split {
         phases: u64,
         quotas: impl Fn(u64, u64, u64) -> Vec<u64>,
     ) -> Self {
-        // Another stream than the one that chooses the rows of a class.
+        // A different stream from that for the rows of a class.
         let mut generator = generator(Purpose::Split, seed, [1, 0]);
         let phase = below(&mut generator, phases);
         let mut of_groups = vec![Vec::new(); of_class.len()];

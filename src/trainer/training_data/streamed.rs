@@ -105,7 +105,7 @@ impl Streamed {
     }
 }
 
-/// Writes the inputs of these rows, each filled up with zeros to `row_bytes`, and their targets.
+/// Writes the inputs of these rows, each padded with zeros to `row_bytes`, and their targets.
 fn gather(
     dataset: &Dataset,
     rows: &[u32],
