@@ -10,7 +10,7 @@ use crate::{
     output::{self, Json},
 };
 
-/// Lists the adapters: which would be used, and what they offer
+/// Lists the adapters, their features, and the one that would be used
 #[derive(clap::Args)]
 pub(crate) struct Adapters {
     /// Write the list as JSON, to a file or to stdout (-)

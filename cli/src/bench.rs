@@ -59,7 +59,7 @@ pub(crate) struct Bench {
 
     /// Matrix products to measure, such as 512 or 1024x256x512
     ///
-    /// Each is measured in the three arrangements of a layer: 512 stands for square matrices,
+    /// Each is measured in the three arrangements of a layer: 512 means square matrices,
     /// 1024x256x512 for 1024 rows, sums of 256 products, and 512 columns.
     #[arg(long, value_name = "SIZES", value_delimiter = ',')]
     matmul: Vec<Product>,

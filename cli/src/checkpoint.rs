@@ -166,7 +166,7 @@ impl Checkpoint {
         if (&run.origin.adapter, &run.origin.version) != (&origin.adapter, &origin.version) {
             output::note(
                 "note: the checkpoint is of another adapter, driver or version; the results agree \
-                 but for rounding",
+                 up to rounding",
             );
         }
         snapshot.steps()

@@ -259,7 +259,7 @@ impl<'a> Answers<'a> {
             .iter()
             .zip(&self.confusion)
             .map(|(name, counts)| row(name, &mut counts.iter().map(u64::to_string)));
-        std::iter::once("rows of each class, by the class that they were taken for:".to_owned())
+        std::iter::once("rows of each class, by predicted class:".to_owned())
             .chain([head])
             .chain(lines)
             .collect()

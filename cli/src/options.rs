@@ -134,7 +134,7 @@ impl Training {
 }
 
 /// How the parameters move. The numbers that only some optimizers or schedules have are `None`
-/// unless they were typed: `settle` says what they are otherwise.
+/// unless they were typed: `settle` supplies their defaults.
 #[derive(Args)]
 #[command(next_help_heading = "Optimizer")]
 pub(crate) struct Learning {
@@ -242,7 +242,7 @@ pub(crate) struct LongRuns {
     #[arg(long, value_name = "FILE", conflicts_with = "folds")]
     pub(crate) checkpoint: Option<PathBuf>,
 
-    /// Epochs between two saves of the checkpoint; 0.1 saves ten times an epoch
+    /// Epochs between two saves of the checkpoint; 0.1 saves ten times per epoch
     #[arg(hide_short_help = true, long, value_name = "EPOCHS", default_value_t = 1.0, value_parser = positive,
         requires = "checkpoint")]
     pub(crate) checkpoint_every: f64,

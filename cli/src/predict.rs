@@ -45,7 +45,7 @@ pub(crate) struct Predict {
     #[command(flatten)]
     open: ModelOptions,
 
-    /// Write to a file, which is there when it is whole [default: stdout]
+    /// Write to a file, which appears only when it is complete [default: stdout]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Results")]
     output: Option<PathBuf>,
 }

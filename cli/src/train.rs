@@ -23,9 +23,8 @@ use work::Work;
 
 /// Trains a network on your data; without any, on 1,797 handwritten digits
 ///
-/// Without options it learns to read the 1,797 handwritten digits of 8x8 pixels that the binary
-/// carries, with a network of 64-128-64-10 features. Results go to stdout, a line per epoch, the
-/// rest to stderr.
+/// Without options it learns to read 1,797 built-in images of handwritten digits, 8x8 pixels each, with
+/// layers of 64-128-64-10. Results go to stdout, a line per epoch, the rest to stderr.
 #[derive(clap::Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct Train {
@@ -114,7 +113,7 @@ impl Train {
         }
         let option = if long_runs.keep_best { "--keep-best" } else { "--patience" };
         Err(Failure::input(format!(
-            "{option} needs rows that are held out, but --held-out is {}",
+            "{option} needs held-out rows, but --held-out is {}",
             training.held_out
         )))
     }

@@ -102,7 +102,7 @@ impl Array {
         let columns = count(columns).and_then(|columns| usize::try_from(columns).ok()).unwrap_or(0);
         if rows == 0 || columns == 0 {
             return Err(format!(
-                "there are {rows} rows of {columns} numbers: nothing to learn from"
+                "there are {rows} rows of {columns} numbers: there are no training values"
             ));
         }
         let storage = RefCell::new(storage);

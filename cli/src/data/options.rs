@@ -72,7 +72,7 @@ pub(crate) struct DataOptions {
 
     /// How numbers become inputs [default: pixels for arrays of bytes, standardize for all else]
     ///
-    /// The numbers of a target are standardized in any case, and results are in its own units.
+    /// Numeric targets are always standardized; results are in the target's units.
     #[arg(hide_short_help = true, long, value_enum)]
     pub(crate) scale: Option<Scale>,
 

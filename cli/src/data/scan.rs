@@ -214,7 +214,7 @@ fn meaning(
     if columns.is_empty() {
         let many = if found.many.is_empty() { String::new() } else { found.note_many(names) };
         return Err(format!(
-            "no column beside the target has values to learn from{}{many}",
+            "no column beside the target has values{}{many}",
             if many.is_empty() { "" } else { "; " }
         ));
     }

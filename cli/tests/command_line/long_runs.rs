@@ -357,7 +357,7 @@ fn classes_and_targets_are_weighed_and_smoothed() {
         ("--class-weights some=2", "\"some\", but the 2 classes are"),
         ("--class-weights few=-1", "at least 0"),
         ("--target 1 --task regression --class-weights balanced", "is a number"),
-        ("--held-out 0 --patience 2", "--patience needs rows that are held out"),
+        ("--held-out 0 --patience 2", "--patience needs held-out rows"),
     ] {
         let output = crate::run(folder, &format!("train table.csv {options}"));
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));

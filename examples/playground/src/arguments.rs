@@ -15,11 +15,11 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) window: crate::window::WindowArguments,
 
-    /// How the two classes lie
+    /// The arrangement of the two classes
     #[arg(long, value_enum, default_value = "spirals")]
     data: DataSet,
 
-    /// Points to learn from; as many again are held out
+    /// Number of training points; the same number is held out
     #[arg(long, default_value_t = 400)]
     points: u32,
 
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 0.02)]
     noise: f32,
 
-    /// Which networks learn
+    /// Which networks to train
     #[arg(long, value_enum, default_value = "both")]
     networks: Networks,
 
@@ -54,15 +54,15 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 64)]
     batch: u32,
 
-    /// Of the points, the weights and the order of the batches
+    /// Seed of the points, the weights and the order of the batches
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Dark instead of what the system likes, or of light in a picture
+    /// Use the dark theme. The default is the system's, and in a picture the light one
     #[arg(long)]
     dark: bool,
 
-    /// Light instead of what the system likes
+    /// Use the light theme instead of the system's
     #[arg(long, conflicts_with = "dark")]
     light: bool,
 }

@@ -17,11 +17,11 @@ pub(crate) const LEAST_SIZE: [u32; 2] = [1080, 660];
 /// The options of the command alone.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WindowArguments {
-    /// Trains without a window, and writes the view to this PNG
+    /// Train without a window and write the view to this PNG
     #[arg(long, value_name = "PNG")]
     headless: Option<PathBuf>,
 
-    /// Steps before the picture is taken
+    /// Steps before the picture
     #[arg(long, default_value_t = 2000, requires = "headless")]
     steps: u32,
 
