@@ -18,8 +18,8 @@
 //! lie some distance apart, and `loss` reads and writes them. All other matrices have contiguous rows, or are
 //! refused.
 //!
-//! In the examples of the kernels `upload` creates a buffer with `BufferUsages::STORAGE` and `COPY_SRC`, `run`
-//! submits one compute pass with some dispatches, and `read` copies a buffer's values to the CPU. The
+//! In the examples of the kernels, `upload` creates a buffer with `BufferUsages::STORAGE` and `COPY_SRC`,
+//! `run` submits one compute pass with some dispatches, and `read` copies a buffer's values to the CPU. The
 //! examples of [`Matrix`] and [`Dispatch`] show a buffer and a pass in full. `assert_close` allows an error
 //! of 1e-6.
 //!

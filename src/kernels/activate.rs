@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
 use crate::options::Activation;
 
-/// `outputs = activation(inputs)`, value by value: the kernel of one [`Activation`], compiled for a device.
+/// Computes `outputs = activation(inputs)`, value by value, for one [`Activation`].
 ///
 /// ```
 /// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }

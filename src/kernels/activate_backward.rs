@@ -9,8 +9,7 @@ use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
 use crate::options::Activation;
 
-/// `grad_inputs = grad_outputs · activation′(inputs)`, value by value: the kernel of one [`Activation`],
-/// compiled for a device.
+/// Computes `grad_inputs = grad_outputs · activation′(inputs)`, value by value, for one [`Activation`].
 ///
 /// ```
 /// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
@@ -36,8 +35,8 @@ use crate::options::Activation;
 #[derive(Clone, Debug)]
 pub struct ActivateBackward(LayoutKernel);
 
-/// The inputs and outputs of the kernel. All are `[rows, columns]`, may be rows any distance apart, or images,
-/// and may start at any value of a buffer.
+/// The inputs and outputs of the kernel. All are `[rows, columns]`. They may be rows any distance apart, or
+/// images, and may start at any value of a buffer.
 ///
 /// See the example of [`ActivateBackward`].
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use super::{WORKGROUP_SIZE, linear_workgroups};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix};
 
-/// `sums[r, c] += biases[c]`: the kernel, compiled for a device.
+/// Adds the biases to each row: `sums[r, c] += biases[c]`.
 ///
 /// ```
 /// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }

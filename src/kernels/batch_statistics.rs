@@ -11,8 +11,7 @@ use crate::gpu::{Dispatch, Matrix};
 /// How often the kernel walks down a column.
 const PASSES: u64 = 3;
 
-/// The mean and the variance of each column of a batch, which also move the running ones: the kernel, compiled
-/// for a device.
+/// Computes the mean and the variance of each column of a batch, and moves the running ones towards them.
 ///
 /// The statistics are those of Ioffe and Szegedy, arXiv 1502.03167, algorithm 1. The running ones follow
 /// PyTorch's `BatchNorm1d`: `running_var` moves towards the variance that divides by `rows − 1`.

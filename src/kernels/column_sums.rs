@@ -8,7 +8,7 @@ use super::{COLUMNS, IMAGE_COLUMNS, IMAGE_LANES, LANES, LayoutKernel};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix};
 
-/// `sums[c] = Σ_r inputs[r, c]`: the kernel, compiled for a device.
+/// Adds up each column: `sums[c] = Σ_r inputs[r, c]`.
 ///
 /// The gradient of the loss by the biases is the sum of its gradient by the biased sums over the rows.
 ///

@@ -14,8 +14,7 @@ const SOURCE: &str = concat!(
     include_str!("../../shaders/shared/counts.wgsl"),
 );
 
-/// Copies a mini-batch out of a data set on the GPU, in the order of a permutation: the kernel, compiled for a
-/// device, for single values and for vectors of four.
+/// Copies a mini-batch out of a data set on the GPU, in the order of a permutation.
 ///
 /// ```
 /// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }

@@ -13,7 +13,7 @@ const WORKGROUP_SIZE: u32 = 256;
 /// How many sums the first dispatch leaves at the most.
 pub(crate) const MAX_PARTIAL_SUMS: u32 = 256;
 
-/// The factor that limits the Euclidean norm of all gradients together: the kernel, compiled for a device.
+/// Computes the factor that limits the Euclidean norm of all gradients together.
 ///
 /// The factor is `min(1, clip_norm / (norm + 1e-6))`, as in PyTorch's `clip_grad_norm_`.
 /// [`Update`](super::update::Update) multiplies the gradients by it.

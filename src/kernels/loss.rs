@@ -9,11 +9,10 @@ use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds};
 use crate::options;
 
-/// The loss and the accuracy of each row of a batch, and the gradient of the batch's loss: the kernel of one
-/// [`Loss`](options::Loss), compiled for a device.
+/// Computes the loss and the accuracy of each row of a batch, and the gradient of the batch's loss.
 ///
-/// With [`Options`], softmax cross-entropy smooths its labels and weighs its classes
-/// ([`smoothed_cross_entropy`](crate::reference::smoothed_cross_entropy) has the formula).
+/// [`Loss`](options::Loss) has the formulas. With [`Options`], softmax cross-entropy smooths its labels and
+/// weighs its classes: [`smoothed_cross_entropy`](crate::reference::smoothed_cross_entropy) has the formula.
 ///
 /// ```
 /// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
@@ -117,8 +116,8 @@ impl Loss {
     ///
     /// [`Error::Shape`] if the shapes do not fit each other, [`Error::Placement`] if the rows of outputs and
     /// gradient are not equally far apart, or those of another matrix are not contiguous,
-    /// [`Error::TooMany`] if a software adapter would not reach the end of a row (beyond 21,000 classes; 16,000
-    /// with smoothed labels), and what wgpu reports.
+    /// [`Error::TooMany`] if a software adapter would not reach the end of a row (beyond 21,000 classes;
+    /// 16,000 with smoothed labels), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { outputs, targets, results, grad_outputs } = buffers;
         let [rows, columns] = [outputs.rows(), outputs.columns()];

@@ -16,8 +16,7 @@ const WORKGROUP_SIZE: u32 = 8;
 /// Outputs of an invocation along each of the two dimensions.
 const TILE: u32 = 4;
 
-/// `outputs = left · right`: the kernel, compiled for a device, together with the faster one for rows that are
-/// whole vectors of four.
+/// Multiplies two matrices: `outputs = left · right`. It is faster with rows of whole vectors of four.
 ///
 /// ```
 /// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }

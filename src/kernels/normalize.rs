@@ -8,8 +8,8 @@ use super::{LayoutKernel, walking_workgroups};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
 
-/// `outputs = gamma · (inputs − mean) / √(variance + epsilon) + beta`, column by column: the kernel, compiled
-/// for a device (Ioffe and Szegedy, arXiv 1502.03167, algorithm 1).
+/// Computes `outputs = gamma · (inputs − mean) / √(variance + epsilon) + beta`, column by column (Ioffe and
+/// Szegedy, arXiv 1502.03167, algorithm 1).
 ///
 /// In training, mean and variance are those of the batch ([`super::batch_statistics`]); in inference, the
 /// running ones.

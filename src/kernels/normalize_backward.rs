@@ -8,7 +8,7 @@ use super::{LayoutKernel, walking_workgroups};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
 
-/// The gradient of the loss by the inputs of [`super::normalize`]: the kernel, compiled for a device.
+/// Computes the gradient of the loss by the inputs of [`super::normalize`].
 ///
 /// In training, mean and variance depend on the inputs, too (Ioffe and Szegedy, arXiv 1502.03167, section 3):
 ///

@@ -8,9 +8,10 @@ use super::LayoutKernel;
 use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
 
+/// Computes the gradients of the loss by gamma and beta.
+///
 /// `grad_beta = Σ grad_outputs` and `grad_gamma = Σ grad_outputs · normalized`, over the rows, with
-/// `normalized = (inputs − mean) / √(variance + epsilon)`: the kernel, compiled for a device (Ioffe and
-/// Szegedy, arXiv 1502.03167, section 3).
+/// `normalized = (inputs − mean) / √(variance + epsilon)` (Ioffe and Szegedy, arXiv 1502.03167, section 3).
 ///
 /// ```
 /// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }

@@ -62,8 +62,8 @@ pub(crate) fn whole(count: u32, at_most: u64) -> u64 {
 /// and its number.
 pub const RECORD: u32 = 4;
 
-/// Writes the loss and the accuracy of a batch, the means over its rows, to the history, and counts the step as
-/// taken: the kernel, compiled for a device.
+/// Writes a batch's loss and accuracy to the history, and counts the step as taken. Both are means over the
+/// rows.
 ///
 /// ```
 /// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }

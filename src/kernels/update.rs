@@ -18,8 +18,7 @@ const MOST_WORKGROUPS: u32 = 1024;
 /// there than a quad does.
 const SOFTWARE_QUADS: u32 = 8;
 
-/// A step of an [`Optimizer`], parameter by parameter ([`Method`] has the formulas): the kernel, compiled for a
-/// device.
+/// Takes a step of an [`Optimizer`], parameter by parameter. [`Method`] has the formulas.
 ///
 /// Gradients are multiplied by `clip_scale`. Weight decay acts on the weights alone, unless
 /// [`Optimizer::decays_all`] is set. Parameters that the step would make infinite keep their values.

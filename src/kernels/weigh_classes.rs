@@ -10,8 +10,8 @@ use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds};
 /// One workgroup does it all: as large as WebGPU promises.
 const WORKGROUP_SIZE: u32 = 256;
 
-/// The weight of each class in a batch, `class_weights · rows / Σ class_weights[class of the row]`, or 0 if all
-/// rows weigh 0: the kernel, compiled for a device.
+/// Computes the weight of each class in a batch: `class_weights · rows / Σ class_weights[class of the row]`,
+/// or 0 if all rows weigh 0.
 ///
 /// The weights of the rows are then 1 on average. With them the mean over the batch divides by the sum of the
 /// rows' weights, as in PyTorch's `CrossEntropyLoss`.
@@ -44,8 +44,8 @@ pub struct WeighClasses(Kernel);
 pub struct Buffers<'a> {
     /// `[1, classes]`: a weight for each class, at least 0.
     pub class_weights: &'a Matrix,
-    /// `[1, rows + classes]`: a class index (`u32`) for each row of the batch, then the weights (`f32`), which
-    /// the kernel writes where [`super::loss`] reads them.
+    /// `[1, rows + classes]`: a class index (`u32`) for each row of the batch, then the weights (`f32`). The
+    /// kernel writes the weights where [`super::loss`] reads them.
     pub targets: &'a Matrix,
 }
 

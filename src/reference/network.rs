@@ -119,8 +119,8 @@ pub struct Gradients {
 }
 
 impl Network {
-    /// The outputs in inference, `[rows, outputs]`, of `[rows, inputs]`: hidden layers are normalized with the
-    /// running statistics, and the output layer is linear.
+    /// The outputs in inference, `[rows, outputs]`, from inputs of `[rows, inputs]`: normalized with the
+    /// running statistics, and linear at the end.
     pub fn infer(&self, inputs: &Array2<f64>) -> Array2<f64> {
         network_forward(&self.layers, inputs, self.activation, self.epsilon)
     }
@@ -175,8 +175,9 @@ impl Network {
         if layer + 1 < self.layers.len() { self.activation } else { Activation::Identity }
     }
 
-    /// Every parameter, and whether it is a weight: layer by layer the weights row by row, then the biases, or
-    /// gamma and then beta. Without [`Optimizer::decays_all`](crate::Optimizer::decays_all) only weights decay.
+    /// Every parameter, and whether it is a weight. Layer by layer: the weights row by row, then the biases,
+    /// or gamma and then beta. Only weights decay, unless
+    /// [`Optimizer::decays_all`](crate::Optimizer::decays_all) is set.
     pub fn learned_mut(&mut self) -> Vec<(&mut f64, bool)> {
         let mut learned = Vec::new();
         for layer in &mut self.layers {
