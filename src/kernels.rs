@@ -14,8 +14,14 @@
 //! batch normalization (`batch_statistics`, `normalize`, `normalize_gradients`, `normalize_backward`) and
 //! of the activation (`activate`, `activate_backward`) also take batches whose rows lie some distance
 //! apart ([`Matrix::strided`]), and [images](Matrix::images): there a feature is a channel, and each pixel
-//! of each sample is a row. These batches may start at any value of a buffer. All other kernels take
-//! contiguous values only, and refuse others.
+//! of each sample is a row. These batches may start at any value of a buffer. `gather_rows` writes rows that
+//! lie some distance apart, and `loss` reads and writes them. All other matrices have contiguous rows, or are
+//! refused.
+//!
+//! In the examples of the kernels, `upload` creates a buffer with `BufferUsages::STORAGE` and `COPY_SRC`,
+//! `run` submits one compute pass with some dispatches, and `read` copies a buffer's values to the CPU. The
+//! examples of [`Matrix`] and [`Dispatch`] show a buffer and a pass in full. `assert_close` allows an error
+//! of 1e-6.
 //!
 //! `examples/batch_norm.rs` is an app with a network of its own that normalizes its images with them,
 //! forward and backward.

@@ -57,13 +57,25 @@ pub use trainer::Trainer;
 pub use update::{adam, gradient_descent, momentum, rmsprop};
 pub use weigh_classes::weigh_classes;
 
-/// The loss of a batch, and its gradient.
+/// The loss of a batch, row by row, and its gradient.
+///
+/// ```
+/// use ztilde::ndarray::array;
+/// use ztilde::reference::mean_squared_error;
+///
+/// let outputs = array![[1.0, 2.0], [3.0, 4.0]];
+/// let targets = array![[1.0, 0.0], [3.0, 5.0]];
+/// let loss = mean_squared_error(&outputs, &targets);
+/// assert_eq!(loss.row_losses, array![4.0 / 2.0, 1.0 / 2.0]);
+/// assert_eq!(loss.grad_outputs, array![[0.0, 1.0], [0.0, -0.5]]); // 2 · (output − target) / 4
+/// assert_eq!(loss.row_accuracies, array![0.0, 0.0]); // there is none
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct LossGradient {
-    /// One loss per row, averaged over its outputs. The batch's loss is the mean of these.
+    /// `[rows]`: the loss of each row. The batch's loss is their mean.
     pub row_losses: Array1<f64>,
-    /// One accuracy per row, between 0 and 1.
+    /// `[rows]`: the accuracy of each row, from 0 to 1; 0 for losses that have none.
     pub row_accuracies: Array1<f64>,
-    /// The gradient of the batch's loss by the outputs.
+    /// `[rows, outputs]`: the gradient of the batch's loss by the outputs.
     pub grad_outputs: Array2<f64>,
 }

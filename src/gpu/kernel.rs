@@ -28,7 +28,32 @@ pub(crate) struct Kernel {
     shared: Arc<SharedPipeline>,
 }
 
-/// A kernel bound to its buffers: encode it as often as you like.
+/// A kernel bound to its buffers: an app may encode it any number of times.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # use gpu::*;
+/// # let (device, queue) = device();
+/// use ztilde::kernels::{Dispatch, Matrix, add_biases};
+///
+/// let biases = upload(&device, &[10.0_f32, 20.0]);
+/// let sums = upload(&device, &[1.0_f32, 2.0, 3.0, 4.0]);
+/// let kernel = add_biases::AddBiases::new(&device)?;
+/// let dispatch: Dispatch = kernel.bind(&device, "layer 3", add_biases::Buffers {
+///     biases: &Matrix::vector(&biases, 0, 2)?,
+///     sums: &Matrix::new(&sums, 0, 2, 2)?,
+/// })?;
+/// assert_eq!(dispatch.name(), "layer 3/add_biases");
+///
+/// let mut encoder = device.create_command_encoder(&Default::default());
+/// let mut pass = encoder.begin_compute_pass(&Default::default());
+/// dispatch.encode(&mut pass);
+/// dispatch.encode(&mut pass); // reads the results of the first
+/// drop(pass);
+/// queue.submit([encoder.finish()]);
+/// assert_eq!(read(&device, &queue, &sums), [21.0, 42.0, 23.0, 44.0]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Dispatch {
     name: String,
@@ -154,12 +179,12 @@ impl Kernel {
 }
 
 impl Dispatch {
-    /// Where it is and what it does: `layer 2/normalize`.
+    /// The place that `bind` was given, and the name of the kernel: `layer 2/normalize`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Records the kernel into the caller's pass.
+    /// Records the kernel into the caller's pass. It replaces the pass's pipeline and bind group 0.
     pub fn encode(&self, pass: &mut ComputePass<'_>) {
         let [x, y, z] = self.workgroups;
         pass.set_pipeline(&self.pipeline);

@@ -8,8 +8,36 @@ use crate::error::{Error, Result};
 ///
 /// A batch is a matrix in which a row is a sample and a column is a feature; a vector is a matrix of
 /// one row. Rows are contiguous ([`Matrix::new`]), or start some distance apart
-/// ([`Matrix::strided`]). Of [images](Matrix::images) a column is a channel, and a row is a pixel of a
+/// ([`Matrix::strided`]). In [images](Matrix::images) a column is a channel, and a row is a pixel of a
 /// sample.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # let (device, _) = gpu::device();
+/// use ztilde::kernels::Matrix;
+/// use ztilde::wgpu::{BufferDescriptor, BufferUsages};
+///
+/// let buffer = device.create_buffer(&BufferDescriptor {
+///     label: None,
+///     size: 12 * 4, // bytes
+///     usage: BufferUsages::STORAGE,
+///     mapped_at_creation: false,
+/// });
+/// // All 12 values as three samples of four features, then without the last two features.
+/// let batch = Matrix::new(&buffer, 0, 3, 4)?;
+/// let part = Matrix::strided(&buffer, 0, 3, 2, 4)?;
+/// assert_eq!([batch.columns(), part.columns()], [4, 2]);
+/// // Two images of three channels and two pixels: each pixel is a row.
+/// let images = Matrix::images(&buffer, 0, 2, 3, 2)?;
+/// assert_eq!([images.rows(), images.columns()], [4, 3]);
+///
+/// let error = Matrix::new(&buffer, 1, 3, 4).unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "a buffer holds 12 values, but 13 are needed (1 before it, then 3 × 4)"
+/// );
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Matrix {
     buffer: Buffer,
@@ -47,8 +75,8 @@ impl Matrix {
         Self::strided(buffer, first, rows, columns, columns)
     }
 
-    /// The same with rows that start `stride` values apart, which is at least `columns`. What lies
-    /// between the rows is left alone.
+    /// The same with rows that start `stride` values apart, which is at least `columns`. Kernels leave the
+    /// values between the rows alone.
     ///
     /// # Errors
     ///
@@ -143,12 +171,12 @@ impl Matrix {
         Self::new(buffer, first, 1, length)
     }
 
-    /// Samples.
+    /// The number of rows: samples, or the pixels of all samples.
     pub fn rows(&self) -> u32 {
         self.rows
     }
 
-    /// Features.
+    /// The number of columns: features, or channels.
     pub fn columns(&self) -> u32 {
         self.columns
     }

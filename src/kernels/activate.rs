@@ -9,25 +9,49 @@ use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
 use crate::options::Activation;
 
-/// The kernel, compiled.
+/// Computes `outputs = activation(inputs)`, value by value, for one [`Activation`].
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # use gpu::*;
+/// # let (device, queue) = device();
+/// use ztilde::Activation;
+/// use ztilde::kernels::Matrix;
+/// use ztilde::kernels::activate::{Activate, Buffers};
+///
+/// let inputs = upload(&device, &[-1.0_f32, 2.0, 3.0, -4.0]);
+/// let outputs = upload(&device, &[0.0_f32; 4]);
+/// let relu = Activate::new(&device, Activation::Relu)?;
+/// let dispatch = relu.bind(&device, "layer 1", Buffers {
+///     inputs: &Matrix::new(&inputs, 0, 2, 2)?,
+///     outputs: &Matrix::new(&outputs, 0, 2, 2)?,
+/// })?;
+/// run(&device, &queue, &[&dispatch]);
+/// assert_eq!(read(&device, &queue, &outputs), [0.0, 2.0, 3.0, 0.0]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Activate(LayoutKernel);
 
-/// The inputs and outputs of the kernel: rows any distance apart, or images, from any place on.
+/// The inputs and outputs of the kernel. Both may be rows any distance apart, or images, and may start at any
+/// value of a buffer.
+///
+/// See the example of [`Activate`].
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// `[rows, columns]`.
+    /// `[rows, columns]`: the pre-activations.
     pub inputs: &'a Matrix,
-    /// `[rows, columns]`.
+    /// `[rows, columns]`: the activations.
     pub outputs: &'a Matrix,
 }
 
 impl Activate {
-    /// Compiles the kernel for a device.
+    /// Compiles the kernel for a device and an activation.
     ///
     /// # Errors
     ///
-    /// What wgpu reports.
+    /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device, activation: Activation) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/activate.wgsl"),
@@ -41,7 +65,7 @@ impl Activate {
         LayoutKernel::walking(device, "activate", source, &[activation, negative_slope]).map(Self)
     }
 
-    /// Binds the kernel to its matrices.
+    /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
     ///
     /// # Errors
     ///

@@ -9,28 +9,53 @@ use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
 use crate::options::Activation;
 
-/// The kernel, compiled.
+/// Computes `grad_inputs = grad_outputs · activation′(inputs)`, value by value, for one [`Activation`].
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # use gpu::*;
+/// # let (device, queue) = device();
+/// use ztilde::Activation;
+/// use ztilde::kernels::Matrix;
+/// use ztilde::kernels::activate_backward::{ActivateBackward, Buffers};
+///
+/// let inputs = upload(&device, &[-1.0_f32, 2.0, 3.0, -4.0]);
+/// let grad_outputs = upload(&device, &[5.0_f32, 6.0, 7.0, 8.0]);
+/// let grad_inputs = upload(&device, &[0.0_f32; 4]);
+/// let relu = ActivateBackward::new(&device, Activation::Relu)?;
+/// let dispatch = relu.bind(&device, "layer 1", Buffers {
+///     inputs: &Matrix::new(&inputs, 0, 2, 2)?,
+///     grad_outputs: &Matrix::new(&grad_outputs, 0, 2, 2)?,
+///     grad_inputs: &Matrix::new(&grad_inputs, 0, 2, 2)?,
+/// })?;
+/// run(&device, &queue, &[&dispatch]);
+/// assert_eq!(read(&device, &queue, &grad_inputs), [0.0, 6.0, 7.0, 0.0]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ActivateBackward(LayoutKernel);
 
-/// The inputs and outputs of the kernel; all are `[rows, columns]`: rows any distance apart, or images, from
-/// any place on.
+/// The inputs and outputs of the kernel. All are `[rows, columns]`. They may be rows any distance apart, or
+/// images, and may start at any value of a buffer.
+///
+/// See the example of [`ActivateBackward`].
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// The values before the activation.
+    /// The pre-activations.
     pub inputs: &'a Matrix,
-    /// The gradient of the values after it.
+    /// The gradient of the loss by the activations.
     pub grad_outputs: &'a Matrix,
-    /// The gradient of the values before it.
+    /// The gradient of the loss by the pre-activations.
     pub grad_inputs: &'a Matrix,
 }
 
 impl ActivateBackward {
-    /// Compiles the kernel for a device.
+    /// Compiles the kernel for a device and an activation.
     ///
     /// # Errors
     ///
-    /// What wgpu reports.
+    /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device, activation: Activation) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/activate_backward.wgsl"),
@@ -45,7 +70,7 @@ impl ActivateBackward {
         LayoutKernel::walking(device, "activate_backward", source, &constants).map(Self)
     }
 
-    /// Binds the kernel to its matrices.
+    /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
     ///
     /// # Errors
     ///

@@ -8,16 +8,36 @@ use super::{WORKGROUP_SIZE, linear_workgroups};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix};
 
-/// The kernel, compiled.
+/// Adds the biases to each row: `sums[r, c] += biases[c]`.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # use gpu::*;
+/// # let (device, queue) = device();
+/// use ztilde::kernels::Matrix;
+/// use ztilde::kernels::add_biases::{AddBiases, Buffers};
+///
+/// let biases = upload(&device, &[10.0_f32, 20.0]);
+/// let sums = upload(&device, &[1.0_f32, 2.0, 3.0, 4.0]);
+/// let dispatch = AddBiases::new(&device)?.bind(&device, "output layer", Buffers {
+///     biases: &Matrix::vector(&biases, 0, 2)?,
+///     sums: &Matrix::new(&sums, 0, 2, 2)?,
+/// })?;
+/// run(&device, &queue, &[&dispatch]);
+/// assert_eq!(read(&device, &queue, &sums), [11.0, 22.0, 13.0, 24.0]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct AddBiases(Kernel);
 
 /// The inputs and outputs of the kernel.
+///
+/// See the example of [`AddBiases`].
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// One per column.
+    /// `[1, columns]`: a bias for each column.
     pub biases: &'a Matrix,
-    /// `[rows, columns]`; the biases are added to it.
+    /// `[rows, columns]`: the kernel adds the biases to every row.
     pub sums: &'a Matrix,
 }
 
@@ -26,7 +46,8 @@ impl AddBiases {
     ///
     /// # Errors
     ///
-    /// What wgpu reports.
+    /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device) -> Result<Self> {
         Kernel::new(
             device,
@@ -37,12 +58,12 @@ impl AddBiases {
         .map(Self)
     }
 
-    /// Binds the kernel to its matrices.
+    /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other, and what wgpu
-    /// reports.
+    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Placement`](crate::Error::Placement) if rows are not contiguous, and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { biases, sums } = buffers;
         sums.expect("add_biases", "sums", [sums.rows(), sums.columns()])?;

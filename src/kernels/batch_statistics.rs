@@ -11,7 +11,37 @@ use crate::gpu::{Dispatch, Matrix};
 /// How often the kernel walks down a column.
 const PASSES: u64 = 3;
 
-/// The kernel, compiled.
+/// Computes the mean and the variance of each column of a batch, and moves the running ones towards them.
+///
+/// The statistics are those of Ioffe and Szegedy, arXiv 1502.03167, algorithm 1. The running ones follow
+/// PyTorch's `BatchNorm1d`: `running_var` moves towards the variance that divides by `rows − 1`.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # use gpu::*;
+/// # let (device, queue) = device();
+/// use ztilde::kernels::Matrix;
+/// use ztilde::kernels::batch_statistics::{BatchStatistics, Buffers};
+///
+/// let inputs = upload(&device, &[1.0_f32, 10.0, 5.0, 14.0]);
+/// let [mean, variance] = [4, 2].map(|length| upload(&device, &vec![0.0_f32; length]));
+/// let [running_mean, running_var] = [0.0_f32, 1.0].map(|value| upload(&device, &[value; 2]));
+/// let kernel = BatchStatistics::new(&device, 0.1)?;
+/// let dispatch = kernel.bind(&device, "layer 1", Buffers {
+///     inputs: &Matrix::new(&inputs, 0, 2, 2)?,
+///     mean: &Matrix::new(&mean, 0, 2, 2)?,
+///     variance: &Matrix::vector(&variance, 0, 2)?,
+///     running_mean: &Matrix::vector(&running_mean, 0, 2)?,
+///     running_var: &Matrix::vector(&running_var, 0, 2)?,
+/// })?;
+/// run(&device, &queue, &[&dispatch]);
+/// let mean = read(&device, &queue, &mean);
+/// assert_close(&[mean[0] + mean[2], mean[1] + mean[3]], &[3.0, 12.0]);
+/// assert_close(&read(&device, &queue, &variance), &[4.0, 4.0]);
+/// assert_close(&read(&device, &queue, &running_mean), &[0.1 * 3.0, 0.1 * 12.0]);
+/// assert_close(&read(&device, &queue, &running_var), &[0.9 + 0.1 * 8.0; 2]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct BatchStatistics {
     kernel: LayoutKernel,
@@ -19,27 +49,31 @@ pub struct BatchStatistics {
 }
 
 /// The inputs and outputs of the kernel.
+///
+/// See the example of [`BatchStatistics`].
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// `[rows, columns]`, at least two rows. They may be any distance apart, or those of images, and
-    /// start anywhere.
+    /// `[rows, columns]`, at least two rows. The rows may be any distance apart, or those of images, and
+    /// may start at any value of a buffer.
     pub inputs: &'a Matrix,
-    /// `[2, columns]`: the mean is the sum of the two rows, the first being its rounded value.
+    /// `[2, columns]`: the mean is the sum of the two rows. One `f32` would be too coarse for a mean that is
+    /// large against the standard deviation.
     pub mean: &'a Matrix,
-    /// One per column; it divides by the number of rows.
+    /// `[1, columns]`: the variance, which divides by `rows`.
     pub variance: &'a Matrix,
-    /// One per column; moves towards the mean.
+    /// `[1, columns]`: moves towards the mean.
     pub running_mean: &'a Matrix,
-    /// One per column; moves towards the variance that divides by the number of rows less 1.
+    /// `[1, columns]`: moves towards the variance that divides by `rows − 1`.
     pub running_var: &'a Matrix,
 }
 
 impl BatchStatistics {
-    /// Compiles the kernel for a device: `running = (1 − momentum) · running + momentum · batch`.
+    /// Compiles the kernel for a device. With a momentum from 0 to 1,
+    /// `running = (1 − momentum) · running + momentum · batch`; 0.1 is PyTorch's default.
     ///
     /// # Errors
     ///
-    /// What wgpu reports.
+    /// [`Error::Wgpu`] if the driver does not compile the shader, [`Error::DeviceLost`].
     pub fn new(device: &Device, momentum: f32) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/batch_statistics.wgsl"),
@@ -51,13 +85,14 @@ impl BatchStatistics {
         Ok(Self { kernel, momentum })
     }
 
-    /// Binds the kernel to its matrices.
+    /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
     ///
     /// # Errors
     ///
     /// [`Error::BatchTooSmall`] if there are fewer than two rows, [`Error::Shape`] if the shapes do
-    /// not fit each other, [`Error::TooMany`] if a software adapter would not reach the last rows (beyond
-    /// five million), and what wgpu reports.
+    /// not fit each other, [`Error::Placement`] if the rows of an output are not contiguous,
+    /// [`Error::TooMany`] if a software adapter would not reach the last rows (beyond five million), and what
+    /// wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, mean, variance, running_mean, running_var } = buffers;
         let [rows, columns] = [inputs.rows(), inputs.columns()];

@@ -8,16 +8,38 @@ use super::{COLUMNS, IMAGE_COLUMNS, IMAGE_LANES, LANES, LayoutKernel};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix};
 
-/// The kernel, compiled.
+/// Adds up each column: `sums[c] = Σ_r inputs[r, c]`.
+///
+/// The gradient of the loss by the biases is the sum of its gradient by the biased sums over the rows.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # use gpu::*;
+/// # let (device, queue) = device();
+/// use ztilde::kernels::Matrix;
+/// use ztilde::kernels::column_sums::{Buffers, ColumnSums};
+///
+/// let grad_outputs = upload(&device, &[1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
+/// let grad_biases = upload(&device, &[0.0_f32; 2]);
+/// let dispatch = ColumnSums::new(&device)?.bind(&device, "output layer", Buffers {
+///     inputs: &Matrix::new(&grad_outputs, 0, 3, 2)?,
+///     sums: &Matrix::vector(&grad_biases, 0, 2)?,
+/// })?;
+/// run(&device, &queue, &[&dispatch]);
+/// assert_eq!(read(&device, &queue, &grad_biases), [9.0, 12.0]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ColumnSums(LayoutKernel);
 
 /// The inputs and outputs of the kernel.
+///
+/// See the example of [`ColumnSums`].
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`.
     pub inputs: &'a Matrix,
-    /// One per column.
+    /// `[1, columns]`: the sum of each column.
     pub sums: &'a Matrix,
 }
 
@@ -26,7 +48,8 @@ impl ColumnSums {
     ///
     /// # Errors
     ///
-    /// What wgpu reports.
+    /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/column_sums.wgsl"),
@@ -42,11 +65,12 @@ impl ColumnSums {
         }))
     }
 
-    /// Binds the kernel to its matrices.
+    /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Placement`](crate::Error::Placement) if rows are not contiguous,
     /// [`Error::TooMany`](crate::Error::TooMany) if a software adapter would not reach the last rows
     /// (beyond sixteen million), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {

@@ -13,7 +13,30 @@ const WORKGROUP_SIZE: u32 = 256;
 /// How many sums the first dispatch leaves at the most.
 pub(crate) const MAX_PARTIAL_SUMS: u32 = 256;
 
-/// The kernel, compiled.
+/// Computes the factor that limits the Euclidean norm of all gradients together.
+///
+/// The factor is `min(1, clip_norm / (norm + 1e-6))`, as in PyTorch's `clip_grad_norm_`.
+/// [`Update`](super::update::Update) multiplies the gradients by it.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # use gpu::*;
+/// # let (device, queue) = device();
+/// use ztilde::kernels::Matrix;
+/// use ztilde::kernels::gradient_norm::{Buffers, GradientNorm};
+///
+/// let gradients = upload(&device, &[3.0_f32, 0.0, -4.0, 0.0]); // their norm is 5
+/// let partial_sums = upload(&device, &[0.0_f32; 256]);
+/// let clip_scale = upload(&device, &[0.0_f32]);
+/// let [partial, total] = GradientNorm::new(&device, 1.0)?.bind(&device, "training", Buffers {
+///     gradients: &Matrix::vector(&gradients, 0, 4)?,
+///     partial_sums: &Matrix::vector(&partial_sums, 0, 256)?,
+///     clip_scale: &Matrix::vector(&clip_scale, 0, 1)?,
+/// })?;
+/// run(&device, &queue, &[&partial, &total]);
+/// assert_close(&read(&device, &queue, &clip_scale), &[1.0 / 5.0]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct GradientNorm {
     partial: Kernel,
@@ -21,22 +44,26 @@ pub struct GradientNorm {
 }
 
 /// The inputs and outputs of the kernel.
+///
+/// See the example of [`GradientNorm`].
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// The gradients of all parameters, a multiple of four values: one row, or several, whose sum they are.
+    /// `[parts, parameters]`: the gradients of all parameters are the sums of the columns. The number of
+    /// parameters is a multiple of four.
     pub gradients: &'a Matrix,
-    /// One row of 256 values: the sums that the first dispatch leaves for the second.
+    /// `[1, 256]`: sums that the first dispatch writes and the second reads.
     pub partial_sums: &'a Matrix,
-    /// One value: `min(1, clip_norm / (norm + 1e-6))`, or NaN if a gradient is.
+    /// `[1, 1]`: the factor, which is NaN if a gradient is NaN.
     pub clip_scale: &'a Matrix,
 }
 
 impl GradientNorm {
-    /// Compiles the kernel for a device; `clip_norm` is the largest norm that is left alone.
+    /// Compiles the kernel for a device. The norm of the scaled gradients is `clip_norm` at most.
     ///
     /// # Errors
     ///
-    /// What wgpu reports.
+    /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device, clip_norm: f32) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/gradient_norm.wgsl"),
@@ -52,13 +79,14 @@ impl GradientNorm {
         Ok(Self { partial: compile("partial")?, total: compile("total")? })
     }
 
-    /// Binds the kernel to its matrices: two dispatches, to be encoded in this order.
+    /// Binds the kernel to its matrices: two dispatches, to be encoded in this order. `place` is the first
+    /// part of their names.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
-    /// [`Error::Length`](crate::Error::Length) if the gradients are no multiple of four, and what wgpu
-    /// reports.
+    /// [`Error::Length`](crate::Error::Length) if the number of parameters is not a multiple of four,
+    /// [`Error::Placement`](crate::Error::Placement) if rows are not contiguous, and what wgpu reports.
     pub fn bind(
         &self,
         device: &Device,

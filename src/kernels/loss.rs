@@ -9,52 +9,91 @@ use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds};
 use crate::options;
 
-/// The kernel, compiled.
+/// Computes the loss and the accuracy of each row of a batch, and the gradient of the batch's loss.
+///
+/// [`Loss`](options::Loss) has the formulas. With [`Options`], softmax cross-entropy smooths its labels and
+/// weighs its classes: [`smoothed_cross_entropy`](crate::reference::smoothed_cross_entropy) has the formula.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # use gpu::*;
+/// # let (device, queue) = device();
+/// use ztilde::kernels::{Matrix, loss};
+/// use ztilde::{Loss, ndarray::array, reference};
+///
+/// let outputs = upload(&device, &[0.0_f32, 1.0, 2.0, -1.0]);
+/// let targets = upload(&device, &[1_u32, 1]); // a class for each row
+/// let [results, grad_outputs] = [(); 2].map(|()| upload(&device, &[0.0_f32; 4]));
+/// let kernel = loss::Loss::new(&device, loss::Options {
+///     label_smoothing: 0.2,
+///     ..Loss::SoftmaxCrossEntropy.into()
+/// })?;
+/// let dispatch = kernel.bind(&device, "training", loss::Buffers {
+///     outputs: &Matrix::new(&outputs, 0, 2, 2)?,
+///     targets: &Matrix::vector(&targets, 0, 2)?,
+///     results: &Matrix::new(&results, 0, 2, 2)?,
+///     grad_outputs: &Matrix::new(&grad_outputs, 0, 2, 2)?,
+/// })?;
+/// run(&device, &queue, &[&dispatch]);
+///
+/// let outputs = array![[0.0, 1.0], [2.0, -1.0]];
+/// let twin = reference::smoothed_cross_entropy(&outputs, &[1, 1], 0.2, &array![1.0, 1.0]);
+/// let [first, second] = [twin.row_losses[0], twin.row_losses[1]];
+/// assert_close(&read(&device, &queue, &results), &[first, 1.0, second, 0.0]);
+/// assert_close(&read(&device, &queue, &grad_outputs), twin.grad_outputs.as_slice().unwrap());
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Loss {
     kernel: Kernel,
     options: Options,
 }
 
-/// What is computed of each row.
+/// The loss, and how softmax cross-entropy treats its targets.
+///
+/// See the example of [`Loss`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     /// The loss.
     pub loss: options::Loss,
-    /// The share of softmax cross-entropy's targets that is spread evenly over the classes, or 0.
+    /// The share of softmax cross-entropy's targets that is spread evenly over the classes: at least 0, below
+    /// 1, and 0 with other losses.
     pub label_smoothing: f32,
-    /// Whether softmax cross-entropy weighs its classes.
+    /// Whether softmax cross-entropy weighs its classes. The weights then follow the targets.
     pub has_class_weights: bool,
 }
 
 impl From<options::Loss> for Options {
-    /// The plain loss.
+    /// The loss without label smoothing and class weights.
     fn from(loss: options::Loss) -> Self {
         Self { loss, label_smoothing: 0.0, has_class_weights: false }
     }
 }
 
 /// The inputs and outputs of the kernel.
+///
+/// See the example of [`Loss`].
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// `[rows, columns]`: of the output layer.
+    /// `[rows, columns]`: the outputs of the network. The rows may be any distance apart.
     pub outputs: &'a Matrix,
-    /// For softmax cross-entropy one class index (`u32`) per row, in one row, with class weights
-    /// followed by what [`super::weigh_classes`] leaves for each column; for the others the shape of
-    /// the outputs.
+    /// For softmax cross-entropy `[1, rows]`: a class index (`u32`) for each row. With class weights
+    /// `[1, rows + columns]`: [`super::weigh_classes`] writes the weights after the indices. For the other
+    /// losses `[rows, columns]`.
     pub targets: &'a Matrix,
     /// `[rows, 2]`: each row's loss and accuracy.
     pub results: &'a Matrix,
-    /// The shape of the outputs: the gradient of the batch's loss, which is the mean of the rows'.
+    /// `[rows, columns]`, its rows as far apart as those of the outputs: the gradient of the batch's loss,
+    /// which is the mean of the row losses.
     pub grad_outputs: &'a Matrix,
 }
 
 impl Loss {
-    /// Compiles the kernel for a device: for a loss as it is, or with [`Options`].
+    /// Compiles the kernel for a device and a [`Loss`](options::Loss), or for [`Options`].
     ///
     /// # Errors
     ///
-    /// What wgpu reports.
+    /// [`Error::Wgpu`] if the driver does not compile the shader, [`Error::DeviceLost`].
     pub fn new(device: &Device, options: impl Into<Options>) -> Result<Self> {
         let options = options.into();
         let source = concat!(
@@ -71,13 +110,14 @@ impl Loss {
         Ok(Self { kernel, options })
     }
 
-    /// Binds the kernel to its matrices.
+    /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if the shapes do not fit each other, [`Error::TooMany`] if a software adapter would
-    /// not reach the end of a row (beyond 21,000 classes; 16,000 with smoothed labels), and what wgpu
-    /// reports.
+    /// [`Error::Shape`] if the shapes do not fit each other, [`Error::Placement`] if the rows of outputs and
+    /// gradient are not equally far apart, or those of another matrix are not contiguous,
+    /// [`Error::TooMany`] if a software adapter would not reach the end of a row (beyond 21,000 classes;
+    /// 16,000 with smoothed labels), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { outputs, targets, results, grad_outputs } = buffers;
         let [rows, columns] = [outputs.rows(), outputs.columns()];

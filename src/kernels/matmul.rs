@@ -16,7 +16,28 @@ const WORKGROUP_SIZE: u32 = 8;
 /// Outputs of an invocation along each of the two dimensions.
 const TILE: u32 = 4;
 
-/// The kernel, compiled, together with the faster one for rows that are whole vectors of four.
+/// Multiplies two matrices: `outputs = left · right`. It is faster with rows of whole vectors of four.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # use gpu::*;
+/// # let (device, queue) = device();
+/// use ztilde::kernels::Matrix;
+/// use ztilde::kernels::matmul::{Buffers, Matmul, Operand};
+///
+/// // The sums of a layer are inputs · weightsᵀ: here two samples of three features, and two neurons.
+/// let inputs = upload(&device, &[1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
+/// let weights = upload(&device, &[1.0_f32, 0.0, 1.0, 0.0, 1.0, 0.0]);
+/// let sums = upload(&device, &[0.0_f32; 4]);
+/// let dispatch = Matmul::new(&device)?.bind(&device, "layer 1", Buffers {
+///     left: Operand::Plain(&Matrix::new(&inputs, 0, 2, 3)?),
+///     right: Operand::Transposed(&Matrix::new(&weights, 0, 2, 3)?),
+///     outputs: &Matrix::new(&sums, 0, 2, 2)?,
+/// })?;
+/// run(&device, &queue, &[&dispatch]);
+/// assert_eq!(read(&device, &queue, &sums), [4.0, 2.0, 10.0, 5.0]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Matmul {
     kernel: Kernel,
@@ -24,6 +45,8 @@ pub struct Matmul {
 }
 
 /// A factor, as it lies in memory or transposed.
+///
+/// See the example of [`Matmul`].
 #[derive(Clone, Copy, Debug)]
 pub enum Operand<'a> {
     /// As it lies in memory.
@@ -33,11 +56,13 @@ pub enum Operand<'a> {
 }
 
 /// The inputs and outputs of the kernel: `outputs = left · right`.
+///
+/// See the example of [`Matmul`].
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// The left factor: `[rows, inner]`.
+    /// `[rows, inner]`, after the transposition.
     pub left: Operand<'a>,
-    /// The right factor: `[inner, columns]`.
+    /// `[inner, columns]`, after the transposition.
     pub right: Operand<'a>,
     /// `[rows, columns]`.
     pub outputs: &'a Matrix,
@@ -72,7 +97,8 @@ impl Matmul {
     ///
     /// # Errors
     ///
-    /// What wgpu reports.
+    /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device) -> Result<Self> {
         let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
         Ok(Self {
@@ -81,11 +107,12 @@ impl Matmul {
         })
     }
 
-    /// Binds the kernel to its matrices.
+    /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Placement`](crate::Error::Placement) if rows are not contiguous,
     /// [`Error::TooMany`](crate::Error::TooMany) if a software adapter would not reach the end of a sum
     /// (beyond 65,000 products), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {

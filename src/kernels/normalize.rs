@@ -8,36 +8,69 @@ use super::{LayoutKernel, walking_workgroups};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
 
-/// The kernel, compiled.
+/// Computes `outputs = gamma · (inputs − mean) / √(variance + epsilon) + beta`, column by column (Ioffe and
+/// Szegedy, arXiv 1502.03167, algorithm 1).
+///
+/// In training, mean and variance are those of the batch ([`super::batch_statistics`]); in inference, the
+/// running ones.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # use gpu::*;
+/// # let (device, queue) = device();
+/// use ztilde::kernels::Matrix;
+/// use ztilde::kernels::normalize::{Buffers, Normalize};
+///
+/// let inputs = upload(&device, &[1.0_f32, 10.0, 5.0, 14.0]);
+/// let mean = upload(&device, &[3.0_f32, 12.0, 0.0, 0.0]);
+/// let variance = upload(&device, &[4.0_f32, 4.0]);
+/// let [gamma, beta] = [[4.0_f32, 8.0], [1.0, 0.0]].map(|vector| upload(&device, &vector));
+/// let outputs = upload(&device, &[0.0_f32; 4]);
+/// // With this epsilon all normalized values are ±½: √(4 + 12) = 4. 1e-5 is usual.
+/// let dispatch = Normalize::new(&device, 12.0)?.bind(&device, "layer 1", Buffers {
+///     inputs: &Matrix::new(&inputs, 0, 2, 2)?,
+///     mean: &Matrix::new(&mean, 0, 2, 2)?,
+///     variance: &Matrix::vector(&variance, 0, 2)?,
+///     gamma: &Matrix::vector(&gamma, 0, 2)?,
+///     beta: &Matrix::vector(&beta, 0, 2)?,
+///     outputs: &Matrix::new(&outputs, 0, 2, 2)?,
+/// })?;
+/// run(&device, &queue, &[&dispatch]);
+/// assert_close(&read(&device, &queue, &outputs), &[-1.0, -4.0, 3.0, 4.0]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Normalize(LayoutKernel);
 
 /// The inputs and outputs of the kernel.
 ///
-/// The batches may be rows any distance apart, or images; these, the mean and the variance may start
-/// anywhere.
+/// The batches may be rows any distance apart, or images. The batches, the mean and the variance may start at
+/// any value of a buffer.
+///
+/// See the example of [`Normalize`].
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`.
     pub inputs: &'a Matrix,
-    /// `[2, columns]`: the mean is the sum of the two rows. The second is zero for a running mean.
+    /// `[2, columns]`: the mean is the sum of the two rows. The second row of a running mean is zero.
     pub mean: &'a Matrix,
-    /// One per column.
+    /// `[1, columns]`.
     pub variance: &'a Matrix,
-    /// One per column.
+    /// `[1, columns]`: the scale.
     pub gamma: &'a Matrix,
-    /// One per column.
+    /// `[1, columns]`: the shift.
     pub beta: &'a Matrix,
     /// `[rows, columns]`.
     pub outputs: &'a Matrix,
 }
 
 impl Normalize {
-    /// Compiles the kernel for a device.
+    /// Compiles the kernel for a device. `epsilon` is added to the variance, inside the root.
     ///
     /// # Errors
     ///
-    /// What wgpu reports.
+    /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/normalize.wgsl"),
@@ -48,13 +81,13 @@ impl Normalize {
         LayoutKernel::walking(device, "normalize", source, &constants).map(Self)
     }
 
-    /// Binds the kernel to its matrices.
+    /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
-    /// [`Error::Placement`](crate::Error::Placement) if samples have different numbers of pixels, and what
-    /// wgpu reports.
+    /// [`Error::Placement`](crate::Error::Placement) if samples have different numbers of pixels, or the rows
+    /// of a vector are not contiguous, and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, mean, variance, gamma, beta, outputs } = buffers;
         let [rows, columns] = [inputs.rows(), inputs.columns()];

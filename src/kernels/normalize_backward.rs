@@ -8,40 +8,80 @@ use super::{LayoutKernel, walking_workgroups};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
 
-/// The kernel, compiled.
+/// Computes the gradient of the loss by the inputs of [`super::normalize`].
+///
+/// In training, mean and variance depend on the inputs, too (Ioffe and Szegedy, arXiv 1502.03167, section 3):
+///
+/// ```text
+/// grad_inputs = gamma / √(variance + epsilon) · (grad_outputs − grad_mean − normalized · grad_gamma / rows)
+/// normalized  = (inputs − mean) / √(variance + epsilon)
+/// ```
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # use gpu::*;
+/// # let (device, queue) = device();
+/// use ztilde::kernels::Matrix;
+/// use ztilde::kernels::normalize_backward::{Buffers, NormalizeBackward};
+///
+/// // The batch of the example of `NormalizeGradients`, and that kernel's results.
+/// let [inputs, grad_outputs, grad_inputs] =
+///     [[1.0_f32, 10.0, 5.0, 14.0], [0.0, 1.0, 2.0, 3.0], [0.0; 4]].map(|batch| upload(&device, &batch));
+/// let [mean, grad_mean] =
+///     [[3.0_f32, 12.0, 0.0, 0.0], [1.0, 2.0, 0.0, 0.0]].map(|rows| upload(&device, &rows));
+/// let [variance, gamma, grad_gamma] =
+///     [[4.0_f32, 4.0], [4.0, 8.0], [1.0, 1.0]].map(|vector| upload(&device, &vector));
+/// let dispatch = NormalizeBackward::new(&device, 12.0)?.bind(&device, "layer 1", Buffers {
+///     inputs: &Matrix::new(&inputs, 0, 2, 2)?,
+///     mean: &Matrix::new(&mean, 0, 2, 2)?,
+///     variance: &Matrix::vector(&variance, 0, 2)?,
+///     gamma: &Matrix::vector(&gamma, 0, 2)?,
+///     grad_gamma: &Matrix::vector(&grad_gamma, 0, 2)?,
+///     grad_mean: &Matrix::new(&grad_mean, 0, 2, 2)?,
+///     grad_outputs: &Matrix::new(&grad_outputs, 0, 2, 2)?,
+///     grad_inputs: &Matrix::new(&grad_inputs, 0, 2, 2)?,
+/// })?;
+/// run(&device, &queue, &[&dispatch]);
+/// // The first is 4 / 4 · (0 − 1 + ½ · 1 / 2).
+/// assert_close(&read(&device, &queue, &grad_inputs), &[-0.75, -1.5, 0.75, 1.5]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct NormalizeBackward(LayoutKernel);
 
 /// The inputs and outputs of the kernel.
 ///
-/// The batches may be rows any distance apart, or images; these, the mean and the variance may start
-/// anywhere.
+/// The batches may be rows any distance apart, or images. The batches, the mean and the variance may start at
+/// any value of a buffer.
+///
+/// See the example of [`NormalizeBackward`].
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`: the inputs of the normalization.
     pub inputs: &'a Matrix,
-    /// `[2, columns]`: the batch's mean, as the sum of two rows.
+    /// `[2, columns]`: the batch's mean is the sum of the two rows.
     pub mean: &'a Matrix,
-    /// One per column: the batch's variance.
+    /// `[1, columns]`: the batch's variance, which divides by `rows`.
     pub variance: &'a Matrix,
-    /// One per column.
+    /// `[1, columns]`: the scale.
     pub gamma: &'a Matrix,
-    /// One per column, from [`super::normalize_gradients`].
+    /// `[1, columns]`: the gradient of the loss by gamma, from [`super::normalize_gradients`].
     pub grad_gamma: &'a Matrix,
     /// `[2, columns]`: the mean of `grad_outputs`, from [`super::normalize_gradients`].
     pub grad_mean: &'a Matrix,
-    /// `[rows, columns]`: the gradient of the normalized, scaled and shifted values.
+    /// `[rows, columns]`: the gradient of the loss by the outputs of [`super::normalize`].
     pub grad_outputs: &'a Matrix,
-    /// `[rows, columns]`: the gradient of the inputs.
+    /// `[rows, columns]`: the gradient of the loss by the inputs.
     pub grad_inputs: &'a Matrix,
 }
 
 impl NormalizeBackward {
-    /// Compiles the kernel for a device.
+    /// Compiles the kernel for a device. `epsilon` is added to the variance, inside the root.
     ///
     /// # Errors
     ///
-    /// What wgpu reports.
+    /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/normalize_backward.wgsl"),
@@ -52,13 +92,13 @@ impl NormalizeBackward {
         LayoutKernel::walking(device, "normalize_backward", source, &constants).map(Self)
     }
 
-    /// Binds the kernel to its matrices.
+    /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
-    /// [`Error::Placement`](crate::Error::Placement) if samples have different numbers of pixels, and what
-    /// wgpu reports.
+    /// [`Error::Placement`](crate::Error::Placement) if samples have different numbers of pixels, or the rows
+    /// of a vector are not contiguous, and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers {
             inputs,

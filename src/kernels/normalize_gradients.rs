@@ -8,39 +8,74 @@ use super::LayoutKernel;
 use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
 
-/// The kernel, compiled.
+/// Computes the gradients of the loss by gamma and beta.
+///
+/// `grad_beta = Σ grad_outputs` and `grad_gamma = Σ grad_outputs · normalized`, over the rows, with
+/// `normalized = (inputs − mean) / √(variance + epsilon)` (Ioffe and Szegedy, arXiv 1502.03167, section 3).
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # use gpu::*;
+/// # let (device, queue) = device();
+/// use ztilde::kernels::Matrix;
+/// use ztilde::kernels::normalize_gradients::{Buffers, NormalizeGradients};
+///
+/// // The batch of the example of `Normalize`: all normalized values are ±½.
+/// let inputs = upload(&device, &[1.0_f32, 10.0, 5.0, 14.0]);
+/// let mean = upload(&device, &[3.0_f32, 12.0, 0.0, 0.0]);
+/// let variance = upload(&device, &[4.0_f32, 4.0]);
+/// let grad_outputs = upload(&device, &[0.0_f32, 1.0, 2.0, 3.0]);
+/// let [grad_gamma, grad_beta, grad_mean] =
+///     [2, 2, 4].map(|length| upload(&device, &vec![0.0_f32; length]));
+/// let dispatch = NormalizeGradients::new(&device, 12.0)?.bind(&device, "layer 1", Buffers {
+///     inputs: &Matrix::new(&inputs, 0, 2, 2)?,
+///     mean: &Matrix::new(&mean, 0, 2, 2)?,
+///     variance: &Matrix::vector(&variance, 0, 2)?,
+///     grad_outputs: &Matrix::new(&grad_outputs, 0, 2, 2)?,
+///     grad_gamma: &Matrix::vector(&grad_gamma, 0, 2)?,
+///     grad_beta: &Matrix::vector(&grad_beta, 0, 2)?,
+///     grad_mean: &Matrix::new(&grad_mean, 0, 2, 2)?,
+/// })?;
+/// run(&device, &queue, &[&dispatch]);
+/// assert_close(&read(&device, &queue, &grad_gamma), &[1.0, 1.0]);
+/// assert_close(&read(&device, &queue, &grad_beta), &[2.0, 4.0]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct NormalizeGradients(LayoutKernel);
 
 /// The inputs and outputs of the kernel.
 ///
-/// The batches may be rows any distance apart, or images; these, the mean and the variance may start
-/// anywhere.
+/// The batches may be rows any distance apart, or images. The batches, the mean and the variance may start at
+/// any value of a buffer.
+///
+/// See the example of [`NormalizeGradients`].
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, columns]`: the inputs of the normalization.
     pub inputs: &'a Matrix,
-    /// `[2, columns]`: the batch's mean, as the sum of two rows.
+    /// `[2, columns]`: the batch's mean is the sum of the two rows.
     pub mean: &'a Matrix,
-    /// One per column: the batch's variance.
+    /// `[1, columns]`: the batch's variance, which divides by `rows`.
     pub variance: &'a Matrix,
-    /// `[rows, columns]`: the gradient of the normalized, scaled and shifted values.
+    /// `[rows, columns]`: the gradient of the loss by the outputs of [`super::normalize`].
     pub grad_outputs: &'a Matrix,
-    /// One per column.
+    /// `[1, columns]`: the gradient of the loss by gamma.
     pub grad_gamma: &'a Matrix,
-    /// One per column.
+    /// `[1, columns]`: the gradient of the loss by beta.
     pub grad_beta: &'a Matrix,
-    /// `[2, columns]`: the mean of `grad_outputs`, as the sum of two rows, for
-    /// [`super::normalize_backward`].
+    /// `[2, columns]`: the mean of `grad_outputs` is the sum of the two rows. [`super::normalize_backward`]
+    /// reads it.
     pub grad_mean: &'a Matrix,
 }
 
 impl NormalizeGradients {
-    /// Compiles the kernel for a device.
+    /// Compiles the kernel for a device. `epsilon` is added to the variance, inside the root.
     ///
     /// # Errors
     ///
-    /// What wgpu reports.
+    /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/normalize_gradients.wgsl"),
@@ -52,14 +87,14 @@ impl NormalizeGradients {
         LayoutKernel::summing(device, "normalize_gradients", source, &constants).map(Self)
     }
 
-    /// Binds the kernel to its matrices.
+    /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
-    /// [`Error::Placement`](crate::Error::Placement) if samples have different numbers of pixels,
-    /// [`Error::TooMany`](crate::Error::TooMany) if a software adapter would not reach the last rows (beyond
-    /// eight million), and what wgpu reports.
+    /// [`Error::Placement`](crate::Error::Placement) if samples have different numbers of pixels, or the rows
+    /// of a vector are not contiguous, [`Error::TooMany`](crate::Error::TooMany) if a software adapter would
+    /// not reach the last rows (beyond eight million), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         let Buffers { inputs, mean, variance, grad_outputs, grad_gamma, grad_beta, grad_mean } =
             buffers;

@@ -13,18 +13,20 @@ const WORKGROUP_SIZE: u32 = 256;
 /// The number of values in [`Counts`].
 pub const COUNTS: u32 = 6;
 
-/// The counts of the GPU, modulo 2³²: the layout of `counts` in the shaders.
+/// The counts of steps on the GPU, modulo 2³², in the order of `counts` in the shaders.
+///
+/// See the example of [`RecordStep`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// The steps that were taken.
+    /// The number of steps that were taken.
     pub taken: u32,
     /// The number of the next step, counted from 0 in the order in which steps were encoded.
     pub number: u32,
     /// The bits of that step's learning rate (`f32`), before the schedule.
     pub rate: u32,
-    /// The steps that were skipped.
+    /// The number of steps that were skipped.
     pub skipped: u32,
-    /// The steps that all trainers of the network have taken.
+    /// The number of steps that all trainers of the network have taken.
     pub of_network: u32,
     /// The number of the last skipped step.
     pub last_skipped: u32,
@@ -36,7 +38,7 @@ impl Counts {
         [steps as u32, steps as u32, 0, 0]
     }
 
-    /// The values in the order that they have on the GPU, which is that of the fields.
+    /// The values in the order of the fields, which is their order on the GPU.
     pub fn values(&self) -> [u32; COUNTS as usize] {
         let Self { taken, number, rate, skipped, of_network, last_skipped } = *self;
         [taken, number, rate, skipped, of_network, last_skipped]
@@ -56,10 +58,39 @@ pub(crate) fn whole(count: u32, at_most: u64) -> u64 {
     at_most.saturating_sub((at_most as u32).wrapping_sub(count).into())
 }
 
-/// Values of a step in the history: the bits of its loss and of its accuracy, its rows, and its number.
+/// The number of values that the history has for a step: the bits of its loss and of its accuracy, its rows,
+/// and its number.
 pub const RECORD: u32 = 4;
 
-/// The kernel, compiled.
+/// Writes a batch's loss and accuracy to the history, and counts the step as taken. Both are means over the
+/// rows.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # use gpu::*;
+/// # let (device, queue) = device();
+/// use ztilde::kernels::Matrix;
+/// use ztilde::kernels::record_step::{Buffers, COUNTS, Counts, RECORD, RecordStep};
+///
+/// let results = upload(&device, &[2.0_f32, 1.0, 4.0, 0.0]); // losses 2 and 4, accuracies 1 and 0
+/// let before = Counts { taken: 5, number: 5, of_network: 5, ..Default::default() };
+/// let counts = upload(&device, &before.values());
+/// let history = upload(&device, &[0.0_f32; 12]); // of three steps: this one's row is 5 % 3
+/// let dispatch = RecordStep::new(&device)?.bind(&device, "training", Buffers {
+///     results: &Matrix::new(&results, 0, 2, 2)?,
+///     counts: &Matrix::vector(&counts, 0, COUNTS)?,
+///     history: &Matrix::new(&history, 0, 3, RECORD)?,
+///     fault: None,
+/// })?;
+/// run(&device, &queue, &[&dispatch]);
+/// let record = &read(&device, &queue, &history)[8..];
+/// assert_close(&record[..2], &[3.0, 0.5]);
+/// assert_eq!([record[2], record[3]].map(f32::to_bits), [2, 5]); // rows, and the step's number
+/// let after = Counts { taken: 6, number: 6, of_network: 6, ..before };
+/// let found: Vec<u32> = read(&device, &queue, &counts).into_iter().map(f32::to_bits).collect();
+/// assert_eq!(found, after.values());
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RecordStep {
     kernel: Kernel,
@@ -68,17 +99,20 @@ pub struct RecordStep {
 }
 
 /// The inputs and outputs of the kernel.
+///
+/// See the example of [`RecordStep`].
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
     /// `[rows, 2]`: each row's loss and accuracy, from [`super::loss`].
     pub results: &'a Matrix,
-    /// `[1, 6]`, `u32`: see [`Counts`].
+    /// `[1, 6]`, `u32`: the [`Counts`]. `taken`, `number` and `of_network` rise by 1.
     pub counts: &'a Matrix,
     /// `[capacity, 4]`, `u32`: a row for each step, with the bits of the batch's loss and of its
     /// accuracy, the rows of the batch, and the number of the step. The index of the row is the number of
     /// steps taken before it, modulo the capacity.
     pub history: &'a Matrix,
-    /// One value, which becomes 1 if the loss is not finite, and is left alone otherwise.
+    /// `[1, 1]`, which may start at any value of a buffer: the kernel writes 1 if the loss is not finite, and
+    /// leaves it alone otherwise.
     pub fault: Option<&'a Matrix>,
 }
 
@@ -87,7 +121,8 @@ impl RecordStep {
     ///
     /// # Errors
     ///
-    /// What wgpu reports.
+    /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/record_step.wgsl"),
@@ -102,11 +137,12 @@ impl RecordStep {
         Ok(Self { kernel, unused: unused_matrices(device, 1)? })
     }
 
-    /// Binds the kernel to its matrices.
+    /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
+    /// [`Error::Placement`](crate::Error::Placement) if rows are not contiguous,
     /// [`Error::TooMany`](crate::Error::TooMany) if a software adapter would not reach the last rows
     /// (beyond sixteen million), and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {

@@ -18,7 +18,43 @@ const MOST_WORKGROUPS: u32 = 1024;
 /// there than a quad does.
 const SOFTWARE_QUADS: u32 = 8;
 
-/// The kernel, compiled.
+/// Takes a step of an [`Optimizer`], parameter by parameter. [`Method`] has the formulas.
+///
+/// Gradients are multiplied by `clip_scale`. Weight decay acts on the weights alone, unless
+/// [`Optimizer::decays_all`] is set. Parameters that the step would make infinite keep their values.
+///
+/// ```
+/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
+/// # use gpu::*;
+/// # let (device, queue) = device();
+/// use ztilde::Optimizer;
+/// use ztilde::kernels::Matrix;
+/// use ztilde::kernels::record_step::{COUNTS, Counts};
+/// use ztilde::kernels::update::{self, Update};
+///
+/// let optimizer = Optimizer::momentum(0.5, 0.9);
+/// let rate = (optimizer.learning_rate as f32).to_bits();
+/// let first = Counts { taken: 1, rate, ..Default::default() };
+/// let counts = upload(&device, &first.values());
+/// let rates = upload(&device, &update::rates(&optimizer, 1));
+/// let [clip_scale, unused] = [1.0_f32, 0.0].map(|value| upload(&device, &[value]));
+/// let [gradients, parameters, velocity] = [[2.0_f32, 4.0, 6.0, 8.0], [10.0; 4], [0.0; 4]]
+///     .map(|values| upload(&device, &values));
+/// let dispatch = Update::new(&device, &optimizer)?.bind(&device, "training", update::Buffers {
+///     counts: &Matrix::vector(&counts, 0, COUNTS)?,
+///     rates: &Matrix::new(&rates, 0, 1, 4)?,
+///     clip_scale: &Matrix::vector(&clip_scale, 0, 1)?,
+///     gradients: &Matrix::vector(&gradients, 0, 4)?,
+///     parameters: &Matrix::vector(&parameters, 0, 4)?,
+///     weights: 4,
+///     velocity: &Matrix::vector(&velocity, 0, 4)?,
+///     mean_square: &Matrix::vector(&unused, 0, 1)?,
+/// })?;
+/// run(&device, &queue, &[&dispatch]);
+/// assert_close(&read(&device, &queue, &parameters), &[9.0, 8.0, 7.0, 6.0]);
+/// assert_close(&read(&device, &queue, &velocity), &[2.0, 4.0, 6.0, 8.0]);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Update {
     kernel: Kernel,
@@ -27,27 +63,29 @@ pub struct Update {
 }
 
 /// The inputs and outputs of the kernel.
+///
+/// See the example of [`Update`].
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// `[1, 6]`, `u32`: the [`Counts`](super::record_step::Counts), of which the steps taken, with this
-    /// one, and the learning rate are read.
+    /// `[1, 6]`, `u32`: the [`Counts`](super::record_step::Counts). The kernel reads `taken`, which counts
+    /// this step, too, and `rate`.
     pub counts: &'a Matrix,
     /// `[capacity, 4]`: the [`rates`] of each step. The index of a step's row is the number of steps
     /// taken before it, modulo the capacity.
     pub rates: &'a Matrix,
-    /// One value that all gradients are multiplied by, from [`super::gradient_norm`], or 1.
+    /// `[1, 1]`: the factor of all gradients, from [`super::gradient_norm`], or 1.
     pub clip_scale: &'a Matrix,
-    /// One row, or several, whose sum they are.
+    /// `[parts, parameters]`: the gradients are the sums of the columns.
     pub gradients: &'a Matrix,
-    /// One row, weights first: a multiple of four values.
+    /// `[1, parameters]`, a multiple of four values: first the weights, then all others.
     pub parameters: &'a Matrix,
-    /// How many of the parameters are weights, which decay even if not all do: a multiple of four.
+    /// The number of weights, a multiple of four.
     pub weights: u32,
-    /// One row, zero before the first step; for methods that [have no velocity](Method::has_velocity)
-    /// anything, which is left alone.
+    /// `[1, parameters]`, zero before the first step. For methods that
+    /// [have no velocity](Method::has_velocity) any matrix, which the kernel leaves alone.
     pub velocity: &'a Matrix,
-    /// One row, zero before the first step; for methods that
-    /// [have no mean square](Method::has_mean_square) anything, which is left alone.
+    /// `[1, parameters]`, zero before the first step. For methods that
+    /// [have no mean square](Method::has_mean_square) any matrix, which the kernel leaves alone.
     pub mean_square: &'a Matrix,
 }
 
@@ -67,11 +105,13 @@ pub fn rates(optimizer: &Optimizer, step: u64) -> [f32; 4] {
 }
 
 impl Update {
-    /// Compiles the kernel for a device.
+    /// Compiles the kernel for a device and an optimizer. The learning rate and its schedule come from
+    /// [`Buffers::counts`] and [`Buffers::rates`].
     ///
     /// # Errors
     ///
-    /// What wgpu reports.
+    /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device, optimizer: &Optimizer) -> Result<Self> {
         Self::on_fault(device, optimizer, false)
     }
@@ -90,13 +130,13 @@ impl Update {
         Ok(Self { kernel, method: optimizer.method, decays_all: optimizer.decays_all })
     }
 
-    /// Binds the kernel to its matrices.
+    /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
-    /// [`Error::Length`](crate::Error::Length) if the parameters, or the weights among them, are no
-    /// multiple of four, and what wgpu reports.
+    /// [`Error::Length`](crate::Error::Length) if the number of parameters or of weights is not a multiple of
+    /// four, [`Error::Placement`](crate::Error::Placement) if rows are not contiguous, and what wgpu reports.
     pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
         self.bind_up_to(device, place, buffers, buffers.parameters.columns(), [0; 2])
     }

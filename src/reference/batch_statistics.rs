@@ -1,15 +1,30 @@
 use ndarray::{Array1, Array2, Axis};
 
 /// The statistics of each column of a batch.
+///
+/// ```
+/// use ztilde::ndarray::array;
+/// use ztilde::reference::batch_statistics;
+///
+/// let statistics = batch_statistics(&array![[1.0, 10.0], [5.0, 14.0]]);
+/// assert_eq!(statistics.mean, array![3.0, 12.0]);
+/// assert_eq!(statistics.variance, array![4.0, 4.0]);
+///
+/// let [mut running_mean, mut running_var] = [array![0.0, 0.0], array![1.0, 1.0]];
+/// statistics.move_running(2, 0.5, &mut running_mean, &mut running_var);
+/// assert_eq!(running_mean, array![1.5, 6.0]);
+/// assert_eq!(running_var, array![4.5, 4.5]); // half of 1, and half of 8, which divides by 2 − 1
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
-    /// The average of each column.
+    /// `[columns]`: the average of each column.
     pub mean: Array1<f64>,
-    /// The average squared distance from that mean: it divides by the number of rows.
+    /// `[columns]`: the average squared distance from that mean, which divides by `rows`.
     pub variance: Array1<f64>,
 }
 
-/// The mean and the variance of each column, in two passes.
+/// The mean and the variance of each column of `[rows, columns]`, in two passes (Ioffe and Szegedy, arXiv
+/// 1502.03167, algorithm 1).
 ///
 /// # Panics
 ///

@@ -9,19 +9,49 @@ use crate::{
 };
 
 /// [`Parameters`] in f64, and their forward and backward passes.
+///
+/// ```
+/// use ztilde::{Activation, ndarray::array, reference::{Layer, Network}};
+///
+/// let hidden = Layer::Normalized {
+///     weights: array![[1.0]],
+///     gamma: array![4.0],
+///     beta: array![1.0],
+///     running_mean: array![0.0],
+///     running_var: array![1.0],
+///     batches: 0,
+/// };
+/// let output = Layer::Linear { weights: array![[2.0]], biases: array![0.5] };
+/// let layers = vec![hidden, output];
+/// // With this epsilon the normalized values are ±½: √(4 + 12) = 4. 1e-5 is usual.
+/// let activation = Activation::Relu;
+/// let mut network = Network { activation, epsilon: 12.0, momentum: 0.1, layers };
+///
+/// let pass = network.forward(&array![[1.0], [5.0]]);
+/// assert_eq!(pass.layers[0].ztilde, array![[-1.0], [3.0]]);
+/// assert_eq!(pass.outputs, array![[0.5], [6.5]]);
+///
+/// let gradients = network.backward(&pass, &array![[1.0], [1.0]]);
+/// // The hidden layer's weights, gamma and beta, then the output layer's weights and biases.
+/// assert_eq!(gradients.learned(), array![3.0, 1.0, 2.0, 3.0, 2.0]);
+/// assert_eq!(gradients.grad_inputs, array![[-0.75], [0.75]]);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// The function after each layer but the last.
     pub activation: Activation,
     /// Added to the variance, inside the root.
     pub epsilon: f64,
-    /// The weight of the new value in the running statistics.
+    /// The weight of the batch's statistics in the running ones:
+    /// `running = (1 − momentum) · running + momentum · batch`.
     pub momentum: f64,
     /// The hidden layers, then the output layer.
     pub layers: Vec<Layer>,
 }
 
 /// One layer's parameters, as in [`parameters::Layer`].
+///
+/// See the example of [`Network`].
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the fields are those of the layers of Parameters")]
 pub enum Layer {
@@ -39,48 +69,58 @@ pub enum Layer {
 }
 
 /// The results of the forward pass that the backward pass needs.
+///
+/// See the example of [`Network`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pass {
-    /// The intermediate results of each layer.
+    /// The intermediate results of each layer, in the order of the layers.
     pub layers: Vec<LayerPass>,
-    /// The outputs of the network.
+    /// `[rows, outputs]`: the outputs of the network.
     pub outputs: Array2<f64>,
 }
 
 /// The intermediate results of one layer in a training pass.
+///
+/// See the example of [`Network`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerPass {
-    /// The inputs of the layer.
+    /// `[rows, inputs]`: the inputs of the layer.
     pub inputs: Array2<f64>,
-    /// `inputs · weightsᵀ`.
+    /// `[rows, outputs]`: `inputs · weightsᵀ`.
     pub sums: Array2<f64>,
-    /// The sums' mean and variance over the batch, where the layer is normalized.
+    /// The sums' mean and variance over the batch, if the layer is normalized.
     pub statistics: Option<Statistics>,
-    /// The inputs of the activation: the sums with their biases, or normalized, scaled and shifted.
+    /// `[rows, outputs]`: the pre-activations, which are the sums with their biases, or the sums normalized,
+    /// scaled and shifted.
     pub ztilde: Array2<f64>,
 }
 
-/// The gradient of the loss by everything that one layer learns.
+/// The gradient of the loss by the parameters of one layer.
+///
+/// See the example of [`Network`].
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "each field is the gradient by what its name says")]
 pub enum LayerGradients {
-    /// Those of a [`Layer::Linear`].
+    /// The gradients of a [`Layer::Linear`].
     Linear { grad_weights: Array2<f64>, grad_biases: Array1<f64> },
-    /// Those of a [`Layer::Normalized`].
+    /// The gradients of a [`Layer::Normalized`].
     Normalized { grad_weights: Array2<f64>, grad_gamma: Array1<f64>, grad_beta: Array1<f64> },
 }
 
-/// The gradient of the loss by everything that the network learns, and by its inputs.
+/// The gradient of the loss by the parameters of the network, and by its inputs.
+///
+/// See the example of [`Network`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradients {
-    /// One for each layer, inputs first.
+    /// One for each layer, in the order of the layers.
     pub layers: Vec<LayerGradients>,
-    /// The gradient by the network's inputs.
+    /// `[rows, inputs]`: the gradient by the network's inputs.
     pub grad_inputs: Array2<f64>,
 }
 
 impl Network {
-    /// The outputs in inference: normalized with the running statistics, and linear at the end.
+    /// The outputs in inference, `[rows, outputs]`, from inputs of `[rows, inputs]`: normalized with the
+    /// running statistics, and linear at the end.
     pub fn infer(&self, inputs: &Array2<f64>) -> Array2<f64> {
         network_forward(&self.layers, inputs, self.activation, self.epsilon)
     }
@@ -103,7 +143,7 @@ impl Network {
         pass
     }
 
-    /// A training pass that leaves the running statistics as they are.
+    /// A training pass that does not change the running statistics.
     pub fn pass(&self, inputs: &Array2<f64>) -> Pass {
         let mut outputs = inputs.clone();
         let mut layers = Vec::new();
@@ -116,7 +156,7 @@ impl Network {
         Pass { layers, outputs }
     }
 
-    /// The way back of a training pass, from the gradient of the loss by its outputs.
+    /// The backward pass of a training pass, from the gradient of the loss by its outputs.
     pub fn backward(&self, pass: &Pass, grad_outputs: &Array2<f64>) -> Gradients {
         let mut grad = grad_outputs.clone();
         let mut layers = Vec::new();
@@ -135,8 +175,9 @@ impl Network {
         if layer + 1 < self.layers.len() { self.activation } else { Activation::Identity }
     }
 
-    /// Every number that is learned: layer by layer, the weights row by row, then the biases, or
-    /// gamma and then beta. With each, whether it is a weight: the others do not decay unless asked to.
+    /// Every parameter, and whether it is a weight. Layer by layer: the weights row by row, then the biases,
+    /// or gamma and then beta. Only weights decay, unless
+    /// [`Optimizer::decays_all`](crate::Optimizer::decays_all) is set.
     pub fn learned_mut(&mut self) -> Vec<(&mut f64, bool)> {
         let mut learned = Vec::new();
         for layer in &mut self.layers {
@@ -156,7 +197,7 @@ impl Network {
 }
 
 impl Layer {
-    /// `[outputs, inputs]`: a row is one neuron.
+    /// The weights, `[outputs, inputs]`: a row is one neuron.
     pub fn weights(&self) -> &Array2<f64> {
         match self {
             Self::Linear { weights, .. } | Self::Normalized { weights, .. } => weights,
@@ -165,7 +206,7 @@ impl Layer {
 }
 
 impl Gradients {
-    /// The gradients by everything that is learned, in the order of [`Network::learned_mut`].
+    /// The gradients by all parameters, in the order of [`Network::learned_mut`].
     pub fn learned(&self) -> Array1<f64> {
         let mut learned = Vec::new();
         for layer in &self.layers {

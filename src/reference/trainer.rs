@@ -13,6 +13,28 @@ use crate::{
 
 /// A network that learns, one batch at a time. It uses the options of the loss, the optimizer and the
 /// clipping; the caller chooses the batches.
+///
+/// ```
+/// use ztilde::ndarray::array;
+/// use ztilde::reference::{Layer, Network, Trainer};
+/// use ztilde::{Activation, Loss, Optimizer, Targets, TrainerOptions};
+///
+/// let layers = vec![Layer::Linear { weights: array![[0.0]], biases: array![0.0] }];
+/// let activation = Activation::Identity;
+/// let network = Network { activation, epsilon: 1e-5, momentum: 0.1, layers };
+/// let mut trainer = Trainer::new(network, &TrainerOptions {
+///     loss: Loss::MeanSquaredError,
+///     optimizer: Optimizer::gradient_descent(0.25),
+///     ..Default::default()
+/// });
+/// // Two rows: 2 at 1, and 4 at 2. The outputs are 0 before the step.
+/// let targets = Targets::from(vec![2.0_f32, 4.0]);
+/// let (loss, accuracy) = trainer.step(&array![[1.0], [2.0]], &targets);
+/// assert_eq!((loss, accuracy), ((4.0 + 16.0) / 2.0, 0.0));
+/// // The gradients are −2 · 1 − 4 · 2 = −10 and −2 − 4 = −6.
+/// let learned = Layer::Linear { weights: array![[2.5]], biases: array![1.5] };
+/// assert_eq!(trainer.network().layers, [learned]);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trainer {
     network: Network,
@@ -56,7 +78,7 @@ impl Trainer {
         (loss, self.network.backward(&pass, &grad_outputs))
     }
 
-    /// One step. Returns the loss and the accuracy of the batch before it.
+    /// One step. Returns the batch's loss and accuracy before the step; losses without an accuracy return 0.
     ///
     /// # Panics
     ///
