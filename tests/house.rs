@@ -3,6 +3,10 @@
 
 #[path = "house/documents.rs"]
 mod documents;
+#[path = "house/examples.rs"]
+mod examples;
+#[path = "house/packages.rs"]
+mod packages;
 #[path = "house/words.rs"]
 mod words;
 
