@@ -164,9 +164,21 @@ impl Default for NetworkOptions {
 
 impl NetworkOptions {
     pub(crate) fn check(&self) -> Result<()> {
-        check("epsilon", self.epsilon, "finite and above 0", |value| value > 0.0)?;
-        check("momentum", self.momentum, "between 0 and 1", |value| (0.0..=1.0).contains(&value))
+        check_epsilon(self.epsilon)?;
+        check_momentum(self.momentum)
     }
+}
+
+pub(crate) fn check_epsilon(epsilon: f32) -> Result<()> {
+    check("epsilon", epsilon, "finite and above 0", |value| value > 0.0)
+}
+
+pub(crate) fn check_momentum(momentum: f32) -> Result<()> {
+    check("momentum", momentum, "between 0 and 1", |value| (0.0..=1.0).contains(&value))
+}
+
+pub(crate) fn check_clip_norm(norm: impl Into<f64> + Copy + Display) -> Result<()> {
+    check("clip_norm", norm, "finite and above 0", |value| value > 0.0)
 }
 
 /// What happens to the rows that do not fill a batch at the end of an epoch.
@@ -304,7 +316,7 @@ impl TrainerOptions {
         }
         self.check_class_weights(outputs)?;
         if let Some(norm) = self.clip_norm {
-            check("clip_norm", norm, "finite and above 0", |value| value > 0.0)?;
+            check_clip_norm(norm)?;
         }
         self.optimizer.check()
     }

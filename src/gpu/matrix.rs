@@ -206,7 +206,8 @@ impl Matrix {
         (self.offset / 16) as u32
     }
 
-    pub(crate) fn buffer(&self) -> &Buffer {
+    /// The buffer that holds the matrix.
+    pub fn buffer(&self) -> &Buffer {
         &self.buffer
     }
 

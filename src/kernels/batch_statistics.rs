@@ -7,6 +7,7 @@ use wgpu::Device;
 use super::LayoutKernel;
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Matrix};
+use crate::options::check_momentum;
 
 /// How often the kernel walks down a column.
 const PASSES: u64 = 3;
@@ -73,8 +74,10 @@ impl BatchStatistics {
     ///
     /// # Errors
     ///
+    /// [`Error::Option`] if `momentum` is out of range,
     /// [`Error::Wgpu`] if the driver does not compile the shader, [`Error::DeviceLost`].
     pub fn new(device: &Device, momentum: f32) -> Result<Self> {
+        check_momentum(momentum)?;
         let source = concat!(
             include_str!("../../shaders/batch_statistics.wgsl"),
             include_str!("../../shaders/shared/lane_sum.wgsl"),

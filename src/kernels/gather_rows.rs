@@ -106,6 +106,7 @@ impl GatherRows {
         let name = "gather_rows";
         let rows = batch_inputs.rows();
         counts.expect(name, "counts", [1, COUNTS])?;
+        order.expect(name, "order", [1, order.columns()])?;
         inputs.expect(name, "inputs", [inputs.rows(), inputs.columns()])?;
         targets.expect(name, "targets", [inputs.rows(), targets.columns()])?;
         batch_inputs.expect_rows(name, "batch_inputs", [rows, inputs.columns()])?;

@@ -7,11 +7,12 @@ use wgpu::Device;
 use super::{QUAD, quads};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix, workgroups};
+use crate::options::check_clip_norm;
 
 const WORKGROUP_SIZE: u32 = 256;
 
-/// How many sums the first dispatch leaves at the most.
-pub(crate) const MAX_PARTIAL_SUMS: u32 = 256;
+/// The length of [`Buffers::partial_sums`].
+pub const MAX_PARTIAL_SUMS: u32 = 256;
 
 /// Computes the factor that limits the Euclidean norm of all gradients together.
 ///
@@ -23,14 +24,14 @@ pub(crate) const MAX_PARTIAL_SUMS: u32 = 256;
 /// # use gpu::*;
 /// # let (device, queue) = device();
 /// use ztilde::kernels::Matrix;
-/// use ztilde::kernels::gradient_norm::{Buffers, GradientNorm};
+/// use ztilde::kernels::gradient_norm::{Buffers, GradientNorm, MAX_PARTIAL_SUMS};
 ///
 /// let gradients = upload(&device, &[3.0_f32, 0.0, -4.0, 0.0]); // their norm is 5
-/// let partial_sums = upload(&device, &[0.0_f32; 256]);
+/// let partial_sums = upload(&device, &[0.0_f32; MAX_PARTIAL_SUMS as usize]);
 /// let clip_scale = upload(&device, &[0.0_f32]);
 /// let [partial, total] = GradientNorm::new(&device, 1.0)?.bind(&device, "training", Buffers {
 ///     gradients: &Matrix::vector(&gradients, 0, 4)?,
-///     partial_sums: &Matrix::vector(&partial_sums, 0, 256)?,
+///     partial_sums: &Matrix::vector(&partial_sums, 0, MAX_PARTIAL_SUMS)?,
 ///     clip_scale: &Matrix::vector(&clip_scale, 0, 1)?,
 /// })?;
 /// run(&device, &queue, &[&partial, &total]);
@@ -51,7 +52,7 @@ pub struct Buffers<'a> {
     /// `[parts, parameters]`: the gradients of all parameters are the sums of the columns. The number of
     /// parameters is a multiple of four.
     pub gradients: &'a Matrix,
-    /// `[1, 256]`: sums that the first dispatch writes and the second reads.
+    /// `[1, MAX_PARTIAL_SUMS]`: sums that the first dispatch writes and the second reads.
     pub partial_sums: &'a Matrix,
     /// `[1, 1]`: the factor, which is NaN if a gradient is NaN.
     pub clip_scale: &'a Matrix,
@@ -62,9 +63,11 @@ impl GradientNorm {
     ///
     /// # Errors
     ///
+    /// [`Error::Option`](crate::Error::Option) if `clip_norm` is out of range,
     /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device, clip_norm: f32) -> Result<Self> {
+        check_clip_norm(clip_norm)?;
         let source = concat!(
             include_str!("../../shaders/gradient_norm.wgsl"),
             include_str!("../../shaders/shared/slab_sum.wgsl"),

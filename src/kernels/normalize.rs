@@ -7,6 +7,7 @@ use wgpu::Device;
 use super::{LayoutKernel, walking_workgroups};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
+use crate::options::check_epsilon;
 
 /// Computes `outputs = gamma · (inputs − mean) / √(variance + epsilon) + beta`, column by column (Ioffe and
 /// Szegedy, arXiv 1502.03167, algorithm 1).
@@ -69,9 +70,11 @@ impl Normalize {
     ///
     /// # Errors
     ///
+    /// [`Error::Option`](crate::Error::Option) if `epsilon` is out of range,
     /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
+        check_epsilon(epsilon)?;
         let source = concat!(
             include_str!("../../shaders/normalize.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),

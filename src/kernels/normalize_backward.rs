@@ -7,6 +7,7 @@ use wgpu::Device;
 use super::{LayoutKernel, walking_workgroups};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
+use crate::options::check_epsilon;
 
 /// Computes the gradient of the loss by the inputs of [`super::normalize`].
 ///
@@ -80,9 +81,11 @@ impl NormalizeBackward {
     ///
     /// # Errors
     ///
+    /// [`Error::Option`](crate::Error::Option) if `epsilon` is out of range,
     /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
+        check_epsilon(epsilon)?;
         let source = concat!(
             include_str!("../../shaders/normalize_backward.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),

@@ -7,6 +7,7 @@ use wgpu::Device;
 use super::LayoutKernel;
 use crate::error::Result;
 use crate::gpu::{Dispatch, Matrix};
+use crate::options::check_epsilon;
 
 /// Computes the gradients of the loss by gamma and beta.
 ///
@@ -74,9 +75,11 @@ impl NormalizeGradients {
     ///
     /// # Errors
     ///
+    /// [`Error::Option`](crate::Error::Option) if `epsilon` is out of range,
     /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
+        check_epsilon(epsilon)?;
         let source = concat!(
             include_str!("../../shaders/normalize_gradients.wgsl"),
             include_str!("../../shaders/shared/lane_sum.wgsl"),
