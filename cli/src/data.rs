@@ -59,6 +59,7 @@ pub(crate) use fit::Statistics;
 pub(crate) use forms::Form;
 pub(crate) use gaps::FilledColumn;
 pub(crate) use options::{DataOptions, KnownOptions, UnlabeledOptions};
+pub(crate) use parquet::is_guarded;
 pub(crate) use preprocessing::{Column, Preprocessing, Target, TargetValues, Values};
 pub(crate) use reading::category_place;
 pub(crate) use rows::{Room, Rows, TargetSums};

@@ -14,6 +14,12 @@ pub fn data_set(bytes: &[u8]) -> Result<(), String> {
     data::read_bytes(bytes).map_err(|failure| failure.to_string())
 }
 
+/// Whether a panic of this thread would become an error of a reader.
+#[must_use]
+pub fn is_guarded() -> bool {
+    data::is_guarded()
+}
+
 /// Reads a checkpoint as `train --resume` does.
 ///
 /// # Errors

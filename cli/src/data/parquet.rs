@@ -1,5 +1,9 @@
 //! Parquet: tables whose columns have types. Cells become text, so that a table is read the same way from
 //! Parquet and from CSV.
+//!
+//! Version 60 of the parquet crate spends time on claimed booleans, stack on deep schemas, and memory on
+//! claimed children (`thrift`), bytes of pages, dictionaries and lengths of texts (`pages`), and it panics
+//! (`guarded`). docs/notebook/parquet.md has the smallest file for each of these faults.
 
 mod pages;
 #[cfg(test)]
@@ -10,9 +14,8 @@ use std::{
     cell,
     fmt::Write,
     fs::File,
-    io::{Read, Seek, SeekFrom},
     panic::{self, AssertUnwindSafe},
-    sync::{Arc, Once},
+    sync::Arc,
 };
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
@@ -22,7 +25,14 @@ use parquet::{
     column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader},
     data_type::DataType,
     errors::ParquetError,
-    file::reader::{FileReader, SerializedFileReader},
+    file::{
+        FOOTER_SIZE,
+        metadata::{
+            FooterTail, ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader,
+            ParquetStatisticsPolicy::SkipAll,
+        },
+        reader::{ChunkReader, Length},
+    },
     schema::types::ColumnDescriptor,
 };
 
@@ -39,9 +49,8 @@ const WIDTHS: std::ops::RangeInclusive<i32> = 1..=32;
 
 /// The records of a file, in their order, a group of rows after the other.
 pub(super) struct Records {
-    file: SerializedFileReader<File>,
-    /// The same file, to check pages before they are decoded.
-    storage: Arc<File>,
+    file: Arc<File>,
+    metadata: ParquetMetaData,
     pub(super) columns: Vec<Column>,
     /// How many groups were begun, and the rows that are left of the last one.
     groups: usize,
@@ -101,11 +110,8 @@ enum Cell {
 
 impl Records {
     pub(super) fn open(file: File) -> Result<Self, ParquetError> {
-        let storage = Arc::new(file.try_clone()?);
-        check(&storage)?;
-        let file = guarded(|| SerializedFileReader::new(file))?;
-        check_sizes(&file, storage.metadata()?.len())?;
-        let schema = file.metadata().file_metadata().schema_descr();
+        let metadata = guarded(|| metadata(&file))?;
+        let schema = metadata.file_metadata().schema_descr();
         let mut columns = Vec::new();
         for (leaf, stored) in schema.columns().iter().enumerate() {
             let root = schema.get_column_root(leaf);
@@ -119,13 +125,13 @@ impl Records {
             let name = root.name().to_owned();
             columns.push(Column { name, kind, leaf, reader: None, cells: Vec::new() });
         }
-        let text = String::new();
-        Ok(Self { file, storage, columns, groups: 0, left: 0, decoded: 0, taken: 0, row: 0, text })
+        let (file, text) = (Arc::new(file), String::new());
+        Ok(Self { file, metadata, columns, groups: 0, left: 0, decoded: 0, taken: 0, row: 0, text })
     }
 
     /// How many rows the file says that it has.
     pub(super) fn claimed_rows(&self) -> u64 {
-        let groups = self.file.metadata().row_groups().iter();
+        let groups = self.metadata.row_groups().iter();
         groups
             .map(|group| u64::try_from(group.num_rows()).unwrap_or(0))
             .fold(0, u64::saturating_add)
@@ -167,16 +173,15 @@ impl Records {
     /// Decodes the next rows, if there are any.
     fn decode(&mut self) -> Result<bool, ParquetError> {
         while self.left == 0 {
-            if self.groups == self.file.num_row_groups() {
+            let Some(group) = self.metadata.row_groups().get(self.groups) else {
                 return Ok(false);
-            }
-            let group = self.file.get_row_group(self.groups)?;
-            let rows = group.metadata().num_rows();
+            };
+            let rows = group.num_rows();
             self.left = usize::try_from(rows)
                 .map_err(|_| ParquetError::General(format!("a group of {rows} rows")))?;
             for column in self.columns.iter_mut().filter(|column| column.kind.is_ok()) {
-                let pages = Pages::new(&*group, column.leaf, &self.storage)?;
-                let stored = group.metadata().schema_descr().column(column.leaf);
+                let pages = Pages::new(group, column.leaf, &self.file)?;
+                let stored = group.schema_descr().column(column.leaf);
                 column.reader = Some(get_column_reader(stored, Box::new(pages)));
             }
             self.groups += 1;
@@ -238,56 +243,46 @@ impl Column {
     }
 }
 
-/// Looks at what a file says of itself, which stands at its end, before its length.
-fn check(mut file: &File) -> Result<(), ParquetError> {
-    let bytes = file.seek(SeekFrom::End(0))?;
-    let mut tail = [0; 8];
-    // If it is missing, the crate reports the error.
-    let Some(end) = bytes.checked_sub(tail.len() as u64) else { return Ok(()) };
-    file.seek(SeekFrom::Start(end))?;
-    file.read_exact(&mut tail)?;
-    let [a, b, c, d, b'P', b'A', b'R', b'1'] = tail else { return Ok(()) };
-    let length = u32::from_le_bytes([a, b, c, d]);
-    let Some(start) = end.checked_sub(length.into()) else { return Ok(()) };
-    let mut metadata = vec![0; length as usize];
-    file.seek(SeekFrom::Start(start))?;
-    file.read_exact(&mut metadata)?;
-    thrift::check_file(&metadata)
+/// What a file says of itself. It stands at the end, before its length.
+fn metadata(file: &File) -> Result<ParquetMetaData, ParquetError> {
+    let bytes = file.len();
+    let Some(end) = bytes.checked_sub(FOOTER_SIZE as u64) else {
+        return Err(ParquetError::EOF(format!("the file ends after {bytes} bytes")));
+    };
+    let tail = FooterTail::try_from(&*file.get_bytes(end, FOOTER_SIZE)?)?;
+    if tail.is_encrypted_footer() {
+        return Err(ParquetError::General("the file is encrypted".to_owned()));
+    }
+    let length = tail.metadata_length();
+    let Some(start) = end.checked_sub(length as u64) else {
+        return Err(ParquetError::EOF(format!("metadata of {length} bytes in a file of {bytes}")));
+    };
+    let metadata = file.get_bytes(start, length)?;
+    thrift::check_file(&metadata)?;
+    let options = ParquetMetaDataOptions::new()
+        .with_column_stats_policy(SkipAll)
+        .with_encoding_stats_policy(SkipAll)
+        .with_size_stats_policy(SkipAll);
+    ParquetMetaDataReader::decode_metadata_with_options(&metadata, Some(&options))
 }
 
-/// All columns together take no more bytes than there are, or one would be read again and again.
-fn check_sizes(file: &SerializedFileReader<File>, bytes: u64) -> Result<(), ParquetError> {
-    let columns = file.metadata().row_groups().iter().flat_map(|group| group.columns());
-    let sizes = columns.map(|column| u64::try_from(column.compressed_size()).unwrap_or(u64::MAX));
-    let all = sizes.fold(0, u64::saturating_add);
-    if all > bytes {
-        return Err(ParquetError::General(format!(
-            "the file is broken: columns of {all} bytes in a file of {bytes}"
-        )));
-    }
-    Ok(())
+thread_local! {
+    static IS_GUARDED: cell::Cell<bool> = const { cell::Cell::new(false) };
 }
 
 /// Calls the parquet crate, which trusts some numbers of a file and panics if they are wrong. The panic
-/// becomes an error, and its message is not printed.
+/// becomes an error.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    thread_local! {
-        static IS_GUARDED: cell::Cell<bool> = const { cell::Cell::new(false) };
-    }
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let usual = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            if !IS_GUARDED.get() {
-                usual(panic);
-            }
-        }));
-    });
     IS_GUARDED.set(true);
     let result = panic::catch_unwind(AssertUnwindSafe(read));
     IS_GUARDED.set(false);
     let broken = |_| Err(ParquetError::General("the file is broken".to_owned()));
     result.unwrap_or_else(broken)
+}
+
+/// Whether a panic of this thread would become an error.
+pub(crate) fn is_guarded() -> bool {
+    IS_GUARDED.get()
 }
 
 /// Decodes cells of one type.

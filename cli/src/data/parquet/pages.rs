@@ -1,17 +1,18 @@
-//! The pages of a column. The sizes that a page claims are checked before it is decompressed and before it
-//! is decoded, because the parquet crate allocates as much memory as the page claims to need.
+//! The pages of a column. The parquet crate takes as much memory as a page says that it needs, so three of its
+//! numbers are checked before: the bytes that it unpacks to, the values of a dictionary, and the lengths of
+//! texts that stand before them.
 
-use std::{
-    fs::File,
-    io::{BufReader, Read, Seek, SeekFrom},
-    sync::Arc,
-};
+use std::{fs::File, io::BufReader, sync::Arc};
 
+use bytes::Bytes;
 use parquet::{
     basic::{Compression, Encoding, Type},
     column::page::{Page, PageMetadata, PageReader},
     errors::{ParquetError, Result},
-    file::{metadata::ColumnChunkMetaData, reader::RowGroupReader},
+    file::{
+        metadata::{ColumnChunkMetaData, RowGroupMetaData},
+        reader::{ChunkReader, Length, SerializedPageReader},
+    },
 };
 
 use super::thrift::{self, Seen};
@@ -20,83 +21,33 @@ use super::thrift::{self, Seen};
 /// decoded at once. Pages have a megabyte, and most writers make them of 20,000 rows.
 const MOST_LENGTHS: u64 = 1 << 22;
 
-/// The type of an index page in its header: a page without values.
-const INDEX: i32 = 1;
-
 /// The pages of a column of a group.
 pub(super) struct Pages {
-    pages: Box<dyn PageReader>,
-    file: Arc<File>,
+    pages: SerializedPageReader<Chunk>,
     column: ColumnChunkMetaData,
-    /// Where the next page begins, and the bytes that are left.
-    place: u64,
-    left: u64,
-    /// How many values its pages have to have still.
-    values: u64,
 }
 
-/// The contents of a header.
-#[derive(Default)]
-struct Header {
-    kind: i64,
-    unpacked: i64,
-    packed: i64,
+/// The bytes of a column. The crate reads from them at the places where pages begin.
+struct Chunk {
+    file: Arc<File>,
+    compression: Compression,
 }
 
 impl Pages {
-    pub(super) fn new(group: &dyn RowGroupReader, leaf: usize, file: &Arc<File>) -> Result<Self> {
-        let column = group.metadata().column(leaf).clone();
-        let (rows, values) = (group.metadata().num_rows(), column.num_values());
+    pub(super) fn new(group: &RowGroupMetaData, leaf: usize, file: &Arc<File>) -> Result<Self> {
+        let column = group.column(leaf).clone();
+        let (rows, values) = (group.num_rows(), column.num_values());
         if rows != values {
             return Err(broken(format!("a column of {values} values in a group of {rows} rows")));
         }
-        let (place, left) = column.byte_range();
-        let values = u64::try_from(values).map_err(|_| broken(format!("{values} values")))?;
-        let pages = group.get_column_page_reader(leaf)?;
-        Ok(Self { pages, file: Arc::clone(file), column, place, left, values })
+        let chunk = Chunk { file: Arc::clone(file), compression: column.compression() };
+        // The rows count for indexes only.
+        let pages = SerializedPageReader::new(Arc::new(chunk), &column, 0, None)?;
+        Ok(Self { pages, column })
     }
 
-    /// Looks at the header of the next page that has values, where there is one.
-    fn check_header(&mut self) -> Result<()> {
-        while self.left > 0 {
-            let mut file = &*self.file;
-            file.seek(SeekFrom::Start(self.place))?;
-            let mut header = Header::default();
-            let input = BufReader::new(file.take(self.left));
-            let bytes = thrift::walk(input, self.left, thrift::PAGE, &mut |path, seen| {
-                match (path, seen) {
-                    ([1], Seen::Number(kind)) => header.kind = kind,
-                    ([2], Seen::Number(bytes)) => header.unpacked = bytes,
-                    ([3], Seen::Number(bytes)) => header.packed = bytes,
-                    _ => {}
-                }
-                Ok(())
-            })?;
-            self.place += bytes;
-            self.left -= bytes;
-            let Header { kind, unpacked, packed } = header;
-            let most = i64::try_from(self.left).unwrap_or(i64::MAX).min(i32::MAX.into());
-            if !(0..=most).contains(&packed) {
-                let left = self.left;
-                return Err(broken(format!("a page of {packed} bytes where {left} are left")));
-            }
-            if self.column.compression() != Compression::UNCOMPRESSED
-                && !(0..=densest(self.column.compression()) * packed).contains(&unpacked)
-            {
-                return Err(broken(format!("a page of {packed} bytes unpacks to {unpacked}")));
-            }
-            self.place += packed as u64;
-            self.left -= packed as u64;
-            // As the crate cuts it.
-            if kind as i32 != INDEX {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks the decompressed page.
-    fn check(&mut self, page: &Page) -> Result<()> {
+    /// Checks the unpacked page.
+    fn check(&self, page: &Page) -> Result<()> {
         let (bytes, count) = (page.buffer().len() as u64, u64::from(page.num_values()));
         if let Page::DictionaryPage { .. } = page {
             let bits = match self.column.column_type() {
@@ -111,13 +62,6 @@ impl Pages {
             }
             return Ok(());
         }
-        if count > self.values {
-            let (left, all) = (self.values, self.column.num_values());
-            return Err(broken(format!(
-                "a page of {count} values, where {left} of its column's {all} are left"
-            )));
-        }
-        self.values -= count;
         let lists = match page.encoding() {
             Encoding::DELTA_LENGTH_BYTE_ARRAY => 1,
             Encoding::DELTA_BYTE_ARRAY => 2,
@@ -140,7 +84,6 @@ impl Pages {
 
 impl PageReader for Pages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
-        self.check_header()?;
         let page = self.pages.get_next_page()?;
         page.iter().try_for_each(|page| self.check(page))?;
         Ok(page)
@@ -162,6 +105,51 @@ impl Iterator for Pages {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.get_next_page().transpose()
+    }
+}
+
+impl Length for Chunk {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+}
+
+impl ChunkReader for Chunk {
+    type T = BufReader<File>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T> {
+        self.check_header(start)?;
+        self.file.get_read(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+        self.file.get_bytes(start, length)
+    }
+}
+
+impl Chunk {
+    /// Checks the header of the page that begins there.
+    fn check_header(&self, start: u64) -> Result<()> {
+        let left = self.len().saturating_sub(start);
+        let (mut unpacked, mut packed) = (0, 0);
+        thrift::walk(self.file.get_read(start)?, left, thrift::PAGE, &mut |path, seen| {
+            match (path, seen) {
+                // As the crate cuts them.
+                ([2], Seen::Number(bytes)) => unpacked = i64::from(bytes as i32),
+                ([3], Seen::Number(bytes)) => packed = i64::from(bytes as i32),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if packed > left as i64 {
+            return Err(broken(format!("a page of {packed} bytes where {left} are left")));
+        }
+        if self.compression != Compression::UNCOMPRESSED
+            && unpacked > densest(self.compression) * packed
+        {
+            return Err(broken(format!("a page of {packed} bytes unpacks to {unpacked}")));
+        }
+        Ok(())
     }
 }
 

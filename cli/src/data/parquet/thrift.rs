@@ -1,9 +1,9 @@
-//! Checks Parquet's metadata, in Thrift's compact protocol, before the parquet crate reads them: the crate
-//! trusts the lengths of their lists.
+//! Checks Parquet's metadata, in Thrift's compact protocol, before the parquet crate reads them. The crate
+//! loops over as many booleans as an unknown list claims, which take no bytes; it takes memory for as many
+//! children as an element of the schema claims, and a stack as deep as the schema.
 //!
-//! An unknown list of booleans takes no bytes, yet the crate loops over as many booleans as it claims. And
-//! the crate reads a known field as its expected type without looking at the written type. So a known field
-//! must have the expected type here; otherwise this check and the crate would see different lists.
+//! The crate reads a known field as its expected type without looking at the written type. So a known field
+//! must have the expected type here; otherwise this check and the crate would see different fields.
 
 use std::io::{self, Read};
 
@@ -12,9 +12,9 @@ use parquet::errors::ParquetError;
 /// The deepest nest. The crate's own bound is the same where it skips, and none where it reads a schema.
 const DEEPEST: usize = 64;
 
-/// The type of a field. Numbers of 16, 32 and 64 bits are written alike.
+/// The type of a field. Numbers of 16, 32 and 64 bits are written alike. The type of a flag is its value,
+/// which the crate looks at.
 pub(super) enum Kind {
-    Flag,
     Byte,
     Number,
     Double,
@@ -37,13 +37,13 @@ pub(super) const FILE: Fields = &[
     (7, 7, Kind::List(&Kind::Fields(&[(1, 3, EMPTY)]))),
 ];
 
-/// The fields of the header of a page.
+/// The fields of the header of a page without its statistics, which the crate skips.
 pub(super) const PAGE: Fields = &[
     (1, 4, Kind::Number),
     (5, 5, Kind::Fields(&[(1, 4, Kind::Number)])),
     (6, 6, EMPTY),
-    (7, 7, Kind::Fields(&[(1, 2, Kind::Number), (3, 3, Kind::Flag)])),
-    (8, 8, Kind::Fields(&[(1, 6, Kind::Number), (7, 7, Kind::Flag)])),
+    (7, 7, Kind::Fields(&[(1, 2, Kind::Number)])),
+    (8, 8, Kind::Fields(&[(1, 6, Kind::Number)])),
 ];
 
 /// Where the number of an element's children stands in a file's metadata.
@@ -65,8 +65,8 @@ const LOGICAL_TYPE: Fields = &[
     (1, 4, EMPTY),
     (5, 5, Kind::Fields(&[(1, 2, Kind::Number)])),
     (6, 6, EMPTY),
-    (7, 8, Kind::Fields(&[(1, 1, Kind::Flag), (2, 2, Kind::Fields(&[(1, 3, EMPTY)]))])),
-    (10, 10, Kind::Fields(&[(1, 1, Kind::Byte), (2, 2, Kind::Flag)])),
+    (7, 8, Kind::Fields(&[(2, 2, Kind::Fields(&[(1, 3, EMPTY)]))])),
+    (10, 10, Kind::Fields(&[(1, 1, Kind::Byte)])),
     (11, 15, EMPTY),
     (16, 16, Kind::Fields(&[(1, 1, Kind::Byte)])),
     (17, 18, Kind::Fields(&[(1, 1, Kind::Bytes), (2, 2, Kind::Number)])),
@@ -75,7 +75,7 @@ const LOGICAL_TYPE: Fields = &[
 const GROUP: Fields = &[
     (1, 1, Kind::List(&Kind::Fields(CHUNK))),
     (2, 3, Kind::Number),
-    (4, 4, Kind::List(&Kind::Fields(&[(1, 1, Kind::Number), (2, 3, Kind::Flag)]))),
+    (4, 4, Kind::List(&Kind::Fields(&[(1, 1, Kind::Number)]))),
     (5, 5, Kind::Number),
     (7, 7, Kind::Number),
 ];
@@ -87,27 +87,17 @@ const CHUNK: Fields = &[
     (4, 7, Kind::Number),
 ];
 
+/// Without its statistics, which the crate skips (`SkipAll`).
 const COLUMN: Fields = &[
     (1, 1, Kind::Number),
     (2, 2, Kind::List(&Kind::Number)),
     (4, 7, Kind::Number),
     (9, 11, Kind::Number),
-    (12, 12, Kind::Fields(STATISTICS)),
-    (13, 13, Kind::List(&Kind::Fields(&[(1, 3, Kind::Number)]))),
     (14, 15, Kind::Number),
-    (16, 16, Kind::Fields(&[(1, 1, Kind::Number), (2, 3, Kind::List(&Kind::Number))])),
     (17, 17, Kind::Fields(&[(1, 1, BOX), (2, 2, Kind::List(&Kind::Number))])),
 ];
 
 const BOX: Kind = Kind::Fields(&[(1, 8, Kind::Double)]);
-
-const STATISTICS: Fields = &[
-    (1, 2, Kind::Bytes),
-    (3, 4, Kind::Number),
-    (5, 6, Kind::Bytes),
-    (7, 8, Kind::Flag),
-    (9, 9, Kind::Number),
-];
 
 /// An event of a walk: a number, or the end of fields.
 #[derive(Clone, Copy)]
@@ -146,24 +136,21 @@ pub(super) fn check_file(metadata: &[u8]) -> Result<(), ParquetError> {
             _ => {}
         }
         Ok(())
-    })?;
-    Ok(())
+    })
 }
 
 fn broken(what: String) -> ParquetError {
     ParquetError::General(format!("the file is broken: {what}"))
 }
 
-/// Walks through fields within this many bytes. Returns how many they take.
+/// Walks through fields within this many bytes.
 pub(super) fn walk(
     input: impl Read,
     bytes: u64,
     fields: Fields,
     visit: Visit<'_>,
-) -> Result<u64, ParquetError> {
-    let mut walk = Walk { input, left: bytes, read: 0, path: Vec::new(), depth: 0, visit };
-    walk.fields(fields)?;
-    Ok(walk.read)
+) -> Result<(), ParquetError> {
+    Walk { input, left: bytes, path: Vec::new(), visit }.fields(fields, 0)
 }
 
 type Visit<'a> = &'a mut dyn FnMut(&[i16], Seen) -> Result<(), ParquetError>;
@@ -172,15 +159,13 @@ struct Walk<'a, R> {
     input: R,
     /// The bytes that may still be read. Booleans count as a byte each.
     left: u64,
-    read: u64,
     /// The numbers of the fields that this is in.
     path: Vec<i16>,
-    depth: usize,
     visit: Visit<'a>,
 }
 
 impl<R: Read> Walk<'_, R> {
-    fn fields(&mut self, known: Fields) -> Result<(), ParquetError> {
+    fn fields(&mut self, known: Fields, depth: usize) -> Result<(), ParquetError> {
         let mut last = 0_i16;
         loop {
             let header = self.byte()?;
@@ -196,24 +181,22 @@ impl<R: Read> Walk<'_, R> {
             last = number.ok_or_else(too_large)?;
             let kind = known.iter().find(|(first, end, _)| (*first..=*end).contains(&last));
             self.path.push(last);
-            self.value(wire, kind.map(|(.., kind)| kind))?;
+            self.value(wire, kind.map(|(.., kind)| kind), depth)?;
             self.path.pop();
         }
     }
 
-    fn value(&mut self, wire: u8, kind: Option<&'static Kind>) -> Result<(), ParquetError> {
-        if self.depth == DEEPEST {
+    fn value(
+        &mut self,
+        wire: u8,
+        kind: Option<&'static Kind>,
+        depth: usize,
+    ) -> Result<(), ParquetError> {
+        if depth == DEEPEST {
             return Err(broken(format!("its description of itself is nested {DEEPEST} deep")));
         }
-        self.depth += 1;
-        self.value_within(wire, kind)?;
-        self.depth -= 1;
-        Ok(())
-    }
-
-    fn value_within(&mut self, wire: u8, kind: Option<&'static Kind>) -> Result<(), ParquetError> {
         match (wire, kind) {
-            (1 | 2, None | Some(Kind::Flag)) => Ok(()),
+            (1 | 2, None) => Ok(()),
             (3, None | Some(Kind::Byte)) => self.skip(1),
             (4..=6, None | Some(Kind::Number)) => {
                 let number = self.number()?;
@@ -224,17 +207,17 @@ impl<R: Read> Walk<'_, R> {
                 let bytes = self.unsigned()?;
                 self.skip(bytes)
             }
-            (9 | 10, None) => self.list(None),
-            (9, Some(Kind::List(kind))) => self.list(Some(kind)),
-            (11, None) => self.map(),
-            (12, None) => self.fields(&[]),
-            (12, Some(Kind::Fields(fields))) => self.fields(fields),
+            (9 | 10, None) => self.list(None, depth),
+            (9, Some(Kind::List(kind))) => self.list(Some(kind), depth),
+            (11, None) => self.map(depth),
+            (12, None) => self.fields(&[], depth + 1),
+            (12, Some(Kind::Fields(fields))) => self.fields(fields, depth + 1),
             (13, None) => self.skip(16),
             _ => Err(broken(format!("field {:?} is of the type {wire} of Thrift", self.path))),
         }
     }
 
-    fn list(&mut self, kind: Option<&'static Kind>) -> Result<(), ParquetError> {
+    fn list(&mut self, kind: Option<&'static Kind>, depth: usize) -> Result<(), ParquetError> {
         let header = self.byte()?;
         // Some write no type where there are no elements.
         if header == 0 {
@@ -244,40 +227,35 @@ impl<R: Read> Walk<'_, R> {
             15 => self.unsigned()?,
             count => count.into(),
         };
-        self.elements(count, &[(header & 15, kind)])
+        self.elements(count, &[(header & 15, kind)], depth)
     }
 
-    fn map(&mut self) -> Result<(), ParquetError> {
+    fn map(&mut self, depth: usize) -> Result<(), ParquetError> {
         let count = self.unsigned()?;
         if count == 0 {
             return Ok(());
         }
         let kinds = self.byte()?;
-        self.elements(count, &[(kinds >> 4, None), (kinds & 15, None)])
+        self.elements(count, &[(kinds >> 4, None), (kinds & 15, None)], depth)
     }
 
     fn elements(
         &mut self,
         count: u64,
         kinds: &[(u8, Option<&'static Kind>)],
+        depth: usize,
     ) -> Result<(), ParquetError> {
         if count > self.left {
             let left = self.left;
             return Err(broken(format!("a list of {count} elements in {left} bytes")));
         }
-        // Booleans of such lists take no byte, and would cost nothing but time.
-        let is_skipped =
-            |&&(wire, kind): &&(u8, Option<_>)| matches!(wire, 1 | 2) && kind.is_none();
-        let skipped = kinds.iter().filter(is_skipped).count();
-        if skipped > 0 {
+        // Booleans take no byte, and would cost nothing but time.
+        if kinds.iter().any(|(wire, _)| matches!(wire, 1 | 2)) {
             self.left -= count;
-        }
-        if skipped == kinds.len() {
-            return Ok(());
         }
         for _ in 0..count {
             for &(wire, kind) in kinds {
-                self.value(wire, kind)?;
+                self.value(wire, kind, depth + 1)?;
             }
         }
         Ok(())
@@ -290,7 +268,6 @@ impl<R: Read> Walk<'_, R> {
         }
         self.input.read_exact(&mut byte)?;
         self.left -= 1;
-        self.read += 1;
         Ok(byte[0])
     }
 
@@ -319,7 +296,6 @@ impl<R: Read> Walk<'_, R> {
             return Err(broken(format!("{bytes} bytes where {left} are left")));
         }
         self.left -= bytes;
-        self.read += bytes;
         Ok(())
     }
 }
