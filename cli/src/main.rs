@@ -1,23 +1,12 @@
 //! The `ztilde` binary: all code is in the library of this package.
 
-use std::{panic, process::ExitCode};
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     #[cfg(all(unix, not(target_vendor = "apple")))]
     silence_wayland();
-    silence_guarded_panics();
+    ztilde_cli::readers::silence_guarded_panics();
     ztilde_cli::main()
-}
-
-/// The parquet crate panics on some broken files. The panic becomes an `error:` line, but Rust has printed its
-/// message before anyone can catch it, and only a hook can keep it back.
-fn silence_guarded_panics() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        if !ztilde_cli::readers::is_guarded() {
-            usual(panic);
-        }
-    }));
 }
 
 /// Without a desktop, Mesa makes libwayland write `error: XDG_RUNTIME_DIR is invalid or not set` to stderr.

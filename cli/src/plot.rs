@@ -1,40 +1,36 @@
 //! Pictures of what a training came to, as SVG or PNG.
 //!
-//! Every picture is drawn as SVG; a PNG is that, rendered at twice its size for sharp screens.
+//! The same calls draw on an SVG and on the pixels of a PNG, which has twice the size for sharp screens.
 
 mod confusion;
 mod curves;
 mod scatter;
+mod surface;
 
 use std::{
     path::{Path, PathBuf},
     str::FromStr,
-    sync::Arc,
 };
 
 use clap::ValueEnum;
 use plotters::{
-    backend::SVGBackend,
     coord::Shift,
     drawing::{DrawingArea, IntoDrawingArea},
     style::{BLACK, Color, IntoFont, RGBColor, ShapeStyle, TextStyle, WHITE},
 };
-use resvg::{tiny_skia, usvg};
 
 use crate::{failure::Failure, output};
 
 pub(crate) use confusion::confusion_matrix;
 pub(crate) use curves::{Panel, Series, curves};
 pub(crate) use scatter::scatter;
+use surface::Surface;
 
 /// The surface to draw on.
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Area<'a> = DrawingArea<Surface<'a>, Shift>;
 
 /// Why a picture could not be drawn, in plotters' words.
 type DrawResult = Result<(), Box<dyn std::error::Error>>;
-
-/// Pixels of a PNG per unit of the picture.
-const PNG_SCALE: f32 = 2.0;
 
 const FONT: &str = "sans-serif";
 
@@ -143,34 +139,25 @@ impl PictureFile {
         let failed = |error: &dyn std::fmt::Display| {
             Failure::input(format!("{}: the picture: {error}", self.path.display()))
         };
-        let mut svg = String::new();
-        {
-            let area = SVGBackend::with_string(&mut svg, size.into()).into_drawing_area();
-            area.fill(&theme.background()).map_err(|error| failed(&error))?;
-            draw(&area).map_err(|error| failed(&error))?;
-            area.present().map_err(|error| failed(&error))?;
-        }
-        let bytes = match self.is_png {
-            true => render(&svg).map_err(|error| failed(&error))?,
-            false => svg.into_bytes(),
+        surface::register_letters();
+        let paint = |surface: Surface<'_>| {
+            let area = surface.into_drawing_area();
+            area.fill(&theme.background())?;
+            draw(&area)?;
+            area.present()?;
+            DrawResult::Ok(())
+        };
+        let bytes = if self.is_png {
+            let mut samples = surface::samples(size);
+            paint(Surface::pixels(&mut samples, size)).map_err(|error| failed(&error))?;
+            surface::png(&samples, size).map_err(|error| failed(&error))?
+        } else {
+            let mut text = String::new();
+            paint(Surface::svg(&mut text, size)).map_err(|error| failed(&error))?;
+            text.into_bytes()
         };
         output::replace(&self.path, &bytes)
     }
-}
-
-/// An SVG as PNG.
-fn render(svg: &str) -> Result<Vec<u8>, String> {
-    let mut options = usvg::Options { font_family: FONT.to_owned(), ..Default::default() };
-    let fonts = Arc::make_mut(&mut options.fontdb);
-    fonts.load_font_data(epaint_default_fonts::UBUNTU_LIGHT.to_vec());
-    fonts.set_sans_serif_family("Ubuntu");
-    let tree = usvg::Tree::from_str(svg, &options).map_err(|error| error.to_string())?;
-    let size = tree.size().to_int_size().scale_by(PNG_SCALE).ok_or("it is too large")?;
-    let mut pixels =
-        tiny_skia::Pixmap::new(size.width(), size.height()).ok_or("it is too large")?;
-    let scale = tiny_skia::Transform::from_scale(PNG_SCALE, PNG_SCALE);
-    resvg::render(&tree, scale, &mut pixels.as_mut());
-    pixels.encode_png().map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The readers of untrusted bytes, for fuzzing and for the replay of its corpus.
 
-use std::io::Cursor;
+use std::{io::Cursor, panic};
 
 use crate::{checkpoint, data};
 
@@ -14,10 +14,17 @@ pub fn data_set(bytes: &[u8]) -> Result<(), String> {
     data::read_bytes(bytes).map_err(|failure| failure.to_string())
 }
 
-/// Whether a panic of this thread would become an error of a reader.
-#[must_use]
-pub fn is_guarded() -> bool {
-    data::is_guarded()
+/// Keeps back the messages of panics that become errors, for the rest of the process.
+///
+/// The parquet crate panics on some broken files. Rust prints the message of a panic before anyone can catch
+/// the panic, and only a hook can keep it back. A program calls this once, at its start.
+pub fn silence_guarded_panics() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !data::is_guarded() {
+            usual(panic);
+        }
+    }));
 }
 
 /// Reads a checkpoint as `train --resume` does.

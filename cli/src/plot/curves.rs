@@ -93,11 +93,7 @@ impl Panel {
 
     fn draw_on<'a, Values>(
         &self,
-        mut chart: ChartContext<
-            'a,
-            plotters::backend::SVGBackend<'a>,
-            Cartesian2d<RangedCoordf64, Values>,
-        >,
+        mut chart: ChartContext<'a, super::Surface<'a>, Cartesian2d<RangedCoordf64, Values>>,
         theme: Theme,
     ) -> DrawResult
     where
@@ -173,11 +169,7 @@ impl Ranged for Logarithmic {
 impl Series {
     fn draw<'a, Values: Ranged<ValueType = f64>>(
         &self,
-        chart: &mut ChartContext<
-            'a,
-            plotters::backend::SVGBackend<'a>,
-            Cartesian2d<RangedCoordf64, Values>,
-        >,
+        chart: &mut ChartContext<'a, super::Surface<'a>, Cartesian2d<RangedCoordf64, Values>>,
         theme: Theme,
     ) -> DrawResult {
         let style = theme.line(theme.series(self.color), 2);
