@@ -1,4 +1,4 @@
-//! Pictures of what a training came to, as SVG or PNG.
+//! Pictures of the results of a training, as SVG or PNG.
 //!
 //! The same calls draw on an SVG and on the pixels of a PNG, which has twice the size for sharp screens.
 
