@@ -50,7 +50,9 @@ pub(crate) fn read(path: &str) -> String {
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn root() -> &'static std::path::Path {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+    // The package that includes this file may be in a folder of the project.
+    let mut folders = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    folders.find(|folder| folder.join("shaders").is_dir()).expect("the folder of the shaders")
 }
 
 /// A file of the project, fetched from the tests' server.
