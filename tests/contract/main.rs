@@ -9,6 +9,8 @@ mod objects;
 mod sharing;
 mod waiting;
 
+#[path = "../objects/mod.rs"]
+mod counted;
 #[path = "../journal/mod.rs"]
 mod journal;
 #[path = "../../src/gpu/test_device.rs"]

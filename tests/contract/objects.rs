@@ -1,25 +1,11 @@
 //! After construction a step makes no GPU object, not even one that is dropped at once.
 
-use wgpu::{BufferUsages, Device};
+use wgpu::BufferUsages;
 use ztilde::{Inference, Network};
 
 use crate::app::{App, BATCH_SIZE, SIZES, classes, inputs};
+use crate::counted::objects;
 use crate::journal;
-
-/// The objects that were created for the device and not dropped.
-fn objects(device: &Device) -> [(&'static str, isize); 8] {
-    let counters = device.get_internal_counters().hal;
-    [
-        ("buffers", counters.buffers.read()),
-        ("bytes of buffers", counters.buffer_memory.read()),
-        ("memory allocations", counters.memory_allocations.read()),
-        ("bind groups", counters.bind_groups.read()),
-        ("bind group layouts", counters.bind_group_layouts.read()),
-        ("compute pipelines", counters.compute_pipelines.read()),
-        ("pipeline layouts", counters.pipeline_layouts.read()),
-        ("shader modules", counters.shader_modules.read()),
-    ]
-}
 
 #[test]
 fn an_encoded_step_makes_no_object() {

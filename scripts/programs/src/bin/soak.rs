@@ -9,6 +9,9 @@
 //! The memory at the end is compared with the memory after 10,000 steps, or after half of the steps if that
 //! is less. Growth is an error.
 
+#[path = "../../../../tests/objects/mod.rs"]
+mod counted;
+
 use std::error::Error;
 use std::time::Instant;
 
@@ -19,6 +22,8 @@ use ztilde::{
     Dataset, Inference, Network, NetworkOptions, Optimizer, Trainer, TrainerOptions, TrainingData,
     block_on,
 };
+
+use counted::objects;
 
 const SIZES: [u32; 3] = [5, 8, 3];
 const BATCH_SIZE: u32 = 8;
@@ -179,21 +184,7 @@ impl Held {
         "objects of the GPU (of them buffers), their bytes, allocated and resident bytes";
 
     fn now(device: &Device, allocated: i64) -> Result<Self, Box<dyn Error>> {
-        let counters = device.get_internal_counters().hal;
-        Ok(Self {
-            objects: [
-                ("buffers", counters.buffers.read()),
-                ("bytes of buffers", counters.buffer_memory.read()),
-                ("memory allocations", counters.memory_allocations.read()),
-                ("bind groups", counters.bind_groups.read()),
-                ("bind group layouts", counters.bind_group_layouts.read()),
-                ("compute pipelines", counters.compute_pipelines.read()),
-                ("pipeline layouts", counters.pipeline_layouts.read()),
-                ("shader modules", counters.shader_modules.read()),
-            ],
-            allocated,
-            resident: resident_bytes()?,
-        })
+        Ok(Self { objects: objects(device), allocated, resident: resident_bytes()? })
     }
 
     fn check_growth_since(&self, before: &Self) -> Result<(), String> {

@@ -2,9 +2,13 @@
 
 use std::error::Error;
 
-use wgpu::util::{BufferInitDescriptor, DeviceExt};
-use wgpu::{Buffer, BufferDescriptor, BufferUsages, Device, Queue};
+use wgpu::{Buffer, Device, Queue};
 use ztilde::kernels::{Dispatch, Matrix};
+
+/// The functions of the documentation's examples.
+#[allow(dead_code, unreachable_pub, reason = "examples use them as an app would")]
+#[path = "../../../../../tests/doc/gpu.rs"]
+mod examples;
 
 pub(crate) struct Gpu {
     pub(crate) device: Device,
@@ -23,9 +27,7 @@ impl Gpu {
 
     /// A buffer of `f32` or `u32`.
     pub(crate) fn buffer<T: bytemuck::Pod>(&self, values: &[T]) -> Buffer {
-        let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
-        let contents = bytemuck::cast_slice(values);
-        self.device.create_buffer_init(&BufferInitDescriptor { label: None, contents, usage })
+        examples::upload(&self.device, values)
     }
 
     /// A matrix in its own buffer.
@@ -47,27 +49,10 @@ impl Gpu {
     }
 
     pub(crate) fn run(&self, dispatches: &[Dispatch]) {
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        for dispatch in dispatches {
-            dispatch.encode(&mut pass);
-        }
-        drop(pass);
-        self.queue.submit([encoder.finish()]);
+        examples::run(&self.device, &self.queue, &dispatches.iter().collect::<Vec<_>>());
     }
 
-    pub(crate) fn read(&self, buffer: &Buffer) -> Result<Vec<f32>, Box<dyn Error>> {
-        let copy = self.device.create_buffer(&BufferDescriptor {
-            label: None,
-            size: buffer.size(),
-            usage: BufferUsages::COPY_DST | BufferUsages::MAP_READ,
-            mapped_at_creation: false,
-        });
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, &copy, 0, buffer.size());
-        self.queue.submit([encoder.finish()]);
-        copy.map_async(wgpu::MapMode::Read, .., |_| ());
-        self.device.poll(wgpu::PollType::wait_indefinitely())?;
-        Ok(bytemuck::pod_collect_to_vec(&copy.get_mapped_range(..)?))
+    pub(crate) fn read(&self, buffer: &Buffer) -> Vec<f32> {
+        examples::read(&self.device, &self.queue, buffer)
     }
 }

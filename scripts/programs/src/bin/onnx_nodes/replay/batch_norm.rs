@@ -62,7 +62,7 @@ fn normalized(gpu: &Gpu, case: &Case, batch: &Batch<'_>) -> Result<Vec<Vec<f32>>
     })?;
     if !is_training {
         gpu.run(&[normalize]);
-        return Ok(vec![gpu.read(&found)?]);
+        return Ok(vec![gpu.read(&found)]);
     }
     // ONNX's momentum is the weight of the old value, ours that of the new one.
     let momentum = 1.0 - case.float("momentum", 0.9);
@@ -82,8 +82,8 @@ fn normalized(gpu: &Gpu, case: &Case, batch: &Batch<'_>) -> Result<Vec<Vec<f32>>
         let kept = (1.0 - momentum) * old;
         kept + (moved - kept) * (rows - 1.0) / rows
     };
-    let running_vars = gpu.read(&running_vars)?.into_iter().zip(variance).map(biased).collect();
-    Ok(vec![gpu.read(&found)?, gpu.read(&running_means)?, running_vars])
+    let running_vars = gpu.read(&running_vars).into_iter().zip(variance).map(biased).collect();
+    Ok(vec![gpu.read(&found), gpu.read(&running_means), running_vars])
 }
 
 /// Transposes each of several matrices of this shape, which are stored one after the other.

@@ -85,7 +85,7 @@ fn step(gpu: &Gpu, case: &Case, optimizer: &Optimizer, rates: [f32; 4]) -> Repla
     let mut found = Vec::new();
     let moved = [Some(parameters), Some(velocity), has_mean_square.then_some(mean_square)];
     for (buffer, _) in moved.into_iter().flatten() {
-        let mut values = gpu.read(&buffer)?.into_iter();
+        let mut values = gpu.read(&buffer).into_iter();
         for tensor in &case.inputs[BEFORE..BEFORE + tensors] {
             found.push(values.by_ref().take(tensor.floats().len()).collect());
         }
