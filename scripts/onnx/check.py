@@ -20,6 +20,7 @@ import csv
 import json
 import math
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -31,7 +32,6 @@ import onnxruntime
 
 BOUND = 1e-4
 ROWS = 300
-ACTIVATIONS = ["relu", "leaky-relu", "tanh", "sigmoid", "gelu", "silu", "identity"]
 CLASSES = ['say "hot", or so', "cold", "7"]
 # The epsilon is large, so that a model with a wrong epsilon gives visibly different outputs.
 BATCH_NORM = ["--batch-norm-epsilon", "0.1"]
@@ -45,6 +45,12 @@ def ztilde(*arguments):
     if run.returncode != 0:
         sys.exit(f"ztilde {' '.join(map(str, arguments))}: {run.stderr}")
     return run.stdout
+
+
+def activations():
+    """The names that the binary knows."""
+    found = re.search(r"--activation .*?possible values: ([^\]]+)\]", ztilde("train", "--help"), re.DOTALL)
+    return re.split(r",\s*", found[1])
 
 
 def write_table(name, columns, target):
@@ -190,7 +196,7 @@ def main():
         write_table(name, columns, target)
         write_other(name)
         table, model = f"{name}.csv", f"{name}.safetensors"
-        for activation in ACTIVATIONS:
+        for activation in activations():
             for is_normalized in [True, False]:
                 batch_norm = BATCH_NORM if is_normalized else ["--no-batch-norm"]
                 codes = [str(number + 1) for number, kind in enumerate(columns) if kind == "code"]
