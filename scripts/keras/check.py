@@ -1,4 +1,4 @@
-"""Checks what docs/conventions.md says of Keras, with the numbers of tests/conventions.rs.
+"""Checks what docs/conventions.md says of Keras, with the numbers of tests/library/conventions.rs.
 
     scripts/check-keras
 

@@ -1,4 +1,4 @@
-# Wrote pytorch.safetensors next to this file, and printed the numbers in tests/saving.rs.
+# Wrote pytorch.safetensors next to this file, and printed the numbers in tests/library/saving.rs.
 #     pip install torch safetensors packaging numpy && python tests/data/pytorch.py
 import pathlib
 

@@ -4,9 +4,10 @@
 //!     cargo run --package programs --bin metal_shaders -- FOLDER
 
 #[allow(dead_code, reason = "only the tests of the shaders need the rest")]
-#[path = "../../../../tests/shaders/texts.rs"]
+#[path = "../../../../tests/library/shaders/texts.rs"]
 mod texts;
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::path::Path;
 
@@ -37,10 +38,12 @@ const KERNELS: [(&str, &str, Choices); 11] = [
 
 fn main() -> Result<()> {
     let folder = std::env::args_os().nth(1).ok_or("usage: metal_shaders FOLDER")?;
+    let mut rooms = HashMap::new();
+    texts::for_each_kernel(|name, room| drop(rooms.insert(name.to_owned(), room.to_owned())));
     for (name, entry_point, choices) in KERNELS {
-        let room = texts::read(&format!("src/kernels/{name}.rs"));
+        let room = rooms.get(name).ok_or_else(|| format!("there is no kernel {name}"))?;
         // Only software adapters get the texts for subgroups, and Metal has no software adapter.
-        let texts = texts::texts(&room).into_iter().filter(|text| !texts::is_for_subgroups(text));
+        let texts = texts::texts(room).into_iter().filter(|text| !texts::is_for_subgroups(text));
         for (number, text) in texts.enumerate() {
             for chosen in combinations(choices) {
                 let words = chosen.iter().map(|(name, value)| format!(" {name}={value}"));

@@ -9,7 +9,7 @@
 //! The memory at the end is compared with the memory after 10,000 steps, or after half of the steps if that
 //! is less. Growth is an error.
 
-#[path = "../../../../tests/objects/mod.rs"]
+#[path = "../../../../tests/library/fixtures/objects.rs"]
 mod counted;
 
 use std::error::Error;

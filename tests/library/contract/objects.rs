@@ -1,0 +1,81 @@
+//! After construction a step makes no GPU object, not even one that is dropped at once.
+
+use wgpu::BufferUsages;
+use ztilde::{Inference, Network};
+
+use super::app::{App, BATCH_SIZE, SIZES, classes, inputs};
+use crate::fixtures::journal;
+use crate::fixtures::objects::objects;
+
+#[test]
+fn an_encoded_step_makes_no_object() {
+    let app = App::new();
+    let App { device, queue, .. } = &app;
+    let mut trainer = app.trainer();
+    let [input_buffer, class_buffer] = [app.upload(&inputs()), app.upload(&classes())];
+    let outputs = app.buffer(u64::from(4 * BATCH_SIZE * SIZES[3]), BufferUsages::STORAGE);
+    let inference = Inference::new(trainer.network(), &input_buffer, &outputs, BATCH_SIZE).unwrap();
+    let mut encoder = device.create_command_encoder(&Default::default());
+    let batch = trainer.bind_batch(&input_buffer, &class_buffer).unwrap();
+    // Also writes the rates of the next steps.
+    trainer.encode_step(&mut encoder, &input_buffer, &class_buffer).unwrap();
+    // wgpu frees the staging memory of the writes.
+    queue.submit([]);
+    app.wait();
+    let before = objects(device);
+    assert!(before.iter().any(|&(_, count)| count > 0), "nothing is counted: {before:?}");
+    let ((), lines) = journal::record(|| {
+        for _ in 0..100 {
+            trainer.encode_step(&mut encoder, &input_buffer, &class_buffer).unwrap();
+            trainer.encode_bound_step(&mut encoder, &batch).unwrap();
+            inference.encode(&mut encoder);
+        }
+    });
+    let made = lines.iter().find(|line| line.contains("create"));
+    assert_eq!(made, None, "of {} lines", lines.len());
+    let copies = lines.iter().filter(|line| line.contains("copy_buffer_to_buffer")).count();
+    // A step on buffers copies inputs, targets and the step's number, a bound step the number.
+    assert_eq!(copies, 400, "of {} lines", lines.len());
+    assert_eq!(objects(device), before);
+    queue.submit([encoder.finish()]);
+    app.wait();
+    assert_eq!(objects(device), before, "after they were submitted");
+}
+
+/// A submission needs an encoder, and an upload goes through wgpu's staging memory.
+#[test]
+fn a_submitted_step_makes_its_encoder_alone() {
+    let app = App::new();
+    let mut trainer = app.trainer();
+    let mut data = trainer.upload(&super::app::dataset(20)).unwrap();
+    let (input_values, class_values) = (inputs(), classes());
+    for round in 0..3 {
+        let ((), lines) = journal::record(|| {
+            trainer.step(&input_values, &class_values).unwrap();
+            trainer.train(&mut data, 5).unwrap();
+        });
+        app.wait();
+        let made = lines.iter().filter(|line| line.contains("create"));
+        let made = made.filter(|line| !line.contains("create_staging_buffer"));
+        let encoders = made.clone().filter(|line| line.contains("create_command_encoder")).count();
+        // At first the rates and the order of the epoch are written, in the same way.
+        assert_eq!([made.count(), encoders], [2, 2], "round {round}: {lines:#?}");
+    }
+}
+
+/// A network keeps the kernels of its inference, even if nothing else uses them.
+#[test]
+fn a_prediction_compiles_nothing() {
+    let app = App::new();
+    for sizes in [&[6, 30, 20, 3][..], &[8, 16, 4], &[5, 300, 7]] {
+        let network = Network::new(&app.device, &app.queue, sizes, Default::default()).unwrap();
+        let rows = vec![0.5; sizes[0] as usize];
+        let (outputs, lines) = journal::record(|| {
+            ztilde::block_on(&app.device, Inference::predict(&network, &rows)).unwrap()
+        });
+        assert_eq!(outputs.len(), sizes[sizes.len() - 1] as usize);
+        let is_compiled = |line: &&String| line.contains("pipeline") && line.contains("create");
+        assert_eq!(lines.iter().find(is_compiled), None, "{sizes:?}, of {} lines", lines.len());
+        assert!(lines.iter().any(|line| line.contains("create_bind_group")), "{lines:#?}");
+    }
+}
