@@ -252,7 +252,7 @@ mod unix {
         fs::write(&path, "an older model").unwrap();
         // A process that exceeds the limit gets a signal, which ends it unless it is ignored.
         let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" --exact \
-                      unix::a_failed_write_leaves_the_older_file";
+                      saving::unix::a_failed_write_leaves_the_older_file";
         let child = Command::new("sh")
             .args(["-c", script])
             .arg(env::current_exe().unwrap())
