@@ -31,7 +31,7 @@ use ztilde::kernels::{
     gather_rows, gradient_norm, loss, matmul, normalize, normalize_backward, normalize_gradients,
     record_step, record_step::Counts, update,
 };
-use ztilde::{Optimizer, Result};
+use ztilde::{KernelCache, Optimizer, Result};
 
 /// Dispatches per submission: enough to make the cost of submitting negligible.
 const DISPATCHES: u64 = 1024;

@@ -21,8 +21,8 @@ use rand::{RngExt, SeedableRng};
 use wgpu::{Buffer, BufferUsages, Device, PollType, Queue};
 use workloads::{WORKLOADS, Workload};
 use ztilde::{
-    Dataset, Inference, Loss, Network, NetworkOptions, Optimizer, Targets, Trainer, TrainerOptions,
-    TrainingData,
+    Dataset, Inference, KernelCache, Loss, Network, NetworkOptions, Optimizer, Targets, Trainer,
+    TrainerOptions, TrainingData,
 };
 
 /// Batches of the data set.

@@ -2,7 +2,9 @@
 
 use std::sync::OnceLock;
 
-use wgpu::{Adapter, Backends, Device, Instance, InstanceDescriptor, Queue};
+use wgpu::{Adapter, Backends, Device, Features, Instance, InstanceDescriptor, Queue};
+
+use super::KernelCache;
 
 /// An adapter: hardware if possible, and OpenGL only if there is no other.
 pub(crate) fn adapter() -> Adapter {
@@ -27,26 +29,31 @@ pub(crate) fn adapter() -> Adapter {
 /// not need more.
 #[allow(dead_code, reason = "not every test that includes this file needs it")]
 pub(crate) fn device() -> (Device, Queue) {
-    static DEVICE: OnceLock<(Device, Queue)> = OnceLock::new();
-    DEVICE
-        .get_or_init(|| {
-            pollster::block_on(adapter().request_device(&wgpu::DeviceDescriptor::default()))
-                .expect("an adapter makes a device with the default limits")
-        })
-        .clone()
+    static DEVICE: OnceLock<Kept> = OnceLock::new();
+    kept(&DEVICE, Features::empty())
 }
 
 /// One device with subgroups, which the library uses if they are available.
 #[allow(dead_code, reason = "not every test that includes this file needs it")]
 pub(crate) fn device_with_subgroups() -> (Device, Queue) {
-    static DEVICE: OnceLock<(Device, Queue)> = OnceLock::new();
-    DEVICE
-        .get_or_init(|| {
-            let adapter = adapter();
-            let required_features = adapter.features() & wgpu::Features::SUBGROUP;
-            let descriptor = wgpu::DeviceDescriptor { required_features, ..Default::default() };
-            pollster::block_on(adapter.request_device(&descriptor))
-                .expect("an adapter makes a device with the features that it has")
-        })
-        .clone()
+    static DEVICE: OnceLock<Kept> = OnceLock::new();
+    kept(&DEVICE, Features::SUBGROUP)
+}
+
+/// A device, and its kernels: tests that follow each other compile each of them once.
+type Kept = (Device, Queue, KernelCache);
+
+/// The device, which is made with those of these features that the adapter has.
+fn kept(device: &OnceLock<Kept>, features: Features) -> (Device, Queue) {
+    let make = || {
+        let adapter = adapter();
+        let required_features = adapter.features() & features;
+        let descriptor = wgpu::DeviceDescriptor { required_features, ..Default::default() };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .expect("an adapter makes a device with the features that it has");
+        let kernels = KernelCache::new(&device);
+        (device, queue, kernels)
+    };
+    let (device, queue, _) = device.get_or_init(make);
+    (device.clone(), queue.clone())
 }

@@ -3,8 +3,8 @@
 
 use wgpu::{Buffer, Device, Limits, Queue};
 use ztilde::{
-    Dataset, Error, Loss, Network, OnFault, Optimizer, Remainder, Schedule, Snapshot, Trainer,
-    TrainerOptions, TrainingData, block_on,
+    Dataset, Error, KernelCache, Loss, Network, OnFault, Optimizer, Remainder, Schedule, Snapshot,
+    Trainer, TrainerOptions, TrainingData, block_on,
 };
 
 use crate::fixtures::buffers::upload;
@@ -19,6 +19,7 @@ struct App {
     queue: Queue,
     inputs: Buffer,
     classes: Buffer,
+    _kernels: KernelCache,
 }
 
 impl App {
@@ -28,7 +29,8 @@ impl App {
         let classes: Vec<u32> = (0..BATCH_SIZE).map(|row| row % SIZES[2]).collect();
         let inputs = upload(&device, &values);
         let classes = upload(&device, &classes);
-        Self { device, queue, inputs, classes }
+        let _kernels = KernelCache::new(&device);
+        Self { device, queue, inputs, classes, _kernels }
     }
 
     /// Adam's corrections and the schedule both depend on the number of the step.

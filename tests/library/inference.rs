@@ -121,8 +121,6 @@ async fn networks_of_every_depth_follow_the_reference() {
         &[2, 9, 1, 70, 5],
         &[8, 8, 8, 8, 8, 8],
     ];
-    // Keeps the compiled kernels, which are dropped with their last user.
-    let mut compiled = Vec::new();
     for (device, queue) in devices().await {
         for sizes in networks {
             for batch_norm in [true, false] {
@@ -133,7 +131,6 @@ async fn networks_of_every_depth_follow_the_reference() {
                 let predicted = Inference::predict(&network, inputs.as_slice().unwrap()).await;
                 let what = format!("{sizes:?}, batch norm {batch_norm}");
                 assert_follows(&predicted.unwrap(), &expected, &what);
-                compiled.push(network);
             }
         }
     }

@@ -101,8 +101,6 @@ fn dataset(rows: u32, features: u32, loss: Loss) -> Dataset {
 /// pieces that end before, at and after the end of a window and of an epoch.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn streamed_steps_are_those_on_uploaded_data() {
-    // Keeps the compiled kernels, which are dropped with their last user.
-    let mut compiled = Vec::new();
     for (loss, features) in Loss::ALL.into_iter().zip([7, 8, 1]) {
         for remainder in [Remainder::Drop, Remainder::Keep] {
             for device in devices().await {
@@ -112,7 +110,6 @@ async fn streamed_steps_are_those_on_uploaded_data() {
                     pair.train(steps);
                 }
                 pair.assert_same_bits(&format!("{} and {remainder:?}", loss.name())).await;
-                compiled.push(pair);
             }
         }
     }
@@ -120,7 +117,6 @@ async fn streamed_steps_are_those_on_uploaded_data() {
 
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn a_data_set_smaller_than_a_window_is_streamed() {
-    let mut compiled = Vec::new();
     let loss = Loss::default();
     for (rows, remainder) in [
         (101, Remainder::Drop),
@@ -136,7 +132,6 @@ async fn a_data_set_smaller_than_a_window_is_streamed() {
             }
             pair.train(100);
             pair.assert_same_bits(&format!("{rows} rows and {remainder:?}")).await;
-            compiled.push(pair);
         }
     }
 }

@@ -76,18 +76,11 @@ fn batches(sizes: &[u32], rows: u32, loss: Loss, count: u32) -> Vec<Batch> {
 /// products, the statistics, the activation), to about 1e-7 of its size; a step moves parameters by
 /// `rate · gradient`, and ten steps pass the differences on, each a few times as large as before
 /// through the normalizations. 5e-6 is ten times the largest error seen; a wrong formula is off by 1e-2.
-///
-/// Compiled kernels are dropped with their last user, so the trainers are kept for the next comparison.
-async fn compare(
-    sizes: &[u32],
-    network: NetworkOptions,
-    options: &TrainerOptions,
-    compiled: &mut Vec<Trainer>,
-) {
+async fn compare(sizes: &[u32], network: NetworkOptions, options: &TrainerOptions) {
     let parameters = Parameters::initialize(sizes, &network).unwrap();
     let what = format!("{sizes:?}, {network:?}, {options:?}");
     for (device, queue) in devices().await {
-        compiled.push(compare_on(&device, &queue, &parameters, options, &what).await);
+        compare_on(&device, &queue, &parameters, options, &what).await;
     }
 }
 
@@ -97,7 +90,7 @@ async fn compare_on(
     parameters: &Parameters,
     options: &TrainerOptions,
     what: &str,
-) -> Trainer {
+) {
     const BOUND: f64 = 5e-6;
     let on_cpu = reference::Network::from(parameters);
     let mut on_cpu = reference::Trainer::new(on_cpu, options);
@@ -137,7 +130,6 @@ async fn compare_on(
         let bound = BOUND * f64::from(expected.abs()).max(1.0);
         assert!(error <= bound, "{what}: {name} is {found}, not {expected}");
     }
-    on_gpu
 }
 
 fn upload_targets(device: &Device, targets: &Targets<'_>) -> Buffer {
@@ -149,7 +141,6 @@ fn upload_targets(device: &Device, targets: &Targets<'_>) -> Buffer {
 
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn every_optimizer_with_every_loss_follows_the_reference() {
-    let mut compiled = Vec::new();
     for optimizer in optimizers() {
         for loss in Loss::ALL {
             for batch_norm in [true, false] {
@@ -160,7 +151,7 @@ async fn every_optimizer_with_every_loss_follows_the_reference() {
                 };
                 let options =
                     TrainerOptions { batch_size: ROWS, loss, optimizer, ..Default::default() };
-                compare(&SIZES, network, &options, &mut compiled).await;
+                compare(&SIZES, network, &options).await;
             }
         }
     }
@@ -168,20 +159,18 @@ async fn every_optimizer_with_every_loss_follows_the_reference() {
 
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn every_activation_follows_the_reference() {
-    let mut compiled = Vec::new();
     for activation in Activation::ALL {
         for batch_norm in [true, false] {
             let network = NetworkOptions { activation, batch_norm, seed: 5, ..Default::default() };
             let optimizer = Optimizer::momentum(0.05, 0.9);
             let options = TrainerOptions { batch_size: ROWS, optimizer, ..Default::default() };
-            compare(&SIZES, network, &options, &mut compiled).await;
+            compare(&SIZES, network, &options).await;
         }
     }
 }
 
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn clipping_follows_the_reference() {
-    let mut compiled = Vec::new();
     for clip_norm in [0.01, 0.5, 1e3] {
         let optimizer = Optimizer { weight_decay: 0.01, ..Optimizer::gradient_descent(0.5) };
         let options = TrainerOptions {
@@ -191,7 +180,7 @@ async fn clipping_follows_the_reference() {
             ..Default::default()
         };
         let network = NetworkOptions { activation: Activation::Silu, ..Default::default() };
-        compare(&SIZES, network, &options, &mut compiled).await;
+        compare(&SIZES, network, &options).await;
     }
 }
 
@@ -199,7 +188,6 @@ async fn clipping_follows_the_reference() {
 /// that are too large for one workgroup.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn every_shape_follows_the_reference() {
-    let mut compiled = Vec::new();
     let shapes: [(&[u32], u32, &[bool]); 4] = [
         (&ODD_SIZES, ROWS, &[true, false]),
         (&[2, 3], 130, &[false]),
@@ -215,7 +203,7 @@ async fn every_shape_follows_the_reference() {
                 let clip_norm = Some(0.5);
                 let options =
                     TrainerOptions { batch_size, loss, optimizer, clip_norm, ..Default::default() };
-                compare(sizes, network, &options, &mut compiled).await;
+                compare(sizes, network, &options).await;
             }
         }
     }
@@ -224,7 +212,6 @@ async fn every_shape_follows_the_reference() {
 /// Losses in one workgroup, row by row, and after a separate output layer.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn smoothed_labels_and_weighed_classes_follow_the_reference() {
-    let mut compiled = Vec::new();
     let shapes: [(&[u32], u32); 4] =
         [(&ODD_SIZES, ROWS), (&[3, 10, 5], 259), (&[6, 33, 35], ROWS), (&[4, 8, 1], ROWS)];
     for (sizes, batch_size) in shapes {
@@ -241,14 +228,13 @@ async fn smoothed_labels_and_weighed_classes_follow_the_reference() {
                 ..Default::default()
             };
             let network = NetworkOptions { activation: Activation::Tanh, ..Default::default() };
-            compare(sizes, network, &options, &mut compiled).await;
+            compare(sizes, network, &options).await;
         }
     }
 }
 
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn warm_up_and_the_decay_of_all_parameters_follow_the_reference() {
-    let mut compiled = Vec::new();
     for batch_norm in [true, false] {
         for decoupled in [true, false] {
             let method = Method::Adam { beta1: 0.9, beta2: 0.999, epsilon: EPSILON, decoupled };
@@ -262,7 +248,7 @@ async fn warm_up_and_the_decay_of_all_parameters_follow_the_reference() {
             let options = TrainerOptions { batch_size: ROWS, optimizer, ..Default::default() };
             let activation = Activation::Tanh;
             let network = NetworkOptions { activation, batch_norm, ..Default::default() };
-            compare(&ODD_SIZES, network, &options, &mut compiled).await;
+            compare(&ODD_SIZES, network, &options).await;
         }
     }
 }
@@ -271,7 +257,6 @@ async fn warm_up_and_the_decay_of_all_parameters_follow_the_reference() {
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn a_batch_whose_classes_weigh_nothing_teaches_nothing() {
     let shapes: [(&[u32], u32); 3] = [(&ODD_SIZES, 8), (&[3, 10, 5], 259), (&[6, 33, 35], 8)];
-    let mut compiled = Vec::new();
     for (sizes, batch_size) in shapes {
         for label_smoothing in [0.0, 0.25] {
             for (device, queue) in devices().await {
@@ -292,7 +277,6 @@ async fn a_batch_whose_classes_weigh_nothing_teaches_nothing() {
                 assert_eq!(unchanged, (0.0, before.clone()), "{sizes:?}, {label_smoothing}");
                 let (loss, after) = step_on_one_class(&mut trainer, 0).await;
                 assert!(loss > 0.1 && after != before, "{sizes:?}, {label_smoothing}: {loss}");
-                compiled.push(trainer);
             }
         }
     }
@@ -311,12 +295,11 @@ async fn step_on_one_class(trainer: &mut Trainer, class: u32) -> (f32, Vec<(Stri
 /// An epoch on the GPU's copy of a data set is the same as its batches, one by one, from the CPU.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn an_epoch_is_its_batches() {
-    let mut compiled = Vec::new();
     for sizes in [SIZES, ODD_SIZES] {
         for loss in Loss::ALL {
             for remainder in [Remainder::Drop, Remainder::Keep] {
                 let options = TrainerOptions { loss, remainder, ..Default::default() };
-                compare_epochs(&sizes, options, &mut compiled).await;
+                compare_epochs(&sizes, options).await;
             }
         }
         let class_weights = (1..=sizes[3]).map(|class| class as f32).collect();
@@ -325,14 +308,14 @@ async fn an_epoch_is_its_batches() {
             remainder: Remainder::Keep,
             ..Default::default()
         };
-        compare_epochs(&sizes, options, &mut compiled).await;
+        compare_epochs(&sizes, options).await;
     }
 }
 
-async fn compare_epochs(sizes: &[u32], options: TrainerOptions, compiled: &mut Vec<Trainer>) {
+async fn compare_epochs(sizes: &[u32], options: TrainerOptions) {
     let options = TrainerOptions { batch_size: 8, seed: 9, ..options };
     for (device, queue) in devices().await {
-        compiled.push(compare_epochs_on(&device, &queue, sizes, &options).await);
+        compare_epochs_on(&device, &queue, sizes, &options).await;
     }
 }
 
@@ -341,7 +324,7 @@ async fn compare_epochs_on(
     queue: &Queue,
     sizes: &[u32],
     options: &TrainerOptions,
-) -> Trainer {
+) {
     let TrainerOptions { loss, remainder, .. } = *options;
     let parameters = Parameters::initialize(sizes, &NetworkOptions::default()).unwrap();
     let Batch { inputs, targets } = batches(sizes, ROWS, loss, 1).remove(0);
@@ -372,5 +355,4 @@ async fn compare_epochs_on(
         }
     }
     assert!(metrics.next().is_none());
-    resident
 }

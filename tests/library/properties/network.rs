@@ -1,8 +1,6 @@
 //! Whole networks on the GPU: their gradients, and permutations of the rows of a batch.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Mutex;
 
 use ndarray::{Array1, Array2, Axis};
 use proptest::prelude::*;
@@ -89,27 +87,8 @@ impl Case {
         values.iter().map(|value| (0.5 + 0.5 * value) as f32).collect::<Vec<f32>>().into()
     }
 
-    /// Keeps the compiled kernels of such a network. Otherwise every case would compile them again.
-    fn keep_compiled(&self, options: &TrainerOptions) {
-        static KEPT: Mutex<BTreeMap<String, (Trainer, Inference)>> = Mutex::new(BTreeMap::new());
-        let Self { activation, batch_norm, .. } = *self;
-        let network = NetworkOptions { activation, batch_norm, ..Default::default() };
-        let options = TrainerOptions { batch_size: 4, seed: 0, ..options.clone() };
-        let gpu = self.gpu();
-        let device = &gpu.device;
-        let name = format!("{network:?} {options:?} {:?}", device.features());
-        let mut kept = KEPT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        kept.entry(name).or_insert_with(|| {
-            let network = Network::new(device, &gpu.queue, &[3, 2, 2], network).unwrap();
-            let [inputs, outputs] = [3, 2].map(|columns| gpu.zeros([4, columns]).buffer);
-            let inference = Inference::new(&network, &inputs, &outputs, 4).unwrap();
-            (Trainer::new(network, options).unwrap(), inference)
-        });
-    }
-
     /// The network on the GPU.
-    pub(crate) fn network(&self, options: &TrainerOptions) -> Network {
-        self.keep_compiled(options);
+    pub(crate) fn network(&self) -> Network {
         let Gpu { device, queue, .. } = self.gpu();
         Network::from_parameters(device, queue, &self.parameters()).unwrap()
     }
@@ -130,7 +109,7 @@ impl Case {
     /// A trainer that has taken a step.
     fn step(&self, learning_rate: f64, inputs: &Array2<f64>, targets: Targets<'_>) -> Trainer {
         let options = self.options(learning_rate);
-        let mut trainer = Trainer::new(self.network(&options), options).unwrap();
+        let mut trainer = Trainer::new(self.network(), options).unwrap();
         trainer.step(&floats(inputs), targets).unwrap();
         trainer
     }
@@ -334,7 +313,7 @@ proptest! {
         let device = &case.gpu().device;
         let order = ztilde::shuffled_order(case.rows as u32, case.seed, 0);
         let inputs = case.inputs();
-        let network = case.network(&case.options(1.0));
+        let network = case.network();
         let [straight, permuted] = [&inputs, &reference::gather_rows(&inputs, &order)]
             .map(|inputs| block_on(device, Inference::predict(&network, &floats(inputs))).unwrap());
         let outputs = case.sizes[case.sizes.len() - 1] as usize;
@@ -362,7 +341,6 @@ proptest! {
             seed,
         };
         let Gpu { device, queue, .. } = case.gpu();
-        case.keep_compiled(&case.options(1e-3));
         let options = NetworkOptions { activation: case.activation, seed, ..Default::default() };
         let network = Network::new(device, queue, &case.sizes, options).unwrap();
         let mut trainer = Trainer::new(network, case.options(1e-3)).unwrap();

@@ -22,7 +22,7 @@ fn train(
     submissions: &[u32],
 ) -> (Vec<u32>, Vec<u8>) {
     let device = &case.gpu().device;
-    let mut trainer = Trainer::new(case.network(options), options.clone()).unwrap();
+    let mut trainer = Trainer::new(case.network(), options.clone()).unwrap();
     let mut data = match is_streamed {
         true => trainer.stream(dataset.clone()).unwrap(),
         false => trainer.upload(dataset).unwrap(),
@@ -74,7 +74,7 @@ proptest! {
     fn inference_changes_no_bit_of_the_network(case in cases(1..300, 150), times in 1..4_usize) {
         let device = &case.gpu().device;
         let parameters = case.parameters();
-        let network = case.network(&case.options(1.0));
+        let network = case.network();
         let inputs = floats(&case.inputs());
         let outputs: Vec<_> = (0..times)
             .map(|_| block_on(device, Inference::predict(&network, &inputs)).unwrap())
@@ -96,8 +96,6 @@ proptest! {
         network.forward(&inputs);
         let parameters = Parameters::from(&network);
         let Gpu { device, queue, .. } = case.gpu();
-        let plain = Case { batch_norm: false, ..case.clone() };
-        let _held = [&case, &plain].map(|case| case.network(&case.options(1.0)));
         let [folded, unfolded] = [&parameters.folded(), &parameters].map(|parameters| {
             let network = Network::from_parameters(device, queue, parameters).unwrap();
             let outputs = block_on(device, Inference::predict(&network, &floats(&inputs))).unwrap();
