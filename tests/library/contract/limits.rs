@@ -72,6 +72,7 @@ fn the_default_device_learns_everything() {
 #[test]
 fn the_default_device_learns_all_shapes_from_everywhere() {
     let app = App::new();
+    let _kernels = KernelCache::new(&app.device);
     let shapes: [(&[u32], u32); 5] = [
         (&[3, 4, 2], 20_000),
         (&[1025, 1026, 3], 6),
