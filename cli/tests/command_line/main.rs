@@ -5,6 +5,7 @@ mod bench;
 mod config;
 mod gaps;
 mod help;
+mod hostile_files;
 mod long_runs;
 mod models;
 mod predict;

@@ -1,7 +1,6 @@
 //! Forged and damaged data sets and checkpoints. Each is refused with a reason, and reading it takes no more
 //! memory than a small file may.
 
-#[path = "hostile_files/parquet.rs"]
 mod parquet;
 
 use std::{
