@@ -182,6 +182,7 @@
 mod data;
 mod error;
 mod evaluation;
+mod fused;
 mod gpu;
 mod inference;
 pub mod kernels;
