@@ -55,7 +55,7 @@ struct Layer {
     variance: u32,
 }
 
-@group(0) @binding(0) var<uniform> layer: Layer;
+// Binding 0 is the uniform layer: Layer (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> inputs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> parameters: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> running: array<vec4<f32>>;
@@ -97,6 +97,7 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
+    read_uniform();
     let stride = PATCH_QUADS * workgroups.x;
     for (var quad = PATCH_QUADS * workgroup.x; quad < quads(layer.columns); quad += stride) {
         let chunk_stride = layer.chunk * workgroups.y;

@@ -19,10 +19,10 @@ struct Network {
     layers: u32,
     widest: u32,  // quads of a row of the scratch
     unused: u32,
-    table: array<Layer, 16>,  // src/fused/network_forward.rs has the same number
+    table: array<Entry, 16>,  // src/fused/network_forward.rs has the same number
 }
 
-struct Layer {
+struct Entry {
     columns: u32,
     inner: u32,         // features of the inputs
     weights: u32,       // quads of the parameters before the weights
@@ -33,7 +33,7 @@ struct Layer {
     is_normalized: u32,
 }
 
-@group(0) @binding(0) var<uniform> network: Network;
+// Binding 0 is the uniform network: Network (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> parameters: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> running: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> inputs: array<vec4<f32>>;
@@ -52,6 +52,7 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
+    read_uniform();
     for (var row = TILE_ROWS * workgroup.x; row < network.rows; row += TILE_ROWS * workgroups.x) {
         compute_first_layer(row, invocation);
         for (var index = 1u; index < network.layers; index++) {
@@ -112,7 +113,7 @@ fn place(index: u32, row: u32, stride: u32) -> u32 {
 fn store_tile(
     tile: ptr<function, Tile>,
     index: u32,
-    layer: Layer,
+    layer: Entry,
     row: u32,
     quad: u32,
     invocation: u32,
@@ -127,7 +128,7 @@ fn store_tile(
     }
 }
 
-fn finish_rows(index: u32, layer: Layer, row: u32, quad: u32, invocation: u32) {
+fn finish_rows(index: u32, layer: Entry, row: u32, quad: u32, invocation: u32) {
     let stride = quads(layer.columns);
     if quad >= stride {
         return;

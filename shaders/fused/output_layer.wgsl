@@ -28,7 +28,7 @@ struct Layer {
     faults: u32,    // before the layer's faults
 }
 
-@group(0) @binding(0) var<uniform> layer: Layer;
+// Binding 0 is the uniform layer: Layer (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> inputs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> parameters: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> targets: array<u32>;  // as loss.wgsl has them
@@ -49,6 +49,7 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
+    read_uniform();
     let stride = TILE_ROWS * workgroups.x;
     var sum = vec3<f32>();
     for (var row = TILE_ROWS * workgroup.x; row < layer.rows; row += stride) {

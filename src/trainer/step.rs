@@ -78,9 +78,9 @@ impl StepKernels {
                 |layer: usize| matches!(network.learned()[layer], Learned::Linear { .. });
             let options = layer_backward::Options {
                 layer: if layer == hidden {
-                    layer_backward::Layer::Last
+                    layer_backward::Position::Last
                 } else {
-                    layer_backward::Layer::Hidden {
+                    layer_backward::Position::Hidden {
                         activation: network.activation(),
                         batch_norm: !has_biases(layer),
                         epsilon: network.epsilon(),

@@ -41,12 +41,12 @@ struct Given {
 }
 
 fn hidden(activation: Activation, batch_norm: bool) -> Options {
-    let layer = Layer::Hidden { activation, batch_norm, epsilon: EPSILON };
+    let layer = Position::Hidden { activation, batch_norm, epsilon: EPSILON };
     Options { layer, division: Division::Strips, leaves_weights: false, next: None }
 }
 
 fn last() -> Options {
-    Options { layer: Layer::Last, division: Division::Strips, leaves_weights: false, next: None }
+    Options { layer: Position::Last, division: Division::Strips, leaves_weights: false, next: None }
 }
 
 /// The options of each way through the shader.
@@ -149,8 +149,8 @@ fn run(
 ) -> Left {
     let Given { inputs, sums, gamma, beta, next_grad_sums, next_weights, outputs } = given;
     let (batch_norm, is_last) = match options.layer {
-        Layer::Last => (false, true),
-        Layer::Hidden { batch_norm, .. } => (batch_norm, false),
+        Position::Last => (false, true),
+        Position::Hidden { batch_norm, .. } => (batch_norm, false),
     };
     let [rows, columns, inner] = [inputs.nrows(), sums.ncols(), inputs.ncols()];
     // The weights themselves are not read.
@@ -213,8 +213,8 @@ fn run(
 fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Given) {
     let Given { inputs, sums, gamma, beta, next_grad_sums, next_weights, outputs } = given;
     let (activation, batch_norm) = match options.layer {
-        Layer::Last => (Activation::Identity, false),
-        Layer::Hidden { activation, batch_norm, .. } => (activation, batch_norm),
+        Position::Last => (Activation::Identity, false),
+        Position::Hidden { activation, batch_norm, .. } => (activation, batch_norm),
     };
     let [rows, columns, inner] = [inputs.nrows(), sums.ncols(), inputs.ncols()];
     let what = format!("{:?}, {options:?}, {rows} × {columns} × {inner}", kernel.core);
@@ -318,11 +318,11 @@ impl Bounds {
         };
         // Of the activation's slope; those of ReLU and identity are exact.
         let slope = match options.layer {
-            Layer::Hidden { activation: Activation::Gelu | Activation::Tanh, .. } => 2e-6,
+            Position::Hidden { activation: Activation::Gelu | Activation::Tanh, .. } => 2e-6,
             _ => 0.0,
         };
         let from_slopes = slope * most(grad_outputs);
-        let Layer::Hidden { batch_norm: true, .. } = options.layer else {
+        let Position::Hidden { batch_norm: true, .. } = options.layer else {
             let [grad_gamma, grad_beta] = [size.clone(), 1e-6 * &size];
             let grad_weights = rows * &from_slopes + 2e-6 * size;
             return Self { grad_sums: from_slopes, grad_gamma, grad_beta, grad_weights };
