@@ -42,8 +42,8 @@ struct Layer {
     next_columns: u32,
     inner: u32,         // features of the inputs
     next_weights: u32,  // quads of the parameters before the next layer's weights
-    gamma: u32,         // before gamma, or before the biases, in parameters and in gradients
-    beta: u32,
+    gamma: u32,         // before gamma, if the layer is normalized, in parameters and in gradients
+    beta: u32,          // before beta, or before the biases
     weights: u32,
     chunk: u32,         // rows of a chunk
     slab_rows: u32,     // rows of a slab
@@ -152,7 +152,7 @@ fn own_weights() -> Weights {
         layer.columns,
         layer.inner,
         layer.weights,
-        layer.gamma,
+        layer.beta,
         layer.faults,
     );
 }

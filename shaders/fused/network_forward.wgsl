@@ -26,8 +26,8 @@ struct Entry {
     columns: u32,
     inner: u32,         // features of the inputs
     weights: u32,       // quads of the parameters before the weights
-    gamma: u32,         // before gamma, or before the biases
-    beta: u32,          // before beta
+    gamma: u32,         // before gamma, if the layer is normalized
+    beta: u32,          // before beta, or before the biases
     running_mean: u32,  // quads of the running statistics before the mean
     running_var: u32,
     is_normalized: u32,
@@ -134,11 +134,12 @@ fn finish_rows(index: u32, layer: Entry, row: u32, quad: u32, invocation: u32) {
         return;
     }
     let is_last = index + 1u == network.layers;
-    let gamma = parameters[layer.gamma + quad];
     let beta = parameters[layer.beta + quad];
+    var gamma = vec4<f32>();
     var mean = vec4<f32>();
     var inverse_std = vec4<f32>();
     if layer.is_normalized != 0u {
+        gamma = parameters[layer.gamma + quad];
         mean = running[layer.running_mean + quad];
         inverse_std = 1.0 / sqrt(running[layer.running_var + quad] + EPSILON);
     }
@@ -147,11 +148,11 @@ fn finish_rows(index: u32, layer: Entry, row: u32, quad: u32, invocation: u32) {
         let own = row + own_row(invocation, i);
         if own < network.rows {
             let place = first + own * stride + quad;
-            let sum = scratch[place];
-            var output = sum + gamma;
+            var scaled = scratch[place];
             if layer.is_normalized != 0u {
-                output = gamma * ((sum - mean) * inverse_std) + beta;
+                scaled = gamma * ((scaled - mean) * inverse_std);
             }
+            var output = scaled + beta;
             if !is_last {
                 output = activations(output);
             }

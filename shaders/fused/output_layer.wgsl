@@ -20,7 +20,7 @@ struct Layer {
     columns: u32,
     inner: u32,     // features of the inputs
     weights: u32,   // quads of the parameters, and of the gradients, before the weights
-    gamma: u32,     // before the biases
+    beta: u32,      // before the biases
     capacity: u32,  // of the history, in steps
     slab_rows: u32, // rows, or more: the gradients have one slab
     slab: u32,      // 0
@@ -79,7 +79,7 @@ fn main(
         layer.columns,
         layer.inner,
         layer.weights,
-        layer.gamma,
+        layer.beta,
         layer.faults,
     );
     compute_grad_biases(weights, 0u, 0u, invocation);
@@ -112,7 +112,7 @@ fn compute_outputs(row: u32, invocation: u32) {
     let product = Product(OUTPUTS, layer.rows, layer.columns, 0u, layer.inner, left, right);
     let stride = quads(layer.columns);
     let quad = own_quad(invocation);
-    let biases = parameters[layer.gamma + min(quad, stride - 1u)];
+    let biases = parameters[layer.beta + min(quad, stride - 1u)];
     var tile = multiply(product, row, 0u, invocation)[0][0];
     for (var i = 0u; i < OWN_ROWS; i++) {
         let own = row + own_row(invocation, i);

@@ -198,7 +198,7 @@ fn run(
         inputs: &gpu.upload_padded(inputs),
         parameters: &parameters,
         weights: &parts[1],
-        vectors: [&parts[2], &parts[if batch_norm { 3 } else { 2 }]],
+        vectors: [&parts[2], &parts[3]],
         stop: [&parts[4], &parts[5]],
         hidden,
         grad_sums: &grad_sums,
@@ -229,7 +229,7 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
         let [running_mean, running_var] = [mean.clone(), variance.clone()];
         reference::Layer::Normalized { weights, gamma, beta, running_mean, running_var, batches: 0 }
     } else {
-        reference::Layer::Linear { weights, biases: gamma.clone() }
+        reference::Layer::Linear { weights, biases: beta.clone() }
     };
     let ztilde = if batch_norm { ztilde(sums, gamma, beta) } else { sums.clone() };
     let grad_ztilde = reference::activate_backward(&ztilde, &grad_outputs, activation);
@@ -251,7 +251,7 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
     let of_next = |outputs| reference::matmul(next_grad_sums.t(), outputs);
     let (grad_weights, mut expected) = match learned {
         LayerGradients::Linear { grad_weights, grad_biases } => {
-            (grad_weights, vec![(2, is_apart, column(&grad_biases), bounds.grad_beta)])
+            (grad_weights, vec![(3, is_apart, column(&grad_biases), bounds.grad_beta)])
         }
         LayerGradients::Normalized { grad_weights, grad_gamma, grad_beta } => {
             let gamma = (2, false, column(&grad_gamma), bounds.grad_gamma);
