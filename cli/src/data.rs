@@ -41,6 +41,7 @@ use crate::{
     failure::Failure,
     output,
     report::{self, Baseline},
+    wording::plural,
 };
 use arrays::Arrays;
 use gaps::Policy;
@@ -325,11 +326,6 @@ impl Data {
             prepare_seconds: 0.0,
         }
     }
-}
-
-/// A number with its noun.
-pub(crate) fn plural(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn scale(options: &DataOptions, table: &Table) -> Scale {

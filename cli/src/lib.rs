@@ -30,7 +30,10 @@ pub mod readers;
 mod report;
 mod run;
 mod settle;
+mod state;
 mod train;
+mod values;
+mod wording;
 
 use std::{env, path::Path, process::ExitCode, time::Instant};
 

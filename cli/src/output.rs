@@ -226,19 +226,6 @@ fn file(path: &Path, error: &io::Error) -> Failure {
     Failure::input(format!("{}: {error}", path.display()))
 }
 
-/// A size in the largest binary unit that it reaches, with at most one decimal.
-pub(crate) fn bytes(size: u64) -> String {
-    let (mut value, mut unit) = (size as f64, "bytes");
-    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB"] {
-        if value < 1024.0 {
-            break;
-        }
-        (value, unit) = (value / 1024.0, larger);
-    }
-    let tenths = (value * 10.0).round() / 10.0;
-    format!("{tenths} {unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,13 +243,5 @@ mod tests {
         assert!(!folder.path().join(".run.checkpoint.aB3dE6").exists());
         assert!(others.iter().all(|name| folder.path().join(name).exists()));
         assert_eq!(fs::read(path).unwrap(), b"new");
-    }
-
-    #[test]
-    fn sizes_are_readable() {
-        assert_eq!(bytes(1023), "1023 bytes");
-        assert_eq!(bytes(32768), "32 KiB");
-        assert_eq!(bytes((1 << 31) - 4), "2 GiB");
-        assert_eq!(bytes(3 << 29), "1.5 GiB");
     }
 }

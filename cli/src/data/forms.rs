@@ -48,7 +48,7 @@ impl Form {
         if !text.contains(|letter: char| letter.is_ascii_digit()) || text.parse::<f64>().is_ok() {
             return Vec::new();
         }
-        let mut forms = time::fitting(text);
+        let mut forms: Vec<_> = time::fitting(text).into_iter().map(Self::Time).collect();
         if let Some((unit, _)) = split(text) {
             let unit = unit.map(str::to_owned);
             let numbers = [Decimal::Point, Decimal::Comma]
@@ -261,5 +261,11 @@ mod tests {
             [Decimal::Point, Decimal::Comma].map(|decimal| Form::Number { unit: None, decimal });
         assert!(point.takes_plain("1.5") && comma.takes_plain("15") && !comma.takes_plain("1.5"));
         assert!(!dollars.takes_plain("1"));
+    }
+    #[test]
+    fn a_later_date_may_be_in_iso_form() {
+        let date = Form::Time("%d.%m.%Y".to_owned());
+        assert_eq!(date.number("2024-02-29"), None);
+        assert_eq!(date.later_number("2024-02-29 12:00:00"), Some(19_782.5));
     }
 }

@@ -10,7 +10,7 @@ use clap::{
 use serde::Serialize;
 
 use super::{cell::Words, head::Delimiter};
-use crate::{failure::Failure, options::positive};
+use crate::{failure::Failure, values::positive};
 
 /// The default limit of the rows in memory, in bytes.
 pub(super) const MEMORY: u64 = 256 << 20;

@@ -6,10 +6,9 @@ use super::{
     array::Array,
     gaps::{self, FilledColumn, Gap, Gaps},
     options::Missing,
-    plural,
     preprocessing::{Preprocessing, TargetValues},
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, wording::plural};
 
 /// The number of cells that are decoded at once.
 const CHUNK: usize = 1 << 16;

@@ -14,10 +14,10 @@ use super::{
     lines::{Lines, Passed, RECORD_BYTES, unmarked},
     names::Names,
     options::Layout,
-    parquet, plural,
+    parquet,
     source::{Format, Source},
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, wording::plural};
 
 /// A reader of a table of text.
 pub(crate) struct Text {

@@ -19,8 +19,9 @@ use crate::{
     plot::curves,
     progress::{Pace, Progress},
     report::{self, Epoch, Fold, Origin, Outcome, Summary, Training},
-    run::{Learned, Plan, Run, State},
+    run::{Learned, Plan, Run},
     settle::Settled,
+    state::State,
 };
 
 /// The time between two updates of a watched plot.

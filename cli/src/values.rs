@@ -64,7 +64,7 @@ pub(crate) fn activation() -> impl TypedValueParser<Value = Activation> {
         .try_map(|name| Activation::from_name(&name).ok_or("no activation"))
 }
 
-pub(super) fn activation_name<S: serde::Serializer>(
+pub(crate) fn activation_name<S: serde::Serializer>(
     activation: &Activation,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -73,14 +73,14 @@ pub(super) fn activation_name<S: serde::Serializer>(
 
 const REMAINDERS: [Remainder; 2] = [Remainder::Drop, Remainder::Keep];
 
-pub(super) fn remainder_name(remainder: Remainder) -> &'static str {
+pub(crate) fn remainder_name(remainder: Remainder) -> &'static str {
     match remainder {
         Remainder::Drop => "drop",
         Remainder::Keep => "keep",
     }
 }
 
-pub(super) fn remainder() -> impl TypedValueParser<Value = Remainder> {
+pub(crate) fn remainder() -> impl TypedValueParser<Value = Remainder> {
     let value = |remainder| {
         PossibleValue::new(remainder_name(remainder)).help(match remainder {
             Remainder::Drop => "Leaves them to the next epoch, which is shuffled again",
@@ -95,7 +95,7 @@ pub(super) fn remainder() -> impl TypedValueParser<Value = Remainder> {
     })
 }
 
-pub(super) fn serialize_remainder<S: serde::Serializer>(
+pub(crate) fn serialize_remainder<S: serde::Serializer>(
     remainder: &Remainder,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -103,7 +103,7 @@ pub(super) fn serialize_remainder<S: serde::Serializer>(
 }
 
 /// The number with the shortest decimals of an `f32`: 1e-5 rather than 9.99999974…e-6.
-pub(super) fn decimal(value: f32) -> f64 {
+pub(crate) fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(value.into())
 }
 
@@ -111,15 +111,15 @@ pub(crate) fn positive(text: &str) -> Result<f64, String> {
     number(text, "above 0", |value| value > 0.0)
 }
 
-pub(super) fn from_0(text: &str) -> Result<f64, String> {
+pub(crate) fn from_0(text: &str) -> Result<f64, String> {
     number(text, "at least 0", |value| value >= 0.0)
 }
 
-pub(super) fn from_0_to_1(text: &str) -> Result<f64, String> {
+pub(crate) fn from_0_to_1(text: &str) -> Result<f64, String> {
     number(text, "between 0 and 1", |value| (0.0..=1.0).contains(&value))
 }
 
-pub(super) fn from_0_below_1(text: &str) -> Result<f64, String> {
+pub(crate) fn from_0_below_1(text: &str) -> Result<f64, String> {
     number(text, "at least 0 and below 1", |value| (0.0..1.0).contains(&value))
 }
 
