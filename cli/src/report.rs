@@ -9,7 +9,10 @@ mod measures;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{adapter::Description, data::FilledColumn};
+use crate::{
+    adapter::Description,
+    data::{self, FilledColumn, Preprocessing},
+};
 pub(crate) use baseline::Baseline;
 pub(crate) use end::{End, Final, Training};
 pub(crate) use epoch::{Epoch, panels};
@@ -75,6 +78,29 @@ pub(crate) enum Outcome {
         #[serde(rename = "final")]
         last: Summary,
     },
+}
+
+impl<'a> Data<'a> {
+    /// All but the notes and times.
+    pub(crate) fn new(read: &data::Data, preprocessing: &'a Preprocessing) -> Self {
+        let Preprocessing { has_header, columns, target, .. } = preprocessing;
+        let names = || columns.iter().map(|column| column.name.as_str()).collect();
+        let (filled, test_filled) = read.filled();
+        Self {
+            rows: read.rows(),
+            features: columns.len(),
+            inputs: preprocessing.inputs(),
+            columns: has_header.then(names),
+            target: &target.name,
+            classes: target.classes().map(<[String]>::len),
+            class_names: target.classes(),
+            notes: &[],
+            filled,
+            test_filled,
+            read_seconds: 0.0,
+            prepare_seconds: 0.0,
+        }
+    }
 }
 
 impl Origin {

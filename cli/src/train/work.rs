@@ -18,7 +18,7 @@ use crate::{
     output,
     plot::curves,
     progress::{Pace, Progress},
-    report::{self, Epoch, Fold, Origin, Outcome, Summary, Training},
+    report::{self, Baseline, Epoch, Fold, Origin, Outcome, Summary, Training},
     run::{Learned, Plan, Run},
     settle::Settled,
     state::State,
@@ -187,7 +187,8 @@ impl Work<'_> {
         let Job { data, network, checkpoint, on_start, on_epoch } = job;
         let Options { training, long_runs, .. } = self.options;
         let trainer_options = self.trainer_options(&data)?;
-        let Prepared { preprocessing, learned, held_out, baseline, .. } = data;
+        let baseline = baseline(&data);
+        let Prepared { preprocessing, learned, held_out, .. } = data;
         let (trainer, state, best) = match checkpoint {
             Some(Checkpoint { snapshot, best, run, .. }) => {
                 let mut trainer = Trainer::restore(&self.device, &self.queue, &snapshot)?;
@@ -264,6 +265,12 @@ fn loss(data: &Prepared) -> Loss {
         Some(_) => Loss::SoftmaxCrossEntropy,
         None => Loss::MeanSquaredError,
     }
+}
+
+/// The result of a constant prediction on the held-out rows, if there are any.
+fn baseline(data: &Prepared) -> Option<Baseline> {
+    let Prepared { preprocessing, held_out, of_class, held_out_targets, .. } = data;
+    held_out.as_ref().map(|_| Baseline::new(preprocessing, Some(of_class), held_out_targets))
 }
 
 /// The plot of the trainings, if one was requested.
