@@ -179,6 +179,8 @@
 //! - Losses are means over the mini-batch and over the outputs. Outputs are linear: softmax and sigmoid
 //!   belong to the losses.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod atomic_file;
 mod data;
 mod error;
 mod evaluation;
@@ -212,6 +214,8 @@ pub use trainer::{
 };
 pub use {ndarray, wgpu};
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use atomic_file::AtomicFile;
 #[cfg(not(target_arch = "wasm32"))]
 pub use gpu::{block_on, block_on_for};
 

@@ -72,7 +72,7 @@ impl Work<'_> {
         let (parameters, training) = self.train(job)?;
         let model = self.options.results.model.as_ref();
         if let Some(path) = model {
-            Parameters { notes, ..parameters }.save(path)?;
+            output::replace(path, &Parameters { notes, ..parameters }.to_bytes()?)?;
         }
         self.progress.finish();
         self.tell_result("", &training, tested_rows)?;
