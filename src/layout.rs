@@ -88,7 +88,7 @@ pub(crate) struct LearnedLayout {
     values: u64,
 }
 
-/// The stop record, as `shaders/update.wgsl` writes it.
+/// The stop record, as `shaders/fused/update.wgsl` writes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     /// The number of the step, modulo `modulus`.

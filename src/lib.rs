@@ -184,6 +184,7 @@ mod atomic_file;
 mod data;
 mod error;
 mod evaluation;
+mod fused;
 mod gpu;
 mod inference;
 pub mod kernels;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// The imports: each module of `src`, then the modules that it may name (its own aside), and wgpu. Names go
 /// up in this list only, so there are no circles. Tests may name any module.
-const MAY_NAME: [(&str, &[&str]); 15] = [
+const MAY_NAME: [(&str, &[&str]); 16] = [
     // The modules for the CPU never name wgpu.
     ("error", &[]),
     ("options", &["error"]),
@@ -27,20 +27,25 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
     ("snapshot", &["data", "error", "options", "parameters"]),
     ("reference", &["data", "error", "options", "parameters"]),
     ("evaluation", &["data", "error", "options", "reference"]),
-    // The modules for the GPU. `gpu` has no networks, and `kernels` have matrices and no layers.
+    // The modules for the GPU. `gpu` has no networks; `kernels` and `fused` have matrices and no layers.
     ("gpu", &["error", "wgpu"]),
     ("kernels", &["error", "gpu", "options", "wgpu"]),
+    ("fused", &["error", "gpu", "kernels", "options", "wgpu"]),
     ("layout", &["error", "gpu", "parameters", "wgpu"]),
-    ("network", &["error", "gpu", "kernels", "layout", "options", "parameters", "wgpu"]),
-    ("inference", &["data", "error", "gpu", "kernels", "layout", "network", "options", "wgpu"]),
+    ("network", &["error", "fused", "gpu", "layout", "options", "parameters", "wgpu"]),
+    ("inference", &["data", "error", "fused", "gpu", "layout", "network", "options", "wgpu"]),
     (
         "trainer",
-        &["data", "error", "gpu", "kernels", "layout", "network", "options", "snapshot", "wgpu"],
+        &[
+            "data", "error", "fused", "gpu", "kernels", "layout", "network", "options", "snapshot",
+            "wgpu",
+        ],
     ),
 ];
 
-/// The modules of the reference that are no kernel's twin: they call the twins in order.
-const REFERENCE_ONLY: [&str; 2] = ["network", "trainer"];
+/// The modules of the reference that are no kernel's twin: two list the twins of a family each, and two call
+/// the twins in order.
+const ABOVE_THE_TWINS: [&str; 4] = ["fused", "kernels", "network", "trainer"];
 
 /// The kernels that compute the same formula as another one, for other matrices, and share its twin.
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
@@ -53,10 +58,10 @@ const TEST_FILES: [&str; 11] = [
     "src/gpu/rough/tests.rs",
     "src/gpu/test_device.rs",
     "src/gpu/testing.rs",
-    "src/kernels/layer_backward/tests.rs",
-    "src/kernels/layer_backward/tests/faults.rs",
-    "src/kernels/layer_forward/tests.rs",
-    "src/kernels/update/tests.rs",
+    "src/fused/layer_backward/tests.rs",
+    "src/fused/layer_backward/tests/faults.rs",
+    "src/fused/layer_forward/tests.rs",
+    "src/fused/update/tests.rs",
     "src/network/tests.rs",
 ];
 
@@ -105,18 +110,24 @@ const EMPTY_NAMES: [&str; 8] =
 
 #[test]
 fn every_kernel_has_its_shader_its_room_and_its_twin() {
-    let shaders = stems("shaders", "wgsl");
-    assert!(!shaders.is_empty(), "there are no shaders");
-    let [rooms, mut twins] = ["src/kernels", "src/reference"].map(|folder| stems(folder, "rs"));
-    for name in REFERENCE_ONLY {
-        assert!(twins.remove(name), "src/reference/{name}.rs is gone");
+    for family in ["kernels", "fused"] {
+        let shaders = stems(&format!("shaders/{family}"), "wgsl");
+        assert!(!shaders.is_empty(), "there are no shaders in shaders/{family}");
+        let [rooms, mut twins] =
+            ["src", "src/reference"].map(|folder| stems(&format!("{folder}/{family}"), "rs"));
+        assert_eq!(shaders, rooms, "shaders (left) and their rooms in src/{family} (right)");
+        for (name, twin) in SAME_TWIN.iter().filter(|(name, _)| shaders.contains(*name)) {
+            assert!(twins.contains(*twin), "src/reference/{family}/{twin}.rs is gone");
+            assert!(twins.insert((*name).to_owned()), "{name} has another twin than {twin}");
+        }
+        assert_eq!(shaders, twins, "shaders (left) and their twins in src/reference (right)");
     }
-    assert_eq!(shaders, rooms, "shaders (left) and their rooms in src/kernels (right)");
-    for (name, twin) in SAME_TWIN {
-        assert!(twins.contains(twin), "src/reference/{twin}.rs is gone");
-        assert!(twins.insert(name.to_owned()), "src/reference/{name}.rs: {twin} is its twin");
+    for folder in ["shaders", "src/reference"] {
+        let expected: &[&str] = if folder == "shaders" { &[] } else { &ABOVE_THE_TWINS };
+        let found: Vec<String> =
+            ["wgsl", "rs"].into_iter().flat_map(|extension| stems(folder, extension)).collect();
+        assert_eq!(found, expected, "files in {folder} that belong to no family");
     }
-    assert_eq!(shaders, twins, "shaders (left) and their twins in src/reference (right)");
 }
 
 #[test]

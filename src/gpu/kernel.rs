@@ -286,12 +286,10 @@ mod tests {
 
     #[test]
     fn shaders_without_barriers_read_their_uniform_once() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
-        for file in std::fs::read_dir(folder).unwrap() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+        let files = ["kernels", "fused"].map(|family| std::fs::read_dir(folder.join(family)));
+        for file in files.into_iter().flat_map(Result::unwrap) {
             let path = file.unwrap().path();
-            if path.is_dir() {
-                continue;
-            }
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             let text = std::fs::read_to_string(path).unwrap();
             let changed = in_storage(&text).expect(&name);

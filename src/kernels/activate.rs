@@ -1,4 +1,4 @@
-//! `shaders/activate.wgsl`: the activation function, element by element.
+//! `shaders/kernels/activate.wgsl`: the activation function, element by element.
 //!
 //! Its twin is [`crate::reference::activate`].
 
@@ -54,7 +54,7 @@ impl Activate {
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device, activation: Activation) -> Result<Self> {
         let source = concat!(
-            include_str!("../../shaders/activate.wgsl"),
+            include_str!("../../shaders/kernels/activate.wgsl"),
             include_str!("../../shaders/shared/activation.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),
@@ -89,7 +89,7 @@ impl Activate {
 }
 
 /// The overrides of a kernel that ends in shaders/shared/activation.wgsl.
-pub(super) fn constants(activation: Activation) -> [(&'static str, f64); 3] {
+pub(crate) fn constants(activation: Activation) -> [(&'static str, f64); 3] {
     let number = Activation::ALL
         .iter()
         .position(|&candidate| candidate == activation)
@@ -102,7 +102,7 @@ pub(super) fn constants(activation: Activation) -> [(&'static str, f64); 3] {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use ndarray::Array2;
 
     use super::*;
@@ -110,7 +110,7 @@ pub(super) mod tests {
     use crate::reference;
 
     /// Values at which the functions bend, saturate, or change formulas; then a fine grid.
-    pub(in crate::kernels) fn telling_inputs() -> Array2<f64> {
+    pub(crate) fn telling_inputs() -> Array2<f64> {
         let special = [
             0.0, -0.0, 1e-30, -1e-30, 1e-6, 0.5, 0.625, 1.0, -1.0, 20.0, -20.0, 88.0, -88.0, 100.0,
             -100.0, 1e4, -1e4, 1e30, -1e30,
@@ -176,13 +176,13 @@ pub(super) mod tests {
     }
 
     /// Four that are NaN, and both infinities.
-    pub(in crate::kernels) fn not_finite() -> [f32; 6] {
+    pub(crate) fn not_finite() -> [f32; 6] {
         [0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xff80_0001, 0x7f80_0000, 0xff80_0000]
             .map(f32::from_bits)
     }
 
     /// Values of which one NaN is like the other, and 0 like −0.
-    pub(in crate::kernels) fn kinds(values: &[f32]) -> Vec<String> {
+    pub(crate) fn kinds(values: &[f32]) -> Vec<String> {
         values
             .iter()
             .map(|value| if value.is_nan() { "NaN".to_owned() } else { (value + 0.0).to_string() })

@@ -1,4 +1,4 @@
-//! `shaders/activate_backward.wgsl`: the gradient through the activation function.
+//! `shaders/kernels/activate_backward.wgsl`: the gradient through the activation function.
 //!
 //! Its twin is [`crate::reference::activate_backward`].
 
@@ -58,7 +58,7 @@ impl ActivateBackward {
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device, activation: Activation) -> Result<Self> {
         let source = concat!(
-            include_str!("../../shaders/activate_backward.wgsl"),
+            include_str!("../../shaders/kernels/activate_backward.wgsl"),
             include_str!("../../shaders/shared/activation.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),

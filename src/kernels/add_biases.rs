@@ -1,4 +1,4 @@
-//! `shaders/add_biases.wgsl`: adds the biases to every row, in place.
+//! `shaders/kernels/add_biases.wgsl`: adds the biases to every row, in place.
 //!
 //! Its twin is [`crate::reference::add_biases`].
 
@@ -52,7 +52,7 @@ impl AddBiases {
         Kernel::new(
             device,
             "add_biases",
-            include_str!("../../shaders/add_biases.wgsl"),
+            include_str!("../../shaders/kernels/add_biases.wgsl"),
             &[("WORKGROUP_SIZE", WORKGROUP_SIZE.into())],
         )
         .map(Self)

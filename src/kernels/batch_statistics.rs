@@ -1,4 +1,4 @@
-//! `shaders/batch_statistics.wgsl`: mean and variance of every feature; moves the running ones.
+//! `shaders/kernels/batch_statistics.wgsl`: mean and variance of every feature; moves the running ones.
 //!
 //! Its twin is [`crate::reference::batch_statistics`].
 
@@ -79,7 +79,7 @@ impl BatchStatistics {
     pub fn new(device: &Device, momentum: f32) -> Result<Self> {
         check_momentum(momentum)?;
         let source = concat!(
-            include_str!("../../shaders/batch_statistics.wgsl"),
+            include_str!("../../shaders/kernels/batch_statistics.wgsl"),
             include_str!("../../shaders/shared/lane_sum.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
             include_str!("../../shaders/shared/rounded.wgsl"),

@@ -1,4 +1,4 @@
-//! `shaders/column_sums.wgsl`: the gradient of the biases.
+//! `shaders/kernels/column_sums.wgsl`: the gradient of the biases.
 //!
 //! Its twin is [`crate::reference::column_sums`].
 
@@ -52,7 +52,7 @@ impl ColumnSums {
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device) -> Result<Self> {
         let source = concat!(
-            include_str!("../../shaders/column_sums.wgsl"),
+            include_str!("../../shaders/kernels/column_sums.wgsl"),
             include_str!("../../shaders/shared/lane_sum.wgsl"),
         );
         let compile = |columns: u32, lanes: u32| {

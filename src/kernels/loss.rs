@@ -1,4 +1,4 @@
-//! `shaders/loss.wgsl`: the loss of every row of a batch, and its gradient.
+//! `shaders/kernels/loss.wgsl`: the loss of every row of a batch, and its gradient.
 //!
 //! Its twins are in [`crate::reference`]: one function for each loss.
 
@@ -78,8 +78,9 @@ pub struct Buffers<'a> {
     /// `[rows, columns]`: the outputs of the network. The rows may be any distance apart.
     pub outputs: &'a Matrix,
     /// For softmax cross-entropy `[1, rows]`: a class index (`u32`) for each row. With class weights
-    /// `[1, rows + columns]`: [`super::weigh_classes`] writes the weights after the indices. For the other
-    /// losses `[rows, columns]`.
+    /// `[1, rows + columns]`: the weights (`f32`) follow the indices;
+    /// [`weigh_classes`](crate::reference::weigh_classes()) has their formula. For the other losses
+    /// `[rows, columns]`.
     pub targets: &'a Matrix,
     /// `[rows, 2]`: each row's loss and accuracy.
     pub results: &'a Matrix,
@@ -97,7 +98,7 @@ impl Loss {
     pub fn new(device: &Device, options: impl Into<Options>) -> Result<Self> {
         let options = options.into();
         let source = concat!(
-            include_str!("../../shaders/loss.wgsl"),
+            include_str!("../../shaders/kernels/loss.wgsl"),
             include_str!("../../shaders/shared/row_loss.wgsl"),
             include_str!("../../shaders/shared/loss_bits.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),
@@ -160,7 +161,7 @@ impl Options {
     }
 
     /// The overrides of a kernel that has `row_loss.wgsl`.
-    pub(super) fn constants(self) -> [(&'static str, f64); 3] {
+    pub(crate) fn constants(self) -> [(&'static str, f64); 3] {
         let number = options::Loss::ALL.iter().position(|&candidate| candidate == self.loss);
         [
             ("LOSS", number.expect("ALL lists every loss") as f64),
@@ -170,7 +171,7 @@ impl Options {
     }
 
     /// The shape of the targets of a batch, with the weights of its classes.
-    pub(super) fn target_shape(self, rows: u32, columns: u32) -> [u32; 2] {
+    pub(crate) fn target_shape(self, rows: u32, columns: u32) -> [u32; 2] {
         match (self.loss.has_class_targets(), self.has_class_weights) {
             (true, true) => [1, rows.saturating_add(columns)],
             (true, false) => [1, rows],

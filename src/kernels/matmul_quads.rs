@@ -1,24 +1,47 @@
-//! `shaders/matmul_quads.wgsl`: the product of two matrices whose rows are whole vectors of four.
+//! `shaders/kernels/matmul_quads.wgsl`: the product of two matrices whose rows are whole vectors of four.
 //!
 //! [`Matmul`](super::matmul::Matmul) chooses it where it serves. Its twin is
 //! [`crate::reference::matmul`], too.
 
 use wgpu::Device;
 
-use super::matmul::{Buffers, Operand};
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Kernel, check_rounds};
+use crate::gpu::{Core, Dispatch, Kernel, Matrix, check_rounds};
 
 const FOR_SUBGROUPS: &str = concat!(
-    include_str!("../../shaders/matmul_quads.wgsl"),
+    include_str!("../../shaders/kernels/matmul_quads.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
 );
 const FOR_WORKGROUPS: &str = concat!(
-    include_str!("../../shaders/matmul_quads.wgsl"),
+    include_str!("../../shaders/kernels/matmul_quads.wgsl"),
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
 );
+
+/// A factor, as it lies in memory or transposed.
+///
+/// See the example of [`Matmul`](super::matmul::Matmul).
+#[derive(Clone, Copy, Debug)]
+pub enum Operand<'a> {
+    /// As it lies in memory.
+    Plain(&'a Matrix),
+    /// Rows and columns exchanged.
+    Transposed(&'a Matrix),
+}
+
+/// The inputs and outputs of the kernel: `outputs = left · right`.
+///
+/// See the example of [`Matmul`](super::matmul::Matmul).
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    /// `[rows, inner]`, after the transposition.
+    pub left: Operand<'a>,
+    /// `[inner, columns]`, after the transposition.
+    pub right: Operand<'a>,
+    /// `[rows, columns]`.
+    pub outputs: &'a Matrix,
+}
 
 /// The kernel, compiled for each patch that a product may have.
 #[derive(Clone, Debug)]
@@ -34,6 +57,30 @@ struct Products {
     plain_plain: Kernel,
     /// `grad_sumsᵀ · inputs`.
     transposed_plain: Kernel,
+}
+
+impl<'a> Operand<'a> {
+    pub(super) fn matrix(self) -> &'a Matrix {
+        match self {
+            Self::Plain(matrix) | Self::Transposed(matrix) => matrix,
+        }
+    }
+
+    /// Rows and columns, as the product sees them.
+    pub(super) fn shape(self) -> [u32; 2] {
+        match self {
+            Self::Plain(matrix) => [matrix.rows(), matrix.columns()],
+            Self::Transposed(matrix) => [matrix.columns(), matrix.rows()],
+        }
+    }
+
+    /// How far apart in memory neighbors of a column and of a row are, as the product sees them.
+    pub(super) fn strides(self) -> [u32; 2] {
+        match self {
+            Self::Plain(matrix) => [matrix.columns(), 1],
+            Self::Transposed(matrix) => [1, matrix.columns()],
+        }
+    }
 }
 
 impl MatmulQuads {

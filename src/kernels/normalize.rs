@@ -1,4 +1,4 @@
-//! `shaders/normalize.wgsl`: zero mean and unit variance for every feature, then scale and shift.
+//! `shaders/kernels/normalize.wgsl`: zero mean and unit variance for every feature, then scale and shift.
 //!
 //! Its twin is [`crate::reference::normalize`].
 
@@ -76,7 +76,7 @@ impl Normalize {
     pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
         check_epsilon(epsilon)?;
         let source = concat!(
-            include_str!("../../shaders/normalize.wgsl"),
+            include_str!("../../shaders/kernels/normalize.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
             include_str!("../../shaders/shared/rounded.wgsl"),
         );
@@ -114,7 +114,7 @@ impl Normalize {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use ndarray::{Array1, Array2};
 
     use super::*;
@@ -126,7 +126,7 @@ pub(super) mod tests {
 
     /// Columns on which a rounded mean, or a difference of squares, goes wrong: constants of several
     /// sizes, means that are large against the deviation, values near 1e-20 and near 1e15.
-    pub(in crate::kernels) fn hard_columns(gpu: &mut TestGpu, rows: u32) -> Array2<f64> {
+    pub(crate) fn hard_columns(gpu: &mut TestGpu, rows: u32) -> Array2<f64> {
         const COLUMNS: [(f64, f64); 14] = [
             (0.0, 0.0),
             (0.1, 0.0),
@@ -152,7 +152,7 @@ pub(super) mod tests {
 
     /// Columns with one value in some rows and another in all others: the next float, one farther away,
     /// or the same. The first rows, from which kernels measure differences, may be the odd ones.
-    pub(in crate::kernels) fn lopsided_columns(rows: u32) -> Array2<f64> {
+    pub(crate) fn lopsided_columns(rows: u32) -> Array2<f64> {
         const VALUES: [(f32, f32); 7] = [
             (3.3e15, 3.3e15),
             (3.3e15, f32::next_up(3.3e15)),

@@ -1,4 +1,4 @@
-//! `shaders/normalize_backward.wgsl`: the gradient through the normalization.
+//! `shaders/kernels/normalize_backward.wgsl`: the gradient through the normalization.
 //!
 //! Its twin is [`crate::reference::normalize_backward`].
 
@@ -87,7 +87,7 @@ impl NormalizeBackward {
     pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
         check_epsilon(epsilon)?;
         let source = concat!(
-            include_str!("../../shaders/normalize_backward.wgsl"),
+            include_str!("../../shaders/kernels/normalize_backward.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
             include_str!("../../shaders/shared/rounded.wgsl"),
         );

@@ -1,4 +1,4 @@
-//! `shaders/normalize_gradients.wgsl`: the gradients of gamma and beta.
+//! `shaders/kernels/normalize_gradients.wgsl`: the gradients of gamma and beta.
 //!
 //! Its twin is [`crate::reference::normalize_gradients`].
 
@@ -81,7 +81,7 @@ impl NormalizeGradients {
     pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
         check_epsilon(epsilon)?;
         let source = concat!(
-            include_str!("../../shaders/normalize_gradients.wgsl"),
+            include_str!("../../shaders/kernels/normalize_gradients.wgsl"),
             include_str!("../../shaders/shared/lane_sum.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
             include_str!("../../shaders/shared/rounded.wgsl"),

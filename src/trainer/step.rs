@@ -4,19 +4,19 @@ use wgpu::Device;
 
 use super::memory::{BatchMemory, LayerMemory, Memory};
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Division, Matrix};
-use crate::kernels::{
+use crate::fused::{
     copy_rows::CopyRows,
     gradient_norm::{self, GradientNorm},
     layer_backward::{self, LayerBackward},
     layer_forward::{self, LayerForward},
-    loss::{self, Loss},
     output_layer::{self, OutputLayer, Way},
     record_step::{self, RecordStep},
     skip_step::SkipStep,
     update::{self, Update},
     weigh_classes::{self, WeighClasses},
 };
+use crate::gpu::{Core, Dispatch, Division, Matrix};
+use crate::kernels::loss::{self, Loss};
 use crate::layout::Learned;
 use crate::network::{Activations, Network};
 use crate::options::{Activation, TrainerOptions};
@@ -122,7 +122,7 @@ impl StepKernels {
             has_class_targets: options.loss.has_class_targets(),
             weigh_classes: loss.has_class_weights.then(|| WeighClasses::new(device)).transpose()?,
             gradient_norm: gradient_norm.transpose()?,
-            update: Update::on_fault(device, &options.optimizer, skips)?,
+            update: Update::new(device, &options.optimizer, skips)?,
             skip: skips.then(|| SkipStep::new(device)).transpose()?,
         })
     }
@@ -235,7 +235,7 @@ fn bind_output(
                 }
             }
             // The layer's first fault.
-            let fault = Some(&Matrix::vector(stop[1].buffer(), stop[1].first(), 1)?);
+            let fault = &Matrix::vector(stop[1].buffer(), stop[1].first(), 1)?;
             let record = record_step::Buffers { results, counts, history, fault };
             dispatches.push(record_step.bind(device, place, record)?);
             dispatches.extend(bind_backward(network, backward, batch, last, None)?);
@@ -301,7 +301,6 @@ fn bind_update(
 ) -> Result<Vec<Dispatch>> {
     let device = &network.gpu().device;
     let Memory { rates, clip_scale, velocity, mean_square, .. } = memory;
-    let weights = network.layout().weights();
     let gradients = &batch.gradients;
     let mut dispatches = Vec::new();
     if let Some(gradient_norm) = &kernels.gradient_norm {
@@ -315,12 +314,13 @@ fn bind_update(
         clip_scale,
         gradients,
         parameters: network.packed(),
-        weights,
+        learned: network.layout().learned(),
+        weights: network.layout().weights(),
+        faults: network.layout().faults(),
         velocity,
         mean_square,
     };
-    let [learned, faults] = [network.layout().learned(), network.layout().faults()];
-    dispatches.push(kernels.update.bind_stopping(device, "update", buffers, learned, faults)?);
+    dispatches.push(kernels.update.bind(device, "update", buffers)?);
     if let Some(skip) = &kernels.skip {
         dispatches.push(network.bind_skip(skip, gradients)?);
     }

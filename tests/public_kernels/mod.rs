@@ -11,10 +11,9 @@ use ndarray::{Array1, Array2, Axis};
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
 use wgpu::{Buffer, BufferDescriptor, BufferUsages, Device, Queue};
 use ztilde::kernels::{
-    Dispatch, Matrix, activate, activate_backward, add_biases, column_sums, gather_rows,
-    gradient_norm, loss, matmul, record_step, record_step::Counts, update, weigh_classes,
+    Dispatch, Matrix, activate, activate_backward, add_biases, column_sums, loss, matmul,
 };
-use ztilde::{Activation, Optimizer, Result};
+use ztilde::{Activation, Result};
 
 #[allow(unused_imports, reason = "not every test that includes this file needs all of it")]
 pub(crate) use batch_norm::{Arrangement, Measured, NormalizeGradients};
@@ -193,49 +192,6 @@ impl Gpu {
         Ok(self.read(&outputs))
     }
 
-    /// The batches of inputs and targets at a step of an epoch that began at step 7.
-    pub(crate) fn gather_rows(
-        &self,
-        [inputs, targets]: [&Array2<f64>; 2],
-        order: &[u32],
-        batch_size: u32,
-        batch: u32,
-    ) -> [Array2<f64>; 2] {
-        const FIRST_STEP: u32 = 7;
-        let kernel = self.kernel("gather_rows", &(), gather_rows::GatherRows::new);
-        let rows = batch_size.min(order.len() as u32 - batch * batch_size);
-        let found = [inputs, targets].map(|matrix| self.zeros([rows, matrix.ncols() as u32]));
-        let counts = Counts { number: FIRST_STEP + batch, ..Default::default() };
-        let buffers = gather_rows::Buffers {
-            counts: &self.upload_integers(&counts.values()).matrix,
-            order: &self.upload_integers(&[&[FIRST_STEP], order].concat()).matrix,
-            inputs: &self.upload(inputs).matrix,
-            targets: &self.upload(targets).matrix,
-            part_first_row: 0,
-            batch_inputs: &found[0].matrix,
-            batch_targets: &found[1].matrix,
-            batch_size,
-        };
-        self.run(&[&kernel.bind(&self.device, "test", buffers).expect("the shapes fit")]);
-        found.map(|found| self.read(&found))
-    }
-
-    /// The factor of the gradients. Their number is a multiple of four.
-    pub(crate) fn gradient_norm(&self, gradients: &Array1<f64>, clip_norm: f32) -> f64 {
-        let kernel = self.kernel("gradient_norm", &clip_norm, |device| {
-            gradient_norm::GradientNorm::new(device, clip_norm)
-        });
-        let [partial_sums, clip_scale] = [self.zeros([1, 256]), self.zeros([1, 1])];
-        let buffers = gradient_norm::Buffers {
-            gradients: &self.upload_vector(gradients).matrix,
-            partial_sums: &partial_sums.matrix,
-            clip_scale: &clip_scale.matrix,
-        };
-        let [partial, total] = kernel.bind(&self.device, "test", buffers).expect("they fit");
-        self.run(&[&partial, &total]);
-        self.read(&clip_scale)[[0, 0]]
-    }
-
     /// Each row's loss and accuracy, and the gradient by the outputs. Targets are the bits of floats, or
     /// class indices. With class weights, the weights follow the class indices.
     pub(crate) fn loss(
@@ -260,72 +216,6 @@ impl Gpu {
         };
         self.run(&[&kernel.bind(&self.device, "test", buffers)?]);
         Ok([self.read(&results), self.read(&grad_outputs)])
-    }
-
-    /// The batch's loss and accuracy.
-    pub(crate) fn record_step(&self, results: &Array2<f64>) -> [f64; 2] {
-        let kernel = self.kernel("record_step", &(), record_step::RecordStep::new);
-        let [counts, history] =
-            [record_step::COUNTS, record_step::RECORD].map(|count| self.zeros([1, count]));
-        let buffers = record_step::Buffers {
-            results: &self.upload(results).matrix,
-            counts: &counts.matrix,
-            history: &history.matrix,
-            fault: None,
-        };
-        self.run(&[&kernel.bind(&self.device, "test", buffers).expect("the shapes fit")]);
-        let found = self.read(&history);
-        [found[[0, 0]], found[[0, 1]]]
-    }
-
-    /// Parameters, velocity and mean square after a step.
-    pub(crate) fn update(
-        &self,
-        optimizer: &Optimizer,
-        step: u32,
-        weights: u32,
-        clip_scale: f64,
-        [gradients, parameters, velocity, mean_square]: [&Array1<f64>; 4],
-    ) -> [Array1<f64>; 3] {
-        let kernel =
-            self.kernel("update", optimizer, |device| update::Update::new(device, optimizer));
-        // The rates of all steps up to this one.
-        let rates = (1..=step).flat_map(|step| update::rates(optimizer, step.into()));
-        let rates = rates.map(f64::from).collect();
-        let rates = Array2::from_shape_vec([step as usize, 4], rates).expect("four each");
-        let rate = (optimizer.learning_rate as f32).to_bits();
-        let counts = Counts { taken: step, rate, ..Default::default() };
-        let state = [parameters, velocity, mean_square].map(|values| self.upload_vector(values));
-        let buffers = update::Buffers {
-            counts: &self.upload_integers(&counts.values()).matrix,
-            rates: &self.upload(&rates).matrix,
-            clip_scale: &self.upload(&ndarray::array![[clip_scale]]).matrix,
-            gradients: &self.upload_vector(gradients).matrix,
-            parameters: &state[0].matrix,
-            weights,
-            velocity: &state[1].matrix,
-            mean_square: &state[2].matrix,
-        };
-        self.run(&[&kernel.bind(&self.device, "test", buffers).expect("the shapes fit")]);
-        state.map(|values| self.read_vector(&values))
-    }
-
-    /// The weights of the classes in a batch.
-    pub(crate) fn weigh_classes(
-        &self,
-        class_weights: &Array1<f64>,
-        classes: &[u32],
-    ) -> Array1<f64> {
-        let kernel = self.kernel("weigh_classes", &(), weigh_classes::WeighClasses::new);
-        let room = vec![0; class_weights.len()];
-        let targets = self.upload_integers(&[classes, &room].concat());
-        let buffers = weigh_classes::Buffers {
-            class_weights: &self.upload_vector(class_weights).matrix,
-            targets: &targets.matrix,
-        };
-        self.run(&[&kernel.bind(&self.device, "test", buffers).expect("the shapes fit")]);
-        let found = self.read_vector(&targets);
-        found.slice(ndarray::s![classes.len()..]).to_owned()
     }
 }
 

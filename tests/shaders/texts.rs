@@ -1,13 +1,20 @@
-//! The shader texts of the modules in `src/kernels`, composed as in these modules.
+//! The shader texts of the modules in `src/kernels` and `src/fused`, composed as in these modules.
 
-/// Calls `check` with the name and the module of every kernel.
+/// The two families of kernels: a module of `src` and a folder of `shaders` each.
+pub(crate) const FAMILIES: [&str; 2] = ["kernels", "fused"];
+
+/// Calls `check` with the path and the module of every kernel. The path is that of its shader in `shaders`,
+/// and of its module in `src`, without the extension: `kernels/normalize`.
 pub(crate) fn for_each_kernel(mut check: impl FnMut(&str, &str)) {
-    let kernels = read("src/kernels.rs");
-    let modules = kernels.lines().filter_map(|line| line.split_once("mod "));
-    let names: Vec<&str> = modules.filter_map(|(_, name)| name.strip_suffix(';')).collect();
-    assert!(!names.is_empty(), "there are no kernels");
-    for name in names {
-        check(name, &read(&format!("src/kernels/{name}.rs")));
+    for family in FAMILIES {
+        let listing = read(&format!("src/{family}.rs"));
+        let modules = listing.lines().filter_map(|line| line.split_once("mod "));
+        let names: Vec<&str> = modules.filter_map(|(_, name)| name.strip_suffix(';')).collect();
+        assert!(!names.is_empty(), "there are no kernels in src/{family}.rs");
+        for name in names {
+            let path = format!("{family}/{name}");
+            check(&path, &read(&format!("src/{path}.rs")));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Compares the optimizer with its twins, and tests what it stops at.
 
-use ndarray::{Array1, Array2, Zip};
+use ndarray::{Array1, Array2, Axis, Zip, concatenate};
 
 use super::*;
 use crate::gpu::testing::{TestGpu, assert_close};
@@ -67,28 +67,36 @@ fn rate(optimizer: &Optimizer) -> u32 {
     (optimizer.learning_rate as f32).to_bits()
 }
 
+/// The values of each row, then a stop and the faults of one layer.
+fn with_stop(values: &Array2<f64>) -> Array2<f64> {
+    let stop = Array2::zeros([values.nrows(), 24]);
+    concatenate![Axis(1), values.view(), stop]
+}
+
 fn check(gpu: &mut TestGpu, optimizer: &Optimizer, [slabs, length]: [u32; 2]) {
     const STEPS: u32 = 4;
     let weights = length / 8 * 4;
-    let kernel = Update::new(&gpu.gpu.device, optimizer).unwrap();
+    let kernel = Update::new(&gpu.gpu.device, optimizer, false).unwrap();
     let mut parameters = gpu.random_vector(length);
     let [mut velocity, mut mean_square] = [(); 2].map(|()| Array1::zeros(length as usize));
-    let on_gpu = gpu.upload_vector(&parameters);
-    let state = |has: bool| gpu.zeros([1, if has { length } else { 1 }]);
+    let on_gpu = gpu.upload(&with_stop(&parameters.clone().insert_axis(Axis(0))));
+    let state = |has: bool| gpu.zeros([1, if has { on_gpu.columns() } else { 1 }]);
     let state = [state(optimizer.method.has_velocity()), state(optimizer.method.has_mean_square())];
     let table = (1..=STEPS).flat_map(|step| rates(optimizer, step.into()).map(f64::from));
     let table = Array2::from_shape_vec([STEPS as usize, 4], table.collect()).unwrap();
     let [table, clip_scale] = [gpu.upload(&table), gpu.upload(&ndarray::array![[CLIP_SCALE]])];
     for step in 1..=STEPS {
         let of_slabs = gpu.random([slabs, length]);
-        let gradients = of_slabs.sum_axis(ndarray::Axis(0));
+        let gradients = of_slabs.sum_axis(Axis(0));
         let buffers = Buffers {
             counts: &gpu.upload_integers(&[step, 0, rate(optimizer), 0, 0, 0]),
             rates: &table,
             clip_scale: &clip_scale,
-            gradients: &gpu.upload(&of_slabs),
+            gradients: &gpu.upload(&with_stop(&of_slabs)),
             parameters: &on_gpu,
+            learned: length,
             weights,
+            faults: 4,
             velocity: &state[0],
             mean_square: &state[1],
         };
@@ -98,11 +106,12 @@ fn check(gpu: &mut TestGpu, optimizer: &Optimizer, [slabs, length]: [u32; 2]) {
     }
     let what = format!("{optimizer:?}, {slabs} × {length} gradients");
     // A handful of roundings of each step's change, and one of the parameter for each step.
-    assert_close(&what, &gpu.read(&on_gpu), &parameters, 1e-6, 0.0);
+    let learned = |matrix: &Matrix| gpu.read(matrix)[..length as usize].to_vec();
+    assert_close(&what, &learned(&on_gpu), &parameters, 1e-6, 0.0);
     if optimizer.method.has_mean_square() {
         // Where slabs cancel each other, the roundings of their sum stay.
         let bound = 1e-12 + 1e-10 * f64::from(slabs - 1);
-        assert_close(&what, &gpu.read(&state[1]), &mean_square, bound, 1e-6);
+        assert_close(&what, &learned(&state[1]), &mean_square, bound, 1e-6);
     }
 }
 
@@ -122,7 +131,7 @@ fn stopping(
     optimizer: &Optimizer,
     learned: u32,
 ) -> ([Matrix; 3], impl Fn(u32) + use<>) {
-    let kernel = Update::new(&gpu.gpu.device, optimizer).unwrap();
+    let kernel = Update::new(&gpu.gpu.device, optimizer, false).unwrap();
     let length = learned + 40;
     let ones = (0..length).map(|index| f64::from(index < learned));
     let row = || gpu.upload_vector(&ones.clone().collect());
@@ -139,11 +148,13 @@ fn stopping(
             clip_scale: &gpu.upload(&ndarray::array![[1.0]]),
             gradients: &gradients,
             parameters: &parameters,
+            learned,
             weights: 8,
+            faults: 8,
             velocity: &velocity,
             mean_square: &velocity,
         };
-        let bound = kernel.bind_stopping(&gpu.gpu.device, "test", buffers, learned, 8).unwrap();
+        let bound = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
         gpu.run(&[&bound]);
     };
     (matrices, run)
@@ -227,11 +238,13 @@ fn refuses_what_does_not_fit() {
             clip_scale: &one,
             gradients: &gradients,
             parameters: &parameters,
+            learned: length,
             weights,
+            faults: 4,
             velocity: &velocity,
             mean_square: &mean_square,
         };
-        let bound = Update::new(device, optimizer).unwrap().bind(device, "test", buffers);
+        let bound = Update::new(device, optimizer, false).unwrap().bind(device, "test", buffers);
         bound.err().map(|error| error.to_string()).unwrap_or_default()
     };
     let adam = Optimizer::adam(0.01);

@@ -1,15 +1,16 @@
-//! `shaders/output_layer.wgsl`: the output layer of a batch, from its inputs to its gradients.
+//! `shaders/fused/output_layer.wgsl`: the output layer of a batch, from its inputs to its gradients.
 //!
 //! Its twin is [`crate::reference::output_layer`].
 
 use wgpu::Device;
 
-use super::{loss, record_step};
+use super::record_step;
 use crate::error::Result;
 use crate::gpu::{Core, Dispatch, Division, Kernel, Matrix, check_rounds};
+use crate::kernels::loss;
 
 const FOR_SUBGROUPS: &str = concat!(
-    include_str!("../../shaders/output_layer.wgsl"),
+    include_str!("../../shaders/fused/output_layer.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
     include_str!("../../shaders/shared/grad_weights.wgsl"),
     include_str!("../../shaders/shared/faults.wgsl"),
@@ -23,7 +24,7 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 const FOR_WORKGROUPS: &str = concat!(
-    include_str!("../../shaders/output_layer.wgsl"),
+    include_str!("../../shaders/fused/output_layer.wgsl"),
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
     include_str!("../../shaders/shared/grad_weights.wgsl"),
     include_str!("../../shaders/shared/faults.wgsl"),
@@ -75,11 +76,11 @@ pub(crate) struct Buffers<'a> {
     pub(crate) grad_sums: &'a Matrix,
     /// The gradients, packed like the parameters.
     pub(crate) gradients: &'a Matrix,
-    /// As [`super::loss`] takes them.
+    /// As [`loss`](crate::kernels::loss) takes them.
     pub(crate) targets: &'a Matrix,
     /// As [`record_step`] takes them.
     pub(crate) counts: &'a Matrix,
-    /// As [`record_step`] takes it; row by row, the results that [`super::loss`] leaves.
+    /// As [`record_step`] takes it; row by row, the results that [`loss`](crate::kernels::loss) leaves.
     pub(crate) history: &'a Matrix,
 }
 

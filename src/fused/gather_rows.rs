@@ -1,89 +1,53 @@
-//! `shaders/gather_rows.wgsl`: a mini-batch out of a data set on the GPU.
+//! `shaders/fused/gather_rows.wgsl`: a mini-batch out of a data set on the GPU.
 //!
 //! Its twin is [`crate::reference::gather_rows`].
 
 use wgpu::Device;
 
 use super::record_step::COUNTS;
-use super::{WORKGROUP_SIZE, linear_workgroups};
 use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Kernel, Matrix, check_count};
+use crate::kernels::{WORKGROUP_SIZE, linear_workgroups};
 
 const SOURCE: &str = concat!(
-    include_str!("../../shaders/gather_rows.wgsl"),
+    include_str!("../../shaders/fused/gather_rows.wgsl"),
     include_str!("../../shaders/shared/counts.wgsl"),
 );
 
 /// Copies a mini-batch out of a data set on the GPU, in the order of a permutation.
-///
-/// ```
-/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
-/// # use gpu::*;
-/// # let (device, queue) = device();
-/// use ztilde::kernels::Matrix;
-/// use ztilde::kernels::gather_rows::{Buffers, GatherRows};
-/// use ztilde::kernels::record_step::{COUNTS, Counts};
-///
-/// let inputs = upload(&device, &[0.0_f32, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5]);
-/// let targets = upload(&device, &[10.0_f32, 11.0, 12.0, 13.0]);
-/// // The second step of an epoch that begins with step 0: rows 3 and 1.
-/// let order = upload(&device, &[0_u32, /* the permutation */ 2, 0, 3, 1]);
-/// let counts = upload(&device, &Counts { number: 1, ..Default::default() }.values());
-/// let [batch_inputs, batch_targets] = [4, 2].map(|length| upload(&device, &vec![0.0_f32; length]));
-/// let dispatch = GatherRows::new(&device)?.bind(&device, "training", Buffers {
-///     counts: &Matrix::vector(&counts, 0, COUNTS)?,
-///     order: &Matrix::vector(&order, 0, 5)?,
-///     inputs: &Matrix::new(&inputs, 0, 4, 2)?,
-///     targets: &Matrix::new(&targets, 0, 4, 1)?,
-///     part_first_row: 0,
-///     batch_inputs: &Matrix::new(&batch_inputs, 0, 2, 2)?,
-///     batch_targets: &Matrix::new(&batch_targets, 0, 2, 1)?,
-///     batch_size: 2,
-/// })?;
-/// run(&device, &queue, &[&dispatch]);
-/// assert_eq!(read(&device, &queue, &batch_inputs), [3.0, 3.5, 1.0, 1.5]);
-/// assert_eq!(read(&device, &queue, &batch_targets), [13.0, 11.0]);
-/// # Ok::<(), ztilde::Error>(())
-/// ```
 #[derive(Clone, Debug)]
-pub struct GatherRows {
+pub(crate) struct GatherRows {
     values: Kernel,
     quads: Kernel,
 }
 
 /// The inputs and outputs of the kernel. It copies values bit for bit, so they may be `f32` or `u32`.
-///
-/// See the example of [`GatherRows`].
 #[derive(Clone, Copy, Debug)]
-pub struct Buffers<'a> {
+pub(crate) struct Buffers<'a> {
     /// `[1, 6]`, `u32`: the [`Counts`](super::record_step::Counts), whose `number` the kernel reads.
     /// [`super::record_step`] advances them.
-    pub counts: &'a Matrix,
+    pub(crate) counts: &'a Matrix,
     /// One row of `u32`: the number of the epoch's first step, then the epoch's permutation of the rows.
-    pub order: &'a Matrix,
+    pub(crate) order: &'a Matrix,
     /// `[rows of the part, features]`: the inputs of one part of the data set. A data set too large for one
     /// binding has several parts, and a dispatch for each.
-    pub inputs: &'a Matrix,
+    pub(crate) inputs: &'a Matrix,
     /// `[rows of the part, targets of a row]`.
-    pub targets: &'a Matrix,
+    pub(crate) targets: &'a Matrix,
     /// The index of the part's first row in the data set.
-    pub part_first_row: u32,
+    pub(crate) part_first_row: u32,
     /// `[rows, features]`: the mini-batch. Its rows may be any distance apart. The kernel leaves rows from
     /// other parts alone.
-    pub batch_inputs: &'a Matrix,
+    pub(crate) batch_inputs: &'a Matrix,
     /// `[rows, targets of a row]`.
-    pub batch_targets: &'a Matrix,
+    pub(crate) batch_targets: &'a Matrix,
     /// The rows of each mini-batch; the last one of an epoch may have fewer.
-    pub batch_size: u32,
+    pub(crate) batch_size: u32,
 }
 
 impl GatherRows {
     /// Compiles the kernel for a device.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Wgpu`] if the driver does not compile the shader, [`Error::DeviceLost`].
-    pub fn new(device: &Device) -> Result<Self> {
+    pub(crate) fn new(device: &Device) -> Result<Self> {
         let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
         let quads = SOURCE.replace("alias Element = u32", "alias Element = vec4<u32>");
         Ok(Self {
@@ -93,14 +57,12 @@ impl GatherRows {
     }
 
     /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`] if the shapes do not fit each other, [`Error::Length`] if `order` has no index for
-    /// each row of the mini-batch, [`Error::Placement`] if the rows of another matrix than `batch_inputs` are
-    /// not contiguous, [`Error::TooMany`] if the mini-batch has more values than a kernel counts
-    /// (2³² − 2²⁴), and what wgpu reports.
-    pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
+    pub(crate) fn bind(
+        &self,
+        device: &Device,
+        place: &str,
+        buffers: Buffers<'_>,
+    ) -> Result<Dispatch> {
         let Buffers { counts, order, inputs, targets, part_first_row, .. } = buffers;
         let Buffers { batch_inputs, batch_targets, batch_size, .. } = buffers;
         let name = "gather_rows";

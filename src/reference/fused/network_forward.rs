@@ -1,7 +1,7 @@
 use ndarray::Array2;
 
-use super::{Layer, Statistics, layer_forward};
 use crate::options::Activation;
+use crate::reference::{Layer, Statistics, layer_forward};
 
 /// All layers in inference: with the running statistics, and linear at the end.
 pub fn network_forward(

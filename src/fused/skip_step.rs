@@ -1,4 +1,4 @@
-//! `shaders/skip_step.wgsl`: undoes what a step with a fault has changed.
+//! `shaders/fused/skip_step.wgsl`: undoes what a step with a fault has changed.
 //!
 //! Its twin is [`crate::reference::skip_step`].
 
@@ -41,7 +41,7 @@ impl SkipStep {
     /// Compiles the kernel for a device.
     pub(crate) fn new(device: &Device) -> Result<Self> {
         let source = concat!(
-            include_str!("../../shaders/skip_step.wgsl"),
+            include_str!("../../shaders/fused/skip_step.wgsl"),
             include_str!("../../shaders/shared/counts.wgsl"),
         );
         let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];

@@ -19,7 +19,7 @@ struct Network {
     layers: u32,
     widest: u32,  // quads of a row of the scratch
     unused: u32,
-    table: array<Layer, 16>,  // src/kernels/network_forward.rs has the same number
+    table: array<Layer, 16>,  // src/fused/network_forward.rs has the same number
 }
 
 struct Layer {

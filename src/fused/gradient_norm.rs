@@ -1,4 +1,4 @@
-//! `shaders/gradient_norm.wgsl`: the factor that keeps the gradient from being too long.
+//! `shaders/fused/gradient_norm.wgsl`: the factor that keeps the gradient from being too long.
 //!
 //! Its twin is [`crate::reference::gradient_norm`].
 
@@ -7,69 +7,39 @@ use wgpu::Device;
 use super::{QUAD, quads};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix, workgroups};
-use crate::options::check_clip_norm;
 
 const WORKGROUP_SIZE: u32 = 256;
 
 /// The length of [`Buffers::partial_sums`].
-pub const MAX_PARTIAL_SUMS: u32 = 256;
+pub(crate) const MAX_PARTIAL_SUMS: u32 = 256;
 
 /// Computes the factor that limits the Euclidean norm of all gradients together.
 ///
 /// The factor is `min(1, clip_norm / (norm + 1e-6))`, as in PyTorch's `clip_grad_norm_`.
 /// [`Update`](super::update::Update) multiplies the gradients by it.
-///
-/// ```
-/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
-/// # use gpu::*;
-/// # let (device, queue) = device();
-/// use ztilde::kernels::Matrix;
-/// use ztilde::kernels::gradient_norm::{Buffers, GradientNorm, MAX_PARTIAL_SUMS};
-///
-/// let gradients = upload(&device, &[3.0_f32, 0.0, -4.0, 0.0]); // their norm is 5
-/// let partial_sums = upload(&device, &[0.0_f32; MAX_PARTIAL_SUMS as usize]);
-/// let clip_scale = upload(&device, &[0.0_f32]);
-/// let [partial, total] = GradientNorm::new(&device, 1.0)?.bind(&device, "training", Buffers {
-///     gradients: &Matrix::vector(&gradients, 0, 4)?,
-///     partial_sums: &Matrix::vector(&partial_sums, 0, MAX_PARTIAL_SUMS)?,
-///     clip_scale: &Matrix::vector(&clip_scale, 0, 1)?,
-/// })?;
-/// run(&device, &queue, &[&partial, &total]);
-/// assert_close(&read(&device, &queue, &clip_scale), &[1.0 / 5.0]);
-/// # Ok::<(), ztilde::Error>(())
-/// ```
 #[derive(Clone, Debug)]
-pub struct GradientNorm {
+pub(crate) struct GradientNorm {
     partial: Kernel,
     total: Kernel,
 }
 
 /// The inputs and outputs of the kernel.
-///
-/// See the example of [`GradientNorm`].
 #[derive(Clone, Copy, Debug)]
-pub struct Buffers<'a> {
+pub(crate) struct Buffers<'a> {
     /// `[parts, parameters]`: the gradients of all parameters are the sums of the columns. The number of
     /// parameters is a multiple of four.
-    pub gradients: &'a Matrix,
+    pub(crate) gradients: &'a Matrix,
     /// `[1, MAX_PARTIAL_SUMS]`: sums that the first dispatch writes and the second reads.
-    pub partial_sums: &'a Matrix,
+    pub(crate) partial_sums: &'a Matrix,
     /// `[1, 1]`: the factor, which is NaN if a gradient is NaN.
-    pub clip_scale: &'a Matrix,
+    pub(crate) clip_scale: &'a Matrix,
 }
 
 impl GradientNorm {
     /// Compiles the kernel for a device. The norm of the scaled gradients is `clip_norm` at most.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Option`](crate::Error::Option) if `clip_norm` is out of range,
-    /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
-    pub fn new(device: &Device, clip_norm: f32) -> Result<Self> {
-        check_clip_norm(clip_norm)?;
+    pub(crate) fn new(device: &Device, clip_norm: f32) -> Result<Self> {
         let source = concat!(
-            include_str!("../../shaders/gradient_norm.wgsl"),
+            include_str!("../../shaders/fused/gradient_norm.wgsl"),
             include_str!("../../shaders/shared/slab_sum.wgsl"),
             include_str!("../../shaders/shared/workgroup_sum.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),
@@ -84,13 +54,7 @@ impl GradientNorm {
 
     /// Binds the kernel to its matrices: two dispatches, to be encoded in this order. `place` is the first
     /// part of their names.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
-    /// [`Error::Length`](crate::Error::Length) if the number of parameters is not a multiple of four,
-    /// [`Error::Placement`](crate::Error::Placement) if rows are not contiguous, and what wgpu reports.
-    pub fn bind(
+    pub(crate) fn bind(
         &self,
         device: &Device,
         place: &str,

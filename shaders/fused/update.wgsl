@@ -28,10 +28,9 @@
 // invocation owns quads a whole dispatch apart.
 
 struct Update {
-    quads: u32,           // parameters, in fours
+    quads: u32,           // parameters, in fours; the stop follows them
     decaying_quads: u32,  // the number of them that decay
     capacity: u32,        // of the rates, in steps
-    stop: u32,            // quads before the stop; 0 if there is none
     faults: u32,          // quads after the stop: four for each layer
     slabs: u32,           // of the gradients
     slab: u32,            // quads from one to the next
@@ -55,7 +54,7 @@ struct Rates {
 @group(0) @binding(7) var<storage, read_write> mean_square: array<vec4<f32>>;
 
 override WORKGROUP_SIZE: u32;
-override METHOD: u32;  // src/kernels/update.rs numbers them
+override METHOD: u32;  // src/fused/update.rs numbers them
 override WEIGHT_DECAY: f32;  // that acts through the gradient
 override MOMENTUM: f32;
 override MOMENTUM_REST: f32;  // 1 − MOMENTUM, rounded once
@@ -75,8 +74,7 @@ fn main(
     @builtin(global_invocation_id) invocation: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
-    let can_stop = update.stop > 0u;
-    if can_stop && has_stopped(invocation.x == 0u) {
+    if has_stopped(invocation.x == 0u) {
         return;
     }
     let rate = rates_of_step();
@@ -90,19 +88,19 @@ fn main(
             parameter -= rate.decay * parameter;
         }
         // Earlier kernels have checked the gradients: only weight decay can make one too large here.
-        if WEIGHT_DECAY > 0.0 && can_stop && is_any_larger(magnitudes(gradient), LARGEST_GRADIENT) {
+        if WEIGHT_DECAY > 0.0 && is_any_larger(magnitudes(gradient), LARGEST_GRADIENT) {
             is_overflow = true;
             continue;
         }
         parameter -= change(i, gradient, rate);
-        if can_stop && is_any_larger(magnitudes(parameter), LARGEST_FLOAT) {
+        if is_any_larger(magnitudes(parameter), LARGEST_FLOAT) {
             is_overflow = true;
             continue;
         }
         parameters[i] = parameter;
     }
     if is_overflow {
-        parameters[update.stop + 1u] = vec4<f32>(overflow_of_this_step());
+        parameters[update.quads + 1u] = vec4<f32>(overflow_of_this_step());
     }
 }
 
@@ -123,15 +121,15 @@ fn gradient_quad(index: u32) -> vec4<f32> {
 
 // The result does not depend on whether invocations of this dispatch see each other's writes.
 fn has_stopped(is_first: bool) -> bool {
-    if parameters[update.stop].x != 0.0 {
+    if parameters[update.quads].x != 0.0 {
         return true;
     }
-    let overflow = parameters[update.stop + 1u].x;
+    let overflow = parameters[update.quads + 1u].x;
     let is_overflow = overflow != 0.0 && overflow != overflow_of_this_step();
     // A fault of the loss is recorded without the stop, as the last layer's first fault.
-    let first_fault = update.stop + 2u;
+    let first_fault = update.quads + 2u;
     let of_loss = gradients[first_fault + update.faults - 4u].x;
-    if gradients[update.stop].x == 0.0 && of_loss == 0.0 && !is_overflow {
+    if gradients[update.quads].x == 0.0 && of_loss == 0.0 && !is_overflow {
         return false;
     }
     if SKIPS && !is_overflow {
@@ -139,7 +137,7 @@ fn has_stopped(is_first: bool) -> bool {
     }
     if is_first {
         let number = counts[TAKEN] - u32(is_overflow);
-        parameters[update.stop] = vec4<f32>(1.0, f32(number >> 16u), f32(number & 0xffffu), 0.0);
+        parameters[update.quads] = vec4<f32>(1.0, f32(number >> 16u), f32(number & 0xffffu), 0.0);
         // An overflow has no faults, and the parameters keep those of the step that was skipped last.
         for (var i = 0u; i < update.faults && !is_overflow; i++) {
             parameters[first_fault + i] = gradients[first_fault + i];

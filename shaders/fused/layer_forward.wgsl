@@ -61,7 +61,7 @@ struct Layer {
 @group(0) @binding(3) var<storage, read_write> running: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> outputs: array<vec4<f32>>;
 
-override NORMALIZATION: u32;  // src/kernels/layer_forward.rs numbers them
+override NORMALIZATION: u32;  // src/fused/layer_forward.rs numbers them
 override PHASE: u32;
 override EPSILON: f32;
 

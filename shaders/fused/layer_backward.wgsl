@@ -63,7 +63,7 @@ struct Layer {
 @group(0) @binding(6) var<storage, read_write> grad_sums: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> gradients: array<vec4<f32>>;
 
-override PHASE: u32;  // src/kernels/layer_backward.rs numbers them
+override PHASE: u32;  // src/fused/layer_backward.rs numbers them
 override BATCH_NORM: bool;
 override IS_LAST: bool;
 override NEXT_WEIGHTS: bool;

@@ -11,7 +11,7 @@
 // that are whole vectors of four are copied as such vectors. An element is an input or a target: a row has
 // its inputs first. An invocation owns elements a whole dispatch apart.
 
-alias Element = u32;  // Or vec4<u32>: src/kernels/gather_rows.rs makes both.
+alias Element = u32;  // Or vec4<u32>: src/fused/gather_rows.rs makes both.
 
 struct Batch {
     rows: u32,     // of this batch, which may be an epoch's last, smaller one

@@ -1,7 +1,7 @@
 use ndarray::Array2;
 
-use super::{Layer, LayerGradients, LossGradient, layer_backward, layer_forward};
 use crate::options::Activation;
+use crate::reference::{Layer, LayerGradients, LossGradient, layer_backward, layer_forward};
 
 /// The output layer of a batch: the loss of its outputs, and the gradients of its sums and of its
 /// parameters.

@@ -1,13 +1,14 @@
-//! `shaders/update.wgsl`: one step of the optimizer, parameter by parameter.
+//! `shaders/fused/update.wgsl`: one step of the optimizer, parameter by parameter.
 //!
 //! Its twins are in [`crate::reference`]: one function for each method.
 
 use wgpu::Device;
 
 use super::record_step::COUNTS;
-use super::{QUAD, WORKGROUP_SIZE, quads};
+use super::{QUAD, quads};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix, is_software, storage_buffer, workgroups};
+use crate::kernels::WORKGROUP_SIZE;
 use crate::options::{Method, Optimizer};
 
 /// Enough to fill a large GPU. Where there is more to do, an invocation owns several quads, and reads
@@ -22,77 +23,47 @@ const SOFTWARE_QUADS: u32 = 8;
 ///
 /// Gradients are multiplied by `clip_scale`. Weight decay acts on the weights alone, unless
 /// [`Optimizer::decays_all`] is set. Parameters that the step would make infinite keep their values.
-///
-/// ```
-/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
-/// # use gpu::*;
-/// # let (device, queue) = device();
-/// use ztilde::Optimizer;
-/// use ztilde::kernels::Matrix;
-/// use ztilde::kernels::record_step::{COUNTS, Counts};
-/// use ztilde::kernels::update::{self, Update};
-///
-/// let optimizer = Optimizer::momentum(0.5, 0.9);
-/// let rate = (optimizer.learning_rate as f32).to_bits();
-/// let first = Counts { taken: 1, rate, ..Default::default() };
-/// let counts = upload(&device, &first.values());
-/// let rates = upload(&device, &update::rates(&optimizer, 1));
-/// let [clip_scale, unused] = [1.0_f32, 0.0].map(|value| upload(&device, &[value]));
-/// let [gradients, parameters, velocity] = [[2.0_f32, 4.0, 6.0, 8.0], [10.0; 4], [0.0; 4]]
-///     .map(|values| upload(&device, &values));
-/// let dispatch = Update::new(&device, &optimizer)?.bind(&device, "training", update::Buffers {
-///     counts: &Matrix::vector(&counts, 0, COUNTS)?,
-///     rates: &Matrix::new(&rates, 0, 1, 4)?,
-///     clip_scale: &Matrix::vector(&clip_scale, 0, 1)?,
-///     gradients: &Matrix::vector(&gradients, 0, 4)?,
-///     parameters: &Matrix::vector(&parameters, 0, 4)?,
-///     weights: 4,
-///     velocity: &Matrix::vector(&velocity, 0, 4)?,
-///     mean_square: &Matrix::vector(&unused, 0, 1)?,
-/// })?;
-/// run(&device, &queue, &[&dispatch]);
-/// assert_close(&read(&device, &queue, &parameters), &[9.0, 8.0, 7.0, 6.0]);
-/// assert_close(&read(&device, &queue, &velocity), &[2.0, 4.0, 6.0, 8.0]);
-/// # Ok::<(), ztilde::Error>(())
-/// ```
 #[derive(Clone, Debug)]
-pub struct Update {
+pub(crate) struct Update {
     kernel: Kernel,
     method: Method,
     decays_all: bool,
 }
 
 /// The inputs and outputs of the kernel.
-///
-/// See the example of [`Update`].
 #[derive(Clone, Copy, Debug)]
-pub struct Buffers<'a> {
+pub(crate) struct Buffers<'a> {
     /// `[1, 6]`, `u32`: the [`Counts`](super::record_step::Counts). The kernel reads `taken`, which counts
     /// this step, too, and `rate`.
-    pub counts: &'a Matrix,
+    pub(crate) counts: &'a Matrix,
     /// `[capacity, 4]`: the [`rates`] of each step. The index of a step's row is the number of steps
     /// taken before it, modulo the capacity.
-    pub rates: &'a Matrix,
+    pub(crate) rates: &'a Matrix,
     /// `[1, 1]`: the factor of all gradients, from [`super::gradient_norm`], or 1.
-    pub clip_scale: &'a Matrix,
+    pub(crate) clip_scale: &'a Matrix,
     /// `[parts, parameters]`: the gradients are the sums of the columns.
-    pub gradients: &'a Matrix,
-    /// `[1, parameters]`, a multiple of four values: first the weights, then all others.
-    pub parameters: &'a Matrix,
+    pub(crate) gradients: &'a Matrix,
+    /// `[1, parameters]`: first the weights, then all others, then the stop and the faults
+    /// (`shaders/shared/faults.wgsl`), as in the gradients.
+    pub(crate) parameters: &'a Matrix,
+    /// The number of values before the stop, a multiple of four.
+    pub(crate) learned: u32,
     /// The number of weights, a multiple of four.
-    pub weights: u32,
+    pub(crate) weights: u32,
+    /// The number of quads of faults, four for each layer.
+    pub(crate) faults: u32,
     /// `[1, parameters]`, zero before the first step. For methods that
     /// [have no velocity](Method::has_velocity) any matrix, which the kernel leaves alone.
-    pub velocity: &'a Matrix,
+    pub(crate) velocity: &'a Matrix,
     /// `[1, parameters]`, zero before the first step. For methods that
     /// [have no mean square](Method::has_mean_square) any matrix, which the kernel leaves alone.
-    pub mean_square: &'a Matrix,
+    pub(crate) mean_square: &'a Matrix,
 }
 
 /// The row of [`Buffers::rates`] for a step, counted from 1, with a learning rate of 1: the schedule's
 /// share `s`; with Adam also `s / (1 − beta1ᵗ)` and `1 / √(1 − beta2ᵗ)`, and with decoupled weight decay
 /// `s · weight_decay`. Values that the method does not have are 0.
-pub fn rates(optimizer: &Optimizer, step: u64) -> [f32; 4] {
+pub(crate) fn rates(optimizer: &Optimizer, step: u64) -> [f32; 4] {
     let rate = Optimizer { learning_rate: 1.0, ..*optimizer }.learning_rate_at(step);
     let Method::Adam { beta1, beta2, decoupled, .. } = optimizer.method else {
         return [rate as f32, 0.0, 0.0, 0.0];
@@ -106,20 +77,11 @@ pub fn rates(optimizer: &Optimizer, step: u64) -> [f32; 4] {
 
 impl Update {
     /// Compiles the kernel for a device and an optimizer. The learning rate and its schedule come from
-    /// [`Buffers::counts`] and [`Buffers::rates`].
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
-    pub fn new(device: &Device, optimizer: &Optimizer) -> Result<Self> {
-        Self::on_fault(device, optimizer, false)
-    }
-
-    /// The same. If it `skips`, a step with a fault is skipped, and does not stop the training.
-    pub(crate) fn on_fault(device: &Device, optimizer: &Optimizer, skips: bool) -> Result<Self> {
+    /// [`Buffers::counts`] and [`Buffers::rates`]. If it `skips`, a step with a fault is skipped, and does not
+    /// stop the training.
+    pub(crate) fn new(device: &Device, optimizer: &Optimizer, skips: bool) -> Result<Self> {
         let source = concat!(
-            include_str!("../../shaders/update.wgsl"),
+            include_str!("../../shaders/fused/update.wgsl"),
             include_str!("../../shaders/shared/slab_sum.wgsl"),
             include_str!("../../shaders/shared/counts.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),
@@ -131,38 +93,11 @@ impl Update {
     }
 
     /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
-    /// [`Error::Length`](crate::Error::Length) if the number of parameters or of weights is not a multiple of
-    /// four, [`Error::Placement`](crate::Error::Placement) if rows are not contiguous, and what wgpu reports.
-    pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
-        self.bind_up_to(device, place, buffers, buffers.parameters.columns(), [0; 2])
-    }
-
-    /// The same for packed parameters and gradients that end in a stop and faults
-    /// (`shaders/shared/faults.wgsl`). `learned` is the number of values before the stop, `faults` the
-    /// number of quads after it.
-    pub(crate) fn bind_stopping(
+    pub(crate) fn bind(
         &self,
         device: &Device,
         place: &str,
         buffers: Buffers<'_>,
-        learned: u32,
-        faults: u32,
-    ) -> Result<Dispatch> {
-        let stop = quads("the place of the stop", learned)?;
-        self.bind_up_to(device, place, buffers, learned, [stop, faults])
-    }
-
-    fn bind_up_to(
-        &self,
-        device: &Device,
-        place: &str,
-        buffers: Buffers<'_>,
-        learned: u32,
-        [stop, faults]: [u32; 2],
     ) -> Result<Dispatch> {
         let Buffers {
             counts,
@@ -170,7 +105,9 @@ impl Update {
             clip_scale,
             gradients,
             parameters,
+            learned,
             weights,
+            faults,
             velocity,
             mean_square,
         } = buffers;
@@ -191,7 +128,7 @@ impl Update {
         let mean_square =
             state(device, method.has_mean_square(), "mean_square", mean_square, length)?;
         let steps = rates.rows();
-        let uniform = [quads_of_all, decaying_quads, steps, stop, faults, slabs, length / QUAD];
+        let uniform = [quads_of_all, decaying_quads, steps, faults, slabs, length / QUAD];
         self.kernel.bind(
             device,
             place,

@@ -1,17 +1,17 @@
-//! `shaders/layer_forward.wgsl`: a layer of a batch, from its inputs to its outputs.
+//! `shaders/fused/layer_forward.wgsl`: a layer of a batch, from its inputs to its outputs.
 //!
 //! Its twin is [`crate::reference::layer_forward`].
 
 use wgpu::Device;
 
-use super::activate;
 use crate::error::{Error, Result};
 use crate::gpu::{Core, Dispatch, Kernel, Matrix, check_rounds, unused_matrices, workgroups};
+use crate::kernels::activate;
 use crate::options::Activation;
 
 /// For training: keeps what the backward pass needs.
 const KEPT_FOR_SUBGROUPS: &str = concat!(
-    include_str!("../../shaders/layer_forward.wgsl"),
+    include_str!("../../shaders/fused/layer_forward.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
     include_str!("../../shaders/shared/batch_kept.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
@@ -22,7 +22,7 @@ const KEPT_FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 const KEPT_FOR_WORKGROUPS: &str = concat!(
-    include_str!("../../shaders/layer_forward.wgsl"),
+    include_str!("../../shaders/fused/layer_forward.wgsl"),
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
     include_str!("../../shaders/shared/batch_kept.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
@@ -34,7 +34,7 @@ const KEPT_FOR_WORKGROUPS: &str = concat!(
 );
 /// For inference.
 const FOR_SUBGROUPS: &str = concat!(
-    include_str!("../../shaders/layer_forward.wgsl"),
+    include_str!("../../shaders/fused/layer_forward.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
     include_str!("../../shaders/shared/batch_not_kept.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
@@ -45,7 +45,7 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 const FOR_WORKGROUPS: &str = concat!(
-    include_str!("../../shaders/layer_forward.wgsl"),
+    include_str!("../../shaders/fused/layer_forward.wgsl"),
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
     include_str!("../../shaders/shared/batch_not_kept.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),

@@ -1,19 +1,19 @@
-//! `shaders/layer_backward.wgsl`: the gradients of a layer, from those of the sums of the next one.
+//! `shaders/fused/layer_backward.wgsl`: the gradients of a layer, from those of the sums of the next one.
 //!
 //! Its twin is [`crate::reference::layer_backward`].
 
 use wgpu::Device;
 
-use super::activate;
 use super::layer_forward::statistics_rows;
 use crate::error::Result;
 use crate::gpu::{
     Core, Dispatch, Division, Kernel, Matrix, check_rounds, unused_matrices, workgroups,
 };
+use crate::kernels::activate;
 use crate::options::Activation;
 
 const FOR_SUBGROUPS: &str = concat!(
-    include_str!("../../shaders/layer_backward.wgsl"),
+    include_str!("../../shaders/fused/layer_backward.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
     include_str!("../../shaders/shared/grad_weights.wgsl"),
     include_str!("../../shaders/shared/faults.wgsl"),
@@ -25,7 +25,7 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/quotient.wgsl"),
 );
 const FOR_WORKGROUPS: &str = concat!(
-    include_str!("../../shaders/layer_backward.wgsl"),
+    include_str!("../../shaders/fused/layer_backward.wgsl"),
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
     include_str!("../../shaders/shared/grad_weights.wgsl"),
     include_str!("../../shaders/shared/faults.wgsl"),

@@ -1,9 +1,9 @@
 use ndarray::Array2;
 
-use super::{
+use crate::options::Activation;
+use crate::reference::{
     Layer, LayerPass, Statistics, activate, add_biases, batch_statistics, matmul, normalize,
 };
-use crate::options::Activation;
 
 /// The forward pass of a layer: its intermediate results, and its outputs.
 ///

@@ -1,16 +1,16 @@
-//! `shaders/network_forward.wgsl`: all layers of a network in inference, in one dispatch.
+//! `shaders/fused/network_forward.wgsl`: all layers of a network in inference, in one dispatch.
 //!
 //! Its twin is [`crate::reference::network_forward`].
 
 use wgpu::Device;
 
-use super::activate;
 use crate::error::Result;
 use crate::gpu::{Core, Dispatch, Kernel, Matrix, can_loop};
+use crate::kernels::activate;
 use crate::options::Activation;
 
 const FOR_SUBGROUPS: &str = concat!(
-    include_str!("../../shaders/network_forward.wgsl"),
+    include_str!("../../shaders/fused/network_forward.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),
@@ -19,7 +19,7 @@ const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/shared/rounded.wgsl"),
 );
 const FOR_WORKGROUPS: &str = concat!(
-    include_str!("../../shaders/network_forward.wgsl"),
+    include_str!("../../shaders/fused/network_forward.wgsl"),
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
     include_str!("../../shaders/shared/activation.wgsl"),

@@ -1,10 +1,10 @@
 use ndarray::Array2;
 
-use super::{
+use crate::options::Activation;
+use crate::reference::{
     Layer, LayerGradients, LayerPass, NormalizeGradients, Statistics, activate_backward,
     column_sums, matmul, normalize_backward, normalize_gradients,
 };
-use crate::options::Activation;
 
 /// The backward pass of a layer: from the gradient of its outputs to the gradients of its sums and of its
 /// parameters.

@@ -1,8 +1,9 @@
 use ndarray::{Array1, Array2, Axis, Zip};
 
-use super::{LossGradient, activate::sigmoid};
+use super::activate::sigmoid;
 use crate::data::Targets;
 use crate::options::Loss;
+use crate::reference::LossGradient;
 
 /// The loss of a batch, row by row, and its gradient.
 ///
@@ -47,7 +48,7 @@ pub fn softmax_cross_entropy(outputs: &Array2<f64>, classes: &[u32]) -> LossGrad
 /// with `t = (1 − label_smoothing) · [column = class] + label_smoothing / columns`, and `w` the weight of
 /// the row's class.
 ///
-/// The weights are those of the classes in this batch, from [`weigh_classes`](super::weigh_classes()).
+/// The weights are those of the classes in this batch, from [`weigh_classes`](crate::reference::weigh_classes()).
 ///
 /// # Panics
 ///

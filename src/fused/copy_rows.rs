@@ -1,12 +1,12 @@
-//! `shaders/copy_rows.wgsl`: a matrix to a place where its rows start at other distances.
+//! `shaders/fused/copy_rows.wgsl`: a matrix to a place where its rows start at other distances.
 //!
 //! Its twin is [`crate::reference::copy_rows`].
 
 use wgpu::Device;
 
-use super::{WORKGROUP_SIZE, linear_workgroups};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix, largest_binding};
+use crate::kernels::{WORKGROUP_SIZE, linear_workgroups};
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ impl CopyRows {
     /// Compiles the kernel for a device.
     pub(crate) fn new(device: &Device) -> Result<Self> {
         let source = concat!(
-            include_str!("../../shaders/copy_rows.wgsl"),
+            include_str!("../../shaders/fused/copy_rows.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
         );
         let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("IS_IMAGES", 0.0)];

@@ -1,4 +1,4 @@
-//! `shaders/weigh_classes.wgsl`: how much each class counts in a batch.
+//! `shaders/fused/weigh_classes.wgsl`: how much each class counts in a batch.
 //!
 //! Its twin is [`crate::reference::weigh_classes`].
 
@@ -15,50 +15,24 @@ const WORKGROUP_SIZE: u32 = 256;
 ///
 /// The weights of the rows are then 1 on average. With them the mean over the batch divides by the sum of the
 /// rows' weights, as in PyTorch's `CrossEntropyLoss`.
-///
-/// ```
-/// # mod gpu { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doc/gpu.rs")); }
-/// # use gpu::*;
-/// # let (device, queue) = device();
-/// use ztilde::kernels::Matrix;
-/// use ztilde::kernels::weigh_classes::{Buffers, WeighClasses};
-///
-/// let class_weights = upload(&device, &[1.0_f32, 3.0]);
-/// // Four rows, which weigh 1 + 1 + 1 + 3 = 6, then space for the weights of two classes.
-/// let targets = upload(&device, &[0_u32, 1, 0, 0, 0, 0]);
-/// let dispatch = WeighClasses::new(&device)?.bind(&device, "training", Buffers {
-///     class_weights: &Matrix::vector(&class_weights, 0, 2)?,
-///     targets: &Matrix::vector(&targets, 0, 6)?,
-/// })?;
-/// run(&device, &queue, &[&dispatch]);
-/// assert_close(&read(&device, &queue, &targets)[4..], &[1.0 * 4.0 / 6.0, 3.0 * 4.0 / 6.0]);
-/// # Ok::<(), ztilde::Error>(())
-/// ```
 #[derive(Clone, Debug)]
-pub struct WeighClasses(Kernel);
+pub(crate) struct WeighClasses(Kernel);
 
 /// The inputs and outputs of the kernel.
-///
-/// See the example of [`WeighClasses`].
 #[derive(Clone, Copy, Debug)]
-pub struct Buffers<'a> {
+pub(crate) struct Buffers<'a> {
     /// `[1, classes]`: a weight for each class, at least 0.
-    pub class_weights: &'a Matrix,
+    pub(crate) class_weights: &'a Matrix,
     /// `[1, rows + classes]`: a class index (`u32`) for each row of the batch, then the weights (`f32`). The
-    /// kernel writes the weights where [`super::loss`] reads them.
-    pub targets: &'a Matrix,
+    /// kernel writes the weights where [`loss`](crate::kernels::loss) reads them.
+    pub(crate) targets: &'a Matrix,
 }
 
 impl WeighClasses {
     /// Compiles the kernel for a device.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Wgpu`](crate::Error::Wgpu) if the driver does not compile the shader,
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
-    pub fn new(device: &Device) -> Result<Self> {
+    pub(crate) fn new(device: &Device) -> Result<Self> {
         let source = concat!(
-            include_str!("../../shaders/weigh_classes.wgsl"),
+            include_str!("../../shaders/fused/weigh_classes.wgsl"),
             include_str!("../../shaders/shared/workgroup_sum.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),
         );
@@ -67,14 +41,12 @@ impl WeighClasses {
     }
 
     /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit each other,
-    /// [`Error::Placement`](crate::Error::Placement) if rows are not contiguous,
-    /// [`Error::TooMany`](crate::Error::TooMany) if a software adapter would not reach the last rows
-    /// (beyond sixteen million), and what wgpu reports.
-    pub fn bind(&self, device: &Device, place: &str, buffers: Buffers<'_>) -> Result<Dispatch> {
+    pub(crate) fn bind(
+        &self,
+        device: &Device,
+        place: &str,
+        buffers: Buffers<'_>,
+    ) -> Result<Dispatch> {
         let Buffers { class_weights, targets } = buffers;
         let classes = class_weights.columns();
         class_weights.expect("weigh_classes", "class_weights", [1, classes])?;
