@@ -43,9 +43,9 @@ const MAY_NAME: [(&str, &[&str]); 16] = [
     ),
 ];
 
-/// The modules of the reference that are no kernel's twin: two list the twins of a family each, and two call
-/// the twins in order.
-const ABOVE_THE_TWINS: [&str; 4] = ["fused", "kernels", "network", "trainer"];
+/// The modules of the reference that are no kernel's twin: two list the twins of a family each, one is a
+/// layer, and two call the twins in order.
+const ABOVE_THE_TWINS: [&str; 5] = ["fused", "kernels", "layer", "network", "trainer"];
 
 /// The kernels that compute the same formula as another one, for other matrices, and share its twin.
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
