@@ -5,6 +5,8 @@
 mod documents;
 #[path = "house/examples.rs"]
 mod examples;
+#[path = "house/imports.rs"]
+mod imports;
 #[path = "house/packages.rs"]
 mod packages;
 #[path = "house/words.rs"]

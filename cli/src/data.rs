@@ -2,8 +2,8 @@
 //!
 //! A file is read once, into a [`Table`](tables::table::Table) of numbers. The rows are split, and scales
 //! are fitted to the training rows. Then numbers become inputs, in the same way for training rows, test rows
-//! and later files. Each folder imports only the ones before it: one `cell`, the `columns`, the `formats` of
-//! files, `tables`, and `rows` for the network.
+//! and later files. The folders stand on floors: one `cell`, the `columns`, the `formats` of files, `tables`,
+//! and `rows` for the network.
 
 mod bytes;
 mod cell;
