@@ -53,6 +53,7 @@ impl Json {
     }
 
     /// Starts a report of one object per line. The old contents of the file are removed.
+    #[cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "it is read while it grows"))]
     pub(crate) fn lines(&self) -> Result<Lines, Failure> {
         match self {
             Self::Stdout => Ok(Lines::Stdout),
@@ -125,6 +126,7 @@ enum Written {
 }
 
 impl Replacement {
+    #[cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "here is output::replace"))]
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let written = if path.exists() && !path.is_file() {
             let opened = fs::File::options().write(true).open(path);
