@@ -144,21 +144,18 @@ fn names_go_up_the_list_only() {
 #[test]
 fn modules_name_what_they_may() {
     let mut faults = Vec::new();
-    for (path, code) in library() {
-        let depth = path.components().count() - 1;
-        let module = path.components().nth(1).expect("a file in src").as_os_str();
-        let module = Path::new(module).file_stem().and_then(|stem| stem.to_str()).expect("UTF-8");
+    for (file, imported) in imports::Imports::of("src").0 {
+        let module = imports::module(&file);
         let Some((_, may_name)) = MAY_NAME.iter().find(|(listed, _)| *listed == module) else {
-            assert_eq!(module, "lib", "{} is in no module of the list", path.display());
+            assert_eq!(module, "lib", "src/{file}.rs is in no module of the list");
             continue;
         };
-        for name in names(&code) {
+        let is_wgpu = names_wgpu(&code(&read(&Path::new("src").join(&file).with_extension("rs"))));
+        let names = imported.iter().map(|file| imports::module(file));
+        for name in names.chain(is_wgpu.then_some("wgpu")) {
             if name != module && !may_name.contains(&name) {
-                faults.push(format!("{} names {name}", path.display()));
+                faults.push(format!("src/{file}.rs names {name}"));
             }
-        }
-        if code.contains(&"super::".repeat(depth)) {
-            faults.push(format!("{} leaves {module} by super, not by crate", path.display()));
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
@@ -288,38 +285,9 @@ fn code(text: &str) -> String {
     code
 }
 
-/// The modules that the code names by `crate::`; and wgpu, if it is named.
-fn names(code: &str) -> BTreeSet<&str> {
-    let mut names = BTreeSet::new();
-    for (place, found) in code.match_indices("crate::") {
-        names.extend(first_names(&code[place + found.len()..]));
-    }
+fn names_wgpu(code: &str) -> bool {
     let is_wgpu = |(place, _): (usize, &str)| !code[..place].ends_with(is_of_name);
-    if code.match_indices("wgpu::").any(is_wgpu) || code.contains("use wgpu;") {
-        names.insert("wgpu");
-    }
-    names
-}
-
-/// The first name of a path, or of each member of a list in braces.
-fn first_names(path: &str) -> Vec<&str> {
-    let Some(list) = path.strip_prefix('{') else { return vec![first_name(path)] };
-    let mut names = vec![first_name(list)];
-    let mut depth = 1;
-    for (place, character) in list.char_indices() {
-        match character {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 1 => names.push(first_name(&list[place + 1..])),
-            _ => {}
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    // A list may end in a comma.
-    names.retain(|name| !name.is_empty());
-    names
+    code.match_indices("wgpu::").any(is_wgpu) || code.contains("use wgpu;")
 }
 
 fn first_name(path: &str) -> &str {
