@@ -27,11 +27,10 @@ use wgpu::util::DeviceExt;
 use wgpu::{BufferUsages, Device, PollType, Queue};
 use workloads::{WORKLOADS, Workload};
 use ztilde::kernels::{
-    Dispatch, Matrix, activate, activate_backward, add_biases, batch_statistics, column_sums,
-    gather_rows, gradient_norm, loss, matmul, normalize, normalize_backward, normalize_gradients,
-    record_step, record_step::Counts, update,
+    Dispatch, Matrix, activate, activate_backward, add_biases, batch_statistics, column_sums, loss,
+    matmul, normalize, normalize_backward, normalize_gradients,
 };
-use ztilde::{KernelCache, Optimizer, Result};
+use ztilde::{KernelCache, Result};
 
 /// Dispatches per submission: enough to make the cost of submitting negligible.
 const DISPATCHES: u64 = 1024;
@@ -42,20 +41,16 @@ const EPSILON: f32 = 1e-5;
 type Bind = fn(&mut Memory, &Workload) -> Result<Vec<Dispatch>>;
 
 /// The kernels that are limited by memory bandwidth.
-const KERNELS: [(&str, Bind); 13] = [
+const KERNELS: [(&str, Bind); 9] = [
     ("activate", activate),
     ("activate_backward", activate_backward),
     ("add_biases", add_biases),
     ("batch_statistics", batch_statistics),
     ("column_sums", column_sums),
-    ("gather_rows", gather_rows),
-    ("gradient_norm", gradient_norm),
     ("loss", loss),
     ("normalize", normalize),
     ("normalize_backward", normalize_backward),
     ("normalize_gradients", normalize_gradients),
-    ("record_step", record_step),
-    ("update", update),
 ];
 
 fn main() {
@@ -231,14 +226,6 @@ fn largest_layer(workload: &Workload) -> [u32; 2] {
     layers.max_by_key(|[inputs, outputs]| inputs * outputs).expect("a network has a layer")
 }
 
-/// The number of the network's parameters: weights, gammas, betas, and the biases of the output layer,
-/// rounded up to whole vectors of four, as in a network's buffer.
-fn parameters(workload: &Workload) -> u32 {
-    let layers = workload.layer_sizes.array_windows::<2>();
-    let hidden: u32 = layers.map(|[inputs, outputs]| (inputs + 2) * outputs).sum();
-    (hidden - workload.outputs()).next_multiple_of(4)
-}
-
 /// Rows and columns of the largest layer's outputs.
 fn hidden(workload: &Workload) -> [u32; 2] {
     [workload.batch_size, largest_layer(workload)[1]]
@@ -294,37 +281,6 @@ fn column_sums(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>
         sums: &memory.written([1, columns]),
     };
     Ok(vec![kernel.bind(&memory.device, "bench", buffers)?])
-}
-
-/// A batch of the network's inputs with their classes, from a data set of a single batch.
-fn gather_rows(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>> {
-    let rows = workload.batch_size;
-    let shape = [rows, workload.layer_sizes[0]];
-    let kernel = gather_rows::GatherRows::new(&memory.device)?;
-    // Neighbors in the batch are not neighbors in the data set, because no batch size is a multiple of
-    // 7.
-    let order: Vec<u32> = (0..rows).map(|row| 7 * row % rows).collect();
-    let buffers = gather_rows::Buffers {
-        counts: &memory.read_values([1, record_step::COUNTS], &Counts::default().values()),
-        order: &memory.read_values([1, rows + 1], &[&[0], &order[..]].concat()),
-        inputs: &memory.read(shape),
-        targets: &memory.read([rows, 1]),
-        part_first_row: 0,
-        batch_inputs: &memory.written(shape),
-        batch_targets: &memory.written([rows, 1]),
-        batch_size: rows,
-    };
-    Ok(vec![kernel.bind(&memory.device, "bench", buffers)?])
-}
-
-fn gradient_norm(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>> {
-    let kernel = gradient_norm::GradientNorm::new(&memory.device, 1.0)?;
-    let buffers = gradient_norm::Buffers {
-        gradients: &memory.read([1, parameters(workload)]),
-        partial_sums: &memory.changed([1, 256]),
-        clip_scale: &memory.written([1, 1]),
-    };
-    Ok(kernel.bind(&memory.device, "bench", buffers)?.into())
 }
 
 fn loss(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>> {
@@ -386,37 +342,6 @@ fn normalize_gradients(memory: &mut Memory, workload: &Workload) -> Result<Vec<D
         grad_gamma: &memory.written([1, columns]),
         grad_beta: &memory.written([1, columns]),
         grad_mean: &memory.written([2, columns]),
-    };
-    Ok(vec![kernel.bind(&memory.device, "bench", buffers)?])
-}
-
-fn record_step(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>> {
-    let kernel = record_step::RecordStep::new(&memory.device)?;
-    let buffers = record_step::Buffers {
-        results: &memory.read([workload.batch_size, 2]),
-        counts: &memory.changed([1, record_step::COUNTS]),
-        history: &memory.written([1, record_step::RECORD]),
-        fault: None,
-    };
-    Ok(vec![kernel.bind(&memory.device, "bench", buffers)?])
-}
-
-/// The update by Adam.
-fn update(memory: &mut Memory, workload: &Workload) -> Result<Vec<Dispatch>> {
-    let optimizer = Optimizer::adam(1e-3);
-    let kernel = update::Update::new(&memory.device, &optimizer)?;
-    let shape = [1, parameters(workload)];
-    let rate = (optimizer.learning_rate as f32).to_bits();
-    let counts = Counts { taken: 1, rate, of_network: 1, ..Default::default() };
-    let buffers = update::Buffers {
-        counts: &memory.read_values([1, record_step::COUNTS], &counts.values()),
-        rates: &memory.read_values([1, 4], &update::rates(&optimizer, 1)),
-        clip_scale: &memory.read_values([1, 1], &[1_f32]),
-        gradients: &memory.read(shape),
-        parameters: &memory.changed(shape),
-        weights: parameters(workload),
-        velocity: &memory.changed(shape),
-        mean_square: &memory.changed(shape),
     };
     Ok(vec![kernel.bind(&memory.device, "bench", buffers)?])
 }

@@ -3,9 +3,9 @@
 use wgpu::{BufferUsages, CommandEncoder, ComputePassDescriptor, Device};
 
 use crate::error::{Error, Result};
+use crate::fused::layer_forward::LayerForward;
+use crate::fused::network_forward::NetworkForward;
 use crate::gpu::{Dispatch, Gpu, Matrix, Rows, largest_binding, read};
-use crate::kernels::layer_forward::LayerForward;
-use crate::kernels::network_forward::NetworkForward;
 use crate::network::{
     FEWEST_ROWS, Forward, InferenceKernels, Network, PlannedBytes, largest_matrix, padded_bytes,
 };

@@ -1,22 +1,20 @@
-//! The kernels, one room each: `shaders/NAME.wgsl` is the text, `kernels::NAME` compiles, binds and
-//! tests it, `reference::NAME` is its twin on the CPU.
+//! The kernels that compute one formula each: `shaders/kernels/NAME.wgsl` is the text, `kernels::NAME`
+//! compiles, binds and tests it, [`reference`](mod@crate::reference) has its twin on the CPU.
 //!
-//! Those with one formula are public, so that an app can encode one alone, on its own buffers: compile
-//! it once for a device, bind it once to its matrices, and encode the [`Dispatch`] into a compute pass
-//! as often as needed. Every `bind` checks that the shapes fit each other, and takes a `place` that
-//! names the bound objects for GPU debuggers.
+//! An app can encode one alone, on its own buffers: compile it once for a device, bind it once to its
+//! matrices, and encode the [`Dispatch`] into a compute pass as often as needed. Every `bind` checks that the
+//! shapes fit each other, and takes a `place` that names the bound objects for GPU debuggers.
 //!
 //! The library itself trains and infers with fused kernels, which compute several formulas of a layer, or all
-//! layers of a network, at once (`layer_forward`, `layer_backward`, `output_layer`, `network_forward`). They
-//! are for the library's own memory: packed parameters, and rows of whole vectors of four.
+//! layers of a network, at once. They are for the library's own memory: packed parameters, and rows of whole
+//! vectors of four.
 //!
 //! Matrices are row-major: a row is a sample, a column is a feature. A vector is one row. The kernels of
 //! batch normalization (`batch_statistics`, `normalize`, `normalize_gradients`, `normalize_backward`) and
 //! of the activation (`activate`, `activate_backward`) also take batches whose rows lie some distance
 //! apart ([`Matrix::strided`]), and [images](Matrix::images): there a feature is a channel, and each pixel
-//! of each sample is a row. These batches may start at any value of a buffer. `gather_rows` writes rows that
-//! lie some distance apart, and `loss` reads and writes them. All other matrices have contiguous rows, or are
-//! refused.
+//! of each sample is a row. These batches may start at any value of a buffer. `loss` reads and writes rows
+//! that lie some distance apart. All other matrices have contiguous rows, or are refused.
 //!
 //! In the examples of the kernels, `upload` creates a buffer with `BufferUsages::STORAGE` and `COPY_SRC`,
 //! `run` submits one compute pass with some dispatches, and `read` copies a buffer's values to the CPU. The
@@ -31,35 +29,21 @@ pub mod activate_backward;
 pub mod add_biases;
 pub mod batch_statistics;
 pub mod column_sums;
-pub(crate) mod copy_rows;
-pub mod gather_rows;
-pub mod gradient_norm;
-pub(crate) mod layer_backward;
-pub(crate) mod layer_forward;
 pub mod loss;
 pub mod matmul;
-mod matmul_quads;
-pub(crate) mod network_forward;
+pub(crate) mod matmul_quads;
 pub mod normalize;
 pub mod normalize_backward;
 pub mod normalize_gradients;
-pub(crate) mod output_layer;
-pub mod record_step;
-pub(crate) mod skip_step;
-pub mod update;
-pub mod weigh_classes;
 
 use wgpu::Device;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 pub use crate::gpu::{Dispatch, Matrix};
-use crate::gpu::{Kernel, can_loop, check_rounds, workgroups};
+use crate::gpu::{Kernel, Uniform, can_loop, check_rounds, workgroups};
 
 /// Invocations in a workgroup of the kernels that go element by element or row by row.
-const WORKGROUP_SIZE: u32 = 64;
-
-/// Values in a vector of the kernels that read more than one at a time.
-const QUAD: u32 = 4;
+pub(crate) const WORKGROUP_SIZE: u32 = 64;
 
 /// How the kernels that sum up columns divide a workgroup.
 const COLUMNS: u32 = 16;
@@ -74,12 +58,12 @@ const ROWS_PER_INVOCATION: u32 = 8;
 
 /// A kernel that ends in shaders/shared/layout.wgsl, compiled for rows and for images.
 #[derive(Clone, Debug)]
-struct LayoutKernel {
-    rows: Kernel,
-    images: Kernel,
+struct LayoutKernel<U> {
+    rows: Kernel<U>,
+    images: Kernel<U>,
 }
 
-impl LayoutKernel {
+impl<U: Uniform> LayoutKernel<U> {
     /// One whose invocations own a column and walk down some of its rows.
     fn walking(
         device: &Device,
@@ -115,7 +99,7 @@ impl LayoutKernel {
         })
     }
 
-    fn of(&self, batch: &Matrix) -> &Kernel {
+    fn of(&self, batch: &Matrix) -> &Kernel<U> {
         if batch.is_images() { &self.images } else { &self.rows }
     }
 
@@ -128,7 +112,7 @@ impl LayoutKernel {
         name: &'static str,
         batch: &Matrix,
         passes: u64,
-    ) -> Result<(&Kernel, [u32; 3])> {
+    ) -> Result<(&Kernel<U>, [u32; 3])> {
         let takes_pixels =
             batch.is_images() || !can_loop(device, passes * summing_rounds(batch, COLUMNS, LANES));
         if !takes_pixels {
@@ -168,16 +152,6 @@ fn walking_workgroups(batch: &Matrix) -> [u32; 3] {
 }
 
 /// Workgroups for a kernel that goes element by element or row by row.
-fn linear_workgroups(items: u64) -> [u32; 3] {
+pub(crate) fn linear_workgroups(items: u64) -> [u32; 3] {
     [workgroups(items, WORKGROUP_SIZE), 1, 1]
-}
-
-/// The number of quads of this many values.
-fn quads(what: &'static str, values: u32) -> Result<u32> {
-    if !values.is_multiple_of(QUAD) {
-        let needed = u64::from(values).next_multiple_of(QUAD.into());
-        let why = "whole vectors of four".to_owned();
-        return Err(Error::Length { what, found: values.into(), needed, why });
-    }
-    Ok(values / QUAD)
 }

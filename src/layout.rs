@@ -68,7 +68,7 @@ impl Learned {
         }
     }
 
-    /// Gamma and beta; or the biases, twice.
+    /// Gamma and beta. Biases are in the place of beta; the kernels then read no gamma.
     pub(crate) fn vectors(&self) -> [&Matrix; 2] {
         match self {
             Self::Linear { biases, .. } => [biases; 2],
@@ -88,7 +88,7 @@ pub(crate) struct LearnedLayout {
     values: u64,
 }
 
-/// The stop record, as `shaders/update.wgsl` writes it.
+/// The stop record, as `shaders/fused/update.wgsl` writes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     /// The number of the step, modulo `modulus`.

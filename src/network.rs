@@ -10,11 +10,11 @@ use std::ops::Range;
 use wgpu::{Device, Queue};
 
 use crate::error::{Error, Result};
+use crate::fused::layer_forward::{self, LayerForward, Normalization};
+use crate::fused::network_forward::{self, NetworkForward};
+use crate::fused::record_step::{COUNTS, Counts, whole};
+use crate::fused::skip_step::{self, SkipStep};
 use crate::gpu::{Core, Dispatch, Division, Gpu, Matrix, Source, read_all};
-use crate::kernels::layer_forward::{self, LayerForward, Normalization};
-use crate::kernels::network_forward::{self, NetworkForward};
-use crate::kernels::record_step::{COUNTS, Counts, whole};
-use crate::kernels::skip_step::{self, SkipStep};
 use crate::layout::{LayerShape, Learned, LearnedLayout, Running, RunningLayout};
 use crate::options::{Activation, NetworkOptions};
 use crate::parameters::{BatchNorm, Layer, Parameters};

@@ -177,10 +177,6 @@ pub(crate) fn check_momentum(momentum: f32) -> Result<()> {
     check("momentum", momentum, "between 0 and 1", |value| (0.0..=1.0).contains(&value))
 }
 
-pub(crate) fn check_clip_norm(norm: impl Into<f64> + Copy + Display) -> Result<()> {
-    check("clip_norm", norm, "finite and above 0", |value| value > 0.0)
-}
-
 /// What happens to the rows that do not fill a batch at the end of an epoch.
 ///
 /// ```
@@ -316,7 +312,7 @@ impl TrainerOptions {
         }
         self.check_class_weights(outputs)?;
         if let Some(norm) = self.clip_norm {
-            check_clip_norm(norm)?;
+            check("clip_norm", norm, "finite and above 0", |value| value > 0.0)?;
         }
         self.optimizer.check()
     }

@@ -1,61 +1,23 @@
 //! The same network on the CPU, in f64, with ndarray: what the kernels are checked against.
 //!
-//! Every kernel has a twin here of the same name, a pure function that reads like the formula;
-//! [`Network`] and [`Trainer`] call them in order.
+//! Every kernel, public or the library's own, has a twin here of the same name, a pure function that reads
+//! like the formula; [`Network`] and [`Trainer`] call them in order.
 //! Matrices are row-major; a row is a sample, a column is a feature. Nothing here is fast, and
 //! shapes that do not fit each other panic, as ndarray does.
 
 use ndarray::{Array1, Array2};
 
-mod activate;
-mod activate_backward;
-mod add_biases;
-mod batch_statistics;
-mod column_sums;
-mod copy_rows;
-mod gather_rows;
-mod gradient_norm;
-mod layer_backward;
-mod layer_forward;
-mod loss;
-mod matmul;
+mod fused;
+mod kernels;
+mod layer;
 mod network;
-mod network_forward;
-mod normalize;
-mod normalize_backward;
-mod normalize_gradients;
-mod output_layer;
-mod record_step;
-mod skip_step;
 mod trainer;
-mod update;
-mod weigh_classes;
 
-pub use activate::activate;
-pub use activate_backward::activate_backward;
-pub use add_biases::add_biases;
-pub use batch_statistics::{Statistics, batch_statistics};
-pub use column_sums::column_sums;
-pub use copy_rows::copy_rows;
-pub use gather_rows::gather_rows;
-pub use gradient_norm::{clip_scale, gradient_norm};
-pub use layer_backward::layer_backward;
-pub use layer_forward::layer_forward;
-pub use loss::{
-    binary_cross_entropy, loss, mean_squared_error, smoothed_cross_entropy, softmax_cross_entropy,
-};
-pub use matmul::matmul;
-pub use network::{Gradients, Layer, LayerGradients, LayerPass, Network, Pass};
-pub use network_forward::network_forward;
-pub use normalize::normalize;
-pub use normalize_backward::normalize_backward;
-pub use normalize_gradients::{NormalizeGradients, normalize_gradients};
-pub use output_layer::output_layer;
-pub use record_step::record_step;
-pub use skip_step::skip_step;
+pub use fused::*;
+pub use kernels::*;
+pub use layer::{Layer, LayerGradients, LayerPass};
+pub use network::{Gradients, Network, Pass};
 pub use trainer::Trainer;
-pub use update::{adam, gradient_descent, momentum, rmsprop};
-pub use weigh_classes::weigh_classes;
 
 /// The loss of a batch, row by row, and its gradient.
 ///

@@ -19,9 +19,9 @@ use wgpu::{CommandEncoder, ComputePassDescriptor};
 
 use crate::data::{Dataset, Targets, check_finite};
 use crate::error::{Error, Result};
+use crate::fused::copy_rows::CopyRows;
+use crate::fused::gather_rows::GatherRows;
 use crate::gpu::{Dispatch, Glance};
-use crate::kernels::copy_rows::CopyRows;
-use crate::kernels::gather_rows::GatherRows;
 use crate::network::Network;
 use crate::options::TrainerOptions;
 use crate::snapshot::Place;

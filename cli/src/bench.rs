@@ -31,8 +31,10 @@ use self::{
 use crate::{
     adapter,
     failure::Failure,
-    options::{OptimizerName, positive},
-    output::{self, Json, bytes},
+    options::OptimizerName,
+    output::{self, Json},
+    values::positive,
+    wording::bytes,
 };
 
 /// The most steps that are timed by the GPU's own clock.

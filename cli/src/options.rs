@@ -1,7 +1,5 @@
 //! The options of `ztilde train`, as they are typed.
 
-mod values;
-
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum, ValueHint, value_parser};
@@ -13,11 +11,10 @@ use crate::{
     failure::Failure,
     output::Json,
     plot::{PictureFile, Theme},
-};
-pub(crate) use values::{ClassWeights, Sizes, activation, positive};
-use values::{
-    activation_name, decimal, from_0, from_0_below_1, from_0_to_1, remainder, remainder_name,
-    serialize_remainder,
+    values::{
+        ClassWeights, Sizes, activation, activation_name, decimal, from_0, from_0_below_1,
+        from_0_to_1, positive, remainder, remainder_name, serialize_remainder,
+    },
 };
 
 /// The options, grouped by the topics of the help.

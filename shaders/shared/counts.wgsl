@@ -1,4 +1,4 @@
-// Counts: how many steps the GPU has taken. `Counts` in src/kernels/record_step.rs describes each value.
+// Counts: how many steps the GPU has taken. `Counts` in src/fused/record_step.rs describes each value.
 // The kernel declares `counts`.
 //
 // A step gets its number when it is encoded, and is taken when its encoder is submitted. Each encoder

@@ -1,4 +1,4 @@
-//! `shaders/activate.wgsl`: the activation function, element by element.
+//! `shaders/kernels/activate.wgsl`: the activation function, element by element.
 //!
 //! Its twin is [`crate::reference::activate`].
 
@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::{LayoutKernel, WORKGROUP_SIZE, elements, walking_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Matrix};
+use crate::gpu::{Dispatch, Layout, Matrix, uniform};
 use crate::options::Activation;
 
 /// Computes `outputs = activation(inputs)`, value by value, for one [`Activation`].
@@ -31,7 +31,7 @@ use crate::options::Activation;
 /// # Ok::<(), ztilde::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Activate(LayoutKernel);
+pub struct Activate(LayoutKernel<Shape>);
 
 /// The inputs and outputs of the kernel. Both may be rows any distance apart, or images, and may start at any
 /// value of a buffer.
@@ -45,6 +45,15 @@ pub struct Buffers<'a> {
     pub outputs: &'a Matrix,
 }
 
+uniform! {
+    struct Shape {
+        inputs: Layout,
+        outputs: Layout,
+        rows: u32,
+        columns: u32,
+    }
+}
+
 impl Activate {
     /// Compiles the kernel for a device and an activation.
     ///
@@ -54,7 +63,7 @@ impl Activate {
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device, activation: Activation) -> Result<Self> {
         let source = concat!(
-            include_str!("../../shaders/activate.wgsl"),
+            include_str!("../../shaders/kernels/activate.wgsl"),
             include_str!("../../shaders/shared/activation.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),
@@ -76,12 +85,15 @@ impl Activate {
         let Buffers { inputs, outputs } = buffers;
         outputs.expect_like("activate", "outputs", inputs)?;
         let [inputs, outputs] = &elements(device, [inputs, outputs]);
-        let shape = [inputs.rows(), inputs.columns()];
-        let uniform = [&inputs.layout()[..], &outputs.layout(), &shape].concat();
         self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&uniform),
+            Shape {
+                inputs: inputs.layout(),
+                outputs: outputs.layout(),
+                rows: inputs.rows(),
+                columns: inputs.columns(),
+            },
             &[inputs, outputs],
             walking_workgroups(inputs),
         )
@@ -89,7 +101,7 @@ impl Activate {
 }
 
 /// The overrides of a kernel that ends in shaders/shared/activation.wgsl.
-pub(super) fn constants(activation: Activation) -> [(&'static str, f64); 3] {
+pub(crate) fn constants(activation: Activation) -> [(&'static str, f64); 3] {
     let number = Activation::ALL
         .iter()
         .position(|&candidate| candidate == activation)
@@ -102,7 +114,7 @@ pub(super) fn constants(activation: Activation) -> [(&'static str, f64); 3] {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use ndarray::Array2;
 
     use super::*;
@@ -110,7 +122,7 @@ pub(super) mod tests {
     use crate::reference;
 
     /// Values at which the functions bend, saturate, or change formulas; then a fine grid.
-    pub(in crate::kernels) fn telling_inputs() -> Array2<f64> {
+    pub(crate) fn telling_inputs() -> Array2<f64> {
         let special = [
             0.0, -0.0, 1e-30, -1e-30, 1e-6, 0.5, 0.625, 1.0, -1.0, 20.0, -20.0, 88.0, -88.0, 100.0,
             -100.0, 1e4, -1e4, 1e30, -1e30,
@@ -176,13 +188,13 @@ pub(super) mod tests {
     }
 
     /// Four that are NaN, and both infinities.
-    pub(in crate::kernels) fn not_finite() -> [f32; 6] {
+    pub(crate) fn not_finite() -> [f32; 6] {
         [0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xff80_0001, 0x7f80_0000, 0xff80_0000]
             .map(f32::from_bits)
     }
 
     /// Values of which one NaN is like the other, and 0 like −0.
-    pub(in crate::kernels) fn kinds(values: &[f32]) -> Vec<String> {
+    pub(crate) fn kinds(values: &[f32]) -> Vec<String> {
         values
             .iter()
             .map(|value| if value.is_nan() { "NaN".to_owned() } else { (value + 0.0).to_string() })

@@ -1,4 +1,4 @@
-//! `shaders/batch_statistics.wgsl`: mean and variance of every feature; moves the running ones.
+//! `shaders/kernels/batch_statistics.wgsl`: mean and variance of every feature; moves the running ones.
 //!
 //! Its twin is [`crate::reference::batch_statistics`].
 
@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::LayoutKernel;
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Matrix};
+use crate::gpu::{Dispatch, Layout, Matrix, uniform};
 use crate::options::check_momentum;
 
 /// How often the kernel walks down a column.
@@ -45,7 +45,7 @@ const PASSES: u64 = 3;
 /// ```
 #[derive(Clone, Debug)]
 pub struct BatchStatistics {
-    kernel: LayoutKernel,
+    kernel: LayoutKernel<Batch>,
     momentum: f32,
 }
 
@@ -68,6 +68,16 @@ pub struct Buffers<'a> {
     pub running_var: &'a Matrix,
 }
 
+uniform! {
+    struct Batch {
+        inputs: Layout,
+        rows: u32,
+        columns: u32,
+        momentum: f32,
+        unbias: f32,
+    }
+}
+
 impl BatchStatistics {
     /// Compiles the kernel for a device. With a momentum from 0 to 1,
     /// `running = (1 − momentum) · running + momentum · batch`; 0.1 is PyTorch's default.
@@ -79,7 +89,7 @@ impl BatchStatistics {
     pub fn new(device: &Device, momentum: f32) -> Result<Self> {
         check_momentum(momentum)?;
         let source = concat!(
-            include_str!("../../shaders/batch_statistics.wgsl"),
+            include_str!("../../shaders/kernels/batch_statistics.wgsl"),
             include_str!("../../shaders/shared/lane_sum.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
             include_str!("../../shaders/shared/rounded.wgsl"),
@@ -109,12 +119,11 @@ impl BatchStatistics {
         running_var.expect(kernel, "running_var", [1, columns])?;
         let unbias = (f64::from(rows) / (f64::from(rows) - 1.0)) as f32;
         let inputs = &inputs.aligned(device);
-        let numbers = [rows, columns, self.momentum.to_bits(), unbias.to_bits()];
         let (kernel, workgroups) = self.kernel.sum(device, kernel, inputs, PASSES)?;
         kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&[inputs.layout(), numbers]),
+            Batch { inputs: inputs.layout(), rows, columns, momentum: self.momentum, unbias },
             &[inputs, mean, variance, running_mean, running_var],
             workgroups,
         )

@@ -1,4 +1,4 @@
-//! `shaders/column_sums.wgsl`: the gradient of the biases.
+//! `shaders/kernels/column_sums.wgsl`: the gradient of the biases.
 //!
 //! Its twin is [`crate::reference::column_sums`].
 
@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::{COLUMNS, IMAGE_COLUMNS, IMAGE_LANES, LANES, LayoutKernel};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Kernel, Matrix, uniform};
 
 /// Adds up each column: `sums[c] = Σ_r inputs[r, c]`.
 ///
@@ -30,7 +30,7 @@ use crate::gpu::{Dispatch, Kernel, Matrix};
 /// # Ok::<(), ztilde::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct ColumnSums(LayoutKernel);
+pub struct ColumnSums(LayoutKernel<Shape>);
 
 /// The inputs and outputs of the kernel.
 ///
@@ -43,6 +43,13 @@ pub struct Buffers<'a> {
     pub sums: &'a Matrix,
 }
 
+uniform! {
+    struct Shape {
+        rows: u32,
+        columns: u32,
+    }
+}
+
 impl ColumnSums {
     /// Compiles the kernel for a device.
     ///
@@ -52,7 +59,7 @@ impl ColumnSums {
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn new(device: &Device) -> Result<Self> {
         let source = concat!(
-            include_str!("../../shaders/column_sums.wgsl"),
+            include_str!("../../shaders/kernels/column_sums.wgsl"),
             include_str!("../../shaders/shared/lane_sum.wgsl"),
         );
         let compile = |columns: u32, lanes: u32| {
@@ -81,7 +88,7 @@ impl ColumnSums {
         kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&[inputs.rows(), inputs.columns()]),
+            Shape { rows: inputs.rows(), columns: inputs.columns() },
             &[inputs, sums],
             workgroups,
         )

@@ -1,4 +1,4 @@
-//! `shaders/loss.wgsl`: the loss of every row of a batch, and its gradient.
+//! `shaders/kernels/loss.wgsl`: the loss of every row of a batch, and its gradient.
 //!
 //! Its twins are in [`crate::reference`]: one function for each loss.
 
@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::{WORKGROUP_SIZE, linear_workgroups};
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds};
+use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds, uniform};
 use crate::options;
 
 /// Computes the loss and the accuracy of each row of a batch, and the gradient of the batch's loss.
@@ -45,7 +45,7 @@ use crate::options;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Loss {
-    kernel: Kernel,
+    kernel: Kernel<Shape>,
     options: Options,
 }
 
@@ -78,14 +78,23 @@ pub struct Buffers<'a> {
     /// `[rows, columns]`: the outputs of the network. The rows may be any distance apart.
     pub outputs: &'a Matrix,
     /// For softmax cross-entropy `[1, rows]`: a class index (`u32`) for each row. With class weights
-    /// `[1, rows + columns]`: [`super::weigh_classes`] writes the weights after the indices. For the other
-    /// losses `[rows, columns]`.
+    /// `[1, rows + columns]`: the weights (`f32`) follow the indices;
+    /// [`weigh_classes`](crate::reference::weigh_classes()) has their formula. For the other losses
+    /// `[rows, columns]`.
     pub targets: &'a Matrix,
     /// `[rows, 2]`: each row's loss and accuracy.
     pub results: &'a Matrix,
     /// `[rows, columns]`, its rows as far apart as those of the outputs: the gradient of the batch's loss,
     /// which is the mean of the row losses.
     pub grad_outputs: &'a Matrix,
+}
+
+uniform! {
+    struct Shape {
+        rows: u32,
+        columns: u32,
+        stride: u32,
+    }
 }
 
 impl Loss {
@@ -97,7 +106,7 @@ impl Loss {
     pub fn new(device: &Device, options: impl Into<Options>) -> Result<Self> {
         let options = options.into();
         let source = concat!(
-            include_str!("../../shaders/loss.wgsl"),
+            include_str!("../../shaders/kernels/loss.wgsl"),
             include_str!("../../shaders/shared/row_loss.wgsl"),
             include_str!("../../shaders/shared/loss_bits.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),
@@ -139,7 +148,7 @@ impl Loss {
         self.kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&[rows, columns, stride]),
+            Shape { rows, columns, stride },
             &[outputs, targets, results, grad_outputs],
             workgroups,
         )
@@ -160,7 +169,7 @@ impl Options {
     }
 
     /// The overrides of a kernel that has `row_loss.wgsl`.
-    pub(super) fn constants(self) -> [(&'static str, f64); 3] {
+    pub(crate) fn constants(self) -> [(&'static str, f64); 3] {
         let number = options::Loss::ALL.iter().position(|&candidate| candidate == self.loss);
         [
             ("LOSS", number.expect("ALL lists every loss") as f64),
@@ -170,7 +179,7 @@ impl Options {
     }
 
     /// The shape of the targets of a batch, with the weights of its classes.
-    pub(super) fn target_shape(self, rows: u32, columns: u32) -> [u32; 2] {
+    pub(crate) fn target_shape(self, rows: u32, columns: u32) -> [u32; 2] {
         match (self.loss.has_class_targets(), self.has_class_weights) {
             (true, true) => [1, rows.saturating_add(columns)],
             (true, false) => [1, rows],

@@ -1,14 +1,15 @@
-//! `shaders/matmul.wgsl`: the product of two matrices, either one plain or transposed.
+//! `shaders/kernels/matmul.wgsl`: the product of two matrices, either one plain or transposed.
 //!
 //! Its twin is [`crate::reference::matmul`].
 
 use wgpu::Device;
 
 use super::matmul_quads::MatmulQuads;
+pub use super::matmul_quads::{Buffers, Operand};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds, workgroups};
+use crate::gpu::{Dispatch, Kernel, check_rounds, uniform, workgroups};
 
-const SOURCE: &str = include_str!("../../shaders/matmul.wgsl");
+const SOURCE: &str = include_str!("../../shaders/kernels/matmul.wgsl");
 
 /// Invocations of a workgroup along each of its two dimensions.
 const WORKGROUP_SIZE: u32 = 8;
@@ -40,55 +41,19 @@ const TILE: u32 = 4;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Matmul {
-    kernel: Kernel,
+    kernel: Kernel<Product>,
     quads: MatmulQuads,
 }
 
-/// A factor, as it lies in memory or transposed.
-///
-/// See the example of [`Matmul`].
-#[derive(Clone, Copy, Debug)]
-pub enum Operand<'a> {
-    /// As it lies in memory.
-    Plain(&'a Matrix),
-    /// Rows and columns exchanged.
-    Transposed(&'a Matrix),
-}
-
-/// The inputs and outputs of the kernel: `outputs = left · right`.
-///
-/// See the example of [`Matmul`].
-#[derive(Clone, Copy, Debug)]
-pub struct Buffers<'a> {
-    /// `[rows, inner]`, after the transposition.
-    pub left: Operand<'a>,
-    /// `[inner, columns]`, after the transposition.
-    pub right: Operand<'a>,
-    /// `[rows, columns]`.
-    pub outputs: &'a Matrix,
-}
-
-impl<'a> Operand<'a> {
-    pub(super) fn matrix(self) -> &'a Matrix {
-        match self {
-            Self::Plain(matrix) | Self::Transposed(matrix) => matrix,
-        }
-    }
-
-    /// Rows and columns, as the product sees them.
-    pub(super) fn shape(self) -> [u32; 2] {
-        match self {
-            Self::Plain(matrix) => [matrix.rows(), matrix.columns()],
-            Self::Transposed(matrix) => [matrix.columns(), matrix.rows()],
-        }
-    }
-
-    /// How far apart in memory neighbors of a column and of a row are, as the product sees them.
-    fn strides(self) -> [u32; 2] {
-        match self {
-            Self::Plain(matrix) => [matrix.columns(), 1],
-            Self::Transposed(matrix) => [1, matrix.columns()],
-        }
+uniform! {
+    struct Product {
+        rows: u32,
+        columns: u32,
+        inner: u32,
+        left_row_stride: u32,
+        left_inner_stride: u32,
+        right_inner_stride: u32,
+        right_column_stride: u32,
     }
 }
 
@@ -136,7 +101,7 @@ impl Matmul {
         }
         let [left_row_stride, left_inner_stride] = left.strides();
         let [right_inner_stride, right_column_stride] = right.strides();
-        let uniform = [
+        let product = Product {
             rows,
             columns,
             inner,
@@ -144,7 +109,7 @@ impl Matmul {
             left_inner_stride,
             right_inner_stride,
             right_column_stride,
-        ];
+        };
         let tiles = |length: u32| workgroups(length.into(), TILE * WORKGROUP_SIZE);
         // An invocation's tiles, each with a sum, and with loops over what it writes.
         let turns = |length: u32| {
@@ -156,7 +121,7 @@ impl Matmul {
         self.kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&uniform),
+            product,
             &[left.matrix(), right.matrix(), outputs],
             [tiles(columns), tiles(rows), 1],
         )

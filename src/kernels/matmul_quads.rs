@@ -1,24 +1,47 @@
-//! `shaders/matmul_quads.wgsl`: the product of two matrices whose rows are whole vectors of four.
+//! `shaders/kernels/matmul_quads.wgsl`: the product of two matrices whose rows are whole vectors of four.
 //!
 //! [`Matmul`](super::matmul::Matmul) chooses it where it serves. Its twin is
 //! [`crate::reference::matmul`], too.
 
 use wgpu::Device;
 
-use super::matmul::{Buffers, Operand};
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Kernel, check_rounds};
+use crate::gpu::{Core, Dispatch, Kernel, Matrix, check_rounds, uniform};
 
 const FOR_SUBGROUPS: &str = concat!(
-    include_str!("../../shaders/matmul_quads.wgsl"),
+    include_str!("../../shaders/kernels/matmul_quads.wgsl"),
     include_str!("../../shaders/shared/tile_subgroup.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
 );
 const FOR_WORKGROUPS: &str = concat!(
-    include_str!("../../shaders/matmul_quads.wgsl"),
+    include_str!("../../shaders/kernels/matmul_quads.wgsl"),
     include_str!("../../shaders/shared/tile_workgroup.wgsl"),
     include_str!("../../shaders/shared/blocks.wgsl"),
 );
+
+/// A factor, as it lies in memory or transposed.
+///
+/// See the example of [`Matmul`](super::matmul::Matmul).
+#[derive(Clone, Copy, Debug)]
+pub enum Operand<'a> {
+    /// As it lies in memory.
+    Plain(&'a Matrix),
+    /// Rows and columns exchanged.
+    Transposed(&'a Matrix),
+}
+
+/// The inputs and outputs of the kernel: `outputs = left · right`.
+///
+/// See the example of [`Matmul`](super::matmul::Matmul).
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers<'a> {
+    /// `[rows, inner]`, after the transposition.
+    pub left: Operand<'a>,
+    /// `[inner, columns]`, after the transposition.
+    pub right: Operand<'a>,
+    /// `[rows, columns]`.
+    pub outputs: &'a Matrix,
+}
 
 /// The kernel, compiled for each patch that a product may have.
 #[derive(Clone, Debug)]
@@ -29,11 +52,43 @@ pub(super) struct MatmulQuads(Vec<Products>);
 struct Products {
     core: Core,
     /// `inputs · weightsᵀ`.
-    plain_transposed: Kernel,
+    plain_transposed: Kernel<Shape>,
     /// `grad_sums · weights`.
-    plain_plain: Kernel,
+    plain_plain: Kernel<Shape>,
     /// `grad_sumsᵀ · inputs`.
-    transposed_plain: Kernel,
+    transposed_plain: Kernel<Shape>,
+}
+
+uniform! {
+    struct Shape {
+        rows: u32,
+        columns: u32,
+        inner: u32,
+    }
+}
+
+impl<'a> Operand<'a> {
+    pub(super) fn matrix(self) -> &'a Matrix {
+        match self {
+            Self::Plain(matrix) | Self::Transposed(matrix) => matrix,
+        }
+    }
+
+    /// Rows and columns, as the product sees them.
+    pub(super) fn shape(self) -> [u32; 2] {
+        match self {
+            Self::Plain(matrix) => [matrix.rows(), matrix.columns()],
+            Self::Transposed(matrix) => [matrix.columns(), matrix.rows()],
+        }
+    }
+
+    /// How far apart in memory neighbors of a column and of a row are, as the product sees them.
+    pub(super) fn strides(self) -> [u32; 2] {
+        match self {
+            Self::Plain(matrix) => [matrix.columns(), 1],
+            Self::Transposed(matrix) => [1, matrix.columns()],
+        }
+    }
 }
 
 impl MatmulQuads {
@@ -94,11 +149,10 @@ impl Products {
         let core = self.core;
         let [_, inner] = left.shape();
         let [rows, columns] = [outputs.rows(), outputs.columns()];
-        let uniform = [rows, columns, inner];
         let groups = [core.strips(columns), core.row_patches(rows), 1];
         let rounds = core.turns(rows, columns) * core.rounds_of_patch(inner);
         check_rounds(device, "matmul_quads", || format!("sums of {inner} products"), rounds)?;
-        kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, groups).map(Some)
+        kernel.bind(device, place, Shape { rows, columns, inner }, &matrices, groups).map(Some)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `shaders/normalize.wgsl`: zero mean and unit variance for every feature, then scale and shift.
+//! `shaders/kernels/normalize.wgsl`: zero mean and unit variance for every feature, then scale and shift.
 //!
 //! Its twin is [`crate::reference::normalize`].
 
@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::{LayoutKernel, walking_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Matrix};
+use crate::gpu::{Dispatch, Layout, Matrix, uniform};
 use crate::options::check_epsilon;
 
 /// Computes `outputs = gamma · (inputs − mean) / √(variance + epsilon) + beta`, column by column (Ioffe and
@@ -41,7 +41,7 @@ use crate::options::check_epsilon;
 /// # Ok::<(), ztilde::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Normalize(LayoutKernel);
+pub struct Normalize(LayoutKernel<Shape>);
 
 /// The inputs and outputs of the kernel.
 ///
@@ -65,6 +65,17 @@ pub struct Buffers<'a> {
     pub outputs: &'a Matrix,
 }
 
+uniform! {
+    struct Shape {
+        inputs: Layout,
+        mean: Layout,
+        variance: Layout,
+        outputs: Layout,
+        rows: u32,
+        columns: u32,
+    }
+}
+
 impl Normalize {
     /// Compiles the kernel for a device. `epsilon` is added to the variance, inside the root.
     ///
@@ -76,7 +87,7 @@ impl Normalize {
     pub fn new(device: &Device, epsilon: f32) -> Result<Self> {
         check_epsilon(epsilon)?;
         let source = concat!(
-            include_str!("../../shaders/normalize.wgsl"),
+            include_str!("../../shaders/kernels/normalize.wgsl"),
             include_str!("../../shaders/shared/layout.wgsl"),
             include_str!("../../shaders/shared/rounded.wgsl"),
         );
@@ -100,13 +111,18 @@ impl Normalize {
         beta.expect("normalize", "beta", [1, columns])?;
         outputs.expect_like("normalize", "outputs", inputs)?;
         let placed = [inputs, mean, variance, outputs].map(|matrix| matrix.aligned(device));
-        let layouts = placed.each_ref().map(Matrix::layout);
-        let uniform = [layouts.as_flattened(), &[rows, columns]].concat();
         let [inputs, mean, variance, outputs] = &placed;
         self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&uniform),
+            Shape {
+                inputs: inputs.layout(),
+                mean: mean.layout(),
+                variance: variance.layout(),
+                outputs: outputs.layout(),
+                rows,
+                columns,
+            },
             &[inputs, mean, variance, gamma, beta, outputs],
             walking_workgroups(inputs),
         )
@@ -114,7 +130,7 @@ impl Normalize {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use ndarray::{Array1, Array2};
 
     use super::*;
@@ -126,7 +142,7 @@ pub(super) mod tests {
 
     /// Columns on which a rounded mean, or a difference of squares, goes wrong: constants of several
     /// sizes, means that are large against the deviation, values near 1e-20 and near 1e15.
-    pub(in crate::kernels) fn hard_columns(gpu: &mut TestGpu, rows: u32) -> Array2<f64> {
+    pub(crate) fn hard_columns(gpu: &mut TestGpu, rows: u32) -> Array2<f64> {
         const COLUMNS: [(f64, f64); 14] = [
             (0.0, 0.0),
             (0.1, 0.0),
@@ -152,7 +168,7 @@ pub(super) mod tests {
 
     /// Columns with one value in some rows and another in all others: the next float, one farther away,
     /// or the same. The first rows, from which kernels measure differences, may be the odd ones.
-    pub(in crate::kernels) fn lopsided_columns(rows: u32) -> Array2<f64> {
+    pub(crate) fn lopsided_columns(rows: u32) -> Array2<f64> {
         const VALUES: [(f32, f32); 7] = [
             (3.3e15, 3.3e15),
             (3.3e15, f32::next_up(3.3e15)),

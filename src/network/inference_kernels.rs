@@ -3,10 +3,10 @@
 use wgpu::Device;
 
 use crate::error::Result;
+use crate::fused::copy_rows::CopyRows;
+use crate::fused::layer_forward::{self, LayerForward};
+use crate::fused::network_forward::NetworkForward;
 use crate::gpu::Core;
-use crate::kernels::copy_rows::CopyRows;
-use crate::kernels::layer_forward::{self, LayerForward};
-use crate::kernels::network_forward::NetworkForward;
 use crate::options::Activation;
 use crate::parameters::{Layer, Parameters};
 

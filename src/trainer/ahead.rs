@@ -5,8 +5,8 @@ use wgpu::CommandEncoder;
 
 use super::{HISTORY, RATES, Trainer};
 use crate::error::Result;
+use crate::fused::update;
 use crate::gpu::{Glance, Matrix, Source};
-use crate::kernels::update;
 
 /// The number of steps whose values are written at once.
 const BLOCK: usize = 1024;

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::kernels::record_step::whole;
+use crate::fused::record_step::whole;
 
 /// Steps that may wait in encoders that were not submitted. A step that waits longer counts as dropped.
 pub(super) const MOST_WAITING: u64 = 7168;

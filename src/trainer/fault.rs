@@ -2,8 +2,8 @@
 
 use super::Trainer;
 use crate::error::{Fault, Quantity, Result};
+use crate::fused::record_step::{COUNTS, Counts, whole};
 use crate::gpu::{Source, read_all};
-use crate::kernels::record_step::{COUNTS, Counts, whole};
 use crate::layout::{Learned, LearnedLayout};
 
 /// The skipped steps ([`OnFault::SkipStep`](crate::OnFault::SkipStep)).

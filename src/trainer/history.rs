@@ -2,8 +2,8 @@
 
 use super::count::Reading;
 use super::{HISTORY, Trainer};
+use crate::fused::record_step::{COUNTS, Counts, RECORD, whole};
 use crate::gpu::Source;
-use crate::kernels::record_step::{COUNTS, Counts, RECORD, whole};
 
 /// The part of the history that is read.
 #[derive(Debug)]

@@ -4,10 +4,10 @@ use wgpu::Device;
 
 use super::{HISTORY, RATES, Trainer};
 use crate::error::Result;
+use crate::fused::gradient_norm::MAX_PARTIAL_SUMS;
+use crate::fused::layer_forward::statistics_rows;
+use crate::fused::record_step::RECORD;
 use crate::gpu::{Core, Division, Matrix};
-use crate::kernels::gradient_norm::MAX_PARTIAL_SUMS;
-use crate::kernels::layer_forward::statistics_rows;
-use crate::kernels::record_step::RECORD;
 use crate::layout::{LayerShape, LearnedLayout};
 use crate::network::{Network, PlannedBytes, padded_bytes};
 use crate::options::{NetworkOptions, TrainerOptions};

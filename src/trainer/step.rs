@@ -4,19 +4,19 @@ use wgpu::Device;
 
 use super::memory::{BatchMemory, LayerMemory, Memory};
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Division, Matrix};
-use crate::kernels::{
+use crate::fused::{
     copy_rows::CopyRows,
     gradient_norm::{self, GradientNorm},
     layer_backward::{self, LayerBackward},
     layer_forward::{self, LayerForward},
-    loss::{self, Loss},
     output_layer::{self, OutputLayer, Way},
     record_step::{self, RecordStep},
     skip_step::SkipStep,
     update::{self, Update},
     weigh_classes::{self, WeighClasses},
 };
+use crate::gpu::{Core, Dispatch, Division, Matrix};
+use crate::kernels::loss::{self, Loss};
 use crate::layout::Learned;
 use crate::network::{Activations, Network};
 use crate::options::{Activation, TrainerOptions};
@@ -78,9 +78,9 @@ impl StepKernels {
                 |layer: usize| matches!(network.learned()[layer], Learned::Linear { .. });
             let options = layer_backward::Options {
                 layer: if layer == hidden {
-                    layer_backward::Layer::Last
+                    layer_backward::Position::Last
                 } else {
-                    layer_backward::Layer::Hidden {
+                    layer_backward::Position::Hidden {
                         activation: network.activation(),
                         batch_norm: !has_biases(layer),
                         epsilon: network.epsilon(),
@@ -122,7 +122,7 @@ impl StepKernels {
             has_class_targets: options.loss.has_class_targets(),
             weigh_classes: loss.has_class_weights.then(|| WeighClasses::new(device)).transpose()?,
             gradient_norm: gradient_norm.transpose()?,
-            update: Update::on_fault(device, &options.optimizer, skips)?,
+            update: Update::new(device, &options.optimizer, skips)?,
             skip: skips.then(|| SkipStep::new(device)).transpose()?,
         })
     }
@@ -153,7 +153,7 @@ pub(super) fn bind(
         let next = &network.learned()[layer + 1];
         let [_, faults] = network.layout().stop_place(network.packed().buffer(), layer + 1)?;
         let next_weights =
-            layer_backward::NextWeights { outputs, biases: next.vectors()[0], faults: &faults };
+            layer_backward::NextWeights { outputs, biases: next.vectors()[1], faults: &faults };
         let hidden = layer_backward::Hidden {
             next_grad_sums: &batch.layers[layer + 1].grad_sums,
             next_weights: next.weights(),
@@ -206,7 +206,7 @@ fn bind_output(
             inputs,
             parameters: network.packed(),
             weights: learned.weights(),
-            biases: learned.vectors()[0],
+            biases: learned.vectors()[1],
             stop: stop.each_ref(),
             grad_sums,
             gradients: &batch.gradients,
@@ -235,7 +235,7 @@ fn bind_output(
                 }
             }
             // The layer's first fault.
-            let fault = Some(&Matrix::vector(stop[1].buffer(), stop[1].first(), 1)?);
+            let fault = &Matrix::vector(stop[1].buffer(), stop[1].first(), 1)?;
             let record = record_step::Buffers { results, counts, history, fault };
             dispatches.push(record_step.bind(device, place, record)?);
             dispatches.extend(bind_backward(network, backward, batch, last, None)?);
@@ -301,7 +301,6 @@ fn bind_update(
 ) -> Result<Vec<Dispatch>> {
     let device = &network.gpu().device;
     let Memory { rates, clip_scale, velocity, mean_square, .. } = memory;
-    let weights = network.layout().weights();
     let gradients = &batch.gradients;
     let mut dispatches = Vec::new();
     if let Some(gradient_norm) = &kernels.gradient_norm {
@@ -315,12 +314,13 @@ fn bind_update(
         clip_scale,
         gradients,
         parameters: network.packed(),
-        weights,
+        learned: network.layout().learned(),
+        weights: network.layout().weights(),
+        faults: network.layout().faults(),
         velocity,
         mean_square,
     };
-    let [learned, faults] = [network.layout().learned(), network.layout().faults()];
-    dispatches.push(kernels.update.bind_stopping(device, "update", buffers, learned, faults)?);
+    dispatches.push(kernels.update.bind(device, "update", buffers)?);
     if let Some(skip) = &kernels.skip {
         dispatches.push(network.bind_skip(skip, gradients)?);
     }

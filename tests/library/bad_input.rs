@@ -3,9 +3,7 @@
 
 use ndarray::Array2;
 use wgpu::{Buffer, BufferDescriptor, BufferUsages};
-use ztilde::kernels::{
-    Matrix, add_biases, batch_statistics, column_sums, gather_rows, loss, matmul, record_step,
-};
+use ztilde::kernels::{Matrix, add_biases, batch_statistics, column_sums, loss, matmul};
 use ztilde::{
     Dataset, Fault, Inference, Layer, Loss, Network, NetworkOptions, Parameters, Quantity,
     Remainder, Targets, Trainer, TrainerOptions, block_on, required_limits,
@@ -391,7 +389,6 @@ fn layouts_that_a_kernel_does_not_take_are_refused() {
     let column_sums = column_sums::ColumnSums::new(device).unwrap();
     let add_biases = add_biases::AddBiases::new(device).unwrap();
     let matmul = matmul::Matmul::new(device).unwrap();
-    let gather_rows = gather_rows::GatherRows::new(device).unwrap();
     for (matrix, parts) in [(&strided, apart), (&images, planes)] {
         let buffers = column_sums::Buffers { inputs: matrix, sums: &new(1, 8) };
         assert_refused(column_sums.bind(device, "here", buffers), parts);
@@ -410,22 +407,6 @@ fn layouts_that_a_kernel_does_not_take_are_refused() {
             let buffers = matmul::Buffers { left: matmul::Operand::Plain(left), right, outputs };
             assert_refused(matmul.bind(device, "here", buffers), parts);
         }
-        let buffers = gather_rows::Buffers {
-            counts: &new(1, record_step::COUNTS),
-            order: &new(1, 5),
-            inputs: matrix,
-            targets: &new(4, 1),
-            part_first_row: 0,
-            batch_inputs: &new(4, 8),
-            batch_targets: &new(4, 1),
-            batch_size: 4,
-        };
-        assert_refused(gather_rows.bind(device, "here", buffers), parts);
-        let buffers = gather_rows::Buffers { inputs: &new(4, 8), batch_inputs: matrix, ..buffers };
-        // This kernel accepts rows any distance apart.
-        if parts == planes {
-            assert_refused(gather_rows.bind(device, "here", buffers), planes);
-        }
     }
     let buffers = loss::Buffers {
         outputs: &images,
@@ -435,11 +416,5 @@ fn layouts_that_a_kernel_does_not_take_are_refused() {
     };
     let loss = loss::Loss::new(device, Loss::MeanSquaredError).unwrap();
     assert_refused(loss.bind(device, "here", buffers), planes);
-    let results = Matrix::images(&buffer, 0, 2, 2, 2).unwrap();
-    let [counts, history] = [new(1, record_step::COUNTS), new(9, record_step::RECORD)];
-    let buffers =
-        record_step::Buffers { results: &results, counts: &counts, history: &history, fault: None };
-    let record_step = record_step::RecordStep::new(device).unwrap();
-    assert_refused(record_step.bind(device, "here", buffers), planes);
     app.assert_silent();
 }

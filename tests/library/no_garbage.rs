@@ -7,8 +7,7 @@ use wgpu::{
     BindGroup, Buffer, CommandEncoder, CommandEncoderDescriptor, ComputePass,
     ComputePassDescriptor, ComputePipeline, Device, ErrorFilter, Limits, Queue,
 };
-use ztilde::kernels::record_step::COUNTS;
-use ztilde::kernels::{Dispatch, Matrix, gather_rows};
+use ztilde::kernels::{Dispatch, Matrix, normalize};
 use ztilde::{Dataset, Inference, Network, NetworkOptions, Trainer, TrainerOptions};
 
 use crate::fixtures::buffers::upload;
@@ -95,7 +94,7 @@ impl Bare {
             classes: upload(device, &[0_u32; BATCH_SIZE as usize]),
             rates: upload(device, &RATES),
             numbers: upload(device, &NUMBERS),
-            counts: upload(device, &[0_u32; COUNTS as usize]),
+            counts: upload(device, &[0_u32; 6]),
         }
     }
 
@@ -254,7 +253,7 @@ fn a_submitted_step_takes_what_wgpu_takes() {
     let dataset = Array2::from_elem([rows as usize, 8], 0.5);
     let dataset = Dataset::new(dataset, vec![0_u32; rows as usize]).unwrap();
     let mut data = trainer.upload(&dataset).unwrap();
-    let gather = bind_gather(&device, &bare, rows);
+    let gather = bind_gather(&device);
     let dispatches = dispatches(&device, &queue, 8);
     let measure = |call: &mut dyn FnMut()| {
         device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
@@ -289,19 +288,18 @@ fn a_submitted_step_takes_what_wgpu_takes() {
     }
 }
 
-fn bind_gather(device: &Device, bare: &Bare, rows: u32) -> Dispatch {
-    let buffer = |values: u32| upload(device, &vec![0_u32; values as usize]);
-    let matrix = |rows, columns| Matrix::new(&buffer(rows * columns), 0, rows, columns).unwrap();
-    let buffers = gather_rows::Buffers {
-        counts: &matrix(1, COUNTS),
-        order: &matrix(1, rows + 1),
-        inputs: &matrix(rows, 8),
-        targets: &matrix(rows, 1),
-        part_first_row: 0,
-        batch_inputs: &Matrix::new(&bare.inputs, 0, BATCH_SIZE, 8).unwrap(),
-        batch_targets: &Matrix::new(&bare.classes, 0, BATCH_SIZE, 1).unwrap(),
-        batch_size: BATCH_SIZE,
+/// A dispatch with as many bindings as the one that gathers a mini-batch.
+fn bind_gather(device: &Device) -> Dispatch {
+    let buffer = upload(device, &[1.0_f32; 4]);
+    let vector = &Matrix::vector(&buffer, 0, 4).unwrap();
+    let outputs = upload(device, &[0.0_f32; 4]);
+    let buffers = normalize::Buffers {
+        inputs: vector,
+        mean: &Matrix::new(&upload(device, &[0.0_f32; 8]), 0, 2, 4).unwrap(),
+        variance: vector,
+        gamma: vector,
+        beta: vector,
+        outputs: &Matrix::vector(&outputs, 0, 4).unwrap(),
     };
-    let kernel = gather_rows::GatherRows::new(device).unwrap();
-    kernel.bind(device, "bare", buffers).unwrap()
+    normalize::Normalize::new(device, 1e-5).unwrap().bind(device, "bare", buffers).unwrap()
 }

@@ -4,7 +4,6 @@ mod texts;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::Path;
 
 use naga::back::pipeline_constants::process_overrides;
 use naga::front::wgsl::{Frontend, Options};
@@ -14,11 +13,11 @@ use naga::{
     AddressSpace, BinaryOperator, Expression, Function, Handle, MathFunction, Module, ScalarKind,
     ShaderStage, Span, Statement, TypeInner,
 };
-use texts::{for_each_kernel, is_for_subgroups, read, root, shader_paths, texts};
+use texts::{FAMILIES, Place, for_each_kernel, is_for_subgroups, read, root, texts, texts_with};
 
 /// The sizes of workgroups, which kernel modules define as `const NAME: u32 = …;`, by their names.
 fn sizes(room: &str) -> HashMap<String, f64> {
-    let kernels = read("src/kernels.rs");
+    let kernels = FAMILIES.map(|family| read(&format!("src/{family}.rs"))).concat();
     let size = |line: &str| {
         let (name, value) = line.split_once("const ")?.1.split_once(": u32 = ")?;
         Some((name.to_owned(), value.strip_suffix(';')?.parse().ok()?))
@@ -69,13 +68,17 @@ fn line_of(text: &str, span: Span) -> &str {
 #[test]
 fn kernels_are_valid_without_features_and_within_the_default_limits() {
     for_each_kernel(|name, room| {
-        for text in texts(room) {
-            check_limits(name, &text, &sizes(room));
+        for place in [Place::Uniform, Place::Storage, Place::Copied] {
+            let texts = texts_with(room, place);
+            assert!(!texts.is_empty(), "src/{name}.rs includes no shader");
+            for text in texts {
+                check_limits(name, &text, &sizes(room), place);
+            }
         }
     });
 }
 
-fn check_limits(name: &str, text: &str, sizes: &HashMap<String, f64>) {
+fn check_limits(name: &str, text: &str, sizes: &HashMap<String, f64>, place: Place) {
     let limits = wgpu::Limits::default();
     let module = parse(name, text);
     let info = Validator::new(ValidationFlags::all(), capabilities(text))
@@ -90,7 +93,8 @@ fn check_limits(name: &str, text: &str, sizes: &HashMap<String, f64>) {
         .iter()
         .filter(|(_, variable)| matches!(variable.space, AddressSpace::Storage { .. }))
         .count() as u32;
-    let most = limits.max_storage_buffers_per_shader_stage;
+    // src/gpu/uniform.rs leaves the uniform where it is if storage has no room for it.
+    let most = limits.max_storage_buffers_per_shader_stage + u32::from(place != Place::Uniform);
     assert!(
         storage_buffers <= most,
         "{name} has {storage_buffers} storage buffers: {most} at most"
@@ -250,7 +254,7 @@ fn nothing_takes_the_larger_or_smaller_of_floats() {
 #[test]
 fn no_component_of_a_vector_in_memory_is_written() {
     // One invocation writes all vectors of a row of outputs.
-    const WRITTEN_BY_ONE: [(&str, &str); 1] = [("output_layer", "put_gradient")];
+    const WRITTEN_BY_ONE: [(&str, &str); 1] = [("fused/output_layer", "put_gradient")];
     let mut seen = HashSet::new();
     for_each_function(|name, text, module, function, info| {
         let of = (name, function.name.as_deref().unwrap_or_default());
@@ -330,45 +334,53 @@ fn bindings_are_a_uniform_and_then_buffers() {
     });
 }
 
+/// If the uniform is copied to private memory, it holds zeros before.
+#[test]
+fn every_entry_point_begins_with_reading_the_uniform() {
+    for_each_kernel(|name, room| {
+        for text in texts_with(room, Place::Copied) {
+            let module = parse(name, &text);
+            for entry_point in &module.entry_points {
+                let is_emit = |statement: &&Statement| matches!(statement, Statement::Emit(_));
+                let mut body = entry_point.function.body.iter();
+                let called = match body.find(|statement| !is_emit(statement)) {
+                    Some(Statement::Call { function, .. }) => &module.functions[*function].name,
+                    _ => &None,
+                };
+                let of = &entry_point.name;
+                assert_eq!(called.as_deref(), Some("read_uniform"), "{name}: {of} begins with");
+            }
+        }
+    });
+}
+
 /// "Normalize, backward: …" begins `normalize_backward.wgsl`, which is the first file that its kernel
 /// module includes.
 #[test]
 fn shaders_open_with_their_names() {
     for_each_kernel(|name, room| {
-        let path = shader_paths(room).next().expect("it includes a shader");
-        let text = read(&path);
+        let text = read(&format!("shaders/{name}.wgsl"));
         let title = text.strip_prefix("// ").and_then(|text| text.split(':').next());
         let title = title.unwrap_or_default().to_lowercase().replace(", ", "_").replace(' ', "_");
-        assert_eq!(title, name, "{path} opens with a comment that names it");
-        assert!(path.ends_with(&format!("/{name}.wgsl")), "{name} includes {path} first");
+        assert_eq!(
+            Some(&*title),
+            name.split('/').next_back(),
+            "shaders/{name}.wgsl opens with a comment that names it"
+        );
+        let first = texts(room).into_iter().next().unwrap_or_default();
+        assert!(first.starts_with(&text), "src/{name}.rs includes another shader first");
     });
 }
 
 /// A shared file without a kernel that includes it is dead code.
 #[test]
 fn every_shared_file_has_its_users_and_opens_with_a_comment() {
-    let mut used = HashSet::new();
-    for_each_kernel(|_, room| used.extend(shader_paths(room)));
-    let mut shared = files_in(&root().join("shaders"));
-    shared.retain(|path| path.contains("/shared/"));
-    assert!(!shared.is_empty(), "there are no shared files");
-    for path in shared {
-        assert!(used.contains(&path), "no module includes {path}");
-        assert!(read(&path).starts_with("// "), "{path} does not open with a comment");
+    let mut rooms = String::new();
+    for_each_kernel(|_, room| rooms.push_str(room));
+    for entry in fs::read_dir(root().join("shaders/shared")).expect("the folder of shared files") {
+        let name = entry.expect("an entry of a folder").file_name();
+        let name = format!("shaders/shared/{}", name.display());
+        assert!(rooms.contains(&name), "no room includes {name}");
+        assert!(read(&name).starts_with("// "), "{name} does not open with a comment");
     }
-}
-
-/// The files in a folder and in the folders below it, as paths from the root of the repository.
-fn files_in(folder: &Path) -> Vec<String> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry of a folder").path();
-        if path.is_dir() {
-            files.extend(files_in(&path));
-        } else {
-            let path = path.strip_prefix(root()).expect("it is below the root");
-            files.push(path.to_string_lossy().replace('\\', "/"));
-        }
-    }
-    files
 }

@@ -5,8 +5,8 @@ use wgpu::Buffer;
 use super::Batch;
 use crate::data::{Dataset, Targets};
 use crate::error::{Error, Result};
+use crate::fused::gather_rows;
 use crate::gpu::{Dispatch, Gpu, Matrix, rows_of_binding};
-use crate::kernels::gather_rows;
 use crate::trainer::{Number, Trainer, begin_pass};
 
 #[derive(Debug)]

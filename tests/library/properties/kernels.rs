@@ -4,7 +4,7 @@ use ndarray::{Array1, Array2, Axis};
 use proptest::prelude::*;
 use ztilde::kernels::loss;
 use ztilde::reference::{self, LossGradient};
-use ztilde::{Activation, Loss, Method, Optimizer, Targets};
+use ztilde::{Activation, Loss, Targets};
 
 use super::{Batch, TINY, UNIT, batches, config, float, rounding, uniform, uniform_vector};
 use crate::fixtures::comparisons::assert_within;
@@ -16,50 +16,6 @@ fn magnitudes(matrix: &Array2<f64>) -> Array2<f64> {
 
 fn activations() -> impl Strategy<Value = Activation> {
     prop::sample::select(Activation::ALL.to_vec())
-}
-
-fn optimizers() -> impl Strategy<Value = Optimizer> {
-    let methods = [
-        Optimizer::gradient_descent(0.1),
-        Optimizer::momentum(0.1, 0.9),
-        Optimizer::nesterov(0.1, 0.9),
-        Optimizer::rmsprop(0.01),
-        Optimizer::adam(0.01),
-        Optimizer::adamw(0.01, 0.1),
-    ];
-    let decay = prop::sample::select(vec![0.0, 0.01]);
-    (prop::sample::select(methods.to_vec()), decay, any::<bool>()).prop_map(
-        |(optimizer, weight_decay, decays_all)| Optimizer {
-            weight_decay: optimizer.weight_decay + weight_decay,
-            decays_all,
-            ..optimizer
-        },
-    )
-}
-
-/// The step of one parameter, as `reference::Trainer` computes it.
-fn update(optimizer: &Optimizer, step: u64, decays: bool, gradient: f64, state: &mut [f64; 3]) {
-    let rate = optimizer.learning_rate_at(step);
-    let decay = if decays || optimizer.decays_all { optimizer.weight_decay } else { 0.0 };
-    let [parameter, velocity, square] = state;
-    let decayed = gradient + decay * *parameter;
-    match optimizer.method {
-        Method::GradientDescent => reference::gradient_descent(parameter, decayed, rate),
-        Method::Momentum { momentum, nesterov } => {
-            reference::momentum(parameter, decayed, velocity, rate, momentum, nesterov);
-        }
-        Method::RmsProp { smoothing, epsilon } => {
-            reference::rmsprop(parameter, decayed, square, rate, smoothing, epsilon);
-        }
-        Method::Adam { beta1, beta2, epsilon, decoupled } => {
-            let gradient = if decoupled { gradient } else { decayed };
-            *parameter *= if decoupled { 1.0 - rate * decay } else { 1.0 };
-            reference::adam(
-                parameter, gradient, velocity, square, rate, beta1, beta2, epsilon, step,
-            );
-        }
-        other => panic!("no twin for {other:?}"),
-    }
 }
 
 proptest! {
@@ -196,98 +152,5 @@ proptest! {
         };
         let bounds = 12.0 * UNIT * part / (rows * columns) as f64 + TINY;
         assert_within("grad_outputs", &grad_outputs, &expected.grad_outputs, &bounds);
-    }
-
-    #[test]
-    fn gathered_rows_are_the_twins(
-        (rows, columns, target_columns) in (1..300_usize, 1..40_usize, 1..6_usize),
-        batch_size in 1..70_usize,
-        batch: prop::sample::Index,
-        seed: u64,
-    ) {
-        let order = ztilde::shuffled_order(rows as u32, seed, 0);
-        let matrices = [columns, target_columns].map(|columns| uniform(seed, [rows, columns]));
-        let batch = batch.index(rows.div_ceil(batch_size));
-        let found = Gpu::get().gather_rows(
-            matrices.each_ref(),
-            &order,
-            batch_size as u32,
-            batch as u32,
-        );
-        let order = order.chunks(batch_size).nth(batch).unwrap();
-        let expected = matrices.each_ref().map(|matrix| reference::gather_rows(matrix, order));
-        assert_eq!(found, expected);
-    }
-
-    /// Sums of non-negative numbers, whose error is a share of the sum.
-    #[test]
-    fn what_sums_up_a_batch_is_the_twins(
-        quads in 1..3000_usize,
-        clip_norm in prop::sample::select(vec![0.01_f32, 1.0, 1e6]),
-        (rows, classes) in (1..3000_usize, 1..300_usize),
-        seed: u64,
-    ) {
-        let gradients = uniform_vector(seed, 4 * quads);
-        let found = Gpu::get().gradient_norm(&gradients, clip_norm);
-        let expected =
-            reference::clip_scale(reference::gradient_norm(&gradients), clip_norm.into());
-        let bound = rounding(4 * quads / 256 + 40) * expected;
-        assert_within("clip_scale", &[found], &[expected], &[bound]);
-
-        let results = uniform(seed, [rows, 2]).mapv(f64::abs);
-        let found = Gpu::get().record_step(&results);
-        let [losses, accuracies] = [0, 1].map(|column| results.column(column).to_owned());
-        let expected: [f64; 2] = reference::record_step(&losses, &accuracies).into();
-        let bound = expected.map(|value| rounding(rows / 256 + 16) * value);
-        assert_within("record_step", &found, &expected, &bound);
-
-        let class_weights = uniform_vector(!seed, classes).mapv(|weight| float(weight + 1.5));
-        let indices: Vec<u32> = (0..rows).map(|row| (row * 7 + 3) as u32 % classes as u32).collect();
-        let found = Gpu::get().weigh_classes(&class_weights, &indices);
-        let expected = reference::weigh_classes(&class_weights, &indices);
-        // The kernel's results are the bits of floats, read as floats.
-        let bound = rounding(rows / 256 + 16) * &expected;
-        assert_within("weigh_classes", &found, &expected, &bound);
-    }
-
-    /// A change is a chain of products, sums, a root and a quotient, with 40 roundings in all. Its
-    /// magnitude is bounded by that of the step on magnitudes, whose sums do not cancel.
-    #[test]
-    fn updates_are_the_twins(
-        optimizer in optimizers(),
-        quads in 1..300_usize,
-        weight_quads: prop::sample::Index,
-        step in 1..30_u32,
-        clip_scale in prop::sample::select(vec![1.0, 0.75]),
-        seed: u64,
-    ) {
-        let weights = 4 * weight_quads.index(quads + 1);
-        let [gradients, parameters, velocity, squares] =
-            [0, 1, 2, 3].map(|turn| uniform_vector(seed.wrapping_add(turn), 4 * quads));
-        // A mean square is not far below the contribution of its own gradient.
-        let squares = squares.mapv(|square| float(0.1 + square.abs()));
-        let state = [&parameters, &velocity, &squares];
-        let given = [&gradients, &parameters, &velocity, &squares];
-        let found = Gpu::get().update(&optimizer, step, weights as u32, clip_scale, given);
-        for index in 0..4 * quads {
-            let mut expected = state.map(|values| values[index]);
-            let gradient = clip_scale * gradients[index];
-            update(&optimizer, step.into(), index < weights, gradient, &mut expected);
-            let mut sizes = [0.0, -velocity[index].abs(), squares[index]];
-            let decay = optimizer.weight_decay * parameters[index].abs();
-            update(&optimizer, step.into(), false, -gradient.abs() - decay, &mut sizes);
-            let change = sizes[0].abs() + optimizer.learning_rate_at(step.into()) * decay;
-            let bound = 40.0 * UNIT * change + 2.0 * UNIT * (expected[0].abs() + parameters[index].abs());
-            let error = (found[0][index] - expected[0]).abs();
-            assert!(error <= bound, "{optimizer:?}: parameter {index} is {error:e} off, beyond {bound:e}");
-            let states = [optimizer.method.has_velocity(), optimizer.method.has_mean_square()];
-            for (turn, has) in states.into_iter().enumerate() {
-                // A state that the method lacks stays unchanged.
-                let expected = if has { expected[turn + 1] } else { state[turn + 1][index] };
-                let bound = if has { 8.0 * UNIT * (sizes[turn + 1].abs() + 1e-2) } else { 0.0 };
-                let error = (found[turn + 1][index] - expected).abs();
-                assert!(error <= bound, "{optimizer:?}: state {turn} of {index} is {error:e} off");
-            }
-        }
     }
 }

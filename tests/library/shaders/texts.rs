@@ -1,40 +1,54 @@
-//! The shader texts of the library's kernels, composed as in their modules.
+//! The shader texts of the modules in `src/kernels` and `src/fused`, composed as in these modules.
 
-/// Calls `check` with the name and the module of every kernel. A kernel is a module that includes a shader of
-/// its own name, in any folder of `src`.
+#[path = "../../../src/gpu/declaration.rs"]
+mod declaration;
+
+pub(crate) use declaration::Place;
+
+/// The two families of kernels: a module of `src` and a folder of `shaders` each.
+pub(crate) const FAMILIES: [&str; 2] = ["kernels", "fused"];
+
+/// Calls `check` with the path and the module of every kernel. The path is that of its shader in `shaders`,
+/// and of its module in `src`, without the extension: `kernels/normalize`.
 pub(crate) fn for_each_kernel(mut check: impl FnMut(&str, &str)) {
-    let mut kernels = 0;
-    let mut files = vec![("lib".to_owned(), "src".to_owned())];
-    while let Some((name, folder)) = files.pop() {
-        let own_folder = if name == "lib" { folder.clone() } else { format!("{folder}/{name}") };
-        let module = read(&format!("{folder}/{name}.rs"));
-        let module = module.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-        let below = module.lines().filter_map(|line| line.split_once("mod ")?.1.strip_suffix(';'));
-        files.extend(below.map(|name| (name.to_owned(), own_folder.clone())));
-        if shader_paths(module).any(|path| path.ends_with(&format!("/{name}.wgsl"))) {
-            check(&name, module);
-            kernels += 1;
+    for family in FAMILIES {
+        let listing = read(&format!("src/{family}.rs"));
+        let modules = listing.lines().filter_map(|line| line.split_once("mod "));
+        let names: Vec<&str> = modules.filter_map(|(_, name)| name.strip_suffix(';')).collect();
+        assert!(!names.is_empty(), "there are no kernels in src/{family}.rs");
+        for name in names {
+            let path = format!("{family}/{name}");
+            check(&path, &read(&format!("src/{path}.rs")));
         }
     }
-    assert!(kernels > 20, "only {kernels} kernels");
-}
-
-/// The paths of the shaders and shared files that a module includes, in order.
-pub(crate) fn shader_paths(room: &str) -> impl Iterator<Item = String> {
-    room.split("include_str!(\"").skip(1).filter_map(|rest| {
-        let (_, path) = rest.split('"').next()?.split_once("/shaders/")?;
-        Some(format!("shaders/{path}"))
-    })
 }
 
 /// The texts that a kernel module compiles: a kernel's file, the shared files that follow it in one
-/// `concat!`, and the text that src/gpu/tile.rs appends.
+/// `concat!`, the text that src/gpu/tile.rs appends, and the declaration of the uniform.
 pub(crate) fn texts(room: &str) -> Vec<String> {
+    texts_with(room, Place::Uniform)
+}
+
+/// The same with the uniform in this place.
+pub(crate) fn texts_with(room: &str, place: Place) -> Vec<String> {
+    let declaration = declaration::declaration(uniform(room), place);
+    without_uniform(room).into_iter().map(|text| text + &declaration).collect()
+}
+
+/// The struct of a kernel's uniform: the `U` of its `Kernel<U>`.
+fn uniform(room: &str) -> &str {
+    let (_, rest) = room.split_once("Kernel<").expect("a kernel with its uniform");
+    rest.split('>').next().unwrap_or_default()
+}
+
+fn without_uniform(room: &str) -> Vec<String> {
+    let room = room.split("#[cfg(test)]").next().unwrap_or_default();
     let mut texts: Vec<String> = Vec::new();
-    for path in shader_paths(room) {
-        let text = read(&path);
+    for rest in room.split("include_str!(\"../../shaders/").skip(1) {
+        let path = rest.split('"').next().unwrap_or_default();
+        let text = read(&format!("shaders/{path}"));
         match texts.last_mut() {
-            Some(last) if path.contains("/shared/") => last.push_str(&text),
+            Some(last) if path.starts_with("shared/") => last.push_str(&text),
             _ => texts.push(text),
         }
     }

@@ -7,7 +7,6 @@
 #[path = "../../../../tests/library/shaders/texts.rs"]
 mod texts;
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::path::Path;
 
@@ -23,27 +22,26 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// Overrides that select code, with the values to try. All combinations of a kernel's are written.
 type Choices = &'static [(&'static str, &'static [u32])];
 const KERNELS: [(&str, &str, Choices); 11] = [
-    ("activate", "main", &[("ACTIVATION", &[0, 1, 2, 3, 4, 5, 6])]),
-    ("activate_backward", "main", &[("ACTIVATION", &[0, 1, 2, 3, 4, 5, 6])]),
-    ("gradient_norm", "total", &[]),
-    ("layer_forward", "main", &[("PHASE", &[0]), ("NORMALIZATION", &[0, 2])]),
-    ("layer_backward", "main", &[("PHASE", &[0, 2, 3, 4]), ("BATCH_NORM", &[0, 1])]),
-    ("loss", "main", &[("LOSS", &[0, 1, 2])]),
-    ("network_forward", "main", &[]),
-    ("output_layer", "main", &[("ROW_BY_ROW", &[0, 1]), ("LOSS", &[0, 1, 2])]),
-    ("record_step", "main", &[]),
-    ("update", "main", &[("METHOD", &[0, 4])]),
-    ("weigh_classes", "main", &[]),
+    ("kernels/activate", "main", &[("ACTIVATION", &[0, 1, 2, 3, 4, 5, 6])]),
+    ("kernels/activate_backward", "main", &[("ACTIVATION", &[0, 1, 2, 3, 4, 5, 6])]),
+    ("fused/gradient_norm", "total", &[]),
+    ("fused/layer_forward", "main", &[("PHASE", &[0]), ("NORMALIZATION", &[0, 2])]),
+    ("fused/layer_backward", "main", &[("PHASE", &[0, 2, 3, 4]), ("BATCH_NORM", &[0, 1])]),
+    ("kernels/loss", "main", &[("LOSS", &[0, 1, 2])]),
+    ("fused/network_forward", "main", &[]),
+    ("fused/output_layer", "main", &[("ROW_BY_ROW", &[0, 1]), ("LOSS", &[0, 1, 2])]),
+    ("fused/record_step", "main", &[]),
+    ("fused/update", "main", &[("METHOD", &[0, 4])]),
+    ("fused/weigh_classes", "main", &[]),
 ];
 
 fn main() -> Result<()> {
     let folder = std::env::args_os().nth(1).ok_or("usage: metal_shaders FOLDER")?;
-    let mut rooms = HashMap::new();
-    texts::for_each_kernel(|name, room| drop(rooms.insert(name.to_owned(), room.to_owned())));
-    for (name, entry_point, choices) in KERNELS {
-        let room = rooms.get(name).ok_or_else(|| format!("there is no kernel {name}"))?;
+    for (path, entry_point, choices) in KERNELS {
+        let room = texts::read(&format!("src/{path}.rs"));
+        let name = path.split('/').next_back().unwrap_or(path);
         // Only software adapters get the texts for subgroups, and Metal has no software adapter.
-        let texts = texts::texts(room).into_iter().filter(|text| !texts::is_for_subgroups(text));
+        let texts = texts::texts(&room).into_iter().filter(|text| !texts::is_for_subgroups(text));
         for (number, text) in texts.enumerate() {
             for chosen in combinations(choices) {
                 let words = chosen.iter().map(|(name, value)| format!(" {name}={value}"));

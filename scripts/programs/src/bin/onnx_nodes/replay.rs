@@ -1,4 +1,4 @@
-//! Each operator with the kernels that compute it.
+//! Each operator with the kernels that compute it, and each optimizer with its twin.
 
 mod batch_norm;
 mod loss;
@@ -13,7 +13,7 @@ use ztilde::kernels::activate::{self, Activate};
 use crate::case::Case;
 use crate::gpu::Gpu;
 
-/// The operators of ONNX that the library has kernels for.
+/// The operators of ONNX that the library computes.
 pub(crate) const OPERATORS: [&str; 12] = [
     "BatchNormalization",
     "SoftmaxCrossEntropyLoss",
@@ -47,8 +47,8 @@ pub(crate) fn replay(gpu: &Gpu, case: &Case) -> Replayed {
     match case.operator() {
         "BatchNormalization" => batch_norm::replay(gpu, case),
         "SoftmaxCrossEntropyLoss" => loss::replay(gpu, case),
-        "Adam" => optimizers::adam(gpu, case),
-        "Momentum" => optimizers::momentum(gpu, case),
+        "Adam" => optimizers::adam(case),
+        "Momentum" => optimizers::momentum(case),
         "Gemm" => products::gemm(gpu, case),
         "MatMul" => products::matmul(gpu, case),
         _ => match activation(case) {

@@ -2,8 +2,7 @@
 
 use ztilde::Loss;
 use ztilde::kernels::loss::{self, Options};
-use ztilde::kernels::record_step::{self, RecordStep};
-use ztilde::kernels::weigh_classes::{self, WeighClasses};
+use ztilde::reference::weigh_classes;
 
 use super::batch_norm::transposed;
 use super::{Replayed, does_not_apply, outputs};
@@ -39,37 +38,30 @@ pub(super) fn replay(gpu: &Gpu, case: &Case) -> Replayed {
     let (_, gradients) = gpu.matrix(&vec![0.0_f32; values.len()], [rows, classes])?;
     let (row_results, results) = gpu.matrix(&vec![0.0_f32; 2 * rows as usize], [rows, 2])?;
     let mut targets: Vec<u32> = case.inputs[1].integers().iter().map(|&y| y as u32).collect();
-    targets.resize(targets.len() + class_weights.as_ref().map_or(0, Vec::len), 0);
+    if let Some(class_weights) = &class_weights {
+        let weights =
+            weigh_classes(&class_weights.iter().copied().map(f64::from).collect(), &targets);
+        targets.extend(weights.iter().map(|&weight| (weight as f32).to_bits()));
+    }
     let (_, targets) = gpu.vector(&targets)?;
     let options = Options {
         loss: Loss::SoftmaxCrossEntropy,
         label_smoothing: 0.0,
         has_class_weights: class_weights.is_some(),
     };
-    let (_, counts) = gpu.vector(&[0_u32; record_step::COUNTS as usize])?;
-    let record = [1, record_step::RECORD];
-    let (batch, history) = gpu.matrix(&[0.0_f32; record_step::RECORD as usize], record)?;
-
-    let mut dispatches = Vec::new();
-    if let Some(class_weights) = class_weights {
-        let (_, class_weights) = gpu.vector(&class_weights)?;
-        let buffers = weigh_classes::Buffers { class_weights: &class_weights, targets: &targets };
-        dispatches.push(WeighClasses::new(device)?.bind(device, "node", buffers)?);
-    }
-    dispatches.push(loss::Loss::new(device, options)?.bind(device, "node", {
+    gpu.run(&[loss::Loss::new(device, options)?.bind(device, "node", {
         let [outputs, grad_outputs] = [&logits, &gradients];
         loss::Buffers { outputs, targets: &targets, results: &results, grad_outputs }
-    })?);
-    dispatches.push(RecordStep::new(device)?.bind(device, "node", {
-        record_step::Buffers { results: &results, counts: &counts, history: &history, fault: None }
-    })?);
-    gpu.run(&dispatches);
-    // The batch's record begins with its loss. Each row's result is a loss and an accuracy.
-    let losses = match is_mean {
-        true => gpu.read(&batch)[..1].to_vec(),
-        false => gpu.read(&row_results).into_iter().step_by(2).collect(),
-    };
-    outputs(vec![losses])
+    })?]);
+    // Each row's result is a loss and an accuracy.
+    let losses: Vec<f32> = gpu.read(&row_results).into_iter().step_by(2).collect();
+    outputs(vec![match is_mean {
+        true => {
+            let sum: f64 = losses.iter().copied().map(f64::from).sum();
+            vec![(sum / losses.len() as f64) as f32]
+        }
+        false => losses,
+    }])
 }
 
 /// The weight of each class, if they differ. An ignored class has weight 0: because the mean is divided

@@ -1,94 +1,69 @@
-//! Adam and Momentum of ONNX's preview of training. A step takes several tensors at once. Here they are
-//! packed one after the other, like a network's parameters.
+//! Adam and Momentum of ONNX's preview of training, by the twins of the kernel that updates parameters. A step
+//! takes several tensors at once: values, gradients, velocities, and Adam's mean squares.
 
-use std::error::Error;
-
-use ztilde::kernels::record_step::Counts;
-use ztilde::kernels::update::{self, Update, rates};
-use ztilde::{Method, Optimizer};
+use ztilde::reference;
 
 use super::{Replayed, does_not_apply, outputs};
 use crate::case::Case;
-use crate::gpu::Gpu;
 
 /// The tensors follow the learning rate and the number of earlier steps.
 const BEFORE: usize = 2;
 
-pub(super) fn adam(gpu: &Gpu, case: &Case) -> Replayed {
+pub(super) fn adam(case: &Case) -> Replayed {
     if case.float("norm_coefficient_post", 0.0) != 0.0 {
         return does_not_apply("the decay is after the step: ours, AdamW's, is before it");
     }
-    let method = Method::Adam {
-        beta1: case.float("alpha", 0.9).into(),
-        beta2: case.float("beta", 0.999).into(),
-        epsilon: case.float("epsilon", 1e-6).into(),
-        decoupled: false,
-    };
-    let optimizer = optimizer(case, method);
-    // ONNX corrects the rate, and so scales epsilon, too; at step 0 it does not correct. The app passes
-    // the correction to the kernel as a number.
-    let Method::Adam { beta1, beta2, .. } = method else { unreachable!("it is Adam") };
-    let steps = case.inputs[1].integers()[0];
-    let rest = |beta: f64| 1.0 - beta.powf(steps as f64);
-    let correction = if steps > 0 { rest(beta2).sqrt() / rest(beta1) } else { 1.0 };
-    step(gpu, case, &optimizer, [1.0, correction as f32, 1.0, 0.0])
+    let [beta1, beta2] =
+        [("alpha", 0.9), ("beta", 0.999)].map(|(name, value)| f64::from(case.float(name, value)));
+    let steps = case.inputs[1].integers()[0] as u64;
+    // ONNX corrects the rate, and so scales epsilon, too; at step 0 it does not correct.
+    let step = steps.max(1);
+    let rest = |beta: f64| 1.0 - beta.powf(step as f64);
+    let root = rest(beta2).sqrt();
+    let rate = learning_rate(case) * if steps > 0 { 1.0 } else { rest(beta1) / root };
+    let epsilon = f64::from(case.float("epsilon", 1e-6)) / root;
+    replay(case, |gradient, [value, velocity, square]| {
+        reference::adam(value, gradient, velocity, square, rate, beta1, beta2, epsilon, step);
+    })
 }
 
-pub(super) fn momentum(gpu: &Gpu, case: &Case) -> Replayed {
+pub(super) fn momentum(case: &Case) -> Replayed {
     if case.inputs[1].integers()[0] > 0 && case.float("beta", 1.0) != 1.0 {
         return does_not_apply("a gradient that is damped by beta: ours is taken as it is");
     }
     let nesterov = case.text("mode", "standard") == "nesterov";
     let momentum = case.float("alpha", 0.9).into();
-    let optimizer = optimizer(case, Method::Momentum { momentum, nesterov });
-    step(gpu, case, &optimizer, rates(&optimizer, 1))
+    let rate = learning_rate(case);
+    replay(case, |gradient, [value, velocity]| {
+        reference::momentum(value, gradient, velocity, rate, momentum, nesterov);
+    })
 }
 
-/// All parameters decay, through the gradient.
-fn optimizer(case: &Case, method: Method) -> Optimizer {
-    let learning_rate = case.inputs[0].floats()[0].into();
-    let weight_decay = case.float("norm_coefficient", 0.0).into();
-    Optimizer { weight_decay, decays_all: true, ..Optimizer::new(method, learning_rate) }
+fn learning_rate(case: &Case) -> f64 {
+    case.inputs[0].floats()[0].into()
 }
 
-fn step(gpu: &Gpu, case: &Case, optimizer: &Optimizer, rates: [f32; 4]) -> Replayed {
-    let has_mean_square = optimizer.method.has_mean_square();
-    // Parameters, gradients, velocities and mean squares: as many of each as there are tensors.
-    let groups = 3 + usize::from(has_mean_square);
-    let tensors = (case.inputs.len() - BEFORE) / groups;
-    let packed = |group: usize| -> Result<_, Box<dyn Error>> {
-        let first = BEFORE + group * tensors;
-        let given = case.inputs[first..first + tensors].iter();
-        let mut values: Vec<f32> = given.flat_map(|tensor| tensor.floats().to_vec()).collect();
-        // The kernel takes whole vectors of four.
-        values.resize(values.len().next_multiple_of(4), 0.0);
-        gpu.vector(&values)
+/// Moves each value with its state of the optimizer. All values decay, through the gradient.
+fn replay<const STATES: usize>(case: &Case, step: impl Fn(f64, [&mut f64; STATES])) -> Replayed {
+    let decay = f64::from(case.float("norm_coefficient", 0.0));
+    let tensors = &case.inputs[BEFORE..];
+    // The values, the gradients, and the states but the values: as many of each as there are tensors.
+    let count = tensors.len() / (STATES + 1);
+    let group = |number: usize| {
+        let tensors = &tensors[number * count..][..count];
+        tensors.iter().map(|tensor| tensor.floats().to_vec()).collect::<Vec<_>>()
     };
-    let [parameters, gradients, velocity] = [packed(0)?, packed(1)?, packed(2)?];
-    let mean_square = if has_mean_square { packed(3)? } else { gpu.vector(&[0.0_f32; 4])? };
-    let counts =
-        Counts { taken: 1, rate: (optimizer.learning_rate as f32).to_bits(), ..Default::default() };
-    let (_, counts) = gpu.vector(&counts.values())?;
-    let [(_, rates), (_, clip_scale)] = [gpu.vector(&rates)?, gpu.vector(&[1.0_f32])?];
-    let buffers = update::Buffers {
-        counts: &counts,
-        rates: &rates,
-        clip_scale: &clip_scale,
-        gradients: &gradients.1,
-        parameters: &parameters.1,
-        weights: 0,
-        velocity: &velocity.1,
-        mean_square: &mean_square.1,
-    };
-    gpu.run(&[Update::new(&gpu.device, optimizer)?.bind(&gpu.device, "node", buffers)?]);
-
-    let mut found = Vec::new();
-    let moved = [Some(parameters), Some(velocity), has_mean_square.then_some(mean_square)];
-    for (buffer, _) in moved.into_iter().flatten() {
-        let mut values = gpu.read(&buffer).into_iter();
-        for tensor in &case.inputs[BEFORE..BEFORE + tensors] {
-            found.push(values.by_ref().take(tensor.floats().len()).collect());
+    let gradients = group(1);
+    let mut states: [_; STATES] =
+        std::array::from_fn(|state| group(if state == 0 { 0 } else { state + 1 }));
+    for (tensor, gradients) in gradients.iter().enumerate() {
+        for (index, &gradient) in gradients.iter().enumerate() {
+            let mut moved = states.each_ref().map(|state| f64::from(state[tensor][index]));
+            step(f64::from(gradient) + decay * moved[0], moved.each_mut());
+            for (state, moved) in states.iter_mut().zip(moved) {
+                state[tensor][index] = moved as f32;
+            }
         }
     }
-    outputs(found)
+    outputs(states.into_iter().flatten().collect())
 }

@@ -1,0 +1,189 @@
+// Update: one step of the optimizer, parameter by parameter.
+//
+//     gradient descent   parameter −= rate · gradient
+//     momentum           velocity    = MOMENTUM · velocity + gradient
+//                        parameter  −= rate · velocity          or, with Nesterov's look ahead,
+//                        parameter  −= rate · (gradient + MOMENTUM · velocity)
+//     RMSprop            mean_square = SMOOTHING · mean_square + (1 − SMOOTHING) · gradient²
+//                        parameter  −= rate · gradient / (√mean_square + EPSILON)
+//     Adam               velocity    = MOMENTUM · velocity + (1 − MOMENTUM) · gradient
+//                        mean_square = SMOOTHING · mean_square + (1 − SMOOTHING) · gradient²
+//                        parameter  −= rate / (1 − MOMENTUMᵗ) · velocity
+//                                      / (√(mean_square / (1 − SMOOTHINGᵗ)) + EPSILON)
+//
+// One buffer holds all parameters, weights first. The gradients and the optimizer's state have buffers of the
+// same layout. The gradients come in slabs of the batch, which are added up here (shared/slab_sum.wgsl).
+// Weight decay applies to the weights, or to all parameters. `clip_scale` comes from gradient_norm.wgsl, and
+// record_step.wgsl has counted this step already.
+//
+// If a kernel of this step has recorded a fault (shared/faults.wgsl), this step changes no parameters.
+// Without SKIPS later steps change none either: the first step with a fault writes the stop's first quad, [1,
+// step / 2¹⁶, step mod 2¹⁶, 0], and copies the layers' faults from the gradients.
+//
+// Parameters that the update itself would make infinite keep their values. Then all values of the stop's
+// second quad become step mod 2¹⁶ + 1, and the next step stops with this step's number. Workgroups that write
+// the same quad write the same values.
+//
+// Memory bandwidth limits this kernel, so it reads and writes each value once, four at a time ("a quad"). An
+// invocation owns quads a whole dispatch apart.
+
+struct Sizes {
+    quads: u32,           // parameters, in fours; the stop follows them
+    decaying_quads: u32,  // the number of them that decay
+    capacity: u32,        // of the rates, in steps
+    faults: u32,          // quads after the stop: four for each layer
+    slabs: u32,           // of the gradients
+    slab: u32,            // quads from one to the next
+}
+
+// Computed by the CPU in f64 for each step t, counted from 1, with a learning rate of 1.
+struct Rates {
+    learning_rate: f32,      // the schedule's factor
+    corrected_rate: f32,     // rate / (1 − MOMENTUMᵗ)
+    square_correction: f32,  // 1 / √(1 − SMOOTHINGᵗ)
+    decay: f32,              // rate · weight decay, if that acts on the parameters directly (AdamW)
+}
+
+// Binding 0 is the uniform sizes: Sizes (src/gpu/declaration.rs).
+@group(0) @binding(1) var<storage, read> counts: array<u32>;
+@group(0) @binding(2) var<storage, read> rates: array<Rates>;
+@group(0) @binding(3) var<storage, read> clip_scale: array<f32>;
+@group(0) @binding(4) var<storage, read> gradients: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> parameters: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> velocity: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> mean_square: array<vec4<f32>>;
+
+override WORKGROUP_SIZE: u32;
+override METHOD: u32;  // src/fused/update.rs numbers them
+override WEIGHT_DECAY: f32;  // that acts through the gradient
+override MOMENTUM: f32;
+override MOMENTUM_REST: f32;  // 1 − MOMENTUM, rounded once
+override SMOOTHING: f32;
+override SMOOTHING_REST: f32;  // 1 − SMOOTHING, rounded once
+override EPSILON: f32;
+override SKIPS: bool;  // whether a step with a fault is skipped, and does not stop the training
+
+const GRADIENT_DESCENT = 0u;
+const MOMENTUM_METHOD = 1u;
+const NESTEROV = 2u;
+const RMSPROP = 3u;
+const ADAM = 4u;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(global_invocation_id) invocation: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+) {
+    read_uniform();
+    if has_stopped(invocation.x == 0u) {
+        return;
+    }
+    let rate = rates_of_step();
+    let scale = clip_scale[0];
+    var is_overflow = false;
+    for (var i = invocation.x; i < sizes.quads; i += WORKGROUP_SIZE * workgroups.x) {
+        var parameter = parameters[i];
+        var gradient = scale * slab_sum(i, sizes.slabs, sizes.slab);
+        if i < sizes.decaying_quads {
+            gradient += WEIGHT_DECAY * parameter;
+            parameter -= rate.decay * parameter;
+        }
+        // Earlier kernels have checked the gradients: only weight decay can make one too large here.
+        if WEIGHT_DECAY > 0.0 && is_any_larger(magnitudes(gradient), LARGEST_GRADIENT) {
+            is_overflow = true;
+            continue;
+        }
+        parameter -= change(i, gradient, rate);
+        if is_any_larger(magnitudes(parameter), LARGEST_FLOAT) {
+            is_overflow = true;
+            continue;
+        }
+        parameters[i] = parameter;
+    }
+    if is_overflow {
+        parameters[sizes.quads + 1u] = vec4<f32>(overflow_of_this_step());
+    }
+}
+
+fn rates_of_step() -> Rates {
+    let shares = rates[(counts[TAKEN] - 1u) % sizes.capacity];
+    let rate = bitcast<f32>(counts[RATE]);
+    return Rates(
+        rate * shares.learning_rate,
+        rate * shares.corrected_rate,
+        shares.square_correction,
+        rate * shares.decay,
+    );
+}
+
+fn gradient_quad(index: u32) -> vec4<f32> {
+    return gradients[index];
+}
+
+// The result does not depend on whether invocations of this dispatch see each other's writes.
+fn has_stopped(is_first: bool) -> bool {
+    if parameters[sizes.quads].x != 0.0 {
+        return true;
+    }
+    let overflow = parameters[sizes.quads + 1u].x;
+    let is_overflow = overflow != 0.0 && overflow != overflow_of_this_step();
+    // A fault of the loss is recorded without the stop, as the last layer's first fault.
+    let first_fault = sizes.quads + 2u;
+    let of_loss = gradients[first_fault + sizes.faults - 4u].x;
+    if gradients[sizes.quads].x == 0.0 && of_loss == 0.0 && !is_overflow {
+        return false;
+    }
+    if SKIPS && !is_overflow {
+        return true;  // In this step; skip_step.wgsl clears the faults.
+    }
+    if is_first {
+        let number = counts[TAKEN] - u32(is_overflow);
+        parameters[sizes.quads] = vec4<f32>(1.0, f32(number >> 16u), f32(number & 0xffffu), 0.0);
+        // An overflow has no faults, and the parameters keep those of the step that was skipped last.
+        for (var i = 0u; i < sizes.faults && !is_overflow; i++) {
+            parameters[first_fault + i] = gradients[first_fault + i];
+        }
+    }
+    return true;
+}
+
+fn overflow_of_this_step() -> f32 {
+    return f32(counts[TAKEN] & 0xffffu) + 1.0;
+}
+
+fn change(i: u32, gradient: vec4<f32>, rate: Rates) -> vec4<f32> {
+    switch METHOD {
+        case MOMENTUM_METHOD: {
+            return rate.learning_rate * moved_velocity(i, gradient);
+        }
+        case NESTEROV: {
+            return rate.learning_rate * (gradient + MOMENTUM * moved_velocity(i, gradient));
+        }
+        case RMSPROP: {
+            return rate.learning_rate * gradient / (sqrt(moved_mean_square(i, gradient)) + EPSILON);
+        }
+        case ADAM: {
+            let root = sqrt(moved_mean_square(i, gradient)) * rate.square_correction;
+            return rate.corrected_rate * moved_velocity(i, MOMENTUM_REST * gradient) / (root + EPSILON);
+        }
+        default: {
+            return rate.learning_rate * gradient;
+        }
+    }
+}
+
+fn moved_velocity(i: u32, push: vec4<f32>) -> vec4<f32> {
+    let moved = MOMENTUM * velocity[i] + push;
+    velocity[i] = moved;
+    return moved;
+}
+
+fn moved_mean_square(i: u32, gradient: vec4<f32>) -> vec4<f32> {
+    let moved = SMOOTHING * mean_square[i] + SMOOTHING_REST * gradient * gradient;
+    mean_square[i] = moved;
+    return moved;
+}
+
+fn unknown() -> u32 {
+    return sizes.slabs;
+}

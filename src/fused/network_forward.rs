@@ -1,0 +1,291 @@
+//! `shaders/fused/network_forward.wgsl`: all layers of a network in inference, in one dispatch.
+//!
+//! Its twin is [`crate::reference::network_forward`].
+
+use bytemuck::Zeroable;
+use wgpu::Device;
+
+use crate::error::Result;
+use crate::gpu::{Core, Dispatch, Kernel, Matrix, can_loop, uniform};
+use crate::kernels::activate;
+use crate::options::Activation;
+
+const FOR_SUBGROUPS: &str = concat!(
+    include_str!("../../shaders/fused/network_forward.wgsl"),
+    include_str!("../../shaders/shared/tile_subgroup.wgsl"),
+    include_str!("../../shaders/shared/blocks.wgsl"),
+    include_str!("../../shaders/shared/activation.wgsl"),
+    include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/magnitudes.wgsl"),
+    include_str!("../../shaders/shared/rounded.wgsl"),
+);
+const FOR_WORKGROUPS: &str = concat!(
+    include_str!("../../shaders/fused/network_forward.wgsl"),
+    include_str!("../../shaders/shared/tile_workgroup.wgsl"),
+    include_str!("../../shaders/shared/blocks.wgsl"),
+    include_str!("../../shaders/shared/activation.wgsl"),
+    include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/magnitudes.wgsl"),
+    include_str!("../../shaders/shared/rounded.wgsl"),
+);
+
+/// Layers that the shader's table has room for.
+const MOST_LAYERS: usize = 16;
+
+/// The storage buffers of the shader; `layer_forward` needs one less.
+const STORAGE_BUFFERS: u32 = 5;
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct NetworkForward {
+    kernel: Kernel<Network>,
+    core: Core,
+}
+
+/// The inputs and outputs of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffers<'a> {
+    /// The packed parameters.
+    pub(crate) parameters: &'a Matrix,
+    /// All running statistics.
+    pub(crate) running: &'a Matrix,
+    /// Inputs first.
+    pub(crate) layers: &'a [Layer<'a>],
+    /// `[rows, inputs]`, padded.
+    pub(crate) inputs: &'a Matrix,
+    /// `[2 · rows, outputs of the widest layer]`, padded.
+    pub(crate) scratch: &'a Matrix,
+    /// `[rows, outputs]`, contiguous, without padding.
+    pub(crate) outputs: &'a Matrix,
+}
+
+/// The matrices of a layer. All rows are padded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layer<'a> {
+    /// `[outputs, inputs]`: a part of the parameters, as are the vectors.
+    pub(crate) weights: &'a Matrix,
+    /// Gamma and beta, one per output. Biases are in the place of beta; gamma is then not read.
+    pub(crate) vectors: [&'a Matrix; 2],
+    /// The running mean and variance of a normalized layer: parts of the running statistics. One per
+    /// output.
+    pub(crate) running: Option<[&'a Matrix; 2]>,
+}
+
+uniform! {
+    struct Entry {
+        columns: u32,
+        inner: u32,
+        weights: u32,
+        gamma: u32,
+        beta: u32,
+        running_mean: u32,
+        running_var: u32,
+        is_normalized: u32,
+    }
+}
+
+uniform! {
+    struct Network {
+        rows: u32,
+        layers: u32,
+        widest: u32,
+        unused: u32,
+        table: [Entry; MOST_LAYERS],
+    }
+}
+
+impl NetworkForward {
+    /// Whether one dispatch for all layers is possible, and faster than one per layer. Narrow layers are;
+    /// wide ones fill more workgroups alone, and every tile of rows would read their weights again. It is
+    /// not possible with more inputs than a software adapter's loops reach, or too few storage buffers.
+    pub(crate) fn serves(device: &Device, layer_sizes: &[u32]) -> bool {
+        const WIDEST: u32 = 128;
+        let widest = layer_sizes[1..].iter().copied().max().unwrap_or(0);
+        let core = Core::for_device(device);
+        let strips = |columns: u32| u64::from(columns.div_ceil(4 * core.patch()[1]));
+        let rounds =
+            layer_sizes.windows(2).map(|layer| strips(layer[1]) * core.rounds_of_patch(layer[0]));
+        let is_narrow = layer_sizes.len() - 1 <= MOST_LAYERS && widest <= WIDEST;
+        let most_buffers = device.limits().max_storage_buffers_per_shader_stage;
+        is_narrow && most_buffers >= STORAGE_BUFFERS && can_loop(device, rounds.sum())
+    }
+
+    /// Compiles the kernel for a device.
+    pub(crate) fn new(device: &Device, activation: Activation, epsilon: f32) -> Result<Self> {
+        let core = Core::for_device(device);
+        let [_, activation, negative_slope] = activate::constants(activation);
+        let constants = [("EPSILON", epsilon.into()), activation, negative_slope];
+        let text = core.text(FOR_SUBGROUPS, FOR_WORKGROUPS);
+        let kernel = Kernel::trusted(device, "network_forward", &text, &constants)?;
+        Ok(Self { kernel, core })
+    }
+
+    /// Binds the kernel to its matrices.
+    pub(crate) fn bind(
+        &self,
+        device: &Device,
+        place: &str,
+        buffers: Buffers<'_>,
+    ) -> Result<Dispatch> {
+        let Buffers { parameters, running, layers, inputs, scratch, outputs } = buffers;
+        let kernel = "network_forward";
+        let rows = inputs.rows();
+        let mut columns = inputs.columns();
+        let mut widest = 0;
+        inputs.expect_padded(kernel, "inputs", [rows, columns])?;
+        let mut table = [Entry::zeroed(); MOST_LAYERS];
+        for (layer, entry) in layers.iter().zip(&mut table) {
+            let outputs = layer.weights.rows();
+            layer.weights.expect_padded(kernel, "weights", [outputs, columns])?;
+            for vector in layer.vectors.iter().chain(layer.running.iter().flatten()) {
+                vector.expect_padded(kernel, "a vector of a layer", [1, outputs])?;
+            }
+            *entry = layer.entry(parameters, running);
+            columns = outputs;
+            widest = widest.max(outputs);
+        }
+        scratch.expect_padded(kernel, "scratch", [2 * rows, widest])?;
+        outputs.expect(kernel, "outputs", [rows, columns])?;
+        self.kernel.bind(
+            device,
+            place,
+            Network {
+                rows,
+                layers: layers.len() as u32,
+                widest: scratch.stride() / 4,
+                unused: 0,
+                table,
+            },
+            &[parameters, running, inputs, scratch, outputs],
+            [self.core.row_patches(rows), 1, 1],
+        )
+    }
+}
+
+impl Layer<'_> {
+    /// The layer in the shader's table.
+    fn entry(&self, parameters: &Matrix, running: &Matrix) -> Entry {
+        let learned = |part: &Matrix| part.first_quad() - parameters.first_quad();
+        let [running_mean, running_var] = self
+            .running
+            .map_or([0; 2], |parts| parts.map(|part| part.first_quad() - running.first_quad()));
+        Entry {
+            columns: self.weights.rows(),
+            inner: self.weights.columns(),
+            weights: learned(self.weights),
+            gamma: learned(self.vectors[0]),
+            beta: learned(self.vectors[1]),
+            running_mean,
+            running_var,
+            is_normalized: self.running.is_some().into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, Axis};
+
+    use super::*;
+    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::reference;
+
+    const EPSILON: f32 = 1e-3;
+
+    /// Layers of these sizes, every other hidden one normalized.
+    fn layers(gpu: &mut TestGpu, sizes: &[u32]) -> Vec<reference::Layer> {
+        let last = sizes.len() - 2;
+        let layer = |(index, pair): (usize, &[u32])| {
+            let weights = gpu.random([pair[1], pair[0]]);
+            if index == last || index % 2 == 1 {
+                return reference::Layer::Linear { weights, biases: gpu.random_vector(pair[1]) };
+            }
+            let running_var =
+                gpu.random_vector(pair[1]).mapv(|value| f64::from(value.abs() as f32));
+            reference::Layer::Normalized {
+                weights,
+                gamma: gpu.random_vector(pair[1]),
+                beta: gpu.random_vector(pair[1]),
+                running_mean: gpu.random_vector(pair[1]),
+                running_var: running_var + 0.25,
+                batches: 1,
+            }
+        };
+        sizes.windows(2).enumerate().map(layer).collect()
+    }
+
+    fn check(gpu: &mut TestGpu, rows: u32, sizes: &[u32]) {
+        let device = gpu.gpu.device.clone();
+        let kernel = NetworkForward::new(&device, Activation::Sigmoid, EPSILON).unwrap();
+        let layers = layers(gpu, sizes);
+        let row = |vector: &Array1<f64>| vector.clone().insert_axis(Axis(0));
+        // Something, as there may be no normalized layer.
+        let [mut learned, mut running] = [Vec::new(), vec![gpu.random([1, 4])]];
+        for layer in &layers {
+            learned.push(layer.weights().clone());
+            match layer {
+                reference::Layer::Linear { biases, .. } => learned.push(row(biases)),
+                reference::Layer::Normalized { gamma, beta, running_mean, running_var, .. } => {
+                    learned.extend([gamma, beta].map(row));
+                    running.extend([running_mean, running_var].map(row));
+                }
+            }
+        }
+        let (parameters, learned) = gpu.upload_packed(&learned.iter().collect::<Vec<_>>());
+        let (running, statistics) = gpu.upload_packed(&running.iter().collect::<Vec<_>>());
+        let (mut learned, mut statistics) = (learned.iter(), statistics[1..].iter());
+        let mut next = || learned.next().expect("as many as were pushed");
+        let bound: Vec<Layer<'_>> = layers
+            .iter()
+            .map(|layer| match layer {
+                reference::Layer::Linear { .. } => {
+                    let [weights, biases] = [next(), next()];
+                    Layer { weights, vectors: [biases; 2], running: None }
+                }
+                reference::Layer::Normalized { .. } => {
+                    let [weights, gamma, beta] = [next(), next(), next()];
+                    let running = [(); 2].map(|()| statistics.next().expect("as many as pushed"));
+                    Layer { weights, vectors: [gamma, beta], running: Some(running) }
+                }
+            })
+            .collect();
+        let inputs = gpu.random([rows, sizes[0]]);
+        let widest = sizes[1..].iter().copied().max().unwrap();
+        let columns = *sizes.last().unwrap();
+        let outputs = gpu.zeros([rows, columns]);
+        let buffers = Buffers {
+            parameters: &parameters,
+            running: &running,
+            layers: &bound,
+            inputs: &gpu.upload_padded(&inputs),
+            // The kernel must not depend on old values of the scratch.
+            scratch: &gpu.garbage([2 * rows, widest]),
+            outputs: &outputs,
+        };
+        gpu.run(&[&kernel.bind(&device, "test", buffers).unwrap()]);
+
+        let expected =
+            reference::network_forward(&layers, &inputs, Activation::Sigmoid, EPSILON.into());
+        // Sums of up to 130 products below 1, whose roundings mostly cancel, through a few layers.
+        let what = format!("network_forward {rows} rows of {sizes:?}");
+        assert_close(&what, &gpu.read(&outputs), &expected, 3e-6, 1e-6);
+    }
+
+    #[test]
+    fn matches_the_reference() {
+        for mut gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
+            for rows in [1, 31, 32, 33, 65, 300] {
+                check(&mut gpu, rows, &[3, 1]);
+                check(&mut gpu, rows, &[8, 36, 3]);
+                check(&mut gpu, rows, &[5, 7, 130, 33, 4, 9, 2]);
+            }
+        }
+    }
+
+    /// On the core that the adapter likes: a software one takes ten times as long with the other.
+    #[test]
+    fn walks_more_rows_than_workgroups() {
+        let mut gpu = TestGpu::with_subgroups();
+        check(&mut gpu, 32 * crate::gpu::MAX_WORKGROUPS + 5, &[1, 2, 1]);
+    }
+}

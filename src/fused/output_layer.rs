@@ -1,0 +1,380 @@
+//! `shaders/fused/output_layer.wgsl`: the output layer of a batch, from its inputs to its gradients.
+//!
+//! Its twin is [`crate::reference::output_layer`].
+
+use wgpu::Device;
+
+use super::record_step;
+use crate::error::Result;
+use crate::gpu::{Core, Dispatch, Division, Kernel, Matrix, check_rounds, uniform};
+use crate::kernels::loss;
+
+const FOR_SUBGROUPS: &str = concat!(
+    include_str!("../../shaders/fused/output_layer.wgsl"),
+    include_str!("../../shaders/shared/tile_subgroup.wgsl"),
+    include_str!("../../shaders/shared/grad_weights.wgsl"),
+    include_str!("../../shaders/shared/faults.wgsl"),
+    include_str!("../../shaders/shared/counts.wgsl"),
+    include_str!("../../shaders/shared/record.wgsl"),
+    include_str!("../../shaders/shared/magnitudes.wgsl"),
+    include_str!("../../shaders/shared/blocks.wgsl"),
+    include_str!("../../shaders/shared/row_loss.wgsl"),
+    include_str!("../../shaders/shared/loss_bits.wgsl"),
+    include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/rounded.wgsl"),
+);
+const FOR_WORKGROUPS: &str = concat!(
+    include_str!("../../shaders/fused/output_layer.wgsl"),
+    include_str!("../../shaders/shared/tile_workgroup.wgsl"),
+    include_str!("../../shaders/shared/grad_weights.wgsl"),
+    include_str!("../../shaders/shared/faults.wgsl"),
+    include_str!("../../shaders/shared/counts.wgsl"),
+    include_str!("../../shaders/shared/record.wgsl"),
+    include_str!("../../shaders/shared/magnitudes.wgsl"),
+    include_str!("../../shaders/shared/blocks.wgsl"),
+    include_str!("../../shaders/shared/row_loss.wgsl"),
+    include_str!("../../shaders/shared/loss_bits.wgsl"),
+    include_str!("../../shaders/shared/exponential.wgsl"),
+    include_str!("../../shaders/shared/rounded.wgsl"),
+);
+
+/// Rows up to which one workgroup is faster than several dispatches.
+const MOST_ROWS: u32 = 256;
+
+/// The kernel, compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputLayer {
+    kernel: Kernel<Layer>,
+    core: Core,
+    loss: loss::Options,
+    way: Way,
+}
+
+/// How far the kernel goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To the gradients of weights and biases, and to the history.
+    Whole,
+    /// To the gradients of the outputs, and to each row's loss and accuracy.
+    RowByRow,
+}
+
+/// The inputs and outputs of the kernel. All rows but those of the last three are padded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffers<'a> {
+    /// `[rows, inputs]`.
+    pub(crate) inputs: &'a Matrix,
+    /// The packed parameters, of which the following two are parts.
+    pub(crate) parameters: &'a Matrix,
+    /// `[outputs, inputs]`.
+    pub(crate) weights: &'a Matrix,
+    /// One per output.
+    pub(crate) biases: &'a Matrix,
+    /// As [`super::layer_backward`] takes them.
+    pub(crate) stop: [&'a Matrix; 2],
+    /// `[rows, outputs]`: the gradient of the loss by the outputs.
+    pub(crate) grad_sums: &'a Matrix,
+    /// The gradients, packed like the parameters.
+    pub(crate) gradients: &'a Matrix,
+    /// As [`loss`](crate::kernels::loss) takes them.
+    pub(crate) targets: &'a Matrix,
+    /// As [`record_step`] takes them.
+    pub(crate) counts: &'a Matrix,
+    /// As [`record_step`] takes it; row by row, the results that [`loss`](crate::kernels::loss) leaves.
+    pub(crate) history: &'a Matrix,
+}
+
+uniform! {
+    struct Layer {
+        rows: u32,
+        columns: u32,
+        inner: u32,
+        weights: u32,
+        beta: u32,
+        capacity: u32,
+        slab_rows: u32,
+        slab: u32,
+        stop: u32,
+        faults: u32,
+    }
+}
+
+impl OutputLayer {
+    /// How the kernel takes a layer of this shape, if it does.
+    pub(crate) fn way(device: &Device, rows: u32, [columns, inner]: [u32; 2]) -> Option<Way> {
+        let core = Core::for_device(device);
+        let is_short = rows <= MOST_ROWS && core.division(rows, inner, 0) == Division::Strips;
+        let is_narrow = core.strips(columns) == 1;
+        is_narrow.then_some(if is_short { Way::Whole } else { Way::RowByRow })
+    }
+
+    /// Compiles the kernel for a device.
+    pub(crate) fn new(device: &Device, loss: loss::Options, way: Way) -> Result<Self> {
+        let core = Core::for_device(device);
+        let is_row_by_row = f64::from(u8::from(way == Way::RowByRow));
+        let mut constants = vec![("ROW_BY_ROW", is_row_by_row)];
+        constants.extend(loss.constants());
+        let text = core.text(FOR_SUBGROUPS, FOR_WORKGROUPS);
+        let kernel = Kernel::trusted(device, "output_layer", &text, &constants)?;
+        Ok(Self { kernel, core, loss, way })
+    }
+
+    /// Binds the kernel to its matrices.
+    pub(crate) fn bind(
+        &self,
+        device: &Device,
+        place: &str,
+        buffers: Buffers<'_>,
+    ) -> Result<Dispatch> {
+        let Buffers { inputs, parameters, weights, biases, grad_sums, gradients, .. } = buffers;
+        let Buffers { stop, targets, counts, history, .. } = buffers;
+        let kernel = "output_layer";
+        let [rows, columns, inner] = [inputs.rows(), weights.rows(), weights.columns()];
+        inputs.expect_padded(kernel, "inputs", [rows, inner])?;
+        weights.expect_padded(kernel, "weights", [columns, inner])?;
+        biases.expect_padded(kernel, "biases", [1, columns])?;
+        stop[0].expect_padded(kernel, "the stop", [1, 4])?;
+        stop[1].expect_padded(kernel, "the matrix of faults", [4, 4])?;
+        grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
+        let work = || format!("sums of {inner} products");
+        check_rounds(device, kernel, work, self.core.rounds_of_patch(inner))?;
+        let slabs = gradients.rows();
+        gradients.expect_padded(kernel, "gradients", [slabs, parameters.columns()])?;
+        targets.expect(kernel, "targets", self.loss.target_shape(rows, columns))?;
+        counts.expect(kernel, "counts", [1, record_step::COUNTS])?;
+        let shape = match self.way {
+            Way::Whole => [history.rows(), record_step::RECORD],
+            Way::RowByRow => [rows, 2],
+        };
+        history.expect(kernel, "history", shape)?;
+        let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
+        let [stop, faults] = stop.map(first);
+        let layer = Layer {
+            rows,
+            columns,
+            inner,
+            weights: first(weights),
+            beta: first(biases),
+            capacity: history.rows(),
+            slab_rows: rows,
+            slab: 0,
+            stop,
+            faults,
+        };
+        self.kernel.bind(
+            device,
+            place,
+            layer,
+            &[inputs, parameters, targets, grad_sums, gradients, counts, history],
+            match self.way {
+                Way::Whole => [1, 1, 1],
+                Way::RowByRow => [self.core.row_patches(rows), 1, 1],
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, Array2, Axis};
+
+    use super::*;
+    use crate::data::Targets;
+    use crate::gpu::testing::{TestGpu, assert_close, assert_within};
+    use crate::options::Loss;
+    use crate::reference::{self, LayerGradients};
+
+    /// Rows, outputs, and features of the inputs.
+    const LAYERS: [[u32; 3]; 11] = [
+        [1, 1, 1],
+        [2, 3, 5],
+        [31, 4, 4],
+        [33, 32, 33],
+        [60, 10, 100],
+        [64, 31, 2],
+        [65, 2, 130],
+        [131, 5, 65],
+        [256, 10, 7],
+        // Row by row.
+        [257, 10, 7],
+        [1031, 3, 33],
+    ];
+
+    fn check(gpu: &mut TestGpu, loss: loss::Options, [rows, columns, inner]: [u32; 3]) {
+        let device = gpu.gpu.device.clone();
+        let way = OutputLayer::way(&device, rows, [columns, inner]).unwrap();
+        let what = format!("{loss:?}, {rows} × {columns} × {inner}");
+        let kernel = OutputLayer::new(&device, loss, way).unwrap();
+        let inputs = gpu.coarse([rows, inner]);
+        let weights = gpu.coarse([columns, inner]);
+        let biases = gpu.coarse([1, columns]);
+        let classes: Vec<u32> = (0..rows).map(|row| (7 * row + 3) % columns).collect();
+        let class_weights = Array1::from_shape_fn(columns as usize, |class| {
+            if loss.has_class_weights { (class % 3) as f64 / 2.0 } else { 1.0 }
+        });
+        let values = gpu.random([rows, columns]).mapv(|value| 0.5 + 0.5 * value);
+        let targets = if loss.loss.has_class_targets() {
+            let mut targets = classes.clone();
+            if loss.has_class_weights {
+                targets.extend(class_weights.iter().map(|&weight| (weight as f32).to_bits()));
+            }
+            gpu.upload_integers(&targets)
+        } else {
+            gpu.upload(&values)
+        };
+        let on_cpu = |outputs: &Array2<f64>| match loss.loss {
+            Loss::SoftmaxCrossEntropy => reference::smoothed_cross_entropy(
+                outputs,
+                &classes,
+                loss.label_smoothing.into(),
+                &class_weights,
+            ),
+            other => {
+                let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+                reference::loss(other, outputs, &Targets::from(values))
+            }
+        };
+        let [stop, faults] = [1, 4].map(|quads| Array2::from_elem([quads, 4], 5.0));
+        let (parameters, parts) = gpu.upload_packed(&[&weights, &biases, &stop, &faults]);
+        let gradients = gpu.garbage([2, parameters.columns()]);
+        let grad_sums = gpu.garbage([rows, columns]);
+        let results = if way == Way::Whole { 4 } else { rows };
+        let counts = gpu.upload_integers(&[10, 12, 0, 0, 20, 0]);
+        let history = gpu.zeros([results, if way == Way::Whole { record_step::RECORD } else { 2 }]);
+        let buffers = Buffers {
+            inputs: &gpu.upload_padded(&inputs),
+            parameters: &parameters,
+            weights: &parts[0],
+            biases: &parts[1],
+            stop: [&parts[2], &parts[3]],
+            grad_sums: &grad_sums,
+            gradients: &gradients,
+            targets: &targets,
+            counts: &counts,
+            history: &history,
+        };
+        gpu.run(&[&kernel.bind(&device, "test", buffers).unwrap()]);
+
+        let layer = reference::Layer::Linear { weights, biases: biases.row(0).to_owned() };
+        let (measured, learned) = reference::output_layer(&layer, &inputs, on_cpu);
+        let LayerGradients::Linear { grad_weights, grad_biases } = learned else {
+            unreachable!("the output layer is linear");
+        };
+        // As in the room of the loss: relative to the size of what is rounded.
+        let grads = &measured.grad_outputs;
+        let most = grads.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        let found = gpu.read_padded(&format!("{what}: grad_sums"), &grad_sums);
+        let bound = 2e-6 * most + 5e-7 / f64::from(rows);
+        assert_close(&format!("{what}: grad_sums"), &found, grads, bound, 0.0);
+        if way == Way::RowByRow {
+            let found = gpu.read(&history);
+            let column = |column: usize| -> Vec<f32> {
+                found.iter().copied().skip(column).step_by(2).collect()
+            };
+            let [losses, hits] = [&measured.row_losses, &measured.row_accuracies];
+            assert_close(&format!("{what}: losses"), &column(0), losses, 2e-6, 3e-6);
+            assert_close(&format!("{what}: accuracies"), &column(1), hits, 0.0, 1e-6);
+            return;
+        }
+        // Inputs are not above 1; each gradient is off by that bound, and the sum by its roundings.
+        let size = grads.mapv(f64::abs).sum_axis(Axis(0));
+        let bounds = &size * 1e-6 + f64::from(rows) * bound;
+        let part = |index: usize| {
+            let [rows, columns] = [parts[index].rows(), parts[index].columns()];
+            let first = 4 * u64::from(parts[index].first_quad());
+            Matrix::padded(gradients.buffer(), first, rows, columns).unwrap()
+        };
+        let found = gpu.read_padded(&format!("{what}: grad_biases"), &part(1));
+        assert_within(&format!("{what}: grad_biases"), &found, &grad_biases, &bounds);
+        let found = gpu.read_padded(&format!("{what}: grad_weights"), &part(0));
+        let bounds = bounds.insert_axis(Axis(1));
+        let bounds = bounds.broadcast(grad_weights.raw_dim()).unwrap();
+        assert_within(&format!("{what}: grad_weights"), &found, &grad_weights, bounds);
+
+        // The eleventh step that is taken, in a history of four.
+        let history = gpu.read(&history);
+        let expected = [&measured.row_losses, &measured.row_accuracies]
+            .map(|values| values.mean().expect("a row or more"));
+        assert_close(&format!("{what}: history"), &history[8..10], &expected, 2e-6, 2e-6);
+        assert_eq!(history[10..12], [rows, 12].map(f32::from_bits), "{what}: rows and number");
+        assert!(history[..8].iter().chain(&history[12..]).all(|&value| value == 0.0), "{what}");
+        assert_eq!(gpu.read(&counts), [11, 13, 0, 0, 21, 0].map(f32::from_bits), "{what}: counts");
+    }
+
+    #[test]
+    fn matches_the_reference() {
+        for mut gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
+            let plain = Loss::ALL.map(loss::Options::from);
+            let weighted =
+                loss::Options { label_smoothing: 0.25, has_class_weights: true, ..plain[0] };
+            for loss in plain.into_iter().chain([weighted]) {
+                for shape in LAYERS {
+                    check(&mut gpu, loss, shape);
+                }
+            }
+        }
+    }
+
+    /// The stop, then the layer's faults. Errors of 2⁶⁵ overflow when squared, and the gradients of
+    /// errors of 2⁶⁰ are too large. Inputs of 2⁶⁰ do not change the gradient of the biases.
+    #[test]
+    fn notes_what_is_not_finite() {
+        let power = |exponent: i32| 2.0_f64.powi(exponent);
+        for gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
+            let device = &gpu.gpu.device;
+            let loss = loss::Options::from(Loss::MeanSquaredError);
+            let kernel = OutputLayer::new(device, loss, Way::Whole).unwrap();
+            for (input, target, expected) in [
+                (1.0, 1.0, &[][..]),
+                (0.0, power(50), &[]),
+                (0.0, power(60), &[0, 2]),
+                (power(60), 1.0, &[0, 4]),
+                (0.0, power(65), &[0, 1, 2]),
+                (f64::NAN, 1.0, &[0, 1, 2, 4]),
+            ] {
+                // The last row of 35, and the last output of 5.
+                let mut inputs = Array2::zeros([35, 3]);
+                inputs.row_mut(34).fill(input);
+                let mut targets = Array2::zeros([35, 5]);
+                targets[[34, 4]] = target;
+                let [weights, biases, stop, faults] =
+                    [[5, 3], [1, 5], [1, 4], [4, 4]].map(Array2::<f64>::zeros);
+                let packed = [&weights, &biases, &stop, &faults];
+                let (parameters, parts) = gpu.upload_packed(&packed);
+                let gradients = gpu.garbage([1, parameters.columns()]);
+                let buffers = Buffers {
+                    inputs: &gpu.upload_padded(&inputs),
+                    parameters: &parameters,
+                    weights: &parts[0],
+                    biases: &parts[1],
+                    stop: [&parts[2], &parts[3]],
+                    grad_sums: &gpu.garbage([35, 5]),
+                    gradients: &gradients,
+                    targets: &gpu.upload(&targets),
+                    counts: &gpu.upload_integers(&[0; 6]),
+                    history: &gpu.zeros([4, record_step::RECORD]),
+                };
+                gpu.run(&[&kernel.bind(device, "test", buffers).unwrap()]);
+                let first = 4 * u64::from(parts[2].first_quad());
+                let found = gpu.read_all(&Matrix::vector(gradients.buffer(), first, 20).unwrap());
+                let (found, _) = found.as_chunks::<4>();
+                let found: Vec<usize> = (0..5).filter(|&fault| found[fault] == [1.0; 4]).collect();
+                assert_eq!(found, expected, "inputs of {input}, a target of {target}");
+            }
+        }
+    }
+
+    #[test]
+    fn serves_what_one_workgroup_can() {
+        for gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
+            let way = |rows, layer| OutputLayer::way(&gpu.gpu.device, rows, layer);
+            assert_eq!(way(64, [32, 100]), Some(Way::Whole));
+            assert_eq!(way(MOST_ROWS + 1, [10, 100]), Some(Way::RowByRow));
+            assert_eq!(way(64, [33, 100]), None);
+            // Many workgroups would be done sooner, where there are.
+            let is_gpu = matches!(Core::for_device(&gpu.gpu.device), Core::Workgroup(_));
+            let expected = if is_gpu { Way::RowByRow } else { Way::Whole };
+            assert_eq!(way(64, [32, 1000]), Some(expected));
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! `shaders/fused/update.wgsl`: one step of the optimizer, parameter by parameter.
+//!
+//! Its twins are in [`crate::reference`]: one function for each method.
+
+use wgpu::Device;
+
+use super::record_step::COUNTS;
+use super::{QUAD, quads};
+use crate::error::Result;
+use crate::gpu::{Dispatch, Kernel, Matrix, is_software, storage_buffer, uniform, workgroups};
+use crate::kernels::WORKGROUP_SIZE;
+use crate::options::{Method, Optimizer};
+
+/// Enough to fill a large GPU. Where there is more to do, an invocation owns several quads, and reads
+/// the step's rates once for all of them.
+const MOST_WORKGROUPS: u32 = 1024;
+
+/// Quads of an invocation on a software adapter, if there are enough: what it reads once takes longer
+/// there than a quad does.
+const SOFTWARE_QUADS: u32 = 8;
+
+/// Takes a step of an [`Optimizer`], parameter by parameter. [`Method`] has the formulas.
+///
+/// Gradients are multiplied by `clip_scale`. Weight decay acts on the weights alone, unless
+/// [`Optimizer::decays_all`] is set. Parameters that the step would make infinite keep their values.
+#[derive(Clone, Debug)]
+pub(crate) struct Update {
+    kernel: Kernel<Sizes>,
+    method: Method,
+    decays_all: bool,
+}
+
+/// The inputs and outputs of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffers<'a> {
+    /// `[1, 6]`, `u32`: the [`Counts`](super::record_step::Counts). The kernel reads `taken`, which counts
+    /// this step, too, and `rate`.
+    pub(crate) counts: &'a Matrix,
+    /// `[capacity, 4]`: the [`rates`] of each step. The index of a step's row is the number of steps
+    /// taken before it, modulo the capacity.
+    pub(crate) rates: &'a Matrix,
+    /// `[1, 1]`: the factor of all gradients, from [`super::gradient_norm`], or 1.
+    pub(crate) clip_scale: &'a Matrix,
+    /// `[parts, parameters]`: the gradients are the sums of the columns.
+    pub(crate) gradients: &'a Matrix,
+    /// `[1, parameters]`: first the weights, then all others, then the stop and the faults
+    /// (`shaders/shared/faults.wgsl`), as in the gradients.
+    pub(crate) parameters: &'a Matrix,
+    /// The number of values before the stop, a multiple of four.
+    pub(crate) learned: u32,
+    /// The number of weights, a multiple of four.
+    pub(crate) weights: u32,
+    /// The number of quads of faults, four for each layer.
+    pub(crate) faults: u32,
+    /// `[1, parameters]`, zero before the first step. For methods that
+    /// [have no velocity](Method::has_velocity) any matrix, which the kernel leaves alone.
+    pub(crate) velocity: &'a Matrix,
+    /// `[1, parameters]`, zero before the first step. For methods that
+    /// [have no mean square](Method::has_mean_square) any matrix, which the kernel leaves alone.
+    pub(crate) mean_square: &'a Matrix,
+}
+
+uniform! {
+    struct Sizes {
+        quads: u32,
+        decaying_quads: u32,
+        capacity: u32,
+        faults: u32,
+        slabs: u32,
+        slab: u32,
+    }
+}
+
+/// The row of [`Buffers::rates`] for a step, counted from 1, with a learning rate of 1: the schedule's
+/// share `s`; with Adam also `s / (1 − beta1ᵗ)` and `1 / √(1 − beta2ᵗ)`, and with decoupled weight decay
+/// `s · weight_decay`. Values that the method does not have are 0.
+pub(crate) fn rates(optimizer: &Optimizer, step: u64) -> [f32; 4] {
+    let rate = Optimizer { learning_rate: 1.0, ..*optimizer }.learning_rate_at(step);
+    let Method::Adam { beta1, beta2, decoupled, .. } = optimizer.method else {
+        return [rate as f32, 0.0, 0.0, 0.0];
+    };
+    let power = |base: f64| base.powf(step as f64);
+    let corrected_rate = rate / (1.0 - power(beta1));
+    let square_correction = (1.0 - power(beta2)).sqrt().recip();
+    let decay = if decoupled { rate * optimizer.weight_decay } else { 0.0 };
+    [rate, corrected_rate, square_correction, decay].map(|value| value as f32)
+}
+
+impl Update {
+    /// Compiles the kernel for a device and an optimizer. The learning rate and its schedule come from
+    /// [`Buffers::counts`] and [`Buffers::rates`]. If it `skips`, a step with a fault is skipped, and does not
+    /// stop the training.
+    pub(crate) fn new(device: &Device, optimizer: &Optimizer, skips: bool) -> Result<Self> {
+        let source = concat!(
+            include_str!("../../shaders/fused/update.wgsl"),
+            include_str!("../../shaders/shared/slab_sum.wgsl"),
+            include_str!("../../shaders/shared/counts.wgsl"),
+            include_str!("../../shaders/shared/magnitudes.wgsl"),
+        );
+        let skips = ("SKIPS", f64::from(u8::from(skips)));
+        let constants: Vec<_> = constants(optimizer).into_iter().chain([skips]).collect();
+        let kernel = Kernel::new(device, "update", source, &constants)?;
+        Ok(Self { kernel, method: optimizer.method, decays_all: optimizer.decays_all })
+    }
+
+    /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
+    pub(crate) fn bind(
+        &self,
+        device: &Device,
+        place: &str,
+        buffers: Buffers<'_>,
+    ) -> Result<Dispatch> {
+        let Buffers {
+            counts,
+            rates,
+            clip_scale,
+            gradients,
+            parameters,
+            learned,
+            weights,
+            faults,
+            velocity,
+            mean_square,
+        } = buffers;
+        let length = parameters.columns();
+        counts.expect("update", "counts", [1, COUNTS])?;
+        rates.expect("update", "rates", [rates.rows(), 4])?;
+        clip_scale.expect("update", "clip_scale", [1, 1])?;
+        parameters.expect("update", "parameters", [1, length])?;
+        let slabs = gradients.rows();
+        gradients.expect("update", "gradients", [slabs, length])?;
+        let quads_of_all = quads("the row of parameters", learned)?;
+        let quads_of_weights = quads("the weights' part of the parameters", weights)?;
+        let decaying_quads = if self.decays_all { quads_of_all } else { quads_of_weights };
+        let quads_of_one = if is_software(device) { SOFTWARE_QUADS } else { 1 };
+        let quads_of_workgroup = WORKGROUP_SIZE * quads_of_one;
+        let method = self.method;
+        let velocity = state(device, method.has_velocity(), "velocity", velocity, length)?;
+        let mean_square =
+            state(device, method.has_mean_square(), "mean_square", mean_square, length)?;
+        let sizes = Sizes {
+            quads: quads_of_all,
+            decaying_quads,
+            capacity: rates.rows(),
+            faults,
+            slabs,
+            slab: length / QUAD,
+        };
+        self.kernel.bind(
+            device,
+            place,
+            sizes,
+            &[counts, rates, clip_scale, gradients, parameters, &velocity, &mean_square],
+            [workgroups(quads_of_all.into(), quads_of_workgroup).min(MOST_WORKGROUPS), 1, 1],
+        )
+    }
+}
+
+/// A velocity or mean square, or a placeholder if the method has none: the shader declares both in any
+/// case.
+fn state(
+    device: &Device,
+    has: bool,
+    what: &'static str,
+    given: &Matrix,
+    length: u32,
+) -> Result<Matrix> {
+    if has {
+        given.expect("update", what, [1, length])?;
+        return Ok(given.clone());
+    }
+    let buffer = storage_buffer(device, "update/unused state", QUAD.into())?;
+    Matrix::vector(&buffer, 0, QUAD)
+}
+
+/// The overrides. What a method does not have is never read.
+fn constants(optimizer: &Optimizer) -> [(&'static str, f64); 8] {
+    let (number, momentum, smoothing, epsilon) = match optimizer.method {
+        Method::GradientDescent => (0, 0.0, 0.0, 0.0),
+        Method::Momentum { momentum, nesterov: false } => (1, momentum, 0.0, 0.0),
+        Method::Momentum { momentum, nesterov: true } => (2, momentum, 0.0, 0.0),
+        Method::RmsProp { smoothing, epsilon } => (3, 0.0, smoothing, epsilon),
+        Method::Adam { beta1, beta2, epsilon, .. } => (4, beta1, beta2, epsilon),
+    };
+    let is_decoupled = matches!(optimizer.method, Method::Adam { decoupled: true, .. });
+    let decay = if is_decoupled { 0.0 } else { optimizer.weight_decay };
+    [
+        ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
+        ("METHOD", f64::from(number)),
+        ("WEIGHT_DECAY", decay),
+        ("MOMENTUM", momentum),
+        ("MOMENTUM_REST", 1.0 - momentum),
+        ("SMOOTHING", smoothing),
+        ("SMOOTHING_REST", 1.0 - smoothing),
+        ("EPSILON", epsilon),
+    ]
+}
+
+#[cfg(test)]
+mod tests;
