@@ -8,6 +8,7 @@ mod inference;
 mod shaders;
 #[path = "../library/streaming.rs"]
 mod streaming;
+#[allow(dead_code, reason = "only the native tests of the shaders need the rest")]
 #[path = "../library/shaders/texts.rs"]
 mod texts;
 #[path = "../library/training.rs"]
