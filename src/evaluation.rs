@@ -20,9 +20,9 @@ pub struct Evaluation {
     /// that of their class. For binary cross-entropy, the share of outputs that are above 0 if their
     /// target is above ½, or below 0 if it is below.
     pub accuracy: Option<f64>,
-    /// For mean squared error, its root, over all rows and outputs.
+    /// For losses without an accuracy, the root mean squared error, over all rows and outputs.
     pub rmse: Option<f64>,
-    /// For mean squared error of at least two rows: the coefficient of determination,
+    /// For losses without an accuracy, if there are at least two rows: the coefficient of determination,
     /// `1 − Σ(target − output)² / Σ(target − mean target)²`, of each output, averaged.
     ///
     /// As in `sklearn.metrics.r2_score` by default: if the targets of an output are all equal, it is 1
@@ -60,25 +60,28 @@ pub fn evaluate(outputs: &Array2<f32>, targets: &Targets<'_>, loss: Loss) -> Res
     let rated = reference::loss(loss, &outputs, targets);
     let mean_loss = rated.row_losses.sum() / rows as f64;
     let mut evaluation = Evaluation { loss: mean_loss, accuracy: None, rmse: None, r2: None };
-    match (loss, targets) {
-        (Loss::MeanSquaredError, Targets::Values(targets)) => {
-            evaluation.rmse = Some(mean_loss.sqrt());
-            evaluation.r2 = r2(&outputs, targets);
+    match targets {
+        Targets::Values(targets) if !loss.has_accuracy() => {
+            let targets = targets.iter().map(|&target| target.into()).collect();
+            let targets = Array2::from_shape_vec(outputs.dim(), targets).expect("checked targets");
+            let squares = (&targets - &outputs).powi(2);
+            evaluation.rmse = squares.mean().map(f64::sqrt);
+            evaluation.r2 = r2(&targets, &squares);
         }
-        _ => evaluation.accuracy = Some(rated.row_accuracies.sum() / rows as f64),
+        Targets::Values(_) | Targets::Classes(_) => {
+            evaluation.accuracy = Some(rated.row_accuracies.sum() / rows as f64);
+        }
     }
     Ok(evaluation)
 }
 
 /// The mean of the outputs' coefficients of determination. None for a single row.
-fn r2(outputs: &Array2<f64>, targets: &[f32]) -> Option<f64> {
-    let targets = targets.iter().map(|&target| target.into()).collect();
-    let targets = Array2::from_shape_vec(outputs.dim(), targets).ok()?;
+fn r2(targets: &Array2<f64>, squares: &Array2<f64>) -> Option<f64> {
     if targets.nrows() < 2 {
         return None;
     }
-    let error = (&targets - outputs).powi(2).sum_axis(Axis(0));
-    let spread = (&targets - &targets.mean_axis(Axis(0))?).powi(2).sum_axis(Axis(0));
+    let error = squares.sum_axis(Axis(0));
+    let spread = (targets - &targets.mean_axis(Axis(0))?).powi(2).sum_axis(Axis(0));
     let of_output = |&error: &f64, &spread: &f64| match spread {
         0.0 if error == 0.0 => 1.0,
         0.0 => 0.0,

@@ -63,13 +63,13 @@ pub(crate) fn onnx(
         let sizes = parameters.layer_sizes();
         let [inputs, outputs] = [0, sizes.len() - 1].map(|place| sizes[place] as usize);
         let values = graph.input("inputs", inputs);
-        let values = append_network(&mut graph, parameters, &values)?;
+        let values = append_network(&mut graph, parameters, &values);
         let values = graph.node("outputs", "Identity", &[&values], &[]);
         graph.output(&values, outputs);
         return Ok(graph.into_bytes("ztilde", &[]));
     };
     let inputs = append_preprocessing(&mut graph, preprocessing);
-    let outputs = append_network(&mut graph, parameters, &inputs)?;
+    let outputs = append_network(&mut graph, parameters, &inputs);
     append_answer(&mut graph, &preprocessing.target, &outputs);
     Ok(graph.into_bytes("ztilde", &columns(preprocessing)))
 }

@@ -54,7 +54,7 @@ struct Rates {
 @group(0) @binding(7) var<storage, read_write> mean_square: array<vec4<f32>>;
 
 override WORKGROUP_SIZE: u32;
-override METHOD: u32;  // src/fused/update.rs numbers them
+override METHOD: u32;  // the place in Method::ALL
 override WEIGHT_DECAY: f32;  // that acts through the gradient
 override MOMENTUM: f32;
 override MOMENTUM_REST: f32;  // 1 − MOMENTUM, rounded once
@@ -68,6 +68,7 @@ const MOMENTUM_METHOD = 1u;
 const NESTEROV = 2u;
 const RMSPROP = 3u;
 const ADAM = 4u;
+const ADAMW = 5u;  // Its weight decay differs, which the rates contain.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -152,6 +153,9 @@ fn overflow_of_this_step() -> f32 {
 
 fn change(i: u32, gradient: vec4<f32>, rate: Rates) -> vec4<f32> {
     switch METHOD {
+        case GRADIENT_DESCENT: {
+            return rate.learning_rate * gradient;
+        }
         case MOMENTUM_METHOD: {
             return rate.learning_rate * moved_velocity(i, gradient);
         }
@@ -161,12 +165,12 @@ fn change(i: u32, gradient: vec4<f32>, rate: Rates) -> vec4<f32> {
         case RMSPROP: {
             return rate.learning_rate * gradient / (sqrt(moved_mean_square(i, gradient)) + EPSILON);
         }
-        case ADAM: {
+        case ADAM, ADAMW: {
             let root = sqrt(moved_mean_square(i, gradient)) * rate.square_correction;
             return rate.corrected_rate * moved_velocity(i, MOMENTUM_REST * gradient) / (root + EPSILON);
         }
         default: {
-            return rate.learning_rate * gradient;
+            return vec4<f32>(not_a_number());
         }
     }
 }

@@ -4,8 +4,7 @@
 // compiler may assume that floats in a comparison are not NaN. Infinity gives the formula's limit, except
 // that −∞ gives −∞ · 0, which is NaN, in GELU and SiLU, as in PyTorch.
 
-// src/kernels/activate.rs numbers them in the order of Activation::ALL.
-override ACTIVATION: u32;
+override ACTIVATION: u32;  // the place in Activation::ALL
 override NEGATIVE_SLOPE: f32;
 
 const RELU = 0u;
@@ -14,6 +13,7 @@ const TANH = 2u;
 const SIGMOID = 3u;
 const GELU = 4u;
 const SILU = 5u;
+const IDENTITY = 6u;
 
 fn activation(x: f32) -> f32 {
     return select(activation_of_number(x), x, is_nan(x));
@@ -32,7 +32,8 @@ fn activation_of_number(x: f32) -> f32 {
         case SIGMOID: { return sigmoid(x); }
         case GELU: { return x * normal_distribution(x); }
         case SILU: { return x * sigmoid(x); }
-        default: { return x; }
+        case IDENTITY: { return x; }
+        default: { return not_a_number(); }
     }
 }
 
@@ -51,7 +52,8 @@ fn slope_at_number(x: f32) -> f32 {
             return normal_distribution(x) + x * density;
         }
         case SILU: { return sigmoid(x) + x * sigmoid_slope(x); }
-        default: { return 1.0; }
+        case IDENTITY: { return 1.0; }
+        default: { return not_a_number(); }
     }
 }
 

@@ -18,7 +18,8 @@
 // NaN, which shows in the history, and its gradient 0. A NaN output, or a NaN target of the mean squared
 // error, makes both NaN.
 
-override LOSS: u32;  // src/kernels/loss.rs numbers them in the order of Loss::ALL
+override LOSS: u32;  // the place in Loss::ALL
+override HAS_CLASS_TARGETS: bool;
 override LABEL_SMOOTHING: f32;
 override HAS_CLASS_WEIGHTS: bool;
 
@@ -31,7 +32,8 @@ fn row_loss(row: u32, rows: u32, columns: u32) -> vec2<u32> {
     switch LOSS {
         case SOFTMAX_CROSS_ENTROPY: { return softmax_cross_entropy(row, rows, columns); }
         case MEAN_SQUARED_ERROR: { return mean_squared_error(row, rows, columns); }
-        default: { return binary_cross_entropy(row, rows, columns); }
+        case BINARY_CROSS_ENTROPY: { return binary_cross_entropy(row, rows, columns); }
+        default: { return loss_bits(not_a_number(), 0.0, true); }
     }
 }
 

@@ -65,13 +65,15 @@ pub(crate) struct Buffers<'a> {
 /// `s · weight_decay`. Values that the method does not have are 0.
 pub(crate) fn rates(optimizer: &Optimizer, step: u64) -> [f32; 4] {
     let rate = Optimizer { learning_rate: 1.0, ..*optimizer }.learning_rate_at(step);
-    let Method::Adam { beta1, beta2, decoupled, .. } = optimizer.method else {
-        return [rate as f32, 0.0, 0.0, 0.0];
+    let (corrected_rate, square_correction) = match optimizer.method {
+        Method::Adam { beta1, beta2, epsilon: _, decoupled: _ } => {
+            let left = |base: f64| 1.0 - base.powf(step as f64);
+            (rate / left(beta1), left(beta2).sqrt().recip())
+        }
+        Method::GradientDescent | Method::Momentum { .. } | Method::RmsProp { .. } => (0.0, 0.0),
     };
-    let power = |base: f64| base.powf(step as f64);
-    let corrected_rate = rate / (1.0 - power(beta1));
-    let square_correction = (1.0 - power(beta2)).sqrt().recip();
-    let decay = if decoupled { rate * optimizer.weight_decay } else { 0.0 };
+    let is_decoupled = optimizer.method.is_decoupled();
+    let decay = if is_decoupled { rate * optimizer.weight_decay } else { 0.0 };
     [rate, corrected_rate, square_correction, decay].map(|value| value as f32)
 }
 
@@ -158,18 +160,17 @@ fn state(
 
 /// The overrides. What a method does not have is never read.
 fn constants(optimizer: &Optimizer) -> [(&'static str, f64); 8] {
-    let (number, momentum, smoothing, epsilon) = match optimizer.method {
-        Method::GradientDescent => (0, 0.0, 0.0, 0.0),
-        Method::Momentum { momentum, nesterov: false } => (1, momentum, 0.0, 0.0),
-        Method::Momentum { momentum, nesterov: true } => (2, momentum, 0.0, 0.0),
-        Method::RmsProp { smoothing, epsilon } => (3, 0.0, smoothing, epsilon),
-        Method::Adam { beta1, beta2, epsilon, .. } => (4, beta1, beta2, epsilon),
+    let method = optimizer.method;
+    let (momentum, smoothing, epsilon) = match method {
+        Method::GradientDescent => (0.0, 0.0, 0.0),
+        Method::Momentum { momentum, nesterov: _ } => (momentum, 0.0, 0.0),
+        Method::RmsProp { smoothing, epsilon } => (0.0, smoothing, epsilon),
+        Method::Adam { beta1, beta2, epsilon, decoupled: _ } => (beta1, beta2, epsilon),
     };
-    let is_decoupled = matches!(optimizer.method, Method::Adam { decoupled: true, .. });
-    let decay = if is_decoupled { 0.0 } else { optimizer.weight_decay };
+    let decay = if method.is_decoupled() { 0.0 } else { optimizer.weight_decay };
     [
         ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-        ("METHOD", f64::from(number)),
+        ("METHOD", method.number().into()),
         ("WEIGHT_DECAY", decay),
         ("MOMENTUM", momentum),
         ("MOMENTUM_REST", 1.0 - momentum),

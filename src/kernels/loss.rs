@@ -153,20 +153,21 @@ const QUAD_ROUNDS: u64 = 4;
 impl Options {
     /// How often a row is walked along.
     fn passes(self) -> u64 {
-        match self.loss {
-            options::Loss::SoftmaxCrossEntropy if self.label_smoothing > 0.0 => 4,
-            options::Loss::SoftmaxCrossEntropy => 3,
-            options::Loss::MeanSquaredError | options::Loss::BinaryCrossEntropy => 1,
+        match self.loss.has_class_targets() {
+            true if self.label_smoothing > 0.0 => 4,
+            true => 3,
+            false => 1,
         }
     }
 
     /// The overrides of a kernel that has `row_loss.wgsl`.
-    pub(crate) fn constants(self) -> [(&'static str, f64); 3] {
-        let number = options::Loss::ALL.iter().position(|&candidate| candidate == self.loss);
+    pub(crate) fn constants(self) -> [(&'static str, f64); 4] {
+        let flag = |flag: bool| f64::from(u8::from(flag));
         [
-            ("LOSS", number.expect("ALL lists every loss") as f64),
+            ("LOSS", self.loss.number().into()),
+            ("HAS_CLASS_TARGETS", flag(self.loss.has_class_targets())),
             ("LABEL_SMOOTHING", self.label_smoothing.into()),
-            ("HAS_CLASS_WEIGHTS", f64::from(u8::from(self.has_class_weights))),
+            ("HAS_CLASS_WEIGHTS", flag(self.has_class_weights)),
         ]
     }
 

@@ -2,6 +2,8 @@
 
 use std::f64::consts::PI;
 
+use serde::{Deserialize, Serialize};
+
 use super::check;
 use crate::error::Result;
 
@@ -17,8 +19,10 @@ use crate::error::Result;
 /// let nesterov = Method::Momentum { momentum: 0.9, nesterov: true };
 /// assert_eq!(Optimizer::new(nesterov, 0.1), Optimizer::nesterov(0.1, 0.9));
 /// assert!(nesterov.has_velocity() && !nesterov.has_mean_square());
+/// assert_eq!(nesterov.name(), "nesterov");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Method {
     /// `p −= rate · g`.
@@ -34,6 +38,7 @@ pub enum Method {
         nesterov: bool,
     },
     /// `s = smoothing · s + (1 − smoothing) · g²`, then `p −= rate · g / (√s + epsilon)`.
+    #[serde(rename = "rmsprop")]
     RmsProp {
         /// The share of the mean square that is kept; PyTorch's default is 0.99.
         smoothing: f64,
@@ -55,17 +60,119 @@ pub enum Method {
     },
 }
 
+/// The properties of a method, without its formula.
+struct Entry {
+    name: &'static str,
+    /// The usual learning rate and weight decay.
+    usual: [f64; 2],
+    /// Whether it keeps a velocity, or mean, of each gradient.
+    has_velocity: bool,
+    /// Whether it keeps the mean square of each gradient.
+    has_mean_square: bool,
+    /// Whether weight decay acts on the parameters directly, rather than through the gradient.
+    is_decoupled: bool,
+}
+
 impl Method {
+    /// Every method, with its usual hyperparameters, in the order in which `shaders/update.wgsl` numbers
+    /// them.
+    pub const ALL: [Self; 6] = [
+        Self::GradientDescent,
+        Self::Momentum { momentum: 0.9, nesterov: false },
+        Self::Momentum { momentum: 0.9, nesterov: true },
+        Self::RmsProp { smoothing: 0.99, epsilon: 1e-8 },
+        Self::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: false },
+        Self::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: true },
+    ];
+
+    const fn entry(self) -> Entry {
+        let plain = Entry {
+            name: "gradient-descent",
+            usual: [0.1, 0.0],
+            has_velocity: false,
+            has_mean_square: false,
+            is_decoupled: false,
+        };
+        let momentum = Entry { name: "momentum", usual: [0.01, 0.0], has_velocity: true, ..plain };
+        let adam = Entry {
+            name: "adam",
+            usual: [0.001, 0.0],
+            has_velocity: true,
+            has_mean_square: true,
+            ..plain
+        };
+        match self {
+            Self::GradientDescent => plain,
+            Self::Momentum { nesterov: false, .. } => momentum,
+            Self::Momentum { nesterov: true, .. } => Entry { name: "nesterov", ..momentum },
+            Self::RmsProp { .. } => {
+                Entry { name: "rmsprop", usual: [0.001, 0.0], has_mean_square: true, ..plain }
+            }
+            Self::Adam { decoupled: false, .. } => adam,
+            Self::Adam { decoupled: true, .. } => {
+                Entry { name: "adamw", usual: [0.001, 0.01], is_decoupled: true, ..adam }
+            }
+        }
+    }
+
+    /// The hyperparameters and their names.
+    ///
+    /// ```
+    /// use ztilde::Method;
+    ///
+    /// let mut method = Method::from_name("rmsprop").expect("a name of Method::name");
+    /// for (name, value) in method.hyperparameters() {
+    ///     if name == "smoothing" {
+    ///         *value = 0.9;
+    ///     }
+    /// }
+    /// assert_eq!(method, Method::RmsProp { smoothing: 0.9, epsilon: 1e-8 });
+    /// ```
+    pub fn hyperparameters(&mut self) -> Vec<(&'static str, &mut f64)> {
+        match self {
+            Self::GradientDescent => vec![],
+            Self::Momentum { momentum, nesterov: _ } => vec![("momentum", momentum)],
+            Self::RmsProp { smoothing, epsilon } => {
+                vec![("smoothing", smoothing), (EPSILON, epsilon)]
+            }
+            Self::Adam { beta1, beta2, epsilon, decoupled: _ } => {
+                vec![("beta1", beta1), ("beta2", beta2), (EPSILON, epsilon)]
+            }
+        }
+    }
+
+    /// The name on the command line: `gradient-descent`, `momentum`, `nesterov`, …
+    pub const fn name(self) -> &'static str {
+        self.entry().name
+    }
+
+    /// The method of that [`name`](Self::name), with its usual hyperparameters.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+
     /// Whether the method keeps a velocity, or mean, of each gradient.
     pub const fn has_velocity(self) -> bool {
-        matches!(self, Self::Momentum { .. } | Self::Adam { .. })
+        self.entry().has_velocity
     }
 
     /// Whether the method keeps the mean square of each gradient.
     pub const fn has_mean_square(self) -> bool {
-        matches!(self, Self::RmsProp { .. } | Self::Adam { .. })
+        self.entry().has_mean_square
+    }
+
+    pub(crate) const fn is_decoupled(self) -> bool {
+        self.entry().is_decoupled
+    }
+
+    /// The number in the shader.
+    pub(crate) fn number(self) -> u32 {
+        super::number_in(Self::ALL.map(Self::name), self.name())
     }
 }
+
+/// The only hyperparameter that is not below 1.
+const EPSILON: &str = "epsilon";
 
 /// How the learning rate moves with the steps. Computed on the CPU, in f64.
 ///
@@ -76,7 +183,8 @@ impl Method {
 /// let optimizer = Optimizer { schedule, ..Optimizer::gradient_descent(0.1) };
 /// assert_eq!([1, 100, 101, 201].map(|step| optimizer.learning_rate_at(step)), [0.1, 0.1, 0.05, 0.025]);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Schedule {
     /// The same for all steps.
@@ -171,7 +279,8 @@ fn one_cycle(done: f64, steps: f64) -> f64 {
 /// assert_eq!(optimizer.learning_rate_at(1), 0.001 / 5.0);
 /// assert_eq!(optimizer.learning_rate_at(5), 0.001);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Optimizer {
     /// How a step moves the parameters.
     pub method: Method,
@@ -206,6 +315,19 @@ impl Optimizer {
         let schedule = Schedule::Constant;
         let (warm_up, weight_decay, decays_all) = (0, 0.0, false);
         Self { method, learning_rate, schedule, warm_up, weight_decay, decays_all }
+    }
+
+    /// A method with its usual learning rate and weight decay.
+    ///
+    /// ```
+    /// use ztilde::{Method, Optimizer};
+    ///
+    /// let adamw = Method::from_name("adamw").expect("a name of Method::name");
+    /// assert_eq!(Optimizer::usual(adamw), Optimizer::adamw(0.001, 0.01));
+    /// ```
+    pub const fn usual(method: Method) -> Self {
+        let [learning_rate, weight_decay] = method.entry().usual;
+        Self { weight_decay, ..Self::new(method, learning_rate) }
     }
 
     /// Plain gradient descent.
@@ -256,19 +378,12 @@ impl Optimizer {
         let positive = |value: f64| value > 0.0;
         check("learning_rate", self.learning_rate, "finite and above 0", positive)?;
         check("weight_decay", self.weight_decay, "finite and at least 0", from_zero)?;
-        match self.method {
-            Method::GradientDescent => {}
-            Method::Momentum { momentum, .. } => {
-                check("momentum", momentum, "at least 0 and below 1", share)?;
-            }
-            Method::RmsProp { smoothing, epsilon } => {
-                check("smoothing", smoothing, "at least 0 and below 1", share)?;
-                check("the optimizer's epsilon", epsilon, "finite and above 0", positive)?;
-            }
-            Method::Adam { beta1, beta2, epsilon, .. } => {
-                check("beta1", beta1, "at least 0 and below 1", share)?;
-                check("beta2", beta2, "at least 0 and below 1", share)?;
-                check("the optimizer's epsilon", epsilon, "finite and above 0", positive)?;
+        let mut method = self.method;
+        for (name, &mut value) in method.hyperparameters() {
+            if name == EPSILON {
+                check("the optimizer's epsilon", value, "finite and above 0", positive)?;
+            } else {
+                check(name, value, "at least 0 and below 1", share)?;
             }
         }
         self.schedule.check()

@@ -21,5 +21,5 @@ pub use network_forward::network_forward;
 pub use output_layer::output_layer;
 pub use record_step::record_step;
 pub use skip_step::skip_step;
-pub use update::{adam, gradient_descent, momentum, rmsprop};
+pub use update::*;
 pub use weigh_classes::weigh_classes;

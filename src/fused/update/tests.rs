@@ -9,14 +9,7 @@ use crate::reference;
 const CLIP_SCALE: f64 = 0.75;
 
 fn optimizers() -> Vec<Optimizer> {
-    let plain = [
-        Optimizer::gradient_descent(0.1),
-        Optimizer::momentum(0.1, 0.9),
-        Optimizer::nesterov(0.1, 0.9),
-        Optimizer::rmsprop(0.01),
-        Optimizer::adam(0.01),
-        Optimizer::adamw(0.01, 0.1),
-    ];
+    let plain = Method::ALL.map(Optimizer::usual);
     let decaying = plain.map(|optimizer| Optimizer { weight_decay: 0.01, ..optimizer });
     let decaying_all = decaying.map(|optimizer| Optimizer { decays_all: true, ..optimizer });
     plain.into_iter().chain(decaying).chain(decaying_all).collect()
@@ -30,35 +23,13 @@ fn step_on_cpu(
     [parameters, velocity, mean_square]: [&mut Array1<f64>; 3],
     gradients: &Array1<f64>,
 ) {
-    let rate = optimizer.learning_rate_at(step);
-    let decay = optimizer.weight_decay;
-    let decoupled = matches!(optimizer.method, Method::Adam { decoupled: true, .. });
     let mut index = 0;
     Zip::from(parameters).and(gradients).and(velocity).and(mean_square).for_each(
         |parameter, &gradient, velocity, square| {
             let decays = index < weights || optimizer.decays_all;
-            let decay = if decays { decay } else { 0.0 };
             index += 1;
-            let mut gradient = CLIP_SCALE * gradient;
-            if decoupled {
-                *parameter -= rate * decay * *parameter;
-            } else {
-                gradient += decay * *parameter;
-            }
-            match optimizer.method {
-                Method::GradientDescent => {
-                    reference::gradient_descent(parameter, gradient, rate);
-                }
-                Method::Momentum { momentum, nesterov } => {
-                    reference::momentum(parameter, gradient, velocity, rate, momentum, nesterov);
-                }
-                Method::RmsProp { smoothing, epsilon } => {
-                    reference::rmsprop(parameter, gradient, square, rate, smoothing, epsilon);
-                }
-                Method::Adam { beta1, beta2, epsilon, .. } => reference::adam(
-                    parameter, gradient, velocity, square, rate, beta1, beta2, epsilon, step,
-                ),
-            }
+            let gradient = CLIP_SCALE * gradient;
+            reference::update(optimizer, step, decays, gradient, parameter, [velocity, square]);
         },
     );
 }

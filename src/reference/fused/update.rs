@@ -1,3 +1,36 @@
+use crate::options::{Method, Optimizer};
+
+/// A step of a parameter that decays or does not; the step is counted from 1. `mean` is the velocity, if
+/// the method calls it so.
+pub fn update(
+    optimizer: &Optimizer,
+    step: u64,
+    decays: bool,
+    mut gradient: f64,
+    parameter: &mut f64,
+    [mean, mean_square]: [&mut f64; 2],
+) {
+    let rate = optimizer.learning_rate_at(step);
+    let weight_decay = if decays { optimizer.weight_decay } else { 0.0 };
+    if optimizer.method.is_decoupled() {
+        *parameter -= rate * weight_decay * *parameter;
+    } else {
+        gradient += weight_decay * *parameter;
+    }
+    match optimizer.method {
+        Method::GradientDescent => gradient_descent(parameter, gradient, rate),
+        Method::Momentum { momentum: kept, nesterov } => {
+            momentum(parameter, gradient, mean, rate, kept, nesterov);
+        }
+        Method::RmsProp { smoothing, epsilon } => {
+            rmsprop(parameter, gradient, mean_square, rate, smoothing, epsilon);
+        }
+        Method::Adam { beta1, beta2, epsilon, decoupled: _ } => {
+            adam(parameter, gradient, mean, mean_square, rate, beta1, beta2, epsilon, step);
+        }
+    }
+}
+
 /// `p −= rate · g`.
 pub fn gradient_descent(parameter: &mut f64, gradient: f64, learning_rate: f64) {
     *parameter -= learning_rate * gradient;

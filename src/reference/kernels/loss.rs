@@ -12,22 +12,21 @@ use crate::reference::LossGradient;
 /// If the targets are not of the kind that the loss compares with, or of another shape than the
 /// outputs.
 pub fn loss(loss: Loss, outputs: &Array2<f64>, targets: &Targets<'_>) -> LossGradient {
-    let values = |values: &[f32]| {
-        let values = values.iter().map(|&value| value.into()).collect();
-        Array2::from_shape_vec(outputs.dim(), values).expect("one target per output")
+    let classes = || match targets {
+        Targets::Classes(classes) => classes,
+        Targets::Values(_) => panic!("{} compares with classes, not values", loss.name()),
     };
-    match (loss, targets) {
-        (Loss::SoftmaxCrossEntropy, Targets::Classes(classes)) => {
-            softmax_cross_entropy(outputs, classes)
+    let values = || match targets {
+        Targets::Classes(_) => panic!("{} compares with values, not classes", loss.name()),
+        Targets::Values(values) => {
+            let values = values.iter().map(|&value| value.into()).collect();
+            Array2::from_shape_vec(outputs.dim(), values).expect("one target per output")
         }
-        (Loss::MeanSquaredError, Targets::Values(targets)) => {
-            mean_squared_error(outputs, &values(targets))
-        }
-        (Loss::BinaryCrossEntropy, Targets::Values(targets)) => {
-            binary_cross_entropy(outputs, &values(targets))
-        }
-        (_, Targets::Classes(_)) => panic!("{} compares with values, not classes", loss.name()),
-        (_, Targets::Values(_)) => panic!("{} compares with classes, not values", loss.name()),
+    };
+    match loss {
+        Loss::SoftmaxCrossEntropy => softmax_cross_entropy(outputs, classes()),
+        Loss::MeanSquaredError => mean_squared_error(outputs, &values()),
+        Loss::BinaryCrossEntropy => binary_cross_entropy(outputs, &values()),
     }
 }
 

@@ -1,0 +1,93 @@
+//! The functions that training minimizes.
+
+use serde::{Deserialize, Serialize};
+
+/// The function that training minimizes. Every loss is a mean, over the batch and over the outputs.
+///
+/// [`TrainerOptions`](super::TrainerOptions) may smooth the targets of softmax cross-entropy and weigh its
+/// classes. [`evaluate`](crate::evaluate) always takes the plain loss.
+///
+/// ```
+/// use ztilde::Loss;
+///
+/// let loss = Loss::from_name("mean-squared-error").expect("a name of Loss::name");
+/// assert!(!loss.has_class_targets() && !loss.has_accuracy());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Loss {
+    /// `−log softmax(outputs)[class]`, averaged over the batch. Targets are class indices; the
+    /// network has one output per class.
+    #[default]
+    SoftmaxCrossEntropy,
+    /// `(output − target)²`, averaged over the batch and the outputs.
+    MeanSquaredError,
+    /// `log(1 + exp(output)) − target · output`, averaged over the batch and the outputs: outputs
+    /// are logits, targets lie between 0 and 1.
+    BinaryCrossEntropy,
+}
+
+/// The properties of a loss, without its formula.
+struct Entry {
+    name: &'static str,
+    targets: TargetKind,
+}
+
+/// The targets that a loss compares the outputs with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TargetKind {
+    /// A class index for each row.
+    Classes,
+    /// Any number for each output.
+    Numbers,
+    /// A number from 0 to 1 for each output.
+    Probabilities,
+}
+
+impl Loss {
+    /// Every loss, with its usual numbers, in the order in which `shaders/shared/row_loss.wgsl` numbers them.
+    pub const ALL: [Self; 3] =
+        [Self::SoftmaxCrossEntropy, Self::MeanSquaredError, Self::BinaryCrossEntropy];
+
+    const fn entry(self) -> Entry {
+        use TargetKind::{Classes, Numbers, Probabilities};
+        match self {
+            Self::SoftmaxCrossEntropy => Entry { name: "softmax-cross-entropy", targets: Classes },
+            Self::MeanSquaredError => Entry { name: "mean-squared-error", targets: Numbers },
+            Self::BinaryCrossEntropy => {
+                Entry { name: "binary-cross-entropy", targets: Probabilities }
+            }
+        }
+    }
+
+    /// The name in files, on the command line and in messages.
+    pub const fn name(self) -> &'static str {
+        self.entry().name
+    }
+
+    /// The loss of that [`name`](Self::name), with its usual numbers.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|loss| loss.name() == name)
+    }
+
+    /// Whether targets are class indices, rather than a value per output.
+    pub const fn has_class_targets(self) -> bool {
+        matches!(self.targets(), TargetKind::Classes)
+    }
+
+    /// Whether outputs are right or wrong, so that they have an accuracy. Other losses have a root mean
+    /// squared error.
+    pub const fn has_accuracy(self) -> bool {
+        !matches!(self.targets(), TargetKind::Numbers)
+    }
+
+    pub(crate) const fn targets(self) -> TargetKind {
+        self.entry().targets
+    }
+
+    /// The number in the shaders.
+    pub(crate) fn number(self) -> u32 {
+        super::number_in(Self::ALL.map(Self::name), self.name())
+    }
+}
