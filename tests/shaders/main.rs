@@ -1,5 +1,6 @@
 //! Every kernel's text is WGSL that any WebGPU device accepts. naga checks it, so no adapter is needed.
 
+mod switches;
 mod texts;
 
 use std::collections::{HashMap, HashSet};
