@@ -14,7 +14,7 @@ mod tensors;
 pub(crate) use disk::{read_file, write_file};
 pub(crate) use file::ModelFile;
 pub use file::{LoadOptions, Loaded};
-pub(crate) use metadata::Metadata;
+pub(crate) use metadata::{Metadata, Version};
 
 use ndarray::{Array1, Array2, ArrayViewD};
 

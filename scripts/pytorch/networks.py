@@ -39,7 +39,8 @@ class Method:
     `exp_avg` of the parameter `0.weight` in the state of PyTorch's Adam."""
 
     make: object  # PyTorch's, given the groups of parameters
-    text: str  # ztilde's, in the metadata of a snapshot
+    ours: object  # ztilde's, in the metadata of a snapshot
+    rate: float
     state: dict
     counts_steps: bool
     weight_decay: float = 0.0
@@ -62,14 +63,21 @@ class Method:
         return [name for dim in (2, 1) for name, parameter in named if parameter.dim() == dim]
 
     def metadata(self):
-        decay = f"optimizer.weight_decay={self.weight_decay} optimizer.decays_all={str(self.decays_all).lower()}"
-        return f"optimizer.method={self.text} {decay} optimizer.warm_up=0 schedule=constant"
+        return {
+            "method": self.ours,
+            "learning_rate": self.rate,
+            "schedule": "constant",
+            "warm_up": 0,
+            "weight_decay": self.weight_decay,
+            "decays_all": self.decays_all,
+        }
 
 
 def momentum(nesterov):
     return {
         "make": lambda groups: SGD(groups, lr=0.05, momentum=0.9, nesterov=nesterov),
-        "text": f"momentum optimizer.learning_rate=0.05 optimizer.momentum=0.9 optimizer.nesterov={str(nesterov).lower()}",
+        "ours": {"momentum": {"momentum": 0.9, "nesterov": nesterov}},
+        "rate": 0.05,
         "state": {"velocity": "momentum_buffer"},
         "counts_steps": False,
     }
@@ -77,10 +85,10 @@ def momentum(nesterov):
 
 def adam(make, decoupled):
     # The usual epsilon of 1e-8 would turn the rounding error of a gradient near 0 into full steps.
-    rest = f"optimizer.beta1=0.9 optimizer.beta2=0.999 optimizer.epsilon=1e-5 optimizer.decoupled={decoupled}"
     return {
         "make": lambda groups: make(groups, lr=0.005, betas=(0.9, 0.999), eps=1e-5),
-        "text": f"adam optimizer.learning_rate=0.005 {rest}",
+        "ours": {"adam": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-5, "decoupled": decoupled}},
+        "rate": 0.005,
         "state": {"velocity": "exp_avg", "mean_square": "exp_avg_sq"},
         "counts_steps": True,
     }
@@ -88,7 +96,8 @@ def adam(make, decoupled):
 
 RMSPROP = {
     "make": lambda groups: RMSprop(groups, lr=0.002, alpha=0.99, eps=1e-5),
-    "text": "rmsprop optimizer.learning_rate=0.002 optimizer.smoothing=0.99 optimizer.epsilon=1e-5",
+    "ours": {"rmsprop": {"smoothing": 0.99, "epsilon": 1e-5}},
+    "rate": 0.002,
     "state": {"mean_square": "square_avg"},
     "counts_steps": True,
 }
@@ -96,7 +105,8 @@ RMSPROP = {
 METHODS = {
     "gradient descent": Method(
         make=lambda groups: SGD(groups, lr=0.1),
-        text="gradient-descent optimizer.learning_rate=0.1",
+        ours="gradient-descent",
+        rate=0.1,
         state={},
         counts_steps=False,
         weight_decay=0.01,
@@ -104,9 +114,9 @@ METHODS = {
     "momentum": Method(**momentum(False), weight_decay=0.01, decays_all=True),
     "nesterov": Method(**momentum(True)),
     "rmsprop": Method(**RMSPROP, weight_decay=0.01),
-    "adam": Method(**adam(Adam, "false")),
-    "adam, decay": Method(**adam(Adam, "false"), weight_decay=0.01, decays_all=True),
-    "adamw": Method(**adam(AdamW, "true"), weight_decay=0.1),
+    "adam": Method(**adam(Adam, False)),
+    "adam, decay": Method(**adam(Adam, False), weight_decay=0.01, decays_all=True),
+    "adamw": Method(**adam(AdamW, True), weight_decay=0.1),
 }
 
 
@@ -117,15 +127,12 @@ def cross_entropy(outputs, targets):
     return (weights * losses).sum() / weights.sum()
 
 
-# PyTorch's, and the options of ztilde's.
+# PyTorch's, and the options of ztilde's that are not the defaults.
 LOSSES = {
     "softmax-cross-entropy": (
         cross_entropy,
-        f"trainer.label_smoothing={LABEL_SMOOTHING} trainer.class_weights={','.join(map(str, CLASS_WEIGHTS))}",
+        {"label_smoothing": LABEL_SMOOTHING, "class_weights": CLASS_WEIGHTS},
     ),
-    "mean-squared-error": (F.mse_loss, "trainer.label_smoothing=0 trainer.class_weights=none"),
-    "binary-cross-entropy": (
-        F.binary_cross_entropy_with_logits,
-        "trainer.label_smoothing=0 trainer.class_weights=none",
-    ),
+    "mean-squared-error": (F.mse_loss, {}),
+    "binary-cross-entropy": (F.binary_cross_entropy_with_logits, {}),
 }

@@ -307,7 +307,7 @@ fn exported_files_keep_the_rules() {
             for batch_norm in [true, false] {
                 let network = network(table, activation, batch_norm);
                 for network in [network.folded(), network] {
-                    let found = check(&onnx(&network, table).unwrap());
+                    let found = check(&onnx(&network, table));
                     assert_eq!(found, Ok(()), "{activation:?}, batch norm {batch_norm}, {table:?}");
                 }
             }
@@ -320,7 +320,7 @@ fn exported_files_keep_the_rules() {
 fn refused(expected: &str, breaking: impl FnOnce(&mut Model)) {
     let tables = tables();
     let network = network(Some(&tables[5]), Activation::LeakyRelu, true);
-    let mut model = Model::decode(&onnx(&network, Some(&tables[5])).unwrap()[..]).unwrap();
+    let mut model = Model::decode(&onnx(&network, Some(&tables[5]))[..]).unwrap();
     breaking(&mut model);
     let found = check(&model.encode_to_vec()).expect_err("it is broken");
     assert!(found.contains(expected), "no {expected:?} in: {found}");
