@@ -18,7 +18,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use workloads::{WORKLOADS, Workload};
-use ztilde::kernels::Dispatch;
+use ztilde::{Method, Optimizer, kernels::Dispatch};
 
 use self::{
     gpu::Gpu,
@@ -31,7 +31,7 @@ use self::{
 use crate::{
     adapter,
     failure::Failure,
-    options::{OptimizerName, positive},
+    options::{method, positive},
     output::{self, Json, bytes},
 };
 
@@ -69,9 +69,9 @@ pub(crate) struct Bench {
     mode: Vec<Mode>,
 
     /// The optimizers, at the default learning rates of `train`
-    #[arg(long, value_enum, value_delimiter = ',',
-        default_values_t = [OptimizerName::Adam, OptimizerName::GradientDescent])]
-    optimizer: Vec<OptimizerName>,
+    #[arg(long, value_parser = method(), value_delimiter = ',',
+        default_values = [Optimizer::default().method.name(), Method::GradientDescent.name()])]
+    optimizer: Vec<Method>,
 
     /// How long to repeat each measurement, in seconds
     ///

@@ -7,7 +7,7 @@ mod folds;
 
 use serde::{Deserialize, Serialize, ser::SerializeMap};
 use serde_json::{Map, Value};
-use ztilde::{Evaluation, Loss};
+use ztilde::Evaluation;
 
 use crate::{adapter::Description, data::FilledColumn};
 pub(crate) use baseline::Baseline;
@@ -84,12 +84,9 @@ pub(crate) struct Training {
     pub(crate) last: Final,
 }
 
-/// The measures of an evaluation, which depend on the loss.
-fn measures(loss: Loss) -> &'static [&'static str] {
-    match loss {
-        Loss::MeanSquaredError => &["loss", "rmse", "r2"],
-        _ => &["loss", "accuracy"],
-    }
+/// The measures of an evaluation.
+fn measures(has_accuracy: bool) -> &'static [&'static str] {
+    if has_accuracy { &["loss", "accuracy"] } else { &["loss", "rmse", "r2"] }
 }
 
 fn measure(name: &str, evaluation: &Evaluation) -> Option<f64> {
@@ -104,10 +101,10 @@ fn measure(name: &str, evaluation: &Evaluation) -> Option<f64> {
 fn entries<M: SerializeMap>(
     map: &mut M,
     prefix: &str,
-    loss: Loss,
+    has_accuracy: bool,
     evaluation: Option<&Evaluation>,
 ) -> Result<(), M::Error> {
-    measures(loss).iter().try_for_each(|name| {
+    measures(has_accuracy).iter().try_for_each(|name| {
         let value = evaluation.and_then(|evaluation| measure(name, evaluation));
         map.serialize_entry(&format!("{prefix}_{name}"), &value)
     })

@@ -71,6 +71,19 @@ impl Loss {
         Self::ALL.into_iter().find(|loss| loss.name() == name)
     }
 
+    /// The hyperparameters and their names.
+    ///
+    /// ```
+    /// use ztilde::Loss;
+    ///
+    /// assert!(Loss::MeanSquaredError.hyperparameters().is_empty());
+    /// ```
+    pub fn hyperparameters(&mut self) -> Vec<(&'static str, &mut f64)> {
+        match self {
+            Self::SoftmaxCrossEntropy | Self::MeanSquaredError | Self::BinaryCrossEntropy => vec![],
+        }
+    }
+
     /// Whether targets are class indices, rather than a value per output.
     pub const fn has_class_targets(self) -> bool {
         matches!(self.targets(), TargetKind::Classes)

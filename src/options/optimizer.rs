@@ -161,7 +161,8 @@ impl Method {
         self.entry().has_mean_square
     }
 
-    pub(crate) const fn is_decoupled(self) -> bool {
+    /// Whether weight decay acts on the parameters directly, rather than through the gradient.
+    pub const fn is_decoupled(self) -> bool {
         self.entry().is_decoupled
     }
 
