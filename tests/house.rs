@@ -1,6 +1,8 @@
 //! The rules of CONTRIBUTING.md that a program can check: a kernel has three files, imports go up the list
 //! of modules only, only `gpu` makes GPU objects, and texts are in plain English.
 
+#[path = "house/choices.rs"]
+mod choices;
 #[path = "house/documents.rs"]
 mod documents;
 #[path = "house/examples.rs"]

@@ -317,9 +317,11 @@ impl Bounds {
             matrix.map_axis(Axis(0), |column| column.fold(0.0, |most: f64, x| most.max(x.abs())))
         };
         // Of the activation's slope; those of ReLU and identity are exact.
+        let exact = [Activation::Relu, Activation::Identity];
+        let is_inexact = |activation| !exact.contains(&activation);
         let slope = match options.layer {
-            Layer::Hidden { activation: Activation::Gelu | Activation::Tanh, .. } => 2e-6,
-            _ => 0.0,
+            Layer::Hidden { activation, .. } if is_inexact(activation) => 2e-6,
+            Layer::Hidden { .. } | Layer::Last => 0.0,
         };
         let from_slopes = slope * most(grad_outputs);
         let Layer::Hidden { batch_norm: true, .. } = options.layer else {
