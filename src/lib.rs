@@ -179,10 +179,15 @@
 //! - Losses are means over the mini-batch and over the outputs. Outputs are linear: softmax and sigmoid
 //!   belong to the losses.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
+
+#[cfg(not(target_arch = "wasm32"))]
+mod atomic_file;
 mod data;
 mod error;
 mod evaluation;
 mod fused;
+#[cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "gpu makes all GPU objects"))]
 mod gpu;
 mod inference;
 pub mod kernels;
@@ -213,6 +218,8 @@ pub use trainer::{
 };
 pub use {ndarray, wgpu};
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use atomic_file::AtomicFile;
 #[cfg(not(target_arch = "wasm32"))]
 pub use gpu::{block_on, block_on_for};
 

@@ -9,12 +9,14 @@ use ndarray::{Array1, Array2};
 
 mod fused;
 mod kernels;
+mod layer;
 mod network;
 mod trainer;
 
 pub use fused::*;
 pub use kernels::*;
-pub use network::{Gradients, Layer, LayerGradients, LayerPass, Network, Pass};
+pub use layer::{Layer, LayerGradients, LayerPass};
+pub use network::{Gradients, Network, Pass};
 pub use trainer::Trainer;
 
 /// The loss of a batch, row by row, and its gradient.

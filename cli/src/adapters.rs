@@ -8,6 +8,7 @@ use crate::{
     adapter::{self, Description},
     failure::Failure,
     output::{self, Json},
+    wording::bytes,
 };
 
 /// Lists the adapters, their features, and the one that would be used
@@ -96,12 +97,12 @@ impl Offer {
             format!("  timestamps        {}", yes_or_no(self.timestamps)),
             format!("  subgroups         {subgroups}"),
             format!("  f16               {}", yes_or_no(self.f16)),
-            format!("  largest buffer    {}", output::bytes(self.max_buffer_size)),
-            format!("  largest binding   {}", output::bytes(self.max_storage_buffer_binding_size)),
+            format!("  largest buffer    {}", bytes(self.max_buffer_size)),
+            format!("  largest binding   {}", bytes(self.max_storage_buffer_binding_size)),
             format!(
                 "  workgroup         {} invocations, {} of memory",
                 self.max_compute_invocations_per_workgroup,
-                output::bytes(self.max_compute_workgroup_storage_size.into())
+                bytes(self.max_compute_workgroup_storage_size.into())
             ),
         ]
         .join("\n")

@@ -31,8 +31,9 @@ use self::{
 use crate::{
     adapter,
     failure::Failure,
-    options::{method, positive},
-    output::{self, Json, bytes},
+    output::{self, Json},
+    values::{method, positive},
+    wording::bytes,
 };
 
 /// The most steps that are timed by the GPU's own clock.

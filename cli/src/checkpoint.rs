@@ -23,7 +23,7 @@ use crate::{
     options::LongRuns,
     output,
     report::Origin,
-    run::State,
+    state::State,
 };
 
 const TRAINING: &str = "training.safetensors";

@@ -5,7 +5,7 @@ use ztilde::Targets;
 use crate::{
     data::{Rows, Target},
     failure::Failure,
-    options::ClassWeights,
+    values::ClassWeights,
 };
 
 /// The weights, in the order of the classes.

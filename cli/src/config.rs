@@ -3,6 +3,7 @@
 //! This module lists no options: it looks up a key of the file among the options of the command line and
 //! turns it into an argument, which is read as if it were typed.
 
+mod arguments;
 mod file;
 mod template;
 
@@ -11,13 +12,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, parser::ValueSource};
+use clap::{ArgMatches, Args, Command};
 
 use crate::{failure::Failure, output};
+use arguments::{SUBCOMMAND, conflict, is_typed, key, options};
 use file::Entry;
-
-/// The subcommand whose options a file may set.
-const SUBCOMMAND: &str = "train";
 
 #[derive(Args)]
 #[command(next_help_heading = "Configuration")]
@@ -93,54 +92,4 @@ fn parts<'a>(
 ) -> Option<(&'a Command, &'a ArgMatches)> {
     let matches = matches.subcommand_matches(SUBCOMMAND)?;
     Some((command.find_subcommand(SUBCOMMAND)?, matches))
-}
-
-/// The options that a file may set.
-fn options(command: &Command) -> impl Iterator<Item = &Arg> {
-    command.get_arguments().filter(|argument| {
-        let does_something_else = matches!(
-            argument.get_action(),
-            ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
-        );
-        !does_something_else && !["config", "print_config"].contains(&argument.get_id().as_str())
-    })
-}
-
-fn is_typed(option: &Arg, matches: &ArgMatches) -> bool {
-    matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine)
-}
-
-/// The key of an option in a file.
-fn key(argument: &Arg) -> &str {
-    argument.get_long().unwrap_or(argument.get_id().as_str())
-}
-
-/// Whether clap refuses the two arguments together. Either may declare the conflict.
-fn conflict(command: &Command, one: &Arg, other: &Arg) -> bool {
-    let says = |one: &Arg, other: &Arg| {
-        command.get_arg_conflicts_with(one).iter().any(|found| found.get_id() == other.get_id())
-    };
-    says(one, other) || says(other, one)
-}
-
-/// An option as one would type it.
-fn argument(argument: &Arg, value: &str) -> String {
-    match argument.get_long() {
-        Some(name) => format!("--{name}={value}"),
-        None => value.to_owned(),
-    }
-}
-
-/// Whether an option is a path, which is text even if it looks like a number.
-fn is_path(argument: &Arg) -> bool {
-    use clap::ValueHint::{AnyPath, DirPath, FilePath};
-    matches!(argument.get_value_hint(), AnyPath | DirPath | FilePath)
-}
-
-/// Reads this option alone, without the options that it requires.
-fn check(option: &Arg, arguments: &[String]) -> Result<(), clap::Error> {
-    use clap::builder::Resettable::Reset;
-    let alone = option.clone().required(false).conflicts_with(Reset).requires(Reset);
-    let command = Command::new(SUBCOMMAND).no_binary_name(true).arg(alone);
-    command.try_get_matches_from(arguments).map(|_| ())
 }

@@ -34,6 +34,11 @@ impl Failure {
         Self { kind: Kind::Input, message: message.into() }
     }
 
+    /// A temporary file that cannot be written or read.
+    pub(crate) fn temporary_file(error: &std::io::Error) -> Self {
+        Self::input(format!("a temporary file: {error}; TMPDIR names the folder for it"))
+    }
+
     pub(crate) fn no_adapter(message: impl Into<String>) -> Self {
         Self { kind: Kind::NoAdapter, message: message.into() }
     }

@@ -3,6 +3,8 @@
 //! Results go to stdout, progress and notes to stderr. The code is a library because fuzzing calls its
 //! readers, and the manual pages are made from its [`command`]. The binary calls [`main`].
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod adapter;
 mod adapters;
 mod bench;
@@ -21,6 +23,7 @@ mod interrupt;
 mod model;
 mod nvidia;
 mod onnx;
+mod optimizers;
 mod options;
 mod output;
 mod plot;
@@ -30,7 +33,10 @@ pub mod readers;
 mod report;
 mod run;
 mod settle;
+mod state;
 mod train;
+mod values;
+mod wording;
 
 use std::{env, path::Path, process::ExitCode, time::Instant};
 

@@ -10,9 +10,9 @@ use ztilde::{Activation, LoadOptions, Loaded, Parameters};
 use crate::{
     data::{Preprocessing, Target},
     failure::Failure,
-    options::{activation, positive},
     output,
     report::Origin,
+    values::{activation, positive},
 };
 
 /// The options of a network that model files of other programs lack.

@@ -1,8 +1,5 @@
 //! The options of `ztilde train`, as they are typed.
 
-mod optimizers;
-mod values;
-
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum, ValueHint, value_parser};
@@ -12,14 +9,13 @@ use ztilde::{Activation, Loss, Method, NetworkOptions, Optimizer, Remainder};
 use crate::{
     data::DataOptions,
     failure::Failure,
+    optimizers::{names, of_methods, of_optimizers},
     output::Json,
     plot::{PictureFile, Theme},
-};
-use optimizers::{names, of_methods, of_optimizers};
-pub(crate) use values::{ClassWeights, Sizes, activation, method, positive};
-use values::{
-    activation_name, decimal, from_0, from_0_below_1, from_0_to_1, loss, remainder, remainder_name,
-    serialize_remainder,
+    values::{
+        ClassWeights, Sizes, activation, activation_name, decimal, from_0, from_0_below_1,
+        from_0_to_1, loss, method, positive, remainder, remainder_name, serialize_remainder,
+    },
 };
 
 /// The options, grouped by the topics of the help.

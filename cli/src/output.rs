@@ -7,8 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use atomic_write_file::AtomicWriteFile;
 use serde::Serialize;
+use ztilde::AtomicFile;
 
 use crate::failure::Failure;
 
@@ -48,11 +48,12 @@ impl Json {
             .map_err(|error| Failure::input(format!("the report is no JSON: {error}")))?;
         match self {
             Self::Stdout => print(&text),
-            Self::File(path) => fs::write(path, text + "\n").map_err(|error| file(path, &error)),
+            Self::File(path) => replace(path, (text + "\n").as_bytes()),
         }
     }
 
     /// Starts a report of one object per line. The old contents of the file are removed.
+    #[cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "it is read while it grows"))]
     pub(crate) fn lines(&self) -> Result<Lines, Failure> {
         match self {
             Self::Stdout => Ok(Lines::Stdout),
@@ -119,23 +120,21 @@ pub(crate) struct Replacement {
 }
 
 enum Written {
-    Beside(AtomicWriteFile),
+    Beside(Box<AtomicFile>),
     /// A pipe or a terminal has no old contents to protect, and must not be replaced by a file.
     Straight(fs::File),
 }
 
 impl Replacement {
+    #[cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "here is output::replace"))]
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        // A link is resolved, so that its target is replaced and the link stays.
-        let existing = fs::canonicalize(path);
-        let existing = existing.as_deref().unwrap_or(path);
-        let written = if existing.exists() && !existing.is_file() {
-            fs::File::options().write(true).open(existing).map(Written::Straight)
+        let written = if path.exists() && !path.is_file() {
+            let opened = fs::File::options().write(true).open(path);
+            Written::Straight(opened.map_err(|error| file(path, &error))?)
         } else {
-            remove_leftovers(existing);
-            AtomicWriteFile::open(existing).map(Written::Beside)
+            remove_leftovers(&fs::canonicalize(path).unwrap_or(path.to_owned()));
+            Written::Beside(AtomicFile::create(path)?.into())
         };
-        let written = written.map_err(|error| file(path, &error))?;
         Ok(Self { path: path.to_owned(), written })
     }
 
@@ -150,11 +149,7 @@ impl Replacement {
     pub(crate) fn finish(self) -> Result<(), Failure> {
         match self.written {
             Written::Straight(_) => Ok(()),
-            Written::Beside(beside) => beside.commit().map_err(|error| {
-                // The new file may already have its name.
-                remove_leftovers(&fs::canonicalize(&self.path).unwrap_or(self.path.clone()));
-                file(&self.path, &error)
-            }),
+            Written::Beside(beside) => Ok(beside.commit()?),
         }
     }
 }
@@ -195,8 +190,7 @@ impl Stream {
     }
 }
 
-/// Removes the temporary files, `.NAME.` and six letters, that a killed [`Replacement`] left beside a
-/// file.
+/// Removes the temporary files, `.NAME.` and six letters, that a killed process left beside a file.
 fn remove_leftovers(path: &Path) {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
     let is_leftover = |found: &str| {
@@ -226,22 +220,21 @@ fn file(path: &Path, error: &io::Error) -> Failure {
     Failure::input(format!("{}: {error}", path.display()))
 }
 
-/// A size in the largest binary unit that it reaches, with at most one decimal.
-pub(crate) fn bytes(size: u64) -> String {
-    let (mut value, mut unit) = (size as f64, "bytes");
-    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB"] {
-        if value < 1024.0 {
-            break;
-        }
-        (value, unit) = (value / 1024.0, larger);
-    }
-    let tenths = (value * 10.0).round() / 10.0;
-    format!("{tenths} {unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The other name of the old file shows whether it was replaced or overwritten.
+    #[test]
+    fn a_report_replaces_the_older_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["report.json", "other"].map(|name| folder.path().join(name));
+        fs::write(&path, "old").unwrap();
+        fs::hard_link(&path, &other).unwrap();
+        Json::File(path.clone()).write(&[1]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "[\n  1\n]\n");
+        assert_eq!(fs::read_to_string(&other).unwrap(), "old");
+    }
 
     #[test]
     fn what_a_kill_left_is_removed_and_nothing_else() {
@@ -256,13 +249,5 @@ mod tests {
         assert!(!folder.path().join(".run.checkpoint.aB3dE6").exists());
         assert!(others.iter().all(|name| folder.path().join(name).exists()));
         assert_eq!(fs::read(path).unwrap(), b"new");
-    }
-
-    #[test]
-    fn sizes_are_readable() {
-        assert_eq!(bytes(1023), "1023 bytes");
-        assert_eq!(bytes(32768), "32 KiB");
-        assert_eq!(bytes((1 << 31) - 4), "2 GiB");
-        assert_eq!(bytes(3 << 29), "1.5 GiB");
     }
 }

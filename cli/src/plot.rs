@@ -24,15 +24,13 @@ use crate::{failure::Failure, output};
 pub(crate) use confusion::confusion_matrix;
 pub(crate) use curves::{Panel, Series, curves};
 pub(crate) use scatter::scatter;
-use surface::Surface;
+use surface::{FONT, Surface};
 
 /// The surface to draw on.
 type Area<'a> = DrawingArea<Surface<'a>, Shift>;
 
 /// Why a picture could not be drawn, in plotters' words.
 type DrawResult = Result<(), Box<dyn std::error::Error>>;
-
-const FONT: &str = "sans-serif";
 
 /// Colors that carry a picture on paper or on a dark screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -4,16 +4,20 @@ mod baseline;
 mod end;
 mod epoch;
 mod folds;
+mod measures;
 
-use serde::{Deserialize, Serialize, ser::SerializeMap};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use ztilde::Evaluation;
 
-use crate::{adapter::Description, data::FilledColumn};
+use crate::{
+    adapter::Description,
+    data::{self, FilledColumn, Preprocessing},
+};
 pub(crate) use baseline::Baseline;
-pub(crate) use end::{End, Final};
+pub(crate) use end::{End, Final, Training};
 pub(crate) use epoch::{Epoch, panels};
 pub(crate) use folds::{Fold, Summary};
+pub(crate) use measures::decimals;
 
 /// The report of a training.
 #[derive(Serialize)]
@@ -76,47 +80,31 @@ pub(crate) enum Outcome {
     },
 }
 
-/// One training.
-#[derive(Serialize)]
-pub(crate) struct Training {
-    pub(crate) epochs: Vec<Epoch>,
-    #[serde(rename = "final")]
-    pub(crate) last: Final,
-}
-
-/// The measures of an evaluation.
-fn measures(has_accuracy: bool) -> &'static [&'static str] {
-    if has_accuracy { &["loss", "accuracy"] } else { &["loss", "rmse", "r2"] }
-}
-
-fn measure(name: &str, evaluation: &Evaluation) -> Option<f64> {
-    match name {
-        "accuracy" => evaluation.accuracy,
-        "rmse" => evaluation.rmse,
-        "r2" => evaluation.r2,
-        _ => Some(evaluation.loss),
+impl<'a> Data<'a> {
+    /// All but the notes and times.
+    pub(crate) fn new(read: &data::Data, preprocessing: &'a Preprocessing) -> Self {
+        let Preprocessing { has_header, columns, target, .. } = preprocessing;
+        let names = || columns.iter().map(|column| column.name.as_str()).collect();
+        let (filled, test_filled) = read.filled();
+        Self {
+            rows: read.rows(),
+            features: columns.len(),
+            inputs: preprocessing.inputs(),
+            columns: has_header.then(names),
+            target: &target.name,
+            classes: target.classes().map(<[String]>::len),
+            class_names: target.classes(),
+            notes: &[],
+            filled,
+            test_filled,
+            read_seconds: 0.0,
+            prepare_seconds: 0.0,
+        }
     }
-}
-
-fn entries<M: SerializeMap>(
-    map: &mut M,
-    prefix: &str,
-    has_accuracy: bool,
-    evaluation: Option<&Evaluation>,
-) -> Result<(), M::Error> {
-    measures(has_accuracy).iter().try_for_each(|name| {
-        let value = evaluation.and_then(|evaluation| measure(name, evaluation));
-        map.serialize_entry(&format!("{prefix}_{name}"), &value)
-    })
 }
 
 impl Origin {
     pub(crate) fn new(adapter: Description, options: Map<String, Value>) -> Self {
         Self { version: env!("CARGO_PKG_VERSION").to_owned(), adapter, options }
     }
-}
-
-/// Four decimals, or fewer if the number is too large for its column.
-pub(crate) fn decimals(number: f64) -> String {
-    if number.abs() < 10_000.0 { format!("{number:.4}") } else { format!("{number:.2e}") }
 }

@@ -1,7 +1,6 @@
 //! A running training: the loop over epochs, blocks and steps, and the work between them.
 
 mod learned;
-mod state;
 mod tested;
 
 use std::time::{Duration, Instant};
@@ -17,9 +16,9 @@ use crate::{
     forward, interrupt,
     progress::{Pace, Progress},
     report::{Baseline, End, Epoch, Final},
+    state::{Place, State},
 };
 pub(crate) use learned::Learned;
-pub(crate) use state::{Place, State};
 pub(crate) use tested::Tested;
 
 /// When a run ends, and which parameters it keeps.

@@ -78,7 +78,7 @@ impl Train {
         let to_stderr = results.json == Some(Json::Stdout);
         let progress = Progress::new(steps, done, training.epochs, to_stderr);
         let preprocessing = first.preprocessing.clone();
-        let summary = data.summary(&preprocessing);
+        let summary = report::Data::new(&data, &preprocessing);
         let work = Work {
             options: &self.options,
             settled: &settled,

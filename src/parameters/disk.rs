@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use super::{LoadOptions, Loaded, Parameters, header};
+use crate::atomic_file::AtomicFile;
 use crate::error::{Error, Result};
 
 impl Parameters {
@@ -76,42 +77,9 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Writes a temporary file beside the file, then renames it, so that a complete file exists at any time.
+/// Writes a file completely or not at all.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes).map_err(|source| Error::File { path: path.to_owned(), source })
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A link is resolved, so that its target is replaced and the link stays.
-    let existing = fs::canonicalize(path).ok();
-    let path = existing.as_deref().unwrap_or(path);
-    let permissions = match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
-        // Renaming would replace /dev/null by a file.
-        Ok(_) => return Err(io::Error::other("it exists, and is not a regular file")),
-        Err(_) => None,
-    };
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".ztilde-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The usual request for a new file. The user's umask restricts it.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(directory)?;
-    if let Some(permissions) = permissions {
-        file.as_file().set_permissions(permissions)?;
-    }
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    // The new name is part of the directory, which has to reach the disk, too.
-    #[cfg(unix)]
-    fs::File::open(directory)?.sync_all()?;
-    Ok(())
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes).map_err(|source| Error::File { path: path.to_owned(), source })?;
+    file.commit()
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::times::Times;
-use crate::output::bytes;
+use crate::wording::bytes;
 
 /// One measurement. A value that does not apply, or that the device does not report, is `null`.
 #[derive(Serialize)]

@@ -4,7 +4,7 @@ use ndarray::Array2;
 use ztilde::{Dataset, PlannedBytes, Targets};
 
 use super::{gpu::random_values, workloads::Workload};
-use crate::{data::digits, failure::Failure, output::bytes};
+use crate::{data::digits, failure::Failure, wording::bytes};
 
 /// The number of batches in a random data set.
 const BATCHES: u32 = 4;

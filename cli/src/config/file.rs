@@ -8,7 +8,7 @@ use clap::{
 };
 use toml::de::{DeTable, DeValue};
 
-use super::{argument, check, conflict, is_path, key, options};
+use super::arguments::{argument, check, conflict, is_path, key, options};
 use crate::failure::Failure;
 
 /// The least similarity of a suggestion to the written name, by clap's own measure.

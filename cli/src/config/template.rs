@@ -3,7 +3,7 @@
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::de::{DeTable, DeValue};
 
-use super::{argument, check, is_path, is_typed, key, options};
+use super::arguments::{argument, check, is_path, is_typed, key, options};
 use crate::failure::Failure;
 
 /// The longest line of a comment.

@@ -2,20 +2,25 @@
 
 use csv::ByteRecord;
 
-use super::{
-    Data, HeldOut, Input,
-    arrays::{self, Arrays},
-    gaps::Policy,
-    numpy,
-    options::{DataOptions, Layout, MEMORY, Missing},
-    read_array,
-    rows::Room,
-    scale,
-    scan::scan,
-    source::{Format, Source},
-    text::Text,
+use crate::{
+    data::{
+        columns::gaps::Policy,
+        formats::{
+            numpy,
+            source::{Format, Source},
+            text::Text,
+        },
+        input::{Input, read_array},
+        options::{DataOptions, Layout, MEMORY, Missing},
+        rows::blocks::Room,
+        tables::{
+            arrays::{self, Arrays},
+            scan::scan,
+        },
+        training::{Data, HeldOut},
+    },
+    failure::Failure,
 };
-use crate::failure::Failure;
 
 /// The default options.
 const OPTIONS: DataOptions = DataOptions {
@@ -53,7 +58,7 @@ pub(crate) fn read_bytes(bytes: &[u8]) -> Result<(), Failure> {
         }
         Input::Arrays(arrays) => arrays::table(*arrays, &OPTIONS, None)?,
     };
-    let data = Data { scale: scale(&OPTIONS, &table), table, test: None, is_embedded: false };
+    let data = Data::new(table, None, &OPTIONS);
     data.note(&OPTIONS, &mut notes);
     let room = Room { memory: MEMORY, batch_size: 4, seed: 0 };
     let prepared = data.prepare(HeldOut::Share(0.2), room, &mut notes)?;

@@ -1,5 +1,9 @@
 //! The value of a cell of a table.
 
+pub(crate) mod forms;
+pub(crate) mod reading;
+mod time;
+
 use serde::{Deserialize, Serialize};
 
 /// Words for a missing value, in upper or lower case: those of pandas, and the `?` of older tables.

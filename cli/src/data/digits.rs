@@ -5,11 +5,16 @@ use std::io::Cursor;
 use ndarray::Array2;
 use ztilde::{Dataset, Targets};
 
-use super::{array::Array, idx, split::Split};
-use crate::failure::Failure;
+use crate::{
+    data::{
+        formats::{array::Array, idx},
+        rows::split::Split,
+    },
+    failure::Failure,
+};
 
 /// The value of a pixel that is all ink.
-pub(super) const INK: f64 = 16.0;
+pub(crate) const INK: f64 = 16.0;
 
 const IMAGES: &[u8] = include_bytes!("../../data/digits/digits-images.idx3-ubyte");
 const LABELS: &[u8] = include_bytes!("../../data/digits/digits-labels.idx1-ubyte");
@@ -25,7 +30,7 @@ pub(crate) fn load() -> Result<Dataset, Failure> {
 }
 
 /// The images, then the labels.
-pub(super) fn arrays() -> Result<[Array; 2], Failure> {
+pub(crate) fn arrays() -> Result<[Array; 2], Failure> {
     let array = |bytes: &'static [u8]| {
         let storage = Box::new(Cursor::new(bytes));
         idx::parse("the digits", bytes, storage, bytes.len() as u64)
@@ -35,7 +40,7 @@ pub(super) fn arrays() -> Result<[Array; 2], Failure> {
 }
 
 /// Holds out the rows that [`Dataset::split`] does.
-pub(super) fn split(share: f64, seed: u64) -> Result<Split, Failure> {
+pub(crate) fn split(share: f64, seed: u64) -> Result<Split, Failure> {
     let digits = load()?;
     let rows = digits.rows() as usize;
     // A data set of the row numbers, which are exact in 32 bits.

@@ -9,11 +9,10 @@ use clap::{
 };
 use serde::Serialize;
 
-use super::{cell::Words, head::Delimiter};
-use crate::{failure::Failure, options::positive};
+use crate::{data::cell::Words, failure::Failure, values::positive};
 
 /// The default limit of the rows in memory, in bytes.
-pub(super) const MEMORY: u64 = 256 << 20;
+pub(crate) const MEMORY: u64 = 256 << 20;
 
 /// The data to train on, and how to read them.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -217,9 +216,29 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// The words of `--missing-values`, if it is set.
-    pub(super) fn words(&self) -> Result<Option<Words>, Failure> {
+    pub(crate) fn words(&self) -> Result<Option<Words>, Failure> {
         let words = self.missing_values.as_deref().map(Words::list).transpose();
         words.map_err(|why| Failure::input(format!("--missing-values: {why}")))
+    }
+}
+
+/// The delimiter between cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Delimiter {
+    Comma,
+    Semicolon,
+    Tab,
+    Bar,
+    Spaces,
+}
+
+impl Delimiter {
+    pub(crate) const BYTES: [(Self, u8); 4] =
+        [(Self::Comma, b','), (Self::Semicolon, b';'), (Self::Tab, b'\t'), (Self::Bar, b'|')];
+
+    pub(crate) fn byte(self) -> Option<u8> {
+        Self::BYTES.iter().find(|(delimiter, _)| *delimiter == self).map(|(_, byte)| *byte)
     }
 }
 

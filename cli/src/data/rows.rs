@@ -1,31 +1,27 @@
 //! Rows as the network sees them: in memory, or in blocks of a temporary file.
 
-use ndarray::Array2;
+pub(crate) mod blocks;
+pub(crate) mod fit;
+pub(crate) mod split;
+
 use ztilde::{Dataset, Targets};
 
-use super::{
-    blocks::{BlockFile, BlockWriter},
-    preprocessing::{Preprocessing, TOO_FAR},
-    split::Split,
-    table::Table,
+use crate::{
+    data::{
+        columns::preprocessing::{Preprocessing, TOO_FAR},
+        rows::{
+            blocks::{BlockFile, BlockWriter, Room, dataset},
+            split::Split,
+        },
+        tables::table::Table,
+    },
+    failure::Failure,
 };
-use crate::failure::Failure;
 
 /// Rows with their targets.
 pub(crate) enum Rows {
     Memory(Dataset),
     Blocks(BlockFile),
-}
-
-/// How rows are stored.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
-    /// The most bytes of rows in memory.
-    pub(crate) memory: u64,
-    /// The number of rows in each block except the last is a multiple of this.
-    pub(crate) batch_size: u32,
-    /// The seed that assigns rows to blocks.
-    pub(crate) seed: u64,
 }
 
 impl Rows {
@@ -132,7 +128,7 @@ pub(crate) fn prepare(
     Ok(Divided { learned, held_out, learned_targets, held_out_targets })
 }
 
-/// A cell of a held-out row that overflows a 32-bit number when it is scaled. [`fit`](super::fit::fit)
+/// A cell of a held-out row that overflows a 32-bit number when it is scaled. [`fit`](fit::fit)
 /// has checked the training rows.
 fn too_far(table: &Table, preprocessing: &Preprocessing, cells: &[f64]) -> Failure {
     let mut name = &preprocessing.target.name;
@@ -192,15 +188,4 @@ impl Collector {
             }
         }
     }
-}
-
-/// A data set of row-major inputs.
-pub(super) fn dataset(
-    inputs: Vec<f32>,
-    columns: usize,
-    targets: Targets<'static>,
-) -> Result<Dataset, Failure> {
-    let inputs = Array2::from_shape_vec((inputs.len() / columns, columns), inputs)
-        .map_err(|error| Failure::input(format!("the rows: {error}")))?;
-    Ok(Dataset::new(inputs, targets)?)
 }

@@ -4,22 +4,29 @@ use std::path::{Path, PathBuf};
 
 use csv::ByteRecord;
 
-use super::{
-    array::Array,
-    arrays::recode_known,
-    cell::Raw,
-    gaps::{self, Gap, Gaps, Policy},
-    known::{self, places},
-    names::Names,
-    options::UnlabeledOptions,
-    preprocessing::{Column, Preprocessing, TOO_FAR},
-    read_array, resolve_to_test,
-    source::{Format, Source},
-    table::Recode,
-    tell_which,
-    text::Text,
+use crate::{
+    data::{
+        cell::Raw,
+        columns::{
+            gaps::{self, Gap, Gaps, Policy},
+            names::Names,
+            preprocessing::{Column, Preprocessing, TOO_FAR},
+        },
+        formats::{
+            array::Array,
+            source::{Format, Source},
+            text::Text,
+        },
+        input::{self, read_array, resolve_to_test},
+        options::UnlabeledOptions,
+        tables::{
+            arrays::recode_known,
+            known::{self, places},
+            table::Recode,
+        },
+    },
+    failure::Failure,
 };
-use crate::failure::Failure;
 
 /// The number of rows that are checked together.
 const CHECKED: usize = 64;
@@ -91,7 +98,7 @@ impl Unlabeled {
     /// Adds a note on the set of rows that is used, if the file holds several.
     pub(crate) fn tell_which(&self) {
         if let Origin::Array { array, .. } = &self.origin {
-            tell_which(&self.path, &array.name);
+            input::tell_which(&self.path, &array.name);
         }
     }
 

@@ -8,7 +8,7 @@ use plotters::{
     },
 };
 
-use super::{DrawResult, FONT, PictureFile, Theme};
+use super::{DrawResult, PictureFile, Theme, surface::FONT};
 use crate::failure::Failure;
 
 /// The picture's longer side, without the names.

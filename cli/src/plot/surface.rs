@@ -10,7 +10,8 @@ use plotters_backend::{
     BackendColor, BackendCoord, BackendStyle, BackendTextStyle, DrawingBackend, DrawingErrorKind,
 };
 
-use super::FONT;
+/// The font of all letters.
+pub(super) const FONT: &str = "sans-serif";
 
 /// Pixels of a PNG per unit of the picture, for sharp screens.
 const SCALE: u32 = 2;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use ztilde::Evaluation;
 
-use super::decimals;
+use super::measures::decimals;
 use crate::data::{Preprocessing, TargetSums};
 
 /// The best constant prediction, and its result on the tested rows.

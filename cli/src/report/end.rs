@@ -1,10 +1,22 @@
-//! The end of a training: the reason, and the kept parameters.
+//! A training that has ended: its epochs, the reason for the end, and the kept parameters.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use ztilde::{Evaluation, Loss};
 
-use super::{Baseline, decimals, entries};
-use crate::data::plural;
+use super::{
+    baseline::Baseline,
+    epoch::Epoch,
+    measures::{decimals, entries},
+};
+use crate::wording::plural;
+
+/// One training.
+#[derive(Serialize)]
+pub(crate) struct Training {
+    pub(crate) epochs: Vec<Epoch>,
+    #[serde(rename = "final")]
+    pub(crate) last: Final,
+}
 
 /// The end of a training.
 pub(crate) struct Final {

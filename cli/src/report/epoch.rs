@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error, ser::SerializeMap};
 use ztilde::{Evaluation, Loss};
 
-use super::{decimals, entries};
+use super::measures::{decimals, entries};
 use crate::plot::{Panel, Series};
 
 /// One epoch. Training losses and accuracies are those of its batches, each before its step; test

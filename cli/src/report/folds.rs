@@ -3,7 +3,12 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use ztilde::Loss;
 
-use super::{Baseline, Epoch, Training, decimals, measure, measures};
+use super::{
+    baseline::Baseline,
+    end::Training,
+    epoch::Epoch,
+    measures::{decimals, measure, measures},
+};
 
 /// One training of a cross-validation.
 #[derive(Serialize)]

@@ -4,10 +4,10 @@ use std::sync::mpsc::Receiver;
 
 use ztilde::{Trainer, TrainingData};
 
-use super::Place;
 use crate::{
     data::{Rows, Visit, visits},
     failure::Failure,
+    state::Place,
 };
 
 /// The training rows, one block at a time.

@@ -18,9 +18,10 @@ use crate::{
     output,
     plot::curves,
     progress::{Pace, Progress},
-    report::{self, Epoch, Fold, Origin, Outcome, Summary, Training},
-    run::{Learned, Plan, Run, State},
+    report::{self, Baseline, Epoch, Fold, Origin, Outcome, Summary, Training},
+    run::{Learned, Plan, Run},
     settle::Settled,
+    state::State,
 };
 
 /// The time between two updates of a watched plot.
@@ -71,7 +72,7 @@ impl Work<'_> {
         let (parameters, training) = self.train(job)?;
         let model = self.options.results.model.as_ref();
         if let Some(path) = model {
-            Parameters { notes, ..parameters }.save(path)?;
+            output::replace(path, &Parameters { notes, ..parameters }.to_bytes()?)?;
         }
         self.progress.finish();
         self.tell_result("", &training, tested_rows)?;
@@ -186,7 +187,8 @@ impl Work<'_> {
         let Job { data, network, checkpoint, on_start, on_epoch } = job;
         let Options { training, long_runs, .. } = self.options;
         let trainer_options = self.trainer_options(&data)?;
-        let Prepared { preprocessing, learned, held_out, baseline, .. } = data;
+        let baseline = baseline(&data);
+        let Prepared { preprocessing, learned, held_out, .. } = data;
         let (trainer, state, best) = match checkpoint {
             Some(Checkpoint { snapshot, best, run, .. }) => {
                 let mut trainer = Trainer::restore(&self.device, &self.queue, &snapshot)?;
@@ -251,6 +253,12 @@ impl Work<'_> {
         let weights = typed.map(|typed| class_weights(typed, target, &data.learned));
         Ok(TrainerOptions { class_weights: weights.transpose()?, ..self.settled.trainer.clone() })
     }
+}
+
+/// The result of a constant prediction on the held-out rows, if there are any.
+fn baseline(data: &Prepared) -> Option<Baseline> {
+    let Prepared { preprocessing, held_out, of_class, held_out_targets, .. } = data;
+    held_out.as_ref().map(|_| Baseline::new(preprocessing, Some(of_class), held_out_targets))
 }
 
 /// The plot of the trainings, if one was requested.
