@@ -29,7 +29,7 @@ use ztilde::{
 // single = lambda x: torch.tensor(x, dtype=torch.float32).item()
 // EPSILON, MOMENTUM, SLOPE = single(1e-5), single(0.1), single(0.01)
 // ACTIVATIONS = [nn.ReLU(), nn.LeakyReLU(SLOPE), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.SiLU(),
-//                nn.Identity()]
+//                nn.Identity(), nn.Mish()]
 //
 // def numbers(seed, *shape):
 //     count = torch.Size(shape).numel()
@@ -134,7 +134,7 @@ const X: [f64; 5] = [-2.5, -0.5, 0.0, 0.75, 3.0];
 
 /// Each activation of X, and its derivative there.
 #[rustfmt::skip]
-const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 7] = [
+const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 8] = [
     (Activation::Relu,
      [0.0, 0.0, 0.0, 0.75, 3.0],
      [0.0, 0.0, 0.0, 1.0, 1.0]),
@@ -156,6 +156,9 @@ const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 7] = [
     (Activation::Identity,
      [-2.5, -0.5, 0.0, 0.75, 3.0],
      [1.0, 1.0, 1.0, 1.0, 1.0]),
+    (Activation::Mish,
+     [-0.1968162039065, -0.2207437746517, 0.0, 0.6100183352183, 2.986535004968],
+     [-0.1097435727502, 0.2895106779135, 0.6, 0.9857583557167, 1.0211069109294]),
 ];
 
 /// A row has the results of five training steps: the sum of the losses, the mean of the accuracies, the
@@ -206,6 +209,7 @@ const TRAINING: [[f64; 6]; 36] = [
 #[test]
 fn activations_and_their_derivatives() {
     let x = arr2(&[X]);
+    assert_eq!(ACTIVATIONS.map(|(activation, ..)| activation), Activation::ALL);
     for (activation, outputs, derivatives) in ACTIVATIONS {
         let name = activation.name();
         assert_close(name, &reference::activate(&x, activation), &outputs);

@@ -18,6 +18,7 @@ ACTIVATIONS = {
     "gelu": nn.GELU,
     "silu": nn.SiLU,
     "identity": nn.Identity,
+    "mish": nn.Mish,
 }
 
 LABEL_SMOOTHING, CLASS_WEIGHTS = single(0.1), [0.5, 2.0, 1.25]

@@ -14,6 +14,7 @@ const SIGMOID = 3u;
 const GELU = 4u;
 const SILU = 5u;
 const IDENTITY = 6u;
+const MISH = 7u;
 
 fn activation(x: f32) -> f32 {
     return select(activation_of_number(x), x, is_nan(x));
@@ -33,6 +34,7 @@ fn activation_of_number(x: f32) -> f32 {
         case GELU: { return x * normal_distribution(x); }
         case SILU: { return x * sigmoid(x); }
         case IDENTITY: { return x; }
+        case MISH: { return x * mish_factor(x).x; }
         default: { return not_a_number(); }
     }
 }
@@ -53,8 +55,25 @@ fn slope_at_number(x: f32) -> f32 {
         }
         case SILU: { return sigmoid(x) + x * sigmoid_slope(x); }
         case IDENTITY: { return 1.0; }
+        case MISH: {
+            let factor = mish_factor(x);
+            return factor.x + x * factor.y;
+        }
         default: { return not_a_number(); }
     }
+}
+
+// tanh(log(1 + exp(x))) and its slope, without exponentials above 1. The first is
+// ((1 + exp(x))² − 1) / ((1 + exp(x))² + 1).
+fn mish_factor(x: f32) -> vec2<f32> {
+    let e = exponential(-abs(x));
+    let both = 1.0 + 2.0 * e + 2.0 * e * e;
+    // Not (1 + 2 e) / both: WGSL's quotient of 1 and 1 may be above 1.
+    let above = vec2<f32>(1.0 - 2.0 * e * e / both, 4.0 * e * e * (1.0 + e) / (both * both));
+    let less = e * (e + 2.0);
+    let rest = less + 2.0;
+    let below = vec2<f32>(less / rest, 4.0 * e * (1.0 + e) / (rest * rest));
+    return select(below, above, x >= 0.0);
 }
 
 fn sigmoid_slope(x: f32) -> f32 {

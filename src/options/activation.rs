@@ -31,6 +31,8 @@ pub enum Activation {
     Silu,
     /// `x`: a linear layer.
     Identity,
+    /// `x · tanh(log(1 + exp(x)))`.
+    Mish,
 }
 
 /// The properties of an activation, without its formula.
@@ -43,7 +45,7 @@ struct Entry {
 
 impl Activation {
     /// Every activation, in the order in which `shaders/shared/activation.wgsl` numbers them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Relu,
         Self::LeakyRelu,
         Self::Tanh,
@@ -51,6 +53,7 @@ impl Activation {
         Self::Gelu,
         Self::Silu,
         Self::Identity,
+        Self::Mish,
     ];
 
     const fn entry(self) -> Entry {
@@ -62,6 +65,7 @@ impl Activation {
             Self::Gelu => Entry { name: "gelu", keeps_half: true },
             Self::Silu => Entry { name: "silu", keeps_half: true },
             Self::Identity => Entry { name: "identity", keeps_half: false },
+            Self::Mish => Entry { name: "mish", keeps_half: true },
         }
     }
 

@@ -93,6 +93,7 @@ fn append_activation(
             graph.node(name, "Mul", &[inputs, &sigmoid], &[])
         }
         Activation::Identity => graph.node(name, "Identity", &[inputs], &[]),
+        Activation::Mish => graph.node(name, "Mish", &[inputs], &[]),
     }
 }
 

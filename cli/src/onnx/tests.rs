@@ -26,7 +26,7 @@ const TEXT: i32 = 3;
 /// of set 20.
 type Operator = (&'static str, usize, usize, &'static [(&'static str, i32)]);
 const AXIS: &[(&str, i32)] = &[("axis", INTEGER)];
-const OPERATORS: [Operator; 23] = [
+const OPERATORS: [Operator; 24] = [
     ("Add", 2, 2, &[]),
     ("ArgMax", 1, 1, &[("axis", INTEGER), ("keepdims", INTEGER)]),
     ("BatchNormalization", 5, 5, &[("epsilon", NUMBER), ("momentum", NUMBER)]),
@@ -41,6 +41,7 @@ const OPERATORS: [Operator; 23] = [
     ("IsNaN", 1, 1, &[]),
     ("LeakyRelu", 1, 1, &[("alpha", NUMBER)]),
     ("Max", 1, usize::MAX, &[]),
+    ("Mish", 1, 1, &[]),
     ("Mul", 2, 2, &[]),
     ("ReduceMax", 2, 2, &[("keepdims", INTEGER)]),
     ("RegexFullMatch", 1, 1, &[("pattern", TEXT)]),

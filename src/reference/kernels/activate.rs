@@ -21,6 +21,7 @@ fn value(x: f64, activation: Activation) -> f64 {
         Activation::Gelu => x * normal_distribution(x),
         Activation::Silu => x * sigmoid(x),
         Activation::Identity => x,
+        Activation::Mish => x * softplus(x).tanh(),
     }
 }
 
@@ -39,12 +40,21 @@ pub(super) fn derivative(x: f64, activation: Activation) -> f64 {
         Activation::Gelu => normal_distribution(x) + x * (-0.5 * x * x).exp() / TAU.sqrt(),
         Activation::Silu => sigmoid(x) * (1.0 + x * sigmoid(-x)),
         Activation::Identity => 1.0,
+        Activation::Mish => {
+            let factor = softplus(x).tanh();
+            factor + x * (1.0 - factor * factor) * sigmoid(x)
+        }
     }
 }
 
 /// `1 / (1 + exp(−x))`.
 pub(super) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
+}
+
+/// `log(1 + exp(x))`, whose exponential cannot overflow.
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
 /// Φ: how much of the standard normal distribution lies below x.
