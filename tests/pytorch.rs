@@ -29,7 +29,7 @@ use ztilde::{
 // single = lambda x: torch.tensor(x, dtype=torch.float32).item()
 // EPSILON, MOMENTUM, SLOPE = single(1e-5), single(0.1), single(0.01)
 // ACTIVATIONS = [nn.ReLU(), nn.LeakyReLU(SLOPE), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.SiLU(),
-//                nn.Identity(), nn.Mish()]
+//                nn.Identity(), nn.Mish(), nn.ELU()]
 //
 // def numbers(seed, *shape):
 //     count = torch.Size(shape).numel()
@@ -134,7 +134,7 @@ const X: [f64; 5] = [-2.5, -0.5, 0.0, 0.75, 3.0];
 
 /// Each activation of X, and its derivative there.
 #[rustfmt::skip]
-const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 8] = [
+const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 9] = [
     (Activation::Relu,
      [0.0, 0.0, 0.0, 0.75, 3.0],
      [0.0, 0.0, 0.0, 1.0, 1.0]),
@@ -159,6 +159,9 @@ const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 8] = [
     (Activation::Mish,
      [-0.1968162039065, -0.2207437746517, 0.0, 0.6100183352183, 2.986535004968],
      [-0.1097435727502, 0.2895106779135, 0.6, 0.9857583557167, 1.0211069109294]),
+    (Activation::Elu,
+     [-0.9179150013761, -0.3934693402874, 0.0, 0.75, 3.0],
+     [0.0820849986239, 0.6065306597126, 1.0, 1.0, 1.0]),
 ];
 
 /// A row has the results of five training steps: the sum of the losses, the mean of the accuracies, the

@@ -19,6 +19,7 @@ ACTIVATIONS = {
     "silu": nn.SiLU,
     "identity": nn.Identity,
     "mish": nn.Mish,
+    "elu": nn.ELU,
 }
 
 LABEL_SMOOTHING, CLASS_WEIGHTS = single(0.1), [0.5, 2.0, 1.25]

@@ -15,6 +15,7 @@ const GELU = 4u;
 const SILU = 5u;
 const IDENTITY = 6u;
 const MISH = 7u;
+const ELU = 8u;
 
 fn activation(x: f32) -> f32 {
     return select(activation_of_number(x), x, is_nan(x));
@@ -35,6 +36,7 @@ fn activation_of_number(x: f32) -> f32 {
         case SILU: { return x * sigmoid(x); }
         case IDENTITY: { return x; }
         case MISH: { return x * mish_factor(x).x; }
+        case ELU: { return select(exponential_less_one(-abs(x)), x, x > 0.0); }
         default: { return not_a_number(); }
     }
 }
@@ -59,8 +61,18 @@ fn slope_at_number(x: f32) -> f32 {
             let factor = mish_factor(x);
             return factor.x + x * factor.y;
         }
+        case ELU: { return select(exponential(-abs(x)), 1.0, x > 0.0); }
         default: { return not_a_number(); }
     }
+}
+
+// exp(x) − 1 for x ≤ 0, without rounding exp(x) where x is small: 2 t / (1 − t) with t = tanh(x / 2).
+fn exponential_less_one(x: f32) -> f32 {
+    if x > -0.5 {
+        let t = hyperbolic_tangent(0.5 * x);
+        return 2.0 * t / (1.0 - t);
+    }
+    return exponential(x) - 1.0;
 }
 
 // tanh(log(1 + exp(x))) and its slope, without exponentials above 1. The first is

@@ -33,6 +33,8 @@ pub enum Activation {
     Identity,
     /// `x · tanh(log(1 + exp(x)))`.
     Mish,
+    /// `x` where it is positive, `exp(x) − 1` elsewhere: alpha is 1, as is PyTorch's default.
+    Elu,
 }
 
 /// The properties of an activation, without its formula.
@@ -45,7 +47,7 @@ struct Entry {
 
 impl Activation {
     /// Every activation, in the order in which `shaders/shared/activation.wgsl` numbers them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Relu,
         Self::LeakyRelu,
         Self::Tanh,
@@ -54,6 +56,7 @@ impl Activation {
         Self::Silu,
         Self::Identity,
         Self::Mish,
+        Self::Elu,
     ];
 
     const fn entry(self) -> Entry {
@@ -66,6 +69,7 @@ impl Activation {
             Self::Silu => Entry { name: "silu", keeps_half: true },
             Self::Identity => Entry { name: "identity", keeps_half: false },
             Self::Mish => Entry { name: "mish", keeps_half: true },
+            Self::Elu => Entry { name: "elu", keeps_half: true },
         }
     }
 

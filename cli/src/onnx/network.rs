@@ -94,6 +94,7 @@ fn append_activation(
         }
         Activation::Identity => graph.node(name, "Identity", &[inputs], &[]),
         Activation::Mish => graph.node(name, "Mish", &[inputs], &[]),
+        Activation::Elu => graph.node(name, "Elu", &[inputs], &[("alpha", Setting::Float(1.0))]),
     }
 }
 

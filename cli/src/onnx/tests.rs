@@ -26,13 +26,14 @@ const TEXT: i32 = 3;
 /// of set 20.
 type Operator = (&'static str, usize, usize, &'static [(&'static str, i32)]);
 const AXIS: &[(&str, i32)] = &[("axis", INTEGER)];
-const OPERATORS: [Operator; 24] = [
+const OPERATORS: [Operator; 25] = [
     ("Add", 2, 2, &[]),
     ("ArgMax", 1, 1, &[("axis", INTEGER), ("keepdims", INTEGER)]),
     ("BatchNormalization", 5, 5, &[("epsilon", NUMBER), ("momentum", NUMBER)]),
     ("Cast", 1, 1, &[("to", INTEGER)]),
     ("Concat", 1, usize::MAX, AXIS),
     ("Div", 2, 2, &[]),
+    ("Elu", 1, 1, &[("alpha", NUMBER)]),
     ("Equal", 2, 2, &[]),
     ("Gather", 2, 2, AXIS),
     ("Gelu", 1, 1, &[]),

@@ -22,6 +22,8 @@ fn value(x: f64, activation: Activation) -> f64 {
         Activation::Silu => x * sigmoid(x),
         Activation::Identity => x,
         Activation::Mish => x * softplus(x).tanh(),
+        Activation::Elu if x > 0.0 => x,
+        Activation::Elu => x.exp_m1(),
     }
 }
 
@@ -44,6 +46,8 @@ pub(super) fn derivative(x: f64, activation: Activation) -> f64 {
             let factor = softplus(x).tanh();
             factor + x * (1.0 - factor * factor) * sigmoid(x)
         }
+        Activation::Elu if x > 0.0 => 1.0,
+        Activation::Elu => x.exp(),
     }
 }
 
