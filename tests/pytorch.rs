@@ -29,7 +29,7 @@ use ztilde::{
 // single = lambda x: torch.tensor(x, dtype=torch.float32).item()
 // EPSILON, MOMENTUM, SLOPE = single(1e-5), single(0.1), single(0.01)
 // ACTIVATIONS = [nn.ReLU(), nn.LeakyReLU(SLOPE), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.SiLU(),
-//                nn.Identity(), nn.Mish(), nn.ELU()]
+//                nn.Identity(), nn.Mish(), nn.ELU(), nn.Softplus(threshold=1000)]
 //
 // def numbers(seed, *shape):
 //     count = torch.Size(shape).numel()
@@ -134,7 +134,7 @@ const X: [f64; 5] = [-2.5, -0.5, 0.0, 0.75, 3.0];
 
 /// Each activation of X, and its derivative there.
 #[rustfmt::skip]
-const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 9] = [
+const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 10] = [
     (Activation::Relu,
      [0.0, 0.0, 0.0, 0.75, 3.0],
      [0.0, 0.0, 0.0, 1.0, 1.0]),
@@ -162,6 +162,9 @@ const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 9] = [
     (Activation::Elu,
      [-0.9179150013761, -0.3934693402874, 0.0, 0.75, 3.0],
      [0.0820849986239, 0.6065306597126, 1.0, 1.0, 1.0]),
+    (Activation::Softplus,
+     [0.0788897342925, 0.4740769841801, 0.6931471805599, 1.1368710061149, 3.0485873515737],
+     [0.0758581800212, 0.3775406687981, 0.5, 0.6791786991754, 0.9525741268224]),
 ];
 
 /// A row has the results of five training steps: the sum of the losses, the mean of the accuracies, the

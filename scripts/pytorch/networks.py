@@ -20,6 +20,7 @@ ACTIVATIONS = {
     "identity": nn.Identity,
     "mish": nn.Mish,
     "elu": nn.ELU,
+    "softplus": lambda: nn.Softplus(threshold=1000),
 }
 
 LABEL_SMOOTHING, CLASS_WEIGHTS = single(0.1), [0.5, 2.0, 1.25]

@@ -16,6 +16,7 @@ const SILU = 5u;
 const IDENTITY = 6u;
 const MISH = 7u;
 const ELU = 8u;
+const SOFTPLUS = 9u;
 
 fn activation(x: f32) -> f32 {
     return select(activation_of_number(x), x, is_nan(x));
@@ -37,6 +38,7 @@ fn activation_of_number(x: f32) -> f32 {
         case IDENTITY: { return x; }
         case MISH: { return x * mish_factor(x).x; }
         case ELU: { return select(exponential_less_one(-abs(x)), x, x > 0.0); }
+        case SOFTPLUS: { return select(0.0, x, x > 0.0) + log_one_plus(exponential(-abs(x))); }
         default: { return not_a_number(); }
     }
 }
@@ -62,6 +64,7 @@ fn slope_at_number(x: f32) -> f32 {
             return factor.x + x * factor.y;
         }
         case ELU: { return select(exponential(-abs(x)), 1.0, x > 0.0); }
+        case SOFTPLUS: { return sigmoid(x); }
         default: { return not_a_number(); }
     }
 }

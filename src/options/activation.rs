@@ -35,6 +35,8 @@ pub enum Activation {
     Mish,
     /// `x` where it is positive, `exp(x) − 1` elsewhere: alpha is 1, as is PyTorch's default.
     Elu,
+    /// `log(1 + exp(x))`.
+    Softplus,
 }
 
 /// The properties of an activation, without its formula.
@@ -47,7 +49,7 @@ struct Entry {
 
 impl Activation {
     /// Every activation, in the order in which `shaders/shared/activation.wgsl` numbers them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Relu,
         Self::LeakyRelu,
         Self::Tanh,
@@ -57,6 +59,7 @@ impl Activation {
         Self::Identity,
         Self::Mish,
         Self::Elu,
+        Self::Softplus,
     ];
 
     const fn entry(self) -> Entry {
@@ -70,6 +73,7 @@ impl Activation {
             Self::Identity => Entry { name: "identity", keeps_half: false },
             Self::Mish => Entry { name: "mish", keeps_half: true },
             Self::Elu => Entry { name: "elu", keeps_half: true },
+            Self::Softplus => Entry { name: "softplus", keeps_half: false },
         }
     }
 

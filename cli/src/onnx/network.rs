@@ -95,6 +95,7 @@ fn append_activation(
         Activation::Identity => graph.node(name, "Identity", &[inputs], &[]),
         Activation::Mish => graph.node(name, "Mish", &[inputs], &[]),
         Activation::Elu => graph.node(name, "Elu", &[inputs], &[("alpha", Setting::Float(1.0))]),
+        Activation::Softplus => graph.node(name, "Softplus", &[inputs], &[]),
     }
 }
 

@@ -26,7 +26,7 @@ const TEXT: i32 = 3;
 /// of set 20.
 type Operator = (&'static str, usize, usize, &'static [(&'static str, i32)]);
 const AXIS: &[(&str, i32)] = &[("axis", INTEGER)];
-const OPERATORS: [Operator; 25] = [
+const OPERATORS: [Operator; 26] = [
     ("Add", 2, 2, &[]),
     ("ArgMax", 1, 1, &[("axis", INTEGER), ("keepdims", INTEGER)]),
     ("BatchNormalization", 5, 5, &[("epsilon", NUMBER), ("momentum", NUMBER)]),
@@ -49,6 +49,7 @@ const OPERATORS: [Operator; 25] = [
     ("Relu", 1, 1, &[]),
     ("Sigmoid", 1, 1, &[]),
     ("Softmax", 1, 1, AXIS),
+    ("Softplus", 1, 1, &[]),
     ("Sub", 2, 2, &[]),
     ("Tanh", 1, 1, &[]),
     ("Where", 3, 3, &[]),

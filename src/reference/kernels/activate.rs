@@ -24,6 +24,7 @@ fn value(x: f64, activation: Activation) -> f64 {
         Activation::Mish => x * softplus(x).tanh(),
         Activation::Elu if x > 0.0 => x,
         Activation::Elu => x.exp_m1(),
+        Activation::Softplus => softplus(x),
     }
 }
 
@@ -48,6 +49,7 @@ pub(super) fn derivative(x: f64, activation: Activation) -> f64 {
         }
         Activation::Elu if x > 0.0 => 1.0,
         Activation::Elu => x.exp(),
+        Activation::Softplus => sigmoid(x),
     }
 }
 
