@@ -29,7 +29,7 @@ use ztilde::{
 // single = lambda x: torch.tensor(x, dtype=torch.float32).item()
 // EPSILON, MOMENTUM, SLOPE = single(1e-5), single(0.1), single(0.01)
 // ACTIVATIONS = [nn.ReLU(), nn.LeakyReLU(SLOPE), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.SiLU(),
-//                nn.Identity(), nn.Mish(), nn.ELU(), nn.Softplus(threshold=1000)]
+//                nn.Identity(), nn.Mish(), nn.ELU(), nn.Softplus(threshold=1000), nn.GELU("tanh")]
 //
 // def numbers(seed, *shape):
 //     count = torch.Size(shape).numel()
@@ -134,7 +134,7 @@ const X: [f64; 5] = [-2.5, -0.5, 0.0, 0.75, 3.0];
 
 /// Each activation of X, and its derivative there.
 #[rustfmt::skip]
-const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 10] = [
+const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 11] = [
     (Activation::Relu,
      [0.0, 0.0, 0.0, 0.75, 3.0],
      [0.0, 0.0, 0.0, 1.0, 1.0]),
@@ -165,6 +165,9 @@ const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 10] = [
     (Activation::Softplus,
      [0.0788897342925, 0.4740769841801, 0.6931471805599, 1.1368710061149, 3.0485873515737],
      [0.0758581800212, 0.3775406687981, 0.5, 0.6791786991754, 0.9525741268224]),
+    (Activation::GeluTanh,
+     [-0.01508426609, -0.1542859901749, 0.0, 0.5799605551656, 2.9963626079182],
+     [-0.0379515762127, 0.1326300964654, 0.5, 0.9989382561374, 1.011584166631]),
 ];
 
 /// A row has the results of five training steps: the sum of the losses, the mean of the accuracies, the

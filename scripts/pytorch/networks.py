@@ -21,6 +21,7 @@ ACTIVATIONS = {
     "mish": nn.Mish,
     "elu": nn.ELU,
     "softplus": lambda: nn.Softplus(threshold=1000),
+    "gelu-tanh": lambda: nn.GELU("tanh"),
 }
 
 LABEL_SMOOTHING, CLASS_WEIGHTS = single(0.1), [0.5, 2.0, 1.25]

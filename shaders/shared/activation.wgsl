@@ -17,6 +17,7 @@ const IDENTITY = 6u;
 const MISH = 7u;
 const ELU = 8u;
 const SOFTPLUS = 9u;
+const GELU_TANH = 10u;
 
 fn activation(x: f32) -> f32 {
     return select(activation_of_number(x), x, is_nan(x));
@@ -39,6 +40,7 @@ fn activation_of_number(x: f32) -> f32 {
         case MISH: { return x * mish_factor(x).x; }
         case ELU: { return select(exponential_less_one(-abs(x)), x, x > 0.0); }
         case SOFTPLUS: { return select(0.0, x, x > 0.0) + log_one_plus(exponential(-abs(x))); }
+        case GELU_TANH: { return x * sigmoid(gelu_argument(bounded(x))); }
         default: { return not_a_number(); }
     }
 }
@@ -65,6 +67,11 @@ fn slope_at_number(x: f32) -> f32 {
         }
         case ELU: { return select(exponential(-abs(x)), 1.0, x > 0.0); }
         case SOFTPLUS: { return sigmoid(x); }
+        case GELU_TANH: {
+            let z = bounded(x);
+            let argument_slope = 1.5957691216 * (1.0 + 0.134145 * z * z);
+            return sigmoid(gelu_argument(z)) + x * sigmoid_slope(gelu_argument(z)) * argument_slope;
+        }
         default: { return not_a_number(); }
     }
 }
@@ -89,6 +96,16 @@ fn mish_factor(x: f32) -> vec2<f32> {
     let rest = less + 2.0;
     let below = vec2<f32>(less / rest, 4.0 * e * (1.0 + e) / (rest * rest));
     return select(below, above, x >= 0.0);
+}
+
+// 2 √(2/π) · (x + 0.044715 x³). Its sigmoid is (1 + tanh of its half) / 2.
+fn gelu_argument(x: f32) -> f32 {
+    return 1.5957691216 * x * (1.0 + 0.044715 * x * x);
+}
+
+// x within ±10, beyond which the sigmoid is 0 or 1: x³ might overflow.
+fn bounded(x: f32) -> f32 {
+    return select(x, 10.0 * sign(x), abs(x) > 10.0);
 }
 
 fn sigmoid_slope(x: f32) -> f32 {

@@ -37,6 +37,8 @@ pub enum Activation {
     Elu,
     /// `log(1 + exp(x))`.
     Softplus,
+    /// GELU with tanh, `0.5 · x · (1 + tanh(√(2/π) · (x + 0.044715 · x³)))`, as in GPT-2.
+    GeluTanh,
 }
 
 /// The properties of an activation, without its formula.
@@ -49,7 +51,7 @@ struct Entry {
 
 impl Activation {
     /// Every activation, in the order in which `shaders/shared/activation.wgsl` numbers them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Relu,
         Self::LeakyRelu,
         Self::Tanh,
@@ -60,6 +62,7 @@ impl Activation {
         Self::Mish,
         Self::Elu,
         Self::Softplus,
+        Self::GeluTanh,
     ];
 
     const fn entry(self) -> Entry {
@@ -74,6 +77,7 @@ impl Activation {
             Self::Mish => Entry { name: "mish", keeps_half: true },
             Self::Elu => Entry { name: "elu", keeps_half: true },
             Self::Softplus => Entry { name: "softplus", keeps_half: false },
+            Self::GeluTanh => Entry { name: "gelu-tanh", keeps_half: true },
         }
     }
 

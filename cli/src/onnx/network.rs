@@ -96,6 +96,9 @@ fn append_activation(
         Activation::Mish => graph.node(name, "Mish", &[inputs], &[]),
         Activation::Elu => graph.node(name, "Elu", &[inputs], &[("alpha", Setting::Float(1.0))]),
         Activation::Softplus => graph.node(name, "Softplus", &[inputs], &[]),
+        Activation::GeluTanh => {
+            graph.node(name, "Gelu", &[inputs], &[("approximate", Setting::Text("tanh"))])
+        }
     }
 }
 

@@ -36,7 +36,7 @@ const OPERATORS: [Operator; 26] = [
     ("Elu", 1, 1, &[("alpha", NUMBER)]),
     ("Equal", 2, 2, &[]),
     ("Gather", 2, 2, AXIS),
-    ("Gelu", 1, 1, &[]),
+    ("Gelu", 1, 1, &[("approximate", TEXT)]),
     ("Gemm", 2, 3, &[("transB", INTEGER)]),
     ("Identity", 1, 1, &[]),
     ("IsNaN", 1, 1, &[]),

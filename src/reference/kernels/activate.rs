@@ -1,4 +1,4 @@
-use std::f64::consts::TAU;
+use std::f64::consts::{FRAC_2_PI, TAU};
 
 use ndarray::Array2;
 
@@ -25,6 +25,7 @@ fn value(x: f64, activation: Activation) -> f64 {
         Activation::Elu if x > 0.0 => x,
         Activation::Elu => x.exp_m1(),
         Activation::Softplus => softplus(x),
+        Activation::GeluTanh => x * sigmoid(gelu_argument(x)),
     }
 }
 
@@ -50,6 +51,11 @@ pub(super) fn derivative(x: f64, activation: Activation) -> f64 {
         Activation::Elu if x > 0.0 => 1.0,
         Activation::Elu => x.exp(),
         Activation::Softplus => sigmoid(x),
+        Activation::GeluTanh => {
+            let argument = gelu_argument(x);
+            let argument_slope = 2.0 * FRAC_2_PI.sqrt() * (1.0 + 3.0 * 0.044715 * x * x);
+            sigmoid(argument) + x * sigmoid(argument) * sigmoid(-argument) * argument_slope
+        }
     }
 }
 
@@ -61,6 +67,11 @@ pub(super) fn sigmoid(x: f64) -> f64 {
 /// `log(1 + exp(x))`, whose exponential cannot overflow.
 fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// `2 · √(2/π) · (x + 0.044715 · x³)`, whose sigmoid is `0.5 · (1 + tanh(…))` of its half.
+fn gelu_argument(x: f64) -> f64 {
+    2.0 * FRAC_2_PI.sqrt() * (x + 0.044715 * x.powi(3))
 }
 
 /// Φ: how much of the standard normal distribution lies below x.
