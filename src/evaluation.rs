@@ -143,6 +143,19 @@ mod tests {
     }
 
     #[test]
+    fn every_loss_of_numbers_has_the_same_rmse_and_r2() {
+        let outputs = array![[0.0, 2.0], [-1.0, 2.0], [8.0, 1.0]];
+        let targets = [0.5, 1.0, -1.0, 1.0, 7.0, 1.0];
+        let found = Loss::ALL.into_iter().filter(|loss| !loss.has_accuracy()).map(|loss| {
+            let found = evaluate(&outputs, &(&targets).into(), loss).unwrap();
+            assert_eq!(found.accuracy, None);
+            (found.rmse, found.r2)
+        });
+        let found: Vec<_> = found.collect();
+        assert!(found.len() > 1 && found.iter().all(|pair| *pair == found[0]), "{found:?}");
+    }
+
+    #[test]
     fn targets_must_fit_the_outputs() {
         let message = |outputs: Array2<f32>, targets: Targets<'_>, loss| {
             evaluate(&outputs, &targets, loss).unwrap_err().to_string()

@@ -115,7 +115,7 @@ fn dataset(rows: u32, features: u32, loss: Loss) -> Dataset {
 async fn streamed_steps_are_those_on_uploaded_data() {
     // Keeps the compiled kernels, which are dropped with their last user.
     let mut compiled = Vec::new();
-    for (loss, features) in Loss::ALL.into_iter().zip([7, 8, 1]) {
+    for (loss, features) in Loss::ALL.into_iter().zip([7, 8, 1].into_iter().cycle()) {
         for remainder in [Remainder::Drop, Remainder::Keep] {
             for device in devices().await {
                 let dataset = dataset(70 * BATCH_SIZE + 5, features, loss);

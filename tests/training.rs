@@ -142,7 +142,7 @@ async fn compare_on(
         let error = (f64::from(metrics.loss) - loss).abs();
         assert!(error <= BOUND * loss.abs().max(1.0), "{what}: {metrics:?}, not loss {loss}");
         // One row may be on the other side of a tie.
-        assert_eq!(metrics.accuracy.is_some(), options.loss != Loss::MeanSquaredError, "{what}");
+        assert_eq!(metrics.accuracy.is_some(), options.loss.has_accuracy(), "{what}");
         if let Some(found) = metrics.accuracy {
             let error = (f64::from(found) - accuracy).abs();
             assert!(

@@ -189,7 +189,7 @@ class Case:
         match self.loss_name:
             case "softmax-cross-entropy":
                 return torch.randint(SIZES[-1], (ROWS,))
-            case "mean-squared-error":
+            case "mean-squared-error" | "mean-absolute-error" | "huber":
                 return torch.randn(ROWS, SIZES[-1])
             case "binary-cross-entropy":
                 return torch.rand(ROWS, SIZES[-1])

@@ -139,4 +139,5 @@ LOSSES = {
     ),
     "mean-squared-error": (F.mse_loss, {}),
     "binary-cross-entropy": (F.binary_cross_entropy_with_logits, {}),
+    "mean-absolute-error": (F.l1_loss, {}),
 }

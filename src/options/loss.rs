@@ -26,6 +26,8 @@ pub enum Loss {
     /// `log(1 + exp(output)) − target · output`, averaged over the batch and the outputs: outputs
     /// are logits, targets lie between 0 and 1.
     BinaryCrossEntropy,
+    /// `|output − target|`, averaged over the batch and the outputs. Its derivative at 0 is 0, as in PyTorch.
+    MeanAbsoluteError,
 }
 
 /// The properties of a loss, without its formula.
@@ -47,8 +49,12 @@ pub(crate) enum TargetKind {
 
 impl Loss {
     /// Every loss, with its usual numbers, in the order in which `shaders/shared/row_loss.wgsl` numbers them.
-    pub const ALL: [Self; 3] =
-        [Self::SoftmaxCrossEntropy, Self::MeanSquaredError, Self::BinaryCrossEntropy];
+    pub const ALL: [Self; 4] = [
+        Self::SoftmaxCrossEntropy,
+        Self::MeanSquaredError,
+        Self::BinaryCrossEntropy,
+        Self::MeanAbsoluteError,
+    ];
 
     const fn entry(self) -> Entry {
         use TargetKind::{Classes, Numbers, Probabilities};
@@ -58,6 +64,7 @@ impl Loss {
             Self::BinaryCrossEntropy => {
                 Entry { name: "binary-cross-entropy", targets: Probabilities }
             }
+            Self::MeanAbsoluteError => Entry { name: "mean-absolute-error", targets: Numbers },
         }
     }
 
@@ -80,7 +87,10 @@ impl Loss {
     /// ```
     pub fn hyperparameters(&mut self) -> Vec<(&'static str, &mut f64)> {
         match self {
-            Self::SoftmaxCrossEntropy | Self::MeanSquaredError | Self::BinaryCrossEntropy => vec![],
+            Self::SoftmaxCrossEntropy
+            | Self::MeanSquaredError
+            | Self::BinaryCrossEntropy
+            | Self::MeanAbsoluteError => vec![],
         }
     }
 

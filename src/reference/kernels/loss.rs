@@ -27,6 +27,7 @@ pub fn loss(loss: Loss, outputs: &Array2<f64>, targets: &Targets<'_>) -> LossGra
         Loss::SoftmaxCrossEntropy => softmax_cross_entropy(outputs, classes()),
         Loss::MeanSquaredError => mean_squared_error(outputs, &values()),
         Loss::BinaryCrossEntropy => binary_cross_entropy(outputs, &values()),
+        Loss::MeanAbsoluteError => mean_absolute_error(outputs, &values()),
     }
 }
 
@@ -101,6 +102,23 @@ pub fn mean_squared_error(outputs: &Array2<f64>, targets: &Array2<f64>) -> LossG
         row_losses,
         row_accuracies: Array1::zeros(outputs.nrows()),
         grad_outputs: errors * (2.0 / outputs.len() as f64),
+    }
+}
+
+/// `|output − target|`, averaged over each row, and its gradient
+/// `sign(output − target) / (rows · columns)`. There is no accuracy: it is 0.
+///
+/// # Panics
+///
+/// If there is no output.
+pub fn mean_absolute_error(outputs: &Array2<f64>, targets: &Array2<f64>) -> LossGradient {
+    let errors = outputs - targets;
+    // Not `signum`, which is 1 at 0.
+    let direction = |error: f64| if error == 0.0 { 0.0 } else { error.signum() };
+    LossGradient {
+        row_losses: errors.mapv(f64::abs).mean_axis(Axis(1)).expect("a loss needs an output"),
+        row_accuracies: Array1::zeros(outputs.nrows()),
+        grad_outputs: errors.mapv(direction) / outputs.len() as f64,
     }
 }
 
