@@ -48,13 +48,14 @@ pub struct Evaluation {
 /// [`Error::Targets`] if the loss needs targets of another kind;
 /// [`Error::Length`] without outputs, or if the targets do not fit them; [`Error::Class`] with a
 /// class that has no output; [`Error::Probability`] with a target of binary cross-entropy outside
-/// 0 to 1.
+/// 0 to 1; [`Error::Option`] if a hyperparameter of the loss is out of range.
 pub fn evaluate(outputs: &Array2<f32>, targets: &Targets<'_>, loss: Loss) -> Result<Evaluation> {
     let [rows, columns] = outputs.dim().into();
     if outputs.is_empty() {
         let why = format!("{rows} rows × {columns} outputs, and at least one of each");
         return Err(Error::Length { what: "outputs", found: 0, needed: 1, why });
     }
+    loss.check()?;
     targets.check(loss, rows as u64, columns as u64)?;
     let outputs = outputs.mapv(f64::from);
     let rated = reference::loss(loss, &outputs, targets);

@@ -196,6 +196,7 @@ impl TrainerOptions {
     /// Checks the options for a network with this many outputs.
     pub(crate) fn check(&self, outputs: u32) -> Result<()> {
         check("batch_size", self.batch_size, "at least 1", |value| value >= 1.0)?;
+        self.loss.check()?;
         let share = |value: f64| (0.0..1.0).contains(&value);
         check("label_smoothing", self.label_smoothing, "at least 0 and below 1", share)?;
         if self.loss != Loss::SoftmaxCrossEntropy && self.label_smoothing != 0.0 {

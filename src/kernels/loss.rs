@@ -94,9 +94,11 @@ impl Loss {
     ///
     /// # Errors
     ///
-    /// [`Error::Wgpu`] if the driver does not compile the shader, [`Error::DeviceLost`].
+    /// [`Error::Option`] if a hyperparameter of the loss is out of range, [`Error::Wgpu`] if the driver does
+    /// not compile the shader, [`Error::DeviceLost`].
     pub fn new(device: &Device, options: impl Into<Options>) -> Result<Self> {
         let options = options.into();
+        options.loss.check()?;
         let source = concat!(
             include_str!("../../shaders/kernels/loss.wgsl"),
             include_str!("../../shaders/shared/row_loss.wgsl"),

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check;
+use crate::error::Result;
+
 /// The function that training minimizes. Every loss is a mean, over the batch and over the outputs.
 ///
 /// [`TrainerOptions`](super::TrainerOptions) may smooth the targets of softmax cross-entropy and weigh its
@@ -103,6 +106,12 @@ impl Loss {
     /// squared error.
     pub const fn has_accuracy(self) -> bool {
         !matches!(self.targets(), TargetKind::Numbers)
+    }
+
+    pub(crate) fn check(mut self) -> Result<()> {
+        let is_positive = |value: f64| value > 0.0;
+        let mut numbers = self.hyperparameters().into_iter();
+        numbers.try_for_each(|(name, value)| check(name, *value, "finite and above 0", is_positive))
     }
 
     pub(crate) const fn targets(self) -> TargetKind {
