@@ -101,6 +101,11 @@ pub(crate) struct Training {
     #[serde(skip)]
     pub(crate) loss: Option<Loss>,
 
+    /// With huber: the error from which on the loss is linear, in deviations of the target [default: 1]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = positive)]
+    #[serde(skip)]
+    pub(crate) delta: Option<f64>,
+
     /// The share of each target that is spread evenly over all classes
     #[arg(hide_short_help = true, long, value_name = "SHARE", default_value_t = 0.0, value_parser = from_0_below_1)]
     pub(crate) label_smoothing: f64,
@@ -121,8 +126,8 @@ pub(crate) struct Training {
 
 impl Training {
     /// The numbers that only some losses have.
-    pub(crate) fn hyperparameters(&self) -> [(&'static str, Option<f64>); 0] {
-        []
+    pub(crate) fn hyperparameters(&self) -> [(&'static str, Option<f64>); 1] {
+        [("delta", self.delta)]
     }
 
     /// The number of batches in an epoch of this many rows.

@@ -140,4 +140,5 @@ LOSSES = {
     "mean-squared-error": (F.mse_loss, {}),
     "binary-cross-entropy": (F.binary_cross_entropy_with_logits, {}),
     "mean-absolute-error": (F.l1_loss, {}),
+    "huber": (lambda *pair: F.huber_loss(*pair, delta=0.5), {"loss": {"huber": {"delta": 0.5}}}),
 }

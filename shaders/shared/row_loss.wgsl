@@ -13,6 +13,9 @@
 //                             gradient = (sigmoid(o) − t) / (rows · columns)
 //     mean absolute error     loss     = average over c of |o[c] − t[c]|
 //                             gradient = sign(o − t) / (rows · columns)
+//     Huber                   loss     = average over c of s · (|o[c] − t[c]| − s / 2)
+//                             gradient = sign(o − t) · s / (rows · columns)
+//                             with s = the smaller one of |o[c] − t[c]| and DELTA
 //
 // with a row's outputs o and its targets t: values, or one class index.
 //
@@ -24,11 +27,13 @@ override LOSS: u32;  // the place in Loss::ALL
 override HAS_CLASS_TARGETS: bool;
 override LABEL_SMOOTHING: f32;
 override HAS_CLASS_WEIGHTS: bool;
+override DELTA: f32;  // of Huber
 
 const SOFTMAX_CROSS_ENTROPY = 0u;
 const MEAN_SQUARED_ERROR = 1u;
 const BINARY_CROSS_ENTROPY = 2u;
 const MEAN_ABSOLUTE_ERROR = 3u;
+const HUBER = 4u;
 
 // Loss and accuracy, as bits. `rows` are those of the batch.
 fn row_loss(row: u32, rows: u32, columns: u32) -> vec2<u32> {
@@ -37,6 +42,7 @@ fn row_loss(row: u32, rows: u32, columns: u32) -> vec2<u32> {
         case MEAN_SQUARED_ERROR: { return mean_squared_error(row, rows, columns); }
         case BINARY_CROSS_ENTROPY: { return binary_cross_entropy(row, rows, columns); }
         case MEAN_ABSOLUTE_ERROR: { return mean_absolute_error(row, rows, columns); }
+        case HUBER: { return huber(row, rows, columns); }
         default: { return loss_bits(not_a_number(), 0.0, true); }
     }
 }
@@ -117,6 +123,23 @@ fn mean_absolute_error(row: u32, rows: u32, columns: u32) -> vec2<u32> {
         has_nan = has_nan || is_nan(output) || is_nan(wanted);
         let direction = select(sign(difference), difference, is_nan(difference));
         put_gradient(row, column, direction / (f32(rows) * f32(columns)));
+    }
+    return loss_bits(sum / f32(columns), 0.0, has_nan);
+}
+
+fn huber(row: u32, rows: u32, columns: u32) -> vec2<u32> {
+    var sum = 0.0;
+    var has_nan = false;
+    for (var column = 0u; column < columns; column++) {
+        let output = output_at(row, column);
+        let wanted = bitcast<f32>(target_at(row, column));
+        let difference = output - wanted;
+        let size = abs(difference);
+        let slope = select(size, DELTA, size > DELTA);
+        sum += slope * (size - 0.5 * slope);
+        has_nan = has_nan || is_nan(output) || is_nan(wanted);
+        let pull = select(sign(difference) * slope, difference, is_nan(difference));
+        put_gradient(row, column, pull / (f32(rows) * f32(columns)));
     }
     return loss_bits(sum / f32(columns), 0.0, has_nan);
 }

@@ -163,11 +163,13 @@ impl Options {
     }
 
     /// The overrides of a kernel that has `row_loss.wgsl`.
-    pub(crate) fn constants(self) -> [(&'static str, f64); 4] {
+    pub(crate) fn constants(self) -> [(&'static str, f64); 5] {
+        let delta = if let options::Loss::Huber { delta } = self.loss { delta } else { 0.0 };
         let flag = |flag: bool| f64::from(u8::from(flag));
         [
             ("LOSS", self.loss.number().into()),
             ("HAS_CLASS_TARGETS", flag(self.loss.has_class_targets())),
+            ("DELTA", delta),
             ("LABEL_SMOOTHING", self.label_smoothing.into()),
             ("HAS_CLASS_WEIGHTS", flag(self.has_class_weights)),
         ]

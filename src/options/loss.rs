@@ -31,6 +31,14 @@ pub enum Loss {
     BinaryCrossEntropy,
     /// `|output − target|`, averaged over the batch and the outputs. Its derivative at 0 is 0, as in PyTorch.
     MeanAbsoluteError,
+    /// Half the squared error up to `delta`, and linear beyond: with `e = |output − target|`, `e² / 2` where
+    /// `e ≤ delta`, `delta · (e − delta / 2)` elsewhere, averaged over the batch and the outputs.
+    ///
+    /// PyTorch's `huber_loss`.
+    Huber {
+        /// The error from which on the loss is linear; 1 is usual.
+        delta: f64,
+    },
 }
 
 /// The properties of a loss, without its formula.
@@ -52,11 +60,12 @@ pub(crate) enum TargetKind {
 
 impl Loss {
     /// Every loss, with its usual numbers, in the order in which `shaders/shared/row_loss.wgsl` numbers them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::SoftmaxCrossEntropy,
         Self::MeanSquaredError,
         Self::BinaryCrossEntropy,
         Self::MeanAbsoluteError,
+        Self::Huber { delta: 1.0 },
     ];
 
     const fn entry(self) -> Entry {
@@ -68,6 +77,7 @@ impl Loss {
                 Entry { name: "binary-cross-entropy", targets: Probabilities }
             }
             Self::MeanAbsoluteError => Entry { name: "mean-absolute-error", targets: Numbers },
+            Self::Huber { .. } => Entry { name: "huber", targets: Numbers },
         }
     }
 
@@ -86,7 +96,13 @@ impl Loss {
     /// ```
     /// use ztilde::Loss;
     ///
-    /// assert!(Loss::MeanSquaredError.hyperparameters().is_empty());
+    /// let mut loss = Loss::from_name("huber").expect("a name of Loss::name");
+    /// for (name, value) in loss.hyperparameters() {
+    ///     if name == "delta" {
+    ///         *value = 0.5;
+    ///     }
+    /// }
+    /// assert_eq!(loss, Loss::Huber { delta: 0.5 });
     /// ```
     pub fn hyperparameters(&mut self) -> Vec<(&'static str, &mut f64)> {
         match self {
@@ -94,6 +110,7 @@ impl Loss {
             | Self::MeanSquaredError
             | Self::BinaryCrossEntropy
             | Self::MeanAbsoluteError => vec![],
+            Self::Huber { delta } => vec![("delta", delta)],
         }
     }
 

@@ -28,6 +28,7 @@ pub fn loss(loss: Loss, outputs: &Array2<f64>, targets: &Targets<'_>) -> LossGra
         Loss::MeanSquaredError => mean_squared_error(outputs, &values()),
         Loss::BinaryCrossEntropy => binary_cross_entropy(outputs, &values()),
         Loss::MeanAbsoluteError => mean_absolute_error(outputs, &values()),
+        Loss::Huber { delta } => huber(outputs, &values(), delta),
     }
 }
 
@@ -119,6 +120,26 @@ pub fn mean_absolute_error(outputs: &Array2<f64>, targets: &Array2<f64>) -> Loss
         row_losses: errors.mapv(f64::abs).mean_axis(Axis(1)).expect("a loss needs an output"),
         row_accuracies: Array1::zeros(outputs.nrows()),
         grad_outputs: errors.mapv(direction) / outputs.len() as f64,
+    }
+}
+
+/// With `e = |output − target|`: `e² / 2` where `e ≤ delta`, `delta · (e − delta / 2)` elsewhere, averaged
+/// over each row. Its gradient is `output − target`, between `−delta` and `delta`, divided by
+/// `rows · columns`. There is no accuracy: it is 0.
+///
+/// # Panics
+///
+/// If there is no output.
+pub fn huber(outputs: &Array2<f64>, targets: &Array2<f64>, delta: f64) -> LossGradient {
+    let errors = outputs - targets;
+    let loss = |error: f64| match error.abs() {
+        size if size > delta => delta * (size - 0.5 * delta),
+        size => 0.5 * size * size,
+    };
+    LossGradient {
+        row_losses: errors.mapv(loss).mean_axis(Axis(1)).expect("a loss needs an output"),
+        row_accuracies: Array1::zeros(outputs.nrows()),
+        grad_outputs: errors.mapv(|error| error.clamp(-delta, delta)) / outputs.len() as f64,
     }
 }
 
