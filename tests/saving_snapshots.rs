@@ -45,7 +45,7 @@ fn snapshot(optimizer: Optimizer, batch_norm: bool, has_data: bool) -> Snapshot 
     block_on(&device, trainer.snapshot()).unwrap()
 }
 
-fn optimizers() -> [Optimizer; 6] {
+fn optimizers() -> [Optimizer; 7] {
     let schedules = [
         Schedule::Constant,
         Schedule::Step { every: u64::MAX, factor: 1.0 / 3.0 },
@@ -64,6 +64,7 @@ fn optimizers() -> [Optimizer; 6] {
         },
         Optimizer::adam(0.1),
         Optimizer::adamw(0.1, 1e-300 + 0.1 / 3.0),
+        Optimizer::lion(0.1, 1.0 / 3.0),
     ]
 }
 
@@ -110,7 +111,9 @@ fn the_tensors_have_the_documented_names() {
     let parameters = ["0.weight", "1.bias", "1.weight", "3.bias", "3.weight"];
     let of = |state: &str| parameters.map(|name| format!("optimizer.{state}.{name}")).to_vec();
     let both = [of("mean_square"), of("velocity")].concat();
-    let expected = [vec![], of("velocity"), of("velocity"), of("mean_square"), both.clone(), both];
+    let [velocity, mean_square] = [of("velocity"), of("mean_square")];
+    let expected =
+        [vec![], velocity.clone(), velocity.clone(), mean_square, both.clone(), both, velocity];
     for (optimizer, expected) in optimizers().into_iter().zip(expected) {
         assert_eq!(names(&snapshot(optimizer, true, true)), expected);
     }

@@ -196,6 +196,20 @@ async fn every_optimizer_with_every_loss_follows_the_reference() {
     }
 }
 
+/// The sign of a gradient is arbitrary if the gradient is 0 up to rounding, as that of a shift that the next
+/// normalization cancels. So there is no batch normalization.
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn lion_with_every_loss_follows_the_reference() {
+    let mut compiled = Vec::new();
+    for loss in Loss::ALL {
+        let activation = Activation::Tanh;
+        let network = NetworkOptions { activation, batch_norm: false, ..Default::default() };
+        let optimizer = Optimizer::lion(0.001, 0.1);
+        let options = TrainerOptions { batch_size: ROWS, loss, optimizer, ..Default::default() };
+        compare(&SIZES, network, &options, &mut compiled).await;
+    }
+}
+
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn every_activation_follows_the_reference() {
     let mut compiled = Vec::new();

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.optim import SGD, Adam, AdamW, RMSprop
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 # ztilde rounds epsilons and rates to single precision; PyTorch in double precision does not.
 single = lambda number: torch.tensor(number, dtype=torch.float32).item()
@@ -77,6 +77,24 @@ class Method:
         }
 
 
+class Lion(Optimizer):
+    """Program 1 of arXiv 2302.06675, which PyTorch does not have."""
+
+    def __init__(self, groups):
+        super().__init__(groups, {"lr": 0.001, "betas": (0.9, 0.99)})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            (beta1, beta2), rate = group["betas"], group["lr"]
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                mean = state.setdefault("exp_avg", torch.zeros_like(parameter))
+                push = (beta1 * mean + (1 - beta1) * parameter.grad).sign()
+                parameter -= rate * (push + group["weight_decay"] * parameter)
+                mean.mul_(beta2).add_(parameter.grad, alpha=1 - beta2)
+
+
 def momentum(nesterov):
     return {
         "make": lambda groups: SGD(groups, lr=0.05, momentum=0.9, nesterov=nesterov),
@@ -121,6 +139,14 @@ METHODS = {
     "adam": Method(**adam(Adam, False)),
     "adam, decay": Method(**adam(Adam, False), weight_decay=0.01, decays_all=True),
     "adamw": Method(**adam(AdamW, True), weight_decay=0.1),
+    "lion": Method(
+        make=Lion,
+        ours={"lion": {"beta1": 0.9, "beta2": 0.99}},
+        rate=0.001,
+        state={"velocity": "exp_avg"},
+        counts_steps=False,
+        weight_decay=0.1,
+    ),
 }
 
 

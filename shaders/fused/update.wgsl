@@ -10,6 +10,8 @@
 //                        mean_square = SMOOTHING · mean_square + (1 − SMOOTHING) · gradient²
 //                        parameter  −= rate / (1 − MOMENTUMᵗ) · velocity
 //                                      / (√(mean_square / (1 − SMOOTHINGᵗ)) + EPSILON)
+//     Lion               parameter  −= rate · sign(MOMENTUM · velocity + (1 − MOMENTUM) · gradient)
+//                        velocity    = SMOOTHING · velocity + (1 − SMOOTHING) · gradient
 //
 // One buffer holds all parameters, weights first. The gradients and the optimizer's state have buffers of the
 // same layout. The gradients come in slabs of the batch, which are added up here (shared/slab_sum.wgsl).
@@ -69,6 +71,7 @@ const NESTEROV = 2u;
 const RMSPROP = 3u;
 const ADAM = 4u;
 const ADAMW = 5u;  // Its weight decay differs, which the rates contain.
+const LION = 6u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -168,6 +171,11 @@ fn change(i: u32, gradient: vec4<f32>, rate: Rates) -> vec4<f32> {
         case ADAM, ADAMW: {
             let root = sqrt(moved_mean_square(i, gradient)) * rate.square_correction;
             return rate.corrected_rate * moved_velocity(i, MOMENTUM_REST * gradient) / (root + EPSILON);
+        }
+        case LION: {
+            let push = MOMENTUM * velocity[i] + MOMENTUM_REST * gradient;
+            velocity[i] = SMOOTHING * velocity[i] + SMOOTHING_REST * gradient;
+            return rate.learning_rate * sign(push);
         }
         default: {
             return vec4<f32>(not_a_number());

@@ -70,7 +70,10 @@ pub(crate) fn rates(optimizer: &Optimizer, step: u64) -> [f32; 4] {
             let left = |base: f64| 1.0 - base.powf(step as f64);
             (rate / left(beta1), left(beta2).sqrt().recip())
         }
-        Method::GradientDescent | Method::Momentum { .. } | Method::RmsProp { .. } => (0.0, 0.0),
+        Method::GradientDescent
+        | Method::Momentum { .. }
+        | Method::RmsProp { .. }
+        | Method::Lion { .. } => (0.0, 0.0),
     };
     let is_decoupled = optimizer.method.is_decoupled();
     let decay = if is_decoupled { rate * optimizer.weight_decay } else { 0.0 };
@@ -166,6 +169,7 @@ fn constants(optimizer: &Optimizer) -> [(&'static str, f64); 8] {
         Method::Momentum { momentum, nesterov: _ } => (momentum, 0.0, 0.0),
         Method::RmsProp { smoothing, epsilon } => (0.0, smoothing, epsilon),
         Method::Adam { beta1, beta2, epsilon, decoupled: _ } => (beta1, beta2, epsilon),
+        Method::Lion { beta1, beta2 } => (beta1, beta2, 0.0),
     };
     let decay = if method.is_decoupled() { 0.0 } else { optimizer.weight_decay };
     [

@@ -58,6 +58,14 @@ pub enum Method {
         /// (AdamW, arXiv 1711.05101), rather than through the gradient.
         decoupled: bool,
     },
+    /// `p −= rate · sign(β₁·m + (1 − β₁)·g)`, then `m = β₂·m + (1 − β₂)·g`; weight decay acts on the
+    /// parameters directly (Chen et al., arXiv 2302.06675).
+    Lion {
+        /// The share of the mean in the direction of a step; 0.9 is usual.
+        beta1: f64,
+        /// The share of the mean that is kept; 0.99 is usual.
+        beta2: f64,
+    },
 }
 
 /// The properties of a method, without its formula.
@@ -76,13 +84,14 @@ struct Entry {
 impl Method {
     /// Every method, with its usual hyperparameters, in the order in which `shaders/update.wgsl` numbers
     /// them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::GradientDescent,
         Self::Momentum { momentum: 0.9, nesterov: false },
         Self::Momentum { momentum: 0.9, nesterov: true },
         Self::RmsProp { smoothing: 0.99, epsilon: 1e-8 },
         Self::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: false },
         Self::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: true },
+        Self::Lion { beta1: 0.9, beta2: 0.99 },
     ];
 
     const fn entry(self) -> Entry {
@@ -112,6 +121,9 @@ impl Method {
             Self::Adam { decoupled: true, .. } => {
                 Entry { name: "adamw", usual: [0.001, 0.01], is_decoupled: true, ..adam }
             }
+            Self::Lion { .. } => {
+                Entry { name: "lion", usual: [1e-4, 0.1], is_decoupled: true, ..momentum }
+            }
         }
     }
 
@@ -138,6 +150,7 @@ impl Method {
             Self::Adam { beta1, beta2, epsilon, decoupled: _ } => {
                 vec![("beta1", beta1), ("beta2", beta2), (EPSILON, epsilon)]
             }
+            Self::Lion { beta1, beta2 } => vec![("beta1", beta1), ("beta2", beta2)],
         }
     }
 
@@ -360,6 +373,13 @@ impl Optimizer {
     /// `AdamW`: Adam with decoupled weight decay.
     pub const fn adamw(learning_rate: f64, weight_decay: f64) -> Self {
         let method = Method::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: true };
+        Self { weight_decay, ..Self::new(method, learning_rate) }
+    }
+
+    /// Lion with betas 0.9 and 0.99, and decoupled weight decay. Its steps have the size of the learning rate,
+    /// so its paper takes a 3rd to a 10th of Adam's rate, and 3 to 10 times its weight decay.
+    pub const fn lion(learning_rate: f64, weight_decay: f64) -> Self {
+        let method = Method::Lion { beta1: 0.9, beta2: 0.99 };
         Self { weight_decay, ..Self::new(method, learning_rate) }
     }
 

@@ -3,20 +3,11 @@
 use ndarray::Array2;
 use wgpu::{BufferUsages, Features, Limits};
 use ztilde::{
-    Activation, Dataset, Inference, Loss, Network, NetworkOptions, Optimizer, Targets, Trainer,
-    TrainerOptions, block_on,
+    Activation, Dataset, Inference, Loss, Method, Network, NetworkOptions, Optimizer, Targets,
+    Trainer, TrainerOptions, block_on,
 };
 
 use crate::app::{App, classes, inputs};
-
-const OPTIMIZERS: [Optimizer; 6] = [
-    Optimizer::gradient_descent(0.01),
-    Optimizer::momentum(0.01, 0.9),
-    Optimizer::nesterov(0.01, 0.9),
-    Optimizer::rmsprop(0.01),
-    Optimizer::adam(0.01),
-    Optimizer::adamw(0.01, 0.1),
-];
 
 fn dataset(rows: u32, sizes: &[u32], loss: Loss) -> Dataset {
     let inputs = Array2::from_shape_fn([rows as usize, sizes[0] as usize], |(row, column)| {
@@ -53,7 +44,7 @@ fn the_default_device_learns_everything() {
     for activation in Activation::ALL {
         for batch_norm in [true, false] {
             for loss in Loss::ALL {
-                for optimizer in OPTIMIZERS {
+                for optimizer in Method::ALL.map(Optimizer::usual) {
                     let clip_norm = (trainers.len() % 2 == 0).then_some(1.0);
                     let network = NetworkOptions { activation, batch_norm, ..Default::default() };
                     let options = TrainerOptions {

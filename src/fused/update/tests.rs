@@ -79,6 +79,10 @@ fn check(gpu: &mut TestGpu, optimizer: &Optimizer, [slabs, length]: [u32; 2]) {
     // A handful of roundings of each step's change, and one of the parameter for each step.
     let learned = |matrix: &Matrix| gpu.read(matrix)[..length as usize].to_vec();
     assert_close(&what, &learned(&on_gpu), &parameters, 1e-6, 0.0);
+    if optimizer.method.has_velocity() {
+        // The sum of a few gradients, each with the roundings of up to 16 slabs.
+        assert_close(&what, &learned(&state[0]), &velocity, 1e-5, 1e-6);
+    }
     if optimizer.method.has_mean_square() {
         // Where slabs cancel each other, the roundings of their sum stay.
         let bound = 1e-12 + 1e-10 * f64::from(slabs - 1);
