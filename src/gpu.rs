@@ -4,6 +4,7 @@
 //! a handler on it, and error scopes catch all errors.
 
 mod counting;
+mod declaration;
 mod kernel;
 mod matrix;
 mod pipelines;
@@ -19,6 +20,7 @@ pub(crate) mod test_device;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tile;
+mod uniform;
 mod wait;
 #[cfg(not(target_arch = "wasm32"))]
 mod waking;
@@ -38,6 +40,7 @@ pub use kernel::Dispatch;
 #[cfg(test)]
 pub(crate) use kernel::MAX_WORKGROUPS;
 pub(crate) use kernel::{Kernel, workgroups};
+pub(crate) use matrix::Layout;
 pub use matrix::Matrix;
 pub use pipelines::KernelCache;
 pub(crate) use read::{Glance, Source, read, read_all};
@@ -45,6 +48,7 @@ pub(crate) use rounds::{can_loop, check_rounds, is_software};
 pub use rows::Rows;
 pub(crate) use staging::Staging;
 pub(crate) use tile::{Core, Division};
+pub(crate) use uniform::{Uniform, uniform};
 #[cfg(not(target_arch = "wasm32"))]
 pub use wait::{block_on, block_on_for};
 
@@ -261,7 +265,7 @@ mod tests {
         assert_refused("a copy into itself", submission);
         let reading = read::<u32>(&gpu, &small, 1, 4);
         assert_refused("a copy past the end", block_on(&gpu.device, reading));
-        let kernel = Kernel::new(&gpu.device, "no_shader", "no shader", &[]);
+        let kernel = Kernel::<Layout>::new(&gpu.device, "no_shader", "no shader", &[]);
         assert_refused("a text that is not a shader", kernel);
         let mut staging = Staging::new(&gpu, "staging", 4).unwrap();
         let submission = staging.submit(&gpu, "past the end", |encoder, staging| {

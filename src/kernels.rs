@@ -31,7 +31,7 @@ pub mod batch_statistics;
 pub mod column_sums;
 pub mod loss;
 pub mod matmul;
-mod matmul_quads;
+pub(crate) mod matmul_quads;
 pub mod normalize;
 pub mod normalize_backward;
 pub mod normalize_gradients;
@@ -40,7 +40,7 @@ use wgpu::Device;
 
 use crate::error::Result;
 pub use crate::gpu::{Dispatch, Matrix};
-use crate::gpu::{Kernel, can_loop, check_rounds, workgroups};
+use crate::gpu::{Kernel, Uniform, can_loop, check_rounds, workgroups};
 
 /// Invocations in a workgroup of the kernels that go element by element or row by row.
 pub(crate) const WORKGROUP_SIZE: u32 = 64;
@@ -58,12 +58,12 @@ const ROWS_PER_INVOCATION: u32 = 8;
 
 /// A kernel that ends in shaders/shared/layout.wgsl, compiled for rows and for images.
 #[derive(Clone, Debug)]
-struct LayoutKernel {
-    rows: Kernel,
-    images: Kernel,
+struct LayoutKernel<U> {
+    rows: Kernel<U>,
+    images: Kernel<U>,
 }
 
-impl LayoutKernel {
+impl<U: Uniform> LayoutKernel<U> {
     /// One whose invocations own a column and walk down some of its rows.
     fn walking(
         device: &Device,
@@ -99,7 +99,7 @@ impl LayoutKernel {
         })
     }
 
-    fn of(&self, batch: &Matrix) -> &Kernel {
+    fn of(&self, batch: &Matrix) -> &Kernel<U> {
         if batch.is_images() { &self.images } else { &self.rows }
     }
 
@@ -112,7 +112,7 @@ impl LayoutKernel {
         name: &'static str,
         batch: &Matrix,
         passes: u64,
-    ) -> Result<(&Kernel, [u32; 3])> {
+    ) -> Result<(&Kernel<U>, [u32; 3])> {
         let takes_pixels =
             batch.is_images() || !can_loop(device, passes * summing_rounds(batch, COLUMNS, LANES));
         if !takes_pixels {

@@ -8,10 +8,8 @@
 // stored in several parts: each dispatch reads one part, and copies the rows in it.
 //
 // Matrices are row-major. Values are copied bit by bit, so the targets may be floats or class indices. Inputs
-// that are whole vectors of four are copied as such vectors. An element is an input or a target: a row has
-// its inputs first. An invocation owns elements a whole dispatch apart.
-
-alias Element = u32;  // Or vec4<u32>: src/fused/gather_rows.rs makes both.
+// that are whole vectors of four are copied as such vectors: Element is one (shared/element_quad.wgsl) or a
+// value (shared/element_value.wgsl). An element is an input or a target: a row has its inputs first. An invocation owns elements a whole dispatch apart.
 
 struct Batch {
     rows: u32,     // of this batch, which may be an epoch's last, smaller one
@@ -23,7 +21,7 @@ struct Batch {
     part_rows: u32,
 }
 
-@group(0) @binding(0) var<uniform> batch: Batch;
+// Binding 0 is the uniform batch: Batch (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> counts: array<u32>;
 @group(0) @binding(2) var<storage, read> order: array<u32>;
 @group(0) @binding(3) var<storage, read> inputs: array<Element>;
@@ -38,6 +36,7 @@ fn main(
     @builtin(global_invocation_id) invocation: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
+    read_uniform();
     let first = 1u + (counts[NUMBER] - order[0]) * batch.batch_size;
     let width = batch.columns + batch.targets;
     for (var i = invocation.x; i < batch.rows * width; i += WORKGROUP_SIZE * workgroups.x) {

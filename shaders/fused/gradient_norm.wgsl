@@ -12,7 +12,7 @@ struct Length {
     slabs: u32,
 }
 
-@group(0) @binding(0) var<uniform> shape: Length;
+// Binding 0 is the uniform length: Length (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> inputs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> outputs: array<f32>;
 
@@ -25,10 +25,11 @@ fn partial(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
+    read_uniform();
     var sum = 0.0;
     let first = WORKGROUP_SIZE * workgroup.x + index;
-    for (var i = first; i < shape.quads; i += WORKGROUP_SIZE * workgroups.x) {
-        let quad = slab_sum(i, shape.slabs, shape.quads);
+    for (var i = first; i < length.quads; i += WORKGROUP_SIZE * workgroups.x) {
+        let quad = slab_sum(i, length.slabs, length.quads);
         sum += dot(quad, quad);
     }
     sum = workgroup_sum(sum, index);
@@ -43,8 +44,9 @@ fn gradient_quad(index: u32) -> vec4<f32> {
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn total(@builtin(local_invocation_index) index: u32) {
+    read_uniform();
     var sum = 0.0;
-    for (var i = index; i < shape.quads; i += WORKGROUP_SIZE) {
+    for (var i = index; i < length.quads; i += WORKGROUP_SIZE) {
         sum += dot(inputs[i], vec4<f32>(1.0));
     }
     sum = workgroup_sum(sum, index);
@@ -55,5 +57,5 @@ fn total(@builtin(local_invocation_index) index: u32) {
 }
 
 fn unknown() -> u32 {
-    return shape.slabs;
+    return length.slabs;
 }

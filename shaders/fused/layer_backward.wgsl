@@ -42,8 +42,8 @@ struct Layer {
     next_columns: u32,
     inner: u32,         // features of the inputs
     next_weights: u32,  // quads of the parameters before the next layer's weights
-    gamma: u32,         // before gamma, or before the biases, in parameters and in gradients
-    beta: u32,
+    gamma: u32,         // before gamma, if the layer is normalized, in parameters and in gradients
+    beta: u32,          // before beta, or before the biases
     weights: u32,
     chunk: u32,         // rows of a chunk
     slab_rows: u32,     // rows of a slab
@@ -54,7 +54,7 @@ struct Layer {
     next_faults: u32,   // before its faults
 }
 
-@group(0) @binding(0) var<uniform> layer: Layer;
+// Binding 0 is the uniform layer: Layer (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> next_grad_sums: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> parameters: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> sums: array<vec4<f32>>;
@@ -105,6 +105,7 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
+    read_uniform();
     let tasks_of_next = select(0u, slab_tasks(next_weights()), NEXT_WEIGHTS);
     let tasks = tasks_of_next + own_tasks();
     for (var task = workgroup.x; task < tasks; task += workgroups.x) {
@@ -151,7 +152,7 @@ fn own_weights() -> Weights {
         layer.columns,
         layer.inner,
         layer.weights,
-        layer.gamma,
+        layer.beta,
         layer.faults,
     );
 }

@@ -45,8 +45,8 @@ struct Layer {
     columns: u32,
     inner: u32,    // features of the inputs
     weights: u32,  // quads of the parameters before the weights
-    gamma: u32,    // before gamma, or before the biases
-    beta: u32,     // before beta
+    gamma: u32,    // before gamma, if the layer is normalized
+    beta: u32,     // before beta, or before the biases
     momentum: f32,
     unbias: f32,  // rows / (rows − 1)
     chunk: u32,   // rows of a chunk, a multiple of TILE_ROWS
@@ -55,7 +55,7 @@ struct Layer {
     variance: u32,
 }
 
-@group(0) @binding(0) var<uniform> layer: Layer;
+// Binding 0 is the uniform layer: Layer (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> inputs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> parameters: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> running: array<vec4<f32>>;
@@ -78,8 +78,8 @@ struct Column {
     center: vec4<f32>,
     rest: vec4<f32>,
     inverse_std: vec4<f32>,
-    gamma: vec4<f32>,  // The biases, if the layer is not normalized.
-    beta: vec4<f32>,
+    gamma: vec4<f32>,
+    beta: vec4<f32>,  // The biases, if the layer is not normalized.
 }
 
 // The moments of the rows so far: the mean of their differences from `center`, and the sum of the squares of
@@ -97,6 +97,7 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
+    read_uniform();
     let stride = PATCH_QUADS * workgroups.x;
     for (var quad = PATCH_QUADS * workgroup.x; quad < quads(layer.columns); quad += stride) {
         let chunk_stride = layer.chunk * workgroups.y;
@@ -226,16 +227,16 @@ fn write_statistics(moments: Moments, quad: u32) {
 
 fn finished_column(moments: Moments, quad: u32) -> Column {
     var column = Column();
-    column.gamma = parameters[layer.gamma + quad];
+    column.beta = parameters[layer.beta + quad];
     if NORMALIZATION == BATCH {
         column.center = moments.center;
         column.rest = moments.rest;
         column.inverse_std = 1.0 / sqrt(moments.squares / f32(layer.rows) + EPSILON);
-        column.beta = parameters[layer.beta + quad];
+        column.gamma = parameters[layer.gamma + quad];
     } else if NORMALIZATION == RUNNING {
         column.center = running[layer.mean + quad];
         column.inverse_std = 1.0 / sqrt(running[layer.variance + quad] + EPSILON);
-        column.beta = parameters[layer.beta + quad];
+        column.gamma = parameters[layer.gamma + quad];
     }
     return column;
 }
@@ -266,16 +267,17 @@ fn finish_rows(row: u32, quad: u32, column: Column, invocation: u32) {
 }
 
 fn finish_quad(index: u32, quad: u32, column: Column) {
-    var ztilde: vec4<f32>;
-    if NORMALIZATION == NONE {
-        ztilde = product_at(index) + column.gamma;
-        keep_sum(index, ztilde);
-    } else {
+    var scaled = product_at(index);
+    if NORMALIZATION != NONE {
         // Two steps, center first: another order loses digits where the mean is large against the
         // standard deviation.
-        let difference = rounded_quad(product_at(index) - column.center, layer.rows);
+        let difference = rounded_quad(scaled - column.center, layer.rows);
         let centered = difference - column.rest;
-        ztilde = column.gamma * (centered * column.inverse_std) + column.beta;
+        scaled = column.gamma * (centered * column.inverse_std);
+    }
+    let ztilde = scaled + column.beta;
+    if NORMALIZATION == NONE {
+        keep_sum(index, ztilde);
     }
     outputs[index] = inside(activations(ztilde), quad, layer.columns);
 }

@@ -19,21 +19,21 @@ struct Network {
     layers: u32,
     widest: u32,  // quads of a row of the scratch
     unused: u32,
-    table: array<Layer, 16>,  // src/fused/network_forward.rs has the same number
+    table: array<Entry, 16>,  // src/fused/network_forward.rs has the same number
 }
 
-struct Layer {
+struct Entry {
     columns: u32,
     inner: u32,         // features of the inputs
     weights: u32,       // quads of the parameters before the weights
-    gamma: u32,         // before gamma, or before the biases
-    beta: u32,          // before beta
+    gamma: u32,         // before gamma, if the layer is normalized
+    beta: u32,          // before beta, or before the biases
     running_mean: u32,  // quads of the running statistics before the mean
     running_var: u32,
     is_normalized: u32,
 }
 
-@group(0) @binding(0) var<uniform> network: Network;
+// Binding 0 is the uniform network: Network (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> parameters: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> running: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> inputs: array<vec4<f32>>;
@@ -52,6 +52,7 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
+    read_uniform();
     for (var row = TILE_ROWS * workgroup.x; row < network.rows; row += TILE_ROWS * workgroups.x) {
         compute_first_layer(row, invocation);
         for (var index = 1u; index < network.layers; index++) {
@@ -112,7 +113,7 @@ fn place(index: u32, row: u32, stride: u32) -> u32 {
 fn store_tile(
     tile: ptr<function, Tile>,
     index: u32,
-    layer: Layer,
+    layer: Entry,
     row: u32,
     quad: u32,
     invocation: u32,
@@ -127,17 +128,18 @@ fn store_tile(
     }
 }
 
-fn finish_rows(index: u32, layer: Layer, row: u32, quad: u32, invocation: u32) {
+fn finish_rows(index: u32, layer: Entry, row: u32, quad: u32, invocation: u32) {
     let stride = quads(layer.columns);
     if quad >= stride {
         return;
     }
     let is_last = index + 1u == network.layers;
-    let gamma = parameters[layer.gamma + quad];
     let beta = parameters[layer.beta + quad];
+    var gamma = vec4<f32>();
     var mean = vec4<f32>();
     var inverse_std = vec4<f32>();
     if layer.is_normalized != 0u {
+        gamma = parameters[layer.gamma + quad];
         mean = running[layer.running_mean + quad];
         inverse_std = 1.0 / sqrt(running[layer.running_var + quad] + EPSILON);
     }
@@ -146,11 +148,11 @@ fn finish_rows(index: u32, layer: Layer, row: u32, quad: u32, invocation: u32) {
         let own = row + own_row(invocation, i);
         if own < network.rows {
             let place = first + own * stride + quad;
-            let sum = scratch[place];
-            var output = sum + gamma;
+            var scaled = scratch[place];
             if layer.is_normalized != 0u {
-                output = gamma * ((sum - mean) * inverse_std) + beta;
+                scaled = gamma * ((scaled - mean) * inverse_std);
             }
+            var output = scaled + beta;
             if !is_last {
                 output = activations(output);
             }

@@ -20,7 +20,7 @@ struct Layer {
     columns: u32,
     inner: u32,     // features of the inputs
     weights: u32,   // quads of the parameters, and of the gradients, before the weights
-    gamma: u32,     // before the biases
+    beta: u32,      // before the biases
     capacity: u32,  // of the history, in steps
     slab_rows: u32, // rows, or more: the gradients have one slab
     slab: u32,      // 0
@@ -28,7 +28,7 @@ struct Layer {
     faults: u32,    // before the layer's faults
 }
 
-@group(0) @binding(0) var<uniform> layer: Layer;
+// Binding 0 is the uniform layer: Layer (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> inputs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> parameters: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> targets: array<u32>;  // as loss.wgsl has them
@@ -49,6 +49,7 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
+    read_uniform();
     let stride = TILE_ROWS * workgroups.x;
     var sum = vec3<f32>();
     for (var row = TILE_ROWS * workgroup.x; row < layer.rows; row += stride) {
@@ -78,7 +79,7 @@ fn main(
         layer.columns,
         layer.inner,
         layer.weights,
-        layer.gamma,
+        layer.beta,
         layer.faults,
     );
     compute_grad_biases(weights, 0u, 0u, invocation);
@@ -111,7 +112,7 @@ fn compute_outputs(row: u32, invocation: u32) {
     let product = Product(OUTPUTS, layer.rows, layer.columns, 0u, layer.inner, left, right);
     let stride = quads(layer.columns);
     let quad = own_quad(invocation);
-    let biases = parameters[layer.gamma + min(quad, stride - 1u)];
+    let biases = parameters[layer.beta + min(quad, stride - 1u)];
     var tile = multiply(product, row, 0u, invocation)[0][0];
     for (var i = 0u; i < OWN_ROWS; i++) {
         let own = row + own_row(invocation, i);

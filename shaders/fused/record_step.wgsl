@@ -14,7 +14,7 @@ struct Batch {
     fault: u32,     // values before the fault
 }
 
-@group(0) @binding(0) var<uniform> batch: Batch;
+// Binding 0 is the uniform batch: Batch (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> results: array<vec2<u32>>;
 @group(0) @binding(2) var<storage, read_write> counts: array<u32>;
 @group(0) @binding(3) var<storage, read_write> history: array<vec2<u32>>;
@@ -24,6 +24,7 @@ override WORKGROUP_SIZE: u32;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
+    read_uniform();
     var sum = vec3<f32>();
     for (var row = index; row < batch.rows; row += WORKGROUP_SIZE) {
         sum = with_row(sum, results[row]);

@@ -22,7 +22,7 @@ struct Running {
     quads: u32,
 }
 
-@group(0) @binding(0) var<uniform> skip: Skip;
+// Binding 0 is the uniform skip: Skip (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read_write> gradients: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> parameters: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> running: array<vec4<f32>>;
@@ -33,6 +33,7 @@ override WORKGROUP_SIZE: u32;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
+    read_uniform();
     let first_fault = skip.stop + 2u;
     // A fault of the loss is recorded without the stop, as the last layer's first fault.
     let of_loss = gradients[first_fault + skip.faults - 4u].x;

@@ -29,7 +29,7 @@
 // Memory bandwidth limits this kernel, so it reads and writes each value once, four at a time ("a quad"). An
 // invocation owns quads a whole dispatch apart.
 
-struct Update {
+struct Sizes {
     quads: u32,           // parameters, in fours; the stop follows them
     decaying_quads: u32,  // the number of them that decay
     capacity: u32,        // of the rates, in steps
@@ -46,7 +46,7 @@ struct Rates {
     decay: f32,              // rate · weight decay, if that acts on the parameters directly (AdamW)
 }
 
-@group(0) @binding(0) var<uniform> update: Update;
+// Binding 0 is the uniform sizes: Sizes (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> counts: array<u32>;
 @group(0) @binding(2) var<storage, read> rates: array<Rates>;
 @group(0) @binding(3) var<storage, read> clip_scale: array<f32>;
@@ -78,16 +78,17 @@ fn main(
     @builtin(global_invocation_id) invocation: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
+    read_uniform();
     if has_stopped(invocation.x == 0u) {
         return;
     }
     let rate = rates_of_step();
     let scale = clip_scale[0];
     var is_overflow = false;
-    for (var i = invocation.x; i < update.quads; i += WORKGROUP_SIZE * workgroups.x) {
+    for (var i = invocation.x; i < sizes.quads; i += WORKGROUP_SIZE * workgroups.x) {
         var parameter = parameters[i];
-        var gradient = scale * slab_sum(i, update.slabs, update.slab);
-        if i < update.decaying_quads {
+        var gradient = scale * slab_sum(i, sizes.slabs, sizes.slab);
+        if i < sizes.decaying_quads {
             gradient += WEIGHT_DECAY * parameter;
             parameter -= rate.decay * parameter;
         }
@@ -104,12 +105,12 @@ fn main(
         parameters[i] = parameter;
     }
     if is_overflow {
-        parameters[update.quads + 1u] = vec4<f32>(overflow_of_this_step());
+        parameters[sizes.quads + 1u] = vec4<f32>(overflow_of_this_step());
     }
 }
 
 fn rates_of_step() -> Rates {
-    let shares = rates[(counts[TAKEN] - 1u) % update.capacity];
+    let shares = rates[(counts[TAKEN] - 1u) % sizes.capacity];
     let rate = bitcast<f32>(counts[RATE]);
     return Rates(
         rate * shares.learning_rate,
@@ -125,15 +126,15 @@ fn gradient_quad(index: u32) -> vec4<f32> {
 
 // The result does not depend on whether invocations of this dispatch see each other's writes.
 fn has_stopped(is_first: bool) -> bool {
-    if parameters[update.quads].x != 0.0 {
+    if parameters[sizes.quads].x != 0.0 {
         return true;
     }
-    let overflow = parameters[update.quads + 1u].x;
+    let overflow = parameters[sizes.quads + 1u].x;
     let is_overflow = overflow != 0.0 && overflow != overflow_of_this_step();
     // A fault of the loss is recorded without the stop, as the last layer's first fault.
-    let first_fault = update.quads + 2u;
-    let of_loss = gradients[first_fault + update.faults - 4u].x;
-    if gradients[update.quads].x == 0.0 && of_loss == 0.0 && !is_overflow {
+    let first_fault = sizes.quads + 2u;
+    let of_loss = gradients[first_fault + sizes.faults - 4u].x;
+    if gradients[sizes.quads].x == 0.0 && of_loss == 0.0 && !is_overflow {
         return false;
     }
     if SKIPS && !is_overflow {
@@ -141,9 +142,9 @@ fn has_stopped(is_first: bool) -> bool {
     }
     if is_first {
         let number = counts[TAKEN] - u32(is_overflow);
-        parameters[update.quads] = vec4<f32>(1.0, f32(number >> 16u), f32(number & 0xffffu), 0.0);
+        parameters[sizes.quads] = vec4<f32>(1.0, f32(number >> 16u), f32(number & 0xffffu), 0.0);
         // An overflow has no faults, and the parameters keep those of the step that was skipped last.
-        for (var i = 0u; i < update.faults && !is_overflow; i++) {
+        for (var i = 0u; i < sizes.faults && !is_overflow; i++) {
             parameters[first_fault + i] = gradients[first_fault + i];
         }
     }
@@ -196,5 +197,5 @@ fn moved_mean_square(i: u32, gradient: vec4<f32>) -> vec4<f32> {
 }
 
 fn unknown() -> u32 {
-    return update.slabs;
+    return sizes.slabs;
 }

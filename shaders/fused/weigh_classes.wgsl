@@ -14,7 +14,7 @@ struct Batch {
     classes: u32,
 }
 
-@group(0) @binding(0) var<uniform> batch: Batch;
+// Binding 0 is the uniform batch: Batch (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> class_weights: array<f32>;
 @group(0) @binding(2) var<storage, read_write> targets: array<u32>;
 
@@ -22,6 +22,7 @@ override WORKGROUP_SIZE: u32;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
+    read_uniform();
     // Read once, before the loop: if the loop read it again, Mesa's software driver for OpenGL would lose the
     // value for invocations that have left the loop.
     let rows = batch.rows;

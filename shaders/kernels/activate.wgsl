@@ -13,7 +13,7 @@ struct Shape {
     columns: u32,
 }
 
-@group(0) @binding(0) var<uniform> shape: Shape;
+// Binding 0 is the uniform shape: Shape (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> inputs: array<f32>;
 @group(0) @binding(2) var<storage, read_write> outputs: array<f32>;
 
@@ -24,6 +24,7 @@ fn main(
     @builtin(global_invocation_id) invocation: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
+    read_uniform();
     let first = columns_and_rows(invocation);
     let step = columns_and_rows(vec3<u32>(WORKGROUP_SIZE, 1u, 1u) * workgroups);
     for (var column = first.x; column < shape.columns; column += step.x) {

@@ -10,7 +10,7 @@ struct Shape {
     columns: u32,
 }
 
-@group(0) @binding(0) var<uniform> shape: Shape;
+// Binding 0 is the uniform shape: Shape (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> biases: array<f32>;
 @group(0) @binding(2) var<storage, read_write> sums: array<f32>;
 
@@ -21,6 +21,7 @@ fn main(
     @builtin(global_invocation_id) invocation: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
+    read_uniform();
     let length = shape.rows * shape.columns;
     for (var i = invocation.x; i < length; i += WORKGROUP_SIZE * workgroups.x) {
         sums[i] += biases[i % shape.columns];

@@ -22,7 +22,7 @@ struct Batch {
     unbias: f32,  // rows / (rows − 1)
 }
 
-@group(0) @binding(0) var<uniform> batch: Batch;
+// Binding 0 is the uniform batch: Batch (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> inputs: array<f32>;
 @group(0) @binding(2) var<storage, read_write> mean: array<f32>;
 @group(0) @binding(3) var<storage, read_write> variance: array<f32>;
@@ -38,6 +38,7 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    read_uniform();
     let stride = COLUMNS * workgroups.x;
     for (var first = COLUMNS * workgroup.x; first < batch.columns; first += stride) {
         measure_column(first + local.x, local.x, local.y);

@@ -11,7 +11,7 @@ struct Shape {
     columns: u32,
 }
 
-@group(0) @binding(0) var<uniform> shape: Shape;
+// Binding 0 is the uniform shape: Shape (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> inputs: array<f32>;
 @group(0) @binding(2) var<storage, read_write> sums: array<f32>;
 
@@ -24,6 +24,7 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    read_uniform();
     let stride = COLUMNS * workgroups.x;
     for (var first = COLUMNS * workgroup.x; first < shape.columns; first += stride) {
         let column = first + local.x;

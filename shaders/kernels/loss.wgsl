@@ -17,7 +17,7 @@ struct Shape {
     stride: u32,
 }
 
-@group(0) @binding(0) var<uniform> shape: Shape;
+// Binding 0 is the uniform shape: Shape (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> outputs: array<f32>;
 @group(0) @binding(2) var<storage, read> targets: array<u32>;  // class indices, and the bits of floats
 @group(0) @binding(3) var<storage, read_write> results: array<vec2<u32>>;  // shared/loss_bits.wgsl
@@ -30,6 +30,7 @@ fn main(
     @builtin(global_invocation_id) invocation: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
+    read_uniform();
     for (var row = invocation.x; row < shape.rows; row += WORKGROUP_SIZE * workgroups.x) {
         results[row] = row_loss(row, shape.rows, shape.columns);
         for (var column = shape.columns; column < shape.stride; column++) {

@@ -18,7 +18,7 @@ struct Product {
     right_column_stride: u32,
 }
 
-@group(0) @binding(0) var<uniform> product: Product;
+// Binding 0 is the uniform product: Product (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> left: array<f32>;
 @group(0) @binding(2) var<storage, read> right: array<f32>;
 @group(0) @binding(3) var<storage, read_write> outputs: array<f32>;
@@ -33,6 +33,7 @@ fn main(
     @builtin(global_invocation_id) invocation: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
 ) {
+    read_uniform();
     let stride = TILE * WORKGROUP_SIZE * workgroups.xy;
     for (var row = TILE * invocation.y; row < product.rows; row += stride.y) {
         for (var column = TILE * invocation.x; column < product.columns; column += stride.x) {

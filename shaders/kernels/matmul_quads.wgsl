@@ -12,7 +12,7 @@ struct Shape {
     inner: u32,    // the length of a sum
 }
 
-@group(0) @binding(0) var<uniform> shape: Shape;
+// Binding 0 is the uniform shape: Shape (src/gpu/declaration.rs).
 @group(0) @binding(1) var<storage, read> left: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> right: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> outputs: array<vec4<f32>>;
@@ -26,6 +26,7 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
+    read_uniform();
     let quad_stride = PATCH_QUADS * workgroups.x;
     for (var row = PATCH_ROWS * workgroup.y; row < shape.rows; row += PATCH_ROWS * workgroups.y) {
         for (var quad = PATCH_QUADS * workgroup.x; quad < quads(shape.columns); quad += quad_stride) {

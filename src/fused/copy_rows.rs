@@ -5,12 +5,21 @@
 use wgpu::Device;
 
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix, largest_binding};
+use crate::gpu::{Dispatch, Kernel, Layout, Matrix, largest_binding, uniform};
 use crate::kernels::{WORKGROUP_SIZE, linear_workgroups};
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
-pub(crate) struct CopyRows(Kernel);
+pub(crate) struct CopyRows(Kernel<Shape>);
+
+uniform! {
+    struct Shape {
+        inputs: Layout,
+        outputs: Layout,
+        rows: u32,
+        columns: u32,
+    }
+}
 
 impl CopyRows {
     /// Compiles the kernel for a device.
@@ -41,12 +50,15 @@ impl CopyRows {
             let piece =
                 |matrix: &Matrix| Ok(matrix.slice(first, most.min(rows - first))?.aligned(device));
             let [inputs, outputs] = [piece(inputs)?, piece(outputs)?];
-            let shape = [inputs.rows(), columns];
-            let uniform = [&inputs.layout()[..], &outputs.layout(), &shape].concat();
             self.0.bind(
                 device,
                 place,
-                bytemuck::cast_slice(&uniform),
+                Shape {
+                    inputs: inputs.layout(),
+                    outputs: outputs.layout(),
+                    rows: inputs.rows(),
+                    columns,
+                },
                 &[&inputs, &outputs],
                 linear_workgroups(u64::from(inputs.rows()) * u64::from(columns)),
             )

@@ -6,19 +6,25 @@ use wgpu::Device;
 
 use super::record_step::COUNTS;
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Kernel, Matrix, check_count};
+use crate::gpu::{Dispatch, Kernel, Matrix, check_count, uniform};
 use crate::kernels::{WORKGROUP_SIZE, linear_workgroups};
 
-const SOURCE: &str = concat!(
+const OF_VALUES: &str = concat!(
     include_str!("../../shaders/fused/gather_rows.wgsl"),
+    include_str!("../../shaders/shared/element_value.wgsl"),
+    include_str!("../../shaders/shared/counts.wgsl"),
+);
+const OF_QUADS: &str = concat!(
+    include_str!("../../shaders/fused/gather_rows.wgsl"),
+    include_str!("../../shaders/shared/element_quad.wgsl"),
     include_str!("../../shaders/shared/counts.wgsl"),
 );
 
 /// Copies a mini-batch out of a data set on the GPU, in the order of a permutation.
 #[derive(Clone, Debug)]
 pub(crate) struct GatherRows {
-    values: Kernel,
-    quads: Kernel,
+    values: Kernel<Batch>,
+    quads: Kernel<Batch>,
 }
 
 /// The inputs and outputs of the kernel. It copies values bit for bit, so they may be `f32` or `u32`.
@@ -45,14 +51,25 @@ pub(crate) struct Buffers<'a> {
     pub(crate) batch_size: u32,
 }
 
+uniform! {
+    struct Batch {
+        rows: u32,
+        columns: u32,
+        stride: u32,
+        targets: u32,
+        batch_size: u32,
+        part_first_row: u32,
+        part_rows: u32,
+    }
+}
+
 impl GatherRows {
     /// Compiles the kernel for a device.
     pub(crate) fn new(device: &Device) -> Result<Self> {
         let constants = [("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
-        let quads = SOURCE.replace("alias Element = u32", "alias Element = vec4<u32>");
         Ok(Self {
-            values: Kernel::new(device, "gather_rows", SOURCE, &constants)?,
-            quads: Kernel::new(device, "gather_rows", &quads, &constants)?,
+            values: Kernel::new(device, "gather_rows", OF_VALUES, &constants)?,
+            quads: Kernel::new(device, "gather_rows", OF_QUADS, &constants)?,
         })
     }
 
@@ -85,22 +102,22 @@ impl GatherRows {
         let is_quads = lengths.iter().all(|length| length.is_multiple_of(4));
         let (kernel, size) = if is_quads { (&self.quads, 4) } else { (&self.values, 1) };
         let columns = inputs.columns() / size;
-        let uniform = [
+        let batch = Batch {
             rows,
             columns,
-            batch_inputs.stride() / size,
-            targets.columns(),
+            stride: batch_inputs.stride() / size,
+            targets: targets.columns(),
             batch_size,
             part_first_row,
-            inputs.rows(),
-        ];
+            part_rows: inputs.rows(),
+        };
         let of_row = u64::from(columns) + u64::from(targets.columns());
         check_count(name, rows, of_row)?;
         let elements = u64::from(rows) * of_row;
         kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&uniform),
+            batch,
             &[counts, order, inputs, targets, batch_inputs, batch_targets],
             linear_workgroups(elements),
         )

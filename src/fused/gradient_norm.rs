@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::{QUAD, quads};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix, workgroups};
+use crate::gpu::{Dispatch, Kernel, Matrix, uniform, workgroups};
 
 const WORKGROUP_SIZE: u32 = 256;
 
@@ -19,8 +19,8 @@ pub(crate) const MAX_PARTIAL_SUMS: u32 = 256;
 /// [`Update`](super::update::Update) multiplies the gradients by it.
 #[derive(Clone, Debug)]
 pub(crate) struct GradientNorm {
-    partial: Kernel,
-    total: Kernel,
+    partial: Kernel<Length>,
+    total: Kernel<Length>,
 }
 
 /// The inputs and outputs of the kernel.
@@ -33,6 +33,13 @@ pub(crate) struct Buffers<'a> {
     pub(crate) partial_sums: &'a Matrix,
     /// `[1, 1]`: the factor, which is NaN if a gradient is NaN.
     pub(crate) clip_scale: &'a Matrix,
+}
+
+uniform! {
+    struct Length {
+        quads: u32,
+        slabs: u32,
+    }
 }
 
 impl GradientNorm {
@@ -69,14 +76,12 @@ impl GradientNorm {
         // The sums are whole quads, too: a workgroup without gradients leaves 0.
         let sums = workgroups(quads.into(), WORKGROUP_SIZE).next_multiple_of(QUAD);
         let sums = sums.min(MAX_PARTIAL_SUMS);
-        let uniform = [quads, slabs];
-        let uniform = bytemuck::cast_slice(&uniform);
+        let length = Length { quads, slabs };
         let partial =
-            self.partial.bind(device, place, uniform, &[gradients, partial_sums], [sums, 1, 1])?;
-        let uniform = [sums / QUAD, 1];
-        let uniform = bytemuck::cast_slice(&uniform);
+            self.partial.bind(device, place, length, &[gradients, partial_sums], [sums, 1, 1])?;
+        let length = Length { quads: sums / QUAD, slabs: 1 };
         let total =
-            self.total.bind(device, place, uniform, &[partial_sums, clip_scale], [1, 1, 1])?;
+            self.total.bind(device, place, length, &[partial_sums, clip_scale], [1, 1, 1])?;
         Ok([partial, total])
     }
 }

@@ -7,7 +7,7 @@ use wgpu::Device;
 use super::layer_forward::statistics_rows;
 use crate::error::Result;
 use crate::gpu::{
-    Core, Dispatch, Division, Kernel, Matrix, check_rounds, unused_matrices, workgroups,
+    Core, Dispatch, Division, Kernel, Matrix, check_rounds, uniform, unused_matrices, workgroups,
 };
 use crate::kernels::activate;
 use crate::options::Activation;
@@ -41,7 +41,7 @@ const FOR_WORKGROUPS: &str = concat!(
 #[derive(Clone, Debug)]
 pub(crate) struct LayerBackward {
     /// The phases that a layer takes, in order.
-    phases: Vec<(Phase, Kernel)>,
+    phases: Vec<(Phase, Kernel<Layer>)>,
     core: Core,
     options: Options,
     /// Placeholder for the statistics of layers without any.
@@ -61,7 +61,7 @@ enum Phase {
 /// The options that are fixed when the kernel is compiled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
-    pub(crate) layer: Layer,
+    pub(crate) layer: Position,
     pub(crate) division: Division,
     /// Whether the gradients of its weights are left to the layer before it, which has to be divided, too.
     pub(crate) leaves_weights: bool,
@@ -77,7 +77,7 @@ pub(crate) struct NextLayer {
 
 /// Which layer it is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Layer {
+pub(crate) enum Position {
     /// The output layer, whose gradients come from the loss.
     Last,
     /// A hidden layer.
@@ -93,7 +93,7 @@ pub(crate) struct Buffers<'a> {
     pub(crate) parameters: &'a Matrix,
     /// `[outputs, inputs]`: a part of the parameters, as are the vectors.
     pub(crate) weights: &'a Matrix,
-    /// Gamma and beta; or twice the biases. One per output.
+    /// Gamma and beta, one per output. Biases are in the place of beta; gamma is then not read.
     pub(crate) vectors: [&'a Matrix; 2],
     /// The stop, `[1, 4]`, and the layer's faults, `[4, 4]`: parts of the parameters. Faults are noted at
     /// the same places in the gradients.
@@ -133,12 +133,32 @@ pub(crate) struct NextWeights<'a> {
     pub(crate) faults: &'a Matrix,
 }
 
+uniform! {
+    struct Layer {
+        rows: u32,
+        columns: u32,
+        next_columns: u32,
+        inner: u32,
+        next_weights: u32,
+        gamma: u32,
+        beta: u32,
+        weights: u32,
+        chunk: u32,
+        slab_rows: u32,
+        slab: u32,
+        stop: u32,
+        faults: u32,
+        next_biases: u32,
+        next_faults: u32,
+    }
+}
+
 impl LayerBackward {
     /// Compiles the kernel for a device.
     pub(crate) fn new(device: &Device, core: Core, options: Options) -> Result<Self> {
         let (is_last, activation, batch_norm, epsilon) = match options.layer {
-            Layer::Last => (true, Activation::Identity, false, 0.0),
-            Layer::Hidden { activation, batch_norm, epsilon } => {
+            Position::Last => (true, Activation::Identity, false, 0.0),
+            Position::Hidden { activation, batch_norm, epsilon } => {
                 (false, activation, batch_norm, epsilon)
             }
         };
@@ -184,8 +204,8 @@ impl LayerBackward {
     ) -> Result<Vec<Dispatch>> {
         let Buffers { inputs, hidden, grad_sums, gradients, statistics, .. } = buffers;
         self.check(buffers)?;
-        let bind = |&(phase, ref kernel): &(Phase, Kernel)| {
-            let uniform = self.uniform(phase, buffers);
+        let bind = |&(phase, ref kernel): &(Phase, Kernel<Layer>)| {
+            let layer = self.uniform(phase, buffers);
             // Placeholders: a binding that is not read must be bound, too.
             let next_grad_sums = hidden.map_or(inputs, |hidden| hidden.next_grad_sums);
             let sums = hidden.map_or(inputs, |hidden| hidden.sums);
@@ -199,7 +219,7 @@ impl LayerBackward {
             let groups = self.workgroups(phase, buffers);
             let work = || format!("{} rows of {} inputs", inputs.rows(), inputs.columns());
             check_rounds(device, "layer_backward", work, self.rounds(phase, buffers))?;
-            kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, groups)
+            kernel.bind(device, place, layer, &matrices, groups)
         };
         self.phases.iter().map(bind).collect()
     }
@@ -246,28 +266,28 @@ impl LayerBackward {
         Ok(())
     }
 
-    fn uniform(&self, phase: Phase, buffers: Buffers<'_>) -> [u32; 15] {
+    fn uniform(&self, phase: Phase, buffers: Buffers<'_>) -> Layer {
         let Buffers { inputs, parameters, weights, vectors, stop, hidden, gradients, .. } = buffers;
         let rows = inputs.rows();
         let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
         let next = buffers.next_weights(phase);
-        [
+        Layer {
             rows,
-            weights.rows(),
-            hidden.map_or(0, |hidden| hidden.next_weights.rows()),
-            weights.columns(),
-            hidden.map_or(0, |hidden| first(hidden.next_weights)),
-            first(vectors[0]),
-            first(vectors[1]),
-            first(weights),
-            self.chunk(rows),
-            if phase == Phase::Whole { rows } else { slab_rows(rows, gradients) },
-            gradients.columns() / 4,
-            first(stop[0]),
-            first(stop[1]),
-            next.map_or(0, |next| first(next.biases)),
-            next.map_or(0, |next| first(next.faults)),
-        ]
+            columns: weights.rows(),
+            next_columns: hidden.map_or(0, |hidden| hidden.next_weights.rows()),
+            inner: weights.columns(),
+            next_weights: hidden.map_or(0, |hidden| first(hidden.next_weights)),
+            gamma: first(vectors[0]),
+            beta: first(vectors[1]),
+            weights: first(weights),
+            chunk: self.chunk(rows),
+            slab_rows: if phase == Phase::Whole { rows } else { slab_rows(rows, gradients) },
+            slab: gradients.columns() / 4,
+            stop: first(stop[0]),
+            faults: first(stop[1]),
+            next_biases: next.map_or(0, |next| first(next.biases)),
+            next_faults: next.map_or(0, |next| first(next.faults)),
+        }
     }
 
     /// The rounds of an invocation's loops, without the loop over the strips.

@@ -5,7 +5,9 @@
 use wgpu::Device;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Core, Dispatch, Kernel, Matrix, check_rounds, unused_matrices, workgroups};
+use crate::gpu::{
+    Core, Dispatch, Kernel, Matrix, check_rounds, uniform, unused_matrices, workgroups,
+};
 use crate::kernels::activate;
 use crate::options::Activation;
 
@@ -101,7 +103,7 @@ enum Phase {
 #[derive(Clone, Debug)]
 pub(crate) struct LayerForward {
     /// The phases that a layer takes, in order.
-    phases: Vec<Kernel>,
+    phases: Vec<Kernel<Layer>>,
     core: Core,
     options: Options,
     /// Placeholders for what the kernel does not use.
@@ -117,7 +119,7 @@ pub(crate) struct Buffers<'a> {
     pub(crate) parameters: &'a Matrix,
     /// `[outputs, inputs]`.
     pub(crate) weights: &'a Matrix,
-    /// Gamma and beta; or twice the biases. One per output.
+    /// Gamma and beta, one per output. Biases are in the place of beta; gamma is then not read.
     pub(crate) vectors: [&'a Matrix; 2],
     /// All running statistics, of which `running` are parts.
     pub(crate) running_statistics: &'a Matrix,
@@ -133,6 +135,23 @@ pub(crate) struct Buffers<'a> {
     pub(crate) sums: Option<&'a Matrix>,
     /// `[rows, outputs]`.
     pub(crate) outputs: &'a Matrix,
+}
+
+uniform! {
+    struct Layer {
+        rows: u32,
+        columns: u32,
+        inner: u32,
+        weights: u32,
+        gamma: u32,
+        beta: u32,
+        momentum: f32,
+        unbias: f32,
+        chunk: u32,
+        stop: u32,
+        mean: u32,
+        variance: u32,
+    }
 }
 
 impl LayerForward {
@@ -208,20 +227,20 @@ impl LayerForward {
             (true, true) => self.core.chunk(rows),
             (false, _) => self.core.patch_rows(),
         };
-        let uniform = [
+        let layer = Layer {
             rows,
             columns,
             inner,
-            weights.first_quad() - parameters.first_quad(),
-            vectors[0].first_quad() - parameters.first_quad(),
-            vectors[1].first_quad() - parameters.first_quad(),
-            self.options.momentum.to_bits(),
-            (unbias as f32).to_bits(),
+            weights: weights.first_quad() - parameters.first_quad(),
+            gamma: vectors[0].first_quad() - parameters.first_quad(),
+            beta: vectors[1].first_quad() - parameters.first_quad(),
+            momentum: self.options.momentum,
+            unbias: unbias as f32,
             chunk,
-            stop.first_quad() - parameters.first_quad(),
+            stop: stop.first_quad() - parameters.first_quad(),
             mean,
             variance,
-        ];
+        };
         let matrices = [inputs, parameters, running_statistics, outputs, statistics, sums];
         let bound = if self.options.is_training { &matrices[..] } else { &matrices[..4] };
         let groups = [self.core.strips(columns), workgroups(rows.into(), chunk), 1];
@@ -230,9 +249,7 @@ impl LayerForward {
         let rounds = u64::from(patches) * self.core.rounds_of_patch(inner);
         let work = || format!("{rows} rows of sums of {inner} products");
         check_rounds(device, kernel, work, rounds)?;
-        let bind = |phase: &Kernel| {
-            phase.bind(device, place, bytemuck::cast_slice(&uniform), bound, groups)
-        };
+        let bind = |phase: &Kernel<Layer>| phase.bind(device, place, layer, bound, groups);
         self.phases.iter().map(bind).collect()
     }
 }

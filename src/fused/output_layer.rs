@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::record_step;
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Division, Kernel, Matrix, check_rounds};
+use crate::gpu::{Core, Dispatch, Division, Kernel, Matrix, check_rounds, uniform};
 use crate::kernels::loss;
 
 const FOR_SUBGROUPS: &str = concat!(
@@ -44,7 +44,7 @@ const MOST_ROWS: u32 = 256;
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
 pub(crate) struct OutputLayer {
-    kernel: Kernel,
+    kernel: Kernel<Layer>,
     core: Core,
     loss: loss::Options,
     way: Way,
@@ -82,6 +82,21 @@ pub(crate) struct Buffers<'a> {
     pub(crate) counts: &'a Matrix,
     /// As [`record_step`] takes it; row by row, the results that [`loss`](crate::kernels::loss) leaves.
     pub(crate) history: &'a Matrix,
+}
+
+uniform! {
+    struct Layer {
+        rows: u32,
+        columns: u32,
+        inner: u32,
+        weights: u32,
+        beta: u32,
+        capacity: u32,
+        slab_rows: u32,
+        slab: u32,
+        stop: u32,
+        faults: u32,
+    }
 }
 
 impl OutputLayer {
@@ -133,14 +148,23 @@ impl OutputLayer {
         };
         history.expect(kernel, "history", shape)?;
         let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
-        let [weights, biases] = [first(weights), first(biases)];
         let [stop, faults] = stop.map(first);
-        let capacity = history.rows();
-        let uniform = [rows, columns, inner, weights, biases, capacity, rows, 0, stop, faults];
+        let layer = Layer {
+            rows,
+            columns,
+            inner,
+            weights: first(weights),
+            beta: first(biases),
+            capacity: history.rows(),
+            slab_rows: rows,
+            slab: 0,
+            stop,
+            faults,
+        };
         self.kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&uniform),
+            layer,
             &[inputs, parameters, targets, grad_sums, gradients, counts, history],
             match self.way {
                 Way::Whole => [1, 1, 1],
@@ -158,7 +182,7 @@ mod tests {
     use crate::data::Targets;
     use crate::gpu::testing::{TestGpu, assert_close, assert_within};
     use crate::options::Loss;
-    use crate::reference::{self, Layer, LayerGradients};
+    use crate::reference::{self, LayerGradients};
 
     /// Rows, outputs, and features of the inputs.
     const LAYERS: [[u32; 3]; 11] = [
@@ -231,7 +255,7 @@ mod tests {
         };
         gpu.run(&[&kernel.bind(&device, "test", buffers).unwrap()]);
 
-        let layer = Layer::Linear { weights, biases: biases.row(0).to_owned() };
+        let layer = reference::Layer::Linear { weights, biases: biases.row(0).to_owned() };
         let (measured, learned) = reference::output_layer(&layer, &inputs, on_cpu);
         let LayerGradients::Linear { grad_weights, grad_biases } = learned else {
             unreachable!("the output layer is linear");

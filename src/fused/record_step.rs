@@ -5,7 +5,7 @@
 use wgpu::Device;
 
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds};
+use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds, uniform};
 
 /// One workgroup does it all: as large as WebGPU promises.
 const WORKGROUP_SIZE: u32 = 256;
@@ -57,7 +57,7 @@ pub(crate) const RECORD: u32 = 4;
 /// Writes a batch's loss and accuracy to the history, and counts the step as taken. Both are means over the
 /// rows.
 #[derive(Clone, Debug)]
-pub(crate) struct RecordStep(Kernel);
+pub(crate) struct RecordStep(Kernel<Batch>);
 
 /// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +73,14 @@ pub(crate) struct Buffers<'a> {
     /// `[1, 1]`, which may start at any value of a buffer: the kernel writes 1 if the loss is not finite, and
     /// leaves it alone otherwise.
     pub(crate) fault: &'a Matrix,
+}
+
+uniform! {
+    struct Batch {
+        rows: u32,
+        capacity: u32,
+        fault: u32,
+    }
 }
 
 impl RecordStep {
@@ -107,10 +115,9 @@ impl RecordStep {
         // Three sums over the invocations follow, of eight rounds each.
         let rounds = u64::from(rows.div_ceil(WORKGROUP_SIZE)) + 3 * 8;
         check_rounds(device, "record_step", || format!("{rows} rows"), rounds)?;
-        let [first_fault, ..] = fault.layout();
-        let uniform = [rows, history.rows(), first_fault];
+        let batch = Batch { rows, capacity: history.rows(), fault: fault.layout().first };
         let matrices = [results, counts, history, &fault];
-        self.0.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, [1, 1, 1])
+        self.0.bind(device, place, batch, &matrices, [1, 1, 1])
     }
 }
 

@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::record_step::COUNTS;
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Kernel, Matrix, uniform};
 
 /// One workgroup does it all: as large as WebGPU promises.
 const WORKGROUP_SIZE: u32 = 256;
@@ -14,7 +14,7 @@ const WORKGROUP_SIZE: u32 = 256;
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
 pub(crate) struct SkipStep {
-    kernel: Kernel,
+    kernel: Kernel<Skip>,
 }
 
 /// The inputs and outputs of the kernel.
@@ -35,6 +35,14 @@ pub(crate) struct Buffers<'a> {
     pub(crate) vectors: &'a Matrix,
     /// As [`super::record_step`] takes them.
     pub(crate) counts: &'a Matrix,
+}
+
+uniform! {
+    struct Skip {
+        stop: u32,
+        faults: u32,
+        vectors: u32,
+    }
 }
 
 impl SkipStep {
@@ -62,9 +70,9 @@ impl SkipStep {
         counts.expect(name, "counts", [1, COUNTS])?;
         vectors.expect(name, "vectors", [vectors.rows(), 2])?;
         let stop = stop.first_quad() - parameters.first_quad();
-        let uniform = [stop, faults, vectors.rows()];
+        let skip = Skip { stop, faults, vectors: vectors.rows() };
         let matrices = [gradients, parameters, running, vectors, counts];
-        self.kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, [1, 1, 1])
+        self.kernel.bind(device, place, skip, &matrices, [1, 1, 1])
     }
 }
 

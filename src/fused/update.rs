@@ -7,7 +7,7 @@ use wgpu::Device;
 use super::record_step::COUNTS;
 use super::{QUAD, quads};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix, is_software, storage_buffer, workgroups};
+use crate::gpu::{Dispatch, Kernel, Matrix, is_software, storage_buffer, uniform, workgroups};
 use crate::kernels::WORKGROUP_SIZE;
 use crate::options::{Method, Optimizer};
 
@@ -25,7 +25,7 @@ const SOFTWARE_QUADS: u32 = 8;
 /// [`Optimizer::decays_all`] is set. Parameters that the step would make infinite keep their values.
 #[derive(Clone, Debug)]
 pub(crate) struct Update {
-    kernel: Kernel,
+    kernel: Kernel<Sizes>,
     method: Method,
     decays_all: bool,
 }
@@ -58,6 +58,17 @@ pub(crate) struct Buffers<'a> {
     /// `[1, parameters]`, zero before the first step. For methods that
     /// [have no mean square](Method::has_mean_square) any matrix, which the kernel leaves alone.
     pub(crate) mean_square: &'a Matrix,
+}
+
+uniform! {
+    struct Sizes {
+        quads: u32,
+        decaying_quads: u32,
+        capacity: u32,
+        faults: u32,
+        slabs: u32,
+        slab: u32,
+    }
 }
 
 /// The row of [`Buffers::rates`] for a step, counted from 1, with a learning rate of 1: the schedule's
@@ -132,12 +143,18 @@ impl Update {
         let velocity = state(device, method.has_velocity(), "velocity", velocity, length)?;
         let mean_square =
             state(device, method.has_mean_square(), "mean_square", mean_square, length)?;
-        let steps = rates.rows();
-        let uniform = [quads_of_all, decaying_quads, steps, faults, slabs, length / QUAD];
+        let sizes = Sizes {
+            quads: quads_of_all,
+            decaying_quads,
+            capacity: rates.rows(),
+            faults,
+            slabs,
+            slab: length / QUAD,
+        };
         self.kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&uniform),
+            sizes,
             &[counts, rates, clip_scale, gradients, parameters, &velocity, &mean_square],
             [workgroups(quads_of_all.into(), quads_of_workgroup).min(MOST_WORKGROUPS), 1, 1],
         )

@@ -5,7 +5,7 @@
 use wgpu::Device;
 
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds};
+use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds, uniform};
 
 /// One workgroup does it all: as large as WebGPU promises.
 const WORKGROUP_SIZE: u32 = 256;
@@ -16,7 +16,7 @@ const WORKGROUP_SIZE: u32 = 256;
 /// The weights of the rows are then 1 on average. With them the mean over the batch divides by the sum of the
 /// rows' weights, as in PyTorch's `CrossEntropyLoss`.
 #[derive(Clone, Debug)]
-pub(crate) struct WeighClasses(Kernel);
+pub(crate) struct WeighClasses(Kernel<Batch>);
 
 /// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,13 @@ pub(crate) struct Buffers<'a> {
     /// `[1, rows + classes]`: a class index (`u32`) for each row of the batch, then the weights (`f32`). The
     /// kernel writes the weights where [`loss`](crate::kernels::loss) reads them.
     pub(crate) targets: &'a Matrix,
+}
+
+uniform! {
+    struct Batch {
+        rows: u32,
+        classes: u32,
+    }
 }
 
 impl WeighClasses {
@@ -57,7 +64,7 @@ impl WeighClasses {
         let rounds = rounds.iter().sum::<u64>() + 8;
         check_rounds(device, "weigh_classes", || format!("{rows} rows"), rounds)?;
         let matrices = [class_weights, targets];
-        self.0.bind(device, place, bytemuck::cast_slice(&[rows, classes]), &matrices, [1, 1, 1])
+        self.0.bind(device, place, Batch { rows, classes }, &matrices, [1, 1, 1])
     }
 }
 

@@ -1,6 +1,8 @@
 //! A compute pipeline, and a pipeline bound to its buffers.
 
+#[cfg(test)]
 use std::borrow::Cow;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use wgpu::{
@@ -10,19 +12,20 @@ use wgpu::{
 
 use super::counting::check_countable;
 use super::pipelines::{SharedPipeline, Source};
-use super::rounds::is_mesa_software;
-use super::{Matrix, check_usage, guarded, unmap};
+use super::uniform::declared;
+use super::{Matrix, Uniform, check_usage, guarded, unmap};
 use crate::error::{Error, Result};
 
 /// The most workgroups that WebGPU promises for one dimension of a dispatch. Kernels walk on in
 /// strides when there is more work than that.
 pub(crate) const MAX_WORKGROUPS: u32 = 65_535;
 
-/// A WGSL text compiled for a device. All bindings are in group 0: first the uniform, then the
+/// A WGSL text compiled for a device. All bindings are in group 0: first the uniform, a `U`, then the
 /// buffers.
 #[derive(Clone, Debug)]
-pub(crate) struct Kernel {
+pub(crate) struct Kernel<U> {
     name: &'static str,
+    uniform: PhantomData<U>,
     pipeline: ComputePipeline,
     /// Kept alive, here and in each [`Dispatch`], so that it is found when the same is compiled again.
     shared: Arc<SharedPipeline>,
@@ -63,7 +66,7 @@ pub struct Dispatch {
     _shared: Arc<SharedPipeline>,
 }
 
-impl Kernel {
+impl<U: Uniform> Kernel<U> {
     /// Compiles the entry point `main` of a shader with its overrides.
     pub(crate) fn new(
         device: &Device,
@@ -108,7 +111,7 @@ impl Kernel {
         is_trusted: bool,
     ) -> Result<Self> {
         let label = format!("ztilde/{name}");
-        let text = &without_uniform(device, text);
+        let text = &declared::<U>(device, text);
         #[cfg(test)]
         let text = &super::rough::marked(device, text);
         let bits = constants.iter().map(|&(name, value)| (name.to_owned(), value.to_bits()));
@@ -119,7 +122,7 @@ impl Kernel {
                 entry_point: entry_point.to_owned(),
                 constants: bits.collect(),
                 is_trusted,
-                text: text.clone().into_owned(),
+                text: text.clone(),
             },
         );
         let pipeline = shared.get_or_compile(|| {
@@ -138,7 +141,7 @@ impl Kernel {
                 })
             })
         })?;
-        Ok(Self { name, pipeline, shared })
+        Ok(Self { name, uniform: PhantomData, pipeline, shared })
     }
 
     /// Binds `uniform` to binding 0 and `matrices` to the bindings 1, 2, … in their order.
@@ -148,7 +151,7 @@ impl Kernel {
         &self,
         device: &Device,
         place: &str,
-        uniform: &[u8],
+        uniform: U,
         matrices: &[&Matrix],
         workgroups: [u32; 3],
     ) -> Result<Dispatch> {
@@ -159,7 +162,7 @@ impl Kernel {
             let what = || format!("{name}: the buffer of binding {binding}");
             check_usage(what, matrix.buffer(), BufferUsages::STORAGE)?;
         }
-        let uniform = uniform_buffer(device, &label, uniform)?;
+        let uniform = uniform_buffer(device, &label, bytemuck::bytes_of(&uniform))?;
         let bindings = guarded(device, || {
             let resources = std::iter::once(uniform.as_entire_binding())
                 .chain(matrices.iter().map(|m| m.binding()));
@@ -220,42 +223,6 @@ fn source(text: &str) -> ShaderSource<'_> {
     ShaderSource::Wgsl(text.into())
 }
 
-/// The text for a device: on Mesa's software adapter with storage instead of the uniform, if the device
-/// allows one more storage buffer. That driver turns uniforms on which loops or branches depend into
-/// constants, and where this makes a shader much shorter, it compiles the shader again for every
-/// dispatch.
-fn without_uniform<'a>(device: &Device, text: &'a str) -> Cow<'a, str> {
-    let storage_buffers = text.matches("var<storage").count() as u32;
-    let has_room = storage_buffers < device.limits().max_storage_buffers_per_shader_stage;
-    match has_room && is_mesa_software(&device.adapter_info()) {
-        true => in_storage(text).map_or(text.into(), Cow::from),
-        false => text.into(),
-    }
-}
-
-/// The text with storage instead of its uniform, if it has one. Each invocation copies it to private
-/// memory once: the driver would read it again in every round of a loop. Tables stay in storage, as
-/// private memory is slow to index. So do the uniforms of shaders with barriers: a browser must see that
-/// all invocations have the same values.
-fn in_storage(text: &str) -> Option<String> {
-    let (before, after) = text.split_once("var<uniform> ")?;
-    let (declaration, rest) = after.split_once(';')?;
-    let (name, of) = declaration.split_once(": ")?;
-    let (_, members) = text.split_once(&format!("struct {of} {{"))?;
-    let has_table = members.split_once('}')?.0.contains("array<");
-    if has_table || text.contains("workgroupBarrier()") {
-        return Some(text.replace("var<uniform>", "var<storage, read>"));
-    }
-    let own = format!("var<storage, read> {name}_in_memory: {of};\nvar<private> {declaration};");
-    let mut parts = rest.split("@compute");
-    let mut found = [before, &own, parts.next()?].concat();
-    for entry_point in parts {
-        let (signature, body) = entry_point.split_once(") {\n")?;
-        found += &format!("@compute{signature}) {{\n    {name} = {name}_in_memory;\n{body}");
-    }
-    Some(found)
-}
-
 /// A buffer with these contents. wgpu's own function for that panics where the device is lost.
 fn uniform_buffer(device: &Device, label: &str, contents: &[u8]) -> Result<Buffer> {
     let buffer = guarded(device, || {
@@ -278,26 +245,4 @@ fn uniform_buffer(device: &Device, label: &str, contents: &[u8]) -> Result<Buffe
 /// rest.
 pub(crate) fn workgroups(items: u64, size: u32) -> u32 {
     items.div_ceil(size.into()).clamp(1, MAX_WORKGROUPS.into()) as u32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shaders_without_barriers_read_their_uniform_once() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-        let files = ["kernels", "fused"].map(|family| std::fs::read_dir(folder.join(family)));
-        for file in files.into_iter().flat_map(Result::unwrap) {
-            let path = file.unwrap().path();
-            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            let text = std::fs::read_to_string(path).unwrap();
-            let changed = in_storage(&text).expect(&name);
-            assert!(!changed.contains("var<uniform>"), "{name}");
-            let has_table = name == "network_forward";
-            let stays = has_table || text.contains("workgroupBarrier()");
-            let expected = if stays { 0 } else { text.matches("@compute").count() };
-            assert_eq!(changed.matches("_in_memory;\n").count(), expected, "{name}");
-        }
-    }
 }

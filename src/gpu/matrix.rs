@@ -2,6 +2,7 @@
 
 use wgpu::{BindingResource, Buffer, BufferBinding, Device};
 
+use super::uniform;
 use crate::error::{Error, Result};
 
 /// Rows of four-byte values in a part of a buffer: `f32`, or `u32` where a kernel says so.
@@ -50,16 +51,18 @@ pub struct Matrix {
     values: u64,
 }
 
-/// Where the values of a matrix lie, as `shaders/shared/layout.wgsl` has it: that of a row and a column
-/// at `first + row / plane · sample_stride + column · column_stride + row % plane`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Layout {
-    /// Values before the matrix in what is bound.
-    first: u32,
-    /// Rows of a sample: the pixels of an image, or 1.
-    plane: u32,
-    sample_stride: u32,
-    column_stride: u32,
+uniform! {
+    /// Where the values of a matrix lie, as `shaders/shared/layout.wgsl` has it: that of a row and a column
+    /// at `first + row / plane · sample_stride + column · column_stride + row % plane`.
+    #[derive(PartialEq, Eq)]
+    struct Layout {
+        /// Values before the matrix in what is bound.
+        first: u32,
+        /// Rows of a sample: the pixels of an image, or 1.
+        plane: u32,
+        sample_stride: u32,
+        column_stride: u32,
+    }
 }
 
 impl Matrix {
@@ -253,9 +256,8 @@ impl Matrix {
     }
 
     /// Where the values are, for kernels that end in `shaders/shared/layout.wgsl`.
-    pub(crate) fn layout(&self) -> [u32; 4] {
-        let Layout { first, plane, sample_stride, column_stride } = self.layout;
-        [first, plane, sample_stride, column_stride]
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// `rows` of this matrix from `first` on; not of images, nor of what was [aligned](Self::aligned).

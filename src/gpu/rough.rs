@@ -12,7 +12,6 @@
 mod accuracy;
 mod tests;
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -100,12 +99,12 @@ pub(crate) fn with<T>(mode: Mode, run: impl FnOnce() -> T) -> T {
 
 /// A shader's text with the mode, if any, as its first line, so that pipelines of different modes have
 /// different texts and are not shared. A GPU's arithmetic is rough already.
-pub(super) fn marked<'a>(device: &Device, text: &'a str) -> Cow<'a, str> {
+pub(super) fn marked(device: &Device, text: &str) -> String {
     static FROM_ENVIRONMENT: OnceLock<Option<Mode>> = OnceLock::new();
     let mode = MODE.get().or_else(|| *FROM_ENVIRONMENT.get_or_init(Mode::from_environment));
     match mode.filter(|_| is_software(device)) {
-        Some(mode) => format!("// {}\n{text}", mode.name()).into(),
-        None => text.into(),
+        Some(mode) => format!("// {}\n{text}", mode.name()),
+        None => text.to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Requirements of Mesa's software adapters: short loops, and no uniforms (`kernel.rs`).
+//! Requirements of Mesa's software adapters: short loops, and no uniforms (`declaration.rs`).
 //!
 //! They silently end the loops of an invocation after 65,535 rounds in total. Other adapters that compute
 //! on the CPU, such as WARP on Windows, do not.

@@ -4,7 +4,7 @@ use ndarray::{Array1, Array2};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Core, Dispatch, Gpu, Matrix, block_on, read, test_device};
+use super::{Core, Dispatch, Gpu, Layout, Matrix, block_on, read, test_device};
 
 /// Shapes at which tiles, workgroups and lanes have edges.
 pub(crate) const SHAPES: [[u32; 2]; 11] = [
@@ -277,7 +277,9 @@ impl TestGpu {
 
 /// The indices of a matrix's values in its buffer, row by row.
 fn places(matrix: &Matrix) -> impl Iterator<Item = usize> {
-    let [_, plane, sample_stride, column_stride] = matrix.layout().map(u64::from);
+    let Layout { plane, sample_stride, column_stride, .. } = matrix.layout();
+    let [plane, sample_stride, column_stride] =
+        [plane, sample_stride, column_stride].map(u64::from);
     let (first, columns) = (matrix.first(), u64::from(matrix.columns()));
     (0..u64::from(matrix.rows())).flat_map(move |row| {
         let first = first + row / plane * sample_stride + row % plane;

@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::{LayoutKernel, WORKGROUP_SIZE, elements, walking_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Matrix};
+use crate::gpu::{Dispatch, Layout, Matrix, uniform};
 use crate::options::Activation;
 
 /// Computes `outputs = activation(inputs)`, value by value, for one [`Activation`].
@@ -31,7 +31,7 @@ use crate::options::Activation;
 /// # Ok::<(), ztilde::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Activate(LayoutKernel);
+pub struct Activate(LayoutKernel<Shape>);
 
 /// The inputs and outputs of the kernel. Both may be rows any distance apart, or images, and may start at any
 /// value of a buffer.
@@ -43,6 +43,15 @@ pub struct Buffers<'a> {
     pub inputs: &'a Matrix,
     /// `[rows, columns]`: the activations.
     pub outputs: &'a Matrix,
+}
+
+uniform! {
+    struct Shape {
+        inputs: Layout,
+        outputs: Layout,
+        rows: u32,
+        columns: u32,
+    }
 }
 
 impl Activate {
@@ -76,12 +85,15 @@ impl Activate {
         let Buffers { inputs, outputs } = buffers;
         outputs.expect_like("activate", "outputs", inputs)?;
         let [inputs, outputs] = &elements(device, [inputs, outputs]);
-        let shape = [inputs.rows(), inputs.columns()];
-        let uniform = [&inputs.layout()[..], &outputs.layout(), &shape].concat();
         self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&uniform),
+            Shape {
+                inputs: inputs.layout(),
+                outputs: outputs.layout(),
+                rows: inputs.rows(),
+                columns: inputs.columns(),
+            },
             &[inputs, outputs],
             walking_workgroups(inputs),
         )

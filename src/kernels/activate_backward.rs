@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::{LayoutKernel, activate, elements, walking_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Matrix};
+use crate::gpu::{Dispatch, Layout, Matrix, uniform};
 use crate::options::Activation;
 
 /// Computes `grad_inputs = grad_outputs · activation′(inputs)`, value by value, for one [`Activation`].
@@ -33,7 +33,7 @@ use crate::options::Activation;
 /// # Ok::<(), ztilde::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct ActivateBackward(LayoutKernel);
+pub struct ActivateBackward(LayoutKernel<Shape>);
 
 /// The inputs and outputs of the kernel. All are `[rows, columns]`. They may be rows any distance apart, or
 /// images, and may start at any value of a buffer.
@@ -47,6 +47,16 @@ pub struct Buffers<'a> {
     pub grad_outputs: &'a Matrix,
     /// The gradient of the loss by the pre-activations.
     pub grad_inputs: &'a Matrix,
+}
+
+uniform! {
+    struct Shape {
+        inputs: Layout,
+        grad_outputs: Layout,
+        grad_inputs: Layout,
+        rows: u32,
+        columns: u32,
+    }
 }
 
 impl ActivateBackward {
@@ -82,14 +92,18 @@ impl ActivateBackward {
         grad_outputs.expect_like("activate_backward", "grad_outputs", inputs)?;
         grad_inputs.expect_like("activate_backward", "grad_inputs", inputs)?;
         let matrices = [inputs, grad_outputs, grad_inputs];
-        let matrices @ [inputs, ..] = &elements(device, matrices);
-        let layouts = matrices.each_ref().map(Matrix::layout);
-        let uniform = [layouts.as_flattened(), &[inputs.rows(), inputs.columns()]].concat();
+        let [inputs, grad_outputs, grad_inputs] = &elements(device, matrices);
         self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&uniform),
-            &matrices.each_ref(),
+            Shape {
+                inputs: inputs.layout(),
+                grad_outputs: grad_outputs.layout(),
+                grad_inputs: grad_inputs.layout(),
+                rows: inputs.rows(),
+                columns: inputs.columns(),
+            },
+            &[inputs, grad_outputs, grad_inputs],
             walking_workgroups(inputs),
         )
     }

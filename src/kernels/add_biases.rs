@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::{WORKGROUP_SIZE, linear_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Kernel, Matrix, uniform};
 
 /// Adds the biases to each row: `sums[r, c] += biases[c]`.
 ///
@@ -28,7 +28,7 @@ use crate::gpu::{Dispatch, Kernel, Matrix};
 /// # Ok::<(), ztilde::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct AddBiases(Kernel);
+pub struct AddBiases(Kernel<Shape>);
 
 /// The inputs and outputs of the kernel.
 ///
@@ -39,6 +39,13 @@ pub struct Buffers<'a> {
     pub biases: &'a Matrix,
     /// `[rows, columns]`: the kernel adds the biases to every row.
     pub sums: &'a Matrix,
+}
+
+uniform! {
+    struct Shape {
+        rows: u32,
+        columns: u32,
+    }
 }
 
 impl AddBiases {
@@ -71,7 +78,7 @@ impl AddBiases {
         self.0.bind(
             device,
             place,
-            bytemuck::cast_slice(&[sums.rows(), sums.columns()]),
+            Shape { rows: sums.rows(), columns: sums.columns() },
             &[biases, sums],
             linear_workgroups(sums.values()),
         )

@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::LayoutKernel;
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Matrix};
+use crate::gpu::{Dispatch, Layout, Matrix, uniform};
 use crate::options::check_momentum;
 
 /// How often the kernel walks down a column.
@@ -45,7 +45,7 @@ const PASSES: u64 = 3;
 /// ```
 #[derive(Clone, Debug)]
 pub struct BatchStatistics {
-    kernel: LayoutKernel,
+    kernel: LayoutKernel<Batch>,
     momentum: f32,
 }
 
@@ -66,6 +66,16 @@ pub struct Buffers<'a> {
     pub running_mean: &'a Matrix,
     /// `[1, columns]`: moves towards the variance that divides by `rows − 1`.
     pub running_var: &'a Matrix,
+}
+
+uniform! {
+    struct Batch {
+        inputs: Layout,
+        rows: u32,
+        columns: u32,
+        momentum: f32,
+        unbias: f32,
+    }
 }
 
 impl BatchStatistics {
@@ -109,12 +119,11 @@ impl BatchStatistics {
         running_var.expect(kernel, "running_var", [1, columns])?;
         let unbias = (f64::from(rows) / (f64::from(rows) - 1.0)) as f32;
         let inputs = &inputs.aligned(device);
-        let numbers = [rows, columns, self.momentum.to_bits(), unbias.to_bits()];
         let (kernel, workgroups) = self.kernel.sum(device, kernel, inputs, PASSES)?;
         kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&[inputs.layout(), numbers]),
+            Batch { inputs: inputs.layout(), rows, columns, momentum: self.momentum, unbias },
             &[inputs, mean, variance, running_mean, running_var],
             workgroups,
         )

@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::{COLUMNS, IMAGE_COLUMNS, IMAGE_LANES, LANES, LayoutKernel};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix};
+use crate::gpu::{Dispatch, Kernel, Matrix, uniform};
 
 /// Adds up each column: `sums[c] = Σ_r inputs[r, c]`.
 ///
@@ -30,7 +30,7 @@ use crate::gpu::{Dispatch, Kernel, Matrix};
 /// # Ok::<(), ztilde::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct ColumnSums(LayoutKernel);
+pub struct ColumnSums(LayoutKernel<Shape>);
 
 /// The inputs and outputs of the kernel.
 ///
@@ -41,6 +41,13 @@ pub struct Buffers<'a> {
     pub inputs: &'a Matrix,
     /// `[1, columns]`: the sum of each column.
     pub sums: &'a Matrix,
+}
+
+uniform! {
+    struct Shape {
+        rows: u32,
+        columns: u32,
+    }
 }
 
 impl ColumnSums {
@@ -81,7 +88,7 @@ impl ColumnSums {
         kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&[inputs.rows(), inputs.columns()]),
+            Shape { rows: inputs.rows(), columns: inputs.columns() },
             &[inputs, sums],
             workgroups,
         )

@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::{WORKGROUP_SIZE, linear_workgroups};
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds};
+use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds, uniform};
 use crate::options;
 
 /// Computes the loss and the accuracy of each row of a batch, and the gradient of the batch's loss.
@@ -45,7 +45,7 @@ use crate::options;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Loss {
-    kernel: Kernel,
+    kernel: Kernel<Shape>,
     options: Options,
 }
 
@@ -87,6 +87,14 @@ pub struct Buffers<'a> {
     /// `[rows, columns]`, its rows as far apart as those of the outputs: the gradient of the batch's loss,
     /// which is the mean of the row losses.
     pub grad_outputs: &'a Matrix,
+}
+
+uniform! {
+    struct Shape {
+        rows: u32,
+        columns: u32,
+        stride: u32,
+    }
 }
 
 impl Loss {
@@ -142,7 +150,7 @@ impl Loss {
         self.kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&[rows, columns, stride]),
+            Shape { rows, columns, stride },
             &[outputs, targets, results, grad_outputs],
             workgroups,
         )

@@ -7,7 +7,7 @@ use wgpu::Device;
 use super::matmul_quads::MatmulQuads;
 pub use super::matmul_quads::{Buffers, Operand};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, check_rounds, workgroups};
+use crate::gpu::{Dispatch, Kernel, check_rounds, uniform, workgroups};
 
 const SOURCE: &str = include_str!("../../shaders/kernels/matmul.wgsl");
 
@@ -41,8 +41,20 @@ const TILE: u32 = 4;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Matmul {
-    kernel: Kernel,
+    kernel: Kernel<Product>,
     quads: MatmulQuads,
+}
+
+uniform! {
+    struct Product {
+        rows: u32,
+        columns: u32,
+        inner: u32,
+        left_row_stride: u32,
+        left_inner_stride: u32,
+        right_inner_stride: u32,
+        right_column_stride: u32,
+    }
 }
 
 impl Matmul {
@@ -89,7 +101,7 @@ impl Matmul {
         }
         let [left_row_stride, left_inner_stride] = left.strides();
         let [right_inner_stride, right_column_stride] = right.strides();
-        let uniform = [
+        let product = Product {
             rows,
             columns,
             inner,
@@ -97,7 +109,7 @@ impl Matmul {
             left_inner_stride,
             right_inner_stride,
             right_column_stride,
-        ];
+        };
         let tiles = |length: u32| workgroups(length.into(), TILE * WORKGROUP_SIZE);
         // An invocation's tiles, each with a sum, and with loops over what it writes.
         let turns = |length: u32| {
@@ -109,7 +121,7 @@ impl Matmul {
         self.kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&uniform),
+            product,
             &[left.matrix(), right.matrix(), outputs],
             [tiles(columns), tiles(rows), 1],
         )

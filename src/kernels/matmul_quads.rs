@@ -6,7 +6,7 @@
 use wgpu::Device;
 
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Kernel, Matrix, check_rounds};
+use crate::gpu::{Core, Dispatch, Kernel, Matrix, check_rounds, uniform};
 
 const FOR_SUBGROUPS: &str = concat!(
     include_str!("../../shaders/kernels/matmul_quads.wgsl"),
@@ -52,11 +52,19 @@ pub(super) struct MatmulQuads(Vec<Products>);
 struct Products {
     core: Core,
     /// `inputs · weightsᵀ`.
-    plain_transposed: Kernel,
+    plain_transposed: Kernel<Shape>,
     /// `grad_sums · weights`.
-    plain_plain: Kernel,
+    plain_plain: Kernel<Shape>,
     /// `grad_sumsᵀ · inputs`.
-    transposed_plain: Kernel,
+    transposed_plain: Kernel<Shape>,
+}
+
+uniform! {
+    struct Shape {
+        rows: u32,
+        columns: u32,
+        inner: u32,
+    }
 }
 
 impl<'a> Operand<'a> {
@@ -141,11 +149,10 @@ impl Products {
         let core = self.core;
         let [_, inner] = left.shape();
         let [rows, columns] = [outputs.rows(), outputs.columns()];
-        let uniform = [rows, columns, inner];
         let groups = [core.strips(columns), core.row_patches(rows), 1];
         let rounds = core.turns(rows, columns) * core.rounds_of_patch(inner);
         check_rounds(device, "matmul_quads", || format!("sums of {inner} products"), rounds)?;
-        kernel.bind(device, place, bytemuck::cast_slice(&uniform), &matrices, groups).map(Some)
+        kernel.bind(device, place, Shape { rows, columns, inner }, &matrices, groups).map(Some)
     }
 }
 

@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::{LayoutKernel, walking_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Matrix};
+use crate::gpu::{Dispatch, Layout, Matrix, uniform};
 use crate::options::check_epsilon;
 
 /// Computes `outputs = gamma · (inputs − mean) / √(variance + epsilon) + beta`, column by column (Ioffe and
@@ -41,7 +41,7 @@ use crate::options::check_epsilon;
 /// # Ok::<(), ztilde::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Normalize(LayoutKernel);
+pub struct Normalize(LayoutKernel<Shape>);
 
 /// The inputs and outputs of the kernel.
 ///
@@ -63,6 +63,17 @@ pub struct Buffers<'a> {
     pub beta: &'a Matrix,
     /// `[rows, columns]`.
     pub outputs: &'a Matrix,
+}
+
+uniform! {
+    struct Shape {
+        inputs: Layout,
+        mean: Layout,
+        variance: Layout,
+        outputs: Layout,
+        rows: u32,
+        columns: u32,
+    }
 }
 
 impl Normalize {
@@ -100,13 +111,18 @@ impl Normalize {
         beta.expect("normalize", "beta", [1, columns])?;
         outputs.expect_like("normalize", "outputs", inputs)?;
         let placed = [inputs, mean, variance, outputs].map(|matrix| matrix.aligned(device));
-        let layouts = placed.each_ref().map(Matrix::layout);
-        let uniform = [layouts.as_flattened(), &[rows, columns]].concat();
         let [inputs, mean, variance, outputs] = &placed;
         self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&uniform),
+            Shape {
+                inputs: inputs.layout(),
+                mean: mean.layout(),
+                variance: variance.layout(),
+                outputs: outputs.layout(),
+                rows,
+                columns,
+            },
             &[inputs, mean, variance, gamma, beta, outputs],
             walking_workgroups(inputs),
         )

@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::{LayoutKernel, walking_workgroups};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Matrix};
+use crate::gpu::{Dispatch, Layout, Matrix, uniform};
 use crate::options::check_epsilon;
 
 /// Computes the gradient of the loss by the inputs of [`super::normalize`].
@@ -48,7 +48,7 @@ use crate::options::check_epsilon;
 /// # Ok::<(), ztilde::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct NormalizeBackward(LayoutKernel);
+pub struct NormalizeBackward(LayoutKernel<Shape>);
 
 /// The inputs and outputs of the kernel.
 ///
@@ -74,6 +74,18 @@ pub struct Buffers<'a> {
     pub grad_outputs: &'a Matrix,
     /// `[rows, columns]`: the gradient of the loss by the inputs.
     pub grad_inputs: &'a Matrix,
+}
+
+uniform! {
+    struct Shape {
+        inputs: Layout,
+        mean: Layout,
+        variance: Layout,
+        grad_outputs: Layout,
+        grad_inputs: Layout,
+        rows: u32,
+        columns: u32,
+    }
 }
 
 impl NormalizeBackward {
@@ -124,13 +136,19 @@ impl NormalizeBackward {
         grad_inputs.expect_like(kernel, "grad_inputs", inputs)?;
         let placed = [inputs, mean, variance, grad_outputs, grad_inputs];
         let placed = placed.map(|matrix| matrix.aligned(device));
-        let layouts = placed.each_ref().map(Matrix::layout);
-        let uniform = [layouts.as_flattened(), &[rows, columns]].concat();
         let [inputs, mean, variance, grad_outputs, grad_inputs] = &placed;
         self.0.of(inputs).bind(
             device,
             place,
-            bytemuck::cast_slice(&uniform),
+            Shape {
+                inputs: inputs.layout(),
+                mean: mean.layout(),
+                variance: variance.layout(),
+                grad_outputs: grad_outputs.layout(),
+                grad_inputs: grad_inputs.layout(),
+                rows,
+                columns,
+            },
             &[inputs, mean, variance, gamma, grad_gamma, grad_mean, grad_outputs, grad_inputs],
             walking_workgroups(inputs),
         )

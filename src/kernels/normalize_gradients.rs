@@ -6,7 +6,7 @@ use wgpu::Device;
 
 use super::LayoutKernel;
 use crate::error::Result;
-use crate::gpu::{Dispatch, Matrix};
+use crate::gpu::{Dispatch, Layout, Matrix, uniform};
 use crate::options::check_epsilon;
 
 /// Computes the gradients of the loss by gamma and beta.
@@ -43,7 +43,7 @@ use crate::options::check_epsilon;
 /// # Ok::<(), ztilde::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct NormalizeGradients(LayoutKernel);
+pub struct NormalizeGradients(LayoutKernel<Shape>);
 
 /// The inputs and outputs of the kernel.
 ///
@@ -68,6 +68,17 @@ pub struct Buffers<'a> {
     /// `[2, columns]`: the mean of `grad_outputs` is the sum of the two rows. [`super::normalize_backward`]
     /// reads it.
     pub grad_mean: &'a Matrix,
+}
+
+uniform! {
+    struct Shape {
+        inputs: Layout,
+        mean: Layout,
+        variance: Layout,
+        grad_outputs: Layout,
+        rows: u32,
+        columns: u32,
+    }
 }
 
 impl NormalizeGradients {
@@ -110,15 +121,20 @@ impl NormalizeGradients {
         grad_beta.expect(kernel, "grad_beta", [1, columns])?;
         grad_mean.expect(kernel, "grad_mean", [2, columns])?;
         let placed = [inputs, mean, variance, grad_outputs].map(|matrix| matrix.aligned(device));
-        let layouts = placed.each_ref().map(Matrix::layout);
-        let uniform = [layouts.as_flattened(), &[rows, columns]].concat();
         let [inputs, mean, variance, grad_outputs] = &placed;
         // It walks down a column twice.
         let (kernel, workgroups) = self.0.sum(device, kernel, inputs, 2)?;
         kernel.bind(
             device,
             place,
-            bytemuck::cast_slice(&uniform),
+            Shape {
+                inputs: inputs.layout(),
+                mean: mean.layout(),
+                variance: variance.layout(),
+                grad_outputs: grad_outputs.layout(),
+                rows,
+                columns,
+            },
             &[inputs, mean, variance, grad_outputs, grad_gamma, grad_beta, grad_mean],
             workgroups,
         )

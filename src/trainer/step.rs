@@ -78,9 +78,9 @@ impl StepKernels {
                 |layer: usize| matches!(network.learned()[layer], Learned::Linear { .. });
             let options = layer_backward::Options {
                 layer: if layer == hidden {
-                    layer_backward::Layer::Last
+                    layer_backward::Position::Last
                 } else {
-                    layer_backward::Layer::Hidden {
+                    layer_backward::Position::Hidden {
                         activation: network.activation(),
                         batch_norm: !has_biases(layer),
                         epsilon: network.epsilon(),
@@ -153,7 +153,7 @@ pub(super) fn bind(
         let next = &network.learned()[layer + 1];
         let [_, faults] = network.layout().stop_place(network.packed().buffer(), layer + 1)?;
         let next_weights =
-            layer_backward::NextWeights { outputs, biases: next.vectors()[0], faults: &faults };
+            layer_backward::NextWeights { outputs, biases: next.vectors()[1], faults: &faults };
         let hidden = layer_backward::Hidden {
             next_grad_sums: &batch.layers[layer + 1].grad_sums,
             next_weights: next.weights(),
@@ -206,7 +206,7 @@ fn bind_output(
             inputs,
             parameters: network.packed(),
             weights: learned.weights(),
-            biases: learned.vectors()[0],
+            biases: learned.vectors()[1],
             stop: stop.each_ref(),
             grad_sums,
             gradients: &batch.gradients,

@@ -14,7 +14,7 @@ use naga::{
     AddressSpace, BinaryOperator, Expression, Function, Handle, MathFunction, Module, ScalarKind,
     ShaderStage, Span, Statement, TypeInner,
 };
-use texts::{FAMILIES, for_each_kernel, is_for_subgroups, read, root, texts};
+use texts::{FAMILIES, Place, for_each_kernel, is_for_subgroups, read, root, texts, texts_with};
 
 /// The sizes of workgroups, which kernel modules define as `const NAME: u32 = …;`, by their names.
 fn sizes(room: &str) -> HashMap<String, f64> {
@@ -69,15 +69,17 @@ fn line_of(text: &str, span: Span) -> &str {
 #[test]
 fn kernels_are_valid_without_features_and_within_the_default_limits() {
     for_each_kernel(|name, room| {
-        let texts = texts(room);
-        assert!(!texts.is_empty(), "src/{name}.rs includes no shader");
-        for text in texts {
-            check_limits(name, &text, &sizes(room));
+        for place in [Place::Uniform, Place::Storage, Place::Copied] {
+            let texts = texts_with(room, place);
+            assert!(!texts.is_empty(), "src/{name}.rs includes no shader");
+            for text in texts {
+                check_limits(name, &text, &sizes(room), place);
+            }
         }
     });
 }
 
-fn check_limits(name: &str, text: &str, sizes: &HashMap<String, f64>) {
+fn check_limits(name: &str, text: &str, sizes: &HashMap<String, f64>, place: Place) {
     let limits = wgpu::Limits::default();
     let module = parse(name, text);
     let info = Validator::new(ValidationFlags::all(), capabilities(text))
@@ -92,7 +94,8 @@ fn check_limits(name: &str, text: &str, sizes: &HashMap<String, f64>) {
         .iter()
         .filter(|(_, variable)| matches!(variable.space, AddressSpace::Storage { .. }))
         .count() as u32;
-    let most = limits.max_storage_buffers_per_shader_stage;
+    // src/gpu/uniform.rs leaves the uniform where it is if storage has no room for it.
+    let most = limits.max_storage_buffers_per_shader_stage + u32::from(place != Place::Uniform);
     assert!(
         storage_buffers <= most,
         "{name} has {storage_buffers} storage buffers: {most} at most"
@@ -328,6 +331,26 @@ fn bindings_are_a_uniform_and_then_buffers() {
                 next += 1;
             }
             assert!(next > 1, "{name} binds nothing");
+        }
+    });
+}
+
+/// If the uniform is copied to private memory, it holds zeros before.
+#[test]
+fn every_entry_point_begins_with_reading_the_uniform() {
+    for_each_kernel(|name, room| {
+        for text in texts_with(room, Place::Copied) {
+            let module = parse(name, &text);
+            for entry_point in &module.entry_points {
+                let is_emit = |statement: &&Statement| matches!(statement, Statement::Emit(_));
+                let mut body = entry_point.function.body.iter();
+                let called = match body.find(|statement| !is_emit(statement)) {
+                    Some(Statement::Call { function, .. }) => &module.functions[*function].name,
+                    _ => &None,
+                };
+                let of = &entry_point.name;
+                assert_eq!(called.as_deref(), Some("read_uniform"), "{name}: {of} begins with");
+            }
         }
     });
 }

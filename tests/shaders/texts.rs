@@ -1,5 +1,10 @@
 //! The shader texts of the modules in `src/kernels` and `src/fused`, composed as in these modules.
 
+#[path = "../../src/gpu/declaration.rs"]
+mod declaration;
+
+pub(crate) use declaration::Place;
+
 /// The two families of kernels: a module of `src` and a folder of `shaders` each.
 pub(crate) const FAMILIES: [&str; 2] = ["kernels", "fused"];
 
@@ -19,8 +24,24 @@ pub(crate) fn for_each_kernel(mut check: impl FnMut(&str, &str)) {
 }
 
 /// The texts that a kernel module compiles: a kernel's file, the shared files that follow it in one
-/// `concat!`, and the text that src/gpu/tile.rs appends.
+/// `concat!`, the text that src/gpu/tile.rs appends, and the declaration of the uniform.
 pub(crate) fn texts(room: &str) -> Vec<String> {
+    texts_with(room, Place::Uniform)
+}
+
+/// The same with the uniform in this place.
+pub(crate) fn texts_with(room: &str, place: Place) -> Vec<String> {
+    let declaration = declaration::declaration(uniform(room), place);
+    without_uniform(room).into_iter().map(|text| text + &declaration).collect()
+}
+
+/// The struct of a kernel's uniform: the `U` of its `Kernel<U>`.
+fn uniform(room: &str) -> &str {
+    let (_, rest) = room.split_once("Kernel<").expect("a kernel with its uniform");
+    rest.split('>').next().unwrap_or_default()
+}
+
+fn without_uniform(room: &str) -> Vec<String> {
     let room = room.split("#[cfg(test)]").next().unwrap_or_default();
     let mut texts: Vec<String> = Vec::new();
     for rest in room.split("include_str!(\"../../shaders/").skip(1) {

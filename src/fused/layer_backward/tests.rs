@@ -41,12 +41,12 @@ struct Given {
 }
 
 fn hidden(activation: Activation, batch_norm: bool) -> Options {
-    let layer = Layer::Hidden { activation, batch_norm, epsilon: EPSILON };
+    let layer = Position::Hidden { activation, batch_norm, epsilon: EPSILON };
     Options { layer, division: Division::Strips, leaves_weights: false, next: None }
 }
 
 fn last() -> Options {
-    Options { layer: Layer::Last, division: Division::Strips, leaves_weights: false, next: None }
+    Options { layer: Position::Last, division: Division::Strips, leaves_weights: false, next: None }
 }
 
 /// The options of each way through the shader.
@@ -149,8 +149,8 @@ fn run(
 ) -> Left {
     let Given { inputs, sums, gamma, beta, next_grad_sums, next_weights, outputs } = given;
     let (batch_norm, is_last) = match options.layer {
-        Layer::Last => (false, true),
-        Layer::Hidden { batch_norm, .. } => (batch_norm, false),
+        Position::Last => (false, true),
+        Position::Hidden { batch_norm, .. } => (batch_norm, false),
     };
     let [rows, columns, inner] = [inputs.nrows(), sums.ncols(), inputs.ncols()];
     // The weights themselves are not read.
@@ -198,7 +198,7 @@ fn run(
         inputs: &gpu.upload_padded(inputs),
         parameters: &parameters,
         weights: &parts[1],
-        vectors: [&parts[2], &parts[if batch_norm { 3 } else { 2 }]],
+        vectors: [&parts[2], &parts[3]],
         stop: [&parts[4], &parts[5]],
         hidden,
         grad_sums: &grad_sums,
@@ -213,8 +213,8 @@ fn run(
 fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Given) {
     let Given { inputs, sums, gamma, beta, next_grad_sums, next_weights, outputs } = given;
     let (activation, batch_norm) = match options.layer {
-        Layer::Last => (Activation::Identity, false),
-        Layer::Hidden { activation, batch_norm, .. } => (activation, batch_norm),
+        Position::Last => (Activation::Identity, false),
+        Position::Hidden { activation, batch_norm, .. } => (activation, batch_norm),
     };
     let [rows, columns, inner] = [inputs.nrows(), sums.ncols(), inputs.ncols()];
     let what = format!("{:?}, {options:?}, {rows} × {columns} × {inner}", kernel.core);
@@ -229,7 +229,7 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
         let [running_mean, running_var] = [mean.clone(), variance.clone()];
         reference::Layer::Normalized { weights, gamma, beta, running_mean, running_var, batches: 0 }
     } else {
-        reference::Layer::Linear { weights, biases: gamma.clone() }
+        reference::Layer::Linear { weights, biases: beta.clone() }
     };
     let ztilde = if batch_norm { ztilde(sums, gamma, beta) } else { sums.clone() };
     let grad_ztilde = reference::activate_backward(&ztilde, &grad_outputs, activation);
@@ -251,7 +251,7 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
     let of_next = |outputs| reference::matmul(next_grad_sums.t(), outputs);
     let (grad_weights, mut expected) = match learned {
         LayerGradients::Linear { grad_weights, grad_biases } => {
-            (grad_weights, vec![(2, is_apart, column(&grad_biases), bounds.grad_beta)])
+            (grad_weights, vec![(3, is_apart, column(&grad_biases), bounds.grad_beta)])
         }
         LayerGradients::Normalized { grad_weights, grad_gamma, grad_beta } => {
             let gamma = (2, false, column(&grad_gamma), bounds.grad_gamma);
@@ -320,11 +320,11 @@ impl Bounds {
         let exact = [Activation::Relu, Activation::Identity];
         let is_inexact = |activation| !exact.contains(&activation);
         let slope = match options.layer {
-            Layer::Hidden { activation, .. } if is_inexact(activation) => 2e-6,
-            Layer::Hidden { .. } | Layer::Last => 0.0,
+            Position::Hidden { activation, .. } if is_inexact(activation) => 2e-6,
+            Position::Hidden { .. } | Position::Last => 0.0,
         };
         let from_slopes = slope * most(grad_outputs);
-        let Layer::Hidden { batch_norm: true, .. } = options.layer else {
+        let Position::Hidden { batch_norm: true, .. } = options.layer else {
             let [grad_gamma, grad_beta] = [size.clone(), 1e-6 * &size];
             let grad_weights = rows * &from_slopes + 2e-6 * size;
             return Self { grad_sums: from_slopes, grad_gamma, grad_beta, grad_weights };

@@ -99,8 +99,10 @@ fn check(
         inputs.ncols()
     );
     let row = |vector: &Array1<f64>| vector.clone().insert_axis(Axis(0));
+    // Without normalization gamma is not read.
+    let none = Array1::from_elem(columns as usize, f64::NAN);
     let (vectors, running) = match layer {
-        Layer::Linear { biases, .. } => ([biases; 2], None),
+        Layer::Linear { biases, .. } => ([&none, biases], None),
         Layer::Normalized { gamma, beta, running_mean, running_var, .. } => {
             ([gamma, beta], Some([running_mean, running_var]))
         }

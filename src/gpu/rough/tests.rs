@@ -1,15 +1,21 @@
 use super::*;
-use crate::gpu::Kernel;
 use crate::gpu::testing::TestGpu;
+use crate::gpu::{Kernel, uniform};
+
+uniform! {
+    struct Shape {
+        rows: u32,
+    }
+}
 
 /// The value of `expression` for each row of three floats, in the current mode.
 fn computed(expression: &str, rows: &[[f32; 3]]) -> Vec<f32> {
     let text = format!(
         "struct Shape {{ rows: u32 }}
-        @group(0) @binding(0) var<uniform> shape: Shape;
         @group(0) @binding(1) var<storage, read> inputs: array<f32>;
         @group(0) @binding(2) var<storage, read_write> outputs: array<f32>;
         @compute @workgroup_size(1) fn main() {{
+            read_uniform();
             for (var row = 0u; row < shape.rows; row++) {{
                 let x = inputs[3u * row];
                 let y = inputs[3u * row + 1u];
@@ -23,8 +29,8 @@ fn computed(expression: &str, rows: &[[f32; 3]]) -> Vec<f32> {
     let kernel = Kernel::new(&gpu.gpu.device, "test", &text, &[]).expect("a valid shader");
     let [inputs, outputs] = [gpu.zeros([count, 3]), gpu.zeros([1, count])];
     gpu.gpu.write(inputs.buffer(), 0, rows).expect("the matrix is as large as that");
-    let uniform = bytemuck::bytes_of(&count);
-    let dispatch = kernel.bind(&gpu.gpu.device, "test", uniform, &[&inputs, &outputs], [1; 3]);
+    let shape = Shape { rows: count };
+    let dispatch = kernel.bind(&gpu.gpu.device, "test", shape, &[&inputs, &outputs], [1; 3]);
     gpu.run(&[&dispatch.expect("a binding")]);
     gpu.read(&outputs)
 }

@@ -29,7 +29,7 @@ fn notes_what_is_not_finite() {
         ways.flat_map(|way| TestGpu::with_each_core().map(move |gpu| (gpu, way)))
     {
         let kernel = LayerBackward::new(&gpu.gpu.device, core, options).unwrap();
-        let batch_norm = matches!(options.layer, Layer::Hidden { batch_norm: true, .. });
+        let batch_norm = matches!(options.layer, Position::Hidden { batch_norm: true, .. });
         // The gradients of the last column's outputs, those of the last row of the inputs, and the
         // batch's variance of the last column.
         let mut check = |grads: [f64; 3], input: f64, variance: f64, expected: &[usize]| {

@@ -56,7 +56,10 @@ pub(super) fn replay(gpu: &Gpu, case: &Case) -> Replayed {
     // Each row's result is a loss and an accuracy.
     let losses: Vec<f32> = gpu.read(&row_results).into_iter().step_by(2).collect();
     outputs(vec![match is_mean {
-        true => vec![losses.iter().sum::<f32>() / losses.len() as f32],
+        true => {
+            let sum: f64 = losses.iter().copied().map(f64::from).sum();
+            vec![(sum / losses.len() as f64) as f32]
+        }
         false => losses,
     }])
 }

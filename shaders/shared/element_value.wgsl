@@ -1,0 +1,3 @@
+// Element, value: inputs of any number of values are copied one by one.
+
+alias Element = u32;
