@@ -68,7 +68,7 @@ impl Learned {
         }
     }
 
-    /// Gamma and beta. Biases are in the place of beta; the kernels then read no gamma.
+    /// Gamma and beta. Biases take the slot of beta; the kernels then read no gamma.
     pub(crate) fn vectors(&self) -> [&Matrix; 2] {
         match self {
             Self::Linear { biases, .. } => [biases; 2],

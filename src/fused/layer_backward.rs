@@ -93,7 +93,7 @@ pub(crate) struct Buffers<'a> {
     pub(crate) parameters: &'a Matrix,
     /// `[outputs, inputs]`: a part of the parameters, as are the vectors.
     pub(crate) weights: &'a Matrix,
-    /// Gamma and beta, one per output. Biases are in the place of beta; gamma is then not read.
+    /// Gamma and beta, one per output. Biases take the slot of beta; gamma is then not read.
     pub(crate) vectors: [&'a Matrix; 2],
     /// The stop, `[1, 4]`, and the layer's faults, `[4, 4]`: parts of the parameters. Faults are noted at
     /// the same places in the gradients.

@@ -119,7 +119,7 @@ pub(crate) struct Buffers<'a> {
     pub(crate) parameters: &'a Matrix,
     /// `[outputs, inputs]`.
     pub(crate) weights: &'a Matrix,
-    /// Gamma and beta, one per output. Biases are in the place of beta; gamma is then not read.
+    /// Gamma and beta, one per output. Biases take the slot of beta; gamma is then not read.
     pub(crate) vectors: [&'a Matrix; 2],
     /// All running statistics, of which `running` are parts.
     pub(crate) running_statistics: &'a Matrix,

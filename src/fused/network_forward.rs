@@ -64,7 +64,7 @@ pub(crate) struct Buffers<'a> {
 pub(crate) struct Layer<'a> {
     /// `[outputs, inputs]`: a part of the parameters, as are the vectors.
     pub(crate) weights: &'a Matrix,
-    /// Gamma and beta, one per output. Biases are in the place of beta; gamma is then not read.
+    /// Gamma and beta, one per output. Biases take the slot of beta; gamma is then not read.
     pub(crate) vectors: [&'a Matrix; 2],
     /// The running mean and variance of a normalized layer: parts of the running statistics. One per
     /// output.
