@@ -76,11 +76,11 @@ pub(crate) struct Buffers<'a> {
     pub(crate) grad_sums: &'a Matrix,
     /// The gradients, packed like the parameters.
     pub(crate) gradients: &'a Matrix,
-    /// As [`loss`](crate::kernels::loss) takes them.
+    /// As [`loss`] takes them.
     pub(crate) targets: &'a Matrix,
     /// As [`record_step`] takes them.
     pub(crate) counts: &'a Matrix,
-    /// As [`record_step`] takes it; row by row, the results that [`loss`](crate::kernels::loss) leaves.
+    /// As [`record_step`] takes it; row by row, the results that [`loss`] leaves.
     pub(crate) history: &'a Matrix,
 }
 

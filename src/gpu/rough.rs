@@ -6,8 +6,8 @@
 //! or in both, and products are fused with sums, or not. The expressions are found by their types in
 //! naga's representation of a shader; [`accuracy`] has their replacements, and the error bounds.
 //!
-//! `ZTILDE_ROUGH=up-fused cargo test --lib kernels` runs the kernels' tests in a mode; [`with`] runs a part
-//! of a test.
+//! `ZTILDE_ROUGH=up-fused cargo test --lib -- kernels:: fused::` runs the kernels' tests in a mode; [`with`]
+//! runs a part of a test.
 
 mod accuracy;
 mod tests;

@@ -13,7 +13,8 @@ use naga::{
     AddressSpace, BinaryOperator, Expression, Function, Handle, MathFunction, Module, ScalarKind,
     ShaderStage, Span, Statement, TypeInner,
 };
-use texts::{FAMILIES, Place, for_each_kernel, is_for_subgroups, read, root, texts, texts_with};
+use texts::declaration::Place;
+use texts::{FAMILIES, for_each_kernel, is_for_subgroups, read, root, texts, texts_with};
 
 /// The sizes of workgroups, which kernel modules define as `const NAME: u32 = …;`, by their names.
 fn sizes(room: &str) -> HashMap<String, f64> {

@@ -1,9 +1,10 @@
 //! The shader texts of the modules in `src/kernels` and `src/fused`, composed as in these modules.
 
+#[allow(dead_code, reason = "browsers get the uniform in one place alone")]
 #[path = "../../src/gpu/declaration.rs"]
-mod declaration;
+pub(crate) mod declaration;
 
-pub(crate) use declaration::Place;
+use declaration::Place;
 
 /// The two families of kernels: a module of `src` and a folder of `shaders` each.
 pub(crate) const FAMILIES: [&str; 2] = ["kernels", "fused"];
