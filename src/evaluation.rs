@@ -20,9 +20,9 @@ pub struct Evaluation {
     /// that of their class. For binary cross-entropy, the share of outputs that are above 0 if their
     /// target is above ½, or below 0 if it is below.
     pub accuracy: Option<f64>,
-    /// For mean squared error, its root, over all rows and outputs.
+    /// For losses without an accuracy, the root mean squared error, over all rows and outputs.
     pub rmse: Option<f64>,
-    /// For mean squared error of at least two rows: the coefficient of determination,
+    /// For losses without an accuracy, if there are at least two rows: the coefficient of determination,
     /// `1 − Σ(target − output)² / Σ(target − mean target)²`, of each output, averaged.
     ///
     /// As in `sklearn.metrics.r2_score` by default: if the targets of an output are all equal, it is 1
@@ -48,37 +48,41 @@ pub struct Evaluation {
 /// [`Error::Targets`] if the loss needs targets of another kind;
 /// [`Error::Length`] without outputs, or if the targets do not fit them; [`Error::Class`] with a
 /// class that has no output; [`Error::Probability`] with a target of binary cross-entropy outside
-/// 0 to 1.
+/// 0 to 1; [`Error::Option`] if a hyperparameter of the loss is out of range.
 pub fn evaluate(outputs: &Array2<f32>, targets: &Targets<'_>, loss: Loss) -> Result<Evaluation> {
     let [rows, columns] = outputs.dim().into();
     if outputs.is_empty() {
         let why = format!("{rows} rows × {columns} outputs, and at least one of each");
         return Err(Error::Length { what: "outputs", found: 0, needed: 1, why });
     }
+    loss.check()?;
     targets.check(loss, rows as u64, columns as u64)?;
     let outputs = outputs.mapv(f64::from);
     let rated = reference::loss(loss, &outputs, targets);
     let mean_loss = rated.row_losses.sum() / rows as f64;
     let mut evaluation = Evaluation { loss: mean_loss, accuracy: None, rmse: None, r2: None };
-    match (loss, targets) {
-        (Loss::MeanSquaredError, Targets::Values(targets)) => {
-            evaluation.rmse = Some(mean_loss.sqrt());
-            evaluation.r2 = r2(&outputs, targets);
+    match targets {
+        Targets::Values(targets) if !loss.has_accuracy() => {
+            let targets = targets.iter().map(|&target| target.into()).collect();
+            let targets = Array2::from_shape_vec(outputs.dim(), targets).expect("checked targets");
+            let squares = (&targets - &outputs).powi(2);
+            evaluation.rmse = squares.mean().map(f64::sqrt);
+            evaluation.r2 = r2(&targets, &squares);
         }
-        _ => evaluation.accuracy = Some(rated.row_accuracies.sum() / rows as f64),
+        Targets::Values(_) | Targets::Classes(_) => {
+            evaluation.accuracy = Some(rated.row_accuracies.sum() / rows as f64);
+        }
     }
     Ok(evaluation)
 }
 
 /// The mean of the outputs' coefficients of determination. None for a single row.
-fn r2(outputs: &Array2<f64>, targets: &[f32]) -> Option<f64> {
-    let targets = targets.iter().map(|&target| target.into()).collect();
-    let targets = Array2::from_shape_vec(outputs.dim(), targets).ok()?;
+fn r2(targets: &Array2<f64>, squares: &Array2<f64>) -> Option<f64> {
     if targets.nrows() < 2 {
         return None;
     }
-    let error = (&targets - outputs).powi(2).sum_axis(Axis(0));
-    let spread = (&targets - &targets.mean_axis(Axis(0))?).powi(2).sum_axis(Axis(0));
+    let error = squares.sum_axis(Axis(0));
+    let spread = (targets - &targets.mean_axis(Axis(0))?).powi(2).sum_axis(Axis(0));
     let of_output = |&error: &f64, &spread: &f64| match spread {
         0.0 if error == 0.0 => 1.0,
         0.0 => 0.0,
@@ -137,6 +141,19 @@ mod tests {
         assert_eq!(evaluate(array![[1.0], [1.0]], &[1.0, 1.0]).r2, Some(1.0));
         assert_eq!(evaluate(array![[1.0], [2.0]], &[1.0, 1.0]).r2, Some(0.0));
         assert_eq!(evaluate(array![[1.0]], &[1.0]).r2, None, "one row has no spread");
+    }
+
+    #[test]
+    fn every_loss_of_numbers_has_the_same_rmse_and_r2() {
+        let outputs = array![[0.0, 2.0], [-1.0, 2.0], [8.0, 1.0]];
+        let targets = [0.5, 1.0, -1.0, 1.0, 7.0, 1.0];
+        let found = Loss::ALL.into_iter().filter(|loss| !loss.has_accuracy()).map(|loss| {
+            let found = evaluate(&outputs, &(&targets).into(), loss).unwrap();
+            assert_eq!(found.accuracy, None);
+            (found.rmse, found.r2)
+        });
+        let found: Vec<_> = found.collect();
+        assert!(found.len() > 1 && found.iter().all(|pair| *pair == found[0]), "{found:?}");
     }
 
     #[test]

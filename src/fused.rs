@@ -6,6 +6,7 @@
 
 pub(crate) mod copy_rows;
 pub(crate) mod gather_rows;
+pub(crate) mod grad_weights;
 pub(crate) mod gradient_norm;
 pub(crate) mod layer_backward;
 pub(crate) mod layer_forward;

@@ -3,6 +3,7 @@
 //! It knows matrices and compute kernels, not networks. The device is the app's: nothing here sets
 //! a handler on it, and error scopes catch all errors.
 
+mod class;
 mod counting;
 mod declaration;
 mod kernel;
@@ -11,7 +12,6 @@ mod pipelines;
 mod read;
 #[cfg(test)]
 pub(crate) mod rough;
-mod rounds;
 mod rows;
 mod shared;
 mod staging;
@@ -19,7 +19,7 @@ mod staging;
 pub(crate) mod test_device;
 #[cfg(test)]
 pub(crate) mod testing;
-mod tile;
+mod texts;
 mod uniform;
 mod wait;
 #[cfg(not(target_arch = "wasm32"))]
@@ -35,6 +35,7 @@ use wgpu::{
     SubmissionIndex,
 };
 
+pub(crate) use class::{can_loop, check_rounds};
 pub(crate) use counting::{check_count, largest_binding, rows_of_binding};
 pub use kernel::Dispatch;
 #[cfg(test)]
@@ -44,15 +45,15 @@ pub(crate) use matrix::Layout;
 pub use matrix::Matrix;
 pub use pipelines::KernelCache;
 pub(crate) use read::{Glance, Source, read, read_all};
-pub(crate) use rounds::{can_loop, check_rounds, is_software};
 pub use rows::Rows;
 pub(crate) use staging::Staging;
-pub(crate) use tile::{Core, Division};
+pub(crate) use texts::{Texts, tiled};
 pub(crate) use uniform::{Uniform, uniform};
 #[cfg(not(target_arch = "wasm32"))]
 pub use wait::{block_on, block_on_for};
 
 use crate::error::{Error, Result};
+use crate::plan::{DeviceClass, PlannedMatrix};
 use watch::Watch;
 
 /// The app's device and queue: handles, cloned.
@@ -60,12 +61,18 @@ use watch::Watch;
 pub(crate) struct Gpu {
     pub(crate) device: Device,
     pub(crate) queue: Queue,
+    pub(crate) class: DeviceClass,
     watch: Arc<Watch>,
 }
 
 impl Gpu {
     pub(crate) fn new(device: &Device, queue: &Queue) -> Self {
-        Self { device: device.clone(), queue: queue.clone(), watch: Watch::of(device) }
+        Self {
+            device: device.clone(),
+            queue: queue.clone(),
+            class: DeviceClass::from(device),
+            watch: Watch::of(device),
+        }
     }
 
     /// A buffer for `values` values of four bytes that kernels read and write, all zero.
@@ -84,30 +91,48 @@ impl Gpu {
         Matrix::padded(&buffer, 0, rows, columns)
     }
 
+    /// A matrix of a plan, with a buffer of its own, all zero.
+    pub(crate) fn planned(&self, planned: &PlannedMatrix) -> Result<Matrix> {
+        let PlannedMatrix { label, rows, columns, is_padded, .. } = planned;
+        self.check_largest([planned])?;
+        let count =
+            |count: u64| u32::try_from(count).expect("what fits a binding is counted in u32");
+        match is_padded {
+            true => self.padded_matrix(label, count(*rows), count(*columns)),
+            false => self.matrix(label, count(*rows), count(*columns)),
+        }
+    }
+
     /// A buffer for a matrix, which has to fit a binding.
     fn binding(&self, label: &str, rows: u32, columns: u32) -> Result<Buffer> {
-        self.check_largest([(label.to_owned(), rows, columns)])?;
+        self.check_size(label, rows.into(), columns.into())?;
         self.buffer(label, u64::from(rows) * u64::from(columns))
     }
 
-    /// Checks that each of these matrices, given by name, rows and columns, fits a binding. The error
-    /// names the largest matrix that does not fit.
-    pub(crate) fn check_largest(
+    /// Checks that each of these matrices fits a binding. The error names the largest matrix that does not
+    /// fit.
+    pub(crate) fn check_largest<'a>(
         &self,
-        matrices: impl IntoIterator<Item = (String, u32, u32)>,
+        matrices: impl IntoIterator<Item = &'a PlannedMatrix>,
     ) -> Result<()> {
-        let bytes =
-            |rows: u32, columns: u32| (u64::from(rows) * u64::from(columns)).saturating_mul(4);
-        let largest = matrices.into_iter().max_by_key(|&(_, rows, columns)| bytes(rows, columns));
-        let Some((label, rows, columns)) = largest else { return Ok(()) };
+        let largest = matrices.into_iter().max_by_key(|matrix| matrix.bytes());
+        let Some(PlannedMatrix { label, rows, columns, is_padded, .. }) = largest else {
+            return Ok(());
+        };
+        let columns = if *is_padded { columns.next_multiple_of(4) } else { *columns };
+        self.check_size(label, *rows, columns)
+    }
+
+    /// Checks that a matrix of this size fits a binding.
+    fn check_size(&self, label: &str, rows: u64, columns: u64) -> Result<()> {
+        let needed = rows.saturating_mul(columns).saturating_mul(4);
         let allowed = self.device.limits().max_storage_buffer_binding_size;
-        let needed = bytes(rows, columns);
         if needed > allowed {
             let limit = "max_storage_buffer_binding_size";
             let what = format!("{label} ({rows} × {columns})");
             return Err(Error::TooLarge { what, needed, limit, allowed });
         }
-        check_count(&label, rows, columns.into())
+        check_count(label, u32::try_from(rows).unwrap_or(u32::MAX), columns)
     }
 
     /// Writes values that all later submissions will see.
@@ -180,14 +205,6 @@ fn check_size(device: &Device, label: &str, needed: u64) -> Result<()> {
         return Err(Error::TooLarge { what: label.to_owned(), needed, limit, allowed });
     }
     Ok(())
-}
-
-/// Small placeholder matrices for bindings that a kernel declares and does not use.
-pub(crate) fn unused_matrices(device: &Device, count: u64) -> Result<Vec<Matrix>> {
-    // Bindings start on multiples of 256 bytes.
-    const VALUES: u64 = 64;
-    let buffer = storage_buffer(device, "unused", VALUES * count)?;
-    (0..count).map(|index| Matrix::vector(&buffer, VALUES * index, 4)).collect()
 }
 
 /// Unmaps a buffer that the CPU has written, so that the GPU can use it. wgpu reports an error if

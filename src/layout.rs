@@ -1,8 +1,5 @@
-//! The layout of a network's tensors in its buffers.
-//!
-//! The parameters are packed into one buffer, weights first, so that one dispatch updates them all;
-//! gradients and the optimizer's state are packed in the same way. The stop and the faults of each layer
-//! follow (`shaders/shared/faults.wgsl`). The running statistics have a buffer of their own.
+//! The tensors of a network in its packed buffers (`plan/packing.rs`): views of them, and their values. The
+//! running statistics have a buffer of their own.
 
 use ndarray::{Array1, Array2};
 use wgpu::Buffer;
@@ -10,49 +7,15 @@ use wgpu::Buffer;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Matrix, Source};
 use crate::parameters::Layer;
+use crate::plan::{ALIGNMENT, FAULTS, LayerSizes, PackedLayer, Packing, STOP, reserve};
 
-/// The sizes of a layer's tensors.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LayerShape {
-    inputs: u32,
-    outputs: u32,
-    /// Whether it has gamma, beta and running statistics, or biases.
-    is_normalized: bool,
+/// The sizes of these layers.
+pub(crate) fn sizes(layers: &[Layer]) -> Vec<LayerSizes> {
+    let inputs = layers.first().map_or(0, |layer| layer.weights().ncols() as u32);
+    let of =
+        |layer: &Layer| (layer.weights().nrows() as u32, matches!(layer, Layer::Normalized { .. }));
+    LayerSizes::of_layers(inputs, &layers.iter().map(of).collect::<Vec<_>>())
 }
-
-impl LayerShape {
-    /// The shapes of a network's layers, inputs first.
-    pub(crate) fn of_network(layer_sizes: &[u32], batch_norm: bool) -> Vec<Self> {
-        let layers = layer_sizes.len().saturating_sub(1);
-        (1..)
-            .zip(layer_sizes.windows(2))
-            .map(|(number, sizes)| Self {
-                inputs: sizes[0],
-                outputs: sizes[1],
-                is_normalized: batch_norm && number < layers,
-            })
-            .collect()
-    }
-}
-
-impl From<&Layer> for LayerShape {
-    fn from(layer: &Layer) -> Self {
-        let [outputs, inputs] = layer.weights().dim().into();
-        Self {
-            inputs: inputs as u32,
-            outputs: outputs as u32,
-            is_normalized: matches!(layer, Layer::Normalized { .. }),
-        }
-    }
-}
-
-/// Tensors start on multiples of 256 bytes, as WebGPU's default limits require of bindings.
-const ALIGNMENT: u64 = 64;
-
-/// The quads after the learned tensors: the stop, and the faults of each layer, one quad for each
-/// kind (`shaders/shared/faults.wgsl`).
-const STOP: u32 = 2;
-const FAULTS: u32 = 4;
 
 /// One layer's learned tensors, or their gradients.
 #[derive(Clone, Debug)]
@@ -68,24 +31,26 @@ impl Learned {
         }
     }
 
-    /// Gamma and beta. Biases are in the place of beta; the kernels then read no gamma.
-    pub(crate) fn vectors(&self) -> [&Matrix; 2] {
+    /// The vector that is multiplied, if the layer is normalized.
+    pub(crate) fn gamma(&self) -> Option<&Matrix> {
         match self {
-            Self::Linear { biases, .. } => [biases; 2],
-            Self::Normalized { gamma, beta, .. } => [gamma, beta],
+            Self::Linear { .. } => None,
+            Self::Normalized { gamma, .. } => Some(gamma),
+        }
+    }
+
+    /// The vector that is added: beta, or the biases.
+    pub(crate) fn beta(&self) -> &Matrix {
+        match self {
+            Self::Linear { biases: beta, .. } | Self::Normalized { beta, .. } => beta,
         }
     }
 }
 
-/// The offsets of each layer's tensors in the packed buffer.
+/// The tensors in a packed buffer.
 #[derive(Clone, Debug)]
 pub(crate) struct LearnedLayout {
-    layers: Vec<LearnedPlace>,
-    /// The number of values, from the first on, that are weights or gaps between them.
-    weights: u64,
-    /// The number of learned values, with the gaps; the stop and the faults follow.
-    learned: u64,
-    values: u64,
+    packing: Packing,
 }
 
 /// The stop record, as `shaders/fused/update.wgsl` writes it.
@@ -115,16 +80,7 @@ impl Stop {
     }
 }
 
-#[derive(Clone, Debug)]
-struct LearnedPlace {
-    inputs: u32,
-    outputs: u32,
-    weights: u64,
-    /// Biases; or gamma and beta.
-    vectors: Vec<u64>,
-}
-
-impl LearnedPlace {
+impl PackedLayer {
     /// The offset of the rows of the weights.
     fn rows(&self) -> impl Iterator<Item = u64> + use<> {
         let (first, stride) = (self.weights, u64::from(self.inputs.next_multiple_of(4)));
@@ -133,40 +89,23 @@ impl LearnedPlace {
 }
 
 impl LearnedLayout {
-    pub(crate) fn new(layers: &[LayerShape]) -> Self {
-        let mut end = 0;
-        let mut places: Vec<LearnedPlace> = layers
-            .iter()
-            .map(|&LayerShape { inputs, outputs, .. }| {
-                // Rows are whole vectors of four.
-                let values = u64::from(inputs).next_multiple_of(4).saturating_mul(outputs.into());
-                let weights = reserve(&mut end, values);
-                LearnedPlace { inputs, outputs, weights, vectors: Vec::new() }
-            })
-            .collect();
-        let weights = end;
-        for (place, layer) in places.iter_mut().zip(layers) {
-            let vectors = if layer.is_normalized { 2 } else { 1 };
-            place.vectors = (0..vectors).map(|_| reserve(&mut end, place.outputs.into())).collect();
-        }
-        let learned = end;
-        reserve(&mut end, 4 * (u64::from(STOP) + u64::from(FAULTS) * layers.len() as u64));
-        Self { layers: places, weights, learned, values: end }
+    pub(crate) fn new(layers: &[LayerSizes]) -> Self {
+        Self { packing: Packing::new(layers) }
     }
 
     /// The bytes that the buffer holds.
     pub(crate) fn bytes(&self) -> u64 {
-        self.values.saturating_mul(4)
+        self.packing.values.saturating_mul(4)
     }
 
     /// The number of values in the buffer, with the gaps between the tensors, the stop and the faults.
     pub(crate) fn values(&self) -> u64 {
-        self.values
+        self.packing.values
     }
 
     /// The same, as the length of a vector.
     pub(crate) fn length(&self) -> Result<u32> {
-        u32::try_from(self.values).map_err(|_| Error::TooLarge {
+        u32::try_from(self.packing.values).map_err(|_| Error::TooLarge {
             what: "parameters".to_owned(),
             needed: self.bytes(),
             limit: "max_storage_buffer_binding_size",
@@ -177,22 +116,22 @@ impl LearnedLayout {
     /// The number of values, from the first on, that are weights.
     pub(crate) fn weights(&self) -> u32 {
         // At most `length`, which was checked.
-        self.weights as u32
+        self.packing.weights as u32
     }
 
     /// The number of values, from the first on, that are learned.
     pub(crate) fn learned(&self) -> u32 {
-        self.learned as u32
+        self.packing.learned as u32
     }
 
     /// The part of `buffer` that holds the stop and the faults.
     pub(crate) fn stop_source<'a>(&self, buffer: &'a Buffer) -> Source<'a> {
-        Source { buffer, first: self.learned, count: self.stop_values() as u64 }
+        Source { buffer, first: self.packing.learned, count: self.stop_values() as u64 }
     }
 
     /// The stop record in all values of the buffer, if training has stopped.
     pub(crate) fn stop(&self, packed: &[f32]) -> Option<Stop> {
-        Self::stop_of(&packed[self.learned as usize..][..self.stop_values()])
+        Self::stop_of(&packed[self.packing.learned as usize..][..self.stop_values()])
     }
 
     /// The same from the values of the [`stop_source`](Self::stop_source).
@@ -219,7 +158,7 @@ impl LearnedLayout {
 
     /// If learning has stopped, sets the number of the step at which it stopped to 0.
     pub(crate) fn forget_stopped_step(&self, gpu: &Gpu, packed: &Buffer) -> Result<()> {
-        gpu.write(packed, self.learned + 1, &[0.0_f32; 2])
+        gpu.write(packed, self.packing.learned + 1, &[0.0_f32; 2])
     }
 
     fn stop_values(&self) -> usize {
@@ -229,19 +168,21 @@ impl LearnedLayout {
     /// The number of quads of faults after the stop.
     pub(crate) fn faults(&self) -> u32 {
         // No overflow: each layer takes memory in the buffer.
-        FAULTS * self.layers.len() as u32
+        FAULTS * self.packing.layers.len() as u32
     }
 
     /// The stop's first quad, and a layer's faults, in `buffer`: a quad is a row.
     pub(crate) fn stop_place(&self, buffer: &Buffer, layer: usize) -> Result<[Matrix; 2]> {
-        let quads =
-            |first: u32, rows| Matrix::padded(buffer, self.learned + 4 * u64::from(first), rows, 4);
+        let quads = |first: u32, rows| {
+            Matrix::padded(buffer, self.packing.learned + 4 * u64::from(first), rows, 4)
+        };
         Ok([quads(0, 1)?, quads(STOP + FAULTS * layer as u32, FAULTS)?])
     }
 
     /// The tensors in `buffer`.
     pub(crate) fn views(&self, buffer: &Buffer) -> Result<Vec<Learned>> {
-        self.layers
+        self.packing
+            .layers
             .iter()
             .map(|place| {
                 let vector =
@@ -265,8 +206,8 @@ impl LearnedLayout {
         &self,
         layers: impl IntoIterator<Item = (&'a Array2<f32>, impl IntoIterator<Item = &'a Array1<f32>>)>,
     ) -> Vec<f32> {
-        let mut packed = vec![0.0; self.values as usize];
-        for (place, (weights, vectors)) in self.layers.iter().zip(layers) {
+        let mut packed = vec![0.0; self.packing.values as usize];
+        for (place, (weights, vectors)) in self.packing.layers.iter().zip(layers) {
             for (row, first) in weights.rows().into_iter().zip(place.rows()) {
                 write(&mut packed, first, row.iter());
             }
@@ -279,7 +220,8 @@ impl LearnedLayout {
 
     /// Each layer's weights, and its vectors in the order of their names.
     pub(crate) fn unpack(&self, packed: &[f32]) -> Vec<(Array2<f32>, Vec<Array1<f32>>)> {
-        self.layers
+        self.packing
+            .layers
             .iter()
             .map(|place| {
                 let [rows, columns] = [place.outputs as usize, place.inputs as usize];
@@ -319,11 +261,11 @@ struct RunningPlace {
 }
 
 impl RunningLayout {
-    pub(crate) fn new(layers: &[LayerShape]) -> Self {
+    pub(crate) fn new(layers: &[LayerSizes]) -> Self {
         let mut end = 0;
         let layers = layers
             .iter()
-            .map(|&LayerShape { outputs, is_normalized, .. }| {
+            .map(|&LayerSizes { outputs, is_normalized, .. }| {
                 is_normalized.then(|| {
                     let values = 2 * u64::from(outputs).next_multiple_of(4);
                     let [mean, var] = [(); 2].map(|()| reserve(&mut end, values));
@@ -390,14 +332,6 @@ fn vectors(layer: &Layer) -> Vec<&Array1<f32>> {
         Layer::Linear { biases, .. } => vec![biases],
         Layer::Normalized { batch_norm, .. } => vec![&batch_norm.gamma, &batch_norm.beta],
     }
-}
-
-/// The offset of the next tensor; moves the end past it.
-fn reserve(end: &mut u64, values: u64) -> u64 {
-    let first = *end;
-    let after = first.saturating_add(values);
-    *end = after.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX);
-    first
 }
 
 fn write<'a>(packed: &mut [f32], first: u64, values: impl Iterator<Item = &'a f32>) {

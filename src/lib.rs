@@ -195,6 +195,7 @@ mod layout;
 mod network;
 mod options;
 mod parameters;
+mod plan;
 mod random;
 pub mod reference;
 mod snapshot;
@@ -211,6 +212,7 @@ pub use options::{
     TrainerOptions,
 };
 pub use parameters::{BatchNorm, Layer, LoadOptions, Loaded, Parameters};
+pub use plan::{DeviceClass, PlannedDispatch, StepPlan};
 pub use snapshot::{Place, Snapshot};
 pub use trainer::{
     BoundBatch, EpochMetrics, HiddenBatchNorm, HiddenLayer, Skipped, StepMetrics, Trainer,

@@ -5,19 +5,18 @@ mod inference_kernels;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
-
 use wgpu::{Device, Queue};
 
 use crate::error::{Error, Result};
-use crate::fused::layer_forward::{self, LayerForward, Normalization};
+use crate::fused::layer_forward::{self, LayerForward};
 use crate::fused::network_forward::{self, NetworkForward};
 use crate::fused::record_step::{COUNTS, Counts, whole};
 use crate::fused::skip_step::{self, SkipStep};
-use crate::gpu::{Core, Dispatch, Division, Gpu, Matrix, Source, read_all};
-use crate::layout::{LayerShape, Learned, LearnedLayout, Running, RunningLayout};
+use crate::gpu::{Dispatch, Gpu, Matrix, Source, read_all};
+use crate::layout::{self, Learned, LearnedLayout, Running, RunningLayout};
 use crate::options::{Activation, NetworkOptions};
 use crate::parameters::{BatchNorm, Layer, Parameters};
+use crate::plan::LayerSizes;
 pub use bytes::{PlannedBytes, required_limits};
 pub(crate) use bytes::{largest_matrix, padded_bytes};
 pub(crate) use inference_kernels::{Forward, InferenceKernels};
@@ -56,6 +55,7 @@ pub struct Network {
     epsilon: f32,
     momentum: f32,
     layer_sizes: Vec<u32>,
+    sizes: Vec<LayerSizes>,
     layout: LearnedLayout,
     parameters: Matrix,
     learned: Vec<Learned>,
@@ -74,17 +74,6 @@ pub struct Network {
     notes: String,
     /// Kept so that a prediction need not compile them.
     inference: InferenceKernels,
-}
-
-/// The matrices that a layer reads and writes, a row per sample.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Activations<'a> {
-    pub(crate) inputs: &'a Matrix,
-    pub(crate) outputs: &'a Matrix,
-    /// In training: the values before the normalization, or before the activation without one.
-    pub(crate) sums: Option<&'a Matrix>,
-    /// In training: the batch's mean, as the sum of two rows, and its variance.
-    pub(crate) statistics: Option<&'a Matrix>,
 }
 
 impl Network {
@@ -107,7 +96,7 @@ impl Network {
     ) -> Result<Self> {
         // Checked before gigabytes of weights are made that the device cannot hold.
         let limits = device.limits();
-        let shapes = LayerShape::of_network(layer_sizes, options.batch_norm);
+        let shapes = LayerSizes::of_network(layer_sizes, options.batch_norm);
         let needed = LearnedLayout::new(&shapes).bytes();
         let limit = "max_storage_buffer_binding_size";
         let allowed = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
@@ -129,7 +118,7 @@ impl Network {
     ) -> Result<Self> {
         parameters.check()?;
         let gpu = Gpu::new(device, queue);
-        let shapes: Vec<_> = parameters.layers.iter().map(LayerShape::from).collect();
+        let shapes = layout::sizes(&parameters.layers);
         let layout = LearnedLayout::new(&shapes);
         let packed = gpu.matrix("parameters", 1, layout.length()?)?;
         gpu.upload(packed.buffer(), &layout.pack(&parameters.layers))?;
@@ -156,6 +145,7 @@ impl Network {
             steps: 0,
             notes: parameters.notes.clone(),
             inference: InferenceKernels::new(device, parameters)?,
+            sizes: shapes,
             gpu,
         })
     }
@@ -226,6 +216,11 @@ impl Network {
         &self.layer_sizes
     }
 
+    /// The sizes of its layers.
+    pub(crate) fn sizes(&self) -> &[LayerSizes] {
+        &self.sizes
+    }
+
     /// Features of the inputs.
     pub fn inputs(&self) -> u32 {
         self.layer_sizes[0]
@@ -253,6 +248,11 @@ impl Network {
     /// The epsilon that is added to a variance before its root is taken.
     pub fn epsilon(&self) -> f32 {
         self.epsilon
+    }
+
+    /// The momentum of the running statistics.
+    pub(crate) fn momentum(&self) -> f32 {
+        self.momentum
     }
 
     pub(crate) fn layout(&self) -> &LearnedLayout {
@@ -292,47 +292,6 @@ impl Network {
         &self.inference
     }
 
-    /// Compiles some layers for training on batches of `rows` rows.
-    pub(crate) fn compile(&self, layers: Range<usize>, rows: u32) -> Result<Vec<LayerForward>> {
-        let Self { activation, epsilon, momentum, .. } = *self;
-        layers
-            .map(|layer| {
-                let options = layer_forward::Options {
-                    normalization: match &self.learned[layer] {
-                        Learned::Linear { .. } => Normalization::None,
-                        Learned::Normalized { .. } => Normalization::Batch,
-                    },
-                    activation,
-                    is_training: true,
-                    is_divided: self.division(layer, rows) == Division::Rows,
-                    epsilon,
-                    momentum,
-                };
-                LayerForward::new(&self.gpu.device, self.core(layer, rows), options)
-            })
-            .collect()
-    }
-
-    /// The patch of a layer's products, in training on batches of `rows` rows.
-    pub(crate) fn core(&self, layer: usize, rows: u32) -> Core {
-        let weights = self.learned[layer].weights();
-        Core::for_product(&self.gpu.device, [rows, weights.rows()], weights.columns())
-    }
-
-    /// How training divides the work of this layer.
-    pub(crate) fn division(&self, layer: usize, rows: u32) -> Division {
-        let weights = self.learned[layer].weights();
-        let next = self.learned.get(layer + 1).map_or(0, |next| next.weights().rows());
-        let division = self.core(layer, rows).division(rows, weights.columns(), next);
-        // If the previous layer is divided, it computes the gradients of these weights in a dispatch
-        // that it needs anyway.
-        let is_behind_divided = || layer > 0 && self.division(layer - 1, rows) != Division::Strips;
-        if division == Division::Strips && is_behind_divided() {
-            return Division::Weights;
-        }
-        division
-    }
-
     /// Binds all layers in one dispatch, as inference computes them. The scratch has two rows of the
     /// widest layer for each row of the inputs.
     pub(crate) fn bind_all(
@@ -347,7 +306,8 @@ impl Network {
             .zip(&self.running)
             .map(|(learned, running)| network_forward::Layer {
                 weights: learned.weights(),
-                vectors: learned.vectors(),
+                gamma: learned.gamma(),
+                beta: learned.beta(),
                 running: running.as_ref().map(|running| running.now.each_ref()),
             })
             .collect();
@@ -360,18 +320,6 @@ impl Network {
             outputs,
         };
         kernel.bind(&self.gpu.device, place, buffers)
-    }
-
-    /// Binds a layer as inference computes it, with the running statistics.
-    pub(crate) fn bind_inference(
-        &self,
-        kernel: &LayerForward,
-        layer: usize,
-        place: &str,
-        [inputs, outputs]: [&Matrix; 2],
-    ) -> Result<Vec<Dispatch>> {
-        let activations = Activations { inputs, outputs, sums: None, statistics: None };
-        self.bind_layer(kernel, layer, place, activations)
     }
 
     /// Binds the kernel that undoes a step with a fault.
@@ -396,17 +344,30 @@ impl Network {
         kernel.bind(&self.gpu.device, "update", buffers)
     }
 
+    /// Binds a layer as inference computes it, with the running statistics.
+    pub(crate) fn bind_inference(
+        &self,
+        kernel: &LayerForward,
+        layer: usize,
+        place: &str,
+        [inputs, outputs]: [&Matrix; 2],
+    ) -> Result<Vec<Dispatch>> {
+        self.bind_layer(kernel, layer, place, inputs, outputs, None)
+    }
+
     /// Binds the forward pass of a layer.
     pub(crate) fn bind_layer(
         &self,
         kernel: &LayerForward,
         layer: usize,
         place: &str,
-        Activations { inputs, outputs, sums, statistics }: Activations<'_>,
+        inputs: &Matrix,
+        outputs: &Matrix,
+        kept: Option<layer_forward::Kept<'_>>,
     ) -> Result<Vec<Dispatch>> {
         let learned = &self.learned[layer];
         let running = self.running[layer].as_ref();
-        let running = running.map(|running| match statistics {
+        let running = running.map(|running| match kept {
             None => &running.now,
             Some(_) => &running.with_before,
         });
@@ -414,12 +375,12 @@ impl Network {
             inputs,
             parameters: &self.parameters,
             weights: learned.weights(),
-            vectors: learned.vectors(),
+            gamma: learned.gamma(),
+            beta: learned.beta(),
             running_statistics: &self.running_statistics,
             running: running.map(|running| running.each_ref()),
             stop: &self.layout.stop_place(self.parameters.buffer(), layer)?[0],
-            statistics,
-            sums,
+            kept,
             outputs,
         };
         kernel.bind(&self.gpu.device, place, buffers)

@@ -1,128 +1,18 @@
 //! The app's options, as plain data: the functions of the network, and how it is trained.
 
+mod activation;
+mod loss;
 mod optimizer;
 
 use std::fmt::Display;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
+pub use activation::Activation;
+pub use loss::Loss;
+pub(crate) use loss::TargetKind;
 pub use optimizer::{Method, Optimizer, Schedule};
-
-/// The function after each hidden layer.
-///
-/// ```
-/// use ztilde::Activation;
-///
-/// assert_eq!(Activation::from_name("leaky-relu"), Some(Activation::LeakyRelu));
-/// assert_eq!(Activation::ALL.map(Activation::name)[0], "relu");
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Activation {
-    /// `max(x, 0)`; its derivative at 0 is 0, as in PyTorch.
-    #[default]
-    Relu,
-    /// `x` where it is positive, [`Activation::NEGATIVE_SLOPE`]` · x` elsewhere.
-    LeakyRelu,
-    /// The hyperbolic tangent.
-    Tanh,
-    /// `1 / (1 + exp(−x))`.
-    Sigmoid,
-    /// `x · Φ(x)` with the normal distribution's Φ: the exact form, not the one with tanh.
-    Gelu,
-    /// `x · sigmoid(x)`.
-    Silu,
-    /// `x`: a linear layer.
-    Identity,
-}
-
-impl Activation {
-    /// Every activation, in the order in which the shaders number them.
-    pub const ALL: [Self; 7] = [
-        Self::Relu,
-        Self::LeakyRelu,
-        Self::Tanh,
-        Self::Sigmoid,
-        Self::Gelu,
-        Self::Silu,
-        Self::Identity,
-    ];
-
-    /// The slope of [`Activation::LeakyRelu`] below 0: PyTorch's default.
-    pub const NEGATIVE_SLOPE: f32 = 0.01;
-
-    /// The name in files and on the command line: `relu`, `leaky-relu`, …
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Relu => "relu",
-            Self::LeakyRelu => "leaky-relu",
-            Self::Tanh => "tanh",
-            Self::Sigmoid => "sigmoid",
-            Self::Gelu => "gelu",
-            Self::Silu => "silu",
-            Self::Identity => "identity",
-        }
-    }
-
-    /// The activation of that [`name`](Self::name).
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|activation| activation.name() == name)
-    }
-}
-
-/// The function that training minimizes. Every loss is a mean, over the batch and over the outputs.
-///
-/// [`TrainerOptions`] may smooth the targets of softmax cross-entropy and weigh its classes.
-/// [`evaluate`](crate::evaluate) always takes the plain loss.
-///
-/// ```
-/// use ztilde::Loss;
-///
-/// let loss = Loss::from_name("mean-squared-error").expect("a name of Loss::name");
-/// assert!(!loss.has_class_targets() && !loss.has_accuracy());
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Loss {
-    /// `−log softmax(outputs)[class]`, averaged over the batch. Targets are class indices; the
-    /// network has one output per class.
-    #[default]
-    SoftmaxCrossEntropy,
-    /// `(output − target)²`, averaged over the batch and the outputs.
-    MeanSquaredError,
-    /// `log(1 + exp(output)) − target · output`, averaged over the batch and the outputs: outputs
-    /// are logits, targets lie between 0 and 1.
-    BinaryCrossEntropy,
-}
-
-impl Loss {
-    /// Every loss.
-    pub const ALL: [Self; 3] =
-        [Self::SoftmaxCrossEntropy, Self::MeanSquaredError, Self::BinaryCrossEntropy];
-
-    /// The name on the command line and in messages.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SoftmaxCrossEntropy => "softmax-cross-entropy",
-            Self::MeanSquaredError => "mean-squared-error",
-            Self::BinaryCrossEntropy => "binary-cross-entropy",
-        }
-    }
-
-    /// The loss of that [`name`](Self::name).
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|loss| loss.name() == name)
-    }
-
-    /// Whether targets are class indices, rather than a value per output.
-    pub const fn has_class_targets(self) -> bool {
-        matches!(self, Self::SoftmaxCrossEntropy)
-    }
-
-    /// Whether outputs are right or wrong, so that they have an accuracy.
-    pub const fn has_accuracy(self) -> bool {
-        !matches!(self, Self::MeanSquaredError)
-    }
-}
 
 /// The functions of a network between its layers, and its initialization.
 ///
@@ -186,7 +76,8 @@ pub(crate) fn check_momentum(momentum: f32) -> Result<()> {
 /// assert_eq!(batches(10, 4, Remainder::Drop), 2);
 /// assert_eq!(batches(10, 4, Remainder::Keep), 3);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Remainder {
     /// They are left out of this epoch; the next one shuffles again and leaves out other rows. The
     /// default, because the statistics of a batch of a few rows would spoil the running statistics.
@@ -207,7 +98,8 @@ pub enum Remainder {
 /// assert_eq!(TrainerOptions::default().on_fault, OnFault::Stop);
 /// # assert_ne!(options, TrainerOptions::default());
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum OnFault {
     /// The training stops for good: neither this step nor a later one changes the parameters. Choose
@@ -246,7 +138,8 @@ impl OnFault {
 /// };
 /// # assert_eq!(options.seed, 0);
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TrainerOptions {
     /// Rows per step; at least 2 with batch normalization. Default: 64.
     pub batch_size: u32,
@@ -303,6 +196,7 @@ impl TrainerOptions {
     /// Checks the options for a network with this many outputs.
     pub(crate) fn check(&self, outputs: u32) -> Result<()> {
         check("batch_size", self.batch_size, "at least 1", |value| value >= 1.0)?;
+        self.loss.check()?;
         let share = |value: f64| (0.0..1.0).contains(&value);
         check("label_smoothing", self.label_smoothing, "at least 0 and below 1", share)?;
         if self.loss != Loss::SoftmaxCrossEntropy && self.label_smoothing != 0.0 {
@@ -345,6 +239,12 @@ impl TrainerOptions {
     }
 }
 
+/// The place of a name in a list that has every name.
+fn number_in<const N: usize>(names: [&'static str; N], name: &str) -> u32 {
+    let place = names.iter().position(|listed| *listed == name);
+    place.expect("ALL has every variant") as u32
+}
+
 /// The most digits of a value in a message. Longer values get an exponent.
 const MOST_DIGITS: usize = 64;
 
@@ -365,4 +265,39 @@ fn check(
     let value = value.to_string();
     let value = if value.len() > MOST_DIGITS { format!("{exact:e}") } else { value };
     Err(Error::Option { option, value: format!("{value}{in_f32}"), expected })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    /// The variants of a type, which serde lists in its message about a variant that does not exist.
+    fn variants<T: DeserializeOwned>() -> BTreeSet<String> {
+        let message = serde_json::from_str::<T>("\"\"").err().expect("no variant has no name");
+        message.to_string().split('`').skip(3).step_by(2).map(str::to_owned).collect()
+    }
+
+    /// The variant of a value in JSON, where a variant with numbers is an object.
+    fn variant(value: impl Serialize) -> String {
+        match serde_json::to_value(value).unwrap() {
+            serde_json::Value::Object(object) => object.into_iter().next().unwrap().0,
+            other => other.as_str().unwrap().to_owned(),
+        }
+    }
+
+    #[test]
+    fn all_lists_every_variant_once_under_its_name_in_files() {
+        assert_eq!(variants::<Activation>(), Activation::ALL.map(variant).into());
+        assert_eq!(Activation::ALL.map(variant), Activation::ALL.map(Activation::name));
+        assert_eq!(variants::<Loss>(), Loss::ALL.map(variant).into());
+        assert_eq!(Loss::ALL.map(variant), Loss::ALL.map(Loss::name));
+        // Several names share a variant.
+        assert_eq!(variants::<Method>(), Method::ALL.map(variant).into());
+        let names = BTreeSet::from(Method::ALL.map(Method::name));
+        assert_eq!(names.len(), Method::ALL.len(), "{names:?}");
+    }
 }

@@ -14,7 +14,7 @@ mod tensors;
 pub(crate) use disk::{read_file, write_file};
 pub(crate) use file::ModelFile;
 pub use file::{LoadOptions, Loaded};
-pub(crate) use metadata::Metadata;
+pub(crate) use metadata::{Metadata, Version};
 
 use ndarray::{Array1, Array2, ArrayViewD};
 
@@ -121,7 +121,7 @@ impl Parameters {
         for (index, sizes) in layer_sizes.windows(2).enumerate() {
             let [inputs, outputs] = [sizes[0], sizes[1]];
             let hidden = index < last;
-            let fan = if hidden && keeps_half(options.activation) {
+            let fan = if hidden && options.activation.keeps_half() {
                 f64::from(inputs)
             } else {
                 f64::from(inputs) + f64::from(outputs)
@@ -288,15 +288,6 @@ impl BatchNorm {
             running_var: Array1::ones(features),
             batches: 0,
         }
-    }
-}
-
-/// Whether the activation passes about half of its inputs, as ReLU does: then the weights need twice the
-/// variance.
-const fn keeps_half(activation: Activation) -> bool {
-    match activation {
-        Activation::Relu | Activation::LeakyRelu | Activation::Gelu | Activation::Silu => true,
-        Activation::Tanh | Activation::Sigmoid | Activation::Identity => false,
     }
 }
 

@@ -1,9 +1,9 @@
 //! `Snapshot`: the complete state of a training, on the CPU.
 
 mod file;
-mod options;
 
 use ndarray::{Array1, Array2};
+use serde::{Deserialize, Serialize};
 
 use crate::options::TrainerOptions;
 use crate::parameters::Parameters;
@@ -71,12 +71,13 @@ pub(crate) type State = Vec<(Array2<f32>, Vec<Array1<f32>>)>;
 /// assert_eq!(data.position(), 2);
 /// # Ok::<(), ztilde::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Place {
     pub(crate) epoch: u64,
     pub(crate) position: u32,
     pub(crate) rows: u32,
-    /// The fingerprint of the data set; none in files of older versions.
+    /// The fingerprint of the data set.
     pub(crate) data: Option<u64>,
 }
 
@@ -129,8 +130,8 @@ impl Place {
         self.rows
     }
 
-    /// The [fingerprint](crate::Dataset::fingerprint) of the data set. None if this is from a file of an
-    /// older version, or [for any data](Self::for_any_data).
+    /// The [fingerprint](crate::Dataset::fingerprint) of the data set. None if this is a place [for any
+    /// data](Self::for_any_data).
     pub fn data(&self) -> Option<u64> {
         self.data
     }

@@ -10,6 +10,8 @@ mod memory;
 mod metrics;
 mod snapshot;
 mod step;
+#[cfg(test)]
+mod tests;
 mod training_data;
 
 use std::collections::VecDeque;
@@ -24,6 +26,7 @@ use crate::fused::gather_rows::GatherRows;
 use crate::gpu::{Dispatch, Glance};
 use crate::network::Network;
 use crate::options::TrainerOptions;
+use crate::plan::{HISTORY, StepPlan};
 use crate::snapshot::Place;
 use ahead::{Ahead, Number};
 pub use bound_batch::BoundBatch;
@@ -34,16 +37,6 @@ use memory::Memory;
 pub use metrics::{EpochMetrics, StepMetrics};
 use step::StepKernels;
 pub use training_data::TrainingData;
-
-/// The number of steps whose losses are kept on the GPU, and whose numbers are written ahead.
-///
-/// Numbers are written in blocks ahead of the steps, so an app may hold this many steps, less a block,
-/// in encoders that it has not submitted.
-const HISTORY: u32 = 8192;
-
-/// The number of steps whose schedule factors are on the GPU at once. It is larger than [`HISTORY`],
-/// because any of the steps that wait in encoders may be dropped.
-const RATES: u32 = 2 * HISTORY;
 
 /// The most work of one submission of [`Trainer::train`], in multiplications and additions, and in
 /// steps: enough to hide the cost of submitting, and far below the limit of a watchdog.
@@ -93,6 +86,7 @@ const STREAM: &str = "Trainer::stream would keep the data set on the CPU";
 pub struct Trainer {
     network: Network,
     options: TrainerOptions,
+    plan: StepPlan,
     kernels: StepKernels,
     gather: GatherRows,
     copy_rows: CopyRows,
@@ -132,13 +126,19 @@ impl Trainer {
     /// is allocated),
     /// [`Error::TooMany`] if a software adapter would not finish its loops (batches of millions of rows,
     /// layers of tens of thousands of outputs), and errors of wgpu.
-    pub fn new(mut network: Network, options: TrainerOptions) -> Result<Self> {
+    pub fn new(network: Network, options: TrainerOptions) -> Result<Self> {
         options.check(network.outputs())?;
         check_rows(&network, options.batch_size)?;
+        let plan = StepPlan::of_layers(network.gpu().class, network.sizes(), &options);
+        Self::with_plan(network, plan, options)
+    }
+
+    /// Creates a trainer whose steps follow this plan.
+    fn with_plan(mut network: Network, plan: StepPlan, options: TrainerOptions) -> Result<Self> {
         let device = &network.gpu().device;
-        let kernels = StepKernels::new(&network, &options)?;
-        let memory = Memory::new(&network, &options)?;
-        let step = step::bind(&network, &kernels, &memory, options.batch_size)?;
+        let memory = Memory::new(&network, &plan, &options)?;
+        let kernels = StepKernels::new(&network, &plan, &options)?;
+        let step = step::bind(&network, &plan, &kernels, &memory, options.batch_size)?;
         let gather = GatherRows::new(device)?;
         let copy_rows = network.inference_kernels().copy_rows.clone();
         let arrival = step::bind_arrival(&network, &copy_rows, &memory)?;
@@ -147,6 +147,7 @@ impl Trainer {
             gather,
             arrival,
             copy_rows,
+            plan,
             kernels,
             memory,
             step,
@@ -177,6 +178,11 @@ impl Trainer {
     /// The options. Only the learning rate can change.
     pub fn options(&self) -> &TrainerOptions {
         &self.options
+    }
+
+    /// How its steps are divided into dispatches.
+    pub fn plan(&self) -> &StepPlan {
+        &self.plan
     }
 
     /// The steps taken so far, with those before a restore. An encoded step counts as taken until a read

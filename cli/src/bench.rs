@@ -18,7 +18,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use workloads::{WORKLOADS, Workload};
-use ztilde::kernels::Dispatch;
+use ztilde::{DeviceClass, Method, Optimizer, kernels::Dispatch};
 
 use self::{
     gpu::Gpu,
@@ -27,13 +27,13 @@ use self::{
     subject::{Case, Variant},
     table::Table,
     times::{Times, median},
+    workload::describe,
 };
 use crate::{
     adapter,
     failure::Failure,
-    options::OptimizerName,
     output::{self, Json},
-    values::positive,
+    values::{method, positive},
     wording::bytes,
 };
 
@@ -71,9 +71,9 @@ pub(crate) struct Bench {
     mode: Vec<Mode>,
 
     /// The optimizers, at the default learning rates of `train`
-    #[arg(long, value_enum, value_delimiter = ',',
-        default_values_t = [OptimizerName::Adam, OptimizerName::GradientDescent])]
-    optimizer: Vec<OptimizerName>,
+    #[arg(long, value_parser = method(), value_delimiter = ',',
+        default_values = [Optimizer::default().method.name(), Method::GradientDescent.name()])]
+    optimizer: Vec<Method>,
 
     /// How long to repeat each measurement, in seconds
     ///
@@ -86,6 +86,20 @@ pub(crate) struct Bench {
     /// This needs an adapter with timestamps.
     #[arg(long)]
     profile: bool,
+
+    /// Print how a training step is divided into dispatches, and measure nothing
+    ///
+    /// The times come from the model that the plan is chosen by. It is fitted to an NVIDIA H100; for other
+    /// devices its times are estimates.
+    #[arg(long, conflicts_with_all = ["matmul", "profile", "json"])]
+    plan: bool,
+
+    /// The device that --plan is for [default: the adapter]
+    ///
+    /// No adapter is needed then. `nvidia` stands for an H100, `apple` for a chip of the base model.
+    #[arg(long, value_name = "CLASS", requires = "plan",
+        value_parser = PossibleValuesParser::new(DeviceClass::NAMES))]
+    device_class: Option<String>,
 
     /// Write the rows as JSON, an object a line, to a file or to stdout (-)
     ///
@@ -106,6 +120,9 @@ impl Bench {
     pub(crate) fn run(&self, start: Instant) -> Result<(), Failure> {
         self.json.as_ref().map_or(Ok(()), Json::check)?;
         let cases = self.cases();
+        if self.plan {
+            return self.print_plans(&cases);
+        }
         let (adapter, device, queue) = adapter::open()?;
         let gpu = Gpu { device, queue };
         if self.profile && !gpu.has_timestamps() {
@@ -122,6 +139,25 @@ impl Bench {
             run.measure_case(case, first_step, self.profile)?;
         }
         run.table.finish();
+        Ok(())
+    }
+
+    /// Prints the plan of each case that trains.
+    fn print_plans(&self, cases: &[Case]) -> Result<(), Failure> {
+        let named = self.device_class.as_deref().and_then(DeviceClass::named);
+        let class = match named {
+            Some(class) => class,
+            None => {
+                let (_, device, _) = adapter::open()?;
+                DeviceClass::from(&device)
+            }
+        };
+        for case in cases {
+            let Some(plan) = case.step_plan(class) else { continue };
+            let optimizer = case.optimizer_name().unwrap_or_default();
+            let of = describe(case.workload);
+            output::print(&format!("{of}, {optimizer}\n\n{plan}\n"))?;
+        }
         Ok(())
     }
 
@@ -158,13 +194,8 @@ fn show_plans(gpu: &Gpu, cases: &[Case], products: &[Product]) -> Result<(), Fai
         let plans = same.iter().map(|case| case.plan(&gpu.device));
         let plans = plans.collect::<Result<Vec<_>, _>>()?;
         let Some(largest) = plans.iter().max_by_key(|plan| plan.bytes()) else { continue };
-        let Workload { name, batch_size, layer_sizes, .. } = same[0].workload;
-        let sizes: Vec<_> = layer_sizes.iter().map(u32::to_string).collect();
-        output::note(&format!(
-            "{name}: {batch_size} rows of {}; planned {}",
-            sizes.join("-"),
-            largest.describe()
-        ));
+        let workload = describe(same[0].workload);
+        output::note(&format!("{workload}; planned {}", largest.describe()));
     }
     for product in products {
         output::note(&format!("{}: planned {}", product.name(), bytes(product.bytes())));

@@ -47,31 +47,28 @@ impl Export {
         output::check_writable(&self.onnx)?;
         let (parameters, preprocessing) = model::load(&self.model, &self.open)?;
         let parameters = if self.fold { parameters.folded() } else { parameters };
-        output::replace(&self.onnx, &onnx(&parameters, preprocessing.as_ref())?)?;
+        output::replace(&self.onnx, &onnx(&parameters, preprocessing.as_ref()))?;
         output::note(&format!("ONNX model written to {}", self.onnx.display()));
         Ok(())
     }
 }
 
 /// A network as an ONNX file, with the preprocessing and the postprocessing if they are known.
-pub(crate) fn onnx(
-    parameters: &Parameters,
-    preprocessing: Option<&Preprocessing>,
-) -> Result<Vec<u8>, Failure> {
+pub(crate) fn onnx(parameters: &Parameters, preprocessing: Option<&Preprocessing>) -> Vec<u8> {
     let mut graph = Graph::default();
     let Some(preprocessing) = preprocessing else {
         let sizes = parameters.layer_sizes();
         let [inputs, outputs] = [0, sizes.len() - 1].map(|place| sizes[place] as usize);
         let values = graph.input("inputs", inputs);
-        let values = append_network(&mut graph, parameters, &values)?;
+        let values = append_network(&mut graph, parameters, &values);
         let values = graph.node("outputs", "Identity", &[&values], &[]);
         graph.output(&values, outputs);
-        return Ok(graph.into_bytes("ztilde", &[]));
+        return graph.into_bytes("ztilde", &[]);
     };
     let inputs = append_preprocessing(&mut graph, preprocessing);
-    let outputs = append_network(&mut graph, parameters, &inputs)?;
+    let outputs = append_network(&mut graph, parameters, &inputs);
     append_answer(&mut graph, &preprocessing.target, &outputs);
-    Ok(graph.into_bytes("ztilde", &columns(preprocessing)))
+    graph.into_bytes("ztilde", &columns(preprocessing))
 }
 
 /// The names of the graph's input columns and of its target column, as JSON.

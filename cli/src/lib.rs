@@ -23,6 +23,7 @@ mod interrupt;
 mod model;
 mod nvidia;
 mod onnx;
+mod optimizers;
 mod options;
 mod output;
 mod plot;

@@ -4,16 +4,17 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum, ValueHint, value_parser};
 use serde::Serialize;
-use ztilde::{Activation, NetworkOptions, Remainder};
+use ztilde::{Activation, Loss, Method, NetworkOptions, Optimizer, Remainder};
 
 use crate::{
     data::DataOptions,
     failure::Failure,
+    optimizers::{names, of_methods, of_optimizers},
     output::Json,
     plot::{PictureFile, Theme},
     values::{
         ClassWeights, Sizes, activation, activation_name, decimal, from_0, from_0_below_1,
-        from_0_to_1, positive, remainder, remainder_name, serialize_remainder,
+        from_0_to_1, loss, method, positive, remainder, remainder_name, serialize_remainder,
     },
 };
 
@@ -95,6 +96,16 @@ pub(crate) struct Training {
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = from_0_below_1)]
     pub(crate) held_out: f64,
 
+    /// The loss [default: softmax-cross-entropy for classes, mean-squared-error for numbers]
+    #[arg(long, value_name = "NAME", value_parser = loss())]
+    #[serde(skip)]
+    pub(crate) loss: Option<Loss>,
+
+    /// With huber: the error from which on the loss is linear, in deviations of the target [default: 1]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = positive)]
+    #[serde(skip)]
+    pub(crate) delta: Option<f64>,
+
     /// The share of each target that is spread evenly over all classes
     #[arg(hide_short_help = true, long, value_name = "SHARE", default_value_t = 0.0, value_parser = from_0_below_1)]
     pub(crate) label_smoothing: f64,
@@ -114,6 +125,11 @@ pub(crate) struct Training {
 }
 
 impl Training {
+    /// The numbers that only some losses have.
+    pub(crate) fn hyperparameters(&self) -> [(&'static str, Option<f64>); 1] {
+        [("delta", self.delta)]
+    }
+
     /// The number of batches in an epoch of this many rows.
     pub(crate) fn steps_per_epoch(&self, rows: u64, batch_size: u32) -> Result<u64, Failure> {
         let steps = match self.remainder {
@@ -136,37 +152,37 @@ impl Training {
 #[command(next_help_heading = "Optimizer")]
 pub(crate) struct Learning {
     /// The optimizer
-    #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
-    pub(crate) optimizer: OptimizerName,
+    #[arg(long, default_value = Optimizer::default().method.name(), value_parser = method())]
+    pub(crate) optimizer: Method,
 
-    /// The learning rate, before the schedule [default: 0.001 for rmsprop, adam and adamw, 0.01 for
-    /// momentum and nesterov, 0.1 for gradient-descent]
-    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    #[arg(long, value_name = "NUMBER", value_parser = positive, help = of_optimizers(
+        "The learning rate, before the schedule", |usual| Some(usual.learning_rate)))]
     pub(crate) learning_rate: Option<f64>,
 
-    /// With momentum and nesterov: the share of the velocity that is kept [default: 0.9]
-    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = from_0_below_1)]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = from_0_below_1,
+        help = of_methods("the share of the velocity that is kept", "momentum"))]
     pub(crate) momentum: Option<f64>,
 
-    /// With rmsprop: the share of the mean square that is kept [default: 0.99]
-    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = from_0_below_1)]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = from_0_below_1,
+        help = of_methods("the share of the mean square that is kept", "smoothing"))]
     pub(crate) smoothing: Option<f64>,
 
-    /// With adam and adamw: the share of the mean that is kept [default: 0.9]
-    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = from_0_below_1)]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = from_0_below_1,
+        help = of_methods("the first decay rate, β₁", "beta1"))]
     pub(crate) beta1: Option<f64>,
 
-    /// With adam and adamw: the share of the mean square that is kept [default: 0.999]
-    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = from_0_below_1)]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = from_0_below_1,
+        help = of_methods("the second decay rate, β₂", "beta2"))]
     pub(crate) beta2: Option<f64>,
 
-    /// With rmsprop, adam and adamw: added to the root of the mean square [default: 1e-8]
-    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = positive)]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", value_parser = positive,
+        help = of_methods("added to the root of the mean square", "epsilon"))]
     pub(crate) optimizer_epsilon: Option<f64>,
 
-    /// The weight decay: decoupled in adamw, part of the gradient in all others [default: 0, but 0.01 for
-    /// adamw]
-    #[arg(long, value_name = "NUMBER", value_parser = from_0)]
+    #[arg(long, value_name = "NUMBER", value_parser = from_0, help = of_optimizers(
+        &format!("The weight decay: decoupled in {}, part of the gradient in all others",
+            names(|usual| usual.method.is_decoupled())),
+        |usual| Some(usual.weight_decay)))]
     pub(crate) weight_decay: Option<f64>,
 
     /// Let gamma, beta and biases decay, too, not only weights
@@ -208,6 +224,19 @@ pub(crate) struct Learning {
     /// The learning rate rises from a 25th of --learning-rate to all of it, and falls to almost 0.
     #[arg(hide_short_help = true, long, value_name = "EPOCHS", value_parser = positive)]
     pub(crate) one_cycle_epochs: Option<f64>,
+}
+
+impl Learning {
+    /// The numbers that only some methods have, under the library's names.
+    pub(crate) fn hyperparameters(&self) -> [(&'static str, Option<f64>); 5] {
+        [
+            ("momentum", self.momentum),
+            ("smoothing", self.smoothing),
+            ("beta1", self.beta1),
+            ("beta2", self.beta2),
+            ("epsilon", self.optimizer_epsilon),
+        ]
+    }
 }
 
 /// When a run ends before all epochs are over, and how it resumes.
@@ -294,17 +323,6 @@ pub(crate) struct Results {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1,
         default_missing_value = "-")]
     pub(crate) json: Option<Json>,
-}
-
-/// The optimizers, by their names on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OptimizerName {
-    GradientDescent,
-    Momentum,
-    Nesterov,
-    Rmsprop,
-    Adam,
-    Adamw,
 }
 
 /// The schedules, by their names on the command line.

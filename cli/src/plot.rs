@@ -181,7 +181,7 @@ mod tests {
         };
         [
             Panel {
-                values: "loss (cross-entropy)".to_owned(),
+                values: "loss (softmax-cross-entropy)".to_owned(),
                 is_percentage: false,
                 series: all(1.0),
             },

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use ztilde::{Method, NetworkOptions, Optimizer, Schedule, TrainerOptions};
+use ztilde::{Loss, NetworkOptions, Optimizer, Schedule, TrainerOptions};
 
 use crate::{
+    data::Target,
     failure::Failure,
-    options::{Learning, OptimizerName, Options, ScheduleName, typed_name},
+    options::{Learning, Options, ScheduleName, Training, typed_name},
 };
 
 /// All options, with their defaults filled in.
@@ -78,48 +79,47 @@ pub(crate) fn settle(
 }
 
 fn optimizer(learning: &Learning, report: &mut Map<String, Value>) -> Result<Optimizer, Failure> {
-    let chosen = typed_name(learning.optimizer);
-    let mut numbers = Numbers::new(
-        [
-            ("learning_rate", learning.learning_rate),
-            ("momentum", learning.momentum),
-            ("smoothing", learning.smoothing),
-            ("beta1", learning.beta1),
-            ("beta2", learning.beta2),
-            ("optimizer_epsilon", learning.optimizer_epsilon),
-            ("weight_decay", learning.weight_decay),
-        ],
-        report,
-    );
-    let mut optimizer = usual(learning.optimizer);
+    let typed =
+        [("learning_rate", learning.learning_rate), ("weight_decay", learning.weight_decay)];
+    let hyperparameters = learning.hyperparameters().map(|(name, typed)| (option_of(name), typed));
+    let mut numbers = Numbers::new(typed.into_iter().chain(hyperparameters), report);
+    let mut optimizer = Optimizer::usual(learning.optimizer);
     numbers.take("learning_rate", &mut optimizer.learning_rate);
     numbers.take("weight_decay", &mut optimizer.weight_decay);
-    match &mut optimizer.method {
-        Method::Momentum { momentum, .. } => numbers.take("momentum", momentum),
-        Method::RmsProp { smoothing, epsilon } => {
-            numbers.take("smoothing", smoothing);
-            numbers.take("optimizer_epsilon", epsilon);
-        }
-        Method::Adam { beta1, beta2, epsilon, .. } => {
-            numbers.take("beta1", beta1);
-            numbers.take("beta2", beta2);
-            numbers.take("optimizer_epsilon", epsilon);
-        }
-        _ => {}
+    for (name, value) in optimizer.method.hyperparameters() {
+        numbers.take(option_of(name), value);
     }
-    numbers.finish("optimizer", &chosen)?;
+    numbers.finish("optimizer", learning.optimizer.name())?;
     Ok(optimizer)
 }
 
-/// An optimizer with its default hyperparameters: those of the library, if it has any.
-pub(crate) fn usual(optimizer: OptimizerName) -> Optimizer {
-    match optimizer {
-        OptimizerName::GradientDescent => Optimizer::gradient_descent(0.1),
-        OptimizerName::Momentum => Optimizer::momentum(0.01, 0.9),
-        OptimizerName::Nesterov => Optimizer::nesterov(0.01, 0.9),
-        OptimizerName::Rmsprop => Optimizer::rmsprop(0.001),
-        OptimizerName::Adam => Optimizer::adam(0.001),
-        OptimizerName::Adamw => Optimizer::adamw(0.001, 0.01),
+/// The option of a method's hyperparameter. Batch normalization has an epsilon, too.
+fn option_of(hyperparameter: &'static str) -> &'static str {
+    if hyperparameter == "epsilon" { "optimizer_epsilon" } else { hyperparameter }
+}
+
+impl Settled {
+    /// Takes the typed loss, or else the usual one for the kind of the targets.
+    pub(crate) fn take_loss(&mut self, typed: &Training, target: &Target) -> Result<(), Failure> {
+        let has_classes = target.classes().is_some();
+        let usual = if has_classes { Loss::SoftmaxCrossEntropy } else { Loss::MeanSquaredError };
+        let mut loss = typed.loss.unwrap_or(usual);
+        if loss.has_class_targets() != has_classes {
+            let [needed, found] =
+                if has_classes { ["numbers", "a class"] } else { ["classes", "a number"] };
+            return Err(Failure::input(format!(
+                "--loss {} compares {needed}, but the target {:?} is {found}",
+                loss.name(),
+                target.name
+            )));
+        }
+        let mut numbers = Numbers::new(typed.hyperparameters(), &mut self.report);
+        for (name, value) in loss.hyperparameters() {
+            numbers.take(name, value);
+        }
+        numbers.finish("loss", loss.name())?;
+        self.trainer.loss = loss;
+        Ok(())
     }
 }
 
@@ -172,8 +172,8 @@ struct Numbers<'a> {
 }
 
 impl<'a> Numbers<'a> {
-    fn new<const N: usize>(
-        options: [(&'static str, Option<f64>); N],
+    fn new(
+        options: impl IntoIterator<Item = (&'static str, Option<f64>)>,
         report: &'a mut Map<String, Value>,
     ) -> Self {
         let typed = options.into_iter().filter_map(|(name, typed)| Some((name, typed?))).collect();
@@ -204,6 +204,7 @@ impl<'a> Numbers<'a> {
 #[cfg(test)]
 mod tests {
     use clap::{Args, FromArgMatches, ValueEnum};
+    use ztilde::Method;
 
     use super::*;
 
@@ -211,9 +212,13 @@ mod tests {
         Options::augment_args(clap::Command::new("train").no_binary_name(true))
     }
 
-    fn settled(arguments: &str) -> Result<Settled, Failure> {
+    fn typed(arguments: &str) -> Options {
         let matches = command().get_matches_from(arguments.split_whitespace());
-        settle(&Options::from_arg_matches(&matches).unwrap(), 64, 22)
+        Options::from_arg_matches(&matches).unwrap()
+    }
+
+    fn settled(arguments: &str) -> Result<Settled, Failure> {
+        settle(&typed(arguments), 64, 22)
     }
 
     #[test]
@@ -254,6 +259,22 @@ mod tests {
             method("--optimizer adamw --beta1 0.5 --beta2 0.25 --optimizer-epsilon 1").method,
             Method::Adam { beta1: 0.5, beta2: 0.25, epsilon: 1.0, decoupled: true }
         );
+    }
+
+    #[test]
+    fn every_hyperparameter_has_an_option() {
+        let options = typed("").learning.hyperparameters();
+        for mut method in Method::ALL {
+            for (name, _) in method.hyperparameters() {
+                assert!(options.iter().any(|(typed, _)| *typed == name), "{name}");
+            }
+        }
+        let options = typed("").training.hyperparameters();
+        for mut loss in Loss::ALL {
+            for (name, _) in loss.hyperparameters() {
+                assert!(options.iter().any(|(typed, _)| *typed == name), "{name}");
+            }
+        }
     }
 
     #[test]
@@ -316,8 +337,8 @@ mod tests {
                 );
             }
         };
-        for name in OptimizerName::value_variants() {
-            check(format!("--optimizer {}", typed_name(*name)));
+        for name in Method::ALL.map(Method::name) {
+            check(format!("--optimizer {name}"));
         }
         for name in ScheduleName::value_variants() {
             check(format!("--schedule {}", typed_name(*name)));

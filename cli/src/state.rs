@@ -102,15 +102,13 @@ impl EpochSums {
     pub(crate) fn evaluation(&self, loss: Loss) -> Evaluation {
         let rows = self.rows as f64;
         let (mean_loss, accuracy) = (self.loss / rows, self.accuracy / rows);
-        match loss {
-            // In training, the targets have deviation 1.
-            Loss::MeanSquaredError => Evaluation {
-                loss: mean_loss,
-                accuracy: None,
-                rmse: Some(mean_loss.sqrt()),
-                r2: Some(1.0 - mean_loss),
-            },
-            _ => Evaluation { loss: mean_loss, accuracy: Some(accuracy), rmse: None, r2: None },
+        // In training, the targets have deviation 1.
+        let mean_square = (loss == Loss::MeanSquaredError).then_some(mean_loss);
+        Evaluation {
+            loss: mean_loss,
+            accuracy: loss.has_accuracy().then_some(accuracy),
+            rmse: mean_square.map(f64::sqrt),
+            r2: mean_square.map(|square| 1.0 - square),
         }
     }
 }

@@ -52,13 +52,14 @@ impl Train {
         let rows = data.learned_rows(held_out, training.seed)?;
         let batch_size = training.batch_size.unwrap_or_else(|| usual_batch_size(rows));
         let steps_per_epoch = training.steps_per_epoch(rows, batch_size)?;
-        let settled = settle(&self.options, batch_size, steps_per_epoch)?;
+        let mut settled = settle(&self.options, batch_size, steps_per_epoch)?;
         let memory = (data_options.memory * f64::from(1 << 20)) as u64;
         let room = Room { memory, batch_size, seed: training.seed };
         let start = Instant::now();
         let first = data.prepare(held_out, room, &mut notes)?;
         let prepare_seconds = start.elapsed().as_secs_f64();
         self.check_tested(&first)?;
+        settled.take_loss(training, &first.preprocessing.target)?;
         let has_checkpoint = long_runs.checkpoint.is_some();
         let fingerprints = has_checkpoint.then(|| Fingerprints::new(&first)).transpose()?;
         if let Some(checkpoint) = &checkpoint {

@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
-use ztilde::{Activation, Remainder};
+use ztilde::{Activation, Loss, Method, Remainder};
 
 /// The weights of classes, typed as `balanced` or `setosa=2,virginica=0.5`.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +62,19 @@ impl std::str::FromStr for Sizes {
 pub(crate) fn activation() -> impl TypedValueParser<Value = Activation> {
     PossibleValuesParser::new(Activation::ALL.map(Activation::name))
         .try_map(|name| Activation::from_name(&name).ok_or("no activation"))
+}
+
+pub(crate) fn method() -> impl TypedValueParser<Value = Method> {
+    PossibleValuesParser::new(Method::ALL.map(Method::name))
+        .try_map(|name| Method::from_name(&name).ok_or("no optimizer"))
+}
+
+/// The targets of tables are classes or numbers, not probabilities.
+pub(crate) fn loss() -> impl TypedValueParser<Value = Loss> {
+    let losses = Loss::ALL.into_iter();
+    let known = losses.filter(|loss| loss.has_class_targets() || !loss.has_accuracy());
+    PossibleValuesParser::new(known.map(Loss::name))
+        .try_map(|name| Loss::from_name(&name).ok_or("no loss"))
 }
 
 pub(crate) fn activation_name<S: serde::Serializer>(

@@ -15,6 +15,7 @@ baseline, plus the rounding of a few steps. Where conventions differ, the differ
 orders of magnitude.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -188,19 +189,27 @@ class Case:
         match self.loss_name:
             case "softmax-cross-entropy":
                 return torch.randint(SIZES[-1], (ROWS,))
-            case "mean-squared-error":
+            case "mean-squared-error" | "mean-absolute-error" | "huber":
                 return torch.randn(ROWS, SIZES[-1])
             case "binary-cross-entropy":
                 return torch.rand(ROWS, SIZES[-1])
 
     def complete(self, path, steps):
         """Adds the metadata that ztilde needs to a file that PyTorch wrote."""
-        text = (
-            f"version=1 activation={self.activation} epsilon={self.epsilon} momentum={self.momentum}"
-            f" snapshot=1 trainer.steps={steps} trainer.batch_size={ROWS} trainer.loss={self.loss_name}"
-            f" {self.loss_options} trainer.clip_norm={self.clip_norm or 'none'} trainer.remainder=drop"
-            f" trainer.seed=0 {self.method.metadata()}"
-        )
+        options = {
+            "batch_size": ROWS,
+            "loss": self.loss_name,
+            "label_smoothing": 0,
+            "class_weights": None,
+            "optimizer": self.method.metadata(),
+            "clip_norm": self.clip_norm,
+            "remainder": "drop",
+            "seed": 0,
+            "on_fault": "stop",
+        }
+        network = {"activation": self.activation, "epsilon": self.epsilon, "momentum": self.momentum}
+        snapshot = {"version": 2, "steps": steps, "place": None, "options": options | self.loss_options}
+        text = json.dumps({"version": 2, **network, "snapshot": snapshot})
         save_file(load_file(folder / path), folder / path, metadata={"ztilde": text})
         return path
 

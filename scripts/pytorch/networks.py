@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.optim import SGD, Adam, AdamW, RMSprop
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 # ztilde rounds epsilons and rates to single precision; PyTorch in double precision does not.
 single = lambda number: torch.tensor(number, dtype=torch.float32).item()
@@ -18,6 +18,10 @@ ACTIVATIONS = {
     "gelu": nn.GELU,
     "silu": nn.SiLU,
     "identity": nn.Identity,
+    "mish": nn.Mish,
+    "elu": nn.ELU,
+    "softplus": lambda: nn.Softplus(threshold=1000),
+    "gelu-tanh": lambda: nn.GELU("tanh"),
 }
 
 LABEL_SMOOTHING, CLASS_WEIGHTS = single(0.1), [0.5, 2.0, 1.25]
@@ -39,7 +43,8 @@ class Method:
     `exp_avg` of the parameter `0.weight` in the state of PyTorch's Adam."""
 
     make: object  # PyTorch's, given the groups of parameters
-    text: str  # ztilde's, in the metadata of a snapshot
+    ours: object  # ztilde's, in the metadata of a snapshot
+    rate: float
     state: dict
     counts_steps: bool
     weight_decay: float = 0.0
@@ -62,14 +67,39 @@ class Method:
         return [name for dim in (2, 1) for name, parameter in named if parameter.dim() == dim]
 
     def metadata(self):
-        decay = f"optimizer.weight_decay={self.weight_decay} optimizer.decays_all={str(self.decays_all).lower()}"
-        return f"optimizer.method={self.text} {decay} optimizer.warm_up=0 schedule=constant"
+        return {
+            "method": self.ours,
+            "learning_rate": self.rate,
+            "schedule": "constant",
+            "warm_up": 0,
+            "weight_decay": self.weight_decay,
+            "decays_all": self.decays_all,
+        }
+
+
+class Lion(Optimizer):
+    """Program 1 of arXiv 2302.06675, which PyTorch does not have."""
+
+    def __init__(self, groups):
+        super().__init__(groups, {"lr": 0.001, "betas": (0.9, 0.99)})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            (beta1, beta2), rate = group["betas"], group["lr"]
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                mean = state.setdefault("exp_avg", torch.zeros_like(parameter))
+                push = (beta1 * mean + (1 - beta1) * parameter.grad).sign()
+                parameter -= rate * (push + group["weight_decay"] * parameter)
+                mean.mul_(beta2).add_(parameter.grad, alpha=1 - beta2)
 
 
 def momentum(nesterov):
     return {
         "make": lambda groups: SGD(groups, lr=0.05, momentum=0.9, nesterov=nesterov),
-        "text": f"momentum optimizer.learning_rate=0.05 optimizer.momentum=0.9 optimizer.nesterov={str(nesterov).lower()}",
+        "ours": {"momentum": {"momentum": 0.9, "nesterov": nesterov}},
+        "rate": 0.05,
         "state": {"velocity": "momentum_buffer"},
         "counts_steps": False,
     }
@@ -77,10 +107,10 @@ def momentum(nesterov):
 
 def adam(make, decoupled):
     # The usual epsilon of 1e-8 would turn the rounding error of a gradient near 0 into full steps.
-    rest = f"optimizer.beta1=0.9 optimizer.beta2=0.999 optimizer.epsilon=1e-5 optimizer.decoupled={decoupled}"
     return {
         "make": lambda groups: make(groups, lr=0.005, betas=(0.9, 0.999), eps=1e-5),
-        "text": f"adam optimizer.learning_rate=0.005 {rest}",
+        "ours": {"adam": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-5, "decoupled": decoupled}},
+        "rate": 0.005,
         "state": {"velocity": "exp_avg", "mean_square": "exp_avg_sq"},
         "counts_steps": True,
     }
@@ -88,7 +118,8 @@ def adam(make, decoupled):
 
 RMSPROP = {
     "make": lambda groups: RMSprop(groups, lr=0.002, alpha=0.99, eps=1e-5),
-    "text": "rmsprop optimizer.learning_rate=0.002 optimizer.smoothing=0.99 optimizer.epsilon=1e-5",
+    "ours": {"rmsprop": {"smoothing": 0.99, "epsilon": 1e-5}},
+    "rate": 0.002,
     "state": {"mean_square": "square_avg"},
     "counts_steps": True,
 }
@@ -96,7 +127,8 @@ RMSPROP = {
 METHODS = {
     "gradient descent": Method(
         make=lambda groups: SGD(groups, lr=0.1),
-        text="gradient-descent optimizer.learning_rate=0.1",
+        ours="gradient-descent",
+        rate=0.1,
         state={},
         counts_steps=False,
         weight_decay=0.01,
@@ -104,9 +136,17 @@ METHODS = {
     "momentum": Method(**momentum(False), weight_decay=0.01, decays_all=True),
     "nesterov": Method(**momentum(True)),
     "rmsprop": Method(**RMSPROP, weight_decay=0.01),
-    "adam": Method(**adam(Adam, "false")),
-    "adam, decay": Method(**adam(Adam, "false"), weight_decay=0.01, decays_all=True),
-    "adamw": Method(**adam(AdamW, "true"), weight_decay=0.1),
+    "adam": Method(**adam(Adam, False)),
+    "adam, decay": Method(**adam(Adam, False), weight_decay=0.01, decays_all=True),
+    "adamw": Method(**adam(AdamW, True), weight_decay=0.1),
+    "lion": Method(
+        make=Lion,
+        ours={"lion": {"beta1": 0.9, "beta2": 0.99}},
+        rate=0.001,
+        state={"velocity": "exp_avg"},
+        counts_steps=False,
+        weight_decay=0.1,
+    ),
 }
 
 
@@ -117,15 +157,14 @@ def cross_entropy(outputs, targets):
     return (weights * losses).sum() / weights.sum()
 
 
-# PyTorch's, and the options of ztilde's.
+# PyTorch's, and the options of ztilde's that are not the defaults.
 LOSSES = {
     "softmax-cross-entropy": (
         cross_entropy,
-        f"trainer.label_smoothing={LABEL_SMOOTHING} trainer.class_weights={','.join(map(str, CLASS_WEIGHTS))}",
+        {"label_smoothing": LABEL_SMOOTHING, "class_weights": CLASS_WEIGHTS},
     ),
-    "mean-squared-error": (F.mse_loss, "trainer.label_smoothing=0 trainer.class_weights=none"),
-    "binary-cross-entropy": (
-        F.binary_cross_entropy_with_logits,
-        "trainer.label_smoothing=0 trainer.class_weights=none",
-    ),
+    "mean-squared-error": (F.mse_loss, {}),
+    "binary-cross-entropy": (F.binary_cross_entropy_with_logits, {}),
+    "mean-absolute-error": (F.l1_loss, {}),
+    "huber": (lambda *pair: F.huber_loss(*pair, delta=0.5), {"loss": {"huber": {"delta": 0.5}}}),
 }

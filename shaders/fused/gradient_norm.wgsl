@@ -8,8 +8,11 @@
 // zero. Both read four values at a time ("a quad").
 
 struct Length {
-    quads: u32,    // of a slab of the gradients, or of the partial sums
-    slabs: u32,
+    quads: u32,    // of the first slab of the gradients, or of the partial sums
+    count: u32,    // ranges of the gradients
+    padding_1: u32,
+    padding_2: u32,
+    ranges: array<Range, 256>,
 }
 
 // Binding 0 is the uniform length: Length (src/gpu/declaration.rs).
@@ -29,13 +32,17 @@ fn partial(
     var sum = 0.0;
     let first = WORKGROUP_SIZE * workgroup.x + index;
     for (var i = first; i < length.quads; i += WORKGROUP_SIZE * workgroups.x) {
-        let quad = slab_sum(i, length.slabs, length.quads);
+        let quad = slab_sum(i, length.count);
         sum += dot(quad, quad);
     }
     sum = workgroup_sum(sum, index);
     if index == 0u {
         outputs[workgroup.x] = sum;
     }
+}
+
+fn range_at(index: u32) -> Range {
+    return length.ranges[index];
 }
 
 fn gradient_quad(index: u32) -> vec4<f32> {
@@ -57,5 +64,5 @@ fn total(@builtin(local_invocation_index) index: u32) {
 }
 
 fn unknown() -> u32 {
-    return length.slabs;
+    return length.count;
 }

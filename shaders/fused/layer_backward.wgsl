@@ -16,20 +16,17 @@
 // normalization.
 //
 // One dispatch computes what matmul, activate_backward, normalize_gradients and normalize_backward compute:
-// a workgroup owns a strip of the columns, as wide as a patch, for all rows of the batch.
+// a workgroup owns a strip of the columns, as wide as a patch, for all rows of the batch, or for a chunk of
+// them (src/plan.rs). The sums over a chunk are made of leaves (src/plan/order.rs). MEASURE computes
+// grad_outputs and each leaf's sums; FINISH joins the leaves in their order and computes grad_sums. WHOLE does
+// both. A layer without normalization needs no FINISH.
 //
-// If that leaves too few workgroups for the GPU (`division` in src/gpu/tile.rs), COLUMNS computes all but
-// grad_weights and grad_biases. A large batch is also divided into chunks of rows: MEASURE, instead of
-// COLUMNS, computes grad_outputs and each chunk's sums. FINISH adds these sums, always in the same order, and
-// computes grad_sums. A layer without normalization needs no FINISH.
-//
-// WEIGHTS then computes grad_weights and grad_biases, with a workgroup for each patch of the weights and each
-// slab of the batch. The share of a slab of the batch goes to one slab of `gradients` (shared/slab_sum.wgsl).
-// If the layer before has a COLUMNS or a MEASURE, other workgroups of that dispatch do this work
-// (NEXT_WEIGHTS).
+// One of three files says where the gradients of weights and biases are computed: of this layer, after a
+// strip's other gradients (shared/weights_with_layer.wgsl); of the next layer, by other workgroups
+// (shared/weights_beside.wgsl); or in another dispatch (shared/weights_elsewhere.wgsl).
 //
 // layer_forward.wgsl wrote the sums and the statistics, and describes the layout of the matrices. The sums of
-// the chunks overwrite the sums of its chunks. `gradients` are packed like the parameters.
+// a leaf overwrite its statistics. `gradients` are packed like the parameters.
 //
 // The mean of `normalized` is 0, so subtracting a constant from grad_ztilde does not change grad_gamma. The
 // sums use differences from `center`, the mean of grad_ztilde over the first tile, to avoid cancellation.
@@ -37,21 +34,17 @@
 // Values that are not finite are recorded (shared/faults.wgsl).
 
 struct Layer {
+    weights: Weights,   // whose gradients are computed here, if any
     rows: u32,
     columns: u32,
     next_columns: u32,
-    inner: u32,         // features of the inputs
     next_weights: u32,  // quads of the parameters before the next layer's weights
-    gamma: u32,         // before gamma, if the layer is normalized, in parameters and in gradients
-    beta: u32,          // before beta, or before the biases
-    weights: u32,
+    gamma: u32,         // before gamma, in parameters and in gradients
+    beta: u32,
     chunk: u32,         // rows of a chunk
-    slab_rows: u32,     // rows of a slab
-    slab: u32,          // quads from one slab of the gradients to the next
+    leaf: u32,          // rows of a leaf
     stop: u32,          // quads of the gradients before the stop
     faults: u32,        // before the layer's faults
-    next_biases: u32,   // before the next layer's biases
-    next_faults: u32,   // before its faults
 }
 
 // Binding 0 is the uniform layer: Layer (src/gpu/declaration.rs).
@@ -59,36 +52,20 @@ struct Layer {
 @group(0) @binding(2) var<storage, read> parameters: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> sums: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> statistics: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read> inputs: array<vec4<f32>>;  // the next layer's, for NEXT_WEIGHTS
-@group(0) @binding(6) var<storage, read_write> grad_sums: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> gradients: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> grad_sums: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> gradients: array<vec4<f32>>;
 
 override PHASE: u32;  // src/fused/layer_backward.rs numbers them
 override BATCH_NORM: bool;
-override IS_LAST: bool;
-override NEXT_WEIGHTS: bool;
-override NEXT_HAS_BIASES: bool;
+override HAS_BIASES: bool;  // of the layer whose weights' gradients are computed here
 override EPSILON: f32;
 
 const WHOLE = 0u;
-const COLUMNS = 1u;
-const MEASURE = 2u;
-const FINISH = 3u;
-const WEIGHTS = 4u;
+const MEASURE = 1u;
+const FINISH = 2u;
 
-// The products.
+// The other product is GRAD_WEIGHTS.
 const GRAD_OUTPUTS = 0u;
-const GRAD_WEIGHTS = 1u;
-const GRAD_NEXT_WEIGHTS = 2u;
-
-// An invocation's values for a quad of columns.
-struct Column {
-    center: vec4<f32>,
-    rest: vec4<f32>,
-    inverse_std: vec4<f32>,
-    gamma: vec4<f32>,
-    beta: vec4<f32>,
-}
 
 // Sums over rows: of the differences of grad_ztilde from `center`, of their products with normalized, and of
 // normalized, whose sum is 0 only over all rows.
@@ -99,6 +76,12 @@ struct Sums {
     normalized: vec4<f32>,
 }
 
+// The leaves so far, joined. Sums are of differences from the first leaf's center.
+struct Joined {
+    sums: Sums,
+    differences: CompensatedSum,
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -106,105 +89,19 @@ fn main(
     @builtin(local_invocation_index) invocation: u32,
 ) {
     read_uniform();
-    let tasks_of_next = select(0u, slab_tasks(next_weights()), NEXT_WEIGHTS);
-    let tasks = tasks_of_next + own_tasks();
+    let tasks_beside = tasks_beside();
+    let strips = strips(layer.columns);
+    let tasks = tasks_beside + strips * parts(layer.rows, layer.chunk);
     for (var task = workgroup.x; task < tasks; task += workgroups.x) {
-        if NEXT_WEIGHTS && task < tasks_of_next {
-            compute_slab_patch(next_weights(), NEXT_HAS_BIASES, task, invocation);
+        if task < tasks_beside {
+            compute_beside(task, invocation);
         } else {
-            compute_task(task - tasks_of_next, invocation);
+            let own = task - tasks_beside;
+            let quad = PATCH_QUADS * (own % strips);
+            compute_chunk(layer.chunk * (own / strips), quad, invocation);
+            compute_weights_of_strip(quad, invocation);
         }
     }
-}
-
-fn own_tasks() -> u32 {
-    if PHASE == WEIGHTS {
-        return slab_tasks(own_weights());
-    }
-    return strips(layer.columns) * parts(layer.rows, layer.chunk);
-}
-
-// A patch of the weights for the rows of a slab, or a strip of the columns for the rows of a chunk.
-fn compute_task(task: u32, invocation: u32) {
-    if PHASE == WEIGHTS {
-        compute_slab_patch(own_weights(), !BATCH_NORM, task, invocation);
-        return;
-    }
-    let quad = PATCH_QUADS * (task % strips(layer.columns));
-    compute_chunk(layer.chunk * (task / strips(layer.columns)), quad, invocation);
-    if PHASE == WHOLE {
-        compute_strip(quad, invocation);
-    }
-}
-
-// The number of parts of this length; the last one may be shorter.
-fn parts(length: u32, length_of_part: u32) -> u32 {
-    return (length + length_of_part - 1u) / length_of_part;
-}
-
-fn strips(columns: u32) -> u32 {
-    return parts(quads(columns), PATCH_QUADS);
-}
-
-fn own_weights() -> Weights {
-    return Weights(
-        GRAD_WEIGHTS,
-        layer.columns,
-        layer.inner,
-        layer.weights,
-        layer.beta,
-        layer.faults,
-    );
-}
-
-fn next_weights() -> Weights {
-    return Weights(
-        GRAD_NEXT_WEIGHTS,
-        layer.next_columns,
-        layer.columns,
-        layer.next_weights,
-        layer.next_biases,
-        layer.next_faults,
-    );
-}
-
-// grad_biases and grad_weights for the columns of a strip.
-fn compute_strip(first_quad: u32, invocation: u32) {
-    if !BATCH_NORM {
-        for (var across = 0u; across < TILES_ACROSS; across++) {
-            let quad = first_quad + across * TILE_QUADS;
-            compute_grad_biases(own_weights(), quad, 0u, invocation);
-        }
-    }
-    strip_barrier();
-    let first = 4u * first_quad;
-    let last = min(first + 4u * PATCH_QUADS, layer.columns);
-    for (var column = first; column < last; column += PATCH_ROWS) {
-        for (var quad = 0u; quad < quads(layer.inner); quad += PATCH_QUADS) {
-            compute_grad_weights(own_weights(), column, last, quad, 0u, invocation);
-        }
-    }
-}
-
-fn slab_tasks(weights: Weights) -> u32 {
-    let patches = parts(weights.columns, PATCH_ROWS) * strips(weights.inner);
-    return patches * parts(layer.rows, layer.slab_rows);
-}
-
-// A patch of grad_weights over a slab of the batch, and the grad_biases of its rows with the first of them.
-fn compute_slab_patch(weights: Weights, has_biases: bool, task: u32, invocation: u32) {
-    let patches_down = parts(weights.columns, PATCH_ROWS);
-    let patches = patches_down * strips(weights.inner);
-    let row = layer.slab_rows * (task / patches);
-    let column = PATCH_ROWS * (task % patches_down);
-    let first_quad = PATCH_QUADS * (task % patches / patches_down);
-    if has_biases && first_quad == 0u {
-        let last = quads(min(column + PATCH_ROWS, weights.columns));
-        for (var quad = column / 4u; quad < last; quad += TILE_QUADS) {
-            compute_grad_biases(weights, quad, row, invocation);
-        }
-    }
-    compute_grad_weights(weights, column, weights.columns, first_quad, row, invocation);
 }
 
 fn unknown() -> u32 {
@@ -212,29 +109,29 @@ fn unknown() -> u32 {
 }
 
 fn left_quad(product: u32, index: u32) -> vec4<f32> {
-    if product == GRAD_WEIGHTS {
-        return grad_sums[index];
+    if product == GRAD_OUTPUTS {
+        return next_grad_sums[index];
     }
-    return next_grad_sums[index];
+    return weights_left_quad(index);
 }
 
 fn right_quad(product: u32, index: u32) -> vec4<f32> {
     if product == GRAD_OUTPUTS {
         return parameters[index];
     }
-    return inputs[index];
+    return weights_right_quad(index);
 }
 
 fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
     let last_row = min(first_row + layer.chunk, layer.rows);
-    if PHASE != FINISH && !IS_LAST {
+    if PHASE != FINISH {
         multiply_rows(first_row, last_row, first_quad, invocation);
     }
     for (var across = 0u; across < TILES_ACROSS; across++) {
         let quad = first_quad + across * TILE_QUADS + own_quad(invocation);
         if BATCH_NORM {
             compute_column(first_row, last_row, quad, invocation);
-        } else if !IS_LAST {
+        } else {
             activate_rows(first_row, last_row, quad, invocation);
         }
     }
@@ -245,28 +142,30 @@ fn compute_column(first_row: u32, last_row: u32, quad: u32, invocation: u32) {
     let stride = quads(layer.columns);
     let safe_quad = min(quad, stride - 1u);
     let column = loaded_column(safe_quad);
-    var chunk: Sums;
-    if PHASE == FINISH {
-        chunk = joined_chunks(safe_quad);
-    } else {
-        chunk = normalized_sums(first_row, last_row, safe_quad, column, invocation);
-    }
     let is_writer = quad < stride && own_row(invocation, 0u) == 0u;
-    if PHASE == MEASURE {
-        if is_writer {
-            let first = (3u + 4u * (first_row / layer.chunk)) * stride + quad;
-            statistics[first] = chunk.center;
-            statistics[first + stride] = chunk.differences;
-            statistics[first + 2u * stride] = chunk.products;
-            statistics[first + 3u * stride] = chunk.normalized;
+    var total: Joined;
+    if PHASE == FINISH {
+        total = joined_leaves(safe_quad);
+    } else {
+        for (var row = first_row; row < last_row; row += layer.leaf) {
+            let last = min(row + layer.leaf, last_row);
+            let leaf = leaf_sums(row, last, safe_quad, column, invocation);
+            if PHASE == WHOLE {
+                total = with_leaf(total, leaf, row);
+            } else if is_writer {
+                put_leaf(row, quad, leaf);
+            }
         }
+    }
+    if PHASE == MEASURE {
         return;
     }
+    total.sums.differences = total.differences.sum;
     if is_writer && first_row == 0u {
-        let sum = f32(layer.rows) * chunk.center + chunk.differences;
-        write_vectors(quad, chunk.products, sum);
+        let sum = f32(layer.rows) * total.sums.center + total.sums.differences;
+        write_vectors(quad, total.sums.products, sum);
     }
-    finish_rows(first_row, last_row, quad, column, chunk, invocation);
+    finish_rows(first_row, last_row, quad, column, total.sums, invocation);
 }
 
 // The gradients of gamma and beta. Also checks the statistics of the layer.
@@ -286,13 +185,13 @@ fn write_vectors(quad: u32, products: vec4<f32>, sum: vec4<f32>) {
 
 fn loaded_column(quad: u32) -> Column {
     let stride = quads(layer.columns);
-    var column: Column;
-    column.center = statistics[quad];
-    column.rest = statistics[stride + quad];
-    column.inverse_std = 1.0 / sqrt(statistics[2u * stride + quad] + EPSILON);
-    column.gamma = parameters[layer.gamma + quad];
-    column.beta = parameters[layer.beta + quad];
-    return column;
+    return Column(
+        statistics[quad],
+        statistics[stride + quad],
+        inverse_std(statistics[2u * stride + quad]),
+        parameters[layer.gamma + quad],
+        parameters[layer.beta + quad],
+    );
 }
 
 // Stores grad_outputs in the memory of grad_sums, where a loop can walk its rows without being unrolled by a
@@ -319,7 +218,8 @@ fn multiply_rows(first_row: u32, last_row: u32, first_quad: u32, invocation: u32
     }
 }
 
-fn normalized_sums(
+// The sums over a leaf.
+fn leaf_sums(
     first_row: u32,
     last_row: u32,
     quad: u32,
@@ -363,7 +263,8 @@ fn normalized_sums(
     total.center = center;
     total.differences = column_sum(differences.sum, invocation);
     total.products = column_sum(total.products, invocation);
-    if PHASE == MEASURE {
+    // A leaf alone has no other center to shift to.
+    if layer.leaf < layer.rows {
         total.normalized = column_sum(total.normalized, invocation);
     }
     return total;
@@ -387,21 +288,43 @@ fn activate_rows(first_row: u32, last_row: u32, quad: u32, invocation: u32) {
     }
 }
 
-fn joined_chunks(quad: u32) -> Sums {
-    let stride = quads(layer.columns);
-    var total = Sums();
-    total.center = statistics[3u * stride + quad];
-    var differences = CompensatedSum();
-    for (var row = 0u; row < layer.rows; row += layer.chunk) {
-        let first = (3u + 4u * (row / layer.chunk)) * stride + quad;
-        let count = f32(min(layer.chunk, layer.rows - row));
-        // From the chunk's center to the first one's.
-        let shift = statistics[first] - total.center;
-        let of_chunk = statistics[first + stride] + count * shift;
-        differences = compensated_sum(differences, of_chunk, layer.rows);
-        total.products += statistics[first + 2u * stride] + shift * statistics[first + 3u * stride];
+// The leaves before the one at `row`, joined with that one.
+fn with_leaf(before: Joined, leaf: Sums, row: u32) -> Joined {
+    var total = before;
+    if row == 0u {
+        total.sums.center = leaf.center;
     }
-    total.differences = differences.sum;
+    let count = f32(min(layer.leaf, layer.rows - row));
+    // From the leaf's center to the first one's.
+    let shift = leaf.center - total.sums.center;
+    let differences = leaf.differences + count * shift;
+    total.differences = compensated_sum(before.differences, differences, layer.rows);
+    total.sums.products += leaf.products + shift * leaf.normalized;
+    return total;
+}
+
+fn put_leaf(row: u32, quad: u32, leaf: Sums) {
+    let stride = quads(layer.columns);
+    let first = leaf_row(row / layer.leaf) * stride + quad;
+    statistics[first] = leaf.center;
+    statistics[first + stride] = leaf.differences;
+    statistics[first + 2u * stride] = leaf.products;
+    statistics[first + 3u * stride] = leaf.normalized;
+}
+
+fn joined_leaves(quad: u32) -> Joined {
+    let stride = quads(layer.columns);
+    var total = Joined();
+    for (var row = 0u; row < layer.rows; row += layer.leaf) {
+        let first = leaf_row(row / layer.leaf) * stride + quad;
+        let leaf = Sums(
+            statistics[first],
+            statistics[first + stride],
+            statistics[first + 2u * stride],
+            statistics[first + 3u * stride],
+        );
+        total = with_leaf(total, leaf, row);
+    }
     return total;
 }
 
@@ -436,7 +359,7 @@ fn finish_rows(
 }
 
 fn normalized_at(index: u32, column: Column) -> vec4<f32> {
-    return (rounded_quad(sums[index] - column.center, layer.rows) - column.rest) * column.inverse_std;
+    return normalized(sums[index], column, layer.rows);
 }
 
 // For the elements of grad_sums that still hold grad_outputs.

@@ -19,12 +19,11 @@
 // a fault (shared/faults.wgsl).
 //
 // One dispatch computes what matmul, batch_statistics, normalize and activate compute. A workgroup owns a
-// strip of the columns, as wide as a patch. In training it owns all rows of the batch, so it needs no results
-// of other workgroups. In inference the rows are divided into chunks, too.
+// strip of the columns, as wide as a patch, for all rows of the batch, or for a chunk of them (src/plan.rs).
 //
-// A large batch (`division` in src/gpu/tile.rs) is also divided into chunks in training, and takes two
-// dispatches. MEASURE computes the sums and each chunk's statistics. FINISH joins the statistics of the
-// chunks, always in the same order, and computes the outputs.
+// The statistics of a batch are made of leaves (src/plan/order.rs), which any workgroup may compute.
+// MEASURE computes the sums and each leaf's statistics; FINISH joins the leaves in their order, and computes
+// the outputs. WHOLE does both.
 //
 // Matrices are row-major: a row is a sample, a column is a feature; rows are whole vectors of four
 // ("quads"), padded with zeros. Training keeps the sums and the batch's statistics for the backward pass
@@ -33,23 +32,24 @@
 //
 // The statistics have three rows. The mean is the sum of the first two, center and rest: where |mean| is
 // large against the standard deviation, a single f32 mean loses several 1e-3 standard deviations. The
-// third row is the variance. The statistics of the chunks follow, in four rows each: center, rest, and
+// third row is the variance. The statistics of the leaves follow, in four rows each: center, rest, and
 // the sum of the squares.
 //
 // One walk over the rows finds the variance without cancellation. Two passes over registers compute each
-// tile's mean and sum of squares, which are joined with those of earlier tiles (Chan, Golub and LeVeque
-// 1983). All are computed from differences from `center`, the first tile's mean.
+// tile's mean and sum of squares, which are joined with those of earlier tiles of the leaf (Chan, Golub and
+// LeVeque 1983). All are computed from differences from `center`, the mean of the leaf's first tile.
 
 struct Layer {
     rows: u32,
     columns: u32,
     inner: u32,    // features of the inputs
     weights: u32,  // quads of the parameters before the weights
-    gamma: u32,    // before gamma, if the layer is normalized
+    gamma: u32,    // before gamma
     beta: u32,     // before beta, or before the biases
     momentum: f32,
     unbias: f32,  // rows / (rows − 1)
-    chunk: u32,   // rows of a chunk, a multiple of TILE_ROWS
+    chunk: u32,   // rows of a chunk, a multiple of PATCH_ROWS
+    leaf: u32,    // rows of a leaf, a multiple of TILE_ROWS
     stop: u32,    // quads of the parameters before the stop (shared/faults.wgsl)
     mean: u32,    // quads of the running statistics before the layer's mean
     variance: u32,
@@ -72,15 +72,6 @@ const BATCH = 2u;
 const WHOLE = 0u;
 const MEASURE = 1u;
 const FINISH = 2u;
-
-// An invocation's values for a quad of columns.
-struct Column {
-    center: vec4<f32>,
-    rest: vec4<f32>,
-    inverse_std: vec4<f32>,
-    gamma: vec4<f32>,
-    beta: vec4<f32>,  // The biases, if the layer is not normalized.
-}
 
 // The moments of the rows so far: the mean of their differences from `center`, and the sum of the squares of
 // their differences from the mean.
@@ -127,8 +118,9 @@ fn product() -> Product {
 
 fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
     let last_row = min(first_row + layer.chunk, layer.rows);
-    var moments = array<Moments, TILES_ACROSS>();
+    var leaves = array<Moments, TILES_ACROSS>();
     if PHASE != FINISH {
+        var moments = array<Moments, TILES_ACROSS>();
         for (var row = first_row; row < last_row; row += PATCH_ROWS) {
             var tiles = multiply(product(), row, first_quad, invocation);
             for (var down = 0u; down < TILES_DOWN; down++) {
@@ -137,9 +129,11 @@ fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
                     let tile_row = row + down * TILE_ROWS;
                     let quad = first_quad + across * TILE_QUADS + own_quad(invocation);
                     if NORMALIZATION == BATCH {
-                        let is_first = tile_row == first_row;
+                        let is_first = tile_row % layer.leaf == 0u;
                         let before = moments[across];
                         moments[across] = with_tile(before, &tile, tile_row, is_first, invocation);
+                        leaves[across] =
+                            with_ended_leaf(leaves[across], moments[across], tile_row, quad, invocation);
                     }
                     store_tile(&tile, tile_row, quad, invocation);
                 }
@@ -148,12 +142,32 @@ fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
     }
     for (var across = 0u; across < TILES_ACROSS; across++) {
         let quad = first_quad + across * TILE_QUADS + own_quad(invocation);
-        compute_column(first_row, last_row, quad, moments[across], invocation);
+        compute_column(first_row, last_row, quad, leaves[across], invocation);
     }
 }
 
-// The moments of the rows before a tile's, joined with those of the tile, if it has any. Whether it is
-// the first is a parameter, as control flow around a barrier must not depend on the moments.
+// The leaves before, joined with the leaf of these moments, if the tile at `row` is its last. MEASURE leaves
+// the joining to FINISH.
+fn with_ended_leaf(leaves: Moments, leaf: Moments, row: u32, quad: u32, invocation: u32) -> Moments {
+    let end = row + TILE_ROWS;
+    if row >= layer.rows || (end < layer.rows && end % layer.leaf != 0u) {
+        return leaves;
+    }
+    if PHASE == WHOLE {
+        return with_leaf(leaves, leaf);
+    }
+    let stride = quads(layer.columns);
+    if quad < stride && own_row(invocation, 0u) == 0u {
+        let first = leaf_row(row / layer.leaf) * stride + quad;
+        put_statistic(first, leaf.center);
+        put_statistic(first + stride, leaf.rest);
+        put_statistic(first + 2u * stride, leaf.squares);
+    }
+    return leaves;
+}
+
+// The moments of the leaf's rows before a tile's, joined with those of the tile, if it has any. Whether it is
+// the leaf's first is a parameter, as control flow around a barrier must not depend on the moments.
 fn with_tile(
     before: Moments,
     tile: ptr<function, Tile>,
@@ -165,11 +179,13 @@ fn with_tile(
     if count == 0u {
         return before;
     }
-    var center = before.center;
+    var rows_before = before;
     if is_first {
-        center = tile_center(tile, count, invocation);
+        rows_before = Moments();
+        rows_before.center = tile_center(tile, count, invocation);
     }
-    return joined(before, tile_moments(tile, count, center, invocation), vec4<f32>());
+    let moments = tile_moments(tile, count, rows_before.center, invocation);
+    return joined(rows_before, moments, vec4<f32>());
 }
 
 // The work after the product, for a quad of columns.
@@ -177,25 +193,19 @@ fn compute_column(
     first_row: u32,
     last_row: u32,
     quad: u32,
-    moments_of_tiles: Moments,
+    leaves: Moments,
     invocation: u32,
 ) {
-    let stride = quads(layer.columns);
-    let safe_quad = min(quad, stride - 1u);
-    var moments = moments_of_tiles;
-    if PHASE == FINISH {
-        moments = joined_chunks(safe_quad);
-    }
-    let is_writer = quad < stride && own_row(invocation, 0u) == 0u;
     if PHASE == MEASURE {
-        if is_writer {
-            let first = (3u + 4u * (first_row / layer.chunk)) * stride + quad;
-            put_statistic(first, moments.center);
-            put_statistic(first + stride, moments.rest);
-            put_statistic(first + 2u * stride, moments.squares);
-        }
         return;
     }
+    let stride = quads(layer.columns);
+    let safe_quad = min(quad, stride - 1u);
+    var moments = leaves;
+    if PHASE == FINISH {
+        moments = joined_leaves(safe_quad);
+    }
+    let is_writer = quad < stride && own_row(invocation, 0u) == 0u;
     if NORMALIZATION == BATCH && is_writer && first_row == 0u {
         write_statistics(moments, quad);
     }
@@ -228,15 +238,17 @@ fn write_statistics(moments: Moments, quad: u32) {
 fn finished_column(moments: Moments, quad: u32) -> Column {
     var column = Column();
     column.beta = parameters[layer.beta + quad];
+    if NORMALIZATION == NONE {
+        return column;
+    }
+    column.gamma = parameters[layer.gamma + quad];
     if NORMALIZATION == BATCH {
         column.center = moments.center;
         column.rest = moments.rest;
-        column.inverse_std = 1.0 / sqrt(moments.squares / f32(layer.rows) + EPSILON);
-        column.gamma = parameters[layer.gamma + quad];
-    } else if NORMALIZATION == RUNNING {
+        column.inverse_std = inverse_std(moments.squares / f32(layer.rows));
+    } else {
         column.center = running[layer.mean + quad];
-        column.inverse_std = 1.0 / sqrt(running[layer.variance + quad] + EPSILON);
-        column.gamma = parameters[layer.gamma + quad];
+        column.inverse_std = inverse_std(running[layer.variance + quad]);
     }
     return column;
 }
@@ -267,17 +279,12 @@ fn finish_rows(row: u32, quad: u32, column: Column, invocation: u32) {
 }
 
 fn finish_quad(index: u32, quad: u32, column: Column) {
-    var scaled = product_at(index);
-    if NORMALIZATION != NONE {
-        // Two steps, center first: another order loses digits where the mean is large against the
-        // standard deviation.
-        let difference = rounded_quad(scaled - column.center, layer.rows);
-        let centered = difference - column.rest;
-        scaled = column.gamma * (centered * column.inverse_std);
-    }
-    let ztilde = scaled + column.beta;
+    var ztilde: vec4<f32>;
     if NORMALIZATION == NONE {
+        ztilde = product_at(index) + column.beta;
         keep_sum(index, ztilde);
+    } else {
+        ztilde = column.gamma * normalized(product_at(index), column, layer.rows) + column.beta;
     }
     outputs[index] = inside(activations(ztilde), quad, layer.columns);
 }
@@ -337,16 +344,23 @@ fn joined(a: Moments, b: Moments, shift: vec4<f32>) -> Moments {
     return both;
 }
 
-fn joined_chunks(quad: u32) -> Moments {
+// The leaves before, joined with the next one.
+fn with_leaf(before: Moments, leaf: Moments) -> Moments {
+    return joined(before, leaf, rounded_quad(leaf.center - before.center, layer.rows));
+}
+
+fn joined_leaves(quad: u32) -> Moments {
     let stride = quads(layer.columns);
     var moments = Moments();
-    for (var row = 0u; row < layer.rows; row += layer.chunk) {
-        let first = (3u + 4u * (row / layer.chunk)) * stride + quad;
-        let count = f32(min(layer.chunk, layer.rows - row));
-        let center = statistic_at(first);
-        let rest = statistic_at(first + stride);
-        let chunk = Moments(count, center, rest, statistic_at(first + 2u * stride));
-        moments = joined(moments, chunk, rounded_quad(center - moments.center, layer.rows));
+    for (var row = 0u; row < layer.rows; row += layer.leaf) {
+        let first = leaf_row(row / layer.leaf) * stride + quad;
+        let leaf = Moments(
+            f32(min(layer.leaf, layer.rows - row)),
+            statistic_at(first),
+            statistic_at(first + stride),
+            statistic_at(first + 2u * stride),
+        );
+        moments = with_leaf(moments, leaf);
     }
     return moments;
 }

@@ -26,7 +26,7 @@ struct Entry {
     columns: u32,
     inner: u32,         // features of the inputs
     weights: u32,       // quads of the parameters before the weights
-    gamma: u32,         // before gamma, if the layer is normalized
+    gamma: u32,         // before gamma
     beta: u32,          // before beta, or before the biases
     running_mean: u32,  // quads of the running statistics before the mean
     running_var: u32,
@@ -134,25 +134,23 @@ fn finish_rows(index: u32, layer: Entry, row: u32, quad: u32, invocation: u32) {
         return;
     }
     let is_last = index + 1u == network.layers;
-    let beta = parameters[layer.beta + quad];
-    var gamma = vec4<f32>();
-    var mean = vec4<f32>();
-    var inverse_std = vec4<f32>();
+    var column = Column();
+    column.beta = parameters[layer.beta + quad];
     if layer.is_normalized != 0u {
-        gamma = parameters[layer.gamma + quad];
-        mean = running[layer.running_mean + quad];
-        inverse_std = 1.0 / sqrt(running[layer.running_var + quad] + EPSILON);
+        column.gamma = parameters[layer.gamma + quad];
+        column.center = running[layer.running_mean + quad];
+        column.inverse_std = inverse_std(running[layer.running_var + quad]);
     }
     let first = place(index, row, stride);
     for (var i = 0u; i < OWN_ROWS; i++) {
         let own = row + own_row(invocation, i);
         if own < network.rows {
             let place = first + own * stride + quad;
-            var scaled = scratch[place];
+            let sum = scratch[place];
+            var output = sum + column.beta;
             if layer.is_normalized != 0u {
-                scaled = gamma * ((scaled - mean) * inverse_std);
+                output = column.gamma * normalized(sum, column, network.rows) + column.beta;
             }
-            var output = scaled + beta;
             if !is_last {
                 output = activations(output);
             }

@@ -16,16 +16,12 @@
 // (shared/faults.wgsl).
 
 struct Layer {
+    weights: Weights,  // in the parameters, and in the gradients, which have one slab
     rows: u32,
     columns: u32,
     inner: u32,     // features of the inputs
-    weights: u32,   // quads of the parameters, and of the gradients, before the weights
-    beta: u32,      // before the biases
     capacity: u32,  // of the history, in steps
-    slab_rows: u32, // rows, or more: the gradients have one slab
-    slab: u32,      // 0
     stop: u32,      // quads of the gradients before the stop
-    faults: u32,    // before the layer's faults
 }
 
 // Binding 0 is the uniform layer: Layer (src/gpu/declaration.rs).
@@ -39,9 +35,8 @@ struct Layer {
 
 override ROW_BY_ROW: bool;
 
-// The two products.
+// The other product is GRAD_WEIGHTS.
 const OUTPUTS = 0u;
-const GRAD_WEIGHTS = 1u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -71,20 +66,12 @@ fn main(
     if invocation == 0u {
         let mean = mean_bits(sum, layer.rows);
         record(mean, layer.rows, layer.capacity);
-        note_fault(layer.faults, LOSS_FAULT, loss_magnitude(mean), LARGEST_FLOAT);
+        note_fault(layer.weights.faults, LOSS_FAULT, loss_magnitude(mean), LARGEST_FLOAT);
     }
     storageBarrier();
-    let weights = Weights(
-        GRAD_WEIGHTS,
-        layer.columns,
-        layer.inner,
-        layer.weights,
-        layer.beta,
-        layer.faults,
-    );
-    compute_grad_biases(weights, 0u, 0u, invocation);
+    compute_grad_biases(layer.weights, 0u, 0u, invocation);
     for (var quad = 0u; quad < quads(layer.inner); quad += TILE_QUADS) {
-        compute_grad_weights(weights, 0u, layer.columns, quad, 0u, invocation);
+        compute_grad_weights(layer.weights, 0u, layer.columns, quad, 0u, invocation);
     }
 }
 
@@ -108,11 +95,11 @@ fn right_quad(product: u32, index: u32) -> vec4<f32> {
 
 fn compute_outputs(row: u32, invocation: u32) {
     let left = Factor(0u, false);
-    let right = Factor(layer.weights, true);
+    let right = Factor(layer.weights.first, true);
     let product = Product(OUTPUTS, layer.rows, layer.columns, 0u, layer.inner, left, right);
     let stride = quads(layer.columns);
     let quad = own_quad(invocation);
-    let biases = parameters[layer.beta + min(quad, stride - 1u)];
+    let biases = parameters[layer.weights.biases + min(quad, stride - 1u)];
     var tile = multiply(product, row, 0u, invocation)[0][0];
     for (var i = 0u; i < OWN_ROWS; i++) {
         let own = row + own_row(invocation, i);
@@ -127,7 +114,7 @@ fn output_at(row: u32, column: u32) -> f32 {
 }
 
 fn target_at(row: u32, column: u32) -> u32 {
-    if LOSS == SOFTMAX_CROSS_ENTROPY {
+    if HAS_CLASS_TARGETS {
         return targets[row];
     }
     return targets[row * layer.columns + column];

@@ -10,6 +10,8 @@
 //                        mean_square = SMOOTHING · mean_square + (1 − SMOOTHING) · gradient²
 //                        parameter  −= rate / (1 − MOMENTUMᵗ) · velocity
 //                                      / (√(mean_square / (1 − SMOOTHINGᵗ)) + EPSILON)
+//     Lion               parameter  −= rate · sign(MOMENTUM · velocity + (1 − MOMENTUM) · gradient)
+//                        velocity    = SMOOTHING · velocity + (1 − SMOOTHING) · gradient
 //
 // One buffer holds all parameters, weights first. The gradients and the optimizer's state have buffers of the
 // same layout. The gradients come in slabs of the batch, which are added up here (shared/slab_sum.wgsl).
@@ -32,8 +34,11 @@ struct Sizes {
     decaying_quads: u32,  // the number of them that decay
     capacity: u32,        // of the rates, in steps
     faults: u32,          // quads after the stop: four for each layer
-    slabs: u32,           // of the gradients
-    slab: u32,            // quads from one to the next
+    count: u32,           // ranges of the gradients
+    padding_1: u32,
+    padding_2: u32,
+    padding_3: u32,
+    ranges: array<Range, 256>,
 }
 
 // Computed by the CPU in f64 for each step t, counted from 1, with a learning rate of 1.
@@ -54,7 +59,7 @@ struct Rates {
 @group(0) @binding(7) var<storage, read_write> mean_square: array<vec4<f32>>;
 
 override WORKGROUP_SIZE: u32;
-override METHOD: u32;  // src/fused/update.rs numbers them
+override METHOD: u32;  // the place in Method::ALL
 override WEIGHT_DECAY: f32;  // that acts through the gradient
 override MOMENTUM: f32;
 override MOMENTUM_REST: f32;  // 1 − MOMENTUM, rounded once
@@ -68,6 +73,8 @@ const MOMENTUM_METHOD = 1u;
 const NESTEROV = 2u;
 const RMSPROP = 3u;
 const ADAM = 4u;
+const ADAMW = 5u;  // Its weight decay differs, which the rates contain.
+const LION = 6u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -81,10 +88,14 @@ fn main(
     let rate = rates_of_step();
     let scale = clip_scale[0];
     var is_overflow = false;
-    for (var i = invocation.x; i < sizes.quads; i += WORKGROUP_SIZE * workgroups.x) {
+    // Read once: the table keeps the uniform out of private memory.
+    let decaying_quads = sizes.decaying_quads;
+    let count = sizes.count;
+    let end = sizes.quads;
+    for (var i = invocation.x; i < end; i += WORKGROUP_SIZE * workgroups.x) {
         var parameter = parameters[i];
-        var gradient = scale * slab_sum(i, sizes.slabs, sizes.slab);
-        if i < sizes.decaying_quads {
+        var gradient = scale * slab_sum(i, count);
+        if i < decaying_quads {
             gradient += WEIGHT_DECAY * parameter;
             parameter -= rate.decay * parameter;
         }
@@ -114,6 +125,10 @@ fn rates_of_step() -> Rates {
         shares.square_correction,
         rate * shares.decay,
     );
+}
+
+fn range_at(index: u32) -> Range {
+    return sizes.ranges[index];
 }
 
 fn gradient_quad(index: u32) -> vec4<f32> {
@@ -153,6 +168,9 @@ fn overflow_of_this_step() -> f32 {
 
 fn change(i: u32, gradient: vec4<f32>, rate: Rates) -> vec4<f32> {
     switch METHOD {
+        case GRADIENT_DESCENT: {
+            return rate.learning_rate * gradient;
+        }
         case MOMENTUM_METHOD: {
             return rate.learning_rate * moved_velocity(i, gradient);
         }
@@ -162,12 +180,17 @@ fn change(i: u32, gradient: vec4<f32>, rate: Rates) -> vec4<f32> {
         case RMSPROP: {
             return rate.learning_rate * gradient / (sqrt(moved_mean_square(i, gradient)) + EPSILON);
         }
-        case ADAM: {
+        case ADAM, ADAMW: {
             let root = sqrt(moved_mean_square(i, gradient)) * rate.square_correction;
             return rate.corrected_rate * moved_velocity(i, MOMENTUM_REST * gradient) / (root + EPSILON);
         }
+        case LION: {
+            let push = MOMENTUM * velocity[i] + MOMENTUM_REST * gradient;
+            velocity[i] = SMOOTHING * velocity[i] + SMOOTHING_REST * gradient;
+            return rate.learning_rate * sign(push);
+        }
         default: {
-            return rate.learning_rate * gradient;
+            return vec4<f32>(not_a_number());
         }
     }
 }
@@ -185,5 +208,5 @@ fn moved_mean_square(i: u32, gradient: vec4<f32>) -> vec4<f32> {
 }
 
 fn unknown() -> u32 {
-    return sizes.slabs;
+    return sizes.faults;
 }

@@ -48,7 +48,7 @@ fn output_at(row: u32, column: u32) -> f32 {
 }
 
 fn target_at(row: u32, column: u32) -> u32 {
-    if LOSS == SOFTMAX_CROSS_ENTROPY {
+    if HAS_CLASS_TARGETS {
         return targets[row];
     }
     return targets[row * shape.columns + column];

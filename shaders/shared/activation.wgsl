@@ -4,8 +4,7 @@
 // compiler may assume that floats in a comparison are not NaN. Infinity gives the formula's limit, except
 // that −∞ gives −∞ · 0, which is NaN, in GELU and SiLU, as in PyTorch.
 
-// src/kernels/activate.rs numbers them in the order of Activation::ALL.
-override ACTIVATION: u32;
+override ACTIVATION: u32;  // the place in Activation::ALL
 override NEGATIVE_SLOPE: f32;
 
 const RELU = 0u;
@@ -14,6 +13,11 @@ const TANH = 2u;
 const SIGMOID = 3u;
 const GELU = 4u;
 const SILU = 5u;
+const IDENTITY = 6u;
+const MISH = 7u;
+const ELU = 8u;
+const SOFTPLUS = 9u;
+const GELU_TANH = 10u;
 
 fn activation(x: f32) -> f32 {
     return select(activation_of_number(x), x, is_nan(x));
@@ -32,7 +36,12 @@ fn activation_of_number(x: f32) -> f32 {
         case SIGMOID: { return sigmoid(x); }
         case GELU: { return x * normal_distribution(x); }
         case SILU: { return x * sigmoid(x); }
-        default: { return x; }
+        case IDENTITY: { return x; }
+        case MISH: { return x * mish_factor(x).x; }
+        case ELU: { return select(exponential_less_one(-abs(x)), x, x > 0.0); }
+        case SOFTPLUS: { return select(0.0, x, x > 0.0) + log_one_plus(exponential(-abs(x))); }
+        case GELU_TANH: { return x * sigmoid(gelu_argument(bounded(x))); }
+        default: { return not_a_number(); }
     }
 }
 
@@ -51,8 +60,52 @@ fn slope_at_number(x: f32) -> f32 {
             return normal_distribution(x) + x * density;
         }
         case SILU: { return sigmoid(x) + x * sigmoid_slope(x); }
-        default: { return 1.0; }
+        case IDENTITY: { return 1.0; }
+        case MISH: {
+            let factor = mish_factor(x);
+            return factor.x + x * factor.y;
+        }
+        case ELU: { return select(exponential(-abs(x)), 1.0, x > 0.0); }
+        case SOFTPLUS: { return sigmoid(x); }
+        case GELU_TANH: {
+            let z = bounded(x);
+            let argument_slope = 1.5957691216 * (1.0 + 0.134145 * z * z);
+            return sigmoid(gelu_argument(z)) + x * sigmoid_slope(gelu_argument(z)) * argument_slope;
+        }
+        default: { return not_a_number(); }
     }
+}
+
+// exp(x) − 1 for x ≤ 0, without rounding exp(x) where x is small: 2 t / (1 − t) with t = tanh(x / 2).
+fn exponential_less_one(x: f32) -> f32 {
+    if x > -0.5 {
+        let t = hyperbolic_tangent(0.5 * x);
+        return 2.0 * t / (1.0 - t);
+    }
+    return exponential(x) - 1.0;
+}
+
+// tanh(log(1 + exp(x))) and its slope, without exponentials above 1. The first is
+// ((1 + exp(x))² − 1) / ((1 + exp(x))² + 1).
+fn mish_factor(x: f32) -> vec2<f32> {
+    let e = exponential(-abs(x));
+    let both = 1.0 + 2.0 * e + 2.0 * e * e;
+    // Not (1 + 2 e) / both: WGSL's quotient of 1 and 1 may be above 1.
+    let above = vec2<f32>(1.0 - 2.0 * e * e / both, 4.0 * e * e * (1.0 + e) / (both * both));
+    let less = e * (e + 2.0);
+    let rest = less + 2.0;
+    let below = vec2<f32>(less / rest, 4.0 * e * (1.0 + e) / (rest * rest));
+    return select(below, above, x >= 0.0);
+}
+
+// 2 √(2/π) · (x + 0.044715 x³). Its sigmoid is (1 + tanh of its half) / 2.
+fn gelu_argument(x: f32) -> f32 {
+    return 1.5957691216 * x * (1.0 + 0.044715 * x * x);
+}
+
+// x within ±10, beyond which the sigmoid is 0 or 1: x³ might overflow.
+fn bounded(x: f32) -> f32 {
+    return select(x, 10.0 * sign(x), abs(x) > 10.0);
 }
 
 fn sigmoid_slope(x: f32) -> f32 {

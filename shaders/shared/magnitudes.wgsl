@@ -30,6 +30,10 @@ fn bits_of_quad(values: vec4<f32>) -> vec4<u32> {
     return bitcast<vec4<u32>>(values) ^ vec4<u32>(unknown_zero());
 }
 
+fn not_a_number() -> f32 {
+    return bitcast<f32>(NOT_A_NUMBER ^ unknown_zero());
+}
+
 fn is_nan(value: f32) -> bool {
     return (bits_of(value) & 0x7fffffffu) > INFINITE;
 }

@@ -11,27 +11,39 @@
 //                             gradient = 2 · (o − t) / (rows · columns)
 //     binary cross-entropy    loss     = average over c of log(1 + exp(o[c])) − t[c] · o[c]
 //                             gradient = (sigmoid(o) − t) / (rows · columns)
+//     mean absolute error     loss     = average over c of |o[c] − t[c]|
+//                             gradient = sign(o − t) / (rows · columns)
+//     Huber                   loss     = average over c of s · (|o[c] − t[c]| − s / 2)
+//                             gradient = sign(o − t) · s / (rows · columns)
+//                             with s = the smaller one of |o[c] − t[c]| and DELTA
 //
 // with a row's outputs o and its targets t: values, or one class index.
 //
 // A class that does not exist, or a target of binary cross-entropy outside 0 to 1, makes the row's loss
 // NaN, which shows in the history, and its gradient 0. A NaN output, or a NaN target of the mean squared
-// error, makes both NaN.
+// or absolute error, makes both NaN.
 
-override LOSS: u32;  // src/kernels/loss.rs numbers them in the order of Loss::ALL
+override LOSS: u32;  // the place in Loss::ALL
+override HAS_CLASS_TARGETS: bool;
 override LABEL_SMOOTHING: f32;
 override HAS_CLASS_WEIGHTS: bool;
+override DELTA: f32;  // of Huber
 
 const SOFTMAX_CROSS_ENTROPY = 0u;
 const MEAN_SQUARED_ERROR = 1u;
 const BINARY_CROSS_ENTROPY = 2u;
+const MEAN_ABSOLUTE_ERROR = 3u;
+const HUBER = 4u;
 
 // Loss and accuracy, as bits. `rows` are those of the batch.
 fn row_loss(row: u32, rows: u32, columns: u32) -> vec2<u32> {
     switch LOSS {
         case SOFTMAX_CROSS_ENTROPY: { return softmax_cross_entropy(row, rows, columns); }
         case MEAN_SQUARED_ERROR: { return mean_squared_error(row, rows, columns); }
-        default: { return binary_cross_entropy(row, rows, columns); }
+        case BINARY_CROSS_ENTROPY: { return binary_cross_entropy(row, rows, columns); }
+        case MEAN_ABSOLUTE_ERROR: { return mean_absolute_error(row, rows, columns); }
+        case HUBER: { return huber(row, rows, columns); }
+        default: { return loss_bits(not_a_number(), 0.0, true); }
     }
 }
 
@@ -96,6 +108,38 @@ fn mean_squared_error(row: u32, rows: u32, columns: u32) -> vec2<u32> {
         sum += difference * difference;
         has_nan = has_nan || is_nan(output) || is_nan(wanted);
         put_gradient(row, column, 2.0 * difference / (f32(rows) * f32(columns)));
+    }
+    return loss_bits(sum / f32(columns), 0.0, has_nan);
+}
+
+fn mean_absolute_error(row: u32, rows: u32, columns: u32) -> vec2<u32> {
+    var sum = 0.0;
+    var has_nan = false;
+    for (var column = 0u; column < columns; column++) {
+        let output = output_at(row, column);
+        let wanted = bitcast<f32>(target_at(row, column));
+        let difference = output - wanted;
+        sum += abs(difference);
+        has_nan = has_nan || is_nan(output) || is_nan(wanted);
+        let direction = select(sign(difference), difference, is_nan(difference));
+        put_gradient(row, column, direction / (f32(rows) * f32(columns)));
+    }
+    return loss_bits(sum / f32(columns), 0.0, has_nan);
+}
+
+fn huber(row: u32, rows: u32, columns: u32) -> vec2<u32> {
+    var sum = 0.0;
+    var has_nan = false;
+    for (var column = 0u; column < columns; column++) {
+        let output = output_at(row, column);
+        let wanted = bitcast<f32>(target_at(row, column));
+        let difference = output - wanted;
+        let size = abs(difference);
+        let slope = select(size, DELTA, size > DELTA);
+        sum += slope * (size - 0.5 * slope);
+        has_nan = has_nan || is_nan(output) || is_nan(wanted);
+        let pull = select(sign(difference) * slope, difference, is_nan(difference));
+        put_gradient(row, column, pull / (f32(rows) * f32(columns)));
     }
     return loss_bits(sum / f32(columns), 0.0, has_nan);
 }

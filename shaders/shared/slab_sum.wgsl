@@ -1,15 +1,42 @@
 // Slab sum: a quad of the gradients over a whole batch, from those over its slabs.
 //
-//     Σ_s gradients[s, i]        in the order of the slabs
+//     Σ_s gradients of slab s        in the order of the slabs
 //
-// layer_backward.wgsl writes a row for each slab, packed like the parameters. Gradients of gamma and beta are
-// in the first row, and 0 in the others. The kernel passes the number of rows, `slabs`, and the number of
-// quads in a row, and defines gradient_quad, which reads a quad.
+// The first slab is packed like the parameters. The others lie behind it, layer by layer (src/plan/matrices.rs).
+// The kernel passes its uniform's `ranges`, a table of ranges of the first slab in ascending order, of which
+// there are `count`, and defines gradient_quad, which reads a quad.
 
-fn slab_sum(i: u32, slabs: u32, quads: u32) -> vec4<f32> {
+struct Range {
+    end: u32,     // quads before its end; it begins at the end of the one before
+    slabs: u32,   // 1 if there are no others
+    length: u32,  // quads from the second slab to the third
+    shift: u32,   // quads from the first slab to the second
+}
+
+override HAS_SLABS: bool;  // whether any range has several slabs
+
+fn slab_sum(i: u32, count: u32) -> vec4<f32> {
     var sum = gradient_quad(i);
-    for (var slab = 1u; slab < slabs; slab++) {
-        sum += gradient_quad(slab * quads + i);
+    if !HAS_SLABS {
+        return sum;
+    }
+    var first = 0u;
+    var last = count;
+    while first < last {
+        let middle = (first + last) / 2u;
+        if range_at(middle).end <= i {
+            first = middle + 1u;
+        } else {
+            last = middle;
+        }
+    }
+    if first < count {
+        let range = range_at(first);
+        var place = i + range.shift;
+        for (var slab = 1u; slab < range.slabs; slab++) {
+            sum += gradient_quad(place);
+            place += range.length;
+        }
     }
     return sum;
 }

@@ -6,16 +6,20 @@
 // lane owns one quad of columns for all rows of the tile, in registers, and the lanes share what they have
 // read: one lane after the other broadcasts the four rows of the left factor that it has read.
 //
-// A patch is TILES_DOWN × TILES_ACROSS tiles at once (src/gpu/tile.rs appends them): a value that is read for
-// a row or a column then serves all tiles of that row or column. The driver must unroll the loops over tiles,
-// which it does if a loop is as long as the array that it walks through.
+// A patch is TILES_DOWN × TILES_ACROSS tiles at once: a value that is read for a row or a column then serves
+// all tiles of that row or column. The driver must unroll the loops over tiles, which it does if a loop is as
+// long as the array that it walks through. src/plan/tiling.rs appends them, and LANES: 4, 8 or 16.
 
-const WORKGROUP_SIZE = 8u;
-const TILE_ROWS = 32u;
-const TILE_QUADS = 8u;
+const WORKGROUP_SIZE = LANES;
+const TILE_ROWS = 4u * LENDERS;
+const TILE_QUADS = LANES;
+
+// The lanes whose rows of the left factor are broadcast. With the rows of 16 lanes, a driver takes minutes to
+// compile the loop.
+const LENDERS = min(LANES, 8u);
 
 // The rows of a tile that an invocation owns.
-const OWN_ROWS = 32u;
+const OWN_ROWS = TILE_ROWS;
 
 const PATCH_ROWS = TILES_DOWN * TILE_ROWS;
 const PATCH_QUADS = TILES_ACROSS * TILE_QUADS;
@@ -67,6 +71,7 @@ fn sum_with(sum: vec4<f32>, own: mat4x4<f32>, lent: vec4<f32>, by_fours: bool) -
 
 fn multiply(product: Product, row: u32, quad: u32, lane: u32) -> Patch {
     let by_fours = product.left.is_transposed;
+    let first_row = row + 4u * (lane % LENDERS);
     var tiles = Patch();
     for (var k = product.begin; k < product.inner; k += 4u) {
         var own: array<mat4x4<f32>, TILES_ACROSS>;
@@ -75,17 +80,19 @@ fn multiply(product: Product, row: u32, quad: u32, lane: u32) -> Patch {
             own[across] = right_block(product, raw);
         }
         for (var down = 0u; down < TILES_DOWN; down++) {
-            let raw = left_quads(product, row + down * TILE_ROWS + 4u * lane, k);
+            let raw = left_quads(product, first_row + down * TILE_ROWS, k);
             let lent = left_block(product, raw, k);
             for (var across = 0u; across < TILES_ACROSS; across++) {
                 add_lent(&tiles, down, across, own[across], lent, 0u, by_fours);
                 add_lent(&tiles, down, across, own[across], lent, 1u, by_fours);
                 add_lent(&tiles, down, across, own[across], lent, 2u, by_fours);
                 add_lent(&tiles, down, across, own[across], lent, 3u, by_fours);
-                add_lent(&tiles, down, across, own[across], lent, 4u, by_fours);
-                add_lent(&tiles, down, across, own[across], lent, 5u, by_fours);
-                add_lent(&tiles, down, across, own[across], lent, 6u, by_fours);
-                add_lent(&tiles, down, across, own[across], lent, 7u, by_fours);
+                if LANES >= 8u {
+                    add_lent(&tiles, down, across, own[across], lent, 4u, by_fours);
+                    add_lent(&tiles, down, across, own[across], lent, 5u, by_fours);
+                    add_lent(&tiles, down, across, own[across], lent, 6u, by_fours);
+                    add_lent(&tiles, down, across, own[across], lent, 7u, by_fours);
+                }
             }
         }
     }

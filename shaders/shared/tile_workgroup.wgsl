@@ -6,10 +6,13 @@
 // step is then one quad of the left factor and one of the right. While it multiplies these steps, the
 // next ones are on their way into registers.
 //
-// A patch is TILES_DOWN × TILES_ACROSS tiles at once, one or 2 × 2 (src/gpu/tile.rs appends them): in
+// A patch is TILES_DOWN × TILES_ACROSS tiles at once, at most 2 × 2 (src/plan/tiling.rs appends them): in
 // each step, an invocation reads a quad for each of them down and across, and multiplies each with each.
 // Along k, tiles and blocks are indexed by constants, without loops over them: a driver that does not
 // unroll loops would keep them in memory.
+//
+// An invocation with few registers cannot hold the next steps while it multiplies. Without READS_AHEAD it reads
+// them when they are stored.
 
 const WORKGROUP_SIZE = 128u;
 const TILE_ROWS = 64u;
@@ -60,12 +63,19 @@ fn own_row(invocation: u32, i: u32) -> u32 {
 fn multiply(product: Product, row: u32, quad: u32, invocation: u32) -> Patch {
     var tiles = Patch();
     var blocks = Blocks();
-    read_blocks(product, row, quad, product.begin, invocation, &blocks);
+    if READS_AHEAD {
+        read_blocks(product, row, quad, product.begin, invocation, &blocks);
+    }
     for (var k = product.begin; k < product.inner; k += DEPTH) {
+        if !READS_AHEAD {
+            read_blocks(product, row, quad, k, invocation, &blocks);
+        }
         workgroupBarrier();  // The steps before may still be read.
         put_steps(product, blocks, k, invocation);
         workgroupBarrier();
-        read_blocks(product, row, quad, k + DEPTH, invocation, &blocks);
+        if READS_AHEAD {
+            read_blocks(product, row, quad, k + DEPTH, invocation, &blocks);
+        }
         for (var step = 0u; step < DEPTH; step += 4u) {
             let left = step * LEFT_STRIDE + invocation / TILE_QUADS;
             let right = step * RIGHT_STRIDE + own_quad(invocation);
@@ -80,14 +90,16 @@ fn multiply(product: Product, row: u32, quad: u32, invocation: u32) -> Patch {
 // A step's products, of whose quads the invocation's first ones are here.
 fn add_step(tiles: ptr<function, Patch>, first_left: u32, first_right: u32) {
     let right = right_steps[first_right];
-    if TILES_DOWN == 1u {
-        (*tiles)[0][0] = with_products((*tiles)[0][0], left_steps[first_left], right);
+    let left = left_steps[first_left];
+    (*tiles)[0][0] = with_products((*tiles)[0][0], left, right);
+    if TILES_ACROSS == 1u {
         return;
     }
     let next_right = right_steps[first_right + TILE_QUADS];
-    let left = left_steps[first_left];
-    (*tiles)[0][0] = with_products((*tiles)[0][0], left, right);
     (*tiles)[0][LAST_ACROSS] = with_products((*tiles)[0][LAST_ACROSS], left, next_right);
+    if TILES_DOWN == 1u {
+        return;
+    }
     let next_left = left_steps[first_left + ROW_QUADS];
     (*tiles)[LAST_DOWN][0] = with_products((*tiles)[LAST_DOWN][0], next_left, right);
     (*tiles)[LAST_DOWN][LAST_ACROSS] =

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
-use crate::options::Loss;
+use crate::options::{Loss, TargetKind};
 
 /// The targets of a batch, which the loss compares the outputs with.
 ///
@@ -88,11 +88,12 @@ impl Targets<'_> {
         if found != needed {
             return Err(Error::Length { what: "targets", found, needed, why });
         }
-        match self {
-            Self::Values(values) if loss == Loss::BinaryCrossEntropy => {
+        match (self, loss.targets()) {
+            (Self::Values(values), TargetKind::Probabilities) => {
                 check_probabilities(values, outputs)
             }
-            _ => self.check_classes(u32::try_from(outputs).unwrap_or(u32::MAX)),
+            (Self::Values(_), TargetKind::Numbers | TargetKind::Classes) => Ok(()),
+            (Self::Classes(_), _) => self.check_classes(u32::try_from(outputs).unwrap_or(u32::MAX)),
         }
     }
 

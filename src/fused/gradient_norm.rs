@@ -2,16 +2,16 @@
 //!
 //! Its twin is [`crate::reference::gradient_norm`].
 
+use bytemuck::Zeroable;
 use wgpu::Device;
 
+use super::update::{Range, table};
 use super::{QUAD, quads};
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix, uniform, workgroups};
+use crate::plan::{MAX_PARTIAL_SUMS, MOST_RANGES, SlabRange};
 
 const WORKGROUP_SIZE: u32 = 256;
-
-/// The length of [`Buffers::partial_sums`].
-pub(crate) const MAX_PARTIAL_SUMS: u32 = 256;
 
 /// Computes the factor that limits the Euclidean norm of all gradients together.
 ///
@@ -26,9 +26,11 @@ pub(crate) struct GradientNorm {
 /// The inputs and outputs of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffers<'a> {
-    /// `[parts, parameters]`: the gradients of all parameters are the sums of the columns. The number of
-    /// parameters is a multiple of four.
+    /// `[1, values]`: the gradients, packed like the parameters, and then the slabs that are added to them.
     pub(crate) gradients: &'a Matrix,
+    pub(crate) slabs: &'a [SlabRange],
+    /// The number of values that are packed, a multiple of four.
+    pub(crate) length: u32,
     /// `[1, MAX_PARTIAL_SUMS]`: sums that the first dispatch writes and the second reads.
     pub(crate) partial_sums: &'a Matrix,
     /// `[1, 1]`: the factor, which is NaN if a gradient is NaN.
@@ -38,21 +40,28 @@ pub(crate) struct Buffers<'a> {
 uniform! {
     struct Length {
         quads: u32,
-        slabs: u32,
+        count: u32,
+        padding_1: u32,
+        padding_2: u32,
+        ranges: [Range; MOST_RANGES],
     }
 }
 
 impl GradientNorm {
     /// Compiles the kernel for a device. The norm of the scaled gradients is `clip_norm` at most.
-    pub(crate) fn new(device: &Device, clip_norm: f32) -> Result<Self> {
+    /// `has_slabs` says whether [`Buffers::slabs`] may have ranges.
+    pub(crate) fn new(device: &Device, clip_norm: f32, has_slabs: bool) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/fused/gradient_norm.wgsl"),
             include_str!("../../shaders/shared/slab_sum.wgsl"),
             include_str!("../../shaders/shared/workgroup_sum.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),
         );
-        let constants =
-            [("WORKGROUP_SIZE", WORKGROUP_SIZE.into()), ("CLIP_NORM", clip_norm.into())];
+        let constants = [
+            ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
+            ("CLIP_NORM", clip_norm.into()),
+            ("HAS_SLABS", f64::from(u8::from(has_slabs))),
+        ];
         let compile = |entry_point| {
             Kernel::with_entry_point(device, "gradient_norm", source, entry_point, &constants)
         };
@@ -67,19 +76,19 @@ impl GradientNorm {
         place: &str,
         buffers: Buffers<'_>,
     ) -> Result<[Dispatch; 2]> {
-        let Buffers { gradients, partial_sums, clip_scale } = buffers;
-        let [slabs, length] = [gradients.rows(), gradients.columns()];
-        gradients.expect("gradient_norm", "gradients", [slabs, length])?;
+        let Buffers { gradients, slabs, length, partial_sums, clip_scale } = buffers;
+        gradients.expect("gradient_norm", "gradients", [1, gradients.columns().max(length)])?;
         partial_sums.expect("gradient_norm", "partial_sums", [1, MAX_PARTIAL_SUMS])?;
         clip_scale.expect("gradient_norm", "clip_scale", [1, 1])?;
         let quads = quads("the row of gradients", length)?;
         // The sums are whole quads, too: a workgroup without gradients leaves 0.
         let sums = workgroups(quads.into(), WORKGROUP_SIZE).next_multiple_of(QUAD);
         let sums = sums.min(MAX_PARTIAL_SUMS);
-        let length = Length { quads, slabs };
+        let count = slabs.len() as u32;
+        let length = Length { quads, count, ranges: table(slabs), ..Length::zeroed() };
         let partial =
             self.partial.bind(device, place, length, &[gradients, partial_sums], [sums, 1, 1])?;
-        let length = Length { quads: sums / QUAD, slabs: 1 };
+        let length = Length { quads: sums / QUAD, ..Length::zeroed() };
         let total =
             self.total.bind(device, place, length, &[partial_sums, clip_scale], [1, 1, 1])?;
         Ok([partial, total])
@@ -91,6 +100,7 @@ mod tests {
     use ndarray::Array1;
 
     use super::*;
+    use crate::fused::update::tests::slabs as slabs_of;
     use crate::gpu::testing::{TestGpu, assert_close};
     use crate::reference;
 
@@ -100,12 +110,13 @@ mod tests {
         let lengths = [4, 8, 1020, 1024, 1028, 262_144, 1_000_004].map(|length| [1, length]);
         for [slabs, length] in lengths.into_iter().chain([[2, 1028], [16, 4]]) {
             for clip_norm in [0.01, 1.0, 1e6] {
-                let kernel = GradientNorm::new(&gpu.gpu.device, clip_norm).unwrap();
-                let of_slabs = gpu.random([slabs, length]);
-                let gradients = of_slabs.sum_axis(ndarray::Axis(0));
+                let kernel = GradientNorm::new(&gpu.gpu.device, clip_norm, slabs > 1).unwrap();
+                let (packed, gradients, ranges) = slabs_of(&mut gpu, [slabs, length]);
                 let clip_scale = gpu.zeros([1, 1]);
                 let buffers = Buffers {
-                    gradients: &gpu.upload(&of_slabs),
+                    gradients: &gpu.upload_vector(&packed),
+                    slabs: &ranges,
+                    length,
                     // The sums of a longer gradient that was there before.
                     partial_sums: &gpu.upload_vector(&Array1::ones(MAX_PARTIAL_SUMS as usize)),
                     clip_scale: &clip_scale,
@@ -125,13 +136,15 @@ mod tests {
     #[test]
     fn a_gradient_that_is_nan_makes_the_factor_nan() {
         let gpu = TestGpu::new();
-        let kernel = GradientNorm::new(&gpu.gpu.device, 1.0).unwrap();
+        let kernel = GradientNorm::new(&gpu.gpu.device, 1.0, false).unwrap();
         for (place, nan) in [(0, f64::NAN), (70_000, -f64::NAN)] {
             let mut gradients = Array1::zeros(100_000);
             gradients[place] = nan;
             let clip_scale = gpu.zeros([1, 1]);
             let buffers = Buffers {
                 gradients: &gpu.upload_vector(&gradients),
+                slabs: &[],
+                length: 100_000,
                 partial_sums: &gpu.zeros([1, MAX_PARTIAL_SUMS]),
                 clip_scale: &clip_scale,
             };
@@ -145,9 +158,11 @@ mod tests {
     #[test]
     fn refuses_gradients_that_are_no_whole_quads() {
         let gpu = TestGpu::new();
-        let kernel = GradientNorm::new(&gpu.gpu.device, 1.0).unwrap();
+        let kernel = GradientNorm::new(&gpu.gpu.device, 1.0, false).unwrap();
         let buffers = Buffers {
             gradients: &gpu.zeros([1, 7]),
+            slabs: &[],
+            length: 7,
             partial_sums: &gpu.zeros([1, MAX_PARTIAL_SUMS]),
             clip_scale: &gpu.zeros([1, 1]),
         };

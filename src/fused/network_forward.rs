@@ -6,28 +6,20 @@ use bytemuck::Zeroable;
 use wgpu::Device;
 
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Kernel, Matrix, can_loop, uniform};
+use crate::gpu::{Dispatch, Kernel, Matrix, Texts, tiled, uniform, workgroups};
 use crate::kernels::activate;
 use crate::options::Activation;
+use crate::plan::{DeviceClass, Tiling};
 
-const FOR_SUBGROUPS: &str = concat!(
-    include_str!("../../shaders/fused/network_forward.wgsl"),
-    include_str!("../../shaders/shared/tile_subgroup.wgsl"),
-    include_str!("../../shaders/shared/blocks.wgsl"),
-    include_str!("../../shaders/shared/activation.wgsl"),
-    include_str!("../../shaders/shared/exponential.wgsl"),
-    include_str!("../../shaders/shared/magnitudes.wgsl"),
-    include_str!("../../shaders/shared/rounded.wgsl"),
-);
-const FOR_WORKGROUPS: &str = concat!(
-    include_str!("../../shaders/fused/network_forward.wgsl"),
-    include_str!("../../shaders/shared/tile_workgroup.wgsl"),
-    include_str!("../../shaders/shared/blocks.wgsl"),
-    include_str!("../../shaders/shared/activation.wgsl"),
-    include_str!("../../shaders/shared/exponential.wgsl"),
-    include_str!("../../shaders/shared/magnitudes.wgsl"),
-    include_str!("../../shaders/shared/rounded.wgsl"),
-);
+const TEXTS: Texts = tiled![
+    "fused/network_forward.wgsl",
+    "shared/blocks.wgsl",
+    "shared/column.wgsl",
+    "shared/activation.wgsl",
+    "shared/exponential.wgsl",
+    "shared/magnitudes.wgsl",
+    "shared/rounded.wgsl",
+];
 
 /// Layers that the shader's table has room for.
 const MOST_LAYERS: usize = 16;
@@ -39,7 +31,7 @@ const STORAGE_BUFFERS: u32 = 5;
 #[derive(Clone, Debug)]
 pub(crate) struct NetworkForward {
     kernel: Kernel<Network>,
-    core: Core,
+    tiling: Tiling,
 }
 
 /// The inputs and outputs of the kernel.
@@ -64,8 +56,10 @@ pub(crate) struct Buffers<'a> {
 pub(crate) struct Layer<'a> {
     /// `[outputs, inputs]`: a part of the parameters, as are the vectors.
     pub(crate) weights: &'a Matrix,
-    /// Gamma and beta, one per output. Biases are in the place of beta; gamma is then not read.
-    pub(crate) vectors: [&'a Matrix; 2],
+    /// One per output, if the layer is normalized.
+    pub(crate) gamma: Option<&'a Matrix>,
+    /// Beta, or the biases. One per output.
+    pub(crate) beta: &'a Matrix,
     /// The running mean and variance of a normalized layer: parts of the running statistics. One per
     /// output.
     pub(crate) running: Option<[&'a Matrix; 2]>,
@@ -101,23 +95,24 @@ impl NetworkForward {
     pub(crate) fn serves(device: &Device, layer_sizes: &[u32]) -> bool {
         const WIDEST: u32 = 128;
         let widest = layer_sizes[1..].iter().copied().max().unwrap_or(0);
-        let core = Core::for_device(device);
-        let strips = |columns: u32| u64::from(columns.div_ceil(4 * core.patch()[1]));
+        let class = DeviceClass::from(device);
+        let tiling = Tiling::single(class);
         let rounds =
-            layer_sizes.windows(2).map(|layer| strips(layer[1]) * core.rounds_of_patch(layer[0]));
+            |layer: &[u32]| u64::from(tiling.strips(layer[1])) * tiling.rounds_of_patch(layer[0]);
+        let rounds = layer_sizes.windows(2).map(rounds).sum();
         let is_narrow = layer_sizes.len() - 1 <= MOST_LAYERS && widest <= WIDEST;
         let most_buffers = device.limits().max_storage_buffers_per_shader_stage;
-        is_narrow && most_buffers >= STORAGE_BUFFERS && can_loop(device, rounds.sum())
+        is_narrow && most_buffers >= STORAGE_BUFFERS && class.can_loop(rounds)
     }
 
     /// Compiles the kernel for a device.
     pub(crate) fn new(device: &Device, activation: Activation, epsilon: f32) -> Result<Self> {
-        let core = Core::for_device(device);
+        let tiling = Tiling::single(DeviceClass::from(device));
         let [_, activation, negative_slope] = activate::constants(activation);
         let constants = [("EPSILON", epsilon.into()), activation, negative_slope];
-        let text = core.text(FOR_SUBGROUPS, FOR_WORKGROUPS);
+        let text = TEXTS.text(tiling);
         let kernel = Kernel::trusted(device, "network_forward", &text, &constants)?;
-        Ok(Self { kernel, core })
+        Ok(Self { kernel, tiling })
     }
 
     /// Binds the kernel to its matrices.
@@ -137,7 +132,8 @@ impl NetworkForward {
         for (layer, entry) in layers.iter().zip(&mut table) {
             let outputs = layer.weights.rows();
             layer.weights.expect_padded(kernel, "weights", [outputs, columns])?;
-            for vector in layer.vectors.iter().chain(layer.running.iter().flatten()) {
+            let vectors = layer.gamma.iter().chain([&layer.beta]);
+            for vector in vectors.chain(layer.running.iter().flatten()) {
                 vector.expect_padded(kernel, "a vector of a layer", [1, outputs])?;
             }
             *entry = layer.entry(parameters, running);
@@ -157,7 +153,7 @@ impl NetworkForward {
                 table,
             },
             &[parameters, running, inputs, scratch, outputs],
-            [self.core.row_patches(rows), 1, 1],
+            [workgroups(self.tiling.row_patches(rows).into(), 1), 1, 1],
         )
     }
 }
@@ -173,8 +169,8 @@ impl Layer<'_> {
             columns: self.weights.rows(),
             inner: self.weights.columns(),
             weights: learned(self.weights),
-            gamma: learned(self.vectors[0]),
-            beta: learned(self.vectors[1]),
+            gamma: self.gamma.map_or(0, learned),
+            beta: learned(self.beta),
             running_mean,
             running_var,
             is_normalized: self.running.is_some().into(),
@@ -240,12 +236,12 @@ mod tests {
             .map(|layer| match layer {
                 reference::Layer::Linear { .. } => {
                     let [weights, biases] = [next(), next()];
-                    Layer { weights, vectors: [biases; 2], running: None }
+                    Layer { weights, gamma: None, beta: biases, running: None }
                 }
                 reference::Layer::Normalized { .. } => {
                     let [weights, gamma, beta] = [next(), next(), next()];
                     let running = [(); 2].map(|()| statistics.next().expect("as many as pushed"));
-                    Layer { weights, vectors: [gamma, beta], running: Some(running) }
+                    Layer { weights, gamma: Some(gamma), beta, running: Some(running) }
                 }
             })
             .collect();

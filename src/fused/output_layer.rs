@@ -4,59 +4,33 @@
 
 use wgpu::Device;
 
+use super::grad_weights::{Targets, Weights};
 use super::record_step;
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Division, Kernel, Matrix, check_rounds, uniform};
+use crate::gpu::{Dispatch, Kernel, Matrix, Texts, check_rounds, tiled, uniform, workgroups};
 use crate::kernels::loss;
+use crate::plan::{LayerPlan, OutputKernels, RECORD};
 
-const FOR_SUBGROUPS: &str = concat!(
-    include_str!("../../shaders/fused/output_layer.wgsl"),
-    include_str!("../../shaders/shared/tile_subgroup.wgsl"),
-    include_str!("../../shaders/shared/grad_weights.wgsl"),
-    include_str!("../../shaders/shared/faults.wgsl"),
-    include_str!("../../shaders/shared/counts.wgsl"),
-    include_str!("../../shaders/shared/record.wgsl"),
-    include_str!("../../shaders/shared/magnitudes.wgsl"),
-    include_str!("../../shaders/shared/blocks.wgsl"),
-    include_str!("../../shaders/shared/row_loss.wgsl"),
-    include_str!("../../shaders/shared/loss_bits.wgsl"),
-    include_str!("../../shaders/shared/exponential.wgsl"),
-    include_str!("../../shaders/shared/rounded.wgsl"),
-);
-const FOR_WORKGROUPS: &str = concat!(
-    include_str!("../../shaders/fused/output_layer.wgsl"),
-    include_str!("../../shaders/shared/tile_workgroup.wgsl"),
-    include_str!("../../shaders/shared/grad_weights.wgsl"),
-    include_str!("../../shaders/shared/faults.wgsl"),
-    include_str!("../../shaders/shared/counts.wgsl"),
-    include_str!("../../shaders/shared/record.wgsl"),
-    include_str!("../../shaders/shared/magnitudes.wgsl"),
-    include_str!("../../shaders/shared/blocks.wgsl"),
-    include_str!("../../shaders/shared/row_loss.wgsl"),
-    include_str!("../../shaders/shared/loss_bits.wgsl"),
-    include_str!("../../shaders/shared/exponential.wgsl"),
-    include_str!("../../shaders/shared/rounded.wgsl"),
-);
-
-/// Rows up to which one workgroup is faster than several dispatches.
-const MOST_ROWS: u32 = 256;
+const TEXTS: Texts = tiled![
+    "fused/output_layer.wgsl",
+    "shared/weights_patch.wgsl",
+    "shared/faults.wgsl",
+    "shared/counts.wgsl",
+    "shared/record.wgsl",
+    "shared/magnitudes.wgsl",
+    "shared/blocks.wgsl",
+    "shared/row_loss.wgsl",
+    "shared/loss_bits.wgsl",
+    "shared/exponential.wgsl",
+    "shared/rounded.wgsl",
+];
 
 /// The kernel, compiled.
 #[derive(Clone, Debug)]
 pub(crate) struct OutputLayer {
     kernel: Kernel<Layer>,
-    core: Core,
+    plan: LayerPlan,
     loss: loss::Options,
-    way: Way,
-}
-
-/// How far the kernel goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// To the gradients of weights and biases, and to the history.
-    Whole,
-    /// To the gradients of the outputs, and to each row's loss and accuracy.
-    RowByRow,
 }
 
 /// The inputs and outputs of the kernel. All rows but those of the last three are padded.
@@ -64,59 +38,42 @@ pub(crate) enum Way {
 pub(crate) struct Buffers<'a> {
     /// `[rows, inputs]`.
     pub(crate) inputs: &'a Matrix,
-    /// The packed parameters, of which the following two are parts.
-    pub(crate) parameters: &'a Matrix,
-    /// `[outputs, inputs]`.
-    pub(crate) weights: &'a Matrix,
-    /// One per output.
-    pub(crate) biases: &'a Matrix,
-    /// As [`super::layer_backward`] takes them.
-    pub(crate) stop: [&'a Matrix; 2],
+    /// The weights and biases, and where their gradients go.
+    pub(crate) targets_of_gradients: Targets<'a>,
+    /// `[1, 4]`, a part of the parameters.
+    pub(crate) stop: &'a Matrix,
     /// `[rows, outputs]`: the gradient of the loss by the outputs.
     pub(crate) grad_sums: &'a Matrix,
-    /// The gradients, packed like the parameters.
+    /// The gradients: packed, and then the slabs.
     pub(crate) gradients: &'a Matrix,
-    /// As [`loss`](crate::kernels::loss) takes them.
+    /// As [`loss`] takes them.
     pub(crate) targets: &'a Matrix,
     /// As [`record_step`] takes them.
     pub(crate) counts: &'a Matrix,
-    /// As [`record_step`] takes it; row by row, the results that [`loss`](crate::kernels::loss) leaves.
+    /// As [`record_step`] takes it; row by row, the results that [`loss`] leaves.
     pub(crate) history: &'a Matrix,
 }
 
 uniform! {
     struct Layer {
+        weights: Weights,
         rows: u32,
         columns: u32,
         inner: u32,
-        weights: u32,
-        beta: u32,
         capacity: u32,
-        slab_rows: u32,
-        slab: u32,
         stop: u32,
-        faults: u32,
     }
 }
 
 impl OutputLayer {
-    /// How the kernel takes a layer of this shape, if it does.
-    pub(crate) fn way(device: &Device, rows: u32, [columns, inner]: [u32; 2]) -> Option<Way> {
-        let core = Core::for_device(device);
-        let is_short = rows <= MOST_ROWS && core.division(rows, inner, 0) == Division::Strips;
-        let is_narrow = core.strips(columns) == 1;
-        is_narrow.then_some(if is_short { Way::Whole } else { Way::RowByRow })
-    }
-
-    /// Compiles the kernel for a device.
-    pub(crate) fn new(device: &Device, loss: loss::Options, way: Way) -> Result<Self> {
-        let core = Core::for_device(device);
-        let is_row_by_row = f64::from(u8::from(way == Way::RowByRow));
-        let mut constants = vec![("ROW_BY_ROW", is_row_by_row)];
+    /// Compiles the kernel for a device. The layer is not [`OutputKernels::Wide`].
+    pub(crate) fn new(device: &Device, plan: LayerPlan, loss: loss::Options) -> Result<Self> {
+        let is_row_by_row = plan.output() == OutputKernels::RowByRow;
+        let mut constants = vec![("ROW_BY_ROW", f64::from(u8::from(is_row_by_row)))];
         constants.extend(loss.constants());
-        let text = core.text(FOR_SUBGROUPS, FOR_WORKGROUPS);
+        let text = TEXTS.text(plan.tiling);
         let kernel = Kernel::trusted(device, "output_layer", &text, &constants)?;
-        Ok(Self { kernel, core, loss, way })
+        Ok(Self { kernel, plan, loss })
     }
 
     /// Binds the kernel to its matrices.
@@ -126,51 +83,37 @@ impl OutputLayer {
         place: &str,
         buffers: Buffers<'_>,
     ) -> Result<Dispatch> {
-        let Buffers { inputs, parameters, weights, biases, grad_sums, gradients, .. } = buffers;
+        let Buffers { inputs, targets_of_gradients, grad_sums, gradients, .. } = buffers;
         let Buffers { stop, targets, counts, history, .. } = buffers;
+        let Targets { parameters, weights, .. } = targets_of_gradients;
         let kernel = "output_layer";
         let [rows, columns, inner] = [inputs.rows(), weights.rows(), weights.columns()];
+        targets_of_gradients.check(kernel)?;
         inputs.expect_padded(kernel, "inputs", [rows, inner])?;
-        weights.expect_padded(kernel, "weights", [columns, inner])?;
-        biases.expect_padded(kernel, "biases", [1, columns])?;
-        stop[0].expect_padded(kernel, "the stop", [1, 4])?;
-        stop[1].expect_padded(kernel, "the matrix of faults", [4, 4])?;
+        stop.expect_padded(kernel, "the stop", [1, 4])?;
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
-        let work = || format!("sums of {inner} products");
-        check_rounds(device, kernel, work, self.core.rounds_of_patch(inner))?;
-        let slabs = gradients.rows();
-        gradients.expect_padded(kernel, "gradients", [slabs, parameters.columns()])?;
+        let tiling = self.plan.tiling;
+        let work = || format!("{rows} rows of sums of {inner} products");
+        check_rounds(device, kernel, work, self.plan.output_loops(rows))?;
         targets.expect(kernel, "targets", self.loss.target_shape(rows, columns))?;
         counts.expect(kernel, "counts", [1, record_step::COUNTS])?;
-        let shape = match self.way {
-            Way::Whole => [history.rows(), record_step::RECORD],
-            Way::RowByRow => [rows, 2],
+        let (shape, groups) = match self.plan.output() {
+            OutputKernels::InOne => ([history.rows(), RECORD], 1),
+            OutputKernels::RowByRow | OutputKernels::Wide => {
+                ([rows, 2], workgroups(tiling.row_patches(rows).into(), 1))
+            }
         };
         history.expect(kernel, "history", shape)?;
-        let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
-        let [stop, faults] = stop.map(first);
         let layer = Layer {
+            weights: Weights::new(self.plan, rows, targets_of_gradients),
             rows,
             columns,
             inner,
-            weights: first(weights),
-            beta: first(biases),
             capacity: history.rows(),
-            slab_rows: rows,
-            slab: 0,
-            stop,
-            faults,
+            stop: stop.first_quad() - parameters.first_quad(),
         };
-        self.kernel.bind(
-            device,
-            place,
-            layer,
-            &[inputs, parameters, targets, grad_sums, gradients, counts, history],
-            match self.way {
-                Way::Whole => [1, 1, 1],
-                Way::RowByRow => [self.core.row_patches(rows), 1, 1],
-            },
-        )
+        let bound = [inputs, parameters, targets, grad_sums, gradients, counts, history];
+        self.kernel.bind(device, place, layer, &bound, [groups, 1, 1])
     }
 }
 
@@ -180,9 +123,11 @@ mod tests {
 
     use super::*;
     use crate::data::Targets;
+    use crate::fused::grad_weights;
     use crate::gpu::testing::{TestGpu, assert_close, assert_within};
     use crate::options::Loss;
-    use crate::reference::{self, LayerGradients};
+    use crate::plan::{Place, Slabs, Tiling, WeightsPlan};
+    use crate::reference::{self, Layer, LayerGradients};
 
     /// Rows, outputs, and features of the inputs.
     const LAYERS: [[u32; 3]; 11] = [
@@ -200,11 +145,21 @@ mod tests {
         [1031, 3, 33],
     ];
 
+    /// One workgroup for up to 256 rows.
+    fn plan(gpu: &TestGpu, [rows, columns, inner]: [u32; 3]) -> LayerPlan {
+        let class = gpu.gpu.class;
+        let tiling = Tiling::single(class);
+        let place = if rows <= 256 { Place::WithLayer } else { Place::Alone };
+        let plan = LayerPlan::test(class, tiling, [inner, columns], false, false);
+        LayerPlan { weights: WeightsPlan { place, tiling }, ..plan }
+    }
+
     fn check(gpu: &mut TestGpu, loss: loss::Options, [rows, columns, inner]: [u32; 3]) {
         let device = gpu.gpu.device.clone();
-        let way = OutputLayer::way(&device, rows, [columns, inner]).unwrap();
+        let plan = plan(gpu, [rows, columns, inner]);
+        let is_in_one = plan.output() == OutputKernels::InOne;
         let what = format!("{loss:?}, {rows} × {columns} × {inner}");
-        let kernel = OutputLayer::new(&device, loss, way).unwrap();
+        let kernel = OutputLayer::new(&device, plan, loss).unwrap();
         let inputs = gpu.coarse([rows, inner]);
         let weights = gpu.coarse([columns, inner]);
         let biases = gpu.coarse([1, columns]);
@@ -236,17 +191,21 @@ mod tests {
         };
         let [stop, faults] = [1, 4].map(|quads| Array2::from_elem([quads, 4], 5.0));
         let (parameters, parts) = gpu.upload_packed(&[&weights, &biases, &stop, &faults]);
-        let gradients = gpu.garbage([2, parameters.columns()]);
+        let gradients = gpu.garbage([1, parameters.columns()]);
         let grad_sums = gpu.garbage([rows, columns]);
-        let results = if way == Way::Whole { 4 } else { rows };
+        let results = if is_in_one { 4 } else { rows };
         let counts = gpu.upload_integers(&[10, 12, 0, 0, 20, 0]);
-        let history = gpu.zeros([results, if way == Way::Whole { record_step::RECORD } else { 2 }]);
+        let history = gpu.zeros([results, if is_in_one { RECORD } else { 2 }]);
         let buffers = Buffers {
             inputs: &gpu.upload_padded(&inputs),
-            parameters: &parameters,
-            weights: &parts[0],
-            biases: &parts[1],
-            stop: [&parts[2], &parts[3]],
+            targets_of_gradients: grad_weights::Targets {
+                parameters: &parameters,
+                weights: &parts[0],
+                biases: Some(&parts[1]),
+                faults: &parts[3],
+                slabs: Slabs { first: 0, length: 0 },
+            },
+            stop: &parts[2],
             grad_sums: &grad_sums,
             gradients: &gradients,
             targets: &targets,
@@ -255,7 +214,7 @@ mod tests {
         };
         gpu.run(&[&kernel.bind(&device, "test", buffers).unwrap()]);
 
-        let layer = reference::Layer::Linear { weights, biases: biases.row(0).to_owned() };
+        let layer = Layer::Linear { weights, biases: biases.row(0).to_owned() };
         let (measured, learned) = reference::output_layer(&layer, &inputs, on_cpu);
         let LayerGradients::Linear { grad_weights, grad_biases } = learned else {
             unreachable!("the output layer is linear");
@@ -266,7 +225,7 @@ mod tests {
         let found = gpu.read_padded(&format!("{what}: grad_sums"), &grad_sums);
         let bound = 2e-6 * most + 5e-7 / f64::from(rows);
         assert_close(&format!("{what}: grad_sums"), &found, grads, bound, 0.0);
-        if way == Way::RowByRow {
+        if !is_in_one {
             let found = gpu.read(&history);
             let column = |column: usize| -> Vec<f32> {
                 found.iter().copied().skip(column).step_by(2).collect()
@@ -308,7 +267,9 @@ mod tests {
             let weighted =
                 loss::Options { label_smoothing: 0.25, has_class_weights: true, ..plain[0] };
             for loss in plain.into_iter().chain([weighted]) {
-                for shape in LAYERS {
+                // The kernel serves layers that a tile is as wide as.
+                let tiling = Tiling::single(gpu.gpu.class);
+                for shape in LAYERS.into_iter().filter(|shape| tiling.strips(shape[1]) == 1) {
                     check(&mut gpu, loss, shape);
                 }
             }
@@ -323,7 +284,7 @@ mod tests {
         for gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
             let device = &gpu.gpu.device;
             let loss = loss::Options::from(Loss::MeanSquaredError);
-            let kernel = OutputLayer::new(device, loss, Way::Whole).unwrap();
+            let kernel = OutputLayer::new(device, plan(&gpu, [35, 5, 3]), loss).unwrap();
             for (input, target, expected) in [
                 (1.0, 1.0, &[][..]),
                 (0.0, power(50), &[]),
@@ -344,15 +305,19 @@ mod tests {
                 let gradients = gpu.garbage([1, parameters.columns()]);
                 let buffers = Buffers {
                     inputs: &gpu.upload_padded(&inputs),
-                    parameters: &parameters,
-                    weights: &parts[0],
-                    biases: &parts[1],
-                    stop: [&parts[2], &parts[3]],
+                    targets_of_gradients: grad_weights::Targets {
+                        parameters: &parameters,
+                        weights: &parts[0],
+                        biases: Some(&parts[1]),
+                        faults: &parts[3],
+                        slabs: Slabs { first: 0, length: 0 },
+                    },
+                    stop: &parts[2],
                     grad_sums: &gpu.garbage([35, 5]),
                     gradients: &gradients,
                     targets: &gpu.upload(&targets),
                     counts: &gpu.upload_integers(&[0; 6]),
-                    history: &gpu.zeros([4, record_step::RECORD]),
+                    history: &gpu.zeros([4, RECORD]),
                 };
                 gpu.run(&[&kernel.bind(device, "test", buffers).unwrap()]);
                 let first = 4 * u64::from(parts[2].first_quad());
@@ -361,20 +326,6 @@ mod tests {
                 let found: Vec<usize> = (0..5).filter(|&fault| found[fault] == [1.0; 4]).collect();
                 assert_eq!(found, expected, "inputs of {input}, a target of {target}");
             }
-        }
-    }
-
-    #[test]
-    fn serves_what_one_workgroup_can() {
-        for gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
-            let way = |rows, layer| OutputLayer::way(&gpu.gpu.device, rows, layer);
-            assert_eq!(way(64, [32, 100]), Some(Way::Whole));
-            assert_eq!(way(MOST_ROWS + 1, [10, 100]), Some(Way::RowByRow));
-            assert_eq!(way(64, [33, 100]), None);
-            // Many workgroups would be done sooner, where there are.
-            let is_gpu = matches!(Core::for_device(&gpu.gpu.device), Core::Workgroup(_));
-            let expected = if is_gpu { Way::RowByRow } else { Way::Whole };
-            assert_eq!(way(64, [32, 1000]), Some(expected));
         }
     }
 }

@@ -6,6 +6,7 @@ use wgpu::Device;
 
 use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds, uniform};
+use crate::plan::RECORD;
 
 /// One workgroup does it all: as large as WebGPU promises.
 const WORKGROUP_SIZE: u32 = 256;
@@ -49,10 +50,6 @@ impl Counts {
 pub(crate) fn whole(count: u32, at_most: u64) -> u64 {
     at_most.saturating_sub((at_most as u32).wrapping_sub(count).into())
 }
-
-/// The number of values that the history has for a step: the bits of its loss and of its accuracy, its rows,
-/// and its number.
-pub(crate) const RECORD: u32 = 4;
 
 /// Writes a batch's loss and accuracy to the history, and counts the step as taken. Both are means over the
 /// rows.

@@ -2,14 +2,16 @@
 //!
 //! Its twins are in [`crate::reference`]: one function for each method.
 
+use bytemuck::Zeroable;
 use wgpu::Device;
 
 use super::record_step::COUNTS;
 use super::{QUAD, quads};
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix, is_software, storage_buffer, uniform, workgroups};
+use crate::gpu::{Dispatch, Kernel, Matrix, storage_buffer, uniform, workgroups};
 use crate::kernels::WORKGROUP_SIZE;
 use crate::options::{Method, Optimizer};
+use crate::plan::{DeviceClass, MOST_RANGES, SlabRange};
 
 /// Enough to fill a large GPU. Where there is more to do, an invocation owns several quads, and reads
 /// the step's rates once for all of them.
@@ -41,8 +43,9 @@ pub(crate) struct Buffers<'a> {
     pub(crate) rates: &'a Matrix,
     /// `[1, 1]`: the factor of all gradients, from [`super::gradient_norm`], or 1.
     pub(crate) clip_scale: &'a Matrix,
-    /// `[parts, parameters]`: the gradients are the sums of the columns.
+    /// `[1, values]`: the gradients, packed like the parameters, and then the slabs that are added to them.
     pub(crate) gradients: &'a Matrix,
+    pub(crate) slabs: &'a [SlabRange],
     /// `[1, parameters]`: first the weights, then all others, then the stop and the faults
     /// (`shaders/shared/faults.wgsl`), as in the gradients.
     pub(crate) parameters: &'a Matrix,
@@ -66,9 +69,31 @@ uniform! {
         decaying_quads: u32,
         capacity: u32,
         faults: u32,
-        slabs: u32,
-        slab: u32,
+        count: u32,
+        padding_1: u32,
+        padding_2: u32,
+        padding_3: u32,
+        ranges: [Range; MOST_RANGES],
     }
+}
+
+uniform! {
+    /// A range of the gradients, in the uniforms of the kernels that add up slabs.
+    struct Range {
+        end: u32,
+        slabs: u32,
+        length: u32,
+        shift: u32,
+    }
+}
+
+/// The table of ranges in a uniform.
+pub(super) fn table(slabs: &[SlabRange]) -> [Range; MOST_RANGES] {
+    let mut table = [Range::zeroed(); MOST_RANGES];
+    for (entry, &SlabRange { end, slabs, length, shift }) in table.iter_mut().zip(slabs) {
+        *entry = Range { end, slabs, length, shift };
+    }
+    table
 }
 
 /// The row of [`Buffers::rates`] for a step, counted from 1, with a learning rate of 1: the schedule's
@@ -76,29 +101,40 @@ uniform! {
 /// `s · weight_decay`. Values that the method does not have are 0.
 pub(crate) fn rates(optimizer: &Optimizer, step: u64) -> [f32; 4] {
     let rate = Optimizer { learning_rate: 1.0, ..*optimizer }.learning_rate_at(step);
-    let Method::Adam { beta1, beta2, decoupled, .. } = optimizer.method else {
-        return [rate as f32, 0.0, 0.0, 0.0];
+    let (corrected_rate, square_correction) = match optimizer.method {
+        Method::Adam { beta1, beta2, epsilon: _, decoupled: _ } => {
+            let left = |base: f64| 1.0 - base.powf(step as f64);
+            (rate / left(beta1), left(beta2).sqrt().recip())
+        }
+        Method::GradientDescent
+        | Method::Momentum { .. }
+        | Method::RmsProp { .. }
+        | Method::Lion { .. } => (0.0, 0.0),
     };
-    let power = |base: f64| base.powf(step as f64);
-    let corrected_rate = rate / (1.0 - power(beta1));
-    let square_correction = (1.0 - power(beta2)).sqrt().recip();
-    let decay = if decoupled { rate * optimizer.weight_decay } else { 0.0 };
+    let is_decoupled = optimizer.method.is_decoupled();
+    let decay = if is_decoupled { rate * optimizer.weight_decay } else { 0.0 };
     [rate, corrected_rate, square_correction, decay].map(|value| value as f32)
 }
 
 impl Update {
     /// Compiles the kernel for a device and an optimizer. The learning rate and its schedule come from
     /// [`Buffers::counts`] and [`Buffers::rates`]. If it `skips`, a step with a fault is skipped, and does not
-    /// stop the training.
-    pub(crate) fn new(device: &Device, optimizer: &Optimizer, skips: bool) -> Result<Self> {
+    /// stop the training. `has_slabs` says whether [`Buffers::slabs`] may have ranges.
+    pub(crate) fn new(
+        device: &Device,
+        optimizer: &Optimizer,
+        skips: bool,
+        has_slabs: bool,
+    ) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/fused/update.wgsl"),
             include_str!("../../shaders/shared/slab_sum.wgsl"),
             include_str!("../../shaders/shared/counts.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),
         );
-        let skips = ("SKIPS", f64::from(u8::from(skips)));
-        let constants: Vec<_> = constants(optimizer).into_iter().chain([skips]).collect();
+        let choices = [("SKIPS", skips), ("HAS_SLABS", has_slabs)];
+        let choices = choices.map(|(name, is_chosen)| (name, f64::from(u8::from(is_chosen))));
+        let constants: Vec<_> = constants(optimizer).into_iter().chain(choices).collect();
         let kernel = Kernel::new(device, "update", source, &constants)?;
         Ok(Self { kernel, method: optimizer.method, decays_all: optimizer.decays_all })
     }
@@ -115,6 +151,7 @@ impl Update {
             rates,
             clip_scale,
             gradients,
+            slabs,
             parameters,
             learned,
             weights,
@@ -127,12 +164,11 @@ impl Update {
         rates.expect("update", "rates", [rates.rows(), 4])?;
         clip_scale.expect("update", "clip_scale", [1, 1])?;
         parameters.expect("update", "parameters", [1, length])?;
-        let slabs = gradients.rows();
-        gradients.expect("update", "gradients", [slabs, length])?;
+        gradients.expect("update", "gradients", [1, gradients.columns().max(length)])?;
         let quads_of_all = quads("the row of parameters", learned)?;
         let quads_of_weights = quads("the weights' part of the parameters", weights)?;
         let decaying_quads = if self.decays_all { quads_of_all } else { quads_of_weights };
-        let quads_of_one = if is_software(device) { SOFTWARE_QUADS } else { 1 };
+        let quads_of_one = if DeviceClass::from(device).is_software() { SOFTWARE_QUADS } else { 1 };
         let quads_of_workgroup = WORKGROUP_SIZE * quads_of_one;
         let method = self.method;
         let velocity = state(device, method.has_velocity(), "velocity", velocity, length)?;
@@ -143,8 +179,9 @@ impl Update {
             decaying_quads,
             capacity: rates.rows(),
             faults,
-            slabs,
-            slab: length / QUAD,
+            count: slabs.len() as u32,
+            ranges: table(slabs),
+            ..Sizes::zeroed()
         };
         self.kernel.bind(
             device,
@@ -175,18 +212,18 @@ fn state(
 
 /// The overrides. What a method does not have is never read.
 fn constants(optimizer: &Optimizer) -> [(&'static str, f64); 8] {
-    let (number, momentum, smoothing, epsilon) = match optimizer.method {
-        Method::GradientDescent => (0, 0.0, 0.0, 0.0),
-        Method::Momentum { momentum, nesterov: false } => (1, momentum, 0.0, 0.0),
-        Method::Momentum { momentum, nesterov: true } => (2, momentum, 0.0, 0.0),
-        Method::RmsProp { smoothing, epsilon } => (3, 0.0, smoothing, epsilon),
-        Method::Adam { beta1, beta2, epsilon, .. } => (4, beta1, beta2, epsilon),
+    let method = optimizer.method;
+    let (momentum, smoothing, epsilon) = match method {
+        Method::GradientDescent => (0.0, 0.0, 0.0),
+        Method::Momentum { momentum, nesterov: _ } => (momentum, 0.0, 0.0),
+        Method::RmsProp { smoothing, epsilon } => (0.0, smoothing, epsilon),
+        Method::Adam { beta1, beta2, epsilon, decoupled: _ } => (beta1, beta2, epsilon),
+        Method::Lion { beta1, beta2 } => (beta1, beta2, 0.0),
     };
-    let is_decoupled = matches!(optimizer.method, Method::Adam { decoupled: true, .. });
-    let decay = if is_decoupled { 0.0 } else { optimizer.weight_decay };
+    let decay = if method.is_decoupled() { 0.0 } else { optimizer.weight_decay };
     [
         ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-        ("METHOD", f64::from(number)),
+        ("METHOD", method.number().into()),
         ("WEIGHT_DECAY", decay),
         ("MOMENTUM", momentum),
         ("MOMENTUM_REST", 1.0 - momentum),
@@ -197,4 +234,4 @@ fn constants(optimizer: &Optimizer) -> [(&'static str, f64); 8] {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -6,8 +6,8 @@
 //! or in both, and products are fused with sums, or not. The expressions are found by their types in
 //! naga's representation of a shader; [`accuracy`] has their replacements, and the error bounds.
 //!
-//! `ZTILDE_ROUGH=up-fused cargo test --lib kernels` runs the kernels' tests in a mode; [`with`] runs a part
-//! of a test.
+//! `ZTILDE_ROUGH=up-fused cargo test --lib -- kernels:: fused::` runs the kernels' tests in a mode; [`with`]
+//! runs a part of a test.
 
 mod accuracy;
 mod tests;
@@ -26,7 +26,7 @@ use naga::{
 };
 use wgpu::Device;
 
-use super::is_software;
+use crate::plan::DeviceClass;
 
 /// The kind of inexact arithmetic, chosen by an environment variable or by [`with`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub(crate) fn with<T>(mode: Mode, run: impl FnOnce() -> T) -> T {
 pub(super) fn marked(device: &Device, text: &str) -> String {
     static FROM_ENVIRONMENT: OnceLock<Option<Mode>> = OnceLock::new();
     let mode = MODE.get().or_else(|| *FROM_ENVIRONMENT.get_or_init(Mode::from_environment));
-    match mode.filter(|_| is_software(device)) {
+    match mode.filter(|_| DeviceClass::from(device).is_software()) {
         Some(mode) => format!("// {}\n{text}", mode.name()),
         None => text.to_owned(),
     }

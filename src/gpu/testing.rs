@@ -4,7 +4,8 @@ use ndarray::{Array1, Array2};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Core, Dispatch, Gpu, Layout, Matrix, block_on, read, test_device};
+use super::{Dispatch, Gpu, Layout, Matrix, block_on, read, test_device};
+use crate::plan::{DeviceClass, Tile, Tiling};
 
 /// Shapes at which tiles, workgroups and lanes have edges.
 pub(crate) const SHAPES: [[u32; 2]; 11] = [
@@ -68,16 +69,18 @@ impl TestGpu {
         Self::on(Gpu::new(&device, &queue))
     }
 
-    /// One for each patch size, with and without subgroups, on every GPU.
-    pub(crate) fn with_each_core() -> impl Iterator<Item = (Self, Core)> {
-        [Self::new as fn() -> Self, Self::with_subgroups].into_iter().flat_map(|gpu| {
-            let device = gpu().gpu.device;
-            let cores = match Core::for_device(&device) {
-                Core::Subgroup(_) => Core::for_products(&device),
-                Core::Workgroup(_) => [[1, 1], [2, 2]].map(Core::Workgroup).to_vec(),
-            };
-            cores.into_iter().map(move |core| (gpu(), core))
-        })
+    /// One for each tiling, with its class: on every adapter those of a GPU with many registers, and of one with
+    /// few; on software adapters with subgroups also their own.
+    pub(crate) fn with_each_tiling() -> impl Iterator<Item = (Self, DeviceClass, Tiling)> {
+        let of_gpus = ["nvidia", "mali"].map(|name| DeviceClass::named(name).expect("a class"));
+        let on_gpus = of_gpus.into_iter().flat_map(|class| {
+            Tiling::all(class).into_iter().map(move |tiling| (Self::new(), class, tiling))
+        });
+        let class = Self::with_subgroups().gpu.class;
+        let with_subgroups = Tiling::all(class).into_iter();
+        let is_other = |tiling: &Tiling| matches!(tiling.tile, Tile::Subgroup { .. });
+        let with_subgroups = with_subgroups.filter(is_other);
+        on_gpus.chain(with_subgroups.map(move |tiling| (Self::with_subgroups(), class, tiling)))
     }
 
     /// Values between −1 and 1 that a float holds exactly.

@@ -3,7 +3,7 @@
 use wgpu::Device;
 
 use super::declaration::{self, Place};
-use super::rounds::is_mesa_software;
+use crate::plan::DeviceClass;
 
 /// The largest uniform that is copied to private memory, which is slow to index: a table is larger.
 const LARGEST_COPY: usize = 128;
@@ -52,7 +52,7 @@ fn place<U: Uniform>(device: &Device, text: &str) -> Place {
     let storage_buffers = text.matches("var<storage").count() as u32;
     let has_room = storage_buffers < device.limits().max_storage_buffers_per_shader_stage;
     let is_copied = size_of::<U>() <= LARGEST_COPY && !text.contains("workgroupBarrier()");
-    match has_room && is_mesa_software(&device.adapter_info()) {
+    match has_room && DeviceClass::from(device).specializes_uniforms() {
         false => Place::Uniform,
         true if is_copied => Place::Copied,
         true => Place::Storage,
@@ -87,7 +87,7 @@ mod tests {
     }
 
     /// Every shader's uniform.
-    fn pairs() -> [Pair; 22] {
+    fn pairs() -> [Pair; 23] {
         [
             pair::<kernels::activate::Shape>(),
             pair::<kernels::activate_backward::Shape>(),
@@ -102,6 +102,7 @@ mod tests {
             pair::<kernels::normalize_gradients::Shape>(),
             pair::<fused::copy_rows::Shape>(),
             pair::<fused::gather_rows::Batch>(),
+            pair::<fused::grad_weights::Layer>(),
             pair::<fused::gradient_norm::Length>(),
             pair::<fused::layer_backward::Layer>(),
             pair::<fused::layer_forward::Layer>(),
@@ -115,8 +116,13 @@ mod tests {
     }
 
     /// The structs that are fields of uniforms.
-    fn parts() -> [Pair; 2] {
-        [pair::<Layout>(), pair::<fused::network_forward::Entry>()]
+    fn parts() -> [Pair; 4] {
+        [
+            pair::<Layout>(),
+            pair::<fused::network_forward::Entry>(),
+            pair::<fused::grad_weights::Weights>(),
+            pair::<fused::update::Range>(),
+        ]
     }
 
     fn folder() -> &'static Path {
@@ -125,7 +131,13 @@ mod tests {
 
     /// The structs of a shader with its uniform, as naga reads them.
     fn module(pair: &Pair) -> Module {
-        let files = [&*pair.shader, "shared/layout"];
+        let files = [
+            &*pair.shader,
+            "shared/layout",
+            "shared/weights_patch",
+            "shared/slab_sum",
+            "shared/rounded",
+        ];
         let text = files.map(|file| {
             fs::read_to_string(folder().join(file).with_extension("wgsl")).expect("a shader")
         });

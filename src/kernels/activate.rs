@@ -102,13 +102,9 @@ impl Activate {
 
 /// The overrides of a kernel that ends in shaders/shared/activation.wgsl.
 pub(crate) fn constants(activation: Activation) -> [(&'static str, f64); 3] {
-    let number = Activation::ALL
-        .iter()
-        .position(|&candidate| candidate == activation)
-        .expect("ALL lists every activation");
     [
         ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
-        ("ACTIVATION", number as f64),
+        ("ACTIVATION", activation.number().into()),
         ("NEGATIVE_SLOPE", Activation::NEGATIVE_SLOPE.into()),
     ]
 }

@@ -102,9 +102,11 @@ impl Loss {
     ///
     /// # Errors
     ///
-    /// [`Error::Wgpu`] if the driver does not compile the shader, [`Error::DeviceLost`].
+    /// [`Error::Option`] if a hyperparameter of the loss is out of range, [`Error::Wgpu`] if the driver does
+    /// not compile the shader, [`Error::DeviceLost`].
     pub fn new(device: &Device, options: impl Into<Options>) -> Result<Self> {
         let options = options.into();
+        options.loss.check()?;
         let source = concat!(
             include_str!("../../shaders/kernels/loss.wgsl"),
             include_str!("../../shaders/shared/row_loss.wgsl"),
@@ -161,20 +163,23 @@ const QUAD_ROUNDS: u64 = 4;
 impl Options {
     /// How often a row is walked along.
     fn passes(self) -> u64 {
-        match self.loss {
-            options::Loss::SoftmaxCrossEntropy if self.label_smoothing > 0.0 => 4,
-            options::Loss::SoftmaxCrossEntropy => 3,
-            options::Loss::MeanSquaredError | options::Loss::BinaryCrossEntropy => 1,
+        match self.loss.has_class_targets() {
+            true if self.label_smoothing > 0.0 => 4,
+            true => 3,
+            false => 1,
         }
     }
 
     /// The overrides of a kernel that has `row_loss.wgsl`.
-    pub(crate) fn constants(self) -> [(&'static str, f64); 3] {
-        let number = options::Loss::ALL.iter().position(|&candidate| candidate == self.loss);
+    pub(crate) fn constants(self) -> [(&'static str, f64); 5] {
+        let delta = if let options::Loss::Huber { delta } = self.loss { delta } else { 0.0 };
+        let flag = |flag: bool| f64::from(u8::from(flag));
         [
-            ("LOSS", number.expect("ALL lists every loss") as f64),
+            ("LOSS", self.loss.number().into()),
+            ("HAS_CLASS_TARGETS", flag(self.loss.has_class_targets())),
+            ("DELTA", delta),
             ("LABEL_SMOOTHING", self.label_smoothing.into()),
-            ("HAS_CLASS_WEIGHTS", f64::from(u8::from(self.has_class_weights))),
+            ("HAS_CLASS_WEIGHTS", flag(self.has_class_weights)),
         ]
     }
 
@@ -284,24 +289,69 @@ mod tests {
         }
     }
 
+    fn losses_of_values() -> impl Iterator<Item = options::Loss> {
+        options::Loss::ALL.into_iter().filter(|loss| !loss.has_class_targets())
+    }
+
     #[test]
     fn losses_of_values_match_the_reference() {
         let mut gpu = TestGpu::new();
-        for shape in SHAPES {
-            for scale in [1.0, 100.0] {
-                let outputs = gpu.random(shape).mapv(|value| f64::from((scale * value) as f32));
-                let targets = gpu.random(shape);
-                let found =
-                    run(&gpu, options::Loss::MeanSquaredError, &outputs, &gpu.upload(&targets));
-                let expected = reference::mean_squared_error(&outputs, &targets);
-                // The gradient grows with the outputs.
-                compare(&format!("mean squared error {shape:?} × {scale}"), &found, &expected);
+        for loss in losses_of_values() {
+            for shape in SHAPES {
+                for scale in [1.0, 100.0] {
+                    let outputs = gpu.random(shape).mapv(|value| f64::from((scale * value) as f32));
+                    // Probabilities, for the losses that need them.
+                    let targets = gpu.random(shape).mapv(|target| (0.5 + 0.5 * target) as f32);
+                    let on_gpu = gpu.upload(&targets.mapv(f64::from));
+                    let found = run(&gpu, loss, &outputs, &on_gpu);
+                    let targets = targets.into_raw_vec_and_offset().0;
+                    let expected = reference::loss(loss, &outputs, &targets.into());
+                    // The gradient of the mean squared error grows with the outputs.
+                    compare(&format!("{loss:?} {shape:?} × {scale}"), &found, &expected);
+                }
+            }
+        }
+    }
 
-                let targets = targets.mapv(|target| f64::from((0.5 + 0.5 * target) as f32));
-                let found =
-                    run(&gpu, options::Loss::BinaryCrossEntropy, &outputs, &gpu.upload(&targets));
-                let expected = reference::binary_cross_entropy(&outputs, &targets);
-                compare(&format!("binary cross-entropy {shape:?} × {scale}"), &found, &expected);
+    /// A NaN output or target makes loss and gradient NaN; an infinite output gives the twin's result.
+    #[test]
+    fn values_that_are_not_finite_give_the_twins_kinds() {
+        let gpu = TestGpu::new();
+        for loss in losses_of_values().filter(|loss| !loss.has_accuracy()) {
+            for (output, target) in [
+                (f32::NAN, 0.0),
+                (0.0, f32::NAN),
+                (f32::INFINITY, 0.0),
+                (f32::NEG_INFINITY, 0.0),
+                (f32::INFINITY, f32::INFINITY),
+                (5e37, -5e37),
+            ] {
+                let on_gpu = gpu.upload_integers(&[output, 1.0].map(f32::to_bits));
+                let targets = gpu.upload_integers(&[target, 1.0].map(f32::to_bits));
+                let [outputs, on_gpu_targets] = [&on_gpu, &targets]
+                    .map(|matrix| Matrix::new(matrix.buffer(), 0, 1, 2).unwrap());
+                let kernel = Loss::new(&gpu.gpu.device, loss).unwrap();
+                let [results, grad_outputs] = [(); 2].map(|()| gpu.zeros([1, 2]));
+                let buffers = Buffers {
+                    outputs: &outputs,
+                    targets: &on_gpu_targets,
+                    results: &results,
+                    grad_outputs: &grad_outputs,
+                };
+                gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+                let outputs = ndarray::array![[output.into(), 1.0]];
+                let expected = reference::loss(loss, &outputs, &vec![target, 1.0].into());
+                let kinds = |values: &[f32]| {
+                    values.iter().map(|value| value.classify()).collect::<Vec<_>>()
+                };
+                let single = |values: Vec<f64>| {
+                    kinds(&values.into_iter().map(|value| value as f32).collect::<Vec<_>>())
+                };
+                let what = format!("{loss:?} of {output} and {target}");
+                let losses = single(expected.row_losses.to_vec());
+                assert_eq!(kinds(&gpu.read(&results)[..1]), losses, "{what}");
+                let grads = single(expected.grad_outputs.into_raw_vec_and_offset().0);
+                assert_eq!(kinds(&gpu.read(&grad_outputs)), grads, "{what}, gradient");
             }
         }
     }

@@ -6,18 +6,10 @@
 use wgpu::Device;
 
 use crate::error::Result;
-use crate::gpu::{Core, Dispatch, Kernel, Matrix, check_rounds, uniform};
+use crate::gpu::{Dispatch, Kernel, Matrix, Texts, check_rounds, tiled, uniform, workgroups};
+use crate::plan::{DeviceClass, Tiling, tiling_of_product};
 
-const FOR_SUBGROUPS: &str = concat!(
-    include_str!("../../shaders/kernels/matmul_quads.wgsl"),
-    include_str!("../../shaders/shared/tile_subgroup.wgsl"),
-    include_str!("../../shaders/shared/blocks.wgsl"),
-);
-const FOR_WORKGROUPS: &str = concat!(
-    include_str!("../../shaders/kernels/matmul_quads.wgsl"),
-    include_str!("../../shaders/shared/tile_workgroup.wgsl"),
-    include_str!("../../shaders/shared/blocks.wgsl"),
-);
+const TEXTS: Texts = tiled!["kernels/matmul_quads.wgsl", "shared/blocks.wgsl"];
 
 /// A factor, as it lies in memory or transposed.
 ///
@@ -50,7 +42,7 @@ pub(super) struct MatmulQuads(Vec<Products>);
 /// The three products of a layer.
 #[derive(Clone, Debug)]
 struct Products {
-    core: Core,
+    tiling: Tiling,
     /// `inputs · weightsᵀ`.
     plain_transposed: Kernel<Shape>,
     /// `grad_sums · weights`.
@@ -94,8 +86,8 @@ impl<'a> Operand<'a> {
 impl MatmulQuads {
     /// Compiles the kernel for a device.
     pub(super) fn new(device: &Device) -> Result<Self> {
-        let products = Core::for_products(device).into_iter();
-        products.map(|core| Products::new(device, core)).collect::<Result<_>>().map(Self)
+        let products = Tiling::all(DeviceClass::from(device)).into_iter();
+        products.map(|tiling| Products::new(device, tiling)).collect::<Result<_>>().map(Self)
     }
 
     /// Binds the kernel to matrices whose shapes fit each other, if it can take them: their rows have
@@ -108,8 +100,9 @@ impl MatmulQuads {
     ) -> Result<Option<Dispatch>> {
         let Buffers { left, outputs, .. } = buffers;
         let [_, inner] = left.shape();
-        let core = Core::for_product(device, [outputs.rows(), outputs.columns()], inner);
-        match self.0.iter().find(|products| products.core == core) {
+        let shape = [outputs.rows(), outputs.columns()];
+        let tiling = tiling_of_product(DeviceClass::from(device), shape, inner);
+        match self.0.iter().find(|products| products.tiling == tiling) {
             Some(products) => products.bind(device, place, buffers),
             None => Ok(None),
         }
@@ -117,17 +110,17 @@ impl MatmulQuads {
 }
 
 impl Products {
-    fn new(device: &Device, core: Core) -> Result<Self> {
+    fn new(device: &Device, tiling: Tiling) -> Result<Self> {
         let compile = |left: bool, right: bool| {
             let constants = [
                 ("LEFT_TRANSPOSED", f64::from(u8::from(left))),
                 ("RIGHT_TRANSPOSED", f64::from(u8::from(right))),
             ];
-            let text = core.text(FOR_SUBGROUPS, FOR_WORKGROUPS);
+            let text = TEXTS.text(tiling);
             Kernel::trusted(device, "matmul_quads", &text, &constants)
         };
         Ok(Self {
-            core,
+            tiling,
             plain_transposed: compile(false, true)?,
             plain_plain: compile(false, false)?,
             transposed_plain: compile(true, false)?,
@@ -146,11 +139,13 @@ impl Products {
             (Operand::Transposed(_), Operand::Plain(_)) => &self.transposed_plain,
             (Operand::Transposed(_), Operand::Transposed(_)) => return Ok(None),
         };
-        let core = self.core;
+        let tiling = self.tiling;
         let [_, inner] = left.shape();
         let [rows, columns] = [outputs.rows(), outputs.columns()];
-        let groups = [core.strips(columns), core.row_patches(rows), 1];
-        let rounds = core.turns(rows, columns) * core.rounds_of_patch(inner);
+        let [strips, patches] = [tiling.strips(columns), tiling.row_patches(rows)];
+        let groups = [workgroups(strips.into(), 1), workgroups(patches.into(), 1), 1];
+        let turns = strips.div_ceil(groups[0]) * patches.div_ceil(groups[1]);
+        let rounds = u64::from(turns) * tiling.rounds_of_patch(inner);
         check_rounds(device, "matmul_quads", || format!("sums of {inner} products"), rounds)?;
         kernel.bind(device, place, Shape { rows, columns, inner }, &matrices, groups).map(Some)
     }
@@ -165,8 +160,8 @@ mod tests {
     /// In patches as well that no product of this device would be computed in.
     #[test]
     fn every_patch_matches_the_reference() {
-        for (mut gpu, core) in TestGpu::with_each_core() {
-            let products = Products::new(&gpu.gpu.device, core).unwrap();
+        for (mut gpu, _, tiling) in TestGpu::with_each_tiling() {
+            let products = Products::new(&gpu.gpu.device, tiling).unwrap();
             // Rows, columns, and the length of the sums: less than a patch, a patch, and parts of more.
             for [rows, columns, inner] in [[4, 8, 20], [128, 64, 16], [260, 132, 52]] {
                 let left = gpu.random([rows, inner]);
@@ -186,7 +181,7 @@ mod tests {
                     gpu.run(&[&dispatch.expect("rows are whole vectors of four")]);
                     let expected = reference::matmul(left.view(), right.view());
                     let bound = 2.0 * f64::from(inner) * f64::from(f32::EPSILON);
-                    let what = format!("{core:?}: {rows} × {columns} × {inner}");
+                    let what = format!("{tiling:?}: {rows} × {columns} × {inner}");
                     assert_close(&what, &gpu.read(&outputs), &expected, bound, 1e-6);
                 }
             }

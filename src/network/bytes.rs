@@ -1,8 +1,9 @@
 //! How much memory a network takes, and what a device must allow for it.
 
 use super::FEWEST_ROWS;
-use crate::layout::{LayerShape, LearnedLayout, RunningLayout};
+use crate::layout::{LearnedLayout, RunningLayout};
 use crate::options::NetworkOptions;
+use crate::plan::{LayerSizes, Slabs};
 
 /// The limits that a device needs to train a network of these sizes on batches of `batch_size` rows:
 /// WebGPU's defaults, with larger buffers and bindings if the network needs them.
@@ -32,9 +33,9 @@ pub fn required_limits(layer_sizes: &[u32], batch_size: u32) -> wgpu::Limits {
 
 /// The bytes of the largest matrix that depends on the sizes and the batch.
 pub(crate) fn largest_matrix(layer_sizes: &[u32], batch_size: u32) -> u64 {
-    // More vectors than without batch normalization. If batches are divided into slabs, their gradients
-    // together take less than the default.
-    let learned = LearnedLayout::new(&LayerShape::of_network(layer_sizes, true)).bytes();
+    // More vectors than without batch normalization.
+    let sizes = LayerSizes::of_network(layer_sizes, true);
+    let learned = Slabs::most_values(&sizes, batch_size).saturating_mul(4);
     let widest = layer_sizes.iter().copied().max().unwrap_or(0);
     learned.max(padded_bytes(batch_size.max(FEWEST_ROWS), widest))
 }
@@ -80,7 +81,7 @@ pub struct PlannedBytes {
 impl PlannedBytes {
     /// The memory of a network alone.
     pub(crate) fn of_network(layer_sizes: &[u32], options: &NetworkOptions) -> Self {
-        let shapes = LayerShape::of_network(layer_sizes, options.batch_norm);
+        let shapes = LayerSizes::of_network(layer_sizes, options.batch_norm);
         let running = RunningLayout::new(&shapes).length().saturating_mul(4);
         let parameters = LearnedLayout::new(&shapes).bytes().saturating_add(running);
         Self { parameters, batch: 0, history: 0 }

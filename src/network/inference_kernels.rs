@@ -4,11 +4,11 @@ use wgpu::Device;
 
 use crate::error::Result;
 use crate::fused::copy_rows::CopyRows;
-use crate::fused::layer_forward::{self, LayerForward};
+use crate::fused::layer_forward::LayerForward;
 use crate::fused::network_forward::NetworkForward;
-use crate::gpu::Core;
 use crate::options::Activation;
 use crate::parameters::{Layer, Parameters};
+use crate::plan::{DeviceClass, Tiling};
 
 /// The kernels of inference, without the kernels that only training runs.
 #[derive(Clone, Debug)]
@@ -34,12 +34,11 @@ impl InferenceKernels {
             Forward::InOne(NetworkForward::new(device, *activation, *epsilon)?)
         } else {
             let last = layers.len() - 1;
+            let tiling = Tiling::single(DeviceClass::from(device));
             let compile = |(number, layer): (usize, &Layer)| {
                 let activation = if number == last { Activation::Identity } else { *activation };
                 let is_normalized = matches!(layer, Layer::Normalized { .. });
-                let options =
-                    layer_forward::Options::inference(is_normalized, activation, *epsilon);
-                LayerForward::new(device, Core::for_device(device), options)
+                LayerForward::for_inference(device, tiling, is_normalized, activation, *epsilon)
             };
             Forward::Layers(layers.iter().enumerate().map(compile).collect::<Result<_>>()?)
         };

@@ -2,6 +2,8 @@
 
 use std::f64::consts::PI;
 
+use serde::{Deserialize, Serialize};
+
 use super::check;
 use crate::error::Result;
 
@@ -17,8 +19,10 @@ use crate::error::Result;
 /// let nesterov = Method::Momentum { momentum: 0.9, nesterov: true };
 /// assert_eq!(Optimizer::new(nesterov, 0.1), Optimizer::nesterov(0.1, 0.9));
 /// assert!(nesterov.has_velocity() && !nesterov.has_mean_square());
+/// assert_eq!(nesterov.name(), "nesterov");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Method {
     /// `p −= rate · g`.
@@ -34,6 +38,7 @@ pub enum Method {
         nesterov: bool,
     },
     /// `s = smoothing · s + (1 − smoothing) · g²`, then `p −= rate · g / (√s + epsilon)`.
+    #[serde(rename = "rmsprop")]
     RmsProp {
         /// The share of the mean square that is kept; PyTorch's default is 0.99.
         smoothing: f64,
@@ -53,19 +58,135 @@ pub enum Method {
         /// (AdamW, arXiv 1711.05101), rather than through the gradient.
         decoupled: bool,
     },
+    /// `p −= rate · sign(β₁·m + (1 − β₁)·g)`, then `m = β₂·m + (1 − β₂)·g`; weight decay acts on the
+    /// parameters directly (Chen et al., arXiv 2302.06675).
+    Lion {
+        /// The share of the mean in the direction of a step; 0.9 is usual.
+        beta1: f64,
+        /// The share of the mean that is kept; 0.99 is usual.
+        beta2: f64,
+    },
+}
+
+/// The properties of a method, without its formula.
+struct Entry {
+    name: &'static str,
+    /// The usual learning rate and weight decay.
+    usual: [f64; 2],
+    /// Whether it keeps a velocity, or mean, of each gradient.
+    has_velocity: bool,
+    /// Whether it keeps the mean square of each gradient.
+    has_mean_square: bool,
+    /// Whether weight decay acts on the parameters directly, rather than through the gradient.
+    is_decoupled: bool,
 }
 
 impl Method {
+    /// Every method, with its usual hyperparameters, in the order in which `shaders/update.wgsl` numbers
+    /// them.
+    pub const ALL: [Self; 7] = [
+        Self::GradientDescent,
+        Self::Momentum { momentum: 0.9, nesterov: false },
+        Self::Momentum { momentum: 0.9, nesterov: true },
+        Self::RmsProp { smoothing: 0.99, epsilon: 1e-8 },
+        Self::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: false },
+        Self::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: true },
+        Self::Lion { beta1: 0.9, beta2: 0.99 },
+    ];
+
+    const fn entry(self) -> Entry {
+        let plain = Entry {
+            name: "gradient-descent",
+            usual: [0.1, 0.0],
+            has_velocity: false,
+            has_mean_square: false,
+            is_decoupled: false,
+        };
+        let momentum = Entry { name: "momentum", usual: [0.01, 0.0], has_velocity: true, ..plain };
+        let adam = Entry {
+            name: "adam",
+            usual: [0.001, 0.0],
+            has_velocity: true,
+            has_mean_square: true,
+            ..plain
+        };
+        match self {
+            Self::GradientDescent => plain,
+            Self::Momentum { nesterov: false, .. } => momentum,
+            Self::Momentum { nesterov: true, .. } => Entry { name: "nesterov", ..momentum },
+            Self::RmsProp { .. } => {
+                Entry { name: "rmsprop", usual: [0.001, 0.0], has_mean_square: true, ..plain }
+            }
+            Self::Adam { decoupled: false, .. } => adam,
+            Self::Adam { decoupled: true, .. } => {
+                Entry { name: "adamw", usual: [0.001, 0.01], is_decoupled: true, ..adam }
+            }
+            Self::Lion { .. } => {
+                Entry { name: "lion", usual: [1e-4, 0.1], is_decoupled: true, ..momentum }
+            }
+        }
+    }
+
+    /// The hyperparameters and their names.
+    ///
+    /// ```
+    /// use ztilde::Method;
+    ///
+    /// let mut method = Method::from_name("rmsprop").expect("a name of Method::name");
+    /// for (name, value) in method.hyperparameters() {
+    ///     if name == "smoothing" {
+    ///         *value = 0.9;
+    ///     }
+    /// }
+    /// assert_eq!(method, Method::RmsProp { smoothing: 0.9, epsilon: 1e-8 });
+    /// ```
+    pub fn hyperparameters(&mut self) -> Vec<(&'static str, &mut f64)> {
+        match self {
+            Self::GradientDescent => vec![],
+            Self::Momentum { momentum, nesterov: _ } => vec![("momentum", momentum)],
+            Self::RmsProp { smoothing, epsilon } => {
+                vec![("smoothing", smoothing), (EPSILON, epsilon)]
+            }
+            Self::Adam { beta1, beta2, epsilon, decoupled: _ } => {
+                vec![("beta1", beta1), ("beta2", beta2), (EPSILON, epsilon)]
+            }
+            Self::Lion { beta1, beta2 } => vec![("beta1", beta1), ("beta2", beta2)],
+        }
+    }
+
+    /// The name on the command line: `gradient-descent`, `momentum`, `nesterov`, …
+    pub const fn name(self) -> &'static str {
+        self.entry().name
+    }
+
+    /// The method of that [`name`](Self::name), with its usual hyperparameters.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+
     /// Whether the method keeps a velocity, or mean, of each gradient.
     pub const fn has_velocity(self) -> bool {
-        matches!(self, Self::Momentum { .. } | Self::Adam { .. })
+        self.entry().has_velocity
     }
 
     /// Whether the method keeps the mean square of each gradient.
     pub const fn has_mean_square(self) -> bool {
-        matches!(self, Self::RmsProp { .. } | Self::Adam { .. })
+        self.entry().has_mean_square
+    }
+
+    /// Whether weight decay acts on the parameters directly, rather than through the gradient.
+    pub const fn is_decoupled(self) -> bool {
+        self.entry().is_decoupled
+    }
+
+    /// The number in the shader.
+    pub(crate) fn number(self) -> u32 {
+        super::number_in(Self::ALL.map(Self::name), self.name())
     }
 }
+
+/// The only hyperparameter that is not below 1.
+const EPSILON: &str = "epsilon";
 
 /// How the learning rate moves with the steps. Computed on the CPU, in f64.
 ///
@@ -76,7 +197,8 @@ impl Method {
 /// let optimizer = Optimizer { schedule, ..Optimizer::gradient_descent(0.1) };
 /// assert_eq!([1, 100, 101, 201].map(|step| optimizer.learning_rate_at(step)), [0.1, 0.1, 0.05, 0.025]);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Schedule {
     /// The same for all steps.
@@ -171,7 +293,8 @@ fn one_cycle(done: f64, steps: f64) -> f64 {
 /// assert_eq!(optimizer.learning_rate_at(1), 0.001 / 5.0);
 /// assert_eq!(optimizer.learning_rate_at(5), 0.001);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Optimizer {
     /// How a step moves the parameters.
     pub method: Method,
@@ -208,6 +331,19 @@ impl Optimizer {
         Self { method, learning_rate, schedule, warm_up, weight_decay, decays_all }
     }
 
+    /// A method with its usual learning rate and weight decay.
+    ///
+    /// ```
+    /// use ztilde::{Method, Optimizer};
+    ///
+    /// let adamw = Method::from_name("adamw").expect("a name of Method::name");
+    /// assert_eq!(Optimizer::usual(adamw), Optimizer::adamw(0.001, 0.01));
+    /// ```
+    pub const fn usual(method: Method) -> Self {
+        let [learning_rate, weight_decay] = method.entry().usual;
+        Self { weight_decay, ..Self::new(method, learning_rate) }
+    }
+
     /// Plain gradient descent.
     pub const fn gradient_descent(learning_rate: f64) -> Self {
         Self::new(Method::GradientDescent, learning_rate)
@@ -240,6 +376,13 @@ impl Optimizer {
         Self { weight_decay, ..Self::new(method, learning_rate) }
     }
 
+    /// Lion with betas 0.9 and 0.99, and decoupled weight decay. Its steps have the size of the learning rate,
+    /// so its paper takes a 3rd to a 10th of Adam's rate, and 3 to 10 times its weight decay.
+    pub const fn lion(learning_rate: f64, weight_decay: f64) -> Self {
+        let method = Method::Lion { beta1: 0.9, beta2: 0.99 };
+        Self { weight_decay, ..Self::new(method, learning_rate) }
+    }
+
     /// The learning rate of a step, counted from 1.
     pub fn learning_rate_at(&self, step: u64) -> f64 {
         let done = step.saturating_sub(1);
@@ -256,19 +399,12 @@ impl Optimizer {
         let positive = |value: f64| value > 0.0;
         check("learning_rate", self.learning_rate, "finite and above 0", positive)?;
         check("weight_decay", self.weight_decay, "finite and at least 0", from_zero)?;
-        match self.method {
-            Method::GradientDescent => {}
-            Method::Momentum { momentum, .. } => {
-                check("momentum", momentum, "at least 0 and below 1", share)?;
-            }
-            Method::RmsProp { smoothing, epsilon } => {
-                check("smoothing", smoothing, "at least 0 and below 1", share)?;
-                check("the optimizer's epsilon", epsilon, "finite and above 0", positive)?;
-            }
-            Method::Adam { beta1, beta2, epsilon, .. } => {
-                check("beta1", beta1, "at least 0 and below 1", share)?;
-                check("beta2", beta2, "at least 0 and below 1", share)?;
-                check("the optimizer's epsilon", epsilon, "finite and above 0", positive)?;
+        let mut method = self.method;
+        for (name, &mut value) in method.hyperparameters() {
+            if name == EPSILON {
+                check("the optimizer's epsilon", value, "finite and above 0", positive)?;
+            } else {
+                check(name, value, "at least 0 and below 1", share)?;
             }
         }
         self.schedule.check()

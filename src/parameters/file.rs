@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use ndarray::ArrayViewD;
 use safetensors::tensor::{TensorView, serialize};
 use safetensors::{Dtype, SafeTensorError};
+use serde::Serialize;
 
-use super::metadata::{self, Metadata};
+use super::metadata::{ENTRY, Metadata, VERSION};
 use super::tensors::Tensors;
 use super::{Layer, Parameters, header, state_dict};
 use crate::error::{Error, Result};
@@ -14,9 +15,6 @@ use crate::options::{Activation, NetworkOptions};
 
 /// The prefix of tensors that are not part of the model: a [`Snapshot`](crate::Snapshot) adds them.
 const ADDED: &str = "optimizer.";
-
-/// Raised when files of older versions can no longer be read with their original meaning.
-const VERSION: &str = "1";
 
 impl Parameters {
     /// A file's contents: safetensors under the names of PyTorch's `torch.nn.Sequential`, the same
@@ -32,14 +30,14 @@ impl Parameters {
     ///
     /// Those of [`check`](Self::check): every written file can be read.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        self.to_bytes_with(Vec::new(), "")
+        self.to_bytes_with(Vec::new(), None::<()>)
     }
 
-    /// The same with more tensors and more metadata.
+    /// The same with more tensors, and with the state of a snapshot in the metadata.
     pub(crate) fn to_bytes_with(
         &self,
         added: Vec<(String, ArrayViewD<'_, f32>)>,
-        metadata: &str,
+        snapshot: Option<impl Serialize>,
     ) -> Result<Vec<u8>> {
         self.check()?;
         let floats = self.tensors().into_iter().chain(added).map(|(name, values)| {
@@ -63,11 +61,14 @@ impl Parameters {
                 Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?))
             })
             .collect();
-        let mut text = format!("{}{metadata}", self.describe());
+        let &Self { activation, epsilon, momentum, .. } = self;
+        let metadata = Metadata { version: VERSION, activation, epsilon, momentum, snapshot };
+        let text = serde_json::to_string(&metadata);
+        let mut text = text.map_err(|error| Error::Model(error.to_string()))?;
         if !self.notes.is_empty() {
             text = format!("{text}\n{}", self.notes);
         }
-        let metadata = HashMap::from([(metadata::ENTRY.to_owned(), text)]);
+        let metadata = HashMap::from([(ENTRY.to_owned(), text)]);
         views
             .and_then(|views| serialize(views, Some(metadata)))
             .map_err(|error| Error::Model(error.to_string()))
@@ -109,17 +110,6 @@ impl Parameters {
     pub fn from_bytes_with(bytes: &[u8], options: &LoadOptions) -> Result<Loaded> {
         let ModelFile { parameters, remarks, .. } = ModelFile::read(bytes, options)?;
         Ok(Loaded { parameters, remarks })
-    }
-
-    /// The options that PyTorch's state dictionaries leave out. `{:e}` writes enough digits to restore the
-    /// same f32.
-    fn describe(&self) -> String {
-        format!(
-            "version={VERSION} activation={} epsilon={:e} momentum={:e}",
-            self.activation.name(),
-            self.epsilon,
-            self.momentum
-        )
     }
 }
 
@@ -165,8 +155,8 @@ pub(crate) struct ModelFile<'a> {
     pub(crate) parameters: Parameters,
     /// As [`Loaded::remarks`].
     pub(crate) remarks: Vec<String>,
-    /// None in PyTorch's files.
-    pub(crate) metadata: Option<Metadata>,
+    /// The text of the metadata without the notes. None in PyTorch's files.
+    pub(crate) metadata: Option<String>,
     /// The tensors outside the model.
     pub(crate) added: Tensors<'a>,
 }
@@ -174,17 +164,12 @@ pub(crate) struct ModelFile<'a> {
 impl<'a> ModelFile<'a> {
     pub(crate) fn read(bytes: &'a [u8], asked: &LoadOptions) -> Result<Self> {
         let (header, data) = header::split(bytes)?;
-        let entry = header.metadata().as_ref().and_then(|entries| entries.get(metadata::ENTRY));
+        let entry = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
         // The notes may have several lines.
-        let (pairs, notes) =
+        let (text, notes) =
             entry.map_or(("", ""), |text| text.split_once('\n').unwrap_or((text, "")));
-        let metadata = entry.map(|_| Metadata::parse(pairs)).transpose()?;
-        let said = metadata.as_ref().map(said_options).transpose()?;
-        let resolved = asked.resolve(said)?;
-        // A snapshot has more pairs, which the reader of snapshots checks.
-        if let Some(model) = metadata.as_ref().filter(|metadata| !metadata.has("snapshot")) {
-            model.expect_all_read()?;
-        }
+        let metadata = entry.map(|_| text.to_owned());
+        let resolved = asked.resolve(metadata.as_deref().map(said_options).transpose()?)?;
         let (added, unread) = header
             .tensors()
             .into_iter()
@@ -200,12 +185,13 @@ impl<'a> ModelFile<'a> {
     }
 }
 
-fn said_options(metadata: &Metadata) -> Result<LoadOptions> {
-    metadata.expect_version("version", VERSION)?;
+/// The reader of snapshots checks the state of a snapshot.
+fn said_options(text: &str) -> Result<LoadOptions> {
+    let Metadata { activation, epsilon, momentum, .. } = <Metadata>::parse(text)?;
     Ok(LoadOptions {
-        activation: Some(metadata.choice("activation", Activation::from_name)?),
-        epsilon: Some(metadata.parsed("epsilon")?),
-        momentum: Some(metadata.parsed("momentum")?),
+        activation: Some(activation),
+        epsilon: Some(epsilon),
+        momentum: Some(momentum),
     })
 }
 

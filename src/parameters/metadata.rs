@@ -1,12 +1,11 @@
-//! The metadata of a file: `name=value` pairs with spaces between them, and after a line break the app's
-//! notes. They are one entry of the safetensors metadata, because the order of several entries would differ
-//! from file to file.
+//! The metadata of a file: a line of JSON, and after it the app's notes. They are one entry of the safetensors
+//! metadata, because the order of several entries would differ from file to file.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::str::FromStr;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::options::Activation;
 
 /// The name of the entry.
 pub(super) const ENTRY: &str = "ztilde";
@@ -14,77 +13,52 @@ pub(super) const ENTRY: &str = "ztilde";
 /// The name of the object in which safetensors keeps all such entries.
 pub(super) const OBJECT: &str = "__metadata__";
 
-/// The pairs of a file, by name.
-#[derive(Debug)]
-pub(crate) struct Metadata(BTreeMap<String, Entry>);
+/// Raised when files of older versions can no longer be read with their original meaning.
+pub(super) const VERSION: u32 = 2;
 
-#[derive(Debug)]
-struct Entry {
-    value: String,
-    /// Whether the value was read.
-    is_read: Cell<bool>,
+/// The values that a state dictionary lacks; in a snapshot also the state of the training. An unknown field
+/// is an error: it may change the meaning of the file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Metadata<S = IgnoredAny> {
+    pub(super) version: u32,
+    pub(super) activation: Activation,
+    pub(super) epsilon: f32,
+    pub(super) momentum: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot: Option<S>,
 }
 
-impl Metadata {
-    pub(super) fn parse(text: &str) -> Result<Self> {
-        let mut pairs = BTreeMap::new();
-        for pair in text.split_whitespace() {
-            let Some((name, value)) = pair.split_once('=') else {
-                return Err(Error::Model(format!(
-                    "its metadata has {pair:?} instead of NAME=VALUE"
-                )));
-            };
-            let entry = Entry { value: value.to_owned(), is_read: Cell::new(false) };
-            if pairs.insert(name.to_owned(), entry).is_some() {
-                return Err(Error::Model(format!("its metadata gives the {name} twice")));
-            }
-        }
-        Ok(Self(pairs))
-    }
+/// A version, beside fields that another version may not know.
+#[derive(Deserialize)]
+pub(crate) struct Version {
+    version: u32,
+}
 
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
-    }
-
-    pub(crate) fn get(&self, name: &str) -> Result<&str> {
-        let entry = self.0.get(name);
-        let entry =
-            entry.ok_or_else(|| Error::Model(format!("its metadata does not give the {name}")))?;
-        entry.is_read.set(true);
-        Ok(&entry.value)
-    }
-
-    /// A value that is one of several.
-    pub(crate) fn choice<T>(&self, name: &str, of: impl Fn(&str) -> Option<T>) -> Result<T> {
-        let value = self.get(name)?;
-        of(value).ok_or_else(|| Error::Model(format!("its {name} is {value:?}")))
-    }
-
-    /// A number, or `true` or `false`.
-    pub(crate) fn parsed<T: FromStr>(&self, name: &str) -> Result<T> {
-        self.choice(name, |value| value.parse().ok())
-    }
-
-    /// Fails if a pair was not read: an option that this version does not know may change the meaning of
-    /// the file.
-    pub(crate) fn expect_all_read(&self) -> Result<()> {
-        match self.0.iter().find(|(_, entry)| !entry.is_read.get()) {
-            None => Ok(()),
-            Some((name, Entry { value, .. })) => Err(Error::Model(format!(
-                "its metadata has {name}={value}, which this version of the library does not know, \
-                 or which does not belong to its other options"
-            ))),
-        }
-    }
-
-    /// Fails unless the version of a format is the one that this library reads.
-    pub(crate) fn expect_version(&self, name: &str, known: &str) -> Result<()> {
-        let version = self.get(name)?;
-        if version != known {
+impl Version {
+    /// Fails unless it is the version that this library reads.
+    pub(crate) fn expect(self, format: &str, known: u32) -> Result<()> {
+        let found = self.version;
+        if found != known {
             return Err(Error::Model(format!(
-                "it is of format {name} {version}, but this library reads {name} {known}"
+                "it is of format {format} {found}, but this library reads {format} {known}"
             )));
         }
         Ok(())
     }
+}
+
+impl<S: DeserializeOwned> Metadata<S> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        // The first version was no JSON.
+        let is_first = text.starts_with("version=");
+        let version = if is_first { Version { version: 1 } } else { read(text)? };
+        version.expect("version", VERSION)?;
+        read(text)
+    }
+}
+
+fn read<T: DeserializeOwned>(text: &str) -> Result<T> {
+    let unreadable = |error| Error::Model(format!("its metadata cannot be read: {error}"));
+    serde_json::from_str(text).map_err(unreadable)
 }

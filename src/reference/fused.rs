@@ -2,6 +2,7 @@
 
 mod copy_rows;
 mod gather_rows;
+mod grad_weights;
 mod gradient_norm;
 mod layer_backward;
 mod layer_forward;
@@ -14,6 +15,7 @@ mod weigh_classes;
 
 pub use copy_rows::copy_rows;
 pub use gather_rows::gather_rows;
+pub use grad_weights::grad_weights;
 pub use gradient_norm::{clip_scale, gradient_norm};
 pub use layer_backward::layer_backward;
 pub use layer_forward::layer_forward;
@@ -21,5 +23,5 @@ pub use network_forward::network_forward;
 pub use output_layer::output_layer;
 pub use record_step::record_step;
 pub use skip_step::skip_step;
-pub use update::{adam, gradient_descent, momentum, rmsprop};
+pub use update::*;
 pub use weigh_classes::weigh_classes;

@@ -16,9 +16,7 @@ pub use activate_backward::activate_backward;
 pub use add_biases::add_biases;
 pub use batch_statistics::{Statistics, batch_statistics};
 pub use column_sums::column_sums;
-pub use loss::{
-    binary_cross_entropy, loss, mean_squared_error, smoothed_cross_entropy, softmax_cross_entropy,
-};
+pub use loss::*;
 pub use matmul::matmul;
 pub use normalize::normalize;
 pub use normalize_backward::normalize_backward;

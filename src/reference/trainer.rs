@@ -3,12 +3,12 @@
 use ndarray::{Array1, Array2};
 
 use super::{
-    Gradients, LossGradient, Network, adam, clip_scale, gradient_descent, gradient_norm, loss,
-    momentum, record_step, rmsprop, smoothed_cross_entropy, weigh_classes,
+    Gradients, LossGradient, Network, clip_scale, gradient_norm, loss, record_step,
+    smoothed_cross_entropy, update, weigh_classes,
 };
 use crate::{
     data::Targets,
-    options::{Loss, Method, TrainerOptions},
+    options::{Loss, TrainerOptions},
 };
 
 /// A network that learns, one batch at a time. It uses the options of the loss, the optimizer and the
@@ -48,7 +48,7 @@ pub struct Trainer {
 /// The optimizer's state for a parameter. Values that the method does not use stay 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Moments {
-    /// Of the gradients; the velocity, where that is what the method calls it.
+    /// Of the gradients; the velocity, if the method calls it so.
     mean: f64,
     mean_square: f64,
 }
@@ -109,7 +109,6 @@ impl Trainer {
     fn update(&mut self, gradients: &Gradients) {
         self.steps += 1;
         let optimizer = &self.options.optimizer;
-        let learning_rate = optimizer.learning_rate_at(self.steps);
         let mut gradients = gradients.learned();
         if let Some(clip_norm) = self.options.clip_norm {
             gradients *= clip_scale(gradient_norm(&gradients), clip_norm);
@@ -119,36 +118,8 @@ impl Trainer {
             learned.zip(gradients.into_iter().zip(&mut self.moments))
         {
             let decays = is_weight || optimizer.decays_all;
-            let weight_decay = if decays { optimizer.weight_decay } else { 0.0 };
             let Moments { mean, mean_square } = moments;
-            let decayed = gradient + weight_decay * *parameter;
-            match optimizer.method {
-                Method::GradientDescent => gradient_descent(parameter, decayed, learning_rate),
-                Method::Momentum { momentum: kept, nesterov } => {
-                    momentum(parameter, decayed, mean, learning_rate, kept, nesterov);
-                }
-                Method::RmsProp { smoothing, epsilon } => {
-                    rmsprop(parameter, decayed, mean_square, learning_rate, smoothing, epsilon);
-                }
-                Method::Adam { beta1, beta2, epsilon, decoupled } => {
-                    if decoupled {
-                        *parameter *= 1.0 - learning_rate * weight_decay;
-                    }
-                    let gradient = if decoupled { gradient } else { decayed };
-                    let step = self.steps;
-                    adam(
-                        parameter,
-                        gradient,
-                        mean,
-                        mean_square,
-                        learning_rate,
-                        beta1,
-                        beta2,
-                        epsilon,
-                        step,
-                    );
-                }
-            }
+            update(optimizer, self.steps, decays, gradient, parameter, [mean, mean_square]);
         }
     }
 }

@@ -5,17 +5,28 @@
 use std::path::Path;
 
 use ndarray::{Array2, ArrayViewD};
+use serde::{Deserialize, Serialize};
 
-use super::{Place, Snapshot, State, options};
+use super::{Place, Snapshot, State};
 use crate::data::batches;
 use crate::error::{Error, Result};
 use crate::options::TrainerOptions;
-use crate::parameters::{LoadOptions, Metadata, ModelFile, Parameters};
+use crate::parameters::{LoadOptions, Metadata, ModelFile, Parameters, Version};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::parameters::{read_file, write_file};
 
 /// Raised when snapshots of older versions can no longer be read with their original meaning.
-const VERSION: &str = "1";
+const VERSION: u32 = 2;
+
+/// A snapshot without its tensors: a part of the metadata of its model.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    version: u32,
+    steps: u64,
+    place: Option<Place>,
+    options: TrainerOptions,
+}
 
 /// The largest number of steps from which counting can continue without overflow.
 const MOST_STEPS: u64 = i64::MAX as u64;
@@ -61,14 +72,9 @@ impl Snapshot {
         for (name, state) in [("velocity", &self.velocity), ("mean_square", &self.mean_square)] {
             added.extend(state.iter().flat_map(|state| tensors(&self.parameters, name, state)));
         }
-        let place = self.place.map_or(String::new(), |Place { epoch, position, rows, data }| {
-            let data = data.map_or(String::new(), |data| format!(" place.data={data:016x}"));
-            format!(" place.epoch={epoch} place.position={position} place.rows={rows}{data}")
-        });
-        let options = options::describe(&self.options);
-        let steps = self.steps;
-        let metadata = format!(" snapshot={VERSION} trainer.steps={steps}{place}{options}");
-        self.parameters.to_bytes_with(added, &metadata)
+        let Self { steps, place, options, .. } = self.clone();
+        let description = Description { version: VERSION, steps, place, options };
+        self.parameters.to_bytes_with(added, Some(description))
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) wrote.
@@ -81,16 +87,21 @@ impl Snapshot {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let file = ModelFile::read(bytes, &LoadOptions::default())?;
         let ModelFile { parameters, remarks, metadata, mut added } = file;
-        let Some(metadata) = metadata.filter(|metadata| metadata.has("snapshot")) else {
+        let text = metadata.unwrap_or_default();
+        let found = if text.is_empty() { None } else { Metadata::parse(&text)?.snapshot };
+        let Some::<Version>(version) = found else {
             let message = "it holds a model, but not the state of its training".to_owned();
             return Err(Error::Model(message));
         };
-        metadata.expect_version("snapshot", VERSION)?;
+        version.expect("snapshot", VERSION)?;
         // A snapshot must be exactly as it was written, because training must continue bit-identically.
         if let Some(remark) = remarks.first() {
             return Err(Error::Model(format!("its model is not that of a snapshot: {remark}")));
         }
-        let options = options::read(&metadata, outputs(&parameters))?;
+        let described = Metadata::parse(&text)?.snapshot;
+        let Description { version: _, steps, place, options } = described.expect("it has one");
+        options.check(outputs(&parameters))?;
+        check_counts(steps, place, &options)?;
         let mut state = |has: bool, name: &str| {
             let floats = |name: &str, shape: &[usize]| added.floats(name, shape);
             has.then(|| read_state(&parameters, name, floats)).transpose()
@@ -99,9 +110,6 @@ impl Snapshot {
         let velocity = state(method.has_velocity(), "velocity")?;
         let mean_square = state(method.has_mean_square(), "mean_square")?;
         added.expect_none_left()?;
-        let steps = count(&metadata, "trainer.steps")?;
-        let place = read_place(&metadata, &options)?;
-        metadata.expect_all_read()?;
         Ok(Self { parameters, options, steps, place, velocity, mean_square })
     }
 }
@@ -149,34 +157,20 @@ fn read_state(
     Ok(state)
 }
 
-fn read_place(metadata: &Metadata, options: &TrainerOptions) -> Result<Option<Place>> {
-    if !metadata.has("place.rows") {
-        return Ok(None);
+fn check_counts(steps: u64, place: Option<Place>, options: &TrainerOptions) -> Result<()> {
+    let epoch = place.map_or(0, |place| place.epoch);
+    for (name, number) in [("steps", steps), ("place.epoch", epoch)] {
+        if number > MOST_STEPS {
+            let message = format!("its {name} is {number}, but {MOST_STEPS} is the most");
+            return Err(Error::Model(message));
+        }
     }
-    let place = Place {
-        epoch: count(metadata, "place.epoch")?,
-        position: metadata.parsed("place.position")?,
-        rows: metadata.parsed("place.rows")?,
-        // Missing in files of older versions, and if the app removed it.
-        data: metadata
-            .has("place.data")
-            .then(|| metadata.choice("place.data", |value| u64::from_str_radix(value, 16).ok()))
-            .transpose()?,
-    };
-    let most = batches(place.rows, options.batch_size, options.remainder);
-    if place.position > most {
-        let found = place.position;
+    let Some(Place { position, rows, .. }) = place else { return Ok(()) };
+    let most = batches(rows, options.batch_size, options.remainder);
+    if position > most {
         return Err(Error::Model(format!(
-            "its place.position is {found}, but an epoch has {most} mini-batches"
+            "its place.position is {position}, but an epoch has {most} mini-batches"
         )));
     }
-    Ok(Some(place))
-}
-
-fn count(metadata: &Metadata, name: &str) -> Result<u64> {
-    let number = metadata.parsed(name)?;
-    if number > MOST_STEPS {
-        return Err(Error::Model(format!("its {name} is {number}, but {MOST_STEPS} is the most")));
-    }
-    Ok(number)
+    Ok(())
 }

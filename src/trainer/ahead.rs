@@ -3,10 +3,11 @@
 
 use wgpu::CommandEncoder;
 
-use super::{HISTORY, RATES, Trainer};
+use super::Trainer;
 use crate::error::Result;
 use crate::fused::update;
 use crate::gpu::{Glance, Matrix, Source};
+use crate::plan::{HISTORY, RATES};
 
 /// The number of steps whose values are written at once.
 const BLOCK: usize = 1024;

@@ -1,6 +1,7 @@
 //! The values of a hidden layer after a training step, for apps that inspect or show them.
 
 use super::Trainer;
+use super::memory::{Kept, LayerMemory};
 use crate::gpu::Matrix;
 use crate::layout::Learned;
 
@@ -79,13 +80,14 @@ impl Trainer {
     pub fn hidden_layer(&self, layer: usize) -> Option<HiddenLayer> {
         let index = layer.checked_sub(1)?;
         let (_, hidden) = self.network.learned().split_last()?;
-        let memory = &self.memory.batch.layers[..hidden.len()];
-        let (learned, memory) = (hidden.get(index)?, memory.get(index)?);
+        let learned = hidden.get(index)?;
+        let LayerMemory { outputs, kept, .. } = self.memory.batch.layers.get(index)?;
+        let Kept { sums, statistics: of_batch } = kept.as_ref()?;
         let batch_norm = match learned {
             Learned::Linear { .. } => None,
             Learned::Normalized { gamma, beta, .. } => {
                 let statistics = |first, rows| {
-                    let part = memory.statistics.slice(first, rows);
+                    let part = of_batch.slice(first, rows);
                     part.expect("the statistics have three rows or more")
                 };
                 Some(HiddenBatchNorm {
@@ -96,7 +98,7 @@ impl Trainer {
                 })
             }
         };
-        let (pre_activations, outputs) = (memory.sums.clone(), memory.outputs.clone());
+        let (pre_activations, outputs) = (sums.clone(), outputs.clone());
         Some(HiddenLayer { pre_activations, batch_norm, outputs })
     }
 }

@@ -1,9 +1,11 @@
 //! The GPU's history of the steps that it has taken, and how it is read.
 
+use super::Trainer;
 use super::count::Reading;
-use super::{HISTORY, Trainer};
-use crate::fused::record_step::{COUNTS, Counts, RECORD, whole};
+use crate::fused::record_step::{COUNTS, Counts, whole};
 use crate::gpu::Source;
+use crate::plan::HISTORY;
+use crate::plan::RECORD;
 
 /// The part of the history that is read.
 #[derive(Debug)]

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
+use super::Trainer;
 use super::history::{History, Record};
-use super::{HISTORY, Trainer};
 use crate::error::{Error, Result};
 use crate::gpu::read_all;
 use crate::options::Loss;
+use crate::plan::HISTORY;
 
 /// The loss and accuracy of a step's batch, before the step's update.
 ///
@@ -35,7 +36,7 @@ pub struct StepMetrics {
     /// The batch's loss, with label smoothing and class weights. NaN if the app's buffer held a class
     /// index without a class, or a target of binary cross-entropy outside 0 to 1.
     pub loss: f32,
-    /// The share of correct predictions. None for mean squared error.
+    /// The share of correct predictions. None for losses of numbers.
     pub accuracy: Option<f32>,
 }
 
@@ -52,7 +53,7 @@ pub struct EpochMetrics {
     /// differs a little from the weighted mean over the epoch, as each batch's loss is divided by the
     /// weights of its own rows. NaN if all steps were skipped.
     pub loss: f64,
-    /// The share of correct predictions. None for mean squared error.
+    /// The share of correct predictions. None for losses of numbers.
     pub accuracy: Option<f64>,
 }
 

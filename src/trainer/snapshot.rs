@@ -2,14 +2,15 @@
 
 use wgpu::{Device, Queue};
 
+use super::Trainer;
 use super::ahead::Ahead;
 use super::count::Count;
 use super::history::History;
-use super::{HISTORY, Trainer};
 use crate::error::Result;
 use crate::gpu::{Gpu, Matrix, Source, read_all};
 use crate::layout::LearnedLayout;
 use crate::network::Network;
+use crate::plan::HISTORY;
 use crate::snapshot::{Place, Snapshot, State};
 
 impl Trainer {

@@ -215,7 +215,7 @@ impl TrainingData {
 impl Epochs {
     /// Checks that the data set fits the trainer, and binds the step on its last batch.
     fn new(trainer: &Trainer, dataset: &Dataset) -> Result<Self> {
-        let Trainer { network, options, kernels, memory, .. } = trainer;
+        let Trainer { network, options, plan, kernels, memory, .. } = trainer;
         let batch_size = options.batch_size;
         let rows = dataset.rows();
         if dataset.features() != network.inputs() {
@@ -239,7 +239,7 @@ impl Epochs {
         let left = rows % batch_size;
         let remainder = if options.remainder == Remainder::Keep && left > 0 {
             check_rows(network, left)?;
-            let step = step::bind(network, kernels, memory, left)?;
+            let step = step::bind(network, plan, kernels, memory, left)?;
             Some(RemainderStep { rows: left, step })
         } else {
             None

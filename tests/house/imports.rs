@@ -12,7 +12,7 @@ use super::{TEST_FILES, code, files, first_name, is_of_name, read};
 
 /// The modules of the binary, the lowest floor first: each imports only its own files and lower floors.
 const FLOORS: [&[&str]; 9] = [
-    &["failure", "nvidia", "values", "wording"],
+    &["failure", "nvidia", "optimizers", "values", "wording"],
     &["diverged", "forward", "output"],
     &["adapter", "config", "data", "interrupt", "plot", "progress"],
     &["report"],

@@ -85,20 +85,30 @@ fn trainer_options_that_make_no_sense_are_refused() {
         optimizer(Optimizer { schedule, ..good }, "the schedule's steps", 0.0);
     }
 
-    let method = |method, name: &str, value| optimizer(Optimizer::new(method, 0.1), name, value);
-    let adam = |beta1, beta2, epsilon| Method::Adam { beta1, beta2, epsilon, decoupled: true };
-    for value in NONE.into_iter().chain([-0.1, 1.0, 1.5]) {
-        for nesterov in [true, false] {
-            method(Method::Momentum { momentum: value, nesterov }, "momentum", value);
+    for usual in Method::ALL {
+        for place in 0..usual.clone().hyperparameters().len() {
+            let refuse = |number: f64| {
+                let mut method = usual;
+                let (name, value) = method.hyperparameters().swap_remove(place);
+                *value = number;
+                let name = if name == "epsilon" { "the optimizer's epsilon" } else { name };
+                optimizer(Optimizer::new(method, 0.1), name, number);
+            };
+            let name = usual.clone().hyperparameters()[place].0;
+            let beyond = if name == "epsilon" { [0.0, -1e-8, 1e-60] } else { [-0.1, 1.0, 1.5] };
+            NONE.into_iter().chain(beyond).for_each(refuse);
         }
-        method(Method::RmsProp { smoothing: value, epsilon: 1e-8 }, "smoothing", value);
-        method(adam(value, 0.999, 1e-8), "beta1", value);
-        method(adam(0.9, value, 1e-8), "beta2", value);
     }
-    for value in NONE.into_iter().chain([0.0, -1e-8, 1e-60]) {
-        let name = "the optimizer's epsilon";
-        method(Method::RmsProp { smoothing: 0.9, epsilon: value }, name, value);
-        method(adam(0.9, 0.999, value), name, value);
+    for usual in Loss::ALL {
+        for place in 0..usual.clone().hyperparameters().len() {
+            for number in NONE.into_iter().chain([0.0, -1.0, 1e-60]) {
+                let mut loss = usual;
+                let (name, value) = loss.hyperparameters().swap_remove(place);
+                *value = number;
+                let options = TrainerOptions { loss, ..Default::default() };
+                trainer(options, name, &number.to_string());
+            }
+        }
     }
     app.assert_silent();
 }

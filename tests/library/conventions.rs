@@ -130,7 +130,23 @@ fn defaults() {
     let adam = |decoupled| Method::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled };
     assert_eq!(Optimizer::adam(RATE).method, adam(false));
     assert_eq!(Optimizer::adamw(RATE, 0.5).method, adam(true));
+    let lion = Method::Lion { beta1: 0.9, beta2: 0.99 };
+    assert_eq!(Optimizer::lion(RATE, 0.5).method, lion);
     assert_eq!(Optimizer::default(), Optimizer::adam(1e-3));
+    for optimizer in Method::ALL.map(Optimizer::usual) {
+        let Optimizer { method, learning_rate, weight_decay, .. } = optimizer;
+        let constructed = match method.name() {
+            "gradient-descent" => Optimizer::gradient_descent(learning_rate),
+            "momentum" => Optimizer::momentum(learning_rate, 0.9),
+            "nesterov" => Optimizer::nesterov(learning_rate, 0.9),
+            "rmsprop" => Optimizer::rmsprop(learning_rate),
+            "adam" => Optimizer::adam(learning_rate),
+            "adamw" => Optimizer::adamw(learning_rate, weight_decay),
+            "lion" => Optimizer::lion(learning_rate, weight_decay),
+            other => panic!("{other} has no constructor"),
+        };
+        assert_eq!(constructed, optimizer);
+    }
     for optimizer in [Optimizer::gradient_descent(RATE), Optimizer::adam(RATE)] {
         assert_eq!((optimizer.weight_decay, optimizer.decays_all), (0.0, false));
     }
@@ -172,6 +188,22 @@ fn adam_adds_epsilon_to_the_corrected_root() {
     // Mean and mean square are corrected to 1: ⅛ · 1 / (√1 + 1). Keras and ONNX add epsilon to the
     // uncorrected root: ⅛ · ½ / ½ · √¼ / (√¼ + 1) = ⅛ / 3.
     assert_close(slope_and_bias(&line)[0], 0.5 - RATE / 2.0);
+}
+
+/// Gradients 1, ½ and 0: the mean, which stays above 0, also moves the slope where the gradient is 0.
+#[test]
+fn lion_steps_by_the_rate_in_the_direction_of_its_mean() {
+    let method = Method::Lion { beta1: 0.5, beta2: 0.75 };
+    let optimizer = Optimizer::new(method, RATE);
+    let mut plain = line(0.5, optimizer);
+    for expected in [0.375, 0.25, 0.125] {
+        plain.step(&[1.0], &[0.0_f32]).unwrap();
+        assert_close(slope_and_bias(&plain)[0], expected);
+    }
+    // At input 0, only the decay moves the slope: by ⅛ · ½ of it.
+    let mut decaying = line(0.5, Optimizer { weight_decay: 0.5, ..optimizer });
+    decaying.step(&[0.0], &[0.0_f32]).unwrap();
+    assert_close(slope_and_bias(&decaying)[0], 0.5 - RATE / 4.0);
 }
 
 /// At input 0, only the decay moves the slope.

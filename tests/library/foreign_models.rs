@@ -78,25 +78,27 @@ fn values_that_make_no_sense_are_refused() {
 
 #[test]
 fn the_metadata_is_read_strictly() {
-    let with = |metadata| altered_with(&[], Some(metadata));
-    let read = with("version=1 activation=silu epsilon=1e-3 momentum=0.25").unwrap();
+    let with = |metadata: &str| altered_with(&[], Some(metadata));
+    let valid = r#"{"version":2,"activation":"silu","epsilon":1e-3,"momentum":0.25}"#;
+    let read = with(valid).unwrap();
     assert_eq!(read.activation, Activation::Silu);
     assert_eq!((read.epsilon, read.momentum), (1e-3, 0.25));
-    let refused: [(_, &[&str]); 9] = [
-        ("version=2 activation=silu epsilon=1e-3 momentum=0.25", &["version 2", "version 1"]),
-        ("version=1 activation=swish epsilon=1e-3 momentum=0.25", &["activation", "swish"]),
-        ("version=1 activation=silu epsilon=1e-3", &["momentum"]),
-        ("version=1 activation=silu epsilon=small momentum=0.25", &["epsilon", "small"]),
-        ("version=1 activation=silu epsilon=NaN momentum=0.25", &["epsilon", "NaN"]),
-        ("version=1 activation=silu epsilon=1e-3 momentum=1.25", &["momentum", "1.25"]),
-        (
-            "version=1 activation=silu epsilon=1e-3 momentum=0.25 dropout=0.5",
-            &["dropout=0.5", "does not know"],
-        ),
-        ("version=1 activation=silu epsilon=1e-3 momentum=0.25 place.rows=3", &["place.rows=3"]),
-        ("version=1 activation=silu epsilon=1e-3 momentum=0.25 folded", &["\"folded\""]),
+    let first = "version=1 activation=silu epsilon=1e-3 momentum=0.25";
+    assert_refused(with(first), &["version 1", "version 2"]);
+    let refused: [(_, _, &[&str]); 11] = [
+        ("2,", r#"3,"dropout":0.5,"#, &["version 3", "version 2"]),
+        ("silu", "swish", &["`swish`", "`relu`"]),
+        (r#","momentum":0.25"#, "", &["missing field `momentum`"]),
+        ("1e-3", r#""small""#, &["\"small\"", "f32"]),
+        ("1e-3", "null", &["null", "f32"]),
+        ("1e-3", "NaN", &["its metadata cannot be read"]),
+        ("0.25", "1.25", &["momentum", "1.25"]),
+        ("0.25", r#"0.25,"dropout":0.5"#, &["unknown field `dropout`"]),
+        ("0.25", r#"0.25,"place":{"rows":3}"#, &["unknown field `place`"]),
+        ("0.25", r#"0.25,"epsilon":1"#, &["duplicate field `epsilon`"]),
+        ("0.25}", "0.25} folded", &["trailing characters"]),
     ];
-    for (metadata, words) in refused {
-        assert_refused(with(metadata), words);
+    for (from, to, words) in refused {
+        assert_refused(with(&valid.replacen(from, to, 1)), words);
     }
 }

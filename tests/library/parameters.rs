@@ -47,7 +47,10 @@ fn weights_fill_the_bounds_of_he_and_glorot() {
         let options = options(activation, true, 1);
         let parameters = Parameters::initialize(&[200, 150, 200], &options).unwrap();
         let hidden = match activation {
-            Activation::Tanh | Activation::Sigmoid | Activation::Identity => glorot,
+            Activation::Tanh
+            | Activation::Sigmoid
+            | Activation::Identity
+            | Activation::Softplus => glorot,
             _ => he,
         };
         for (layer, bound) in parameters.layers.iter().zip([hidden, glorot]) {

@@ -28,7 +28,7 @@ use crate::fixtures::pytorch_numbers::{assert_close, matrix, numbers, parameters
 // single = lambda x: torch.tensor(x, dtype=torch.float32).item()
 // EPSILON, MOMENTUM, SLOPE = single(1e-5), single(0.1), single(0.01)
 // ACTIVATIONS = [nn.ReLU(), nn.LeakyReLU(SLOPE), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.SiLU(),
-//                nn.Identity()]
+//                nn.Identity(), nn.Mish(), nn.ELU(), nn.Softplus(threshold=1000), nn.GELU("tanh")]
 //
 // def numbers(seed, *shape):
 //     count = torch.Size(shape).numel()
@@ -133,7 +133,7 @@ const X: [f64; 5] = [-2.5, -0.5, 0.0, 0.75, 3.0];
 
 /// Each activation of X, and its derivative there.
 #[rustfmt::skip]
-const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 7] = [
+const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 11] = [
     (Activation::Relu,
      [0.0, 0.0, 0.0, 0.75, 3.0],
      [0.0, 0.0, 0.0, 1.0, 1.0]),
@@ -155,6 +155,18 @@ const ACTIVATIONS: [(Activation, [f64; 5], [f64; 5]); 7] = [
     (Activation::Identity,
      [-2.5, -0.5, 0.0, 0.75, 3.0],
      [1.0, 1.0, 1.0, 1.0, 1.0]),
+    (Activation::Mish,
+     [-0.1968162039065, -0.2207437746517, 0.0, 0.6100183352183, 2.986535004968],
+     [-0.1097435727502, 0.2895106779135, 0.6, 0.9857583557167, 1.0211069109294]),
+    (Activation::Elu,
+     [-0.9179150013761, -0.3934693402874, 0.0, 0.75, 3.0],
+     [0.0820849986239, 0.6065306597126, 1.0, 1.0, 1.0]),
+    (Activation::Softplus,
+     [0.0788897342925, 0.4740769841801, std::f64::consts::LN_2, 1.1368710061149, 3.0485873515737],
+     [0.0758581800212, 0.3775406687981, 0.5, 0.6791786991754, 0.9525741268224]),
+    (Activation::GeluTanh,
+     [-0.01508426609, -0.1542859901749, 0.0, 0.5799605551656, 2.9963626079182],
+     [-0.0379515762127, 0.1326300964654, 0.5, 0.9989382561374, 1.011584166631]),
 ];
 
 /// A row has the results of five training steps: the sum of the losses, the mean of the accuracies, the
@@ -205,6 +217,7 @@ const TRAINING: [[f64; 6]; 36] = [
 #[test]
 fn activations_and_their_derivatives() {
     let x = arr2(&[X]);
+    assert_eq!(ACTIVATIONS.map(|(activation, ..)| activation), Activation::ALL);
     for (activation, outputs, derivatives) in ACTIVATIONS {
         let name = activation.name();
         assert_close(name, &reference::activate(&x, activation), &outputs);

@@ -45,7 +45,7 @@ fn snapshot(optimizer: Optimizer, batch_norm: bool, has_data: bool) -> Snapshot 
     block_on(&device, trainer.snapshot()).unwrap()
 }
 
-fn optimizers() -> [Optimizer; 6] {
+fn optimizers() -> [Optimizer; 7] {
     let schedules = [
         Schedule::Constant,
         Schedule::Step { every: u64::MAX, factor: 1.0 / 3.0 },
@@ -64,6 +64,7 @@ fn optimizers() -> [Optimizer; 6] {
         },
         Optimizer::adam(0.1),
         Optimizer::adamw(0.1, 1e-300 + 0.1 / 3.0),
+        Optimizer::lion(0.1, 1.0 / 3.0),
     ]
 }
 
@@ -110,7 +111,9 @@ fn the_tensors_have_the_documented_names() {
     let parameters = ["0.weight", "1.bias", "1.weight", "3.bias", "3.weight"];
     let of = |state: &str| parameters.map(|name| format!("optimizer.{state}.{name}")).to_vec();
     let both = [of("mean_square"), of("velocity")].concat();
-    let expected = [vec![], of("velocity"), of("velocity"), of("mean_square"), both.clone(), both];
+    let [velocity, mean_square] = [of("velocity"), of("mean_square")];
+    let expected =
+        [vec![], velocity.clone(), velocity.clone(), mean_square, both.clone(), both, velocity];
     for (optimizer, expected) in optimizers().into_iter().zip(expected) {
         assert_eq!(names(&snapshot(optimizer, true, true)), expected);
     }
@@ -225,7 +228,8 @@ fn tensors_that_do_not_fit_are_refused_with_both_shapes() {
         &[without, "missing"],
     );
     // A velocity, which gradient descent does not have.
-    let other = changed(&bytes, same, |text| text.replace("=adam ", "=gradient-descent "));
+    let adam = r#"{"adam":{"beta1":0.9,"beta2":0.999,"epsilon":1e-8,"decoupled":false}}"#;
+    let other = changed(&bytes, same, |text| text.replace(adam, r#""gradient-descent""#));
     assert_refused(
         Snapshot::from_bytes(&other),
         &["optimizer.mean_square.0.weight belongs to nothing"],
@@ -237,69 +241,70 @@ fn metadata_that_makes_no_sense_is_refused() {
     let bytes = adam().to_bytes().unwrap();
     let with = |from: &str, to: &str| {
         changed(&bytes, same, |text| {
-            // Each pair is between spaces, including the last one, which is followed by notes on a line
-            // of their own.
-            let text = text.replacen('\n', " \n", 1);
             assert!(text.contains(from), "{text}");
             text.replacen(from, to, 1)
         })
     };
+    let snapshot = r#""snapshot":{"version":2"#;
     for (from, to, parts) in [
-        (" snapshot=1 ", " snapshot=2 ", ["snapshot 2", "snapshot 1"]),
-        (" snapshot=1 ", " ", ["optimizer.beta1=9e-1", "not know"]),
-        (" trainer.steps=5 ", " ", ["does not give", "trainer.steps"]),
-        (" trainer.steps=5 ", " trainer.steps=-5 ", ["trainer.steps", "-5"]),
+        (snapshot, r#""snapshot":{"version":3,"mixing":0.1"#, ["snapshot 3", "snapshot 2"]),
+        (snapshot, r#""snapshot":{"mixing":0.1"#, ["missing field", "version"]),
+        (r#""steps":5,"#, "", ["missing field", "steps"]),
+        (r#""steps":5"#, r#""steps":-5"#, ["-5", "u64"]),
         (
-            " trainer.steps=5 ",
-            " trainer.steps=9223372036854775808 ",
+            r#""steps":5"#,
+            r#""steps":9223372036854775808"#,
             ["9223372036854775808", "9223372036854775807"],
         ),
-        (" place.position=1 ", " place.position=6 ", ["place.position is 6", "4 mini-batches"]),
-        (" place.rows=14 ", " place.rows=x ", ["place.rows", "\"x\""]),
-        (" trainer.batch_size=4 ", " trainer.batch_size=0 ", ["batch_size is 0", "at least 1"]),
         (
-            " trainer.class_weights=3.3333334e-1,1e-30 ",
-            " trainer.class_weights=1,2,3 ",
-            ["class_weights holds 3", "2 are needed"],
+            r#""epoch":2"#,
+            r#""epoch":9223372036854775808"#,
+            ["place.epoch is 9223372036854775808", "9223372036854775807"],
         ),
-        (" trainer.loss=softmax", " trainer.loss=hardmax", ["trainer.loss", "hardmax"]),
-        (" trainer.remainder=keep ", " trainer.remainder=k ", ["trainer.remainder", "\"k\""]),
-        (" optimizer.beta1=9e-1 ", " optimizer.beta1=1 ", ["beta1 is 1", "below 1"]),
-        (" optimizer.beta1=9e-1 ", " optimizer.beta1=NaN ", ["beta1 is NaN", "below 1"]),
-        (" optimizer.method=adam ", " optimizer.method=a ", ["optimizer.method", "\"a\""]),
-        (" schedule=constant ", " schedule=odd ", ["schedule", "odd"]),
-        (" place.data=", " place.data=x", ["place.data", "\"x"]),
-        // Options of a later version, of another method and of another schedule; an incomplete place; no
-        // options.
-        (" trainer.seed=", " trainer.mixing=0.1 trainer.seed=", ["trainer.mixing=0.1", "not know"]),
-        (
-            " optimizer.beta1=",
-            " optimizer.momentum=0.9 optimizer.beta1=",
-            ["optimizer.momentum", "0.9"],
-        ),
-        (
-            " schedule=constant ",
-            " schedule=constant schedule.last=0 ",
-            ["schedule.last=0", "not know"],
-        ),
-        (" place.rows=14 ", " ", ["place.", "not know"]),
-        (" trainer.seed=", " frozen trainer.seed=", ["\"frozen\"", "NAME=VALUE"]),
+        (r#""position":1"#, r#""position":6"#, ["place.position is 6", "4 mini-batches"]),
+        (r#""rows":14"#, r#""rows":"x""#, ["\"x\"", "u32"]),
+        (r#""batch_size":4"#, r#""batch_size":0"#, ["batch_size is 0", "at least 1"]),
+        ("[0.33333334,1e-30]", "[1,2,3]", ["class_weights holds 3", "2 are needed"]),
+        (r#""softmax-"#, r#""hardmax-"#, ["`hardmax-cross-entropy`", "`mean-squared-error`"]),
+        (r#""keep""#, r#""k""#, ["`k`", "`drop`"]),
+        (r#""beta1":0.9"#, r#""beta1":1"#, ["beta1 is 1", "below 1"]),
+        (r#""beta1":0.9"#, r#""beta1":null"#, ["null", "f64"]),
+        (r#"{"adam""#, r#"{"a""#, ["unknown variant `a`", "`adam`"]),
+        (r#""constant""#, r#""odd""#, ["`odd`", "`constant`"]),
+        (r#""data":"#, r#""data":-"#, ["u64", "metadata"]),
+        // Options of a later version, of another method and of another schedule; an incomplete place.
+        (r#""seed":"#, r#""mixing":0.1,"seed":"#, ["unknown field `mixing`", "`seed`"]),
+        (r#""beta1":"#, r#""momentum":0.9,"beta1":"#, ["unknown field `momentum`", "`beta1`"]),
+        (r#""beta1":0.9,"#, "", ["missing field", "beta1"]),
+        (r#""constant""#, r#"{"cosine":{"steps":9}}"#, ["missing field", "last"]),
+        (r#""constant""#, r#"{"one-cycle":{"steps":9,"last":0}}"#, ["unknown field", "last"]),
+        (r#","rows":14"#, "", ["missing field", "rows"]),
     ] {
         assert_refused(Snapshot::from_bytes(&with(from, to)), &parts);
     }
 }
 
-/// Older versions stored no fingerprint of the data: their files resume with any data of the same number
-/// of rows.
+/// The place of an app that removed the fingerprint resumes with any data of the same number of rows.
 #[test]
 fn a_snapshot_without_a_fingerprint_is_read() {
     let snapshot = adam();
-    let fingerprint = snapshot.place().unwrap().data().unwrap();
-    let pair = format!(" place.data={fingerprint:016x}");
-    let older = changed(&snapshot.to_bytes().unwrap(), same, |text| text.replace(&pair, ""));
-    let place = Snapshot::from_bytes(&older).unwrap().place().unwrap();
+    let fingerprint = snapshot.place().unwrap().data().unwrap().to_string();
+    let without =
+        changed(&snapshot.to_bytes().unwrap(), same, |text| text.replace(&fingerprint, "null"));
+    let place = Snapshot::from_bytes(&without).unwrap().place().unwrap();
     assert_eq!(Some(place), snapshot.place().map(ztilde::Place::for_any_data));
     assert_eq!(place.data(), None);
+}
+
+/// Version 1 of the metadata was no JSON.
+#[test]
+fn a_snapshot_of_the_first_version_is_refused_by_its_version() {
+    let first = changed(&adam().to_bytes().unwrap(), same, |_| {
+        "version=1 activation=relu epsilon=1e-5 momentum=1e-1 snapshot=1 trainer.steps=5".to_owned()
+    });
+    assert_refused(Snapshot::from_bytes(&first), &["version 1", "version 2"]);
+    let model = Parameters::from_bytes(&first).unwrap_err().to_string();
+    assert!(model.contains("version 1"), "{model}");
 }
 
 /// The training options of a later version do not concern the model in a snapshot.
@@ -307,9 +312,9 @@ fn a_snapshot_without_a_fingerprint_is_read() {
 fn a_model_is_read_from_a_snapshot_with_unknown_options() {
     let snapshot = adam();
     let later = changed(&snapshot.to_bytes().unwrap(), same, |text| {
-        text.replace(" trainer.seed=", " trainer.mixing=0.1 trainer.seed=")
+        text.replace(r#""seed":"#, r#""mixing":0.1,"seed":"#)
     });
-    assert_refused(Snapshot::from_bytes(&later), &["trainer.mixing=0.1"]);
+    assert_refused(Snapshot::from_bytes(&later), &["unknown field `mixing`"]);
     assert_eq!(Parameters::from_bytes(&later).unwrap(), *snapshot.parameters());
 }
 

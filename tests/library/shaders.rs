@@ -1,5 +1,6 @@
 //! Every kernel's text is WGSL that any WebGPU device accepts. naga checks it, so no adapter is needed.
 
+mod switches;
 mod texts;
 
 use std::collections::{HashMap, HashSet};
@@ -13,7 +14,8 @@ use naga::{
     AddressSpace, BinaryOperator, Expression, Function, Handle, MathFunction, Module, ScalarKind,
     ShaderStage, Span, Statement, TypeInner,
 };
-use texts::{FAMILIES, Place, for_each_kernel, is_for_subgroups, read, root, texts, texts_with};
+use texts::declaration::Place;
+use texts::{FAMILIES, for_each_kernel, is_for_subgroups, read, root, texts, texts_with};
 
 /// The sizes of workgroups, which kernel modules define as `const NAME: u32 = …;`, by their names.
 fn sizes(room: &str) -> HashMap<String, f64> {
@@ -375,12 +377,16 @@ fn shaders_open_with_their_names() {
 /// A shared file without a kernel that includes it is dead code.
 #[test]
 fn every_shared_file_has_its_users_and_opens_with_a_comment() {
-    let mut rooms = String::new();
+    // The tiles follow what `tiled![…]` lists.
+    let mut rooms = read("src/gpu/texts.rs");
     for_each_kernel(|_, room| rooms.push_str(room));
     for entry in fs::read_dir(root().join("shaders/shared")).expect("the folder of shared files") {
         let name = entry.expect("an entry of a folder").file_name();
-        let name = format!("shaders/shared/{}", name.display());
+        let name = format!("shared/{}", name.display());
         assert!(rooms.contains(&name), "no room includes {name}");
-        assert!(read(&name).starts_with("// "), "{name} does not open with a comment");
+        assert!(
+            read(&format!("shaders/{name}")).starts_with("// "),
+            "{name} does not open with a comment"
+        );
     }
 }

@@ -18,7 +18,7 @@ const SIZES: [u32; 4] = [7, 20, 9, 5];
 const ROWS: u32 = 101;
 const BATCH_SIZE: u32 = 16;
 
-fn optimizers() -> [Optimizer; 6] {
+fn optimizers() -> [Optimizer; 7] {
     let decaying =
         Optimizer { weight_decay: 0.01, decays_all: true, ..Optimizer::momentum(0.05, 0.9) };
     let falling = Schedule::Cosine { steps: 40, last: 0.1 };
@@ -30,6 +30,7 @@ fn optimizers() -> [Optimizer; 6] {
         Optimizer { schedule: Schedule::OneCycle { steps: 40 }, ..Optimizer::rmsprop(0.01) },
         Optimizer::adam(0.01),
         Optimizer { schedule: falling, ..Optimizer::adamw(0.01, 0.1) },
+        Optimizer::lion(0.001, 0.1),
     ]
 }
 

@@ -3,8 +3,8 @@
 use wgpu::BufferUsages;
 use wgpu::Device;
 use ztilde::{
-    Dataset, Error, Inference, Network, NetworkOptions, Parameters, Trainer, TrainerOptions,
-    TrainingData, kernels::Dispatch,
+    Dataset, DeviceClass, Error, Inference, Method, Network, NetworkOptions, Optimizer, Parameters,
+    StepPlan, Trainer, TrainerOptions, TrainingData, kernels::Dispatch,
 };
 
 use super::{
@@ -12,11 +12,7 @@ use super::{
     workload::{Plan, dataset, inference_operations, rows, training_operations},
     workloads::Workload,
 };
-use crate::{
-    failure::Failure,
-    options::{OptimizerName, typed_name},
-    settle::usual,
-};
+use crate::failure::Failure;
 
 /// The most inference steps in one submission. A trainer chooses its own number.
 const STEPS_PER_SUBMISSION: u32 = 64;
@@ -29,10 +25,10 @@ pub(super) struct Case {
 }
 
 /// A way to train or to apply a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Variant {
     /// Training on a data set on the GPU.
-    Resident(OptimizerName),
+    Resident(Method),
     /// Inference with the running statistics.
     Running,
     /// Inference with the running statistics folded into weights and biases.
@@ -57,7 +53,7 @@ impl Case {
 
     pub(super) fn optimizer_name(&self) -> Option<String> {
         match self.variant {
-            Variant::Resident(optimizer) => Some(typed_name(optimizer)),
+            Variant::Resident(optimizer) => Some(optimizer.name().to_owned()),
             Variant::Running | Variant::Folded => None,
         }
     }
@@ -108,13 +104,25 @@ impl Case {
         }
     }
 
+    /// The plan of a training step, if the case trains.
+    pub(super) fn step_plan(&self, class: DeviceClass) -> Option<StepPlan> {
+        let Variant::Resident(optimizer) = self.variant else { return None };
+        let options = self.trainer_options(optimizer);
+        Some(StepPlan::new(class, self.workload.layer_sizes, &self.network_options(), &options))
+    }
+
     fn network_options(&self) -> NetworkOptions {
         NetworkOptions { activation: self.workload.activation, ..Default::default() }
     }
 
-    fn trainer_options(&self, optimizer: OptimizerName) -> TrainerOptions {
+    fn trainer_options(&self, optimizer: Method) -> TrainerOptions {
         let Workload { batch_size, loss, .. } = *self.workload;
-        TrainerOptions { batch_size, loss, optimizer: usual(optimizer), ..Default::default() }
+        TrainerOptions {
+            batch_size,
+            loss,
+            optimizer: Optimizer::usual(optimizer),
+            ..Default::default()
+        }
     }
 }
 
@@ -185,8 +193,8 @@ mod tests {
         let (_, device, queue) = adapter::open().unwrap();
         let gpu = Gpu { device, queue };
         let variants = [
-            Variant::Resident(OptimizerName::Adam),
-            Variant::Resident(OptimizerName::GradientDescent),
+            Variant::Resident(Optimizer::default().method),
+            Variant::Resident(Method::GradientDescent),
             Variant::Running,
             Variant::Folded,
         ];
@@ -217,7 +225,7 @@ mod tests {
         let (_, device, _) = adapter::open().unwrap();
         let [paper, digits] = [&WORKLOADS[1], &WORKLOADS[0]];
         let planned = |workload: &Workload, batch_size: u32, rows: u32| {
-            let optimizer = usual(OptimizerName::Adam);
+            let optimizer = Optimizer::default();
             let options = TrainerOptions { batch_size, optimizer, ..Default::default() };
             let network = NetworkOptions::default();
             let sizes = workload.layer_sizes;

@@ -27,6 +27,13 @@ pub(super) fn inference_operations(workload: &Workload) -> u64 {
     2 * u64::from(workload.batch_size) * products.sum::<u64>()
 }
 
+/// `digits: 64 rows of 64-128-64-10`
+pub(super) fn describe(workload: &Workload) -> String {
+    let Workload { name, batch_size, layer_sizes, .. } = workload;
+    let sizes: Vec<_> = layer_sizes.iter().map(u32::to_string).collect();
+    format!("{name}: {batch_size} rows of {}", sizes.join("-"))
+}
+
 /// Inputs and outputs of each layer.
 fn layers(workload: &Workload) -> impl Iterator<Item = [u64; 2]> {
     workload.layer_sizes.windows(2).map(|sizes| [sizes[0].into(), sizes[1].into()])

@@ -4,15 +4,10 @@ use ndarray::{Array1, Array2};
 use ztilde::{Activation, BatchNorm, Layer, Parameters};
 
 use super::{Graph, Setting};
-use crate::failure::Failure;
 
 /// Appends the layers. Constants have the names of a model file, as PyTorch numbers them. Returns the
 /// name of the linear outputs.
-pub(crate) fn append_network(
-    graph: &mut Graph,
-    parameters: &Parameters,
-    inputs: &str,
-) -> Result<String, Failure> {
+pub(crate) fn append_network(graph: &mut Graph, parameters: &Parameters, inputs: &str) -> String {
     let mut values = inputs.to_owned();
     let mut module = 0;
     let last = parameters.layers.len() - 1;
@@ -29,11 +24,11 @@ pub(crate) fn append_network(
         };
         module += 1;
         if number < last {
-            values = append_activation(graph, module, &values, parameters.activation)?;
+            values = append_activation(graph, module, &values, parameters.activation);
             module += 1;
         }
     }
-    Ok(values)
+    values
 }
 
 /// `inputs · weightsᵀ + biases`.
@@ -82,9 +77,9 @@ fn append_activation(
     module: usize,
     inputs: &str,
     activation: Activation,
-) -> Result<String, Failure> {
+) -> String {
     let name = &format!("{module}.{}", activation.name());
-    Ok(match activation {
+    match activation {
         Activation::Relu => graph.node(name, "Relu", &[inputs], &[]),
         Activation::LeakyRelu => {
             let slope = Setting::Float(Activation::NEGATIVE_SLOPE);
@@ -98,11 +93,13 @@ fn append_activation(
             graph.node(name, "Mul", &[inputs, &sigmoid], &[])
         }
         Activation::Identity => graph.node(name, "Identity", &[inputs], &[]),
-        other => {
-            let name = other.name();
-            return Err(Failure::input(format!("no ONNX operator is known for {name}")));
+        Activation::Mish => graph.node(name, "Mish", &[inputs], &[]),
+        Activation::Elu => graph.node(name, "Elu", &[inputs], &[("alpha", Setting::Float(1.0))]),
+        Activation::Softplus => graph.node(name, "Softplus", &[inputs], &[]),
+        Activation::GeluTanh => {
+            graph.node(name, "Gelu", &[inputs], &[("approximate", Setting::Text("tanh"))])
         }
-    })
+    }
 }
 
 fn vector(graph: &mut Graph, name: &str, values: &Array1<f32>) -> String {

@@ -46,7 +46,7 @@ pub(crate) enum End {
 impl Serialize for Final {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        entries(&mut map, "test", self.loss, self.test.as_ref())?;
+        entries(&mut map, "test", self.loss.has_accuracy(), self.test.as_ref())?;
         map.serialize_entry("baseline", &self.baseline)?;
         map.serialize_entry("epoch", &self.epoch)?;
         map.serialize_entry("end", &self.end)?;

@@ -22,8 +22,9 @@ impl Serialize for Epoch {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("epoch", &self.epoch)?;
-        entries(&mut map, "train", self.loss(), Some(&self.train))?;
-        entries(&mut map, "test", self.loss(), self.test.as_ref())?;
+        let has_accuracy = self.train.accuracy.is_some();
+        entries(&mut map, "train", has_accuracy, Some(&self.train))?;
+        entries(&mut map, "test", has_accuracy, self.test.as_ref())?;
         map.serialize_entry("seconds", &self.seconds)?;
         map.end()
     }
@@ -58,22 +59,19 @@ impl<'de> Deserialize<'de> for Epoch {
     }
 }
 
-impl Epoch {
-    /// None if the targets are numbers.
-    fn loss(&self) -> Loss {
-        match self.train.accuracy {
-            None => Loss::MeanSquaredError,
-            Some(_) => Loss::SoftmaxCrossEntropy,
-        }
-    }
+/// The head of the test results for targets that are numbers.
+const NUMBERS: &str = "  test loss  test RMSE  test R²";
 
+impl Epoch {
     /// The head of the table whose rows [`Epoch::line`] makes.
     pub(crate) fn head(loss: Loss, tested: bool) -> String {
-        let (train, test) = match loss {
-            Loss::MeanSquaredError => ("train RMSE", "  test loss  test RMSE  test R²"),
-            _ => ("train accuracy", "  test loss  test accuracy"),
+        let (train, test) = match loss.has_accuracy() {
+            true => ("  train accuracy", "  test loss  test accuracy"),
+            // The mini-batches have no RMSE unless their loss is its square.
+            false if loss == Loss::MeanSquaredError => ("  train RMSE", NUMBERS),
+            false => ("", NUMBERS),
         };
-        format!("epoch  train loss  {train}{}  seconds", if tested { test } else { "" })
+        format!("epoch  train loss{train}{}  seconds", if tested { test } else { "" })
     }
 
     pub(crate) fn line(&self) -> String {
@@ -99,7 +97,7 @@ impl Epoch {
 
 /// The epochs of trainings as curves: the loss, and the accuracy or the RMSE. The prefix of a training's
 /// curves in the legend is empty for a single training.
-pub(crate) fn panels(trainings: &[(&str, &[Epoch])]) -> Vec<Panel> {
+pub(crate) fn panels(trainings: &[(&str, &[Epoch])], loss: Loss) -> Vec<Panel> {
     type Curve = (&'static str, bool, fn(&Epoch) -> Option<&Evaluation>);
     const CURVES: [Curve; 2] = [
         ("in training", true, |epoch| Some(&epoch.train)),
@@ -119,14 +117,12 @@ pub(crate) fn panels(trainings: &[(&str, &[Epoch])]) -> Vec<Panel> {
         }
         Panel { values: values.to_owned(), is_percentage, series }
     };
-    let mut epochs = trainings.iter().flat_map(|training| training.1);
-    let is_class = epochs.all(|epoch| epoch.train.accuracy.is_some());
-    let second = match is_class {
+    let second = match loss.has_accuracy() {
         true => panel("accuracy (%)", true, |found| found.accuracy.map(|share| 100.0 * share)),
         false => panel("RMSE", false, |found| found.rmse),
     };
-    let loss = if is_class { "loss (cross-entropy)" } else { "loss (mean squared error)" };
-    vec![panel(loss, false, |found| Some(found.loss)), second]
+    let loss = format!("loss ({})", loss.name());
+    vec![panel(&loss, false, |found| Some(found.loss)), second]
 }
 
 #[cfg(test)]

@@ -32,13 +32,13 @@ pub(crate) struct Summary {
 impl Serialize for Summary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        let names = measures(self.loss).iter();
+        let names = measures(self.loss.has_accuracy()).iter();
         for (name, (mean, deviation)) in names.zip(self.mean.iter().zip(&self.deviation)) {
             map.serialize_entry(&format!("test_{name}"), mean)?;
             map.serialize_entry(&format!("test_{name}_deviation"), deviation)?;
         }
         // The second measure is the one that a baseline has.
-        let name = measures(self.loss)[1];
+        let name = measures(self.loss.has_accuracy())[1];
         map.serialize_entry("baseline", &serde_json::json!({ name: self.baseline }))?;
         map.end()
     }
@@ -66,7 +66,7 @@ impl Summary {
             let value = |fold: &Fold| measure(name, fold.training.last.test.as_ref()?);
             folds.iter().filter_map(value).collect()
         };
-        let values: Vec<Vec<f64>> = measures(loss).iter().map(values).collect();
+        let values: Vec<Vec<f64>> = measures(loss.has_accuracy()).iter().map(values).collect();
         let mean = |values: &Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
         let deviation = |values: &Vec<f64>| {
             let mean = mean(values);
@@ -84,23 +84,25 @@ impl Summary {
     }
 
     pub(crate) fn line(&self, folds: u32) -> String {
-        let measures = match self.loss {
-            Loss::MeanSquaredError => format!(
+        let measures = match self.loss.has_accuracy() {
+            false => format!(
                 "test RMSE {} ± {}, test R² {} ± {}",
                 decimals(self.mean[1]),
                 decimals(self.deviation[1]),
                 decimals(self.mean[2]),
                 decimals(self.deviation[2])
             ),
-            _ => format!(
+            true => format!(
                 "test accuracy {:.2} % ± {:.2} %",
                 100.0 * self.mean[1],
                 100.0 * self.deviation[1]
             ),
         };
-        let baseline = match self.loss {
-            Loss::MeanSquaredError => format!("RMSE {} (always the mean", decimals(self.baseline)),
-            _ => format!("accuracy {:.2} % (always the most frequent class", 100.0 * self.baseline),
+        let baseline = match self.loss.has_accuracy() {
+            false => format!("RMSE {} (always the mean", decimals(self.baseline)),
+            true => {
+                format!("accuracy {:.2} % (always the most frequent class", 100.0 * self.baseline)
+            }
         };
         format!(
             "{measures}, the mean and deviation of {folds} folds; baseline: {baseline} in training)"

@@ -1,14 +1,11 @@
 //! The measures of an evaluation, by name, and their decimals.
 
 use serde::ser::SerializeMap;
-use ztilde::{Evaluation, Loss};
+use ztilde::Evaluation;
 
-/// The measures of an evaluation, which depend on the loss.
-pub(super) fn measures(loss: Loss) -> &'static [&'static str] {
-    match loss {
-        Loss::MeanSquaredError => &["loss", "rmse", "r2"],
-        _ => &["loss", "accuracy"],
-    }
+/// The measures of an evaluation.
+pub(super) fn measures(has_accuracy: bool) -> &'static [&'static str] {
+    if has_accuracy { &["loss", "accuracy"] } else { &["loss", "rmse", "r2"] }
 }
 
 pub(super) fn measure(name: &str, evaluation: &Evaluation) -> Option<f64> {
@@ -23,10 +20,10 @@ pub(super) fn measure(name: &str, evaluation: &Evaluation) -> Option<f64> {
 pub(super) fn entries<M: SerializeMap>(
     map: &mut M,
     prefix: &str,
-    loss: Loss,
+    has_accuracy: bool,
     evaluation: Option<&Evaluation>,
 ) -> Result<(), M::Error> {
-    measures(loss).iter().try_for_each(|name| {
+    measures(has_accuracy).iter().try_for_each(|name| {
         let value = evaluation.and_then(|evaluation| measure(name, evaluation));
         map.serialize_entry(&format!("{prefix}_{name}"), &value)
     })

@@ -9,13 +9,15 @@ pub(crate) struct Tested {
     rows: f64,
     loss: f64,
     accuracy: Option<f64>,
+    /// The squared errors, if the targets are numbers.
+    squares: Option<f64>,
     /// The sums over the targets, if they are numbers.
     targets: Statistics,
 }
 
 impl Tested {
     pub(crate) const fn new() -> Self {
-        Self { rows: 0.0, loss: 0.0, accuracy: None, targets: Statistics::NONE }
+        Self { rows: 0.0, loss: 0.0, accuracy: None, squares: None, targets: Statistics::NONE }
     }
 
     pub(crate) fn take(&mut self, part: &Evaluation, targets: &Targets<'_>) {
@@ -25,6 +27,9 @@ impl Tested {
         if let Some(accuracy) = part.accuracy {
             *self.accuracy.get_or_insert(0.0) += accuracy * rows;
         }
+        if let Some(rmse) = part.rmse {
+            *self.squares.get_or_insert(0.0) += rmse * rmse * rows;
+        }
         if let Targets::Values(values) = targets {
             values.iter().for_each(|&value| self.targets.take(value.into()));
         }
@@ -33,14 +38,11 @@ impl Tested {
     pub(crate) fn evaluation(&self) -> Evaluation {
         let loss = self.loss / self.rows;
         let accuracy = self.accuracy.map(|accuracy| accuracy / self.rows);
-        let (rmse, r2) = match accuracy {
-            Some(_) => (None, None),
-            // As in ztilde::evaluate: targets that are all equal have no spread.
-            None => (
-                Some(loss.sqrt()),
-                (self.targets.squares() > 0.0).then(|| 1.0 - self.loss / self.targets.squares()),
-            ),
-        };
+        let rmse = self.squares.map(|squares| (squares / self.rows).sqrt());
+        // As in ztilde::evaluate: targets that are all equal have no spread.
+        let spread = self.targets.squares();
+        let squares = self.squares.filter(|_| spread > 0.0);
+        let r2 = squares.map(|squares| 1.0 - squares / spread);
         Evaluation { loss, accuracy, rmse, r2 }
     }
 }

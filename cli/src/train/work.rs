@@ -65,7 +65,7 @@ impl Work<'_> {
             self.tell(epochs)?;
             picture.watch(&[("", epochs)])
         };
-        let head = Epoch::head(loss(&data), tested_rows.is_some());
+        let head = Epoch::head(self.settled.trainer.loss, tested_rows.is_some());
         let on_start = || self.progress.line(&head);
         let network = self.settled.network.clone();
         let job = Job { data, network, checkpoint, on_start: &on_start, on_epoch: &on_epoch };
@@ -91,7 +91,7 @@ impl Work<'_> {
     ) -> Result<Outcome, Failure> {
         const NAMES: [&str; 2] = ["with batch norm", "without batch norm"];
         const CURVES: [&str; 2] = ["with batch norm, ", "without, "];
-        let loss = loss(&first);
+        let loss = self.settled.trainer.loss;
         let tested_rows = first.held_out.as_ref().map(|rows| rows.count());
         let title = self.options.data.title(&first.preprocessing.target.name);
         let picture = Picture::new(self, format!("{title}, with batch normalization and without"));
@@ -127,7 +127,7 @@ impl Work<'_> {
         count: u32,
         prepare: impl Fn(u32) -> Result<Prepared, Failure>,
     ) -> Result<Outcome, Failure> {
-        let loss = loss(&first);
+        let loss = self.settled.trainer.loss;
         let mut first = Some(first);
         let mut folds = Vec::new();
         for fold in 0..count {
@@ -251,19 +251,7 @@ impl Work<'_> {
         }
         let typed = self.options.training.class_weights.as_ref();
         let weights = typed.map(|typed| class_weights(typed, target, &data.learned));
-        Ok(TrainerOptions {
-            loss: loss(data),
-            class_weights: weights.transpose()?,
-            ..self.settled.trainer.clone()
-        })
-    }
-}
-
-/// The loss for the kind of the targets.
-fn loss(data: &Prepared) -> Loss {
-    match data.preprocessing.target.classes() {
-        Some(_) => Loss::SoftmaxCrossEntropy,
-        None => Loss::MeanSquaredError,
+        Ok(TrainerOptions { class_weights: weights.transpose()?, ..self.settled.trainer.clone() })
     }
 }
 
@@ -276,13 +264,19 @@ fn baseline(data: &Prepared) -> Option<Baseline> {
 /// The plot of the trainings, if one was requested.
 struct Picture<'a> {
     options: &'a Options,
+    loss: Loss,
     title: String,
     drawn: Cell<Instant>,
 }
 
 impl<'a> Picture<'a> {
     fn new(work: &Work<'a>, title: String) -> Self {
-        Self { options: work.options, title, drawn: Cell::new(Instant::now()) }
+        Self {
+            options: work.options,
+            loss: work.settled.trainer.loss,
+            title,
+            drawn: Cell::new(Instant::now()),
+        }
     }
 
     /// Draws the plot again if `--watch` is on and the last one is old.
@@ -297,7 +291,7 @@ impl<'a> Picture<'a> {
 
     fn draw(&self, trainings: &[(&str, &[Epoch])]) -> Result<(), Failure> {
         let results = &self.options.results;
-        let panels = || report::panels(trainings);
+        let panels = || report::panels(trainings, self.loss);
         let file = results.plot.as_ref();
         file.map_or(Ok(()), |file| curves(file, results.theme, &self.title, &panels()))
     }

@@ -144,3 +144,20 @@ fn a_product_that_the_device_cannot_bind_is_code_2() {
     assert!(stderr(&output).contains("needs 4000000000000 bytes"), "{}", stderr(&output));
     assert!(!stderr(&output).contains("planned"), "it is found before anything is made");
 }
+
+#[test]
+fn a_plan_for_another_device_needs_no_adapter() {
+    let plan = |class: &[&str]| {
+        let arguments = [&["bench", "digits", "--plan", "--optimizer", "adam"], class].concat();
+        output(ztilde(".", &arguments).env("WGPU_ADAPTER_NAME", "no such adapter"))
+    };
+    let found = plan(&["--device-class", "nvidia"]);
+    assert_eq!(found.status.code(), Some(0), "{}", stderr(&found));
+    for text in ["digits: 64 rows of 64-128-64-10, adam", "layer 1/layer_forward", "update/update"]
+    {
+        assert!(stdout(&found).contains(text), "no {text} in: {}", stdout(&found));
+    }
+    assert_ne!(stdout(&found), stdout(&plan(&["--device-class", "mali"])));
+    // The adapter's own plan does.
+    assert_eq!(plan(&[]).status.code(), Some(3));
+}

@@ -57,6 +57,41 @@ fn options_of_classes_are_refused_for_numbers() {
 }
 
 #[test]
+fn a_loss_is_for_classes_or_for_numbers() {
+    let numbers = (0..60).map(|row| format!("{row},{}.5\n", row * 7 % 50)).collect::<String>();
+    let files = [("numbers.csv", numbers), ("classes.csv", classes(60))];
+    let refused = |arguments: &str, expected: &str| {
+        let output = run_with(&files, arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+    };
+    let of_numbers = "--loss huber compares numbers, but the target \"sign\" is a class";
+    refused("train classes.csv --loss huber", of_numbers);
+    refused("train numbers.csv --loss softmax-cross-entropy", "compares classes, but the target");
+    let no_delta = "--delta is 0.5, but --loss mean-squared-error has no such number";
+    refused("train numbers.csv --delta 0.5", no_delta);
+
+    let [huber, usual] = ["--loss huber --delta 0.5", ""].map(|options| {
+        report(&run_with(&files, &format!("train numbers.csv --epochs 2 --json {options}")))
+    });
+    assert_eq!(
+        (&huber["options"]["loss"], &huber["options"]["delta"]),
+        (&"huber".into(), &0.5.into())
+    );
+    assert_eq!(usual["options"]["loss"], "mean-squared-error");
+    // The mini-batches have no RMSE unless their loss is its square; tests have one.
+    let of_epoch = |report: &Value| {
+        let epoch = &report["epochs"][0];
+        (
+            epoch["train_rmse"].is_number(),
+            epoch["test_rmse"].is_number(),
+            epoch["test_r2"].is_number(),
+        )
+    };
+    assert_eq!([of_epoch(&huber), of_epoch(&usual)], [(false, true, true), (true, true, true)]);
+}
+
+#[test]
 fn a_table_with_words_is_learned() {
     let files = [("table.csv", classes(400))];
     let output = run_with(&files, "train table.csv --epochs 20 --learning-rate 0.01 --json");

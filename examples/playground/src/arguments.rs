@@ -2,10 +2,10 @@
 
 use clap::Parser;
 use egui::Theme;
-use ztilde::Activation;
+use ztilde::{Activation, Method};
 
 use crate::data_sets::DataSet;
-use crate::settings::{Networks, OptimizerKind, Settings};
+use crate::settings::{Networks, Settings};
 
 /// A network learns, with and without batch normalization.
 #[derive(Debug, Parser)]
@@ -41,11 +41,11 @@ pub(crate) struct Arguments {
 
     #[arg(
         long,
-        value_enum,
+        value_parser = method,
         default_value = "gradient-descent",
         help = "How a step moves the parameters"
     )]
-    optimizer: OptimizerKind,
+    optimizer: Method,
 
     #[arg(long, default_value_t = 0.1, help = "How far a step goes")]
     learning_rate: f64,
@@ -72,6 +72,11 @@ fn activation(name: &str) -> Result<Activation, String> {
     Activation::from_name(name).ok_or(format!("must be one of {names}"))
 }
 
+fn method(name: &str) -> Result<Method, String> {
+    let names = Method::ALL.map(Method::name).join(", ");
+    Method::from_name(name).ok_or(format!("must be one of {names}"))
+}
+
 impl Arguments {
     pub(crate) fn settings(&self) -> Settings {
         Settings {
@@ -81,7 +86,7 @@ impl Arguments {
             networks: self.networks,
             hidden_layers: self.layers.clone(),
             activation: self.activation,
-            optimizer: self.optimizer,
+            method: self.optimizer,
             learning_rate: self.learning_rate,
             batch_size: self.batch,
             seed: self.seed,

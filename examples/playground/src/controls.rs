@@ -1,10 +1,10 @@
 //! The panel on the left, with the user's settings.
 
 use egui::{ComboBox, DragValue, Grid, RichText, ScrollArea, Slider, SliderClamping, Ui};
-use ztilde::Activation;
+use ztilde::{Activation, Method};
 
 use crate::data_sets::DataSet;
-use crate::settings::{Networks, OptimizerKind, Settings};
+use crate::settings::{Networks, Settings};
 
 /// The width of the panel.
 pub(crate) const WIDTH: f32 = 250.0;
@@ -89,19 +89,12 @@ fn network(ui: &mut Ui, settings: &mut Settings) {
 }
 
 fn learning(ui: &mut Ui, settings: &mut Settings) {
-    choose(ui, "optimizer", &mut settings.optimizer, &OptimizerKind::ALL, OptimizerKind::name);
-    let share = |value| Slider::new(value, 0.0..=0.9999);
+    choose(ui, "optimizer", &mut settings.method, &Method::ALL, Method::name);
     let rate = Slider::new(&mut settings.learning_rate, 1e-4..=10.0).logarithmic(true);
     row(ui, "learning rate", rate);
-    match settings.optimizer {
-        OptimizerKind::GradientDescent => {}
-        OptimizerKind::Momentum | OptimizerKind::Nesterov => {
-            row(ui, "momentum μ", share(&mut settings.momentum));
-        }
-        OptimizerKind::RmsProp => row(ui, "smoothing", share(&mut settings.smoothing)),
-        OptimizerKind::Adam | OptimizerKind::AdamW => {
-            row(ui, "beta 1", share(&mut settings.beta1));
-            row(ui, "beta 2", share(&mut settings.beta2));
+    for (name, value) in settings.method.hyperparameters() {
+        if name != "epsilon" {
+            row(ui, name, Slider::new(value, 0.0..=0.9999));
         }
     }
     row(ui, "weight decay", Slider::new(&mut settings.weight_decay, 0.0..=0.1));

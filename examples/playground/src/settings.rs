@@ -16,16 +16,6 @@ pub(crate) enum Networks {
     Both,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OptimizerKind {
-    GradientDescent,
-    Momentum,
-    Nesterov,
-    RmsProp,
-    Adam,
-    AdamW,
-}
-
 /// Everything but the pace: the same settings give the same numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
@@ -38,12 +28,8 @@ pub(crate) struct Settings {
     /// Units of each hidden layer.
     pub(crate) hidden_layers: Vec<u32>,
     pub(crate) activation: Activation,
-    pub(crate) optimizer: OptimizerKind,
+    pub(crate) method: Method,
     pub(crate) learning_rate: f64,
-    pub(crate) momentum: f64,
-    pub(crate) smoothing: f64,
-    pub(crate) beta1: f64,
-    pub(crate) beta2: f64,
     pub(crate) weight_decay: f64,
     pub(crate) batch_size: u32,
     pub(crate) seed: u64,
@@ -58,37 +44,11 @@ impl Default for Settings {
             networks: Networks::Both,
             hidden_layers: vec![16, 16, 16],
             activation: Activation::Relu,
-            optimizer: OptimizerKind::GradientDescent,
+            method: Method::GradientDescent,
             learning_rate: 0.1,
-            momentum: 0.9,
-            smoothing: 0.99,
-            beta1: 0.9,
-            beta2: 0.999,
             weight_decay: 0.0,
             batch_size: 64,
             seed: 0,
-        }
-    }
-}
-
-impl OptimizerKind {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::GradientDescent,
-        Self::Momentum,
-        Self::Nesterov,
-        Self::RmsProp,
-        Self::Adam,
-        Self::AdamW,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::GradientDescent => "gradient descent",
-            Self::Momentum => "momentum",
-            Self::Nesterov => "Nesterov",
-            Self::RmsProp => "RMSprop",
-            Self::Adam => "Adam",
-            Self::AdamW => "AdamW",
         }
     }
 }
@@ -136,16 +96,7 @@ impl Settings {
     }
 
     fn optimizer(&self) -> Optimizer {
-        let Self { learning_rate, momentum, smoothing, beta1, beta2, weight_decay, .. } = *self;
-        let adam = |decoupled| Method::Adam { beta1, beta2, epsilon: 1e-8, decoupled };
-        let method = match self.optimizer {
-            OptimizerKind::GradientDescent => Method::GradientDescent,
-            OptimizerKind::Momentum => Method::Momentum { momentum, nesterov: false },
-            OptimizerKind::Nesterov => Method::Momentum { momentum, nesterov: true },
-            OptimizerKind::RmsProp => Method::RmsProp { smoothing, epsilon: 1e-8 },
-            OptimizerKind::Adam => adam(false),
-            OptimizerKind::AdamW => adam(true),
-        };
+        let Self { method, learning_rate, weight_decay, .. } = *self;
         Optimizer { weight_decay, ..Optimizer::new(method, learning_rate) }
     }
 

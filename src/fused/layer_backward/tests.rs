@@ -1,12 +1,15 @@
+mod bits;
+mod columns;
 mod faults;
 mod shapes;
 
 use ndarray::{Array1, Array2, Axis, s};
 
 use super::*;
-use crate::gpu::MAX_WORKGROUPS;
 use crate::gpu::testing::{TestGpu, assert_within};
+use crate::gpu::{KernelCache, MAX_WORKGROUPS};
 use crate::kernels::normalize::tests::hard_columns;
+use crate::plan::{DeviceClass, Slabs, Tiling, WeightsPlan};
 use crate::reference::{self, LayerGradients, LayerPass, Statistics};
 
 const EPSILON: f32 = 1e-5;
@@ -40,38 +43,61 @@ struct Given {
     outputs: Array2<f64>,
 }
 
-fn hidden(activation: Activation, batch_norm: bool) -> Options {
-    let layer = Position::Hidden { activation, batch_norm, epsilon: EPSILON };
-    Options { layer, division: Division::Strips, leaves_weights: false, next: None }
+/// A way through the shader.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    activation: Activation,
+    batch_norm: bool,
+    is_divided: bool,
+    weights: GradWeights,
 }
 
-fn last() -> Options {
-    Options { layer: Position::Last, division: Division::Strips, leaves_weights: false, next: None }
+/// Whose weights' gradients the kernel computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GradWeights {
+    OfLayer,
+    OfNext { has_biases: bool },
+    None,
 }
 
-/// The options of each way through the shader.
-fn every_way() -> [Options; 13] {
-    let divided = |options| Options { division: Division::Rows, ..options };
-    let weights_apart = |options| Options { division: Division::Weights, ..options };
-    let leaving = |options| Options { leaves_weights: true, ..options };
-    let with_next =
-        |options, has_biases| Options { next: Some(NextLayer { has_biases }), ..options };
-    let [linear, normalized] = [hidden(Activation::Gelu, false), hidden(Activation::Tanh, true)];
+fn whole(activation: Activation, batch_norm: bool) -> Way {
+    Way { activation, batch_norm, is_divided: false, weights: GradWeights::OfLayer }
+}
+
+fn divided(way: Way, weights: GradWeights) -> Way {
+    Way { is_divided: true, weights, ..way }
+}
+
+fn every_way() -> [Way; 10] {
+    let [linear, normalized] = [whole(Activation::Gelu, false), whole(Activation::Tanh, true)];
+    let of_next = |has_biases| GradWeights::OfNext { has_biases };
     [
-        last(),
-        weights_apart(last()),
-        divided(last()),
         linear,
-        weights_apart(linear),
-        divided(linear),
-        leaving(with_next(divided(linear), true)),
-        hidden(Activation::Relu, true),
+        Way { weights: GradWeights::None, ..linear },
+        divided(linear, GradWeights::None),
+        divided(linear, of_next(true)),
+        whole(Activation::Relu, true),
         normalized,
-        weights_apart(normalized),
-        with_next(weights_apart(normalized), true),
-        divided(normalized),
-        leaving(with_next(divided(normalized), false)),
+        Way { weights: GradWeights::None, ..normalized },
+        Way { weights: of_next(true), ..normalized },
+        divided(normalized, GradWeights::None),
+        divided(normalized, of_next(false)),
     ]
+}
+
+/// The plans of a layer and of the next one.
+fn plans(of: (DeviceClass, Tiling), way: Way, [columns, next, inner]: [u32; 3]) -> [LayerPlan; 2] {
+    let (class, tiling) = of;
+    let plan = LayerPlan::test(class, tiling, [inner, columns], way.batch_norm, way.is_divided);
+    let place = match way.weights {
+        GradWeights::OfLayer => Place::WithLayer,
+        GradWeights::OfNext { .. } | GradWeights::None => Place::Alone,
+    };
+    let weights = WeightsPlan { place, tiling };
+    let has_biases = way.weights == GradWeights::OfNext { has_biases: true };
+    let takes_next = matches!(way.weights, GradWeights::OfNext { .. });
+    let plan = LayerPlan { weights, takes_next, ..plan };
+    [plan, LayerPlan::test(class, tiling, [columns, next], !has_biases, false)]
 }
 
 /// `sums`, and `next_grad_sums` and `next_weights` of which the products are exact, so that all
@@ -122,37 +148,52 @@ fn row(vector: &Array1<f64>) -> Array2<f64> {
 /// The results of the kernel, and the matrices that hold them.
 struct Left {
     grad_sums: Matrix,
-    /// As many slabs of as many values as the parameters.
+    /// Packed like the parameters, and then the slabs.
     gradients: Matrix,
-    parameters: Matrix,
-    /// The next layer's weights, the weights, gamma, beta, the stop, the faults, the next layer's biases and
-    /// its faults.
+    slabs: Slabs,
+    /// How many slabs the weights have.
+    count: u32,
+    /// The next layer's weights, the weights, gamma, beta or the biases, the stop, the faults, the next layer's
+    /// biases and its faults.
     parts: Vec<Matrix>,
 }
 
 impl Left {
-    /// A part of a slab of the gradients.
-    fn part(&self, slab: u32, index: usize) -> Matrix {
+    /// A part of the gradients.
+    fn part(&self, index: usize) -> Matrix {
         let part = &self.parts[index];
-        let first = slab * self.parameters.columns() / 4 + part.first_quad();
-        let (buffer, first) = (self.gradients.buffer(), 4 * u64::from(first));
-        Matrix::padded(buffer, first, part.rows(), part.columns()).unwrap()
+        self.at(4 * u64::from(part.first_quad()), part)
+    }
+
+    /// A part of a slab: the weights, or the biases behind them.
+    fn part_of_slab(&self, slab: u32, index: usize, weights: usize) -> Matrix {
+        if slab == 0 {
+            return self.part(index);
+        }
+        let [part, weights_part] = [&self.parts[index], &self.parts[weights]];
+        let behind = u64::from(weights_part.rows()) * u64::from(weights_part.stride());
+        let behind = if index == weights { 0 } else { behind };
+        self.at(self.slabs.first + u64::from(slab - 1) * self.slabs.length + behind, part)
+    }
+
+    fn at(&self, first: u64, shape: &Matrix) -> Matrix {
+        Matrix::padded(self.gradients.buffer(), first, shape.rows(), shape.columns()).unwrap()
     }
 }
 
 fn run(
     gpu: &mut TestGpu,
-    kernel: &LayerBackward,
-    options: Options,
+    of: (DeviceClass, Tiling),
+    way: Way,
     given: &Given,
     statistics: &Statistics,
 ) -> Left {
     let Given { inputs, sums, gamma, beta, next_grad_sums, next_weights, outputs } = given;
-    let (batch_norm, is_last) = match options.layer {
-        Position::Last => (false, true),
-        Position::Hidden { batch_norm, .. } => (batch_norm, false),
-    };
     let [rows, columns, inner] = [inputs.nrows(), sums.ncols(), inputs.ncols()];
+    let sizes = [columns, next_weights.nrows(), inner].map(|size| size as u32);
+    let [plan, next] = plans(of, way, sizes);
+    let options = Options { activation: way.activation, epsilon: EPSILON };
+    let kernel = LayerBackward::new(&gpu.gpu.device, plan, next, options).unwrap();
     // The weights themselves are not read.
     let weights = Array2::from_elem([columns, inner], f64::NAN);
     let [stop, faults] = [1, 4].map(|quads| Array2::from_elem([quads, 4], f64::NAN));
@@ -167,60 +208,63 @@ fn run(
         &next_biases,
         &faults,
     ]);
-    let has_slabs = options.division != Division::Strips;
-    let slabs = if has_slabs { rows.div_ceil(50).min(5) as u32 } else { 1 };
-    let gradients = gpu.garbage([slabs, parameters.columns()]);
-    let grad_sums = match is_last {
-        true => gpu.upload_padded(&reference::matmul(next_grad_sums.view(), next_weights.view())),
-        false => gpu.garbage([rows as u32, columns as u32]),
-    };
+    let is_of_next = matches!(way.weights, GradWeights::OfNext { .. });
+    let of_weights = if is_of_next { next } else { plan };
+    let count = of_weights.order(rows as u32).slabs();
+    let part = &parts[usize::from(!is_of_next)];
+    let length = (part.rows() * part.stride() + part.rows().next_multiple_of(4)).into();
+    let slabs = Slabs { first: parameters.columns().into(), length };
+    let gradients = gpu.garbage([1, parameters.columns() + (count - 1) * length as u32]);
+    let grad_sums = gpu.garbage([rows as u32, columns as u32]);
     let Statistics { mean, variance } = statistics;
     let center = mean.mapv(|mean| f64::from(mean as f32));
     let on_gpu = ndarray::stack![Axis(0), center, mean - &center, *variance];
-    let divides_rows = options.division == Division::Rows;
-    let needed = statistics_rows(kernel.core, rows as u32, divides_rows) as usize;
-    let chunks = Array2::from_elem([needed - 3, columns], f64::NAN);
-    let on_gpu = ndarray::concatenate![Axis(0), on_gpu, chunks];
+    let needed = plan.statistics_rows(rows as u32) as usize;
+    let leaves = Array2::from_elem([needed - 3, columns], f64::NAN);
+    let on_gpu = ndarray::concatenate![Axis(0), on_gpu, leaves];
     let on_gpu = [sums, &on_gpu].map(|matrix| gpu.upload_filled_up(matrix, f32::NAN));
-    let next_on_gpu = gpu.upload_padded(next_grad_sums);
-    let outputs_on_gpu = gpu.upload_padded(outputs);
-    let hidden = (!is_last).then_some(Hidden {
-        next_grad_sums: &next_on_gpu,
-        next_weights: &parts[0],
-        sums: &on_gpu[0],
-        next: kernel.takes_next().then_some(NextWeights {
-            outputs: &outputs_on_gpu,
-            biases: &parts[6],
-            faults: &parts[7],
-        }),
-    });
-    let buffers = Buffers {
-        inputs: &gpu.upload_padded(inputs),
+    let [inputs, outputs] = [inputs, outputs].map(|matrix| gpu.upload_padded(matrix));
+    let targets = |weights, biases, faults: usize| Targets {
         parameters: &parameters,
-        weights: &parts[1],
-        vectors: [&parts[2], &parts[3]],
+        weights: &parts[weights],
+        biases,
+        faults: &parts[faults],
+        slabs,
+    };
+    let buffers = Buffers {
+        next_grad_sums: &gpu.upload_padded(next_grad_sums),
+        next_weights: &parts[0],
+        parameters: &parameters,
+        gamma: way.batch_norm.then_some(&parts[2]),
+        beta: way.batch_norm.then_some(&parts[3]),
         stop: [&parts[4], &parts[5]],
-        hidden,
+        sums: &on_gpu[0],
+        statistics: &on_gpu[1],
+        weights: match way.weights {
+            GradWeights::OfLayer => {
+                Some((&inputs, targets(1, (!way.batch_norm).then_some(&parts[3]), 5)))
+            }
+            GradWeights::OfNext { has_biases } => {
+                Some((&outputs, targets(0, has_biases.then_some(&parts[6]), 7)))
+            }
+            GradWeights::None => None,
+        },
         grad_sums: &grad_sums,
         gradients: &gradients,
-        statistics: (batch_norm || divides_rows).then_some(&on_gpu[1]),
     };
     let dispatches = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
     gpu.run(&dispatches.iter().collect::<Vec<_>>());
-    Left { grad_sums, gradients, parameters, parts }
+    Left { grad_sums, gradients, slabs, count, parts }
 }
 
-fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Given) {
+fn check(gpu: &mut TestGpu, of: (DeviceClass, Tiling), way: Way, given: &Given) {
     let Given { inputs, sums, gamma, beta, next_grad_sums, next_weights, outputs } = given;
-    let (activation, batch_norm) = match options.layer {
-        Position::Last => (Activation::Identity, false),
-        Position::Hidden { activation, batch_norm, .. } => (activation, batch_norm),
-    };
+    let Way { activation, batch_norm, .. } = way;
     let [rows, columns, inner] = [inputs.nrows(), sums.ncols(), inputs.ncols()];
-    let what = format!("{:?}, {options:?}, {rows} × {columns} × {inner}", kernel.core);
+    let what = format!("{:?}, {way:?}, {rows} × {columns} × {inner}", of.1);
     let grad_outputs = reference::matmul(next_grad_sums.view(), next_weights.view());
     let statistics = statistics(sums);
-    let left = run(gpu, kernel, options, given, &statistics);
+    let left = run(gpu, of, way, given, &statistics);
 
     let Statistics { mean, variance } = &statistics;
     let weights = Array2::zeros([columns, inner]);
@@ -233,7 +277,7 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
     };
     let ztilde = if batch_norm { ztilde(sums, gamma, beta) } else { sums.clone() };
     let grad_ztilde = reference::activate_backward(&ztilde, &grad_outputs, activation);
-    let bounds = Bounds::new(&grad_outputs, &grad_ztilde, &statistics, gamma, options);
+    let bounds = Bounds::new(&grad_outputs, &grad_ztilde, &statistics, gamma, way);
     let seen = LayerPass {
         inputs: inputs.clone(),
         sums: sums.clone(),
@@ -246,43 +290,41 @@ fn check(gpu: &mut TestGpu, kernel: &LayerBackward, options: Options, given: &Gi
     let per_row = bounds.grad_sums.broadcast([rows, columns]).expect("a bound per column");
     assert_within(&format!("{what}: grad_sums"), &found, &expected, per_row);
 
-    // Parts of the gradients, and which of them slabs have shares of.
-    let is_apart = options.division != Division::Strips;
-    let of_next = |outputs| reference::matmul(next_grad_sums.t(), outputs);
-    let (grad_weights, mut expected) = match learned {
+    // Parts of the gradients, and the weights of whose slabs they are a part.
+    let of_layer = way.weights == GradWeights::OfLayer;
+    let mut expected = Vec::new();
+    let grad_weights = match learned {
         LayerGradients::Linear { grad_weights, grad_biases } => {
-            (grad_weights, vec![(3, is_apart, column(&grad_biases), bounds.grad_beta)])
+            let biases = (3, Some(1), column(&grad_biases), bounds.grad_beta);
+            expected.extend(of_layer.then_some(biases));
+            grad_weights
         }
         LayerGradients::Normalized { grad_weights, grad_gamma, grad_beta } => {
-            let gamma = (2, false, column(&grad_gamma), bounds.grad_gamma);
-            (grad_weights, vec![gamma, (3, false, column(&grad_beta), bounds.grad_beta)])
+            expected.push((2, None, column(&grad_gamma), bounds.grad_gamma));
+            expected.push((3, None, column(&grad_beta), bounds.grad_beta));
+            grad_weights
         }
     };
-    let is_linear = expected.len() == 1;
-    if options.leaves_weights {
-        expected.retain(|_| !is_linear);
-    } else {
-        expected.push((1, is_apart, grad_weights, bounds.grad_weights));
-    }
-    if let Some(NextLayer { has_biases }) = options.next {
+    expected.extend(of_layer.then_some((1, Some(1), grad_weights, bounds.grad_weights)));
+    if let GradWeights::OfNext { has_biases } = way.weights {
+        let of_next = |outputs| reference::matmul(next_grad_sums.t(), outputs);
         let size = next_grad_sums.mapv(f64::abs).sum_axis(Axis(0));
-        expected.push((0, true, of_next(outputs.view()), 2e-6 * &size));
+        expected.push((0, Some(0), of_next(outputs.view()), 2e-6 * &size));
         let biases = of_next(Array2::ones([rows, 1]).view());
-        expected.extend(has_biases.then(|| (6, true, biases, 1e-6 * &size)));
+        expected.extend(has_biases.then(|| (6, Some(0), biases, 1e-6 * &size)));
     }
-    let slabs = rows.div_ceil(slab_rows(rows as u32, &left.gradients) as usize) as u32;
     for index in 0..left.parts.len() {
         let what = format!("{what}: part {index} of the gradients");
-        let Some((_, has_shares, expected, bounds)) = expected.iter().find(|of| of.0 == index)
-        else {
-            let found = gpu.read_all(&left.part(0, index));
+        let Some((_, weights, expected, bounds)) = expected.iter().find(|of| of.0 == index) else {
+            let found = gpu.read_all(&left.part(index));
             assert!(found.iter().all(|value| value.is_nan()), "{what} changed");
             continue;
         };
         let bounds = bounds.view().insert_axis(Axis(1));
         let bounds = bounds.broadcast(expected.raw_dim()).expect("a bound per column");
-        let shares = (0..if *has_shares { slabs } else { 1 })
-            .map(|slab| gpu.read_padded(&what, &left.part(slab, index)));
+        let shares = (0..if weights.is_some() { left.count } else { 1 }).map(|slab| {
+            gpu.read_padded(&what, &left.part_of_slab(slab, index, weights.unwrap_or(index)))
+        });
         let add = |a: Vec<f32>, b: Vec<f32>| a.into_iter().zip(b).map(|(a, b)| a + b).collect();
         let found = shares.reduce(add).expect("one slab or more");
         assert_within(&what, &found, expected, bounds);
@@ -309,7 +351,7 @@ impl Bounds {
         grad_ztilde: &Array2<f64>,
         statistics: &Statistics,
         gamma: &Array1<f64>,
-        options: Options,
+        way: Way,
     ) -> Self {
         let rows = grad_outputs.nrows() as f64;
         let size = grad_outputs.mapv(f64::abs).sum_axis(Axis(0));
@@ -317,16 +359,14 @@ impl Bounds {
             matrix.map_axis(Axis(0), |column| column.fold(0.0, |most: f64, x| most.max(x.abs())))
         };
         // Of the activation's slope; those of ReLU and identity are exact.
-        let slope = match options.layer {
-            Position::Hidden { activation: Activation::Gelu | Activation::Tanh, .. } => 2e-6,
-            _ => 0.0,
-        };
+        let exact = [Activation::Relu, Activation::Identity];
+        let slope = if exact.contains(&way.activation) { 0.0 } else { 2e-6 };
         let from_slopes = slope * most(grad_outputs);
-        let Position::Hidden { batch_norm: true, .. } = options.layer else {
+        if !way.batch_norm {
             let [grad_gamma, grad_beta] = [size.clone(), 1e-6 * &size];
             let grad_weights = rows * &from_slopes + 2e-6 * size;
             return Self { grad_sums: from_slopes, grad_gamma, grad_beta, grad_weights };
-        };
+        }
         let center = grad_ztilde.sum_axis(Axis(0)) / rows;
         let centered = grad_ztilde - &center;
         let spread = centered.mapv(f64::abs).sum_axis(Axis(0));
@@ -346,97 +386,35 @@ impl Bounds {
     }
 }
 
+/// Whether the driver's loops go through all rows of a strip.
+fn can_walk(gpu: &TestGpu, tiling: Tiling, [rows, next, inner]: [u32; 3]) -> bool {
+    let patches = u64::from(tiling.row_patches(rows)) * tiling.rounds_of_patch(next);
+    let weights = 2 * u64::from(tiling.strips(inner)) * tiling.rounds_of_patch(rows);
+    gpu.gpu.class.can_loop(patches + weights)
+}
+
 #[test]
 fn matches_the_reference() {
-    for (mut gpu, core) in TestGpu::with_each_core() {
-        for options in every_way() {
-            let kernel = LayerBackward::new(&gpu.gpu.device, core, options).unwrap();
+    for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
+        let _kernels = KernelCache::new(&gpu.gpu.device);
+        for way in every_way() {
             for shape in LAYERS {
                 let [rows, _, next, inner] = shape;
-                if options.division != Division::Rows && !kernel.core.can_walk(rows, inner, next) {
-                    continue;
+                if way.is_divided || can_walk(&gpu, tiling, [rows, next, inner]) {
+                    let given = given(&mut gpu, shape);
+                    check(&mut gpu, (class, tiling), way, &given);
                 }
-                let given = given(&mut gpu, shape);
-                check(&mut gpu, &kernel, options, &given);
             }
         }
     }
 }
 
-/// Hard sums with easy gradients; then gradients with means that are large against their deviations,
-/// on easy sums. Through identity weights, so that `next_grad_sums` are the gradients of the outputs.
-#[test]
-fn hard_columns_keep_their_digits() {
-    for (mut gpu, core) in TestGpu::with_each_core() {
-        let whole = hidden(Activation::Identity, true);
-        let ways = [whole, Options { division: Division::Rows, ..whole }]
-            .map(|options| (LayerBackward::new(&gpu.gpu.device, core, options).unwrap(), options));
-        let rows = [2, 3, 33, 60, 1000, 20_000];
-        for (rows, (kernel, options)) in
-            rows.into_iter().flat_map(|rows| ways.iter().map(move |way| (rows, way)))
-        {
-            let hard = hard_columns(&mut gpu, rows);
-            let columns = hard.ncols();
-            if options.division != Division::Rows && !kernel.core.can_walk(rows, 3, columns as u32)
-            {
-                continue;
-            }
-            let easy = given(&mut gpu, [rows, columns as u32, columns as u32, 3]);
-            let next_weights = Array2::eye(columns);
-            let sums = hard.clone();
-            check(&mut gpu, kernel, *options, &Given { sums, next_weights, ..easy });
-
-            let easy = given(&mut gpu, [rows, columns as u32, columns as u32, 3]);
-            let next_weights = Array2::eye(columns);
-            let next_grad_sums = hard.mapv(|value| value.clamp(-1e6, 1e6));
-            check(&mut gpu, kernel, *options, &Given { next_grad_sums, next_weights, ..easy });
-        }
-    }
-}
-
-/// The gradients of a normalized column's sums have mean 0. A mean left by rounding is multiplied by the
-/// number of rows and the mean of the inputs in the gradients of the weights. Here the first rows, with
-/// which all are compared, are unlike the others.
-#[test]
-fn gradients_of_a_long_column_keep_no_mean() {
-    const ROWS: u32 = 20_000;
-    const COLUMNS: u32 = 9;
-    const SHIFT: f64 = 10.0;
-    for (mut gpu, core) in TestGpu::with_each_core() {
-        for division in [Division::Strips, Division::Rows] {
-            let options = Options { division, ..hidden(Activation::Identity, true) };
-            let kernel = LayerBackward::new(&gpu.gpu.device, core, options).unwrap();
-            if division != Division::Rows && !kernel.core.can_walk(ROWS, 1, COLUMNS) {
-                continue;
-            }
-            let mut given = given(&mut gpu, [ROWS, COLUMNS, COLUMNS, 1]);
-            given.next_weights = Array2::eye(COLUMNS as usize);
-            given.next_grad_sums = gpu.random([ROWS, COLUMNS]);
-            given.next_grad_sums.slice_mut(s![..64, ..]).mapv_inplace(|value| value + SHIFT);
-            let statistics = statistics(&given.sums);
-            let left = run(&mut gpu, &kernel, options, &given, &statistics);
-            let found = gpu.read_padded("grad_sums", &left.grad_sums);
-            for (column, variance) in statistics.variance.iter().enumerate() {
-                let rows = found.iter().skip(column).step_by(COLUMNS as usize);
-                let mean = rows.map(|&value| f64::from(value)).sum::<f64>() / f64::from(ROWS);
-                let scale = given.gamma[column].abs() / (variance + f64::from(EPSILON)).sqrt();
-                // The subtracted mean is off by half a unit in the last place, 5e-8. The sums of lanes
-                // and of chunks round by up to 4e-8 each, which mostly cancels: 4e-8 on average.
-                let bound = 1.5e-7 * SHIFT * scale;
-                assert!(mean.abs() <= bound, "{core:?}, {division:?}: {mean:e}, above {bound:e}");
-            }
-        }
-    }
-}
-
-/// On the core that the adapter likes: a software one takes ten times as long with the other.
+/// In the tiling that the adapter likes: a software one takes ten times as long with the other.
 #[test]
 fn walks_more_strips_than_workgroups() {
     let mut gpu = TestGpu::with_subgroups();
-    let core = Core::for_device(&gpu.gpu.device);
-    let options = hidden(Activation::Tanh, true);
-    let kernel = LayerBackward::new(&gpu.gpu.device, core, options).unwrap();
-    let columns = 4 * kernel.core.patch()[1] * MAX_WORKGROUPS + 5;
+    let of = (gpu.gpu.class, Tiling::single(gpu.gpu.class));
+    let columns = of.1.patch_columns() * MAX_WORKGROUPS + 5;
     let given = given(&mut gpu, [2, columns, 1, 1]);
-    check(&mut gpu, &kernel, options, &given);
+    check(&mut gpu, of, whole(Activation::Tanh, true), &given);
 }

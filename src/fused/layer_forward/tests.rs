@@ -1,10 +1,12 @@
+mod bits;
+
 use ndarray::{Array1, Array2, Axis, array};
 
 use super::*;
-use crate::gpu::MAX_WORKGROUPS;
-use crate::gpu::rough;
 use crate::gpu::testing::{TestGpu, assert_close, assert_within};
+use crate::gpu::{KernelCache, MAX_WORKGROUPS, rough};
 use crate::kernels::normalize::tests::{hard_columns, lopsided_columns};
+use crate::plan::{DeviceClass, Tile};
 use crate::reference::{self, Layer, Statistics};
 
 /// Rows, columns, and features of the inputs.
@@ -26,28 +28,63 @@ const LAYERS: [[u32; 3]; 15] = [
     [2049, 10, 17],
 ];
 
-fn options(normalization: Normalization, activation: Activation, is_training: bool) -> Options {
-    let is_divided = false;
-    Options { normalization, activation, is_training, is_divided, epsilon: 1e-5, momentum: 0.1 }
+const EPSILON: f32 = 1e-5;
+const MOMENTUM: f32 = 0.1;
+
+/// A way through the shader.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    normalization: Normalization,
+    activation: Activation,
+    is_training: bool,
+    is_divided: bool,
 }
 
-/// The options of each way through the shader.
-fn every_way() -> [Options; 5] {
-    [
-        options(Normalization::None, Activation::Relu, true),
-        // Of zeros in its place, the sigmoid makes halves.
-        options(Normalization::None, Activation::Sigmoid, false),
-        options(Normalization::Running, Activation::Gelu, false),
-        options(Normalization::Batch, Activation::Tanh, true),
-        Options { is_divided: true, ..options(Normalization::Batch, Activation::Tanh, true) },
-    ]
+fn way(normalization: Normalization, activation: Activation, is_training: bool) -> Way {
+    Way { normalization, activation, is_training, is_divided: false }
+}
+
+const EVERY_WAY: [fn() -> Way; 6] = [
+    || way(Normalization::None, Activation::Relu, true),
+    || Way { is_divided: true, ..way(Normalization::None, Activation::Relu, true) },
+    // Of zeros in its place, the sigmoid makes halves.
+    || way(Normalization::None, Activation::Sigmoid, false),
+    || way(Normalization::Running, Activation::Gelu, false),
+    batch,
+    divided,
+];
+
+fn batch() -> Way {
+    way(Normalization::Batch, Activation::Tanh, true)
+}
+
+fn divided() -> Way {
+    Way { is_divided: true, ..batch() }
+}
+
+fn kernel(
+    gpu: &TestGpu,
+    (class, tiling): (DeviceClass, Tiling),
+    way: Way,
+    [columns, inner]: [u32; 2],
+) -> LayerForward {
+    let Way { normalization, activation, is_training, is_divided } = way;
+    let device = &gpu.gpu.device;
+    let is_normalized = normalization != Normalization::None;
+    if !is_training {
+        return LayerForward::for_inference(device, tiling, is_normalized, activation, EPSILON)
+            .unwrap();
+    }
+    let plan = LayerPlan::test(class, tiling, [inner, columns], is_normalized, is_divided);
+    let options = Options { activation, epsilon: EPSILON, momentum: MOMENTUM };
+    LayerForward::for_training(device, plan, options).unwrap()
 }
 
 /// A layer with numbers of which the sums are exact, so that all that is compared comes after.
-fn layer(gpu: &mut TestGpu, options: Options, [columns, inner]: [u32; 2]) -> Layer {
+fn layer(gpu: &mut TestGpu, way: Way, [columns, inner]: [u32; 2]) -> Layer {
     let weights = gpu.coarse([columns, inner]);
     let mut vector = || gpu.coarse([1, columns]).row(0).to_owned();
-    match options.normalization {
+    match way.normalization {
         Normalization::None => Layer::Linear { weights, biases: vector() },
         _ => Layer::Normalized {
             weights,
@@ -60,11 +97,16 @@ fn layer(gpu: &mut TestGpu, options: Options, [columns, inner]: [u32; 2]) -> Lay
     }
 }
 
-fn check_layer(gpu: &mut TestGpu, kernel: &LayerForward, [rows, columns, inner]: [u32; 3]) {
-    let layer = layer(gpu, kernel.options, [columns, inner]);
+fn check_layer(
+    gpu: &mut TestGpu,
+    of: (DeviceClass, Tiling),
+    way: Way,
+    [rows, columns, inner]: [u32; 3],
+) {
+    let layer = layer(gpu, way, [columns, inner]);
     let inputs = gpu.coarse([rows, inner]);
     // ẑ reaches 100 here; its roundings, that of the sum with beta, and the activation's.
-    check(gpu, kernel, &inputs, &layer, Bounds::new(5e-6, 2e-6));
+    check(gpu, of, way, &inputs, &layer, Bounds::new(5e-6, 2e-6));
 }
 
 /// The allowed errors: of the outputs, absolute and relative; of the mean, relative to the standard
@@ -84,20 +126,17 @@ impl Bounds {
 
 fn check(
     gpu: &mut TestGpu,
-    kernel: &LayerForward,
+    of: (DeviceClass, Tiling),
+    way: Way,
     inputs: &Array2<f64>,
     layer: &Layer,
     bounds_of: Bounds,
 ) {
     let [absolute, relative] = bounds_of.outputs;
-    let Options { normalization, activation, is_training, is_divided, epsilon, momentum } =
-        kernel.options;
+    let Way { normalization, activation, is_training, .. } = way;
     let [rows, columns] = [inputs.nrows() as u32, layer.weights().nrows() as u32];
-    let core = kernel.core;
-    let what = format!(
-        "{core:?}, {normalization:?}, divided {is_divided}, {rows} × {columns} × {}",
-        inputs.ncols()
-    );
+    let kernel = kernel(gpu, of, way, [columns, inputs.ncols() as u32]);
+    let what = format!("{:?}, {way:?}, {rows} × {columns} × {}", of.1, inputs.ncols());
     let row = |vector: &Array1<f64>| vector.clone().insert_axis(Axis(0));
     // Without normalization gamma is not read.
     let none = Array1::from_elem(columns as usize, f64::NAN);
@@ -121,20 +160,20 @@ fn check(
     let values = running.map_or(Vec::new(), |running| running.map(rows_of).to_vec());
     let (running_statistics, on_gpu) =
         gpu.upload_packed_filled_up(&values.iter().collect::<Vec<_>>(), f32::NAN);
-    let statistics =
-        is_batch.then(|| gpu.garbage([statistics_rows(core, rows, is_divided), columns]));
-    let sums = is_training.then(|| gpu.garbage([rows, columns]));
+    let statistics_rows = kernel.plan.map_or(3, |plan| plan.statistics_rows(rows));
+    let [sums, statistics] = [rows, statistics_rows].map(|rows| gpu.garbage([rows, columns]));
+    let kept = Kept { sums: &sums, statistics: &statistics };
     let outputs = gpu.garbage([rows, columns]);
     let buffers = Buffers {
         inputs: &gpu.upload_padded(inputs),
         parameters: &parameters,
         weights: &parts[0],
-        vectors: [&parts[1], &parts[2]],
+        gamma: running.map(|_| &parts[1]),
+        beta: &parts[2],
         running_statistics: &running_statistics,
         running: running.map(|_| [&on_gpu[0], &on_gpu[1]]),
         stop: &parts[3],
-        statistics: statistics.as_ref(),
-        sums: sums.as_ref(),
+        kept: is_training.then_some(kept),
         outputs: &outputs,
     };
     let dispatches = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
@@ -144,25 +183,25 @@ fn check(
     let known =
         known.map(|[mean, variance]| Statistics { mean: mean.clone(), variance: variance.clone() });
     let (seen, expected) =
-        reference::layer_forward(layer, inputs, known, activation, epsilon.into());
+        reference::layer_forward(layer, inputs, known, activation, EPSILON.into());
     let found = gpu.read_padded(&format!("{what}: outputs"), &outputs);
     assert_close(&format!("{what}: outputs"), &found, &expected, absolute, relative);
-    if let Some(sums) = &sums {
+    if is_training {
         let expected = if is_batch { &seen.sums } else { &seen.ztilde };
-        assert_close(&format!("{what}: sums"), &gpu.read_inside(sums), expected, 0.0, 0.0);
+        assert_close(&format!("{what}: sums"), &gpu.read_inside(&sums), expected, 0.0, 0.0);
     }
     if let Some(running) = running {
         let mut moved = running.map(Array1::clone);
         let mut bounds = [Array1::zeros(columns as usize), Array1::zeros(columns as usize)];
-        if let (Some(expected), Some(statistics)) = (&seen.statistics, &statistics) {
-            assert_statistics(gpu, &what, expected, statistics, bounds_of);
+        if let Some(expected) = seen.statistics.as_ref().filter(|_| is_batch) {
+            assert_statistics(gpu, &what, expected, &statistics, bounds_of);
             let [mean, var] = &mut moved;
-            expected.move_running(rows as usize, momentum.into(), mean, var);
+            expected.move_running(rows as usize, MOMENTUM.into(), mean, var);
             // Old and new may cancel: the rounding is that of the larger one. The batch's mean is
             // as exact as its deviation asks for.
             let size = running[0].mapv(f64::abs) + expected.mean.mapv(f64::abs);
             let deviation = expected.variance.mapv(f64::sqrt);
-            let share = f64::from(momentum) * bounds_of.mean;
+            let share = f64::from(MOMENTUM) * bounds_of.mean;
             bounds = [3e-7 * size + share * deviation, bounds_of.variance * &moved[1] + 1e-37];
         }
         for index in 0..2 {
@@ -201,11 +240,11 @@ fn assert_statistics(
 
 #[test]
 fn matches_the_reference() {
-    for (mut gpu, core) in TestGpu::with_each_core() {
-        for options in every_way() {
-            let kernel = LayerForward::new(&gpu.gpu.device, core, options).unwrap();
+    for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
+        let _kernels = KernelCache::new(&gpu.gpu.device);
+        for way in EVERY_WAY {
             for shape in LAYERS {
-                check_layer(&mut gpu, &kernel, shape);
+                check_layer(&mut gpu, (class, tiling), way(), shape);
             }
         }
     }
@@ -214,14 +253,13 @@ fn matches_the_reference() {
 /// Batches of several numbers of rows, through identity weights, so that their columns are the sums.
 fn check_columns(
     gpu: &mut TestGpu,
-    core: Core,
+    (class, tiling): (DeviceClass, Tiling),
     columns: impl Fn(&mut TestGpu, u32) -> Array2<f64>,
     bounds: Bounds,
 ) {
+    let _kernels = KernelCache::new(&gpu.gpu.device);
     for is_divided in [true, false] {
-        let options = options(Normalization::Batch, Activation::Identity, true);
-        let options = Options { is_divided, ..options };
-        let kernel = LayerForward::new(&gpu.gpu.device, core, options).unwrap();
+        let way = Way { activation: Activation::Identity, is_divided, ..batch() };
         for rows in [2, 3, 33, 60, 1000, 20_000] {
             let inputs = columns(gpu, rows);
             let columns = inputs.ncols();
@@ -233,8 +271,10 @@ fn check_columns(
                 running_var: Array1::ones(columns),
                 batches: 0,
             };
-            if is_divided || core.can_walk(rows, columns as u32, 0) {
-                check(gpu, &kernel, &inputs, &layer, bounds);
+            let loops =
+                u64::from(tiling.row_patches(rows)) * tiling.rounds_of_patch(columns as u32);
+            if is_divided || gpu.gpu.class.can_loop(loops) {
+                check(gpu, (class, tiling), way, &inputs, &layer, bounds);
             }
         }
     }
@@ -246,8 +286,8 @@ fn hard_columns_normalize_within_1e_5() {
     // their squares do not cancel, even with exact quotients: in 300 random columns 2.3e-6 on average,
     // 3.9e-6 at most. A rough quotient adds 3e-7.
     let bounds = Bounds { variance: 5e-6, ..Bounds::new(1e-5, 0.0) };
-    for (mut gpu, core) in TestGpu::with_each_core() {
-        check_columns(&mut gpu, core, hard_columns, bounds);
+    for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
+        check_columns(&mut gpu, (class, tiling), hard_columns, bounds);
     }
 }
 
@@ -258,10 +298,10 @@ fn lopsided_columns_normalize_on_any_gpu() {
     // rows, up to 4 deviations, and the sum of the squares, by 2⁻²⁵ of it. The root halves that error,
     // and adds its own.
     let bounds = Bounds { outputs: [1e-5, 6e-6], mean: 1e-5, variance: 1e-5 };
-    for (mut gpu, core) in TestGpu::with_each_core() {
+    for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
         for mode in rough::Mode::EACH_DIRECTION {
             rough::with(mode, || {
-                check_columns(&mut gpu, core, |_, rows| lopsided_columns(rows), bounds);
+                check_columns(&mut gpu, (class, tiling), |_, rows| lopsided_columns(rows), bounds);
             });
         }
     }
@@ -270,44 +310,48 @@ fn lopsided_columns_normalize_on_any_gpu() {
 #[test]
 fn walks_more_tiles_than_workgroups() {
     // A software adapter without subgroups takes minutes for patches of that size.
-    let cores = TestGpu::with_each_core().filter(|(_, core)| *core != Core::Workgroup([2, 2]));
-    for (mut gpu, core) in cores {
-        let [_, _, running, batch, divided] =
-            every_way().map(|options| LayerForward::new(&gpu.gpu.device, core, options).unwrap());
-        let [patch_rows, patch_quads] = batch.core.patch();
-        let columns = 4 * patch_quads * MAX_WORKGROUPS + 5;
-        check_layer(&mut gpu, &batch, [2, columns, 1]);
-        check_layer(&mut gpu, &divided, [2, columns, 1]);
-        let rows = patch_rows * MAX_WORKGROUPS + 5;
-        check_layer(&mut gpu, &running, [rows, 2, 1]);
+    let is_small = |tiling: Tiling| {
+        let is_for_subgroups = matches!(tiling.tile, Tile::Subgroup { .. });
+        is_for_subgroups || [tiling.down, tiling.across] == [1, 1]
+    };
+    let tilings = TestGpu::with_each_tiling().filter(|&(_, _, tiling)| is_small(tiling));
+    for (mut gpu, class, tiling) in tilings {
+        let columns = tiling.patch_columns() * MAX_WORKGROUPS + 5;
+        check_layer(&mut gpu, (class, tiling), batch(), [2, columns, 1]);
+        check_layer(&mut gpu, (class, tiling), divided(), [2, columns, 1]);
+        let rows = tiling.patch_rows() * MAX_WORKGROUPS + 5;
+        let running = way(Normalization::Running, Activation::Gelu, false);
+        check_layer(&mut gpu, (class, tiling), running, [rows, 2, 1]);
     }
 }
 
 /// After a fault, the running statistics are those before its step.
 #[test]
 fn a_stop_brings_the_running_statistics_back() {
-    for (mut gpu, core) in TestGpu::with_each_core() {
-        let [_, _, _, batch, divided] = every_way();
-        for options in [batch, divided] {
-            let kernel = LayerForward::new(&gpu.gpu.device, core, options).unwrap();
+    for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
+        for way in [batch(), divided()] {
             let [rows, columns, inner] = [70, 37, 5];
+            let kernel = kernel(&gpu, (class, tiling), way, [columns, inner]);
             let [weights, vector] = [[columns, inner], [1, columns]].map(|shape| gpu.coarse(shape));
             let inputs = gpu.coarse([rows, inner]);
             let stop = array![[1.0, 0.0, 0.0, 0.0]];
             let (parameters, parts) = gpu.upload_packed(&[&weights, &vector, &vector, &stop]);
             let [mean, var] = [(); 2].map(|()| gpu.random([2, columns]));
             let (running_statistics, running) = gpu.upload_packed(&[&mean, &var]);
-            let needed = statistics_rows(kernel.core, rows, options.is_divided);
+            let needed = kernel.plan.expect("it is for training").statistics_rows(rows);
             let buffers = Buffers {
                 inputs: &gpu.upload_padded(&inputs),
                 parameters: &parameters,
                 weights: &parts[0],
-                vectors: [&parts[1], &parts[2]],
+                gamma: Some(&parts[1]),
+                beta: &parts[2],
                 running_statistics: &running_statistics,
                 running: Some([&running[0], &running[1]]),
                 stop: &parts[3],
-                statistics: Some(&gpu.garbage([needed, columns])),
-                sums: Some(&gpu.garbage([rows, columns])),
+                kept: Some(Kept {
+                    sums: &gpu.garbage([rows, columns]),
+                    statistics: &gpu.garbage([needed, columns]),
+                }),
                 outputs: &gpu.garbage([rows, columns]),
             };
             let dispatches = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
@@ -324,31 +368,32 @@ fn a_stop_brings_the_running_statistics_back() {
 #[test]
 fn shapes_that_do_not_fit_are_errors() {
     let gpu = TestGpu::new();
-    let core = Core::for_device(&gpu.gpu.device);
-    let options = options(Normalization::Batch, Activation::Tanh, true);
-    let kernel = LayerForward::new(&gpu.gpu.device, core, options).unwrap();
+    let of = (gpu.gpu.class, Tiling::single(gpu.gpu.class));
+    let kernel = kernel(&gpu, of, batch(), [6, 3]);
     let [inputs, weights, outputs] = [[5, 3], [6, 3], [5, 6]].map(|shape| gpu.garbage(shape));
     let [vector, statistics, wrong] = [[1, 6], [3, 6], [2, 7]].map(|shape| gpu.garbage(shape));
     let [running, stop] = [[2, 6], [1, 4]].map(|shape| gpu.garbage(shape));
+    let kept = Kept { sums: &outputs, statistics: &statistics };
     let right = Buffers {
         inputs: &inputs,
         parameters: &weights,
         weights: &weights,
-        vectors: [&vector; 2],
+        gamma: Some(&vector),
+        beta: &vector,
         running_statistics: &running,
         running: Some([&running; 2]),
         stop: &stop,
-        statistics: Some(&statistics),
-        sums: Some(&outputs),
+        kept: Some(kept),
         outputs: &outputs,
     };
     kernel.bind(&gpu.gpu.device, "test", right).unwrap();
+    let with = |kept| Buffers { kept: Some(kept), ..right };
     let dense = gpu.zeros([5, 6]);
     let refused = [
         (Buffers { inputs: &wrong, ..right }, "inputs is 2 × 7, but 2 × 3 is needed"),
         (Buffers { outputs: &wrong, ..right }, "outputs is 2 × 7, but 5 × 6 is needed"),
         (
-            Buffers { vectors: [&vector, &wrong], ..right },
+            Buffers { beta: &wrong, ..right },
             "gamma, beta or the biases is 2 × 7, but 1 × 6 is needed",
         ),
         (
@@ -360,8 +405,8 @@ fn shapes_that_do_not_fit_are_errors() {
             "running_var is 2 × 7, but 2 × 6 is needed",
         ),
         (Buffers { stop: &vector, ..right }, "stop is 1 × 6, but 1 × 4 is needed"),
-        (Buffers { statistics: Some(&wrong), ..right }, "statistics is 2 × 7, but 3 × 6 is needed"),
-        (Buffers { sums: Some(&wrong), ..right }, "sums is 2 × 7, but 5 × 6 is needed"),
+        (with(Kept { statistics: &wrong, ..kept }), "statistics is 2 × 7, but 3 × 6 is needed"),
+        (with(Kept { sums: &wrong, ..kept }), "sums is 2 × 7, but 5 × 6 is needed"),
         (Buffers { outputs: &dense, ..right }, "outputs's rows of 6 values start 6 apart, not 8"),
     ];
     for (buffers, expected) in refused {
@@ -370,7 +415,8 @@ fn shapes_that_do_not_fit_are_errors() {
     }
 
     let [inputs, outputs] = [[1, 3], [1, 6]].map(|shape| gpu.garbage(shape));
-    let row = Buffers { inputs: &inputs, sums: Some(&outputs), outputs: &outputs, ..right };
+    let kept = Some(Kept { sums: &outputs, ..kept });
+    let row = Buffers { inputs: &inputs, kept, outputs: &outputs, ..right };
     let error = kernel.bind(&gpu.gpu.device, "test", row).unwrap_err();
     assert!(matches!(error, Error::BatchTooSmall { rows: 1 }), "{error}");
 }

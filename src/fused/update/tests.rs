@@ -1,6 +1,6 @@
 //! Compares the optimizer with its twins, and tests what it stops at.
 
-use ndarray::{Array1, Array2, Axis, Zip, concatenate};
+use ndarray::{Array1, Array2, Axis, Zip, concatenate, s};
 
 use super::*;
 use crate::gpu::testing::{TestGpu, assert_close};
@@ -9,14 +9,7 @@ use crate::reference;
 const CLIP_SCALE: f64 = 0.75;
 
 fn optimizers() -> Vec<Optimizer> {
-    let plain = [
-        Optimizer::gradient_descent(0.1),
-        Optimizer::momentum(0.1, 0.9),
-        Optimizer::nesterov(0.1, 0.9),
-        Optimizer::rmsprop(0.01),
-        Optimizer::adam(0.01),
-        Optimizer::adamw(0.01, 0.1),
-    ];
+    let plain = Method::ALL.map(Optimizer::usual);
     let decaying = plain.map(|optimizer| Optimizer { weight_decay: 0.01, ..optimizer });
     let decaying_all = decaying.map(|optimizer| Optimizer { decays_all: true, ..optimizer });
     plain.into_iter().chain(decaying).chain(decaying_all).collect()
@@ -30,35 +23,13 @@ fn step_on_cpu(
     [parameters, velocity, mean_square]: [&mut Array1<f64>; 3],
     gradients: &Array1<f64>,
 ) {
-    let rate = optimizer.learning_rate_at(step);
-    let decay = optimizer.weight_decay;
-    let decoupled = matches!(optimizer.method, Method::Adam { decoupled: true, .. });
     let mut index = 0;
     Zip::from(parameters).and(gradients).and(velocity).and(mean_square).for_each(
         |parameter, &gradient, velocity, square| {
             let decays = index < weights || optimizer.decays_all;
-            let decay = if decays { decay } else { 0.0 };
             index += 1;
-            let mut gradient = CLIP_SCALE * gradient;
-            if decoupled {
-                *parameter -= rate * decay * *parameter;
-            } else {
-                gradient += decay * *parameter;
-            }
-            match optimizer.method {
-                Method::GradientDescent => {
-                    reference::gradient_descent(parameter, gradient, rate);
-                }
-                Method::Momentum { momentum, nesterov } => {
-                    reference::momentum(parameter, gradient, velocity, rate, momentum, nesterov);
-                }
-                Method::RmsProp { smoothing, epsilon } => {
-                    reference::rmsprop(parameter, gradient, square, rate, smoothing, epsilon);
-                }
-                Method::Adam { beta1, beta2, epsilon, .. } => reference::adam(
-                    parameter, gradient, velocity, square, rate, beta1, beta2, epsilon, step,
-                ),
-            }
+            let gradient = CLIP_SCALE * gradient;
+            reference::update(optimizer, step, decays, gradient, parameter, [velocity, square]);
         },
     );
 }
@@ -67,32 +38,53 @@ fn rate(optimizer: &Optimizer) -> u32 {
     (optimizer.learning_rate as f32).to_bits()
 }
 
-/// The values of each row, then a stop and the faults of one layer.
-fn with_stop(values: &Array2<f64>) -> Array2<f64> {
-    let stop = Array2::zeros([values.nrows(), 24]);
-    concatenate![Axis(1), values.view(), stop]
+/// A row, then a stop and the faults of one layer.
+fn with_stop(values: &Array1<f64>) -> Array1<f64> {
+    concatenate![Axis(0), values.view(), Array1::zeros(24)]
+}
+
+/// The gradients of some slabs of `length` values: the first row, a stop and faults, the other rows; and the
+/// ranges for them. Between two ranges, where these have room, is one with a single slab.
+pub(in crate::fused) fn slabs(
+    gpu: &mut TestGpu,
+    [slabs, length]: [u32; 2],
+) -> (Array1<f64>, Array1<f64>, Vec<SlabRange>) {
+    let mut of_slabs = gpu.random([slabs, length]);
+    let quads = length / QUAD;
+    let [first, second] = [quads / 3, quads / 2];
+    let between = 4 * first as usize..4 * second as usize;
+    of_slabs.slice_mut(s![1.., between]).fill(0.0);
+    let mut packed = with_stop(&of_slabs.row(0).to_owned()).to_vec();
+    packed.extend(of_slabs.iter().skip(length as usize));
+    let shift = quads + 6;
+    let range = |end, slabs| SlabRange { end, slabs, length: quads, shift };
+    let ranges = [range(first, slabs), range(second, 1), range(quads, slabs)];
+    let mut ranges: Vec<_> = ranges.into_iter().filter(|range| range.end > 0).collect();
+    ranges.dedup_by_key(|range| range.end);
+    ranges.retain(|_| slabs > 1);
+    (packed.into(), of_slabs.sum_axis(Axis(0)), ranges)
 }
 
 fn check(gpu: &mut TestGpu, optimizer: &Optimizer, [slabs, length]: [u32; 2]) {
     const STEPS: u32 = 4;
     let weights = length / 8 * 4;
-    let kernel = Update::new(&gpu.gpu.device, optimizer, false).unwrap();
+    let kernel = Update::new(&gpu.gpu.device, optimizer, false, slabs > 1).unwrap();
     let mut parameters = gpu.random_vector(length);
     let [mut velocity, mut mean_square] = [(); 2].map(|()| Array1::zeros(length as usize));
-    let on_gpu = gpu.upload(&with_stop(&parameters.clone().insert_axis(Axis(0))));
+    let on_gpu = gpu.upload_vector(&with_stop(&parameters));
     let state = |has: bool| gpu.zeros([1, if has { on_gpu.columns() } else { 1 }]);
     let state = [state(optimizer.method.has_velocity()), state(optimizer.method.has_mean_square())];
     let table = (1..=STEPS).flat_map(|step| rates(optimizer, step.into()).map(f64::from));
     let table = Array2::from_shape_vec([STEPS as usize, 4], table.collect()).unwrap();
     let [table, clip_scale] = [gpu.upload(&table), gpu.upload(&ndarray::array![[CLIP_SCALE]])];
     for step in 1..=STEPS {
-        let of_slabs = gpu.random([slabs, length]);
-        let gradients = of_slabs.sum_axis(Axis(0));
+        let (packed, gradients, ranges) = self::slabs(gpu, [slabs, length]);
         let buffers = Buffers {
             counts: &gpu.upload_integers(&[step, 0, rate(optimizer), 0, 0, 0]),
             rates: &table,
             clip_scale: &clip_scale,
-            gradients: &gpu.upload(&with_stop(&of_slabs)),
+            gradients: &gpu.upload_vector(&packed),
+            slabs: &ranges,
             parameters: &on_gpu,
             learned: length,
             weights,
@@ -108,6 +100,10 @@ fn check(gpu: &mut TestGpu, optimizer: &Optimizer, [slabs, length]: [u32; 2]) {
     // A handful of roundings of each step's change, and one of the parameter for each step.
     let learned = |matrix: &Matrix| gpu.read(matrix)[..length as usize].to_vec();
     assert_close(&what, &learned(&on_gpu), &parameters, 1e-6, 0.0);
+    if optimizer.method.has_velocity() {
+        // The sum of a few gradients, each with the roundings of up to 16 slabs.
+        assert_close(&what, &learned(&state[0]), &velocity, 1e-5, 1e-6);
+    }
     if optimizer.method.has_mean_square() {
         // Where slabs cancel each other, the roundings of their sum stay.
         let bound = 1e-12 + 1e-10 * f64::from(slabs - 1);
@@ -131,7 +127,7 @@ fn stopping(
     optimizer: &Optimizer,
     learned: u32,
 ) -> ([Matrix; 3], impl Fn(u32) + use<>) {
-    let kernel = Update::new(&gpu.gpu.device, optimizer, false).unwrap();
+    let kernel = Update::new(&gpu.gpu.device, optimizer, false, false).unwrap();
     let length = learned + 40;
     let ones = (0..length).map(|index| f64::from(index < learned));
     let row = || gpu.upload_vector(&ones.clone().collect());
@@ -147,6 +143,7 @@ fn stopping(
             rates: &gpu.upload_vector(&Array1::from_iter(table)),
             clip_scale: &gpu.upload(&ndarray::array![[1.0]]),
             gradients: &gradients,
+            slabs: &[],
             parameters: &parameters,
             learned,
             weights: 8,
@@ -237,6 +234,7 @@ fn refuses_what_does_not_fit() {
             rates: &rates,
             clip_scale: &one,
             gradients: &gradients,
+            slabs: &[],
             parameters: &parameters,
             learned: length,
             weights,
@@ -244,7 +242,8 @@ fn refuses_what_does_not_fit() {
             velocity: &velocity,
             mean_square: &mean_square,
         };
-        let bound = Update::new(device, optimizer, false).unwrap().bind(device, "test", buffers);
+        let bound =
+            Update::new(device, optimizer, false, false).unwrap().bind(device, "test", buffers);
         bound.err().map(|error| error.to_string()).unwrap_or_default()
     };
     let adam = Optimizer::adam(0.01);

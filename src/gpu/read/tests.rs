@@ -230,7 +230,7 @@ fn a_device_that_is_known_to_be_lost_is_asked_nothing() {
 #[test]
 fn a_device_is_watched_once() {
     let slow = [(); 2].map(|()| SlowGpu::new());
-    let Gpu { device, queue, watch } = &slow[0].gpu;
+    let Gpu { device, queue, watch, .. } = &slow[0].gpu;
     assert!(Arc::ptr_eq(watch, &Gpu::new(device, queue).watch));
     assert!(!Arc::ptr_eq(watch, &slow[1].gpu.watch));
 }

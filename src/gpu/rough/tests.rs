@@ -56,7 +56,7 @@ fn assert_rough(what: &str, mode: Mode, units: &[f64], allowed: f64) {
 
 #[test]
 fn quotients_roots_and_exponentials_are_as_far_off_as_allowed() {
-    if !is_software(&TestGpu::new().gpu.device) {
+    if !TestGpu::new().gpu.class.is_software() {
         return;
     }
     type Exact = fn(f64, f64) -> f64;
@@ -109,7 +109,7 @@ fn quotients_roots_and_exponentials_are_as_far_off_as_allowed() {
 
 #[test]
 fn what_has_no_neighbors_stays() {
-    if !is_software(&TestGpu::new().gpu.device) {
+    if !TestGpu::new().gpu.class.is_software() {
         return;
     }
     let [zero, large] = [[0.0, 1.0, 0.0], [f32::MAX, f32::MIN_POSITIVE, 0.0]];
@@ -126,7 +126,7 @@ fn what_has_no_neighbors_stays() {
 /// Products on either side of the sum, with factors that are numbers or vectors.
 #[test]
 fn products_are_fused_or_apart() {
-    if !is_software(&TestGpu::new().gpu.device) {
+    if !TestGpu::new().gpu.class.is_software() {
         return;
     }
     const SUMS: [&str; 6] = [

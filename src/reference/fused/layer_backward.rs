@@ -3,7 +3,7 @@ use ndarray::Array2;
 use crate::options::Activation;
 use crate::reference::{
     Layer, LayerGradients, LayerPass, NormalizeGradients, Statistics, activate_backward,
-    column_sums, matmul, normalize_backward, normalize_gradients,
+    grad_weights, normalize_backward, normalize_gradients,
 };
 
 /// The backward pass of a layer: from the gradient of its outputs to the gradients of its sums and of its
@@ -22,13 +22,12 @@ pub fn layer_backward(
             let gradients = normalize_gradients(sums, mean, variance, &grad_ztilde, epsilon);
             let grad_sums =
                 normalize_backward(sums, mean, variance, gamma, &gradients, &grad_ztilde, epsilon);
-            let grad_weights = matmul(grad_sums.t(), inputs.view());
+            let (grad_weights, _) = grad_weights(&grad_sums, inputs);
             let NormalizeGradients { grad_gamma, grad_beta } = gradients;
             (grad_sums, LayerGradients::Normalized { grad_weights, grad_gamma, grad_beta })
         }
         _ => {
-            let grad_weights = matmul(grad_ztilde.t(), inputs.view());
-            let grad_biases = column_sums(&grad_ztilde);
+            let (grad_weights, grad_biases) = grad_weights(&grad_ztilde, inputs);
             (grad_ztilde, LayerGradients::Linear { grad_weights, grad_biases })
         }
     }

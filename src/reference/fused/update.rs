@@ -1,3 +1,37 @@
+use crate::options::{Method, Optimizer};
+
+/// A step of a parameter that decays or does not; the step is counted from 1. `mean` is the velocity, if
+/// the method calls it so.
+pub fn update(
+    optimizer: &Optimizer,
+    step: u64,
+    decays: bool,
+    mut gradient: f64,
+    parameter: &mut f64,
+    [mean, mean_square]: [&mut f64; 2],
+) {
+    let rate = optimizer.learning_rate_at(step);
+    let weight_decay = if decays { optimizer.weight_decay } else { 0.0 };
+    if optimizer.method.is_decoupled() {
+        *parameter -= rate * weight_decay * *parameter;
+    } else {
+        gradient += weight_decay * *parameter;
+    }
+    match optimizer.method {
+        Method::GradientDescent => gradient_descent(parameter, gradient, rate),
+        Method::Momentum { momentum: kept, nesterov } => {
+            momentum(parameter, gradient, mean, rate, kept, nesterov);
+        }
+        Method::RmsProp { smoothing, epsilon } => {
+            rmsprop(parameter, gradient, mean_square, rate, smoothing, epsilon);
+        }
+        Method::Adam { beta1, beta2, epsilon, decoupled: _ } => {
+            adam(parameter, gradient, mean, mean_square, rate, beta1, beta2, epsilon, step);
+        }
+        Method::Lion { beta1, beta2 } => lion(parameter, gradient, mean, rate, beta1, beta2),
+    }
+}
+
 /// `p −= rate · g`.
 pub fn gradient_descent(parameter: &mut f64, gradient: f64, learning_rate: f64) {
     *parameter -= learning_rate * gradient;
@@ -50,4 +84,20 @@ pub fn adam(
     let corrected_mean = *mean / (1.0 - beta1.powf(step as f64));
     let corrected_square = *mean_square / (1.0 - beta2.powf(step as f64));
     *parameter -= learning_rate * corrected_mean / (corrected_square.sqrt() + epsilon);
+}
+
+/// `p −= rate · sign(β₁·m + (1 − β₁)·g)`, then `m = β₂·m + (1 − β₂)·g` (Chen et al., arXiv 2302.06675). The
+/// sign of 0 is 0.
+pub fn lion(
+    parameter: &mut f64,
+    gradient: f64,
+    mean: &mut f64,
+    learning_rate: f64,
+    beta1: f64,
+    beta2: f64,
+) {
+    let push = beta1 * *mean + (1.0 - beta1) * gradient;
+    let direction = if push == 0.0 { 0.0 } else { push.signum() };
+    *parameter -= learning_rate * direction;
+    *mean = beta2 * *mean + (1.0 - beta2) * gradient;
 }

@@ -12,22 +12,23 @@ use crate::reference::LossGradient;
 /// If the targets are not of the kind that the loss compares with, or of another shape than the
 /// outputs.
 pub fn loss(loss: Loss, outputs: &Array2<f64>, targets: &Targets<'_>) -> LossGradient {
-    let values = |values: &[f32]| {
-        let values = values.iter().map(|&value| value.into()).collect();
-        Array2::from_shape_vec(outputs.dim(), values).expect("one target per output")
+    let classes = || match targets {
+        Targets::Classes(classes) => classes,
+        Targets::Values(_) => panic!("{} compares with classes, not values", loss.name()),
     };
-    match (loss, targets) {
-        (Loss::SoftmaxCrossEntropy, Targets::Classes(classes)) => {
-            softmax_cross_entropy(outputs, classes)
+    let values = || match targets {
+        Targets::Classes(_) => panic!("{} compares with values, not classes", loss.name()),
+        Targets::Values(values) => {
+            let values = values.iter().map(|&value| value.into()).collect();
+            Array2::from_shape_vec(outputs.dim(), values).expect("one target per output")
         }
-        (Loss::MeanSquaredError, Targets::Values(targets)) => {
-            mean_squared_error(outputs, &values(targets))
-        }
-        (Loss::BinaryCrossEntropy, Targets::Values(targets)) => {
-            binary_cross_entropy(outputs, &values(targets))
-        }
-        (_, Targets::Classes(_)) => panic!("{} compares with values, not classes", loss.name()),
-        (_, Targets::Values(_)) => panic!("{} compares with classes, not values", loss.name()),
+    };
+    match loss {
+        Loss::SoftmaxCrossEntropy => softmax_cross_entropy(outputs, classes()),
+        Loss::MeanSquaredError => mean_squared_error(outputs, &values()),
+        Loss::BinaryCrossEntropy => binary_cross_entropy(outputs, &values()),
+        Loss::MeanAbsoluteError => mean_absolute_error(outputs, &values()),
+        Loss::Huber { delta } => huber(outputs, &values(), delta),
     }
 }
 
@@ -102,6 +103,43 @@ pub fn mean_squared_error(outputs: &Array2<f64>, targets: &Array2<f64>) -> LossG
         row_losses,
         row_accuracies: Array1::zeros(outputs.nrows()),
         grad_outputs: errors * (2.0 / outputs.len() as f64),
+    }
+}
+
+/// `|output − target|`, averaged over each row, and its gradient
+/// `sign(output − target) / (rows · columns)`. There is no accuracy: it is 0.
+///
+/// # Panics
+///
+/// If there is no output.
+pub fn mean_absolute_error(outputs: &Array2<f64>, targets: &Array2<f64>) -> LossGradient {
+    let errors = outputs - targets;
+    // Not `signum`, which is 1 at 0.
+    let direction = |error: f64| if error == 0.0 { 0.0 } else { error.signum() };
+    LossGradient {
+        row_losses: errors.mapv(f64::abs).mean_axis(Axis(1)).expect("a loss needs an output"),
+        row_accuracies: Array1::zeros(outputs.nrows()),
+        grad_outputs: errors.mapv(direction) / outputs.len() as f64,
+    }
+}
+
+/// With `e = |output − target|`: `e² / 2` where `e ≤ delta`, `delta · (e − delta / 2)` elsewhere, averaged
+/// over each row. Its gradient is `output − target`, between `−delta` and `delta`, divided by
+/// `rows · columns`. There is no accuracy: it is 0.
+///
+/// # Panics
+///
+/// If there is no output.
+pub fn huber(outputs: &Array2<f64>, targets: &Array2<f64>, delta: f64) -> LossGradient {
+    let errors = outputs - targets;
+    let loss = |error: f64| match error.abs() {
+        size if size > delta => delta * (size - 0.5 * delta),
+        size => 0.5 * size * size,
+    };
+    LossGradient {
+        row_losses: errors.mapv(loss).mean_axis(Axis(1)).expect("a loss needs an output"),
+        row_accuracies: Array1::zeros(outputs.nrows()),
+        grad_outputs: errors.mapv(|error| error.clamp(-delta, delta)) / outputs.len() as f64,
     }
 }
 

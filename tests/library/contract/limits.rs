@@ -2,22 +2,13 @@
 
 use wgpu::{BufferUsages, Features, Limits};
 use ztilde::{
-    Activation, Dataset, Inference, KernelCache, Loss, Network, NetworkOptions, Optimizer, Trainer,
-    TrainerOptions, block_on,
+    Activation, Dataset, Inference, KernelCache, Loss, Method, Network, NetworkOptions, Optimizer,
+    Trainer, TrainerOptions, block_on,
 };
 
 use super::app::{App, classes, inputs};
 
 use crate::fixtures::data;
-
-const OPTIMIZERS: [Optimizer; 6] = [
-    Optimizer::gradient_descent(0.01),
-    Optimizer::momentum(0.01, 0.9),
-    Optimizer::nesterov(0.01, 0.9),
-    Optimizer::rmsprop(0.01),
-    Optimizer::adam(0.01),
-    Optimizer::adamw(0.01, 0.1),
-];
 
 /// The loss falls if the same batch is used repeatedly.
 #[track_caller]
@@ -41,7 +32,7 @@ fn the_default_device_learns_everything() {
     for activation in Activation::ALL {
         for batch_norm in [true, false] {
             for loss in Loss::ALL {
-                for optimizer in OPTIMIZERS {
+                for optimizer in Method::ALL.map(Optimizer::usual) {
                     let clip_norm = (trainers % 2 == 0).then_some(1.0);
                     let network = NetworkOptions { activation, batch_norm, ..Default::default() };
                     let options = TrainerOptions {

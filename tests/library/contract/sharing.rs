@@ -21,7 +21,7 @@ fn networks_of_a_device_share_what_was_compiled() {
     let of_none = compiled(&app);
     let use_all = |number: u32| {
         let network = NetworkOptions { seed: number.into(), ..Default::default() };
-        let sizes = [SIZES[0] + number, SIZES[1] + 8 * number, SIZES[2] + 4 * number, SIZES[3]];
+        let sizes = [SIZES[0] + number, SIZES[1] + number, SIZES[2] + number, SIZES[3]];
         let network = Network::new(&app.device, &app.queue, &sizes, network).unwrap();
         let optimizer = Optimizer::adam(0.01 / f64::from(number + 1));
         let batch_size = BATCH_SIZE + number;

@@ -14,6 +14,10 @@ fn magnitudes(matrix: &Array2<f64>) -> Array2<f64> {
     matrix.mapv(f64::abs)
 }
 
+fn losses_of_values() -> Vec<Loss> {
+    Loss::ALL.into_iter().filter(|loss| !loss.has_class_targets()).collect()
+}
+
 fn activations() -> impl Strategy<Value = Activation> {
     prop::sample::select(Activation::ALL.to_vec())
 }
@@ -127,10 +131,9 @@ proptest! {
     #[test]
     fn losses_of_values_are_the_twins(
         batch in batches(1..200, 1..40),
-        is_squared: bool,
+        loss in prop::sample::select(losses_of_values()),
         seed: u64,
     ) {
-        let loss = if is_squared { Loss::MeanSquaredError } else { Loss::BinaryCrossEntropy };
         let (rows, columns) = (batch.rows, batch.columns);
         let outputs = batch.values();
         let wanted = uniform(seed, [rows, columns]).mapv(|value| float(0.5 + 0.5 * value));
@@ -139,18 +142,18 @@ proptest! {
         let [results, grad_outputs] = Gpu::get().loss(loss.into(), &outputs, &bits).unwrap();
         let expected = reference::loss(loss, &outputs, &Targets::from(&floats[..]));
 
-        // A row's terms: squares of rounded differences, or the logarithm and the terms added to it.
-        let terms = match is_squared {
-            true => (&outputs - &wanted).mapv(|error| error * error),
-            false => magnitudes(&outputs) * 2.0 + 1.0,
+        // A row's terms: functions of rounded differences, or the logarithm and the terms added to it.
+        let terms = match loss.has_accuracy() {
+            false => expected.row_losses.clone(),
+            true => (magnitudes(&outputs) * 2.0 + 1.0).mean_axis(Axis(1)).unwrap(),
         };
-        let bounds = rounding(columns + 12) * terms.mean_axis(Axis(1)).unwrap() + TINY;
+        let bounds = rounding(columns + 12) * terms + TINY;
         assert_within("losses", results.column(0), &expected.row_losses, &bounds);
-        let part = match is_squared {
-            true => magnitudes(&(&outputs - &wanted)) * 2.0,
-            false => wanted.mapv(|wanted| 1.0 + wanted),
+        let part = match loss.has_accuracy() {
+            false => magnitudes(&expected.grad_outputs),
+            true => wanted.mapv(|wanted| 1.0 + wanted) / (rows * columns) as f64,
         };
-        let bounds = 12.0 * UNIT * part / (rows * columns) as f64 + TINY;
+        let bounds = 12.0 * UNIT * part + TINY;
         assert_within("grad_outputs", &grad_outputs, &expected.grad_outputs, &bounds);
     }
 }

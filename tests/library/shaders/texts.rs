@@ -1,9 +1,10 @@
 //! The shader texts of the modules in `src/kernels` and `src/fused`, composed as in these modules.
 
+#[allow(dead_code, reason = "browsers get the uniform in one place alone")]
 #[path = "../../../src/gpu/declaration.rs"]
-mod declaration;
+pub(crate) mod declaration;
 
-pub(crate) use declaration::Place;
+use declaration::Place;
 
 /// The two families of kernels: a module of `src` and a folder of `shaders` each.
 pub(crate) const FAMILIES: [&str; 2] = ["kernels", "fused"];
@@ -24,7 +25,7 @@ pub(crate) fn for_each_kernel(mut check: impl FnMut(&str, &str)) {
 }
 
 /// The texts that a kernel module compiles: a kernel's file, the shared files that follow it in one
-/// `concat!`, the text that src/gpu/tile.rs appends, and the declaration of the uniform.
+/// `concat!`, the text that src/plan/tiling.rs appends, and the declaration of the uniform.
 pub(crate) fn texts(room: &str) -> Vec<String> {
     texts_with(room, Place::Uniform)
 }
@@ -52,17 +53,31 @@ fn without_uniform(room: &str) -> Vec<String> {
             _ => texts.push(text),
         }
     }
-    texts.into_iter().flat_map(in_patches).collect()
+    texts.extend(room.split("tiled![").skip(1).flat_map(tiled));
+    texts
 }
 
-/// A text that multiplies matrices, once for each patch size; any other text unchanged.
-fn in_patches(text: String) -> Vec<String> {
-    if !text.contains("TILES_DOWN") {
-        return vec![text];
+/// The texts of a kernel that multiplies matrices, whose files are in a `tiled![…]`: once for each tiling, as
+/// src/plan/tiling.rs makes its constants.
+fn tiled(list: &str) -> Vec<String> {
+    let list = list.split(']').next().unwrap_or_default();
+    let files = list.split('"').filter(|part| part.ends_with(".wgsl"));
+    let text = files.map(|file| read(&format!("shaders/{file}"))).collect::<String>();
+    let mut texts = Vec::new();
+    let mut add = |tile: &str, constant: String, [down, across]: [u32; 2]| {
+        let tile = read(&format!("shaders/shared/{tile}.wgsl"));
+        let tiles = format!("const TILES_DOWN = {down}u;\nconst TILES_ACROSS = {across}u;\n");
+        texts.push(format!("{text}{tile}\n{constant}\n{tiles}"));
+    };
+    for patch in [[1, 1], [1, 2], [2, 2]] {
+        add("tile_workgroup", "const READS_AHEAD = true;".to_owned(), patch);
     }
-    let patch =
-        |tiles| format!("{text}const TILES_DOWN = {tiles}u;\nconst TILES_ACROSS = {tiles}u;");
-    [1, 2].map(patch).into()
+    add("tile_workgroup", "const READS_AHEAD = false;".to_owned(), [1, 1]);
+    for lanes in [4, 8, 16] {
+        add("tile_subgroup", format!("const LANES = {lanes}u;"), [1, 1]);
+    }
+    add("tile_subgroup", "const LANES = 8u;".to_owned(), [1, 2]);
+    texts
 }
 
 pub(crate) fn is_for_subgroups(text: &str) -> bool {

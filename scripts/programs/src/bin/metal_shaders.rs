@@ -16,24 +16,41 @@ use naga::back::pipeline_constants::process_overrides;
 use naga::front::wgsl;
 use naga::proc::BoundsCheckPolicies;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
+use ztilde::{Activation, Loss, Method};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Overrides that select code, with the values to try. All combinations of a kernel's are written.
 type Choices = &'static [(&'static str, &'static [u32])];
-const KERNELS: [(&str, &str, Choices); 11] = [
-    ("kernels/activate", "main", &[("ACTIVATION", &[0, 1, 2, 3, 4, 5, 6])]),
-    ("kernels/activate_backward", "main", &[("ACTIVATION", &[0, 1, 2, 3, 4, 5, 6])]),
+const KERNELS: [(&str, &str, Choices); 12] = [
+    ("kernels/activate", "main", &[("ACTIVATION", &ACTIVATIONS)]),
+    ("kernels/activate_backward", "main", &[("ACTIVATION", &ACTIVATIONS)]),
+    ("fused/grad_weights", "main", &[]),
     ("fused/gradient_norm", "total", &[]),
     ("fused/layer_forward", "main", &[("PHASE", &[0]), ("NORMALIZATION", &[0, 2])]),
-    ("fused/layer_backward", "main", &[("PHASE", &[0, 2, 3, 4]), ("BATCH_NORM", &[0, 1])]),
-    ("kernels/loss", "main", &[("LOSS", &[0, 1, 2])]),
+    ("fused/layer_backward", "main", &[("PHASE", &[0, 2]), ("BATCH_NORM", &[0, 1])]),
+    ("kernels/loss", "main", &[("LOSS", &LOSSES)]),
     ("fused/network_forward", "main", &[]),
-    ("fused/output_layer", "main", &[("ROW_BY_ROW", &[0, 1]), ("LOSS", &[0, 1, 2])]),
+    ("fused/output_layer", "main", &[("ROW_BY_ROW", &[0, 1]), ("LOSS", &LOSSES)]),
     ("fused/record_step", "main", &[]),
-    ("fused/update", "main", &[("METHOD", &[0, 4])]),
+    ("fused/update", "main", &[("METHOD", &METHODS)]),
     ("fused/weigh_classes", "main", &[]),
 ];
+
+const ACTIVATIONS: [u32; Activation::ALL.len()] = numbers();
+const LOSSES: [u32; Loss::ALL.len()] = numbers();
+const METHODS: [u32; Method::ALL.len()] = numbers();
+
+/// 0, 1, …
+const fn numbers<const COUNT: usize>() -> [u32; COUNT] {
+    let mut numbers = [0; COUNT];
+    let mut number = 0;
+    while number < COUNT {
+        numbers[number] = number as u32;
+        number += 1;
+    }
+    numbers
+}
 
 fn main() -> Result<()> {
     let folder = std::env::args_os().nth(1).ok_or("usage: metal_shaders FOLDER")?;

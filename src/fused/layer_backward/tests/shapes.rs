@@ -5,74 +5,65 @@ use super::*;
 #[test]
 fn shapes_that_do_not_fit_are_errors() {
     let gpu = TestGpu::new();
-    let core = Core::for_device(&gpu.gpu.device);
-    let kernel = LayerBackward::new(&gpu.gpu.device, core, hidden(Activation::Tanh, true)).unwrap();
+    let of = (gpu.gpu.class, Tiling::single(gpu.gpu.class));
+    let [plan, next] = plans(of, whole(Activation::Tanh, true), [6, 2, 3]);
+    let options = Options { activation: Activation::Tanh, epsilon: EPSILON };
+    let kernel = LayerBackward::new(&gpu.gpu.device, plan, next, options).unwrap();
     let [inputs, grad_sums, next_grad_sums] =
         [[5, 3], [5, 6], [5, 2]].map(|shape| gpu.garbage(shape));
     let [statistics, wrong] = [[3, 6], [2, 7]].map(|shape| gpu.garbage(shape));
-    let matrices = [[6, 3], [2, 6], [1, 6], [1, 4], [1, 2], [4, 4]].map(Array2::<f64>::zeros);
+    let matrices = [[6, 3], [2, 6], [1, 6], [1, 4], [4, 4]].map(Array2::<f64>::zeros);
     let (parameters, parts) = gpu.upload_packed(&matrices.each_ref());
-    let gradients = gpu.garbage([1, parameters.columns()]);
-    let hidden = Hidden {
-        next_grad_sums: &next_grad_sums,
-        next_weights: &parts[1],
-        sums: &grad_sums,
-        next: None,
-    };
-    let right = Buffers {
-        inputs: &inputs,
+    let targets = Targets {
         parameters: &parameters,
         weights: &parts[0],
-        vectors: [&parts[2]; 2],
-        stop: [&parts[3], &parts[5]],
-        hidden: Some(hidden),
+        biases: None,
+        faults: &parts[4],
+        slabs: Slabs { first: 0, length: 0 },
+    };
+    let right = Buffers {
+        next_grad_sums: &next_grad_sums,
+        next_weights: &parts[1],
+        parameters: &parameters,
+        gamma: Some(&parts[2]),
+        beta: Some(&parts[2]),
+        stop: [&parts[3], &parts[4]],
+        sums: &grad_sums,
+        statistics: &statistics,
+        weights: Some((&inputs, targets)),
         grad_sums: &grad_sums,
-        gradients: &gradients,
-        statistics: Some(&statistics),
+        gradients: &gpu.garbage([1, parameters.columns()]),
     };
     kernel.bind(&gpu.gpu.device, "test", right).unwrap();
-    let with = |hidden| Buffers { hidden: Some(hidden), ..right };
-    let next = NextWeights { outputs: &grad_sums, biases: &parts[4], faults: &parts[5] };
-    let with_next = |next| with(Hidden { next: Some(next), ..hidden });
+    let with = |inputs, targets| Buffers { weights: Some((inputs, targets)), ..right };
     let dense = gpu.zeros([5, 6]);
     let refused = [
-        (Buffers { inputs: &wrong, ..right }, "inputs is 2 × 7, but 2 × 3 is needed"),
-        (Buffers { grad_sums: &wrong, ..right }, "grad_sums is 2 × 7, but 5 × 6 is needed"),
+        (with(&wrong, targets), "the weights' inputs is 2 × 7, but 5 × 3 is needed"),
         (
-            Buffers { vectors: [&parts[2], &wrong], ..right },
-            "gamma, beta or the biases is 2 × 7, but 1 × 6 is needed",
+            with(&inputs, Targets { biases: Some(&wrong), ..targets }),
+            "biases is 2 × 7, but 1 × 6 is needed",
         ),
         (
-            Buffers { stop: [&parts[2], &parts[5]], ..right },
+            with(&inputs, Targets { faults: &parts[3], ..targets }),
+            "the matrix of faults is 1 × 4, but 4 × 4 is needed",
+        ),
+        (Buffers { grad_sums: &wrong, ..right }, "grad_sums is 2 × 7, but 5 × 6 is needed"),
+        (Buffers { gamma: Some(&wrong), ..right }, "gamma or beta is 2 × 7, but 1 × 6 is needed"),
+        (Buffers { beta: Some(&wrong), ..right }, "gamma or beta is 2 × 7, but 1 × 6 is needed"),
+        (
+            Buffers { stop: [&parts[2], &parts[4]], ..right },
             "the stop is 1 × 6, but 1 × 4 is needed",
         ),
         (
             Buffers { stop: [&parts[3]; 2], ..right },
             "the matrix of faults is 1 × 4, but 4 × 4 is needed",
         ),
-        (Buffers { gradients: &wrong, ..right }, "gradients is 2 × 7, but 2 × 84 is needed"),
         (
-            with(Hidden { next_grad_sums: &wrong, ..hidden }),
+            Buffers { next_grad_sums: &wrong, ..right },
             "next_grad_sums is 2 × 7, but 5 × 2 is needed",
         ),
-        (
-            with(Hidden { next_weights: &wrong, ..hidden }),
-            "next_weights is 2 × 7, but 2 × 6 is needed",
-        ),
-        (with(Hidden { sums: &wrong, ..hidden }), "sums is 2 × 7, but 5 × 6 is needed"),
-        (
-            with_next(NextWeights { outputs: &wrong, ..next }),
-            "outputs is 2 × 7, but 5 × 6 is needed",
-        ),
-        (
-            with_next(NextWeights { biases: &parts[2], ..next }),
-            "the next layer's biases is 1 × 6, but 1 × 2 is needed",
-        ),
-        (
-            with_next(NextWeights { faults: &parts[2], ..next }),
-            "the next layer's faults is 1 × 6, but 4 × 4 is needed",
-        ),
-        (Buffers { statistics: Some(&wrong), ..right }, "statistics is 2 × 7, but 3 × 6 is needed"),
+        (Buffers { next_weights: &wrong, ..right }, "next_weights is 2 × 7, but 2 × 6 is needed"),
+        (Buffers { statistics: &wrong, ..right }, "statistics is 2 × 7, but 3 × 6 is needed"),
         (
             Buffers { grad_sums: &dense, ..right },
             "grad_sums's rows of 6 values start 6 apart, not 8",

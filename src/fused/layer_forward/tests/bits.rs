@@ -1,0 +1,61 @@
+//! Who computes a sum changes no bit of it.
+
+use super::*;
+
+/// Divided or not, and in any tiling of a class, the outputs and the running statistics are the same.
+#[test]
+fn any_tiling_gives_the_same_bits() {
+    const SHAPE: [u32; 3] = [1000, 70, 33];
+    let mut found: Vec<(DeviceClass, Vec<u32>)> = Vec::new();
+    for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
+        for way in [batch(), divided()] {
+            // On a CPU a layer that is divided has other leaves.
+            if class.is_software() && way.is_divided {
+                continue;
+            }
+            let bits = bits(&mut gpu, (class, tiling), way, SHAPE);
+            match found.iter().find(|(of, _)| *of == class) {
+                Some((_, expected)) => assert!(bits == *expected, "{tiling:?}, {way:?}"),
+                None => found.push((class, bits)),
+            }
+        }
+    }
+}
+
+/// The bits of the outputs and of the running statistics.
+fn bits(
+    gpu: &mut TestGpu,
+    of: (DeviceClass, Tiling),
+    way: Way,
+    [rows, columns, inner]: [u32; 3],
+) -> Vec<u32> {
+    let gpu = &mut TestGpu::on(gpu.gpu.clone());
+    let kernel = kernel(gpu, of, way, [columns, inner]);
+    let [inputs, weights] = [[rows, inner], [columns, inner]].map(|shape| gpu.random(shape));
+    let vector = gpu.random([1, columns]);
+    let goes_on = array![[0.0; 4]];
+    let (parameters, parts) = gpu.upload_packed(&[&weights, &vector, &vector, &goes_on]);
+    let [mean, var] = [(); 2].map(|()| gpu.random([2, columns]));
+    let (running_statistics, running) = gpu.upload_packed(&[&mean, &var]);
+    let needed = kernel.plan.expect("it is for training").statistics_rows(rows);
+    let outputs = gpu.garbage([rows, columns]);
+    let buffers = Buffers {
+        inputs: &gpu.upload_padded(&inputs),
+        parameters: &parameters,
+        weights: &parts[0],
+        gamma: Some(&parts[1]),
+        beta: &parts[2],
+        running_statistics: &running_statistics,
+        running: Some([&running[0], &running[1]]),
+        stop: &parts[3],
+        kept: Some(Kept {
+            sums: &gpu.garbage([rows, columns]),
+            statistics: &gpu.garbage([needed, columns]),
+        }),
+        outputs: &outputs,
+    };
+    let dispatches = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
+    gpu.run(&dispatches.iter().collect::<Vec<_>>());
+    let read = [&outputs, &running[0], &running[1]].map(|matrix| gpu.read_inside(matrix));
+    read.concat().into_iter().map(f32::to_bits).collect()
+}

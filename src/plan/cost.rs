@@ -1,0 +1,134 @@
+//! A model of the time that a dispatch takes.
+//!
+//! A workgroup is a chain: it reads a few steps of k of both factors, waits, multiplies, and goes on. A
+//! dispatch takes as long as its longest chain, or as its multiprocessors need for all the work, or as the
+//! memory needs for what is read and written.
+//!
+//! The constants are fitted to profiles of an NVIDIA H100 (`tests.rs`, within 35 %). The pace of other
+//! families is an estimate from their clocks and widths.
+
+use super::device_class::{DeviceClass, Family};
+use super::tiling::{Tile, Tiling};
+
+/// Microseconds of one read of 16 steps of k: until its result is there, and of a multiprocessor's time.
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    latency: f64,
+    throughput: f64,
+}
+
+/// Workgroups of a dispatch that do the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tasks {
+    pub(super) workgroups: u64,
+    pub(super) tiling: Tiling,
+    /// Of a product, one after the other.
+    pub(super) reads: u64,
+    /// Microseconds of the rest of the chain, on an H100.
+    pub(super) rest: f64,
+    /// Rounds of an invocation's loops, which Mesa's software adapters limit.
+    pub(super) loops: u64,
+}
+
+/// For a tile's statistics while its values are in registers.
+pub(super) const MEASURED_TILE: f64 = 1.4;
+/// For a tile that is read, normalized, activated and written.
+pub(super) const FINISHED_TILE: f64 = 0.6;
+/// For the sums over a tile of gradients, which is read twice.
+pub(super) const SUMMED_TILE: f64 = 3.5;
+/// For a tile of gradients that is read and written.
+pub(super) const FINISHED_GRADIENT: f64 = 0.9;
+/// For a tile that is written as it is.
+pub(super) const STORED_TILE: f64 = 0.3;
+/// For joining what one leaf, or one slab, left.
+pub(super) const JOINED_LEAF: f64 = 0.7;
+pub(super) const JOINED_SLAB: f64 = 0.42;
+/// For a row's loss and accuracy in a workgroup of 64, each invocation with a row.
+pub(super) const RECORDED_ROW: f64 = 0.052 / 64.0;
+/// For the losses of a tile's rows.
+pub(super) const LOSS: f64 = 3.0;
+/// An output layer's read takes longer by this: its few columns are read again for each row.
+pub(super) const NARROW_READ: f64 = 0.3;
+
+/// Microseconds before the first round of a dispatch.
+fn launch(class: DeviceClass) -> f64 {
+    match class.family {
+        Family::Nvidia => 6.5,
+        Family::Amd => 8.0,
+        Family::Apple | Family::Intel | Family::Unknown => 10.0,
+        Family::Lavapipe | Family::Software => 20.0,
+        Family::Mali | Family::Qualcomm => 30.0,
+    }
+}
+
+/// How many times as long as on an H100 a chain takes.
+fn pace(class: DeviceClass) -> f64 {
+    match class.family {
+        Family::Nvidia => 1.0,
+        Family::Amd => 1.2,
+        Family::Apple => 1.6,
+        Family::Intel | Family::Unknown => 2.0,
+        Family::Qualcomm => 4.0,
+        Family::Mali => 6.0,
+        Family::Lavapipe | Family::Software => 10.0,
+    }
+}
+
+/// Bytes a microsecond.
+fn bandwidth(class: DeviceClass) -> f64 {
+    match class.family {
+        Family::Nvidia => 2.3e6,
+        Family::Amd => 6e5,
+        Family::Apple | Family::Intel | Family::Unknown => 1e5,
+        Family::Mali | Family::Qualcomm | Family::Lavapipe | Family::Software => 3e4,
+    }
+}
+
+impl Tasks {
+    fn read(&self) -> Read {
+        let (latency, throughput) = match (self.tiling.tile, self.tiling.tiles()) {
+            (Tile::Subgroup { lanes }, tiles) => {
+                // Two tiles at once read a value for both. A read is of four steps. The width of a
+                // register makes a tile larger, and its rows take as much longer.
+                let of_tile = if tiles > 1 { 0.030 } else { 0.033 };
+                let time = of_tile * f64::from(tiles) * f64::from(lanes) / 8.0;
+                (time, time)
+            }
+            (Tile::Workgroup { .. }, 1) => (0.55, 0.36),
+            (Tile::Workgroup { .. }, 2) => (0.80, 0.65),
+            (Tile::Workgroup { .. }, _) => (1.16, 1.08),
+        };
+        Read { latency, throughput }
+    }
+
+    fn chain(&self) -> f64 {
+        self.reads as f64 * self.read().latency + self.rest
+    }
+
+    /// The time of a multiprocessor, which has `in_flight` workgroups that hide each other's waits.
+    fn work(&self, in_flight: f64) -> f64 {
+        let of_one = self.reads as f64 * self.read().throughput + self.rest / in_flight;
+        self.workgroups as f64 * of_one
+    }
+}
+
+/// The microseconds of a dispatch whose workgroups do these tasks side by side.
+pub(super) fn dispatch(class: DeviceClass, tasks: &[Tasks], bytes: u64) -> f64 {
+    let in_flight = if class.lanes.is_some() { 1.0 } else { 4.0 };
+    let workgroups: u64 = tasks.iter().map(|tasks| tasks.workgroups).sum();
+    let turns = workgroups.div_ceil(class.multiprocessors.into()) as f64;
+    let chain = tasks.iter().map(Tasks::chain).fold(0.0, f64::max);
+    let work: f64 = tasks.iter().map(|tasks| tasks.work(in_flight)).sum();
+    let busy = turns * work / workgroups.max(1) as f64;
+    let memory = bytes as f64 / bandwidth(class);
+    launch(class) + (pace(class) * chain.max(busy)).max(memory)
+}
+
+/// The microseconds a step that the compilation of a larger patch for a CPU costs: a second more, over ten
+/// thousand steps.
+pub(super) fn compilation(tiling: Tiling) -> f64 {
+    match tiling.tile {
+        Tile::Subgroup { .. } if tiling.tiles() > 1 => 100.0,
+        Tile::Subgroup { .. } | Tile::Workgroup { .. } => 0.0,
+    }
+}
