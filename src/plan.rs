@@ -84,8 +84,6 @@ pub(crate) struct Batch {
     has_class_weights: bool,
     has_velocity: bool,
     has_mean_square: bool,
-    /// The states of the optimizer.
-    states: u32,
     clips: bool,
     skips: bool,
 }
@@ -216,7 +214,7 @@ pub(crate) fn tiling_of_product(
     let time = |tiling: Tiling| {
         let workgroups = u64::from(tiling.row_patches(rows)) * u64::from(tiling.strips(columns));
         let reads = inner.div_ceil(tiling.depth()).into();
-        let tasks = cost::Tasks { workgroups, tiling, reads, rest: 0.0, loops: 0 };
+        let tasks = cost::Tasks { workgroups, tiling, reads, rest: 0.0 };
         cost::dispatch(class, &[tasks], 0) + cost::compilation(tiling)
     };
     let all = Tiling::all(class).into_iter();
@@ -244,10 +242,14 @@ impl Batch {
             has_class_weights: options.class_weights.is_some(),
             has_velocity,
             has_mean_square,
-            states: u32::from(has_velocity) + u32::from(has_mean_square),
             clips: options.clip_norm.is_some(),
             skips: options.on_fault.skips(),
         }
+    }
+
+    /// The states of the optimizer.
+    fn states(self) -> u64 {
+        u64::from(self.has_velocity) + u64::from(self.has_mean_square)
     }
 }
 

@@ -82,7 +82,7 @@ struct Entry {
 }
 
 impl Method {
-    /// Every method, with its usual hyperparameters, in the order in which `shaders/update.wgsl` numbers
+    /// Every method, with its usual hyperparameters, in the order in which `shaders/fused/update.wgsl` numbers
     /// them.
     pub const ALL: [Self; 7] = [
         Self::GradientDescent,

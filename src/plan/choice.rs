@@ -60,8 +60,7 @@ pub(super) fn candidates(
     let all = Tiling::all(class);
     let mut found = Vec::new();
     for &tiling in &all {
-        let with_layer = [WeightsPlan { place: Place::WithLayer, tiling }];
-        let mut weights = Vec::from(with_layer);
+        let mut weights = vec![WeightsPlan { place: Place::WithLayer, tiling }];
         weights.extend(all.iter().map(|&tiling| WeightsPlan { place: Place::Alone, tiling }));
         if !is_first {
             weights.push(WeightsPlan { place: Place::BesideLayerBefore, tiling });
@@ -81,11 +80,8 @@ pub(super) fn candidates(
         }
     }
     let loops = |layer: &LayerPlan| {
-        [layer.forward_tasks(rows), layer.backward_tasks(rows), layer.weights(rows)]
-            .map(|tasks| tasks.loops)
-            .into_iter()
-            .max()
-            .unwrap_or(0)
+        let forward = layer.forward_loops(rows);
+        forward.max(layer.backward_loops(rows)).max(layer.weights_loops(rows))
     };
     let shortest = found.iter().map(loops).min().unwrap_or(0).max(MOST_WALKED);
     if class.most_rounds().is_some() {

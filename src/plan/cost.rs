@@ -26,8 +26,6 @@ pub(super) struct Tasks {
     pub(super) reads: u64,
     /// Microseconds of the rest of the chain, on an H100.
     pub(super) rest: f64,
-    /// Rounds of an invocation's loops, which Mesa's software adapters limit.
-    pub(super) loops: u64,
 }
 
 /// For a tile's statistics while its values are in registers.

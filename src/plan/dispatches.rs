@@ -15,7 +15,6 @@ pub struct PlannedDispatch {
     pub(super) name: String,
     pub(super) workgroups: u64,
     pub(super) reads: u64,
-    pub(super) loops: u64,
     pub(super) microseconds: f64,
 }
 
@@ -45,7 +44,6 @@ impl PlannedDispatch {
             name,
             workgroups: tasks.iter().map(|tasks| tasks.workgroups).sum(),
             reads: tasks.iter().map(|tasks| tasks.reads).max().unwrap_or(0),
-            loops: tasks.iter().map(|tasks| tasks.loops).max().unwrap_or(0),
             microseconds: cost::dispatch(class, tasks, bytes),
         }
     }
@@ -143,24 +141,22 @@ fn of_output(batch: Batch, number: usize, layer: LayerPlan) -> Vec<PlannedDispat
     let reads = u64::from(inputs.div_ceil(tiling.depth()));
     let moved = bytes(&[layer.values_of_product(rows), layer.values(rows)]);
     let narrow = cost::NARROW_READ * reads as f64 + cost::LOSS;
-    let loops = tiling.rounds_of_patch(inputs);
-    let of_tile = Tasks { workgroups: patches, tiling, reads, rest: narrow, loops };
-    let one = |rest: f64, loops| Tasks { workgroups: 1, tiling, reads: 0, rest, loops };
+    let of_tile = Tasks { workgroups: patches, tiling, reads, rest: narrow };
+    let one = |rest: f64| Tasks { workgroups: 1, tiling, reads: 0, rest };
     let row = u64::from(rows);
     let mut found = Vec::new();
     if has_class_weights {
         let rest = f64::from(rows) * cost::RECORDED_ROW;
-        let tasks = [one(rest, row.div_ceil(64))];
+        let tasks = [one(rest)];
         found.push(PlannedDispatch::new(class, name("weigh_classes"), &tasks, 8 * row));
     }
     match layer.output() {
         OutputKernels::InOne => {
             let strips = u64::from(tiling.strips(inputs));
             let of_weights = strips * u64::from(rows.div_ceil(tiling.depth()));
-            let loops = patches * loops + strips * tiling.rounds_of_patch(rows);
             let reads = patches * reads + of_weights;
             let rest = patches as f64 * narrow;
-            let tasks = Tasks { workgroups: 1, tiling, reads, rest, loops };
+            let tasks = Tasks { workgroups: 1, tiling, reads, rest };
             found.push(PlannedDispatch::new(class, name("output_layer"), &[tasks], moved));
             return found;
         }
@@ -174,14 +170,13 @@ fn of_output(batch: Batch, number: usize, layer: LayerPlan) -> Vec<PlannedDispat
             found.push(PlannedDispatch::new(class, name("layer_forward"), &[product], moved));
             // Each row is read three times, a value after the other.
             let rest = 3.0 * f64::from(outputs) * cost::RECORDED_ROW;
-            let loops = 3 * u64::from(outputs);
-            let loss = Tasks { workgroups: row.div_ceil(64), tiling, reads: 0, rest, loops };
+            let loss = Tasks { workgroups: row.div_ceil(64), tiling, reads: 0, rest };
             let moved = bytes(&[layer.values(rows); 2]);
             found.push(PlannedDispatch::new(class, name("loss"), &[loss], moved));
         }
     }
     let rest = f64::from(rows) * cost::RECORDED_ROW;
-    let tasks = [one(rest, row.div_ceil(64))];
+    let tasks = [one(rest)];
     found.push(PlannedDispatch::new(class, name("record_step"), &tasks, 8 * row));
     found.extend(weights_alone(rows, number, layer));
     found
@@ -204,7 +199,6 @@ fn update(batch: Batch, layers: &[LayerPlan], values: u64) -> Vec<PlannedDispatc
         tiling: Tiling::single(layer.class),
         reads: 0,
         rest,
-        loops: u64::from(slabs),
     };
     let of = |kernel: &str, rest, bytes| {
         PlannedDispatch::new(layer.class, format!("update/{kernel}"), &[tasks(rest)], bytes)
@@ -216,7 +210,7 @@ fn update(batch: Batch, layers: &[LayerPlan], values: u64) -> Vec<PlannedDispatc
         found.push(of("gradient_norm", 0.0, 1024));
     }
     // Parameters and states are read and written.
-    let states = values.saturating_mul(2 * (1 + u64::from(batch.states)));
+    let states = values.saturating_mul(2 * (1 + batch.states()));
     found.push(of("update", joined, bytes(&[values, of_slabs, states])));
     if batch.skips {
         found.push(of("skip_step", 0.0, 64));

@@ -121,14 +121,34 @@ impl LayerPlan {
         }
     }
 
-    /// The rounds of loops of its longest workgroup backward.
+    /// The rounds of loops of a workgroup forward.
+    pub(super) fn forward_loops(self, rows: u32) -> u64 {
+        self.patches(rows) * self.tiling.rounds_of_patch(self.sizes.inputs)
+    }
+
+    /// The rounds of loops of a workgroup backward, without what is computed beside it.
     pub(crate) fn backward_loops(self, rows: u32) -> u64 {
-        self.backward_tasks(rows).loops
+        let own = self.patches(rows) * self.tiling.rounds_of_patch(self.sizes.next);
+        let order = self.order(rows);
+        let of_slab = self.tiling.rounds_of_patch(order.slab);
+        match self.weights.place {
+            Place::WithLayer => own + self.patches_of_strip() * u64::from(order.slabs()) * of_slab,
+            Place::BesideLayerBefore | Place::Alone => own,
+        }
     }
 
     /// The rounds of loops of a workgroup that computes gradients of the weights.
     pub(crate) fn weights_loops(self, rows: u32) -> u64 {
-        self.weights(rows).loops
+        let tiling = self.weights.tiling;
+        let slab = self.order(rows).slab;
+        let of_biases = u64::from(tiling.row_patches(slab)) * tiling.rounds_of_rows();
+        tiling.rounds_of_patch(slab) + of_biases
+    }
+
+    /// The patches of the weights of a strip.
+    fn patches_of_strip(self) -> u64 {
+        let down = self.tiling.patch_columns().div_ceil(self.tiling.patch_rows());
+        (self.tiling.strips(self.sizes.inputs) * down).into()
     }
 
     /// The first dispatch forward: the product, and all that follows, unless another dispatch finishes it.
@@ -147,7 +167,6 @@ impl LayerPlan {
             tiling: self.tiling,
             reads: self.patches(rows) * self.reads(self.sizes.inputs),
             rest: tiles * of_tile + self.joins(joined),
-            loops: self.patches(rows) * self.tiling.rounds_of_patch(self.sizes.inputs),
         }
     }
 
@@ -158,7 +177,7 @@ impl LayerPlan {
 
     /// The first dispatch backward, without what it computes beside it.
     pub(super) fn backward_tasks(self, rows: u32) -> Tasks {
-        let LayerSizes { inputs, next, is_normalized, .. } = self.sizes;
+        let LayerSizes { next, is_normalized, .. } = self.sizes;
         let tiles = self.tiles_of_chunk(rows);
         let summed = if is_normalized { cost::SUMMED_TILE } else { 0.0 };
         let finished = if self.has_finish() { 0.0 } else { 2.0 * cost::FINISHED_GRADIENT };
@@ -168,16 +187,13 @@ impl LayerPlan {
             tiling: self.tiling,
             reads: self.patches(rows) * self.reads(next),
             rest: tiles * (summed + finished) + self.joins(joined),
-            loops: self.patches(rows) * self.tiling.rounds_of_patch(next),
         };
         if self.weights.place == Place::WithLayer {
-            let down = self.tiling.patch_columns().div_ceil(self.tiling.patch_rows());
-            let patches = u64::from(self.tiling.strips(inputs) * down);
+            let patches = self.patches_of_strip();
             let order = self.order(rows);
             let slabs = u64::from(order.slabs());
             tasks.reads += patches * slabs * self.reads(order.slab);
             tasks.rest += (patches * slabs) as f64 * cost::STORED_TILE;
-            tasks.loops += patches * slabs * self.tiling.rounds_of_patch(order.slab);
         }
         tasks
     }
@@ -190,13 +206,11 @@ impl LayerPlan {
     pub(super) fn weights(self, rows: u32) -> Tasks {
         let tiling = self.weights.tiling;
         let slab = self.order(rows).slab;
-        let patches_of_biases = u64::from(tiling.row_patches(slab));
         Tasks {
             workgroups: self.weights_tasks(rows),
             tiling,
             reads: u64::from(slab.div_ceil(tiling.depth())),
             rest: f64::from(tiling.tiles()) * cost::STORED_TILE,
-            loops: tiling.rounds_of_patch(slab) + patches_of_biases * tiling.rounds_of_rows(),
         }
     }
 
@@ -207,7 +221,6 @@ impl LayerPlan {
             tiling: self.tiling,
             reads: 0,
             rest: self.tiles_of_chunk(rows) * of_tile + self.joins(leaves),
-            loops: self.patches(rows) * self.tiling.rounds_of_patch(0) + u64::from(leaves),
         }
     }
 

@@ -260,7 +260,7 @@ fn the_model_predicts_a_measured_profile() {
         let tiling = Tiling { down: side, across: side, ..Tiling::single(class) };
         let tasks: Vec<_> = tasks
             .iter()
-            .map(|&(workgroups, reads, rest)| Tasks { workgroups, tiling, reads, rest, loops: 0 })
+            .map(|&(workgroups, reads, rest)| Tasks { workgroups, tiling, reads, rest })
             .collect();
         let predicted = cost::dispatch(class, &tasks, bytes);
         let ratio = predicted / measured;
