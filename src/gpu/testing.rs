@@ -83,6 +83,11 @@ impl TestGpu {
         on_gpus.chain(with_subgroups.map(move |tiling| (Self::with_subgroups(), class, tiling)))
     }
 
+    /// The tilings whose patches are one tile. Larger patches are compared with them by their bits.
+    pub(crate) fn with_each_tile() -> impl Iterator<Item = (Self, DeviceClass, Tiling)> {
+        Self::with_each_tiling().filter(|(_, _, tiling)| [tiling.down, tiling.across] == [1, 1])
+    }
+
     /// Values between −1 and 1 that a float holds exactly.
     pub(crate) fn random(&mut self, [rows, columns]: [u32; 2]) -> Array2<f64> {
         Array2::from_shape_simple_fn([rows as usize, columns as usize], || {

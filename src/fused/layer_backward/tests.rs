@@ -395,7 +395,7 @@ fn can_walk(gpu: &TestGpu, tiling: Tiling, [rows, next, inner]: [u32; 3]) -> boo
 
 #[test]
 fn matches_the_reference() {
-    for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
+    for (mut gpu, class, tiling) in TestGpu::with_each_tile() {
         let _kernels = KernelCache::new(&gpu.gpu.device);
         for way in every_way() {
             for shape in LAYERS {

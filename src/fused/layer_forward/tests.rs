@@ -286,7 +286,7 @@ fn hard_columns_normalize_within_1e_5() {
     // their squares do not cancel, even with exact quotients: in 300 random columns 2.3e-6 on average,
     // 3.9e-6 at most. A rough quotient adds 3e-7.
     let bounds = Bounds { variance: 5e-6, ..Bounds::new(1e-5, 0.0) };
-    for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
+    for (mut gpu, class, tiling) in TestGpu::with_each_tile() {
         check_columns(&mut gpu, (class, tiling), hard_columns, bounds);
     }
 }
@@ -298,7 +298,7 @@ fn lopsided_columns_normalize_on_any_gpu() {
     // rows, up to 4 deviations, and the sum of the squares, by 2⁻²⁵ of it. The root halves that error,
     // and adds its own.
     let bounds = Bounds { outputs: [1e-5, 6e-6], mean: 1e-5, variance: 1e-5 };
-    for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
+    for (mut gpu, class, tiling) in TestGpu::with_each_tile() {
         for mode in rough::Mode::EACH_DIRECTION {
             rough::with(mode, || {
                 check_columns(&mut gpu, (class, tiling), |_, rows| lopsided_columns(rows), bounds);

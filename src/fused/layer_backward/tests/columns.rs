@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn hard_columns_keep_their_digits() {
     let whole = whole(Activation::Identity, true);
-    for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
+    for (mut gpu, class, tiling) in TestGpu::with_each_tile() {
         let _kernels = KernelCache::new(&gpu.gpu.device);
         for rows in [2, 3, 33, 60, 1000, 20_000] {
             for way in [whole, divided(whole, GradWeights::None)] {
@@ -44,7 +44,7 @@ fn gradients_of_a_long_column_keep_no_mean() {
     const COLUMNS: u32 = 9;
     const SHIFT: f64 = 10.0;
     let whole = whole(Activation::Identity, true);
-    for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
+    for (mut gpu, class, tiling) in TestGpu::with_each_tile() {
         for way in [whole, divided(whole, GradWeights::None)] {
             if !way.is_divided && !can_walk(&gpu, tiling, [ROWS, COLUMNS, 1]) {
                 continue;
