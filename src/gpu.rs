@@ -8,6 +8,8 @@ mod counting;
 mod declaration;
 mod kernel;
 mod matrix;
+#[cfg(not(target_arch = "wasm32"))]
+mod pause;
 mod pipelines;
 mod read;
 #[cfg(test)]
@@ -22,8 +24,6 @@ pub(crate) mod testing;
 mod texts;
 mod uniform;
 mod wait;
-#[cfg(not(target_arch = "wasm32"))]
-mod waking;
 mod watch;
 
 use std::pin::pin;

@@ -3,6 +3,7 @@
 mod activation;
 mod loss;
 mod optimizer;
+mod schedule;
 
 use std::fmt::Display;
 
@@ -12,7 +13,8 @@ use crate::error::{Error, Result};
 pub use activation::Activation;
 pub use loss::Loss;
 pub(crate) use loss::TargetKind;
-pub use optimizer::{Method, Optimizer, Schedule};
+pub use optimizer::{Method, Optimizer};
+pub use schedule::Schedule;
 
 /// The functions of a network between its layers, and its initialization.
 ///

@@ -3,6 +3,7 @@
 mod ahead;
 mod bound_batch;
 mod count;
+mod epoch;
 mod fault;
 mod hidden_layer;
 mod history;
@@ -14,12 +15,9 @@ mod step;
 mod tests;
 mod training_data;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
 use wgpu::{CommandEncoder, ComputePassDescriptor};
 
-use crate::data::{Dataset, Targets, check_finite};
+use crate::data::{Targets, check_finite};
 use crate::error::{Error, Result};
 use crate::fused::copy_rows::CopyRows;
 use crate::fused::gather_rows::GatherRows;
@@ -46,9 +44,6 @@ const STEPS_PER_SUBMISSION: u64 = 64;
 /// The number of submissions that [`Trainer::epoch`] has in flight: the GPU works on one while the next
 /// waits in its queue, and the CPU records a third or reads the previous results.
 const SUBMISSIONS_IN_FLIGHT: usize = 3;
-
-/// The advice in errors about data sets that do not fit the device.
-const STREAM: &str = "Trainer::stream would keep the data set on the CPU";
 
 /// Trains a network. Holds the gradients, the optimizer's state, and the matrices of a batch.
 ///
@@ -242,138 +237,6 @@ impl Trainer {
         Ok(())
     }
 
-    /// Copies a data set to the GPU, to train on it there. A data set that is too large for the GPU can
-    /// be
-    /// [streamed](Trainer::stream).
-    ///
-    /// See the example of [`TrainingData`].
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Length`] if its features or targets do not fit the network, or its number of rows the
-    /// place of a [restored](Trainer::restore) trainer, [`Error::OtherData`] if its values or the order
-    /// of its rows do not fit that place, [`Error::Targets`], [`Error::Class`] or [`Error::Probability`]
-    /// if the targets do not fit the loss, [`Error::BatchTooSmall`] if an epoch's last batch would have
-    /// one row, [`Error::OutOfMemory`] or [`Error::TooLarge`] if the device cannot hold it, and other errors
-    /// of wgpu.
-    pub fn upload(&self, dataset: &Dataset) -> Result<TrainingData> {
-        let data = TrainingData::resident(self, dataset).map_err(|error| match error {
-            Error::OutOfMemory(message) => Error::OutOfMemory(format!("{message} ({STREAM})")),
-            Error::TooLarge { what, needed, limit, allowed } => {
-                Error::TooLarge { what: format!("{what} ({STREAM})"), needed, limit, allowed }
-            }
-            other => other,
-        })?;
-        self.at_its_place(data)
-    }
-
-    /// Keeps a data set on the CPU, and uploads it batch by batch: for data sets that the GPU cannot or
-    /// need not hold. The steps are those on [uploaded](Trainer::upload) data, bit for bit.
-    ///
-    /// The rows of each submission are gathered into one of three windows while the GPU computes earlier
-    /// submissions. A window has at most 16 MiB, or the size of one batch if that is larger. The windows
-    /// are in memory that the CPU and the GPU share; their size does not depend on the data set's.
-    ///
-    /// Takes a `Dataset`, or an `Arc` of a shared one.
-    ///
-    /// # Errors
-    ///
-    /// As [`Trainer::upload`]; [`Error::TooLarge`] only if a batch, with its targets, is larger than the
-    /// device's `max_buffer_size`.
-    pub fn stream(&self, dataset: impl Into<Arc<Dataset>>) -> Result<TrainingData> {
-        self.at_its_place(TrainingData::streamed(self, dataset.into())?)
-    }
-
-    /// Trains on the next `steps` mini-batches, continuing with the next epoch where one ends. Submits
-    /// the work in short pieces.
-    ///
-    /// On uploaded data it does not wait. On streamed data, if all three windows are in use, it waits
-    /// natively until the GPU is done with the oldest. In a browser, which must not block, it makes a
-    /// new window.
-    ///
-    /// A lost device may show only in calls that await an answer, such as [`Trainer::metrics`];
-    /// divergence shows in [`Trainer::fault`]. Await one of them now and then, which also keeps the GPU's
-    /// queue short.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::OtherTrainer`] if the data belongs to another trainer, [`Error::Timeout`] if a limit of
-    /// [`block_on_for`](crate::block_on_for) ends the wait (the steps so far are taken, and counted), and
-    /// errors of wgpu.
-    pub fn train(&mut self, data: &mut TrainingData, steps: u32) -> Result<()> {
-        if !data.belongs_to(&self.memory.batch.inputs) {
-            return Err(Error::OtherTrainer);
-        }
-        let mut left = steps;
-        while left > 0 {
-            data.prepare(self.network.gpu(), self.count.encoded())?;
-            let count = left.min(data.steps_left()).min(self.steps_per_submission_of(data));
-            self.announce(count.into())?;
-            data.submit(self.network.gpu(), self.number(), count, &self.step)?;
-            self.resumes_at = None;
-            for _ in 0..count {
-                data.advance();
-                self.place = Some(data.place());
-                self.count_submitted();
-            }
-            left -= count;
-        }
-        Ok(())
-    }
-
-    /// Trains to the end of the epoch, and returns its metrics. Awaits earlier submissions, so that the
-    /// GPU's queue stays short and does not run empty.
-    ///
-    /// If the future is dropped, or ends with an error, the submitted steps are still taken and counted,
-    /// and the next call continues after them. [`Trainer::metrics`] returns their losses.
-    ///
-    /// See the example of [`TrainingData`].
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Diverged`] if the loss, a gradient or a batch's statistics were not finite, which is
-    /// noticed within four submissions (of at most 64 steps each); and as [`Trainer::train`] and
-    /// [`Trainer::metrics`].
-    pub async fn epoch(&mut self, data: &mut TrainingData) -> Result<EpochMetrics> {
-        let mut epoch = EpochMetrics { steps: 0, skipped: 0, loss: 0.0, accuracy: None };
-        let [mut rows, mut right] = [0.0; 2];
-        let steps = data.steps_to_epoch_end();
-        let mut submitted = 0;
-        let mut in_flight = VecDeque::new();
-        while epoch.steps + epoch.skipped < steps {
-            while submitted < steps && in_flight.len() < SUBMISSIONS_IN_FLIGHT {
-                let count = (steps - submitted).min(self.steps_per_submission_of(data));
-                let first = self.count.encoded();
-                self.train(data, count)?;
-                let numbers = first..self.count.encoded();
-                in_flight.push_back((count, self.metrics_of(numbers), self.fault()));
-                submitted += count;
-            }
-            let oldest = in_flight.pop_front();
-            let (count, metrics, fault) = oldest.expect("steps that were not seen are in flight");
-            let metrics = metrics.await?;
-            epoch.skipped += count - metrics.len() as u32;
-            if let Some(fault) = fault.await? {
-                return Err(Error::Diverged(fault));
-            }
-            for step in metrics {
-                epoch.steps += 1;
-                epoch.loss += f64::from(step.rows) * f64::from(step.loss);
-                right += f64::from(step.rows) * f64::from(step.accuracy.unwrap_or(0.0));
-                rows += f64::from(step.rows);
-            }
-        }
-        epoch.loss /= rows;
-        epoch.accuracy = self.options.loss.has_accuracy().then_some(right / rows);
-        Ok(epoch)
-    }
-
-    /// The data at the place from which a restored trainer continues.
-    fn at_its_place(&self, mut data: TrainingData) -> Result<TrainingData> {
-        self.resumes_at.map_or(Ok(()), |place| data.go_to(place))?;
-        Ok(data)
-    }
-
     /// A step on the batch that `arrival` copies to the trainer's batch.
     fn encode(&self, encoder: &mut CommandEncoder, arrival: &[Dispatch]) {
         self.number().encode(encoder);
@@ -420,10 +283,6 @@ impl Trainer {
     fn keep_place(&mut self) {
         let slot = self.count.encoded() % u64::from(HISTORY);
         self.places[slot as usize] = self.place;
-    }
-
-    fn steps_per_submission_of(&self, data: &TrainingData) -> u32 {
-        self.steps_per_submission().min(data.steps_per_submission())
     }
 
     fn steps_per_submission(&self) -> u32 {

@@ -99,7 +99,7 @@ const NOT_IN_BROWSERS: [(&str, &[&str]); 6] = [
     ("wait_indefinitely", &[]),
     ("PollType::Wait", &["src/gpu/wait.rs"]),
     ("mpsc", &[]),
-    ("thread::", &["src/gpu/wait.rs", "src/gpu/waking.rs"]),
+    ("thread::", &["src/gpu/wait.rs", "src/gpu/watch/waking.rs"]),
     ("Instant", &["src/gpu/wait.rs"]),
     ("fs::", &["src/atomic_file.rs", "src/parameters/disk.rs"]),
 ];

@@ -17,6 +17,8 @@ use wgpu::Device;
 use wgpu::{PollType, SubmissionIndex};
 
 #[cfg(not(target_arch = "wasm32"))]
+use super::pause::Pause;
+#[cfg(not(target_arch = "wasm32"))]
 use super::watch;
 use super::watch::Watch;
 #[cfg(not(target_arch = "wasm32"))]
@@ -69,29 +71,6 @@ thread_local! {
 struct Deadline {
     start: Instant,
     limit: Duration,
-}
-
-/// The pauses between polls, each longer than the last. (wgpu's own waits with a limit sometimes panic
-/// if another thread uses the device.)
-#[cfg(not(target_arch = "wasm32"))]
-pub(super) struct Pause(Duration);
-
-#[cfg(not(target_arch = "wasm32"))]
-impl Pause {
-    const SHORTEST: Duration = Duration::from_micros(10);
-    const LONGEST: Duration = Duration::from_millis(1);
-
-    pub(super) fn next(&mut self) -> Duration {
-        let longer = Self::LONGEST.min(2 * self.0);
-        std::mem::replace(&mut self.0, longer)
-    }
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-impl Default for Pause {
-    fn default() -> Self {
-        Self(Self::SHORTEST)
-    }
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -9,12 +9,15 @@ use std::task::Waker;
 
 use wgpu::{BufferAsyncError, Device, PollType};
 
+#[cfg(not(target_arch = "wasm32"))]
+use self::waking::{Thread, Waiting};
 use super::shared::lock;
 #[cfg(not(target_arch = "wasm32"))]
 use super::shared::{OfDevice, Registry};
-#[cfg(not(target_arch = "wasm32"))]
-use super::waking::{Thread, Waiting};
 use crate::error::{Error, Result};
+
+#[cfg(not(target_arch = "wasm32"))]
+mod waking;
 
 /// The state of a device. All of the library's objects on the device share one.
 #[derive(Debug)]

@@ -38,9 +38,6 @@ const DATA_FLOORS: [&[&str]; 9] = [
     &["bytes"],
 ];
 
-/// The files of `src` that are on a circle.
-const ON_A_CIRCLE: [&str; 3] = ["gpu/waking", "gpu/wait", "gpu/watch"];
-
 #[test]
 fn files_of_the_binary_are_on_no_circle() {
     let imports = Imports::of("cli/src");
@@ -56,7 +53,7 @@ fn files_of_the_library_are_on_no_circle() {
         imported.retain(|other| !Path::new(file).starts_with(other));
     }
     let found = imports.on_a_circle();
-    assert_eq!(found, BTreeSet::from(ON_A_CIRCLE), "{:#?}", imports.between(&found));
+    assert!(found.is_empty(), "{:#?}", imports.between(&found));
 }
 
 #[test]

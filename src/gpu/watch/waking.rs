@@ -10,28 +10,28 @@ use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
-use super::shared::lock;
-use super::wait::Pause;
-use super::watch::{Answer, Watch};
+use super::{Answer, Watch};
+use crate::gpu::pause::Pause;
+use crate::gpu::shared::lock;
 
-pub(super) use std::thread::Thread;
+pub(in crate::gpu) use std::thread::Thread;
 
 /// How long a thread without work stays alive, so that an app that awaits in a loop needs only one.
 const LINGER: Duration = Duration::from_millis(100);
 
 /// The futures that a thread has to wake.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(in crate::gpu) struct Waiting {
     answers: Vec<Weak<Mutex<Answer>>>,
     /// Whether a future was added since the thread last checked them.
     is_new: bool,
-    pub(super) thread: Option<Thread>,
+    pub(in crate::gpu) thread: Option<Thread>,
 }
 
 impl Watch {
     /// Asks a thread to wake the task that waits for this answer. If no thread can be started, the task
     /// is woken at once, and polls again.
-    pub(super) fn wake_when_answered(self: &Arc<Self>, answer: &Arc<Mutex<Answer>>) {
+    pub(in crate::gpu) fn wake_when_answered(self: &Arc<Self>, answer: &Arc<Mutex<Answer>>) {
         let mut waiting = lock(&self.waiting);
         if lock(answer).thread.is_some() {
             return;

@@ -1,0 +1,214 @@
+use ndarray::{Array1, Array2};
+
+use super::*;
+use crate::gpu::rough;
+use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+use crate::reference::{self, LossGradient};
+
+fn run(
+    gpu: &TestGpu,
+    loss: impl Into<Options>,
+    outputs: &Array2<f64>,
+    targets: &Matrix,
+) -> [Vec<f32>; 2] {
+    let kernel = Loss::new(&gpu.gpu.device, loss).unwrap();
+    let outputs = gpu.upload(outputs);
+    let results = gpu.zeros([outputs.rows(), 2]);
+    let grad_outputs = gpu.zeros([outputs.rows(), outputs.columns()]);
+    let buffers =
+        Buffers { outputs: &outputs, targets, results: &results, grad_outputs: &grad_outputs };
+    gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+    [gpu.read(&results), gpu.read(&grad_outputs)]
+}
+
+fn compare(what: &str, [results, grad_outputs]: &[Vec<f32>; 2], expected: &LossGradient) {
+    let column =
+        |column: usize| -> Vec<f32> { results.iter().copied().skip(column).step_by(2).collect() };
+    // A row's sum has one rounding per column, of values of its own size; the largest output
+    // here is 100.
+    assert_close(&format!("{what}: losses"), &column(0), &expected.row_losses, 1e-12, 3e-6);
+    let accuracies = &expected.row_accuracies;
+    assert_close(&format!("{what}: accuracies"), &column(1), accuracies, 0.0, 1e-6);
+    let rows = expected.row_losses.len() as f64;
+    let bound = 5e-7 / rows;
+    assert_close(
+        &format!("{what}: grad_outputs"),
+        grad_outputs,
+        &expected.grad_outputs,
+        bound,
+        1e-6,
+    );
+}
+
+fn check_classes(gpu: &mut TestGpu, shape: [u32; 2], scale: f64) {
+    let outputs = gpu.random(shape).mapv(|value| f64::from((scale * value) as f32));
+    let classes: Vec<u32> = (0..shape[0]).map(|row| (row * 7 + 3) % shape[1]).collect();
+    let loss = options::Loss::SoftmaxCrossEntropy;
+    let found = run(gpu, loss, &outputs, &gpu.upload_integers(&classes));
+    let expected = reference::softmax_cross_entropy(&outputs, &classes);
+    compare(&format!("softmax cross-entropy {shape:?} × {scale}"), &found, &expected);
+}
+
+#[test]
+fn softmax_cross_entropy_matches_the_reference() {
+    let mut gpu = TestGpu::new();
+    let many_rows = WORKGROUP_SIZE * crate::gpu::MAX_WORKGROUPS + 3;
+    for shape in SHAPES.into_iter().chain([[5, 1000], [many_rows, 1]]) {
+        for scale in [1.0, 100.0] {
+            check_classes(&mut gpu, shape, scale);
+        }
+    }
+}
+
+/// Weights as they are after weighing: about 1 on average, and 0 here and there.
+#[test]
+fn smoothed_and_weighted_cross_entropy_match_the_reference() {
+    let mut gpu = TestGpu::new();
+    for shape in SHAPES.into_iter().chain([[5, 1000]]) {
+        for (label_smoothing, has_class_weights) in [(0.125, false), (0.0, true), (0.125, true)] {
+            let loss = options::Loss::SoftmaxCrossEntropy;
+            let options = Options { loss, label_smoothing, has_class_weights };
+            let outputs = gpu.random(shape).mapv(|value| f64::from((10.0 * value) as f32));
+            let classes: Vec<u32> = (0..shape[0]).map(|row| (row * 7 + 3) % shape[1]).collect();
+            let weights = match has_class_weights {
+                true => gpu.random_vector(shape[1]).mapv(|weight| (1.0 + weight).max(0.25) - 0.25),
+                false => Array1::ones(shape[1] as usize),
+            };
+            let weights = weights.mapv(|weight| f64::from(weight as f32));
+            let mut targets = classes.clone();
+            if has_class_weights {
+                targets.extend(weights.iter().map(|&weight| (weight as f32).to_bits()));
+            }
+            let found = run(&gpu, options, &outputs, &gpu.upload_integers(&targets));
+            let smoothing = label_smoothing.into();
+            let expected =
+                reference::smoothed_cross_entropy(&outputs, &classes, smoothing, &weights);
+            compare(&format!("{options:?} {shape:?}"), &found, &expected);
+        }
+    }
+}
+
+fn losses_of_values() -> impl Iterator<Item = options::Loss> {
+    options::Loss::ALL.into_iter().filter(|loss| !loss.has_class_targets())
+}
+
+#[test]
+fn losses_of_values_match_the_reference() {
+    let mut gpu = TestGpu::new();
+    for loss in losses_of_values() {
+        for shape in SHAPES {
+            for scale in [1.0, 100.0] {
+                let outputs = gpu.random(shape).mapv(|value| f64::from((scale * value) as f32));
+                // Probabilities, for the losses that need them.
+                let targets = gpu.random(shape).mapv(|target| (0.5 + 0.5 * target) as f32);
+                let on_gpu = gpu.upload(&targets.mapv(f64::from));
+                let found = run(&gpu, loss, &outputs, &on_gpu);
+                let targets = targets.into_raw_vec_and_offset().0;
+                let expected = reference::loss(loss, &outputs, &targets.into());
+                // The gradient of the mean squared error grows with the outputs.
+                compare(&format!("{loss:?} {shape:?} × {scale}"), &found, &expected);
+            }
+        }
+    }
+}
+
+/// A NaN output or target makes loss and gradient NaN; an infinite output gives the twin's result.
+#[test]
+fn values_that_are_not_finite_give_the_twins_kinds() {
+    let gpu = TestGpu::new();
+    for loss in losses_of_values().filter(|loss| !loss.has_accuracy()) {
+        for (output, target) in [
+            (f32::NAN, 0.0),
+            (0.0, f32::NAN),
+            (f32::INFINITY, 0.0),
+            (f32::NEG_INFINITY, 0.0),
+            (f32::INFINITY, f32::INFINITY),
+            (5e37, -5e37),
+        ] {
+            let on_gpu = gpu.upload_integers(&[output, 1.0].map(f32::to_bits));
+            let targets = gpu.upload_integers(&[target, 1.0].map(f32::to_bits));
+            let [outputs, on_gpu_targets] =
+                [&on_gpu, &targets].map(|matrix| Matrix::new(matrix.buffer(), 0, 1, 2).unwrap());
+            let kernel = Loss::new(&gpu.gpu.device, loss).unwrap();
+            let [results, grad_outputs] = [(); 2].map(|()| gpu.zeros([1, 2]));
+            let buffers = Buffers {
+                outputs: &outputs,
+                targets: &on_gpu_targets,
+                results: &results,
+                grad_outputs: &grad_outputs,
+            };
+            gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+            let outputs = ndarray::array![[output.into(), 1.0]];
+            let expected = reference::loss(loss, &outputs, &vec![target, 1.0].into());
+            let kinds =
+                |values: &[f32]| values.iter().map(|value| value.classify()).collect::<Vec<_>>();
+            let single = |values: Vec<f64>| {
+                kinds(&values.into_iter().map(|value| value as f32).collect::<Vec<_>>())
+            };
+            let what = format!("{loss:?} of {output} and {target}");
+            let losses = single(expected.row_losses.to_vec());
+            assert_eq!(kinds(&gpu.read(&results)[..1]), losses, "{what}");
+            let grads = single(expected.grad_outputs.into_raw_vec_and_offset().0);
+            assert_eq!(kinds(&gpu.read(&grad_outputs)), grads, "{what}, gradient");
+        }
+    }
+}
+
+#[test]
+fn outputs_as_large_as_floats_overflow_nothing() {
+    let gpu = TestGpu::new();
+    let outputs = ndarray::array![[1e30, -1e30, 0.0], [-1e30, -1e30, -1e30]];
+    let [results, grads] =
+        run(&gpu, options::Loss::SoftmaxCrossEntropy, &outputs, &gpu.upload_integers(&[0, 2]));
+    assert_close("losses", &[results[0], results[2]], &[0.0, 3_f64.ln()], 1e-6, 1e-6);
+    assert!(grads.iter().all(|grad| grad.is_finite()), "{grads:?}");
+}
+
+/// In several modes of arithmetic: Adam would turn any rounding error of a quotient into large steps.
+#[test]
+fn outputs_that_are_certain_and_right_have_no_gradient_on_any_gpu() {
+    let gpu = TestGpu::new();
+    let certain = ndarray::array![[200.0, -200.0, 0.0], [-200.0, 7.0, 200.0]];
+    let classes = gpu.upload_integers(&[0, 2]);
+    let shares = gpu.upload_integers(&[1.0_f32, 0.0, 0.5, 0.0, 1.0, 1.0].map(f32::to_bits));
+    let shares = Matrix::new(shares.buffer(), 0, 2, 3).unwrap();
+    for mode in rough::Mode::EACH_DIRECTION {
+        rough::with(mode, || {
+            let loss = options::Loss::SoftmaxCrossEntropy;
+            let [_, grads] = run(&gpu, loss, &certain, &classes);
+            assert_eq!(grads, [0.0; 6], "classes, {mode:?}");
+            let [_, grads] = run(&gpu, loss, &ndarray::array![[3.0]], &gpu.upload_integers(&[0]));
+            assert_eq!(grads, [0.0], "one class, {mode:?}");
+            let [_, grads] = run(&gpu, options::Loss::BinaryCrossEntropy, &certain, &shares);
+            let certain = [grads[0], grads[1], grads[2], grads[3], grads[5]];
+            assert_eq!(certain, [0.0; 5], "shares, {mode:?}");
+        });
+    }
+}
+
+#[test]
+fn an_invalid_class_makes_its_loss_nan_and_does_no_harm() {
+    let gpu = TestGpu::new();
+    let outputs = ndarray::array![[1.0, 2.0], [0.5, 0.25]];
+    let loss = options::Loss::SoftmaxCrossEntropy;
+    let [results, grads] = run(&gpu, loss, &outputs, &gpu.upload_integers(&[2, 1]));
+    assert!(results[0].is_nan() && results[2].is_finite(), "{results:?}");
+    assert_eq!(grads[..2], [0.0, 0.0]);
+    assert_ne!(grads[2..], [0.0, 0.0]);
+}
+
+#[test]
+fn a_target_that_is_no_probability_shows_and_does_no_harm() {
+    let gpu = TestGpu::new();
+    let outputs = ndarray::array![[1.0, 2.0], [0.5, 0.25]];
+    let loss = options::Loss::BinaryCrossEntropy;
+    for bad in [-1e-30_f32, 1.000_000_1, f32::NAN, f32::INFINITY] {
+        let targets = [1.0, bad, 0.0, 1.0].map(f32::to_bits);
+        let targets = gpu.upload_integers(&targets);
+        let targets = Matrix::new(targets.buffer(), 0, 2, 2).unwrap();
+        let [results, grads] = run(&gpu, loss, &outputs, &targets);
+        assert!(results[0].is_nan() && results[2].is_finite(), "{bad}: {results:?}");
+        assert_eq!(grads[..2], [0.0, 0.0]);
+        assert!(grads[2..].iter().all(|grad| *grad != 0.0));
+    }
+}
