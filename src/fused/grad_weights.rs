@@ -4,7 +4,7 @@
 
 use wgpu::Device;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Dispatch, Kernel, Matrix, Texts, check_rounds, tiled, uniform, workgroups};
 use crate::plan::{LayerPlan, Slabs};
 
@@ -95,12 +95,25 @@ impl Weights {
 }
 
 impl Targets<'_> {
-    pub(super) fn check(self, kernel: &'static str) -> Result<()> {
-        let Self { weights, biases, faults, .. } = self;
+    /// Checks their shapes, and that `gradients` holds all slabs.
+    pub(super) fn check(self, kernel: &'static str, gradients: &Matrix, slabs: u32) -> Result<()> {
+        let Self { parameters, weights, biases, faults, .. } = self;
         let [columns, inner] = [weights.rows(), weights.columns()];
         weights.expect_padded(kernel, "weights", [columns, inner])?;
         faults.expect_padded(kernel, "the matrix of faults", [4, 4])?;
-        biases.map_or(Ok(()), |biases| biases.expect_padded(kernel, "biases", [1, columns]))
+        biases.map_or(Ok(()), |biases| biases.expect_padded(kernel, "biases", [1, columns]))?;
+        let further = match slabs {
+            ..=1 => 0,
+            more => self.slabs.first + u64::from(more - 1) * self.slabs.length,
+        };
+        let needed = u64::from(parameters.columns()).max(further);
+        let found = gradients.columns().into();
+        if found < needed {
+            let why =
+                format!("{} parameters, and {slabs} slabs of these weights", parameters.columns());
+            return Err(Error::Length { what: "gradients", found, needed, why });
+        }
+        Ok(())
     }
 }
 
@@ -123,8 +136,8 @@ impl GradWeights {
     ) -> Result<Dispatch> {
         let Buffers { inputs, grad_sums, targets, stop, gradients } = buffers;
         let kernel = "grad_weights";
-        targets.check(kernel)?;
         let [rows, columns] = [inputs.rows(), targets.weights.rows()];
+        targets.check(kernel, gradients, self.plan.order(rows).slabs())?;
         inputs.expect_padded(kernel, "inputs", [rows, targets.weights.columns()])?;
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
         stop.expect_padded(kernel, "the stop", [1, 4])?;

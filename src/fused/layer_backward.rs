@@ -196,7 +196,9 @@ impl LayerBackward {
             vector.expect_padded(kernel, "gamma or beta", [1, columns])?;
         }
         if let Some((inputs, targets)) = buffers.weights {
-            targets.check(kernel)?;
+            let plans = self.parts.iter().filter_map(|part| part.weights);
+            let slabs = plans.map(|plan| plan.order(rows).slabs()).max();
+            targets.check(kernel, buffers.gradients, slabs.unwrap_or(1))?;
             inputs.expect_padded(
                 kernel,
                 "the weights' inputs",

@@ -88,7 +88,7 @@ impl OutputLayer {
         let Targets { parameters, weights, .. } = targets_of_gradients;
         let kernel = "output_layer";
         let [rows, columns, inner] = [inputs.rows(), weights.rows(), weights.columns()];
-        targets_of_gradients.check(kernel)?;
+        targets_of_gradients.check(kernel, gradients, 1)?;
         inputs.expect_padded(kernel, "inputs", [rows, inner])?;
         stop.expect_padded(kernel, "the stop", [1, 4])?;
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;

@@ -14,7 +14,7 @@ use crate::case::Case;
 use crate::gpu::Gpu;
 
 /// The operators of ONNX that the library computes.
-pub(crate) const OPERATORS: [&str; 12] = [
+pub(crate) const OPERATORS: [&str; 15] = [
     "BatchNormalization",
     "SoftmaxCrossEntropyLoss",
     "Adam",
@@ -22,6 +22,9 @@ pub(crate) const OPERATORS: [&str; 12] = [
     "Relu",
     "LeakyRelu",
     "Gelu",
+    "Elu",
+    "Mish",
+    "Softplus",
     "Swish",
     "Sigmoid",
     "Tanh",
@@ -78,8 +81,15 @@ fn activation(case: &Case) -> Result<Activation, String> {
         },
         "Gelu" => match &*case.text("approximate", "none") {
             "none" => Ok(Activation::Gelu),
-            other => Err(format!("approximated by {other}: ours is exact")),
+            "tanh" => Ok(Activation::GeluTanh),
+            other => Err(format!("approximated by {other}: ours are exact, or by tanh")),
         },
+        "Elu" => match case.float("alpha", 1.0) {
+            1.0 => Ok(Activation::Elu),
+            other => Err(format!("alpha {other}: ours is 1")),
+        },
+        "Mish" => Ok(Activation::Mish),
+        "Softplus" => Ok(Activation::Softplus),
         "Swish" => match case.float("alpha", 1.0) {
             1.0 => Ok(Activation::Silu),
             other => Err(format!("alpha {other}: ours is 1")),
