@@ -26,7 +26,7 @@ const TEXT: i32 = 3;
 /// of set 20.
 type Operator = (&'static str, usize, usize, &'static [(&'static str, i32)]);
 const AXIS: &[(&str, i32)] = &[("axis", INTEGER)];
-const OPERATORS: [Operator; 26] = [
+const OPERATORS: &[Operator] = &[
     ("Add", 2, 2, &[]),
     ("ArgMax", 1, 1, &[("axis", INTEGER), ("keepdims", INTEGER)]),
     ("BatchNormalization", 5, 5, &[("epsilon", NUMBER), ("momentum", NUMBER)]),
