@@ -174,7 +174,7 @@ mod tests {
             let number = number as u32;
             let integer = |value: u32| f64::from(f32::from_bits(value));
             expected[number as usize % 3] = [loss, accuracy, integer(rows), integer(number + 7)];
-            // A lane's sum of 274 values below 1 is rounded as often.
+            // A lane's sum of 274 values below 1 is rounded 274 times.
             let expected = expected.as_flattened();
             assert_close(&format!("{rows} rows"), &gpu.read(&history), expected, 1e-6, 1e-6);
             let found = gpu.read(&counts);
