@@ -109,8 +109,7 @@ impl Targets<'_> {
         let needed = u64::from(parameters.columns()).max(further);
         let found = gradients.columns().into();
         if found < needed {
-            let why =
-                format!("{} parameters, and {slabs} slabs of these weights", parameters.columns());
+            let why = format!("{kernel}: {} parameters, {slabs} slabs", parameters.columns());
             return Err(Error::Length { what: "gradients", found, needed, why });
         }
         Ok(())

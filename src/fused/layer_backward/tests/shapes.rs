@@ -69,6 +69,10 @@ fn shapes_that_do_not_fit_are_errors() {
             "grad_sums's rows of 6 values start 6 apart, not 8",
         ),
     ];
+    let short = gpu.garbage([1, parameters.columns() - 1]);
+    let error = kernel.bind(&gpu.gpu.device, "test", Buffers { gradients: &short, ..right });
+    let error = error.unwrap_err().to_string();
+    assert!(error.starts_with("gradients holds") && error.contains("layer_backward"), "{error}");
     for (buffers, expected) in refused {
         let error = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap_err().to_string();
         assert!(error.ends_with(&format!("layer_backward: {expected}")), "{error}");
