@@ -218,7 +218,7 @@ fn accuracy(network: &Network, digits: &Dataset) -> f64 {
 /// 98.1 %, from 10.0 % before; the loss fell to a tenth and less.
 #[test]
 fn every_optimizer_trains_with_batch_normalization() {
-    let (device, queue) = test_device::device();
+    let (device, queue) = test_device::device_with_subgroups();
     let (train, test) = digits(|pixel| f32::from(pixel) / 16.0).split(0.2, 0).unwrap();
     for optimizer in [
         Optimizer::gradient_descent(0.2),
@@ -268,7 +268,7 @@ fn sigmoids(batch_norm: bool, seed: u64) -> Parameters {
 /// and 45.0 % for seed 1.
 #[test]
 fn sigmoids_that_hardly_learn_without_batch_normalization_learn_with_it() {
-    let (device, queue) = test_device::device();
+    let (device, queue) = test_device::device_with_subgroups();
     let digits = digits(|pixel| if pixel >= 8 { 1.0 } else { 0.0 });
     for seed in [0, 1] {
         let (train, test) = digits.split(0.25, seed).unwrap();

@@ -158,7 +158,7 @@ fn an_epoch_is_its_steps() {
 #[test]
 fn metrics_are_kept_around_the_ring() {
     const KEPT: usize = 8192;
-    let (device, queue) = test_device::device();
+    let (device, queue) = test_device::device_with_subgroups();
     let network = Network::new(&device, &queue, &[7, 5], NetworkOptions::default()).unwrap();
     let mut trainer = Trainer::new(network, options()).unwrap();
     let mut data = trainer.upload(&dataset(1)).unwrap();

@@ -138,7 +138,10 @@ fn a_flipped_bit_never_panics() {
     let bytes = snapshot.to_bytes().unwrap();
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let [mut refused, mut restored] = [0; 2];
-    for bit in 0..8 * bytes.len() {
+    // All bits of the header, and one of each byte of the values after it.
+    let in_header = 0..8 * header;
+    let in_values = (header..bytes.len()).map(|byte| 8 * byte + byte % 8);
+    for bit in in_header.chain(in_values) {
         let mut bytes = bytes.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
         let Ok(found) = Snapshot::from_bytes(&bytes) else {
@@ -155,7 +158,7 @@ fn a_flipped_bit_never_panics() {
             }
         }
     }
-    assert!(refused > 1000, "only {refused} of {} flips were refused", 8 * bytes.len());
+    assert!(refused > 1000, "only {refused} flips were refused");
     assert!(restored > 50, "only {restored} other snapshots");
 }
 

@@ -101,16 +101,16 @@ fn dataset(rows: u32, features: u32, loss: Loss) -> Dataset {
 /// pieces that end before, at and after the end of a window and of an epoch.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn streamed_steps_are_those_on_uploaded_data() {
-    for (loss, features) in Loss::ALL.into_iter().zip([7, 8, 1].into_iter().cycle()) {
-        for remainder in [Remainder::Drop, Remainder::Keep] {
-            for device in devices().await {
-                let dataset = dataset(70 * BATCH_SIZE + 5, features, loss);
-                let mut pair = Pair::new(&device, dataset, &options(loss, remainder));
-                for steps in [1, 0, 2, 61, 70, 5, 1, 1, 64, 75] {
-                    pair.train(steps);
-                }
-                pair.assert_same_bits(&format!("{} and {remainder:?}", loss.name())).await;
+    for (number, loss) in Loss::ALL.into_iter().enumerate() {
+        let (features, remainder) =
+            ([7, 8, 1][number % 3], [Remainder::Drop, Remainder::Keep][number % 2]);
+        for device in devices().await {
+            let dataset = dataset(70 * BATCH_SIZE + 5, features, loss);
+            let mut pair = Pair::new(&device, dataset, &options(loss, remainder));
+            for steps in [1, 0, 2, 61, 70, 5, 1, 1, 64, 75] {
+                pair.train(steps);
             }
+            pair.assert_same_bits(&format!("{} and {remainder:?}", loss.name())).await;
         }
     }
 }
