@@ -73,6 +73,9 @@ const WHOLE = 0u;
 const MEASURE = 1u;
 const FINISH = 2u;
 
+// The leaves that FINISH reads at once.
+const LEAVES_AT_ONCE = 8u;
+
 // The moments of the rows so far: the mean of their differences from `center`, and the sum of the squares of
 // their differences from the mean.
 struct Moments {
@@ -349,20 +352,33 @@ fn with_leaf(before: Moments, leaf: Moments) -> Moments {
     return joined(before, leaf, rounded_quad(leaf.center - before.center, layer.rows));
 }
 
+// Reads some leaves at once: one after the other, each would wait for the memory.
 fn joined_leaves(quad: u32) -> Moments {
-    let stride = quads(layer.columns);
     var moments = Moments();
-    for (var row = 0u; row < layer.rows; row += layer.leaf) {
-        let first = leaf_row(row / layer.leaf) * stride + quad;
-        let leaf = Moments(
-            f32(min(layer.leaf, layer.rows - row)),
-            statistic_at(first),
-            statistic_at(first + stride),
-            statistic_at(first + 2u * stride),
-        );
-        moments = with_leaf(moments, leaf);
+    for (var row = 0u; row < layer.rows; row += LEAVES_AT_ONCE * layer.leaf) {
+        var leaves: array<Moments, LEAVES_AT_ONCE>;
+        for (var i = 0u; i < LEAVES_AT_ONCE; i++) {
+            leaves[i] = leaf_at(min(row + i * layer.leaf, layer.rows - 1u), quad);
+        }
+        for (var i = 0u; i < LEAVES_AT_ONCE; i++) {
+            if row + i * layer.leaf < layer.rows {
+                moments = with_leaf(moments, leaves[i]);
+            }
+        }
     }
     return moments;
+}
+
+// The moments of the leaf that has this row.
+fn leaf_at(row: u32, quad: u32) -> Moments {
+    let stride = quads(layer.columns);
+    let first = leaf_row(row / layer.leaf) * stride + quad;
+    return Moments(
+        f32(min(layer.leaf, layer.rows - row / layer.leaf * layer.leaf)),
+        statistic_at(first),
+        statistic_at(first + stride),
+        statistic_at(first + 2u * stride),
+    );
 }
 
 fn moved(running: vec4<f32>, current: vec4<f32>) -> vec4<f32> {
