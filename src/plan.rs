@@ -213,7 +213,7 @@ pub(crate) fn tiling_of_product(
 ) -> Tiling {
     let time = |tiling: Tiling| {
         let workgroups = u64::from(tiling.row_patches(rows)) * u64::from(tiling.strips(columns));
-        let reads = inner.div_ceil(tiling.depth()).into();
+        let reads = tiling.reads(inner).into();
         let tasks = cost::Tasks { workgroups, tiling, reads, rest: 0.0 };
         cost::dispatch(class, &[tasks], 0) + cost::compilation(tiling)
     };

@@ -73,6 +73,9 @@ const WHOLE = 0u;
 const MEASURE = 1u;
 const FINISH = 2u;
 
+// The leaves that FINISH reads at once.
+const LEAVES_AT_ONCE = 8u;
+
 // The moments of the rows so far: the mean of their differences from `center`, and the sum of the squares of
 // their differences from the mean.
 struct Moments {
@@ -80,6 +83,12 @@ struct Moments {
     center: vec4<f32>,
     rest: vec4<f32>,
     squares: vec4<f32>,
+}
+
+// What a walk over the rows of a column has found: the moments of the leaf so far, and of the leaves before.
+struct Walk {
+    leaf: Moments,
+    leaves: Moments,
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -118,32 +127,54 @@ fn product() -> Product {
 
 fn compute_chunk(first_row: u32, first_quad: u32, invocation: u32) {
     let last_row = min(first_row + layer.chunk, layer.rows);
-    var leaves = array<Moments, TILES_ACROSS>();
+    let quad = first_quad + own_quad(invocation);
+    let next_quad = quad + TILE_QUADS;
+    // Written out, without loops over the tiles: a driver may not unroll a loop around a barrier, and would
+    // keep the patch in memory.
+    var walk = Walk();
+    var next_walk = Walk();
     if PHASE != FINISH {
-        var moments = array<Moments, TILES_ACROSS>();
         for (var row = first_row; row < last_row; row += PATCH_ROWS) {
-            var tiles = multiply(product(), row, first_quad, invocation);
-            for (var down = 0u; down < TILES_DOWN; down++) {
-                for (var across = 0u; across < TILES_ACROSS; across++) {
-                    var tile = tiles[down][across];
-                    let tile_row = row + down * TILE_ROWS;
-                    let quad = first_quad + across * TILE_QUADS + own_quad(invocation);
-                    if NORMALIZATION == BATCH {
-                        let is_first = tile_row % layer.leaf == 0u;
-                        let before = moments[across];
-                        moments[across] = with_tile(before, &tile, tile_row, is_first, invocation);
-                        leaves[across] =
-                            with_ended_leaf(leaves[across], moments[across], tile_row, quad, invocation);
-                    }
-                    store_tile(&tile, tile_row, quad, invocation);
-                }
+            let tiles = multiply(product(), row, first_quad, invocation);
+            walk = with_tiles(walk, tiles[0][0], tiles[TILES_DOWN - 1u][0], row, quad, invocation);
+            if TILES_ACROSS > 1u {
+                let upper = tiles[0][TILES_ACROSS - 1u];
+                let lower = tiles[TILES_DOWN - 1u][TILES_ACROSS - 1u];
+                next_walk = with_tiles(next_walk, upper, lower, row, next_quad, invocation);
             }
         }
     }
-    for (var across = 0u; across < TILES_ACROSS; across++) {
-        let quad = first_quad + across * TILE_QUADS + own_quad(invocation);
-        compute_column(first_row, last_row, quad, leaves[across], invocation);
+    compute_column(first_row, last_row, quad, walk.leaves, invocation);
+    if TILES_ACROSS > 1u {
+        compute_column(first_row, last_row, next_quad, next_walk.leaves, invocation);
     }
+}
+
+// The walk over the rows, after the tiles of a patch in one column of tiles.
+fn with_tiles(
+    before: Walk,
+    upper: Tile,
+    lower: Tile,
+    row: u32,
+    quad: u32,
+    invocation: u32,
+) -> Walk {
+    let walk = with_tile(before, upper, row, quad, invocation);
+    if TILES_DOWN > 1u {
+        return with_tile(walk, lower, row + TILE_ROWS, quad, invocation);
+    }
+    return walk;
+}
+
+fn with_tile(before: Walk, tile: Tile, row: u32, quad: u32, invocation: u32) -> Walk {
+    var walk = before;
+    var own_tile = tile;
+    if NORMALIZATION == BATCH {
+        walk.leaf = with_rows(walk.leaf, &own_tile, row, row % layer.leaf == 0u, invocation);
+        walk.leaves = with_ended_leaf(walk.leaves, walk.leaf, row, quad, invocation);
+    }
+    store_tile(&own_tile, row, quad, invocation);
+    return walk;
 }
 
 // The leaves before, joined with the leaf of these moments, if the tile at `row` is its last. MEASURE leaves
@@ -166,9 +197,9 @@ fn with_ended_leaf(leaves: Moments, leaf: Moments, row: u32, quad: u32, invocati
     return leaves;
 }
 
-// The moments of the leaf's rows before a tile's, joined with those of the tile, if it has any. Whether it is
-// the leaf's first is a parameter, as control flow around a barrier must not depend on the moments.
-fn with_tile(
+// The moments of the leaf's rows before a tile's, joined with those of the tile, if it has any. Whether the tile
+// is the leaf's first is a parameter, as control flow around a barrier must not depend on the moments.
+fn with_rows(
     before: Moments,
     tile: ptr<function, Tile>,
     row: u32,
@@ -349,20 +380,33 @@ fn with_leaf(before: Moments, leaf: Moments) -> Moments {
     return joined(before, leaf, rounded_quad(leaf.center - before.center, layer.rows));
 }
 
+// Reads some leaves at once: one after the other, each would wait for the memory.
 fn joined_leaves(quad: u32) -> Moments {
-    let stride = quads(layer.columns);
     var moments = Moments();
-    for (var row = 0u; row < layer.rows; row += layer.leaf) {
-        let first = leaf_row(row / layer.leaf) * stride + quad;
-        let leaf = Moments(
-            f32(min(layer.leaf, layer.rows - row)),
-            statistic_at(first),
-            statistic_at(first + stride),
-            statistic_at(first + 2u * stride),
-        );
-        moments = with_leaf(moments, leaf);
+    for (var row = 0u; row < layer.rows; row += LEAVES_AT_ONCE * layer.leaf) {
+        var leaves: array<Moments, LEAVES_AT_ONCE>;
+        for (var i = 0u; i < LEAVES_AT_ONCE; i++) {
+            leaves[i] = leaf_at(min(row + i * layer.leaf, layer.rows - 1u), quad);
+        }
+        for (var i = 0u; i < LEAVES_AT_ONCE; i++) {
+            if row + i * layer.leaf < layer.rows {
+                moments = with_leaf(moments, leaves[i]);
+            }
+        }
     }
     return moments;
+}
+
+// The moments of the leaf that has this row.
+fn leaf_at(row: u32, quad: u32) -> Moments {
+    let stride = quads(layer.columns);
+    let first = leaf_row(row / layer.leaf) * stride + quad;
+    return Moments(
+        f32(min(layer.leaf, layer.rows - row / layer.leaf * layer.leaf)),
+        statistic_at(first),
+        statistic_at(first + stride),
+        statistic_at(first + 2u * stride),
+    );
 }
 
 fn moved(running: vec4<f32>, current: vec4<f32>) -> vec4<f32> {

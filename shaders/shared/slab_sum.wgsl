@@ -13,6 +13,8 @@ struct Range {
     shift: u32,   // quads from the first slab to the second
 }
 
+const SLABS_AT_ONCE = 8u;
+
 override HAS_SLABS: bool;  // whether any range has several slabs
 
 fn slab_sum(i: u32, count: u32) -> vec4<f32> {
@@ -32,10 +34,18 @@ fn slab_sum(i: u32, count: u32) -> vec4<f32> {
     }
     if first < count {
         let range = range_at(first);
-        var place = i + range.shift;
-        for (var slab = 1u; slab < range.slabs; slab++) {
-            sum += gradient_quad(place);
-            place += range.length;
+        // Read one after the other, each would wait for the memory.
+        for (var slab = 1u; slab < range.slabs; slab += SLABS_AT_ONCE) {
+            var quads: array<vec4<f32>, SLABS_AT_ONCE>;
+            for (var next = 0u; next < SLABS_AT_ONCE; next++) {
+                let number = min(slab + next, range.slabs - 1u);
+                quads[next] = gradient_quad(i + range.shift + (number - 1u) * range.length);
+            }
+            for (var next = 0u; next < SLABS_AT_ONCE; next++) {
+                if slab + next < range.slabs {
+                    sum += quads[next];
+                }
+            }
         }
     }
     return sum;

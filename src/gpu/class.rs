@@ -19,6 +19,7 @@ impl From<&Device> for DeviceClass {
             is_software: info.device_type == DeviceType::Cpu,
             is_discrete: info.device_type == DeviceType::DiscreteGpu,
             is_browser: info.backend == Backend::BrowserWebGpu,
+            workgroup_memory: device.limits().max_compute_workgroup_storage_size,
             lanes: (has_subgroups && sizes[0] == sizes[1]).then_some(sizes[0]),
         })
     }

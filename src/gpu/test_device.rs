@@ -33,7 +33,7 @@ pub(crate) fn device() -> (Device, Queue) {
     kept(&DEVICE, Features::empty())
 }
 
-/// One device with subgroups, which the library uses if they are available.
+/// One device with subgroups and all workgroup memory, which the library uses if they are available.
 #[allow(dead_code, reason = "not every test that includes this file needs it")]
 pub(crate) fn device_with_subgroups() -> (Device, Queue) {
     static DEVICE: OnceLock<Kept> = OnceLock::new();
@@ -48,7 +48,13 @@ fn kept(device: &OnceLock<Kept>, features: Features) -> (Device, Queue) {
     let make = || {
         let adapter = adapter();
         let required_features = adapter.features() & features;
-        let descriptor = wgpu::DeviceDescriptor { required_features, ..Default::default() };
+        let mut required_limits = wgpu::Limits::default();
+        if !features.is_empty() {
+            required_limits.max_compute_workgroup_storage_size =
+                adapter.limits().max_compute_workgroup_storage_size;
+        }
+        let descriptor =
+            wgpu::DeviceDescriptor { required_features, required_limits, ..Default::default() };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .expect("an adapter makes a device with the features that it has");
         let kernels = KernelCache::new(&device);

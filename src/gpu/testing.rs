@@ -72,9 +72,12 @@ impl TestGpu {
     /// One for each tiling, with its class: on every adapter those of a GPU with many registers, and of one with
     /// few; on software adapters with subgroups also their own.
     pub(crate) fn with_each_tiling() -> impl Iterator<Item = (Self, DeviceClass, Tiling)> {
-        let of_gpus = ["nvidia", "mali"].map(|name| DeviceClass::named(name).expect("a class"));
-        let on_gpus = of_gpus.into_iter().flat_map(|class| {
-            Tiling::all(class).into_iter().map(move |tiling| (Self::new(), class, tiling))
+        let of_gpus: [(&str, fn() -> Self); 2] =
+            [("nvidia", Self::with_subgroups), ("mali", Self::new)];
+        let on_gpus = of_gpus.into_iter().flat_map(|(name, gpu)| {
+            let memory = gpu().gpu.device.limits().max_compute_workgroup_storage_size;
+            let class = DeviceClass::named(name).expect("a class").with_workgroup_memory(memory);
+            Tiling::every(class).into_iter().map(move |tiling| (gpu(), class, tiling))
         });
         let class = Self::with_subgroups().gpu.class;
         let with_subgroups = Tiling::all(class).into_iter();

@@ -31,7 +31,7 @@ impl Texts {
     pub(crate) fn text(self, tiling: Tiling) -> String {
         let text = match tiling.tile {
             Tile::Subgroup { .. } => self.for_subgroups,
-            Tile::Workgroup { .. } => self.for_workgroups,
+            Tile::Workgroup(_) => self.for_workgroups,
         };
         format!("{text}\n{}", tiling.constants())
     }

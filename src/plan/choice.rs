@@ -57,12 +57,17 @@ pub(super) fn candidates(
     sizes: LayerSizes,
     is_first: bool,
 ) -> Vec<LayerPlan> {
-    let all = Tiling::all(class);
+    let is_split = sizes.is_split(class, rows);
+    let has_split_weights = sizes.has_split_weights(class, rows, is_first);
     let mut found = Vec::new();
-    for &tiling in &all {
-        let mut weights = vec![WeightsPlan { place: Place::WithLayer, tiling }];
-        weights.extend(all.iter().map(|&tiling| WeightsPlan { place: Place::Alone, tiling }));
-        if !is_first {
+    for tiling in Tiling::of_order(class, is_split) {
+        let alone = Tiling::of_order(class, has_split_weights).into_iter();
+        let mut weights: Vec<_> =
+            alone.map(|tiling| WeightsPlan { place: Place::Alone, tiling }).collect();
+        if is_split == has_split_weights {
+            weights.push(WeightsPlan { place: Place::WithLayer, tiling });
+        }
+        if !is_first && sizes.follows_split(class, rows) == has_split_weights {
             weights.push(WeightsPlan { place: Place::BesideLayerBefore, tiling });
         }
         for is_divided in [false, true] {
@@ -100,7 +105,7 @@ impl LayerPlan {
         let order = self.order(rows);
         if is_output {
             let is_in_one = self.output() == OutputKernels::InOne;
-            let is_one = self.tiling == Tiling::single(self.class);
+            let is_one = self.tiling.tiles() == 1;
             let is_short = rows <= OutputKernels::MOST_ROWS && self.is_narrow();
             let can_walk = order::loops(self.tiling, rows, self.sizes) <= MOST_WALKED;
             let has_limit = self.class.most_rounds().is_some();
@@ -118,6 +123,6 @@ impl LayerPlan {
 
     /// Whether a tile is as wide as the layer.
     pub(super) fn is_narrow(self) -> bool {
-        Tiling::single(self.class).strips(self.sizes.outputs) == 1
+        self.tiling.strips(self.sizes.outputs) == 1
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) is_browser: bool,
     /// The invocations of a subgroup, if all subgroups have this size and the device may use them.
     pub(crate) lanes: Option<u32>,
+    /// The bytes of workgroup memory that the device may use; 0 stands for what every device has.
+    pub(crate) workgroup_memory: u32,
 }
 
 /// A kind of device, with what the plan of a training step depends on.
@@ -35,6 +37,8 @@ pub struct DeviceClass {
     pub(super) lanes: Option<u32>,
     /// The registers of 32 bits that an invocation can have.
     pub(super) registers: u32,
+    /// The bytes of memory that a workgroup can have.
+    pub(super) workgroup_memory: u32,
     /// Whether the driver unrolls loops over a patch's tiles.
     pub(super) unrolls: bool,
     /// The rounds of loops after which an invocation silently ends.
@@ -62,6 +66,9 @@ pub(super) enum Family {
 
 /// After this many rounds in total, Mesa's software adapters silently end the loops of an invocation.
 const MOST_ROUNDS: u64 = 65_535;
+
+/// The bytes of workgroup memory of every device, by WebGPU's limits.
+const LEAST_MEMORY: u32 = 16 << 10;
 
 /// The widths of a CPU's vector registers that the tile of a subgroup is written for.
 const LANES: [u32; 3] = [4, 8, 16];
@@ -113,9 +120,15 @@ impl DeviceClass {
             "lavapipe-256" => Facts { lanes: Some(8), ..lavapipe },
             "lavapipe-512" => Facts { lanes: Some(16), ..lavapipe },
             "software" => Facts { name: "SwiftShader", driver: "SwiftShader", ..software },
-            "nvidia" => Facts { vendor: NVIDIA, name: "NVIDIA H100", ..gpu },
-            "amd" => Facts { vendor: AMD, name: "AMD Radeon RX 7800", ..gpu },
-            "apple" => Facts { name: "Apple M4", ..Facts::default() },
+            "nvidia" => {
+                let workgroup_memory = 48 << 10;
+                Facts { vendor: NVIDIA, name: "NVIDIA H100", workgroup_memory, ..gpu }
+            }
+            "amd" => {
+                let workgroup_memory = 64 << 10;
+                Facts { vendor: AMD, name: "AMD Radeon RX 7800", workgroup_memory, ..gpu }
+            }
+            "apple" => Facts { name: "Apple M4", workgroup_memory: 32 << 10, ..Facts::default() },
             "intel" => Facts { vendor: INTEL, ..Facts::default() },
             "mali" => Facts { vendor: ARM, ..Facts::default() },
             "qualcomm" => Facts { vendor: QUALCOMM, ..Facts::default() },
@@ -132,10 +145,17 @@ impl DeviceClass {
             family,
             lanes: facts.lanes.filter(|lanes| is_mesa && LANES.contains(lanes)),
             registers: family.registers(),
+            workgroup_memory: facts.workgroup_memory.max(LEAST_MEMORY),
             unrolls: !is_mesa || unrolls(facts.driver_info),
             most_rounds: is_mesa.then_some(MOST_ROUNDS),
             multiprocessors: multiprocessors(family, facts),
         }
+    }
+
+    /// The class of a device with this much workgroup memory.
+    #[cfg(test)]
+    pub(crate) fn with_workgroup_memory(self, workgroup_memory: u32) -> Self {
+        Self { workgroup_memory, ..self }
     }
 
     /// Whether it computes on the CPU.

@@ -136,9 +136,9 @@ fn of_output(batch: Batch, number: usize, layer: LayerPlan) -> Vec<PlannedDispat
     let LayerSizes { inputs, outputs, .. } = layer.sizes;
     let class = layer.class;
     let name = |kernel: &str| format!("layer {number}/{kernel}");
-    let tiling = Tiling::single(class);
+    let tiling = layer.tiling;
     let patches = u64::from(tiling.row_patches(rows));
-    let reads = u64::from(inputs.div_ceil(tiling.depth()));
+    let reads = u64::from(tiling.reads(inputs));
     let moved = bytes(&[layer.values_of_product(rows), layer.values(rows)]);
     let narrow = cost::NARROW_READ * reads as f64 + cost::LOSS;
     let of_tile = Tasks { workgroups: patches, tiling, reads, rest: narrow };
@@ -153,7 +153,7 @@ fn of_output(batch: Batch, number: usize, layer: LayerPlan) -> Vec<PlannedDispat
     match layer.output() {
         OutputKernels::InOne => {
             let strips = u64::from(tiling.strips(inputs));
-            let of_weights = strips * u64::from(rows.div_ceil(tiling.depth()));
+            let of_weights = strips * u64::from(tiling.reads(rows));
             let reads = patches * reads + of_weights;
             let rest = patches as f64 * narrow;
             let tasks = Tasks { workgroups: 1, tiling, reads, rest };
@@ -193,7 +193,7 @@ fn update(batch: Batch, layers: &[LayerPlan], values: u64) -> Vec<PlannedDispatc
         .iter()
         .map(|layer| layer.sizes.weights().saturating_mul((layer.order(rows).slabs() - 1).into()))
         .fold(0, u64::saturating_add);
-    let joined = f64::from(slabs - 1) * cost::JOINED_SLAB;
+    let joined = cost::join(slabs - 1, cost::READ_SLAB);
     let tasks = |rest| Tasks {
         workgroups: values.div_ceil(4 * 256),
         tiling: Tiling::single(layer.class),

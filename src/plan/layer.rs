@@ -209,7 +209,7 @@ impl LayerPlan {
         Tasks {
             workgroups: self.weights_tasks(rows),
             tiling,
-            reads: u64::from(slab.div_ceil(tiling.depth())),
+            reads: tiling.reads(slab).into(),
             rest: f64::from(tiling.tiles()) * cost::STORED_TILE,
         }
     }
@@ -226,7 +226,7 @@ impl LayerPlan {
 
     fn joins(self, leaves: u32) -> f64 {
         let others = leaves.saturating_sub(1);
-        if self.sizes.is_normalized { f64::from(others) * cost::JOINED_LEAF } else { 0.0 }
+        if self.sizes.is_normalized { cost::join(others, cost::READ_LEAF) } else { 0.0 }
     }
 
     /// The patches of a chunk.
@@ -236,7 +236,7 @@ impl LayerPlan {
 
     /// The reads of a sum of this many products.
     fn reads(self, length: u32) -> u64 {
-        length.div_ceil(self.tiling.depth()).into()
+        self.tiling.reads(length).into()
     }
 
     fn tiles_of_chunk(self, rows: u32) -> f64 {

@@ -1,10 +1,11 @@
 //! The order in which a step adds up values: a function of the shapes and of the device class alone.
 //!
-//! - A sum over features, `Σ_k`, is one chain: k = 0, 1, 2, …
+//! - A sum over features, `Σ_k`, is one chain: k = 0, 1, 2, … Where a product has so few tiles that most of a
+//!   GPU would be idle, the sum is split: four chains of as many k, whose results are added in their order.
 //! - A sum over rows for a column's statistics, and for the gradients of gamma and beta, is made of
 //!   *leaves* of as many rows: a leaf is summed up tile by tile, and the leaves are joined in their order.
-//! - A sum over rows for the gradients of weights and biases is made of *slabs*: a slab is one chain, and
-//!   `update` adds the slabs in their order.
+//! - A sum over rows for the gradients of weights and biases is made of *slabs*: a slab is one chain, or split
+//!   into four, and `update` adds the slabs in their order.
 //!
 //! A tiling decides who computes a leaf or a slab, and changes no bit.
 
@@ -53,6 +54,30 @@ impl LayerSizes {
             .map(|(index, &outputs)| (outputs, batch_norm && !is_last(index)))
             .collect();
         Self::of_layers(*inputs, &layers)
+    }
+
+    /// Whether the sums over features are split, forward and backward.
+    pub(super) fn is_split(self, class: DeviceClass, rows: u32) -> bool {
+        is_split(class, [rows, self.outputs], 1) && (self.next > 0 || self.fits_split_tile(class))
+    }
+
+    /// Whether the sums for the gradients of its weights are split. If the layer before has whole sums, so have
+    /// these, so that one dispatch may compute both.
+    pub(super) fn has_split_weights(self, class: DeviceClass, rows: u32, is_first: bool) -> bool {
+        let slabs = Order::new(class, rows, self).slabs();
+        let may_be = is_first || self.follows_split(class, rows);
+        may_be && is_split(class, [self.outputs, self.inputs], slabs)
+    }
+
+    /// Whether the sums of the layer before are split.
+    pub(super) fn follows_split(self, class: DeviceClass, rows: u32) -> bool {
+        is_split(class, [rows, self.inputs], 1)
+    }
+
+    /// `output_layer` takes a layer no wider than its tile, and split sums have a narrower tile.
+    fn fits_split_tile(self, class: DeviceClass) -> bool {
+        let strips = |is_split| Tiling::of_order(class, is_split)[0].strips(self.outputs);
+        strips(true) == 1 || strips(false) > 1
     }
 
     /// The values of its weights: rows are whole vectors of four.
@@ -115,6 +140,15 @@ impl Order {
     }
 }
 
+/// Whether the sums of `products` products of this shape are split: if a GPU has no more tiles of them than
+/// multiprocessors.
+fn is_split(class: DeviceClass, [rows, columns]: [u32; 2], products: u32) -> bool {
+    let tiling = Tiling::single(class);
+    let tiles = u64::from(tiling.row_patches(rows)) * u64::from(tiling.strips(columns));
+    let tiles = tiles.saturating_mul(products.into());
+    tiling.can_split() && !class.is_software() && tiles <= u64::from(class.multiprocessors)
+}
+
 /// The number of rows, at most as many as a matrix can have: parts of more would not be counted in `u32`.
 pub(super) fn countable(rows: u32) -> u32 {
     rows.clamp(1, 1 << 31)
@@ -145,7 +179,7 @@ pub(super) fn loops(tiling: Tiling, rows: u32, sizes: LayerSizes) -> u64 {
 fn slabs(class: DeviceClass, rows: u32, sizes: LayerSizes) -> u32 {
     let (fewest_rows, most, most_bytes) = match Tiling::single(class).tile {
         Tile::Subgroup { .. } => (1024, 16, 32 << 20),
-        Tile::Workgroup { .. } => (256, 64, 2 << 20),
+        Tile::Workgroup(_) => (256, 64, 2 << 20),
     };
     let bytes = sizes.weights().saturating_mul(4);
     let most = (most_bytes / bytes.max(1)).clamp(1, most) as u32;

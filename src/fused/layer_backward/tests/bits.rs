@@ -4,8 +4,8 @@ use super::*;
 
 const SHAPES: [[u32; 4]; 2] = [[33, 31, 10, 3], [1000, 70, 33, 40]];
 
-/// Of a class: whether it is normalized, the shape, and what was written.
-type Compared = (DeviceClass, bool, [u32; 4], Written);
+/// Of a class, and whether sums are split: whether it is normalized, the shape, and what was written.
+type Compared = (DeviceClass, bool, bool, [u32; 4], Written);
 
 /// In any tiling of a class, divided or not, the gradients are the same.
 #[test]
@@ -15,7 +15,7 @@ fn any_tiling_gives_the_same_bits() {
         for way in ways(class) {
             for shape in SHAPES {
                 for (written, bits) in bits(&gpu, (class, tiling), way, shape) {
-                    let what = (class, way.batch_norm, shape, written);
+                    let what = (class, tiling.is_split(), way.batch_norm, shape, written);
                     match found.iter().find(|(of, _)| *of == what) {
                         Some((_, expected)) => {
                             assert!(bits == *expected, "{tiling:?}, {way:?}: {what:?}");

@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn any_tiling_gives_the_same_bits() {
     const SHAPE: [u32; 3] = [1000, 70, 33];
-    let mut found: Vec<(DeviceClass, Vec<u32>)> = Vec::new();
+    let mut found: Vec<((DeviceClass, bool), Vec<u32>)> = Vec::new();
     for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
         for way in [batch(), divided()] {
             // On a CPU a layer that is divided has other leaves.
@@ -14,9 +14,10 @@ fn any_tiling_gives_the_same_bits() {
                 continue;
             }
             let bits = bits(&mut gpu, (class, tiling), way, SHAPE);
-            match found.iter().find(|(of, _)| *of == class) {
+            let order = (class, tiling.is_split());
+            match found.iter().find(|(of, _)| *of == order) {
                 Some((_, expected)) => assert!(bits == *expected, "{tiling:?}, {way:?}"),
-                None => found.push((class, bits)),
+                None => found.push((order, bits)),
             }
         }
     }
