@@ -113,6 +113,10 @@ impl Report {
             _ => "Please report the failure: paste",
         };
         let [least, most] = self.subgroup_sizes;
+        let mut features: Vec<_> = self.features.iter().map(|name| (*name).to_owned()).collect();
+        if self.features.contains(&"subgroups") {
+            features.push(format!("subgroups of {least} to {most}"));
+        }
         let mut lines = vec![
             String::new(),
             why.to_owned(),
@@ -122,7 +126,7 @@ impl Report {
             format!("  ztilde    {}, {}", self.version, self.system),
             format!("  adapter   {name} ({backend}, {device_type})"),
             format!("  driver    {driver}"),
-            format!("  features  {}; subgroups of {least} to {most}", self.features.join(", ")),
+            format!("  features  {}", features.join(", ")),
             format!("  result    {result}"),
         ];
         for row in self.failed() {
