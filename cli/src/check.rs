@@ -15,7 +15,7 @@ use clap::{ValueHint, builder::PossibleValuesParser};
 use wgpu::{Adapter, Backend, Device, Queue};
 use ztilde::{
     KernelCache,
-    check::{Check as Single, checks, subjects},
+    check::{Check as Single, Outcome, checks, subjects},
 };
 
 use self::report::{Report, Row};
@@ -26,7 +26,7 @@ use crate::{adapter, failure::Failure, output::Json, progress::GrowingTable};
 /// Runs each kernel on awkward shapes, in each tiling that this adapter has, and compares the results with the
 /// kernel's formula in double precision. Hard columns have a mean that is large against the deviation, or are
 /// constant; lopsided columns have one value in all rows but some. Short trainings are compared with the
-/// formulas, and with each other, bit for bit. The last check destroys a device.
+/// formulas, and with each other, bit for bit. One check destroys its device.
 ///
 /// Error is the largest one, relative to the error that is allowed: below 1, the check passes. It takes up to
 /// a minute, and some minutes on a slow software adapter. If a check fails, the exit code is 1.
@@ -84,17 +84,11 @@ fn run_all(
     thread::scope(|scope| {
         for _ in 0..workers(adapter) {
             let (left, sender) = (&left, sender.clone());
-            scope.spawn(move || {
-                if let Err(failure) = work(adapter, left, table, &sender) {
-                    // The receiver is gone after another worker's failure.
-                    let _ = sender.send(Err(failure));
-                }
-            });
+            scope.spawn(move || work(adapter, left, table, &sender));
         }
         drop(sender);
         let mut rows = Vec::new();
-        for placed in receiver {
-            let (place, row): Placed = placed?;
+        for (place, row) in receiver {
             row.lines().iter().try_for_each(|line| table.line(line))?;
             rows.push((place, row));
         }
@@ -117,43 +111,44 @@ fn work<'a>(
     adapter: &Adapter,
     left: &Mutex<impl Iterator<Item = &'a [(usize, &'a Single)]>>,
     table: &GrowingTable,
-    sender: &Sender<Result<Placed, Failure>>,
-) -> Result<(), Failure> {
-    let mut own = Own::new(adapter)?;
+    sender: &Sender<Placed>,
+) {
+    let mut own = Own(None);
     loop {
         let subject = left.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let Some(subject) = subject else { return Ok(()) };
+        let Some(subject) = subject else { return };
         for &(place, check) in subject {
             table.begin(format!("checking {}, {} …", check.subject(), check.property()));
-            let row = own.check(adapter, check)?;
-            if sender.send(Ok((place, row))).is_err() {
-                return Ok(());
+            let start = Instant::now();
+            let outcome = own.run(adapter, check);
+            // Without a receiver, stdout cannot be written.
+            if sender.send((place, Row::new(check, &outcome, start.elapsed()))).is_err() {
+                return;
             }
         }
     }
 }
 
-/// A device, with the kernels that its checks have compiled.
-struct Own {
-    device: Device,
-    queue: Queue,
-    _kernels: KernelCache,
-}
+/// A device, with the kernels that its checks have compiled; none before the first check, and after one that
+/// failed or destroyed its device.
+struct Own(Option<(Device, Queue, KernelCache)>);
 
 impl Own {
-    fn new(adapter: &Adapter) -> Result<Self, Failure> {
-        let (device, queue) = adapter::device(adapter)?;
-        let kernels = KernelCache::new(&device);
-        Ok(Self { device, queue, _kernels: kernels })
-    }
-
-    /// Runs a check. After one that fails or destroys its device, the next one gets a new device.
-    fn check(&mut self, adapter: &Adapter, check: &Single) -> Result<Row, Failure> {
-        let start = Instant::now();
-        let outcome = check.run(&self.device, &self.queue);
-        if !outcome.passed() || check.is_destructive() {
-            *self = Self::new(adapter)?;
+    fn run(&mut self, adapter: &Adapter, check: &Single) -> Outcome {
+        let make = || {
+            let (device, queue) = adapter::device(adapter)?;
+            let kernels = KernelCache::new(&device);
+            Ok((device, queue, kernels))
+        };
+        match self.0.take().map_or_else(make, Ok) {
+            Ok(own) => {
+                let outcome = check.run(&own.0, &own.1);
+                self.0 = Some(own).filter(|_| outcome.passed() && !check.is_destructive());
+                outcome
+            }
+            Err::<_, Failure>(failure) => {
+                Outcome { comparisons: Vec::new(), stopped: Some(failure.to_string()) }
+            }
         }
-        Ok(Row::new(check, &outcome, start.elapsed()))
     }
 }

@@ -101,8 +101,8 @@ impl fmt::Display for Comparison {
         let error = self.error();
         write!(
             formatter,
-            "{what}: {off} of {values} values are off; the worst is value {index}: {found}, not \
-             {expected} ± {bound:e}: {error:e} off"
+            "{what}: {off} of {values} values are off; the worst is value {index}: {found:.8e}, not \
+             {expected:.8e} ± {bound:.1e}: {error:.1e} off"
         )
     }
 }

@@ -109,8 +109,8 @@ impl Report {
             _ => format!("{failed} of {count} checks failed in {seconds:.0} s"),
         };
         let why = match failed {
-            0 => "All checks passed. A report of an adapter that passes helps, too: paste",
-            _ => "Please report the failure: paste",
+            0 => "All checks passed. Reports of adapters that pass help, too.",
+            _ => "Please report the failure.",
         };
         let [least, most] = self.subgroup_sizes;
         let mut features: Vec<_> = self.features.iter().map(|name| (*name).to_owned()).collect();
@@ -120,7 +120,7 @@ impl Report {
         let mut lines = vec![
             String::new(),
             why.to_owned(),
-            "these lines into the project's issue tracker, and attach the file that --json writes."
+            "Paste these lines into the project's issue tracker, and attach the file of --json:"
                 .to_owned(),
             String::new(),
             format!("  ztilde    {}, {}", self.version, self.system),
