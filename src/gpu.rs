@@ -4,6 +4,8 @@
 //! a handler on it, and error scopes catch all errors.
 
 mod class;
+#[cfg(any(test, feature = "check"))]
+mod comparison;
 mod counting;
 mod declaration;
 mod kernel;
@@ -19,7 +21,7 @@ mod shared;
 mod staging;
 #[cfg(test)]
 pub(crate) mod test_device;
-#[cfg(test)]
+#[cfg(any(test, feature = "check"))]
 pub(crate) mod testing;
 mod texts;
 mod uniform;
@@ -36,6 +38,8 @@ use wgpu::{
 };
 
 pub(crate) use class::{can_loop, check_rounds};
+#[cfg(any(test, feature = "check"))]
+pub use comparison::Comparison;
 pub(crate) use counting::{check_count, largest_binding, rows_of_binding};
 pub use kernel::Dispatch;
 #[cfg(test)]

@@ -183,6 +183,8 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 mod atomic_file;
+#[cfg(any(test, feature = "check"))]
+pub mod check;
 mod data;
 mod error;
 mod evaluation;

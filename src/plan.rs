@@ -25,7 +25,7 @@ use std::fmt;
 pub use self::device_class::DeviceClass;
 pub(crate) use self::device_class::Facts;
 pub use self::dispatches::PlannedDispatch;
-#[cfg(test)]
+#[cfg(any(test, feature = "check"))]
 pub(crate) use self::layer::WeightsPlan;
 pub(crate) use self::layer::{LayerPlan, Place};
 pub(crate) use self::matrices::{MOST_RANGES, PlannedMatrix, Purpose, Role, SlabRange, Slabs};
@@ -129,7 +129,7 @@ impl StepPlan {
 
     /// A plan for these layers that need not be fast: each layer is the one that `pick` takes of the possible
     /// ones.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "check"))]
     pub(crate) fn picked(
         class: DeviceClass,
         layers: &[LayerSizes],

@@ -2,6 +2,8 @@
 
 mod ahead;
 mod bound_batch;
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases;
 mod count;
 mod epoch;
 mod fault;

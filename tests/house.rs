@@ -15,12 +15,13 @@ mod packages;
 mod words;
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The imports: each module of `src`, then the modules that it may name (its own aside), and wgpu. Names go
 /// up in this list only, so there are no circles. Tests may name any module.
-const MAY_NAME: [(&str, &[&str]); 17] = [
+const MAY_NAME: [(&str, &[&str]); 18] = [
     // The modules for the CPU never name wgpu.
     ("error", &[]),
     ("options", &["error"]),
@@ -46,6 +47,7 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
             "snapshot", "wgpu",
         ],
     ),
+    ("check", &["fused", "gpu", "kernels", "plan", "trainer", "wgpu"]),
 ];
 
 /// The modules of the reference that are no kernel's twin: two list the twins of a family each, one is a
@@ -55,8 +57,8 @@ const ABOVE_THE_TWINS: [&str; 5] = ["fused", "kernels", "layer", "network", "tra
 /// The kernels that compute the same formula as another one, for other matrices, and share its twin.
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
 
-/// The files of `src` that only hold tests.
-const TEST_FILES: [&str; 17] = [
+/// The files of `src` that only hold tests, also those of `check`; see [`is_test`].
+const TEST_FILES: [&str; 14] = [
     "src/gpu/read/tests.rs",
     "src/gpu/rough.rs",
     "src/gpu/rough/accuracy.rs",
@@ -64,11 +66,8 @@ const TEST_FILES: [&str; 17] = [
     "src/gpu/test_device.rs",
     "src/gpu/testing.rs",
     "src/fused/layer_backward/tests.rs",
-    "src/fused/layer_backward/tests/bits.rs",
-    "src/fused/layer_backward/tests/columns.rs",
     "src/fused/layer_backward/tests/faults.rs",
     "src/fused/layer_forward/tests.rs",
-    "src/fused/layer_forward/tests/bits.rs",
     "src/fused/update/tests.rs",
     "src/fused/grad_weights/tests.rs",
     "src/network/tests.rs",
@@ -266,23 +265,29 @@ fn files_are_short_and_have_telling_names() {
 
 /// The library's files with their code, without comments and tests.
 fn library() -> impl Iterator<Item = (PathBuf, String)> {
-    files("src", "rs")
-        .into_iter()
-        .filter(|path| !TEST_FILES.iter().any(|test| path == Path::new(test)))
-        .map(|path| {
-            let code = code(&read(&path));
-            (path, code)
-        })
+    files("src", "rs").into_iter().filter(|path| !is_test(path)).map(|path| {
+        let code = code(&read(&path));
+        (path, code)
+    })
 }
 
-/// Leaves out comments, and items after `#[cfg(test)]`: as rustfmt writes them, an item ends with
+/// Whether a file only holds tests: one of the list, or cases that tests and `check` run.
+fn is_test(path: &Path) -> bool {
+    let is_of_cases = |part: &OsStr| part == "cases" || part == "cases.rs";
+    path.iter().any(is_of_cases) || TEST_FILES.iter().any(|test| path == Path::new(test))
+}
+
+/// The attributes of tests, and of cases that tests and `check` run.
+const OF_TESTS: [&str; 2] = ["#[cfg(test)]", "#[cfg(any(test, feature = \"check\"))]"];
+
+/// Leaves out comments, and items after an attribute of tests: as rustfmt writes them, an item ends with
 /// the first line that is indented like its attribute and ends in `;` or `}`.
 fn code(text: &str) -> String {
     let mut code = String::new();
     let mut lines = text.lines().map(|line| line.split("//").next().unwrap_or_default().trim_end());
     while let Some(line) = lines.next() {
         let indentation = line.len() - line.trim_start().len();
-        if line.trim_start() == "#[cfg(test)]" {
+        if OF_TESTS.contains(&line.trim_start()) {
             lines.find(|line| {
                 line.len() - line.trim_start().len() == indentation && line.ends_with([';', '}'])
             });

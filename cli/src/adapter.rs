@@ -109,23 +109,35 @@ pub(crate) fn choose(adapters: &[Adapter]) -> Result<usize, Failure> {
 
 /// The device to compute on, and its adapter. Prints the adapter's name on stderr.
 pub(crate) fn open() -> Result<(Description, Device, Queue), Failure> {
+    let adapter = find()?;
+    let (device, queue) = device(&adapter)?;
+    Ok((Description::new(&adapter.get_info()), device, queue))
+}
+
+/// The adapter to compute on. Prints its name on stderr.
+pub(crate) fn find() -> Result<Adapter, Failure> {
     let mut adapters = list()?;
     let adapter = adapters.swap_remove(choose(&adapters)?);
     let info = adapter.get_info();
-    let description = Description::new(&info);
-    let Description { name, backend, device_type, driver } = &description;
+    let Description { name, backend, device_type, driver } = Description::new(&info);
     note(&format!("adapter: {name} ({backend}, {device_type}, {driver})"));
     if info.device_type == DeviceType::Cpu {
         note("this is a software adapter: it computes on the CPU");
     }
-    let (device, queue) = block_on(adapter.request_device(&DeviceDescriptor {
+    Ok(adapter)
+}
+
+/// A device of the adapter, with the features and limits that networks can use.
+pub(crate) fn device(adapter: &Adapter) -> Result<(Device, Queue), Failure> {
+    let descriptor = DeviceDescriptor {
         label: Some("ztilde"),
         required_features: adapter.features() & USEFUL_FEATURES,
         required_limits: limits(&adapter.limits()),
         ..Default::default()
-    }))
-    .map_err(|error| Failure::device(format!("{name} gave no device: {error}")))?;
-    Ok((description, device, queue))
+    };
+    block_on(adapter.request_device(&descriptor)).map_err(|error| {
+        Failure::device(format!("{} gave no device: {error}", adapter.get_info().name))
+    })
 }
 
 /// WebGPU's default limits, raised to the adapter's where networks can use more.

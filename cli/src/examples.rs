@@ -17,6 +17,7 @@ fn examples(subcommand: &str) -> &'static str {
         "predict" => PREDICT,
         "export" => EXPORT,
         "bench" => BENCH,
+        "check" => CHECK,
         "adapters" => ADAPTERS,
         "completions" => COMPLETIONS,
         _ => "",
@@ -75,6 +76,17 @@ Examples:
 
   Matrix products, for a program:
     ztilde bench --matmul 512,1024x256x512 --json - > products.json";
+
+const CHECK: &str = "\
+Examples:
+  Check the adapter that training would use:
+    ztilde check
+
+  Check OpenGL, and write what a report needs:
+    WGPU_BACKEND=gl ztilde check --json report.json
+
+  Check one kernel:
+    ztilde check layer_forward";
 
 const ADAPTERS: &str = "\
 Examples:

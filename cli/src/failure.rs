@@ -10,6 +10,8 @@ use ztilde::Error;
 /// The kinds of failure that a script may want to distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    /// A check failed.
+    Check = 1,
     /// Wrong usage or bad input.
     Input = 2,
     /// There is no adapter, or none of the requested name.
@@ -30,6 +32,10 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    pub(crate) fn check(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Check, message: message.into() }
+    }
+
     pub(crate) fn input(message: impl Into<String>) -> Self {
         Self { kind: Kind::Input, message: message.into() }
     }
@@ -106,6 +112,7 @@ mod tests {
         assert_eq!(kind(usage), Kind::Input);
         assert_eq!(kind(Error::BatchTooSmall { rows: 1 }), Kind::Input);
         assert_eq!(kind(Error::Model(String::new())), Kind::Input);
+        assert_eq!(Kind::Check as u8, 1);
         assert_eq!(Kind::Input as u8, 2);
         assert_eq!(Kind::NoAdapter as u8, 3);
         assert_eq!(Kind::Device as u8, 4);

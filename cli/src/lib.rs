@@ -8,6 +8,7 @@
 mod adapter;
 mod adapters;
 mod bench;
+mod check;
 mod checkpoint;
 mod class_weights;
 mod completions;
@@ -62,6 +63,7 @@ enum Command {
     Predict(predict::Predict),
     Export(export::Export),
     Bench(bench::Bench),
+    Check(check::Check),
     Adapters(adapters::Adapters),
     Completions(completions::Completions),
 }
@@ -80,6 +82,7 @@ Environment:
 
 Exit codes:
   0  done
+  1  a check failed
   2  wrong usage or bad input
   3  no adapter
   4  device lost, out of memory, silent, or refusing a call
@@ -159,6 +162,7 @@ fn run(start: Instant) -> Result<(), Failure> {
         Command::Predict(predict) => predict.run(),
         Command::Export(export) => export.run(),
         Command::Bench(bench) => bench.run(start),
+        Command::Check(check) => check.run(),
         Command::Adapters(adapters) => adapters.run(),
         Command::Completions(completions) => completions.run(command),
     }

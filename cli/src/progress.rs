@@ -1,4 +1,4 @@
-//! The progress bar, and the number of steps between two of its updates.
+//! Tables that grow above a line of progress, and the number of steps between two updates of that line.
 
 use std::time::Duration;
 
@@ -8,36 +8,72 @@ use crate::{failure::Failure, output};
 
 const TEMPLATE: &str = "epoch {prefix}  {bar:16}  {percent:>3} %  {msg}  {eta} left";
 
+const MESSAGE: &str = "{msg}";
+
 /// Shown until the first step is done, whose duration cannot be estimated.
 const STARTING: &str = "{bar:16}  {percent:>3} %  the driver compiles the kernels";
 
-/// A table that grows line by line, with a progress bar under it if stderr is a terminal.
-pub(crate) struct Progress {
+/// A table that grows line by line, with a line of progress under it if stderr is a terminal.
+pub(crate) struct GrowingTable {
     bar: ProgressBar,
+    to_stderr: bool,
+}
+
+impl GrowingTable {
+    /// The line of progress is a message until it gets another style.
+    pub(crate) fn new(length: Option<u64>, to_stderr: bool) -> Self {
+        // indicatif draws nothing unless stderr is a terminal.
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+        Self { bar: bar.with_style(style(MESSAGE)), to_stderr }
+    }
+
+    /// Shows what happens next.
+    pub(crate) fn begin(&self, message: String) {
+        self.bar.set_message(message);
+        self.bar.tick();
+    }
+
+    /// A line of the table.
+    pub(crate) fn line(&self, line: &str) -> Result<(), Failure> {
+        self.suspend(|| {
+            if self.to_stderr {
+                output::note(line);
+                return Ok(());
+            }
+            output::print(line)
+        })
+    }
+
+    /// Prints something else without the line of progress.
+    pub(crate) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The table of a training, with a progress bar under it.
+pub(crate) struct Progress {
+    table: GrowingTable,
     /// The number of steps that were done before.
     done: u64,
-    table_to_stderr: bool,
     epochs: u32,
 }
 
 impl Progress {
     /// A progress bar for this many steps, some of which are done.
     pub(crate) fn new(steps: u64, done: u64, epochs: u32, table_to_stderr: bool) -> Self {
-        // indicatif draws nothing unless stderr is a terminal.
-        let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
-        let bar = bar.with_position(done).with_style(style(STARTING));
-        Self { bar, done, table_to_stderr, epochs }
+        let table = GrowingTable::new(Some(steps), table_to_stderr);
+        table.bar.set_position(done);
+        table.bar.set_style(style(STARTING));
+        Self { table, done, epochs }
     }
 
     /// A line of the table.
     pub(crate) fn line(&self, line: &str) -> Result<(), Failure> {
-        self.bar.suspend(|| {
-            if self.table_to_stderr {
-                output::note(line);
-                return Ok(());
-            }
-            output::print(line)
-        })
+        self.table.line(line)
     }
 
     /// Shows the number of steps, and the metrics of the last one.
@@ -51,23 +87,24 @@ impl Progress {
     ) {
         let accuracy =
             accuracy.map_or_else(String::new, |share| format!("  accuracy {:.1} %", 100.0 * share));
-        self.bar.set_prefix(format!("{epoch}/{}", self.epochs));
-        self.bar.set_message(format!(
+        let bar = &self.table.bar;
+        bar.set_prefix(format!("{epoch}/{}", self.epochs));
+        bar.set_message(format!(
             "loss {loss:.4}{accuracy}  {} samples/s",
             HumanCount(samples_per_second as u64)
         ));
-        if self.bar.position() == self.done {
-            self.bar.set_style(style(TEMPLATE));
-            self.bar.inc(steps);
+        if bar.position() == self.done {
+            bar.set_style(style(TEMPLATE));
+            bar.inc(steps);
             // The time to compile belongs to the first step only.
-            self.bar.reset_eta();
+            bar.reset_eta();
         } else {
-            self.bar.inc(steps);
+            bar.inc(steps);
         }
     }
 
     pub(crate) fn finish(&self) {
-        self.bar.finish_and_clear();
+        self.table.finish();
     }
 }
 
@@ -110,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_templates_are_some() {
-        for template in [TEMPLATE, STARTING] {
+        for template in [TEMPLATE, MESSAGE, STARTING] {
             ProgressStyle::with_template(template).unwrap();
         }
     }

@@ -16,12 +16,12 @@ pub fn data_set(bytes: &[u8]) -> Result<(), String> {
 
 /// Keeps back the messages of panics that become errors, for the rest of the process.
 ///
-/// The parquet crate panics on some broken files. Rust prints the message of a panic before anyone can catch
-/// the panic, and only a hook can keep it back. A program calls this once, at its start.
+/// The parquet crate panics on some broken files, and a check of an adapter may end in a panic. Rust prints the
+/// message of a panic before anyone can catch the panic, and only a hook can keep it back. A program calls this once, at its start.
 pub fn silence_guarded_panics() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        if !data::is_guarded() {
+        if !data::is_guarded() && !ztilde::check::is_running() {
             usual(panic);
         }
     }));

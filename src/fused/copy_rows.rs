@@ -81,28 +81,27 @@ fn rows_of_a_piece(device: &Device, matrices: [&Matrix; 2]) -> u32 {
     (most / stride).clamp(1, rows.into()) as u32
 }
 
-#[cfg(test)]
-mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use super::*;
     use crate::gpu::testing::{Arrangement, SHAPES, TestGpu};
     use crate::reference;
 
-    #[test]
-    fn matches_the_reference_both_ways() {
-        let gpu = TestGpu::new();
+    /// Both ways.
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
         let kernel = CopyRows::new(&gpu.gpu.device).unwrap();
+        let device = gpu.gpu.device.clone();
         let bind = |from: &Matrix, to: &Matrix| {
-            let mut pieces = kernel.bind(&gpu.gpu.device, "test", from, to).unwrap();
+            let mut pieces = kernel.bind(&device, "test", from, to).unwrap();
             assert_eq!(pieces.len(), 1, "pieces of what can be bound at once");
             pieces.remove(0)
         };
-        let mut random = TestGpu::new();
         // The last has more elements than 65,535 workgroups have invocations.
         for shape in SHAPES.into_iter().chain([[70_000, 61]]) {
             for arrangement in [Arrangement::Dense, Arrangement::Strided] {
                 let [rows, columns] = shape;
                 let what = format!("{shape:?}, {arrangement:?}");
-                let matrix = random.random(shape);
+                let matrix = gpu.random(shape);
                 let arranged = gpu.arrange(&matrix, arrangement);
                 let padded = gpu.gpu.padded_matrix("test", rows, columns).unwrap();
                 let back = gpu.arranged(shape, arrangement);
@@ -110,12 +109,20 @@ mod tests {
 
                 let stride = columns.next_multiple_of(4) as usize;
                 let expected = reference::copy_rows(&matrix, stride);
-                let floats =
-                    |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
-                assert_eq!(floats(gpu.read(&padded)), expected, "{what}, padded");
-                let back = gpu.read_arranged(&what, &back);
-                assert_eq!(floats(back), matrix.into_raw_vec_and_offset().0, "{what}");
+                gpu.compare(&format!("{what}, padded"), &gpu.read(&padded), &expected, 0.0, 0.0);
+                gpu.compare(&what, &gpu.read_arranged(&what, &back), &matrix, 0.0, 0.0);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cases;
+    use crate::gpu::testing::TestGpu;
+
+    #[test]
+    fn matches_the_reference_both_ways() {
+        cases::matches_the_reference(&mut TestGpu::new());
     }
 }

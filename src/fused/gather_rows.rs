@@ -124,17 +124,15 @@ impl GatherRows {
     }
 }
 
-#[cfg(test)]
-mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use super::*;
-    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::gpu::testing::TestGpu;
     use crate::reference;
 
     /// Batches of 4 from 11 rows that lie in parts of 5, 5 and 1, the last batch with 3 rows, in an
     /// epoch that began at step 7.
-    #[test]
-    fn matches_the_reference_across_parts() {
-        let mut gpu = TestGpu::new();
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
         let kernel = GatherRows::new(&gpu.gpu.device).unwrap();
         let order = [3, 10, 0, 7, 1, 9, 2, 8, 4, 6, 5];
         for [columns, target_columns] in [[1, 1], [3, 2], [64, 1], [70, 5], [4, 4]] {
@@ -167,13 +165,25 @@ mod tests {
 
                 let first = 4 * (step as usize - 7);
                 let batch = &order[first..first + rows as usize];
-                let what = format!("gather_rows, {columns} and {target_columns}, step {step}");
+                let what = format!("{columns} and {target_columns}, step {step}");
                 let expected = reference::gather_rows(&dataset, batch);
-                assert_close(&what, &gpu.read_inside(&batch_inputs), &expected, 0.0, 0.0);
+                gpu.compare(&what, &gpu.read_inside(&batch_inputs), &expected, 0.0, 0.0);
                 let expected = reference::gather_rows(&targets, batch);
-                assert_close(&what, &gpu.read(&batch_targets), &expected, 0.0, 0.0);
+                gpu.compare(&what, &gpu.read(&batch_targets), &expected, 0.0, 0.0);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::reference;
+
+    #[test]
+    fn matches_the_reference_across_parts() {
+        cases::matches_the_reference(&mut TestGpu::new());
     }
 
     #[test]

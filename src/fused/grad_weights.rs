@@ -153,5 +153,7 @@ impl GradWeights {
     }
 }
 
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases;
 #[cfg(test)]
 mod tests;

@@ -95,23 +95,21 @@ impl GradientNorm {
     }
 }
 
-#[cfg(test)]
-mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use ndarray::Array1;
 
     use super::*;
-    use crate::fused::update::tests::slabs as slabs_of;
-    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::fused::update::cases::slabs as slabs_of;
+    use crate::gpu::testing::TestGpu;
     use crate::reference;
 
-    #[test]
-    fn matches_the_reference() {
-        let mut gpu = TestGpu::new();
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
         let lengths = [4, 8, 1020, 1024, 1028, 262_144, 1_000_004].map(|length| [1, length]);
         for [slabs, length] in lengths.into_iter().chain([[2, 1028], [16, 4]]) {
             for clip_norm in [0.01, 1.0, 1e6] {
                 let kernel = GradientNorm::new(&gpu.gpu.device, clip_norm, slabs > 1).unwrap();
-                let (packed, gradients, ranges) = slabs_of(&mut gpu, [slabs, length]);
+                let (packed, gradients, ranges) = slabs_of(gpu, [slabs, length]);
                 let clip_scale = gpu.zeros([1, 1]);
                 let buffers = Buffers {
                     gradients: &gpu.upload_vector(&packed),
@@ -127,9 +125,23 @@ mod tests {
                 let norm = reference::gradient_norm(&gradients);
                 let expected = reference::clip_scale(norm, clip_norm.into());
                 let what = format!("clip_scale of {slabs} × {length} values to {clip_norm}");
-                assert_close(&what, &gpu.read(&clip_scale), &[expected], 0.0, 2e-6);
+                gpu.compare(&what, &gpu.read(&clip_scale), &[expected], 0.0, 2e-6);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array1;
+
+    use super::*;
+    use crate::gpu::testing::TestGpu;
+    use crate::reference;
+
+    #[test]
+    fn matches_the_reference() {
+        cases::matches_the_reference(&mut TestGpu::new());
     }
 
     /// As in PyTorch. Otherwise the step would be taken without clipping.

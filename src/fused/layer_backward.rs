@@ -232,5 +232,7 @@ impl LayerBackward {
     }
 }
 
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases;
 #[cfg(test)]
 mod tests;

@@ -267,5 +267,7 @@ fn compile(
     phases.iter().map(compile).collect()
 }
 
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases;
 #[cfg(test)]
 mod tests;

@@ -178,12 +178,12 @@ impl Layer<'_> {
     }
 }
 
-#[cfg(test)]
-mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use ndarray::{Array1, Axis};
 
     use super::*;
-    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::gpu::testing::TestGpu;
     use crate::reference;
 
     const EPSILON: f32 = 1e-3;
@@ -210,7 +210,7 @@ mod tests {
         sizes.windows(2).enumerate().map(layer).collect()
     }
 
-    fn check(gpu: &mut TestGpu, rows: u32, sizes: &[u32]) {
+    pub(super) fn compare(gpu: &mut TestGpu, rows: u32, sizes: &[u32]) {
         let device = gpu.gpu.device.clone();
         let kernel = NetworkForward::new(&device, Activation::Sigmoid, EPSILON).unwrap();
         let layers = layers(gpu, sizes);
@@ -263,18 +263,28 @@ mod tests {
         let expected =
             reference::network_forward(&layers, &inputs, Activation::Sigmoid, EPSILON.into());
         // Sums of up to 130 products below 1, whose roundings mostly cancel, through a few layers.
-        let what = format!("network_forward {rows} rows of {sizes:?}");
-        assert_close(&what, &gpu.read(&outputs), &expected, 3e-6, 1e-6);
+        let what = format!("{rows} rows of {sizes:?}");
+        gpu.compare(&what, &gpu.read(&outputs), &expected, 3e-6, 1e-6);
     }
+
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
+        for rows in [1, 31, 32, 33, 65, 300] {
+            compare(gpu, rows, &[3, 1]);
+            compare(gpu, rows, &[8, 36, 3]);
+            compare(gpu, rows, &[5, 7, 130, 33, 4, 9, 2]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cases::{self, compare};
+    use crate::gpu::testing::TestGpu;
 
     #[test]
     fn matches_the_reference() {
         for mut gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
-            for rows in [1, 31, 32, 33, 65, 300] {
-                check(&mut gpu, rows, &[3, 1]);
-                check(&mut gpu, rows, &[8, 36, 3]);
-                check(&mut gpu, rows, &[5, 7, 130, 33, 4, 9, 2]);
-            }
+            cases::matches_the_reference(&mut gpu);
         }
     }
 
@@ -282,6 +292,6 @@ mod tests {
     #[test]
     fn walks_more_rows_than_workgroups() {
         let mut gpu = TestGpu::with_subgroups();
-        check(&mut gpu, 32 * crate::gpu::MAX_WORKGROUPS + 5, &[1, 2, 1]);
+        compare(&mut gpu, 32 * crate::gpu::MAX_WORKGROUPS + 5, &[1, 2, 1]);
     }
 }

@@ -117,14 +117,14 @@ impl OutputLayer {
     }
 }
 
-#[cfg(test)]
-mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use ndarray::{Array1, Array2, Axis};
 
     use super::*;
     use crate::data::Targets;
     use crate::fused::grad_weights;
-    use crate::gpu::testing::{TestGpu, assert_close, assert_within};
+    use crate::gpu::testing::TestGpu;
     use crate::options::Loss;
     use crate::plan::{Place, Slabs, Tiling, WeightsPlan};
     use crate::reference::{self, Layer, LayerGradients};
@@ -146,7 +146,7 @@ mod tests {
     ];
 
     /// One workgroup for up to 256 rows.
-    fn plan(gpu: &TestGpu, [rows, columns, inner]: [u32; 3]) -> LayerPlan {
+    pub(super) fn plan(gpu: &TestGpu, [rows, columns, inner]: [u32; 3]) -> LayerPlan {
         let class = gpu.gpu.class;
         let tiling = Tiling::single(class);
         let place = if rows <= 256 { Place::WithLayer } else { Place::Alone };
@@ -154,7 +154,7 @@ mod tests {
         LayerPlan { weights: WeightsPlan { place, tiling }, ..plan }
     }
 
-    fn check(gpu: &mut TestGpu, loss: loss::Options, [rows, columns, inner]: [u32; 3]) {
+    fn compare(gpu: &mut TestGpu, loss: loss::Options, [rows, columns, inner]: [u32; 3]) {
         let device = gpu.gpu.device.clone();
         let plan = plan(gpu, [rows, columns, inner]);
         let is_in_one = plan.output() == OutputKernels::InOne;
@@ -224,15 +224,15 @@ mod tests {
         let most = grads.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
         let found = gpu.read_padded(&format!("{what}: grad_sums"), &grad_sums);
         let bound = 2e-6 * most + 5e-7 / f64::from(rows);
-        assert_close(&format!("{what}: grad_sums"), &found, grads, bound, 0.0);
+        gpu.compare(&format!("{what}: grad_sums"), &found, grads, bound, 0.0);
         if !is_in_one {
             let found = gpu.read(&history);
             let column = |column: usize| -> Vec<f32> {
                 found.iter().copied().skip(column).step_by(2).collect()
             };
             let [losses, hits] = [&measured.row_losses, &measured.row_accuracies];
-            assert_close(&format!("{what}: losses"), &column(0), losses, 2e-6, 3e-6);
-            assert_close(&format!("{what}: accuracies"), &column(1), hits, 0.0, 1e-6);
+            gpu.compare(&format!("{what}: losses"), &column(0), losses, 2e-6, 3e-6);
+            gpu.compare(&format!("{what}: accuracies"), &column(1), hits, 0.0, 1e-6);
             return;
         }
         // Inputs are not above 1; each gradient is off by that bound, and the sum by its roundings.
@@ -244,35 +244,49 @@ mod tests {
             Matrix::padded(gradients.buffer(), first, rows, columns).unwrap()
         };
         let found = gpu.read_padded(&format!("{what}: grad_biases"), &part(1));
-        assert_within(&format!("{what}: grad_biases"), &found, &grad_biases, &bounds);
+        gpu.compare_within(&format!("{what}: grad_biases"), &found, &grad_biases, &bounds);
         let found = gpu.read_padded(&format!("{what}: grad_weights"), &part(0));
         let bounds = bounds.insert_axis(Axis(1));
         let bounds = bounds.broadcast(grad_weights.raw_dim()).unwrap();
-        assert_within(&format!("{what}: grad_weights"), &found, &grad_weights, bounds);
+        gpu.compare_within(&format!("{what}: grad_weights"), &found, &grad_weights, bounds);
 
         // The eleventh step that is taken, in a history of four.
         let history = gpu.read(&history);
         let expected = [&measured.row_losses, &measured.row_accuracies]
             .map(|values| values.mean().expect("a row or more"));
-        assert_close(&format!("{what}: history"), &history[8..10], &expected, 2e-6, 2e-6);
+        gpu.compare(&format!("{what}: history"), &history[8..10], &expected, 2e-6, 2e-6);
         assert_eq!(history[10..12], [rows, 12].map(f32::from_bits), "{what}: rows and number");
         assert!(history[..8].iter().chain(&history[12..]).all(|&value| value == 0.0), "{what}");
         assert_eq!(gpu.read(&counts), [11, 13, 0, 0, 21, 0].map(f32::from_bits), "{what}: counts");
     }
 
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
+        let plain = Loss::ALL.map(loss::Options::from);
+        let weighted = loss::Options { label_smoothing: 0.25, has_class_weights: true, ..plain[0] };
+        for loss in plain.into_iter().chain([weighted]) {
+            // The kernel serves layers that a tile is as wide as.
+            let tiling = Tiling::single(gpu.gpu.class);
+            for shape in LAYERS.into_iter().filter(|shape| tiling.strips(shape[1]) == 1) {
+                compare(gpu, loss, shape);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::cases::plan;
+    use super::*;
+    use crate::gpu::testing::TestGpu;
+    use crate::options::Loss;
+    use crate::plan::Slabs;
+
     #[test]
     fn matches_the_reference() {
         for mut gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
-            let plain = Loss::ALL.map(loss::Options::from);
-            let weighted =
-                loss::Options { label_smoothing: 0.25, has_class_weights: true, ..plain[0] };
-            for loss in plain.into_iter().chain([weighted]) {
-                // The kernel serves layers that a tile is as wide as.
-                let tiling = Tiling::single(gpu.gpu.class);
-                for shape in LAYERS.into_iter().filter(|shape| tiling.strips(shape[1]) == 1) {
-                    check(&mut gpu, loss, shape);
-                }
-            }
+            cases::matches_the_reference(&mut gpu);
         }
     }
 
@@ -305,7 +319,7 @@ mod tests {
                 let gradients = gpu.garbage([1, parameters.columns()]);
                 let buffers = Buffers {
                     inputs: &gpu.upload_padded(&inputs),
-                    targets_of_gradients: grad_weights::Targets {
+                    targets_of_gradients: Targets {
                         parameters: &parameters,
                         weights: &parts[0],
                         biases: Some(&parts[1]),

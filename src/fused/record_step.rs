@@ -118,16 +118,14 @@ impl RecordStep {
     }
 }
 
-#[cfg(test)]
-mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use super::*;
-    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::gpu::testing::TestGpu;
     use crate::reference;
 
     /// A loss that is not finite is noted, at any place of a buffer; a finite one changes nothing.
-    #[test]
-    fn notes_a_loss_that_is_not_finite() {
-        let gpu = TestGpu::new();
+    pub(crate) fn notes_a_loss_that_is_not_finite(gpu: &mut TestGpu) {
         let kernel = RecordStep::new(&gpu.gpu.device).unwrap();
         let [counts, history, faults] = [[1, COUNTS], [3, 4], [1, 9]].map(|shape| gpu.zeros(shape));
         let mut expected = [0.0; 9];
@@ -150,9 +148,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn matches_the_reference_and_goes_round() {
-        let mut gpu = TestGpu::new();
+    /// In a history that has fewer places than there are steps.
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
         let kernel = RecordStep::new(&gpu.gpu.device).unwrap();
         let counts = gpu.upload_integers(&[0, 7, 1, 2, 9, 3]);
         let [history, fault] = [[3, 4], [1, 1]].map(|shape| gpu.zeros(shape));
@@ -176,10 +173,26 @@ mod tests {
             expected[number as usize % 3] = [loss, accuracy, integer(rows), integer(number + 7)];
             // A lane's sum of 274 values below 1 is rounded 274 times.
             let expected = expected.as_flattened();
-            assert_close(&format!("{rows} rows"), &gpu.read(&history), expected, 1e-6, 1e-6);
+            gpu.compare(&format!("{rows} rows"), &gpu.read(&history), expected, 1e-6, 1e-6);
             let found = gpu.read(&counts);
             let expected = [number + 1, number + 8, 1, 2, number + 10, 3].map(f32::from_bits);
             assert_eq!(found, expected);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cases;
+    use crate::gpu::testing::TestGpu;
+
+    #[test]
+    fn matches_the_reference_and_goes_round() {
+        cases::matches_the_reference(&mut TestGpu::new());
+    }
+
+    #[test]
+    fn notes_a_loss_that_is_not_finite() {
+        cases::notes_a_loss_that_is_not_finite(&mut TestGpu::new());
     }
 }

@@ -76,28 +76,24 @@ impl SkipStep {
     }
 }
 
-#[cfg(test)]
-mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use ndarray::{Array1, Array2, s};
 
     use super::*;
-    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::gpu::testing::TestGpu;
     use crate::reference;
+
+    /// Also in a training that has stopped, which skips no step.
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
+        for has_stopped in [false, true] {
+            compare(gpu, has_stopped);
+        }
+    }
 
     /// Eight learned values, then two layers, one of them with running statistics of `columns`; a note in
     /// each place, or in none.
-    #[test]
-    fn takes_back_what_a_step_with_a_fault_has_moved() {
-        check(false);
-    }
-
-    #[test]
-    fn a_training_that_has_stopped_skips_no_step() {
-        check(true);
-    }
-
-    fn check(has_stopped: bool) {
-        let mut gpu = TestGpu::new();
+    fn compare(gpu: &mut TestGpu, has_stopped: bool) {
         let kernel = SkipStep::new(&gpu.gpu.device).unwrap();
         let [stop, faults] = [8, 16];
         for columns in [1, 4, 37, 3000_u32] {
@@ -137,7 +133,7 @@ mod tests {
                         [0, 1].map(|row| values.slice(s![row, ..]).to_owned());
                     let now = reference::skip_step(&before, &moved, is_skipped);
                     let expected = now.iter().chain(&before);
-                    assert_close(&what, &gpu.read_inside(part), expected, 0.0, 0.0);
+                    gpu.compare(&what, &gpu.read_inside(part), expected, 0.0, 0.0);
                 }
                 let expected = if is_skipped { [4, 9, 1, 3, 6, 8] } else { [5, 9, 1, 2, 7, 0] };
                 assert_eq!(gpu.read(&counts), expected.map(f32::from_bits), "{what}");
@@ -150,5 +146,16 @@ mod tests {
                 assert_eq!(gpu.read(&parameters), parameter_notes, "{what}: parameters");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cases;
+    use crate::gpu::testing::TestGpu;
+
+    #[test]
+    fn takes_back_what_a_step_with_a_fault_has_moved_unless_the_training_has_stopped() {
+        cases::matches_the_reference(&mut TestGpu::new());
     }
 }

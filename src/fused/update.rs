@@ -233,5 +233,7 @@ fn constants(optimizer: &Optimizer) -> [(&'static str, f64); 8] {
     ]
 }
 
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases;
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

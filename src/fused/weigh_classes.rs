@@ -68,16 +68,16 @@ impl WeighClasses {
     }
 }
 
-#[cfg(test)]
-mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use ndarray::Array1;
 
     use super::*;
-    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::gpu::testing::TestGpu;
     use crate::reference;
 
     /// The weights that the kernel writes after the classes. Checks that the classes are unchanged.
-    fn weigh(gpu: &TestGpu, class_weights: &Array1<f64>, classes: &[u32]) -> Vec<f32> {
+    pub(super) fn weigh(gpu: &TestGpu, class_weights: &Array1<f64>, classes: &[u32]) -> Vec<f32> {
         let rows = classes.len();
         let mut values = classes.to_vec();
         values.resize(rows + class_weights.len(), f32::NAN.to_bits());
@@ -93,17 +93,30 @@ mod tests {
         weights
     }
 
-    #[test]
-    fn matches_the_reference() {
-        let mut gpu = TestGpu::new();
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
         for (rows, classes) in [(1, 1), (2, 3), (255, 2), (256, 10), (257, 300), (70_001, 7)] {
             let class_weights = gpu.random_vector(classes).mapv(|weight| 1.5 + weight);
             let indices: Vec<u32> = (0..rows).map(|row| (row * 7 + 3) % classes).collect();
-            let found = weigh(&gpu, &class_weights, &indices);
+            let found = weigh(gpu, &class_weights, &indices);
             let expected = reference::weigh_classes(&class_weights, &indices);
             // A lane's sum of 274 values is rounded as often.
-            assert_close(&format!("{rows} rows, {classes}"), &found, &expected, 0.0, 1.6e-5);
+            gpu.compare(&format!("{rows} rows, {classes} classes"), &found, &expected, 0.0, 1.6e-5);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array1;
+
+    use super::cases::weigh;
+    use super::*;
+    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::reference;
+
+    #[test]
+    fn matches_the_reference() {
+        cases::matches_the_reference(&mut TestGpu::new());
     }
 
     #[test]

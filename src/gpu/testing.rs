@@ -1,11 +1,21 @@
-//! Functions for the kernels' tests: random matrices on both sides, and the comparison.
+//! Functions for the kernels' cases: random matrices on both sides, and the comparison.
+
+use std::cell::RefCell;
+use std::time::Duration;
 
 use ndarray::{Array1, Array2};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Dispatch, Gpu, Layout, Matrix, block_on, read, test_device};
+use super::comparison::doubles;
+#[cfg(test)]
+use super::test_device;
+use super::{Comparison, Dispatch, Gpu, Layout, Matrix, block_on_for, read};
+#[cfg(test)]
 use crate::plan::{DeviceClass, Tile, Tiling};
+
+/// A driver that has not answered by then hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Shapes at which tiles, workgroups and lanes have edges.
 pub(crate) const SHAPES: [[u32; 2]; 11] = [
@@ -41,6 +51,7 @@ impl Arrangement {
 const AROUND: f32 = 12345.0;
 
 /// A device that no other test uses: one to destroy, or to keep busy.
+#[cfg(test)]
 pub(crate) fn own_gpu() -> Gpu {
     let device = test_device::adapter().request_device(&wgpu::DeviceDescriptor::default());
     let (device, queue) = pollster::block_on(device).unwrap();
@@ -50,17 +61,15 @@ pub(crate) fn own_gpu() -> Gpu {
 pub(crate) struct TestGpu {
     pub(crate) gpu: Gpu,
     generator: ChaCha8Rng,
+    /// All comparisons, if a value that is off is no panic.
+    record: Option<RefCell<Vec<Comparison>>>,
 }
 
+#[cfg(test)]
 impl TestGpu {
     pub(crate) fn new() -> Self {
         let (device, queue) = test_device::device();
         Self::on(Gpu::new(&device, &queue))
-    }
-
-    /// On an existing device.
-    pub(crate) fn on(gpu: Gpu) -> Self {
-        Self { gpu, generator: ChaCha8Rng::seed_from_u64(7) }
     }
 
     /// On a device with subgroups, if the adapter has them.
@@ -72,23 +81,114 @@ impl TestGpu {
     /// One for each tiling, with its class: on every adapter those of a GPU with many registers, and of one with
     /// few; on software adapters with subgroups also their own.
     pub(crate) fn with_each_tiling() -> impl Iterator<Item = (Self, DeviceClass, Tiling)> {
-        let of_gpus: [(&str, fn() -> Self); 2] =
-            [("nvidia", Self::with_subgroups), ("mali", Self::new)];
-        let on_gpus = of_gpus.into_iter().flat_map(|(name, gpu)| {
-            let memory = gpu().gpu.device.limits().max_compute_workgroup_storage_size;
-            let class = DeviceClass::named(name).expect("a class").with_workgroup_memory(memory);
-            Tiling::every(class).into_iter().map(move |tiling| (gpu(), class, tiling))
-        });
-        let class = Self::with_subgroups().gpu.class;
-        let with_subgroups = Tiling::all(class).into_iter();
-        let is_other = |tiling: &Tiling| matches!(tiling.tile, Tile::Subgroup { .. });
-        let with_subgroups = with_subgroups.filter(is_other);
-        on_gpus.chain(with_subgroups.map(move |tiling| (Self::with_subgroups(), class, tiling)))
+        Self::with_each_class().flat_map(|(gpu, class)| {
+            let is_gpus = !class.is_software();
+            let tilings = Tiling::orders(class).concat().into_iter();
+            let tilings = tilings
+                .filter(move |tiling| is_gpus || matches!(tiling.tile, Tile::Subgroup { .. }));
+            tilings.map(move |tiling| (Self::on(gpu.gpu.clone()), class, tiling))
+        })
+    }
+
+    /// The classes of [`with_each_tiling`](Self::with_each_tiling), each with a device.
+    pub(crate) fn with_each_class() -> impl Iterator<Item = (Self, DeviceClass)> {
+        let named = |name| DeviceClass::named(name).expect("a class");
+        // One with all of the adapter's workgroup memory, and one with the least.
+        let [large, small, own] = [Self::with_subgroups(), Self::new(), Self::with_subgroups()];
+        let memory = large.gpu.device.limits().max_compute_workgroup_storage_size;
+        let nvidia = named("nvidia").with_workgroup_memory(memory);
+        let class = own.gpu.class;
+        [(large, nvidia), (small, named("mali")), (own, class)].into_iter()
     }
 
     /// The tilings whose patches are one tile. Larger patches are compared with them by their bits.
     pub(crate) fn with_each_tile() -> impl Iterator<Item = (Self, DeviceClass, Tiling)> {
         Self::with_each_tiling().filter(|(_, _, tiling)| [tiling.down, tiling.across] == [1, 1])
+    }
+}
+
+impl TestGpu {
+    /// On an existing device.
+    pub(crate) fn on(gpu: Gpu) -> Self {
+        Self { gpu, generator: ChaCha8Rng::seed_from_u64(7), record: None }
+    }
+
+    /// The same, but a value that is off is recorded instead of a panic.
+    pub(crate) fn recording(gpu: Gpu) -> Self {
+        Self { record: Some(RefCell::default()), ..Self::on(gpu) }
+    }
+
+    /// The comparisons that were recorded.
+    pub(crate) fn into_record(self) -> Vec<Comparison> {
+        self.record.map(RefCell::into_inner).unwrap_or_default()
+    }
+
+    /// Compares a kernel's results with its twin's values, each within `absolute` plus `relative` times its
+    /// magnitude. A value that is off is a panic, or recorded.
+    #[track_caller]
+    pub(crate) fn compare<'a>(
+        &self,
+        what: &str,
+        found: &[f32],
+        expected: impl IntoIterator<Item = &'a f64>,
+        absolute: f64,
+        relative: f64,
+    ) {
+        self.judge(Comparison::scaled(what, found, expected, absolute, relative));
+    }
+
+    /// The same with a bound for each value.
+    #[track_caller]
+    pub(crate) fn compare_within<'a>(
+        &self,
+        what: &str,
+        found: &[f32],
+        expected: impl IntoIterator<Item = &'a f64>,
+        bounds: impl IntoIterator<Item = &'a f64>,
+    ) {
+        let [expected, bounds]: [Vec<f64>; 2] =
+            [expected.into_iter().copied().collect(), bounds.into_iter().copied().collect()];
+        self.judge(Comparison::new(what, &doubles(found), &expected, &bounds));
+    }
+
+    /// Compares means in two floats, a row of each, with the exact ones.
+    #[track_caller]
+    pub(crate) fn compare_means(
+        &self,
+        what: &str,
+        found: &[f32],
+        expected: &Array1<f64>,
+        bounds: &Array1<f64>,
+    ) {
+        let (centers, rests) = found.split_at(expected.len());
+        let both = doubles(centers).into_iter().zip(doubles(rests));
+        let found: Vec<f64> = both.map(|(center, rest)| center + rest).collect();
+        self.judge(Comparison::new(what, &found, &expected.to_vec(), &bounds.to_vec()));
+    }
+
+    /// Compares values that have to be the same, bit for bit. Where only the bits differ, as of 0 and −0, the
+    /// error is 0.
+    #[track_caller]
+    pub(crate) fn compare_bits(&self, what: &str, found: &[f32], expected: &[f32]) {
+        let differs = |(found, expected): (&f32, &f32)| found.to_bits() != expected.to_bits();
+        let exact = vec![0.0; expected.len()];
+        let mut comparison = Comparison::new(what, &doubles(found), &doubles(expected), &exact);
+        comparison.off = found.iter().zip(expected).filter(|&pair| differs(pair)).count();
+        self.judge(comparison);
+    }
+
+    #[track_caller]
+    fn judge(&self, comparison: Comparison) {
+        match &self.record {
+            Some(record) => record.borrow_mut().push(comparison),
+            None => assert_eq!(comparison.off, 0, "{comparison}"),
+        }
+    }
+
+    /// `count` values of a matrix's buffer.
+    fn read_values(&self, matrix: &Matrix, first: u64, count: u64) -> Vec<f32> {
+        let reading = read(&self.gpu, matrix.buffer(), first, count);
+        block_on_for(&self.gpu.device, PATIENCE, reading).expect("the device answers")
     }
 
     /// Values between −1 and 1 that a float holds exactly.
@@ -148,8 +248,7 @@ impl TestGpu {
     /// The values, row by row. Checks that the values around them are unchanged.
     #[track_caller]
     pub(crate) fn read_arranged(&self, what: &str, matrix: &Matrix) -> Vec<f32> {
-        let reading = read(&self.gpu, matrix.buffer(), 0, matrix.buffer().size() / 4);
-        let mut all = block_on(&self.gpu.device, reading).expect("the device answers");
+        let mut all = self.read_values(matrix, 0, matrix.buffer().size() / 4);
         let values = places(matrix).map(|place| std::mem::replace(&mut all[place], AROUND));
         let values = values.collect();
         let changed = all.iter().position(|&value| value != AROUND);
@@ -253,15 +352,12 @@ impl TestGpu {
     }
 
     pub(crate) fn read(&self, matrix: &Matrix) -> Vec<f32> {
-        let reading = read(&self.gpu, matrix.buffer(), 0, matrix.values());
-        block_on(&self.gpu.device, reading).expect("the device answers")
+        self.read_values(matrix, 0, matrix.values())
     }
 
     /// The values of a padded matrix, including the padding.
     pub(crate) fn read_all(&self, matrix: &Matrix) -> Vec<f32> {
-        let first = 4 * u64::from(matrix.first_quad());
-        let reading = read(&self.gpu, matrix.buffer(), first, matrix.values());
-        block_on(&self.gpu.device, reading).expect("the device answers")
+        self.read_values(matrix, 4 * u64::from(matrix.first_quad()), matrix.values())
     }
 
     /// The values of a padded matrix, without its padding.
@@ -298,8 +394,8 @@ fn places(matrix: &Matrix) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Compares a kernel's results with its twin's values, each within `absolute` plus `relative` times its
-/// magnitude.
+/// [`TestGpu::compare`], where there is only a test.
+#[cfg(test)]
 #[track_caller]
 pub(crate) fn assert_close<'a>(
     what: &str,
@@ -308,36 +404,6 @@ pub(crate) fn assert_close<'a>(
     absolute: f64,
     relative: f64,
 ) {
-    let expected: Vec<f64> = expected.into_iter().copied().collect();
-    let bounds: Vec<f64> =
-        expected.iter().map(|expected| absolute + relative * expected.abs()).collect();
-    assert_within(what, found, &expected, &bounds);
-}
-
-/// Compares a kernel's results with its twin's values, each within its own bound.
-#[track_caller]
-pub(crate) fn assert_within<'a>(
-    what: &str,
-    found: &[f32],
-    expected: impl IntoIterator<Item = &'a f64>,
-    bounds: impl IntoIterator<Item = &'a f64>,
-) {
-    let expected: Vec<f64> = expected.into_iter().copied().collect();
-    assert_eq!(found.len(), expected.len(), "{what}: how many values there are");
-    let mut faults = Vec::new();
-    let values = found.iter().zip(&expected).zip(bounds).enumerate();
-    for (index, ((&found, &expected), &bound)) in values {
-        let error = (f64::from(found) - expected).abs();
-        if error.is_nan() || error > bound {
-            faults.push((index, found, expected, error));
-        }
-    }
-    faults.sort_by(|a, b| b.3.total_cmp(&a.3));
-    assert!(
-        faults.is_empty(),
-        "{what}: {} of {} values are off; the worst (index, found, expected, error): {:?}",
-        faults.len(),
-        expected.len(),
-        &faults[..faults.len().min(5)],
-    );
+    let comparison = Comparison::scaled(what, found, expected, absolute, relative);
+    assert_eq!(comparison.off, 0, "{comparison}");
 }

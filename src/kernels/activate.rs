@@ -109,12 +109,12 @@ pub(crate) fn constants(activation: Activation) -> [(&'static str, f64); 3] {
     ]
 }
 
-#[cfg(test)]
-pub(crate) mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use ndarray::Array2;
 
     use super::*;
-    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu, assert_close};
+    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu};
     use crate::reference;
 
     /// Values at which the functions bend, saturate, or change formulas; then a fine grid.
@@ -129,7 +129,7 @@ pub(crate) mod tests {
         Array2::from_shape_vec([1, values.len()], values).expect("one row")
     }
 
-    fn check(
+    pub(super) fn compare(
         gpu: &TestGpu,
         activation: Activation,
         inputs: &Array2<f64>,
@@ -144,28 +144,24 @@ pub(crate) mod tests {
         let expected = reference::activate(inputs, activation);
         // A few roundings of values around 1, and of the value itself.
         let what = format!("{}, {arrangements:?}", activation.name());
-        assert_close(&what, &gpu.read_arranged(&what, &outputs), &expected, 2e-7, 3e-7);
+        gpu.compare(&what, &gpu.read_arranged(&what, &outputs), &expected, 2e-7, 3e-7);
     }
 
-    #[test]
-    fn matches_the_reference() {
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
         use Arrangement::{Dense, Images, Strided};
-        let mut gpu = TestGpu::new();
         for activation in Activation::ALL {
-            check(&gpu, activation, &telling_inputs(), [Dense; 2]);
+            compare(gpu, activation, &telling_inputs(), [Dense; 2]);
             for shape in SHAPES {
                 let inputs = gpu.random(shape);
                 for arrangements in [[Dense; 2], [Strided; 2], [Images; 2], [Dense, Strided]] {
-                    check(&gpu, activation, &inputs, arrangements);
+                    compare(gpu, activation, &inputs, arrangements);
                 }
             }
         }
     }
 
     /// With any sign and any payload. Infinity becomes the twin's result.
-    #[test]
-    fn nan_stays_nan_and_infinity_becomes_the_limit() {
-        let gpu = TestGpu::new();
+    pub(crate) fn nan_stays_nan_and_infinity_becomes_the_limit(gpu: &mut TestGpu) {
         let inputs = not_finite();
         let on_gpu = gpu.upload_integers(&inputs.map(f32::to_bits));
         for activation in Activation::ALL {
@@ -196,11 +192,27 @@ pub(crate) mod tests {
             .map(|value| if value.is_nan() { "NaN".to_owned() } else { (value + 0.0).to_string() })
             .collect()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::testing::{Arrangement, TestGpu};
+
+    #[test]
+    fn matches_the_reference() {
+        cases::matches_the_reference(&mut TestGpu::new());
+    }
+
+    #[test]
+    fn nan_stays_nan_and_infinity_becomes_the_limit() {
+        cases::nan_stays_nan_and_infinity_becomes_the_limit(&mut TestGpu::new());
+    }
 
     #[test]
     fn walks_more_elements_than_invocations() {
         let mut gpu = TestGpu::new();
         let inputs = gpu.random([1, WORKGROUP_SIZE * crate::gpu::MAX_WORKGROUPS + 7]);
-        check(&gpu, Activation::Relu, &inputs, [Arrangement::Dense; 2]);
+        cases::compare(&gpu, Activation::Relu, &inputs, [Arrangement::Dense; 2]);
     }
 }

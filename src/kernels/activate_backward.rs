@@ -109,16 +109,16 @@ impl ActivateBackward {
     }
 }
 
-#[cfg(test)]
-mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use ndarray::Array2;
 
     use super::*;
-    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu, assert_close};
-    use crate::kernels::activate::tests::{kinds, not_finite, telling_inputs};
+    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu};
+    use crate::kernels::activate::cases::{kinds, not_finite, telling_inputs};
     use crate::reference;
 
-    fn check(
+    fn compare(
         gpu: &mut TestGpu,
         activation: Activation,
         inputs: &Array2<f64>,
@@ -139,13 +139,11 @@ mod tests {
         let expected = reference::activate_backward(inputs, &grad_outputs, activation);
         // A few roundings of slopes around 1.
         let what = format!("{}, {arrangement:?}", activation.name());
-        assert_close(&what, &gpu.read_arranged(&what, &grad_inputs), &expected, 4e-7, 3e-7);
+        gpu.compare(&what, &gpu.read_arranged(&what, &grad_inputs), &expected, 4e-7, 3e-7);
     }
 
     /// As in the other direction.
-    #[test]
-    fn nan_stays_nan_and_infinity_becomes_the_limit() {
-        let gpu = TestGpu::new();
+    pub(crate) fn nan_stays_nan_and_infinity_becomes_the_limit(gpu: &mut TestGpu) {
         let inputs = not_finite();
         let on_gpu = gpu.upload_integers(&inputs.map(f32::to_bits));
         let ones = Array2::ones([1, 6]);
@@ -166,17 +164,31 @@ mod tests {
         }
     }
 
-    #[test]
-    fn matches_the_reference() {
-        let mut gpu = TestGpu::new();
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
         for activation in Activation::ALL {
-            check(&mut gpu, activation, &telling_inputs(), Arrangement::Dense);
+            compare(gpu, activation, &telling_inputs(), Arrangement::Dense);
             for shape in SHAPES {
                 let inputs = gpu.random(shape);
                 for arrangement in Arrangement::ALL {
-                    check(&mut gpu, activation, &inputs, arrangement);
+                    compare(gpu, activation, &inputs, arrangement);
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cases;
+    use crate::gpu::testing::TestGpu;
+
+    #[test]
+    fn matches_the_reference() {
+        cases::matches_the_reference(&mut TestGpu::new());
+    }
+
+    #[test]
+    fn nan_stays_nan_and_infinity_becomes_the_limit() {
+        cases::nan_stays_nan_and_infinity_becomes_the_limit(&mut TestGpu::new());
     }
 }

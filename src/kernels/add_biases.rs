@@ -85,15 +85,13 @@ impl AddBiases {
     }
 }
 
-#[cfg(test)]
-mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use super::*;
-    use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+    use crate::gpu::testing::{SHAPES, TestGpu};
     use crate::reference;
 
-    #[test]
-    fn matches_the_reference() {
-        let mut gpu = TestGpu::new();
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
         let kernel = AddBiases::new(&gpu.gpu.device).unwrap();
         // The last has more elements than 65,535 workgroups have invocations.
         for shape in SHAPES.into_iter().chain([[70_000, 61]]) {
@@ -106,7 +104,18 @@ mod tests {
             let expected = reference::add_biases(&sums, &biases);
             // One addition, rounded once.
             let what = format!("add_biases {shape:?}");
-            assert_close(&what, &gpu.read(&on_gpu), &expected, 0.0, f64::from(f32::EPSILON));
+            gpu.compare(&what, &gpu.read(&on_gpu), &expected, 0.0, f64::from(f32::EPSILON));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cases;
+    use crate::gpu::testing::TestGpu;
+
+    #[test]
+    fn matches_the_reference() {
+        cases::matches_the_reference(&mut TestGpu::new());
     }
 }

@@ -130,23 +130,22 @@ impl BatchStatistics {
     }
 }
 
-#[cfg(test)]
-mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use ndarray::Array2;
 
     use super::*;
-    use crate::gpu::MAX_WORKGROUPS;
-    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu, assert_close};
-    use crate::kernels::COLUMNS;
+    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu};
+    use crate::kernels::normalize::cases::hard_columns;
     use crate::reference;
 
-    fn check(gpu: &mut TestGpu, what: &str, inputs: &Array2<f64>) {
+    fn compare(gpu: &mut TestGpu, what: &str, inputs: &Array2<f64>) {
         for arrangement in Arrangement::ALL {
-            check_arranged(gpu, &format!("{what}, {arrangement:?}"), inputs, arrangement);
+            compare_arranged(gpu, &format!("{what}, {arrangement:?}"), inputs, arrangement);
         }
     }
 
-    fn check_arranged(
+    pub(super) fn compare_arranged(
         gpu: &mut TestGpu,
         what: &str,
         inputs: &Array2<f64>,
@@ -176,37 +175,47 @@ mod tests {
             &mut running_var,
         );
         // The mean is as exact as it needs to be: against the deviation, not against itself.
-        let mean = gpu.read(&mean);
-        for (column, &mean_expected) in expected.mean.iter().enumerate() {
-            let found = f64::from(mean[column]) + f64::from(mean[columns as usize + column]);
-            let deviation = expected.variance[column].sqrt();
-            let error = (found - mean_expected).abs();
-            let bound = 1e-6 * deviation + 1e-14 * mean_expected.abs() + 1e-38;
-            assert!(
-                error <= bound,
-                "{what}: mean of column {column} is {found}, not {mean_expected}"
-            );
-        }
+        let deviation = expected.variance.mapv(f64::sqrt);
+        let bounds = 1e-6 * &deviation + 1e-14 * expected.mean.mapv(f64::abs) + 1e-38;
+        gpu.compare_means(&format!("{what}: mean"), &gpu.read(&mean), &expected.mean, &bounds);
         // Squares below the smallest normal float (1e-38) may count as zero.
-        assert_close(what, &gpu.read(&variance), &expected.variance, 1e-37, 2e-6);
-        assert_close(what, &gpu.read(&running[1]), &running_var, 1e-37, 2e-6);
+        let what = &format!("{what}: variance");
+        gpu.compare(what, &gpu.read(&variance), &expected.variance, 1e-37, 2e-6);
+        gpu.compare(what, &gpu.read(&running[1]), &running_var, 1e-37, 2e-6);
         // Old and new may cancel: the rounding is that of the larger one, and the mean's as above.
-        for (column, found) in gpu.read(&running[0]).into_iter().enumerate() {
-            let size = old_mean[column].abs() + expected.mean[column].abs();
-            let what = format!("{what}: running_mean of column {column}");
-            let bound = 3e-7 * size + 0.1 * 1e-6 * expected.variance[column].sqrt();
-            assert_close(&what, &[found], &[running_mean[column]], bound, 0.0);
-        }
+        let size = old_mean.mapv(f64::abs) + expected.mean.mapv(f64::abs);
+        let bounds = 3e-7 * size + 0.1 * 1e-6 * deviation;
+        let what = format!("{what}: running_mean");
+        gpu.compare_within(&what, &gpu.read(&running[0]), &running_mean, &bounds);
     }
 
-    #[test]
-    fn matches_the_reference() {
-        let mut gpu = TestGpu::new();
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
         for shape in SHAPES.into_iter().filter(|&[rows, _]| rows > 1).chain([[2, 1], [100_003, 3]])
         {
             let inputs = gpu.random(shape);
-            check(&mut gpu, &format!("{shape:?}"), &inputs);
+            compare(gpu, &format!("{shape:?}"), &inputs);
         }
+    }
+
+    pub(crate) fn hard_columns_keep_their_digits(gpu: &mut TestGpu) {
+        for rows in [2, 33, 1000] {
+            let inputs = hard_columns(gpu, rows);
+            compare(gpu, &format!("hard columns, {rows} rows"), &inputs);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cases::compare_arranged;
+    use super::*;
+    use crate::gpu::MAX_WORKGROUPS;
+    use crate::gpu::testing::{Arrangement, TestGpu};
+    use crate::kernels::COLUMNS;
+
+    #[test]
+    fn matches_the_reference() {
+        cases::matches_the_reference(&mut TestGpu::new());
     }
 
     #[test]
@@ -214,23 +223,19 @@ mod tests {
         let mut gpu = TestGpu::new();
         let what = "more columns than workgroups";
         let inputs = gpu.random([2, COLUMNS * MAX_WORKGROUPS + 5]);
-        check_arranged(&mut gpu, what, &inputs, Arrangement::Dense);
+        compare_arranged(&mut gpu, what, &inputs, Arrangement::Dense);
     }
 
     #[test]
     fn walks_more_pixels_than_workgroups() {
         let mut gpu = TestGpu::new();
         let inputs = gpu.random([600_000, 2]);
-        check_arranged(&mut gpu, "more pixels than workgroups", &inputs, Arrangement::Images);
+        compare_arranged(&mut gpu, "more pixels than workgroups", &inputs, Arrangement::Images);
     }
 
     #[test]
     fn hard_columns_keep_their_digits() {
-        let mut gpu = TestGpu::new();
-        for rows in [2, 33, 1000] {
-            let inputs = super::super::normalize::tests::hard_columns(&mut gpu, rows);
-            check(&mut gpu, &format!("hard columns, {rows} rows"), &inputs);
-        }
+        cases::hard_columns_keep_their_digits(&mut TestGpu::new());
     }
 
     #[test]

@@ -95,18 +95,19 @@ impl ColumnSums {
     }
 }
 
-#[cfg(test)]
-mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use super::*;
-    use crate::gpu::testing::{SHAPES, TestGpu, assert_close};
+    use crate::gpu::testing::{SHAPES, TestGpu};
     use crate::reference;
 
-    #[test]
-    fn matches_the_reference() {
-        let mut gpu = TestGpu::new();
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
+        compare(gpu, SHAPES.into_iter().chain([[100_003, 3]]));
+    }
+
+    pub(super) fn compare(gpu: &mut TestGpu, shapes: impl IntoIterator<Item = [u32; 2]>) {
         let kernel = ColumnSums::new(&gpu.gpu.device).unwrap();
-        let many_columns = COLUMNS * crate::gpu::MAX_WORKGROUPS + 5;
-        for shape in SHAPES.into_iter().chain([[100_003, 3], [2, many_columns]]) {
+        for shape in shapes {
             let inputs = gpu.random(shape);
             let sums = gpu.zeros([1, shape[1]]);
             let buffers = Buffers { inputs: &gpu.upload(&inputs), sums: &sums };
@@ -116,13 +117,24 @@ mod tests {
             // Each lane adds up rows / LANES values below 1; roundings mostly cancel.
             let rows = f64::from(shape[0]);
             let bound = f64::from(f32::EPSILON) * (rows.sqrt() * rows / f64::from(LANES) + 4.0);
-            assert_close(
-                &format!("column_sums {shape:?}"),
-                &gpu.read(&sums),
-                &expected,
-                bound,
-                1e-6,
-            );
+            gpu.compare(&format!("{shape:?}"), &gpu.read(&sums), &expected, bound, 1e-6);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COLUMNS, cases};
+    use crate::gpu::testing::TestGpu;
+
+    #[test]
+    fn matches_the_reference() {
+        cases::matches_the_reference(&mut TestGpu::new());
+    }
+
+    #[test]
+    fn walks_more_columns_than_workgroups() {
+        let many_columns = COLUMNS * crate::gpu::MAX_WORKGROUPS + 5;
+        cases::compare(&mut TestGpu::new(), [[2, many_columns]]);
     }
 }

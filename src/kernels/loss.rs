@@ -193,5 +193,7 @@ impl Options {
     }
 }
 
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases;
 #[cfg(test)]
 mod tests;

@@ -128,12 +128,12 @@ impl Matmul {
     }
 }
 
-#[cfg(test)]
-mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use ndarray::Array2;
 
     use super::*;
-    use crate::gpu::testing::{TestGpu, assert_close};
+    use crate::gpu::testing::TestGpu;
     use crate::reference;
 
     /// Rows, columns, and the length of the sums.
@@ -158,7 +158,11 @@ mod tests {
         [260, 308, 377],
     ];
 
-    fn check(gpu: &mut TestGpu, [rows, columns, inner]: [u32; 3], transposed: [bool; 2]) {
+    pub(super) fn compare(
+        gpu: &mut TestGpu,
+        [rows, columns, inner]: [u32; 3],
+        transposed: [bool; 2],
+    ) {
         let kernel = Matmul::new(&gpu.gpu.device).unwrap();
         let left = gpu.random([rows, inner]);
         let right = gpu.random([inner, columns]);
@@ -180,31 +184,42 @@ mod tests {
         // A sum of `inner` products below 1, each addition rounded: √inner roundings are usual,
         // 2·√inner·2⁻²⁴·√inner bounds them here.
         let bound = 2.0 * f64::from(inner) * f64::from(f32::EPSILON);
-        let what = format!("matmul {rows} × {columns} × {inner}, transposed {transposed:?}");
-        assert_close(&what, &gpu.read(&outputs), &expected, bound, 1e-6);
+        let what = format!("{rows} × {columns} × {inner}, transposed {transposed:?}");
+        gpu.compare(&what, &gpu.read(&outputs), &expected, bound, 1e-6);
     }
+
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
+        for product in PRODUCTS {
+            for transposed in [[false, false], [false, true], [true, false], [true, true]] {
+                compare(gpu, product, transposed);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cases::compare;
+    use super::*;
+    use crate::gpu::testing::TestGpu;
 
     #[test]
     fn matches_the_reference() {
         // The second device has what the first must do without: subgroups.
         for mut gpu in [TestGpu::new(), TestGpu::with_subgroups()] {
-            for product in PRODUCTS {
-                for transposed in [[false, false], [false, true], [true, false], [true, true]] {
-                    check(&mut gpu, product, transposed);
-                }
-            }
+            cases::matches_the_reference(&mut gpu);
         }
     }
 
     #[test]
     fn walks_more_rows_than_workgroups() {
         let rows = TILE * WORKGROUP_SIZE * crate::gpu::MAX_WORKGROUPS + 5;
-        check(&mut TestGpu::new(), [rows, 1, 1], [false, false]);
-        check(&mut TestGpu::new(), [1, rows, 1], [false, true]);
+        compare(&mut TestGpu::new(), [rows, 1, 1], [false, false]);
+        compare(&mut TestGpu::new(), [1, rows, 1], [false, true]);
         // 32 rows or columns are a tile of whole vectors on software adapters, and 64 rows elsewhere.
         for (mut gpu, rows) in [(TestGpu::with_subgroups(), 32), (TestGpu::new(), 64)] {
-            check(&mut gpu, [rows * crate::gpu::MAX_WORKGROUPS + 4, 4, 4], [false, false]);
-            check(&mut gpu, [4, 32 * crate::gpu::MAX_WORKGROUPS + 4, 1], [true, false]);
+            compare(&mut gpu, [rows * crate::gpu::MAX_WORKGROUPS + 4, 4, 4], [false, false]);
+            compare(&mut gpu, [4, 32 * crate::gpu::MAX_WORKGROUPS + 4, 1], [true, false]);
         }
     }
 

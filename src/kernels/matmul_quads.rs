@@ -151,40 +151,50 @@ impl Products {
     }
 }
 
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
+    use super::*;
+    use crate::gpu::testing::TestGpu;
+    use crate::reference;
+
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu, (_, tiling): (DeviceClass, Tiling)) {
+        let products = Products::new(&gpu.gpu.device, tiling).unwrap();
+        // Rows, columns, and the length of the sums: less than a patch, a patch, and parts of more.
+        for [rows, columns, inner] in [[4, 8, 20], [128, 64, 16], [260, 132, 52]] {
+            let left = gpu.random([rows, inner]);
+            let right = gpu.random([inner, columns]);
+            let outputs = gpu.zeros([rows, columns]);
+            let [plain, turned] = [&left, &left.t().to_owned()].map(|left| gpu.upload(left));
+            let [other, other_turned] =
+                [&right, &right.t().to_owned()].map(|right| gpu.upload(right));
+            for (left_operand, right_operand) in [
+                (Operand::Plain(&plain), Operand::Transposed(&other_turned)),
+                (Operand::Plain(&plain), Operand::Plain(&other)),
+                (Operand::Transposed(&turned), Operand::Plain(&other)),
+            ] {
+                let buffers =
+                    Buffers { left: left_operand, right: right_operand, outputs: &outputs };
+                let dispatch = products.bind(&gpu.gpu.device, "test", buffers).unwrap();
+                gpu.run(&[&dispatch.expect("rows are whole vectors of four")]);
+                let expected = reference::matmul(left.view(), right.view());
+                let bound = 2.0 * f64::from(inner) * f64::from(f32::EPSILON);
+                let what = format!("{tiling:?}, {rows} × {columns} × {inner}");
+                gpu.compare(&what, &gpu.read(&outputs), &expected, bound, 1e-6);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::gpu::testing::{TestGpu, assert_close};
-    use crate::reference;
+    use super::cases;
+    use crate::gpu::testing::TestGpu;
 
     /// In patches as well that no product of this device would be computed in.
     #[test]
     fn every_patch_matches_the_reference() {
-        for (mut gpu, _, tiling) in TestGpu::with_each_tiling() {
-            let products = Products::new(&gpu.gpu.device, tiling).unwrap();
-            // Rows, columns, and the length of the sums: less than a patch, a patch, and parts of more.
-            for [rows, columns, inner] in [[4, 8, 20], [128, 64, 16], [260, 132, 52]] {
-                let left = gpu.random([rows, inner]);
-                let right = gpu.random([inner, columns]);
-                let outputs = gpu.zeros([rows, columns]);
-                let [plain, turned] = [&left, &left.t().to_owned()].map(|left| gpu.upload(left));
-                let [other, other_turned] =
-                    [&right, &right.t().to_owned()].map(|right| gpu.upload(right));
-                for (left_operand, right_operand) in [
-                    (Operand::Plain(&plain), Operand::Transposed(&other_turned)),
-                    (Operand::Plain(&plain), Operand::Plain(&other)),
-                    (Operand::Transposed(&turned), Operand::Plain(&other)),
-                ] {
-                    let buffers =
-                        Buffers { left: left_operand, right: right_operand, outputs: &outputs };
-                    let dispatch = products.bind(&gpu.gpu.device, "test", buffers).unwrap();
-                    gpu.run(&[&dispatch.expect("rows are whole vectors of four")]);
-                    let expected = reference::matmul(left.view(), right.view());
-                    let bound = 2.0 * f64::from(inner) * f64::from(f32::EPSILON);
-                    let what = format!("{tiling:?}: {rows} × {columns} × {inner}");
-                    assert_close(&what, &gpu.read(&outputs), &expected, bound, 1e-6);
-                }
-            }
+        for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
+            cases::matches_the_reference(&mut gpu, (class, tiling));
         }
     }
 }

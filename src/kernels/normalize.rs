@@ -129,16 +129,15 @@ impl Normalize {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod tests {
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
     use ndarray::{Array1, Array2};
 
     use super::*;
-    use crate::gpu::rough;
-    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu, assert_close};
+    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu};
     use crate::reference;
 
-    const EPSILON: f32 = 1e-5;
+    pub(super) const EPSILON: f32 = 1e-5;
 
     /// Columns on which a rounded mean, or a difference of squares, goes wrong: constants of several
     /// sizes, means that are large against the deviation, values near 1e-20 and near 1e15.
@@ -187,7 +186,7 @@ pub(crate) mod tests {
         })
     }
 
-    fn check(gpu: &mut TestGpu, shape: [u32; 2], arrangements: [Arrangement; 2]) {
+    fn compare(gpu: &mut TestGpu, shape: [u32; 2], arrangements: [Arrangement; 2]) {
         let kernel = Normalize::new(&gpu.gpu.device, EPSILON).unwrap();
         let inputs = gpu.random(shape);
         let [mean, gamma, beta] = [(); 3].map(|()| gpu.random_vector(shape[1]));
@@ -207,45 +206,24 @@ pub(crate) mod tests {
         let epsilon = EPSILON.into();
         let expected = reference::normalize(&inputs, &mean, &variance, &gamma, &beta, epsilon);
         // ẑ reaches 20 here; its four roundings, and one of the sum with beta.
-        let what = format!("normalize {shape:?}, {arrangements:?}");
-        assert_close(&what, &gpu.read_arranged(&what, &outputs), &expected, 5e-6, 1e-6);
+        let what = format!("{shape:?}, {arrangements:?}");
+        gpu.compare(&what, &gpu.read_arranged(&what, &outputs), &expected, 5e-6, 1e-6);
     }
 
-    #[test]
-    fn matches_the_reference() {
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
         use Arrangement::{Dense, Strided};
-        let mut gpu = TestGpu::new();
         // The last have more rows, and more columns, than 65,535 workgroups walk at once.
         for shape in SHAPES.into_iter().chain([[600_000, 2], [6, 70_001]]) {
             for arrangement in Arrangement::ALL {
-                check(&mut gpu, shape, [arrangement; 2]);
+                compare(gpu, shape, [arrangement; 2]);
             }
             // Inputs and outputs need not lie alike.
-            check(&mut gpu, shape, [Strided, Dense]);
+            compare(gpu, shape, [Strided, Dense]);
         }
     }
 
-    #[test]
-    fn samples_have_as_many_pixels_or_are_refused() {
-        let gpu = TestGpu::new();
-        let kernel = Normalize::new(&gpu.gpu.device, EPSILON).unwrap();
-        let [mean, vector] = [gpu.zeros([2, 5]), gpu.zeros([1, 5])];
-        let inputs = gpu.arranged([12, 5], Arrangement::Images);
-        let outputs = gpu.zeros([12, 5]);
-        let buffers = Buffers {
-            inputs: &inputs,
-            mean: &mean,
-            variance: &vector,
-            gamma: &vector,
-            beta: &vector,
-            outputs: &outputs,
-        };
-        let error = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap_err().to_string();
-        assert!(error.contains("outputs's samples have 1 pixels, not 6"), "{error}");
-    }
-
     /// ẑ of a batch, through both kernels, against the f64 reference on the same floats.
-    fn check_batch(
+    fn compare_batch(
         gpu: &mut TestGpu,
         inputs: &Array2<f64>,
         arrangement: Arrangement,
@@ -284,33 +262,69 @@ pub(crate) mod tests {
         let expected =
             reference::normalize(inputs, &mean, &variance, &gamma, &beta, EPSILON.into());
         let what = format!("normalized columns, {rows} rows, {arrangement:?}");
-        assert_close(&what, &gpu.read_arranged(&what, &outputs), &expected, absolute, relative);
+        gpu.compare(&what, &gpu.read_arranged(&what, &outputs), &expected, absolute, relative);
+    }
+
+    pub(crate) fn hard_columns_normalize_within_1e_5(gpu: &mut TestGpu) {
+        for rows in [2, 3, 60, 1000, 20_000] {
+            for arrangement in Arrangement::ALL {
+                let inputs = hard_columns(gpu, rows);
+                compare_batch(gpu, &inputs, arrangement, [1e-5, 0.0]);
+            }
+        }
+    }
+
+    pub(crate) fn lopsided_columns_normalize(gpu: &mut TestGpu) {
+        for rows in [2, 3, 33, 1000, 20_000] {
+            let inputs = lopsided_columns(rows);
+            // An odd row's ẑ reaches 141. It is divided by the deviation, for which a lane adds up 1,250
+            // squares: roundings of 2⁻²⁵ each, all in one direction, halved by the root.
+            compare_batch(gpu, &inputs, Arrangement::Dense, [1e-5, 2e-5]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cases::EPSILON;
+    use super::*;
+    use crate::gpu::rough;
+    use crate::gpu::testing::{Arrangement, TestGpu};
+
+    #[test]
+    fn matches_the_reference() {
+        cases::matches_the_reference(&mut TestGpu::new());
     }
 
     #[test]
     fn hard_columns_normalize_within_1e_5() {
-        let mut gpu = TestGpu::new();
-        for rows in [2, 3, 60, 1000, 20_000] {
-            for arrangement in Arrangement::ALL {
-                let inputs = hard_columns(&mut gpu, rows);
-                check_batch(&mut gpu, &inputs, arrangement, [1e-5, 0.0]);
-            }
-        }
+        cases::hard_columns_normalize_within_1e_5(&mut TestGpu::new());
     }
 
     /// In several modes of arithmetic, as equal rows must become 0 on any GPU.
     #[test]
     fn lopsided_columns_normalize_on_any_gpu() {
         for mode in rough::Mode::EACH_DIRECTION {
-            rough::with(mode, || {
-                let mut gpu = TestGpu::new();
-                for rows in [2, 3, 33, 1000, 20_000] {
-                    let inputs = lopsided_columns(rows);
-                    // An odd row's ẑ reaches 141. It is divided by the deviation, for which a lane adds
-                    // up 1,250 squares: roundings of 2⁻²⁵ each, all in one direction, halved by the root.
-                    check_batch(&mut gpu, &inputs, Arrangement::Dense, [1e-5, 2e-5]);
-                }
-            });
+            rough::with(mode, || cases::lopsided_columns_normalize(&mut TestGpu::new()));
         }
+    }
+
+    #[test]
+    fn samples_have_as_many_pixels_or_are_refused() {
+        let gpu = TestGpu::new();
+        let kernel = Normalize::new(&gpu.gpu.device, EPSILON).unwrap();
+        let [mean, vector] = [gpu.zeros([2, 5]), gpu.zeros([1, 5])];
+        let inputs = gpu.arranged([12, 5], Arrangement::Images);
+        let outputs = gpu.zeros([12, 5]);
+        let buffers = Buffers {
+            inputs: &inputs,
+            mean: &mean,
+            variance: &vector,
+            gamma: &vector,
+            beta: &vector,
+            outputs: &outputs,
+        };
+        let error = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap_err().to_string();
+        assert!(error.contains("outputs's samples have 1 pixels, not 6"), "{error}");
     }
 }

@@ -155,152 +155,104 @@ impl NormalizeBackward {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use ndarray::Array2;
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
+    use ndarray::{Array1, Array2, Axis};
 
     use super::*;
-    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu, assert_close};
-    use crate::kernels::normalize::tests::hard_columns;
-    use crate::kernels::normalize_gradients::{self, NormalizeGradients};
+    use crate::gpu::testing::{Arrangement, TestGpu};
+    use crate::kernels::normalize_gradients::cases::{Batch, hard_batches, ordinary_batches};
     use crate::reference;
 
     const EPSILON: f32 = 1e-5;
 
-    fn check(gpu: &mut TestGpu, what: &str, inputs: &Array2<f64>, grad_outputs: &Array2<f64>) {
-        for arrangement in Arrangement::ALL {
-            check_arranged(
-                gpu,
-                &format!("{what}, {arrangement:?}"),
-                [inputs, grad_outputs],
-                arrangement,
-            );
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
+        let batches = ordinary_batches(gpu);
+        compare_all(gpu, &batches);
+    }
+
+    pub(crate) fn hard_columns_keep_their_digits(gpu: &mut TestGpu) {
+        let batches = hard_batches(gpu);
+        compare_all(gpu, &batches);
+    }
+
+    fn compare_all(gpu: &mut TestGpu, batches: &[Batch]) {
+        for batch in batches {
+            Arrangement::ALL.into_iter().for_each(|arrangement| compare(gpu, batch, arrangement));
         }
     }
 
-    /// Both kernels of the backward pass, from the exact statistics of the inputs.
-    fn check_arranged(
-        gpu: &mut TestGpu,
-        what: &str,
-        [inputs, grad_outputs]: [&Array2<f64>; 2],
-        arrangement: Arrangement,
-    ) {
-        let device = &gpu.gpu.device.clone();
-        let [rows, columns] = [inputs.nrows() as u32, inputs.ncols() as u32];
-        let gradients_kernel = NormalizeGradients::new(device, EPSILON).unwrap();
-        let backward_kernel = NormalizeBackward::new(device, EPSILON).unwrap();
-        let gamma = gpu.random_vector(columns);
-        let statistics = reference::batch_statistics(inputs);
+    /// From the exact statistics of the inputs and the exact gradients of gamma and beta, in floats.
+    pub(super) fn compare(gpu: &mut TestGpu, batch: &Batch, arrangement: Arrangement) {
+        let Batch { what, inputs, grad_outputs } = batch;
+        let what = format!("{what}, {arrangement:?}: grad_inputs");
+        let rows = inputs.nrows() as f64;
+        let kernel = NormalizeBackward::new(&gpu.gpu.device, EPSILON).unwrap();
+        let gamma = gpu.random_vector(inputs.ncols() as u32);
+        let reference::Statistics { mean, variance } = reference::batch_statistics(inputs);
         // The GPU gets floats, so the twin gets the same rounded values.
-        let variance = statistics.variance.mapv(|variance| f64::from(variance as f32));
-        let mean = &statistics.mean;
-        let on_gpu = [inputs, grad_outputs].map(|batch| gpu.arrange(batch, arrangement));
-        let vectors = [gpu.upload_mean(mean), gpu.upload_vector(&variance)];
-        let [grad_gamma, grad_beta] = [(); 2].map(|()| gpu.zeros([1, columns]));
-        let grad_mean = gpu.zeros([2, columns]);
-        let grad_inputs = gpu.arranged([rows, columns], arrangement);
-        let gradients = normalize_gradients::Buffers {
-            inputs: &on_gpu[0],
-            mean: &vectors[0],
-            variance: &vectors[1],
-            grad_outputs: &on_gpu[1],
-            grad_gamma: &grad_gamma,
-            grad_beta: &grad_beta,
-            grad_mean: &grad_mean,
-        };
-        let backward = Buffers {
-            inputs: &on_gpu[0],
-            mean: &vectors[0],
-            variance: &vectors[1],
+        let variance = variance.mapv(|variance| f64::from(variance as f32));
+        let epsilon = f64::from(EPSILON);
+        let gradients =
+            reference::normalize_gradients(inputs, &mean, &variance, grad_outputs, epsilon);
+        let center = &gradients.grad_beta / rows;
+        let grad_inputs =
+            gpu.arranged([inputs.nrows(), inputs.ncols()].map(|n| n as u32), arrangement);
+        let buffers = Buffers {
+            inputs: &gpu.arrange(inputs, arrangement),
+            mean: &gpu.upload_mean(&mean),
+            variance: &gpu.upload_vector(&variance),
             gamma: &gpu.upload_vector(&gamma),
-            grad_gamma: &grad_gamma,
-            grad_mean: &grad_mean,
-            grad_outputs: &on_gpu[1],
+            grad_gamma: &gpu.upload_vector(&gradients.grad_gamma),
+            grad_mean: &gpu.upload_mean(&center),
+            grad_outputs: &gpu.arrange(grad_outputs, arrangement),
             grad_inputs: &grad_inputs,
         };
-        gpu.run(&[
-            &gradients_kernel.bind(device, "test", gradients).unwrap(),
-            &backward_kernel.bind(device, "test", backward).unwrap(),
-        ]);
+        gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
 
-        let epsilon = EPSILON.into();
-        let expected =
-            reference::normalize_gradients(inputs, mean, &variance, grad_outputs, epsilon);
-        let expected_inputs = reference::normalize_backward(
+        let expected = reference::normalize_backward(
             inputs,
-            mean,
+            &mean,
             &variance,
             &gamma,
-            &expected,
+            &gradients,
             grad_outputs,
             epsilon,
         );
-        let columns_of = |matrix: &Matrix| gpu.read(matrix);
-        let grad_inputs = gpu.read_arranged(what, &grad_inputs);
-        for (column, (&grad_gamma, &grad_beta)) in
-            columns_of(&grad_gamma).iter().zip(&columns_of(&grad_beta)).enumerate()
-        {
-            let what = format!("{what}, column {column}");
-            let grads = grad_outputs.column(column);
-            // A sum of as many terms as there are rows, whose roundings mostly cancel.
-            let size = grads.mapv(f64::abs).sum();
-            let beta = [expected.grad_beta[column]];
-            assert_close(&format!("{what}: grad_beta"), &[grad_beta], &beta, 1e-6 * size, 1e-6);
-            let center = expected.grad_beta[column] / f64::from(rows);
-            let spread = grads.mapv(|grad| (grad - center).abs()).sum();
-            let gamma_expected = [expected.grad_gamma[column]];
-            // The last part is the twin's own rounding, where the mean is large.
-            let bound = 3e-6 * spread + 1e-15 * size;
-            assert_close(
-                &format!("{what}: grad_gamma"),
-                &[grad_gamma],
-                &gamma_expected,
-                bound,
-                1e-6,
-            );
-            // Against what the gradient is made of: its centered part times gamma / √(…).
-            let scale = gamma[column].abs() / (variance[column] + epsilon).sqrt();
-            let largest = grads.mapv(|grad| (grad - center).abs()).fold(0.0, |a: f64, &b| a.max(b));
-            let found = grad_inputs.iter().skip(column).step_by(columns as usize);
-            let found: Vec<f32> = found.copied().collect();
-            assert_close(
-                &format!("{what}: grad_inputs"),
-                &found,
-                expected_inputs.column(column),
-                // Two floats hold 48 bits of the mean that is taken out.
-                scale * (1e-5 * largest + 1e-14 * center.abs()),
-                1e-6,
-            );
-        }
+        // Against what the gradient is made of: its centered part times gamma / √(…).
+        let scale = gamma.mapv(f64::abs) * variance.mapv(|x| (x + epsilon).sqrt().recip());
+        let centered = grad_outputs - &center;
+        let largest: Array1<f64> =
+            centered.map_axis(Axis(0), |column| column.fold(0.0, |most: f64, x| most.max(x.abs())));
+        // Two floats hold 48 bits of the mean that is taken out.
+        let bounds: Array2<f64> = 1e-6 * expected.mapv(f64::abs)
+            + scale * (1e-5 * largest + 1e-14 * center.mapv(f64::abs));
+        let found = gpu.read_arranged(&what, &grad_inputs);
+        gpu.compare_within(&what, &found, &expected, &bounds);
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cases;
+    use crate::gpu::testing::{Arrangement, TestGpu};
+    use crate::kernels::normalize_gradients::cases::Batch;
 
     #[test]
     fn matches_the_reference() {
-        let mut gpu = TestGpu::new();
-        for shape in SHAPES.into_iter().filter(|&[rows, _]| rows > 1).chain([[20_011, 3]]) {
-            let [inputs, grad_outputs] = [gpu.random(shape), gpu.random(shape)];
-            check(&mut gpu, &format!("{shape:?}"), &inputs, &grad_outputs);
-        }
+        cases::matches_the_reference(&mut TestGpu::new());
+    }
+
+    #[test]
+    fn hard_columns_keep_their_digits() {
+        cases::hard_columns_keep_their_digits(&mut TestGpu::new());
     }
 
     #[test]
     fn walks_more_pixels_than_workgroups() {
         let mut gpu = TestGpu::new();
-        let batches = [(); 2].map(|()| gpu.random([600_000, 2]));
-        let what = "more pixels than workgroups";
-        check_arranged(&mut gpu, what, batches.each_ref(), Arrangement::Images);
-    }
-
-    #[test]
-    fn hard_columns_keep_their_digits() {
-        let mut gpu = TestGpu::new();
-        for rows in [2, 60, 1000] {
-            let inputs = hard_columns(&mut gpu, rows);
-            let easy = gpu.random([rows, inputs.ncols() as u32]);
-            check(&mut gpu, &format!("hard inputs, {rows} rows"), &inputs, &easy);
-            // A gradient with a mean that is large against its deviation, on easy inputs.
-            let grad_outputs = hard_columns(&mut gpu, rows).mapv(|value| value.clamp(-1e6, 1e6));
-            check(&mut gpu, &format!("hard gradients, {rows} rows"), &easy, &grad_outputs);
-        }
+        let [inputs, grad_outputs] = [(); 2].map(|()| gpu.random([600_000, 2]));
+        let what = "more pixels than workgroups".to_owned();
+        cases::compare(&mut gpu, &Batch { what, inputs, grad_outputs }, Arrangement::Images);
     }
 }

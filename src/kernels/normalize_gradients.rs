@@ -140,3 +140,130 @@ impl NormalizeGradients {
         )
     }
 }
+
+#[cfg(any(test, feature = "check"))]
+pub(crate) mod cases {
+    use ndarray::{Array1, Array2, Axis};
+
+    use super::*;
+    use crate::gpu::testing::{Arrangement, SHAPES, TestGpu};
+    use crate::kernels::normalize::cases::hard_columns;
+    use crate::reference;
+
+    const EPSILON: f32 = 1e-5;
+
+    /// A batch, and the gradients of its outputs.
+    pub(crate) struct Batch {
+        pub(crate) what: String,
+        pub(crate) inputs: Array2<f64>,
+        pub(crate) grad_outputs: Array2<f64>,
+    }
+
+    pub(crate) fn ordinary_batches(gpu: &mut TestGpu) -> Vec<Batch> {
+        let shapes = SHAPES.into_iter().filter(|&[rows, _]| rows > 1).chain([[20_011, 3]]);
+        let batch = |shape| {
+            let [inputs, grad_outputs] = [gpu.random(shape), gpu.random(shape)];
+            Batch { what: format!("{shape:?}"), inputs, grad_outputs }
+        };
+        shapes.map(batch).collect()
+    }
+
+    /// Hard inputs; then gradients with a mean that is large against their deviation.
+    pub(crate) fn hard_batches(gpu: &mut TestGpu) -> Vec<Batch> {
+        let batches = |rows: u32| {
+            let [inputs, grads] = [(); 2].map(|()| hard_columns(gpu, rows));
+            let grads = grads.mapv(|value| value.clamp(-1e6, 1e6));
+            let [easy, other] = [(); 2].map(|()| gpu.random([rows, inputs.ncols() as u32]));
+            let what = |hard| format!("hard {hard}, {rows} rows");
+            [
+                Batch { what: what("inputs"), inputs, grad_outputs: easy },
+                Batch { what: what("gradients"), inputs: other, grad_outputs: grads },
+            ]
+        };
+        [2, 60, 1000].into_iter().flat_map(batches).collect()
+    }
+
+    pub(crate) fn matches_the_reference(gpu: &mut TestGpu) {
+        let batches = ordinary_batches(gpu);
+        compare_all(gpu, &batches);
+    }
+
+    pub(crate) fn hard_columns_keep_their_digits(gpu: &mut TestGpu) {
+        let batches = hard_batches(gpu);
+        compare_all(gpu, &batches);
+    }
+
+    fn compare_all(gpu: &TestGpu, batches: &[Batch]) {
+        for batch in batches {
+            Arrangement::ALL.into_iter().for_each(|arrangement| compare(gpu, batch, arrangement));
+        }
+    }
+
+    /// From the exact statistics of the inputs.
+    pub(super) fn compare(gpu: &TestGpu, batch: &Batch, arrangement: Arrangement) {
+        let Batch { what, inputs, grad_outputs } = batch;
+        let what = format!("{what}, {arrangement:?}");
+        let columns = inputs.ncols() as u32;
+        let kernel = NormalizeGradients::new(&gpu.gpu.device, EPSILON).unwrap();
+        let reference::Statistics { mean, variance } = reference::batch_statistics(inputs);
+        // The GPU gets floats, so the twin gets the same rounded values.
+        let variance = variance.mapv(|variance| f64::from(variance as f32));
+        let [grad_gamma, grad_beta] = [(); 2].map(|()| gpu.zeros([1, columns]));
+        let grad_mean = gpu.zeros([2, columns]);
+        let buffers = Buffers {
+            inputs: &gpu.arrange(inputs, arrangement),
+            mean: &gpu.upload_mean(&mean),
+            variance: &gpu.upload_vector(&variance),
+            grad_outputs: &gpu.arrange(grad_outputs, arrangement),
+            grad_gamma: &grad_gamma,
+            grad_beta: &grad_beta,
+            grad_mean: &grad_mean,
+        };
+        gpu.run(&[&kernel.bind(&gpu.gpu.device, "test", buffers).unwrap()]);
+
+        let epsilon = EPSILON.into();
+        let expected =
+            reference::normalize_gradients(inputs, &mean, &variance, grad_outputs, epsilon);
+        let absolute = |vector: &Array1<f64>| vector.mapv(f64::abs);
+        let size = grad_outputs.mapv(f64::abs).sum_axis(Axis(0));
+        let rows = inputs.nrows() as f64;
+        let center = &expected.grad_beta / rows;
+        let spread = (grad_outputs - &center).mapv(f64::abs).sum_axis(Axis(0));
+        // A sum of as many terms as there are rows, whose roundings mostly cancel.
+        let bounds = 1e-6 * (&size + &absolute(&expected.grad_beta));
+        let found = gpu.read(&grad_beta);
+        gpu.compare_within(&format!("{what}: grad_beta"), &found, &expected.grad_beta, &bounds);
+        // The second part is the twin's own rounding, where the mean is large.
+        let bounds = 3e-6 * &spread + 1e-15 * size + 1e-6 * absolute(&expected.grad_gamma);
+        let found = gpu.read(&grad_gamma);
+        gpu.compare_within(&format!("{what}: grad_gamma"), &found, &expected.grad_gamma, &bounds);
+        // As exact as it needs to be: against the differences from it.
+        let bounds = 1e-6 / rows * spread + 1e-14 * absolute(&center) + 1e-38;
+        let found = gpu.read(&grad_mean);
+        gpu.compare_means(&format!("{what}: grad_mean"), &found, &center, &bounds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cases::{self, Batch};
+    use crate::gpu::testing::{Arrangement, TestGpu};
+
+    #[test]
+    fn matches_the_reference() {
+        cases::matches_the_reference(&mut TestGpu::new());
+    }
+
+    #[test]
+    fn hard_columns_keep_their_digits() {
+        cases::hard_columns_keep_their_digits(&mut TestGpu::new());
+    }
+
+    #[test]
+    fn walks_more_pixels_than_workgroups() {
+        let mut gpu = TestGpu::new();
+        let [inputs, grad_outputs] = [(); 2].map(|()| gpu.random([600_000, 2]));
+        let what = "more pixels than workgroups".to_owned();
+        cases::compare(&gpu, &Batch { what, inputs, grad_outputs }, Arrangement::Images);
+    }
+}

@@ -39,7 +39,7 @@ pub(crate) enum Place {
     Alone,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "check"))]
 impl LayerPlan {
     /// Inputs of a layer whose weights no CPU's loops go through.
     const WIDE: u32 = 1 << 30;

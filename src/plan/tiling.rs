@@ -103,12 +103,12 @@ impl Tiling {
         Self::of_order(class, false)
     }
 
-    /// Those whose sums are split, and the others.
-    #[cfg(test)]
-    pub(crate) fn every(class: DeviceClass) -> Vec<Self> {
-        let can_split = Self::single(class).can_split();
-        let split = Self::of_order(class, true).into_iter().filter(|_| can_split);
-        Self::all(class).into_iter().chain(split).collect()
+    /// All tilings, those of one order of sums in a list of their own.
+    #[cfg(any(test, feature = "check"))]
+    pub(crate) fn orders(class: DeviceClass) -> Vec<Vec<Self>> {
+        let may_split: &[bool] =
+            if Self::single(class).can_split() { &[false, true] } else { &[false] };
+        may_split.iter().map(|&is_split| Self::of_order(class, is_split)).collect()
     }
 
     /// All that give the same bits: those whose sums are split, or the others. The smallest first.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::{TEST_FILES, code, files, first_name, is_of_name, read};
+use super::{code, files, first_name, is_of_name, is_test, read};
 
 /// The modules of the binary, the lowest floor first: each imports only its own files and lower floors.
 const FLOORS: [&[&str]; 9] = [
@@ -20,7 +20,17 @@ const FLOORS: [&[&str]; 9] = [
     &["checkpoint", "settle"],
     &["run"],
     // The commands.
-    &["adapters", "bench", "completions", "evaluate", "examples", "export", "predict", "train"],
+    &[
+        "adapters",
+        "bench",
+        "check",
+        "completions",
+        "evaluate",
+        "examples",
+        "export",
+        "predict",
+        "train",
+    ],
     // What the binary and the fuzzer call.
     &["lib", "readers"],
 ];
@@ -158,10 +168,9 @@ const DEEPEST: usize = 8;
 impl Modules {
     fn read(folder: &str) -> Self {
         let is_code = |path: &&PathBuf| {
-            let is_test = TEST_FILES.iter().any(|test| **path == Path::new(test));
             let is_left_out =
                 |part: &OsStr| ["tests", "tests.rs", "main.rs"].iter().any(|name| part == *name);
-            !is_test && !path.iter().any(is_left_out)
+            !is_test(path) && !path.iter().any(is_left_out)
         };
         let files = files(folder, "rs");
         let module = |path: &PathBuf| {

@@ -2,6 +2,7 @@
 //! the functions that they share.
 
 mod bench;
+mod check;
 mod config;
 mod gaps;
 mod help;

@@ -1,11 +1,10 @@
 //! Columns whose digits are easily lost.
 
 use super::*;
-use crate::gpu::rough;
-use crate::kernels::normalize::tests::{hard_columns, lopsided_columns};
+use crate::kernels::normalize::cases::{hard_columns, lopsided_columns};
 
 /// Batches of several numbers of rows, through identity weights, so that their columns are the sums.
-fn check_columns(
+fn compare_columns(
     gpu: &mut TestGpu,
     (class, tiling): (DeviceClass, Tiling),
     columns: impl Fn(&mut TestGpu, u32) -> Array2<f64>,
@@ -28,35 +27,24 @@ fn check_columns(
             let loops =
                 u64::from(tiling.row_patches(rows)) * tiling.rounds_of_patch(columns as u32);
             if is_divided || gpu.gpu.class.can_loop(loops) {
-                check(gpu, (class, tiling), way, &inputs, &layer, bounds);
+                compare(gpu, (class, tiling), way, &inputs, &layer, bounds);
             }
         }
     }
 }
 
-#[test]
-fn hard_columns_normalize_within_1e_5() {
+pub(crate) fn hard_columns_normalize_within_1e_5(gpu: &mut TestGpu, of: (DeviceClass, Tiling)) {
     // Up to 625 tiles are joined. Where the values are few floats apart, the roundings of the sum of
     // their squares do not cancel, even with exact quotients: in 300 random columns 2.3e-6 on average,
     // 3.9e-6 at most. A rough quotient adds 3e-7.
     let bounds = Bounds { variance: 5e-6, ..Bounds::new(1e-5, 0.0) };
-    for (mut gpu, class, tiling) in TestGpu::with_each_tile() {
-        check_columns(&mut gpu, (class, tiling), hard_columns, bounds);
-    }
+    compare_columns(gpu, of, hard_columns, bounds);
 }
 
-/// In several modes of arithmetic, as equal rows must become 0 on any GPU.
-#[test]
-fn lopsided_columns_normalize_on_any_gpu() {
+pub(crate) fn lopsided_columns_normalize(gpu: &mut TestGpu, of: (DeviceClass, Tiling)) {
     // An odd row's ẑ reaches 141. 313 tiles are joined. Each rounds the mean's distance from the first
     // rows, up to 4 deviations, and the sum of the squares, by 2⁻²⁵ of it. The root halves that error,
     // and adds its own.
     let bounds = Bounds { outputs: [1e-5, 6e-6], mean: 1e-5, variance: 1e-5 };
-    for (mut gpu, class, tiling) in TestGpu::with_each_tile() {
-        for mode in rough::Mode::EACH_DIRECTION {
-            rough::with(mode, || {
-                check_columns(&mut gpu, (class, tiling), |_, rows| lopsided_columns(rows), bounds);
-            });
-        }
-    }
+    compare_columns(gpu, of, |_, rows| lopsided_columns(rows), bounds);
 }
