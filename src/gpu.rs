@@ -42,7 +42,7 @@ pub(crate) use in_flight::{InFlight, Launch};
 pub use kernel::Dispatch;
 #[cfg(test)]
 pub(crate) use kernel::MAX_WORKGROUPS;
-pub(crate) use kernel::{Kernel, workgroups};
+pub(crate) use kernel::{Kernel, Share, workgroups};
 pub(crate) use matrix::Layout;
 pub use matrix::Matrix;
 pub use pipelines::KernelCache;

@@ -55,8 +55,8 @@ impl Trainer {
 
     /// Trains on the next `steps` mini-batches, continuing with the next epoch where one ends.
     ///
-    /// A submission holds as many steps as take 10 to 20 ms, or a part of a step that takes longer: between
-    /// two of its dispatches. The trainer measures the adapter's pace on its own submissions. The first of
+    /// A submission holds as many steps as take 10 to 20 ms, or a part of a step that takes longer: some of
+    /// its dispatches, and of a long product some of its workgroups. The trainer measures the adapter's pace on its own submissions. The first of
     /// them are shorter, because nothing is known yet. A submission ends with an epoch, or with the streamed
     /// mini-batches of a window.
     ///

@@ -140,6 +140,37 @@ fn every_division_into_submissions_gives_the_same_bits() {
     assert!(counts.is_sorted_by(|one, next| one >= next) && counts[7] >= few, "{counts:?}, {few}");
 }
 
+/// Every part of a dispatch in a submission, by the plan of a GPU.
+#[test]
+fn every_division_of_dispatches_gives_the_same_bits() {
+    let class = DeviceClass::named("nvidia").expect("a class");
+    let gpu = TestGpu::new().gpu;
+    let learn = |work: f64, picked: usize| {
+        let options = NetworkOptions { seed: 3, ..Default::default() };
+        let network = Network::new(&gpu.device, &gpu.queue, &SIZES, options).expect("a network");
+        let options = TrainerOptions { batch_size: ROWS, ..Default::default() };
+        let plan = StepPlan::picked(class, network.sizes(), &options, |count| (picked * count) / 4);
+        let mut trainer = Trainer::with_plan(network, plan, options).expect("a trainer");
+        trainer.in_flight.force(work);
+        let inputs = TestGpu::new().random([ROWS, SIZES[0]]).mapv(|value| value as f32);
+        let classes: Vec<u32> = (0..ROWS).map(|row| row * row % SIZES[3]).collect();
+        let dataset = Dataset::new(inputs, classes).expect("a data set");
+        let mut data = trainer.upload(&dataset).expect("the data set fits");
+        trainer.train(&mut data, 5).expect("steps");
+        let parts = trainer.step.units() - trainer.plan().dispatches().len();
+        (snapshot(&trainer), parts, trainer.in_flight.count())
+    };
+    for picked in 0..4 {
+        let (expected, parts, _) = learn(1e9, picked);
+        assert!(parts >= 3, "{parts} more units than dispatches");
+        for work in [1e-9, 3.0, 30.0] {
+            let (found, _, submissions) = learn(work, picked);
+            assert!(found == expected, "{work} µs a submission, plan {picked}");
+            assert!(submissions > 5, "{submissions} submissions");
+        }
+    }
+}
+
 /// A dropped future, and a wait that takes too long, leave no step half taken.
 #[test]
 fn a_step_that_has_begun_ends() {

@@ -7,12 +7,18 @@ use wgpu::ComputePass;
 use crate::gpu::Dispatch;
 use crate::plan::StepPlan;
 
-/// The dispatches of a step. Each is a unit: a step that takes long is divided between them.
+/// The dispatches of a step. A unit is a part of a dispatch, or a dispatch without parts: a step that takes long
+/// is divided between its units.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     dispatches: Vec<Dispatch>,
     /// The time that the plan predicts for each unit.
     microseconds: Vec<f64>,
+}
+
+/// The units of a dispatch.
+fn units(dispatch: &Dispatch) -> usize {
+    dispatch.parts().len().max(1)
 }
 
 /// What a submission holds of the next steps.
@@ -28,10 +34,13 @@ impl Step {
     /// A step of the plan, on `rows` rows.
     pub(super) fn new(dispatches: Vec<Dispatch>, plan: &StepPlan, rows: u32) -> Self {
         let share = f64::from(rows) / f64::from(plan.rows());
-        let planned = plan.dispatches().iter().map(|planned| share * planned.microseconds());
-        let microseconds: Vec<_> = planned.take(dispatches.len()).collect();
-        debug_assert_eq!(microseconds.len(), dispatches.len(), "what is planned is bound");
-        Self { dispatches, microseconds }
+        let planned = plan.dispatches();
+        debug_assert_eq!(planned.len(), dispatches.len(), "what is planned is bound");
+        let of_units = dispatches.iter().zip(planned).flat_map(|(dispatch, planned)| {
+            let units = units(dispatch);
+            std::iter::repeat_n(share * planned.microseconds() / units as f64, units)
+        });
+        Self { microseconds: of_units.collect(), dispatches }
     }
 
     pub(super) fn units(&self) -> usize {
@@ -48,9 +57,19 @@ impl Step {
         self.microseconds[units].iter().sum()
     }
 
-    pub(super) fn encode(&self, pass: &mut ComputePass<'_>, units: Range<usize>) {
-        for dispatch in &self.dispatches[units] {
-            dispatch.encode(pass);
+    /// Records some units. All units of a dispatch are the dispatch itself.
+    pub(super) fn encode(&self, pass: &mut ComputePass<'_>, range: Range<usize>) {
+        let mut first = 0;
+        for dispatch in &self.dispatches {
+            let end = first + units(dispatch);
+            let own = range.start.max(first)..range.end.min(end);
+            if own == (first..end) {
+                dispatch.encode(pass);
+            } else if !own.is_empty() {
+                let parts = &dispatch.parts()[own.start - first..own.end - first];
+                parts.iter().for_each(|part| part.encode(pass));
+            }
+            first = end;
         }
     }
 
