@@ -8,6 +8,7 @@ mod class;
 mod comparison;
 mod counting;
 mod declaration;
+mod in_flight;
 mod kernel;
 mod matrix;
 #[cfg(not(target_arch = "wasm32"))]
@@ -41,14 +42,15 @@ pub(crate) use class::{can_loop, check_rounds};
 #[cfg(any(test, feature = "check"))]
 pub use comparison::Comparison;
 pub(crate) use counting::{check_count, largest_binding, rows_of_binding};
+pub(crate) use in_flight::{InFlight, Launch};
 pub use kernel::Dispatch;
 #[cfg(test)]
 pub(crate) use kernel::MAX_WORKGROUPS;
-pub(crate) use kernel::{Kernel, workgroups};
+pub(crate) use kernel::{Kernel, Share, workgroups};
 pub(crate) use matrix::Layout;
 pub use matrix::Matrix;
 pub use pipelines::KernelCache;
-pub(crate) use read::{Glance, Source, read, read_all};
+pub(crate) use read::{Copies, Glance, Source, read, read_all};
 pub use rows::Rows;
 pub(crate) use staging::Staging;
 pub(crate) use texts::{Texts, tiled};
@@ -169,7 +171,8 @@ impl Gpu {
         staging.write(self, |view| view.copy_from_slice(bytes))?;
         staging.submit(self, "ztilde/upload", |encoder, staging| {
             encoder.copy_buffer_to_buffer(staging, 0, buffer, 0, bytes.len() as u64);
-        })
+        })?;
+        Ok(())
     }
 
     /// Records commands and submits them; does not wait.
@@ -183,7 +186,9 @@ impl Gpu {
             let mut encoder =
                 self.device.create_command_encoder(&CommandEncoderDescriptor { label });
             record(&mut encoder);
-            self.queue.submit([encoder.finish()])
+            let commands = encoder.finish();
+            // A software driver takes a submission when the one before is done.
+            self.watch.clock().during(true, || self.queue.submit([commands]))
         })
     }
 }

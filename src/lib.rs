@@ -126,8 +126,8 @@
 //!   ([`Inference::required_limits`]).
 //! - No handler is replaced. If wgpu reports an error inside a call, the call returns it as an `Err`
 //!   (browsers report some errors too late for that).
-//! - Three things wait for the GPU: `block_on`, `block_on_for`, and training on streamed data whose windows
-//!   are all in flight.
+//! - Three things wait for the GPU: `block_on`, `block_on_for`, and `Trainer::train` while three of its
+//!   submissions are in flight, or while its first, short ones show the adapter's pace.
 //! - Futures sleep in any executor, and never block it. While one is awaited outside `block_on`, a thread of
 //!   the library polls the device, with pauses of at most a millisecond, and may run the app's own wgpu
 //!   callbacks. The thread ends when no future waits.

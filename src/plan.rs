@@ -7,6 +7,7 @@
 //! - `layer`: how a layer's work is divided among workgroups.
 //! - `choice` takes the fastest of all possible plans, by the model of `cost`.
 //! - `dispatches`, `matrices`, `packing`: what follows from that.
+//! - `pace`: how much work a submission holds.
 
 mod choice;
 mod cost;
@@ -15,6 +16,7 @@ mod dispatches;
 mod layer;
 mod matrices;
 mod order;
+mod pace;
 mod packing;
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,7 @@ pub(crate) use self::layer::WeightsPlan;
 pub(crate) use self::layer::{LayerPlan, Place};
 pub(crate) use self::matrices::{MOST_RANGES, PlannedMatrix, Purpose, Role, SlabRange, Slabs};
 pub(crate) use self::order::LayerSizes;
+pub(crate) use self::pace::{MOST_IN_FLIGHT, Pace};
 pub(crate) use self::packing::{ALIGNMENT, FAULTS, PackedLayer, Packing, STOP, reserve};
 pub(crate) use self::tiling::{Tile, Tiling};
 use crate::options::{NetworkOptions, TrainerOptions};
@@ -170,6 +173,11 @@ impl StepPlan {
     /// The dispatches of a step on a full batch, in order, without the one that gathers the batch.
     pub fn dispatches(&self) -> &[PlannedDispatch] {
         &self.dispatches
+    }
+
+    /// Rows of a full batch.
+    pub(crate) fn rows(&self) -> u32 {
+        self.batch.rows
     }
 
     pub(crate) fn layers(&self) -> &[LayerPlan] {

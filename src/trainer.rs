@@ -11,11 +11,13 @@ mod hidden_layer;
 mod history;
 mod memory;
 mod metrics;
+mod pieces;
 mod snapshot;
 mod step;
 #[cfg(test)]
 mod tests;
 mod training_data;
+mod units;
 
 use wgpu::{CommandEncoder, ComputePassDescriptor};
 
@@ -23,7 +25,7 @@ use crate::data::{Targets, check_finite};
 use crate::error::{Error, Result};
 use crate::fused::copy_rows::CopyRows;
 use crate::fused::gather_rows::GatherRows;
-use crate::gpu::{Dispatch, Glance};
+use crate::gpu::{Dispatch, Glance, InFlight};
 use crate::network::Network;
 use crate::options::TrainerOptions;
 use crate::plan::{HISTORY, StepPlan};
@@ -37,21 +39,14 @@ use memory::Memory;
 pub use metrics::{EpochMetrics, StepMetrics};
 use step::StepKernels;
 pub use training_data::TrainingData;
-
-/// The most work of one submission of [`Trainer::train`], in multiplications and additions, and in
-/// steps: enough to hide the cost of submitting, and far below the limit of a watchdog.
-const WORK_PER_SUBMISSION: u64 = 2_000_000_000;
-const STEPS_PER_SUBMISSION: u64 = 64;
-
-/// The number of submissions that [`Trainer::epoch`] has in flight: the GPU works on one while the next
-/// waits in its queue, and the CPU records a third or reads the previous results.
-const SUBMISSIONS_IN_FLIGHT: usize = 3;
+use units::Step;
 
 /// Trains a network. Holds the gradients, the optimizer's state, and the matrices of a batch.
 ///
 /// After construction a step creates no GPU object, except a buffer of four bytes after 4096 steps in
-/// the app's encoders without a read. Only futures wait; natively, so do [`block_on`](crate::block_on)
-/// and steps on [streamed](Trainer::stream) data.
+/// the app's encoders without a read, and in [`Trainer::epoch`] three small buffers for each submission,
+/// which are read. Only futures wait; natively, so do [`block_on`](crate::block_on) and
+/// [`Trainer::train`], which has at most three submissions in flight.
 ///
 /// The same seed gives the same bits on the same adapter, driver and version, for any division of the
 /// steps into submissions.
@@ -91,8 +86,10 @@ pub struct Trainer {
     /// Copies a batch from the CPU or from an app's buffer to the trainer's batch before a step.
     arrival: Vec<Dispatch>,
     /// One step on a batch of `batch_size` rows.
-    step: Vec<Dispatch>,
+    step: Step,
     count: Count,
+    /// The submissions of steps on uploaded and streamed data.
+    in_flight: InFlight,
     /// A read of the GPU's count, without a future.
     glance: Option<(Glance, Reading)>,
     ahead: Ahead,
@@ -135,7 +132,7 @@ impl Trainer {
         let device = &network.gpu().device;
         let memory = Memory::new(&network, &plan, &options)?;
         let kernels = StepKernels::new(&network, &plan, &options)?;
-        let step = step::bind(&network, &plan, &kernels, &memory, options.batch_size)?;
+        let dispatches = step::bind(&network, &plan, &kernels, &memory, options.batch_size)?;
         let gather = GatherRows::new(device)?;
         let copy_rows = network.inference_kernels().copy_rows.clone();
         let arrival = step::bind_arrival(&network, &copy_rows, &memory)?;
@@ -144,11 +141,11 @@ impl Trainer {
             gather,
             arrival,
             copy_rows,
-            plan,
             kernels,
             memory,
-            step,
+            step: Step::new(dispatches, &plan, options.batch_size),
             count: Count::new(0, options.on_fault.skips()),
+            in_flight: InFlight::new(network.gpu()),
             glance: None,
             ahead: Ahead::new(0),
             steps_before: 0,
@@ -156,6 +153,7 @@ impl Trainer {
             place: None,
             resumes_at: None,
             places: vec![None; HISTORY as usize],
+            plan,
             network,
             options,
         })
@@ -194,7 +192,7 @@ impl Trainer {
     /// time each of them. The dispatches may run any number of times and in any order, and keep their
     /// memory alive.
     pub fn into_dispatches(self) -> Vec<Dispatch> {
-        self.step
+        self.step.into_dispatches()
     }
 
     /// Sets the learning rate, before the schedule, of the steps that are not encoded yet.
@@ -243,9 +241,10 @@ impl Trainer {
     fn encode(&self, encoder: &mut CommandEncoder, arrival: &[Dispatch]) {
         self.number().encode(encoder);
         let mut pass = begin_pass(encoder);
-        for dispatch in arrival.iter().chain(&self.step) {
+        for dispatch in arrival {
             dispatch.encode(&mut pass);
         }
+        self.step.encode(&mut pass, 0..self.step.units());
     }
 
     fn check_batch(&self, inputs: &[f32], targets: &Targets<'_>) -> Result<()> {
@@ -285,12 +284,6 @@ impl Trainer {
     fn keep_place(&mut self) {
         let slot = self.count.encoded() % u64::from(HISTORY);
         self.places[slot as usize] = self.place;
-    }
-
-    fn steps_per_submission(&self) -> u32 {
-        let weights = u64::from(self.network.layout().weights());
-        let work = 6 * u64::from(self.options.batch_size) * weights;
-        (WORK_PER_SUBMISSION / work.max(1)).clamp(1, STEPS_PER_SUBMISSION) as u32
     }
 }
 

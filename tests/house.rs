@@ -58,7 +58,7 @@ const ABOVE_THE_TWINS: [&str; 5] = ["fused", "kernels", "layer", "network", "tra
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
 
 /// The files of `src` that only hold tests, also those of `check`; see [`is_test`].
-const TEST_FILES: [&str; 14] = [
+const TEST_FILES: [&str; 16] = [
     "src/gpu/read/tests.rs",
     "src/gpu/rough.rs",
     "src/gpu/rough/accuracy.rs",
@@ -71,8 +71,10 @@ const TEST_FILES: [&str; 14] = [
     "src/fused/update/tests.rs",
     "src/fused/grad_weights/tests.rs",
     "src/network/tests.rs",
+    "src/plan/pace/tests.rs",
     "src/plan/tests.rs",
     "src/trainer/tests.rs",
+    "src/trainer/tests/submissions.rs",
 ];
 
 /// Calls for which wgpu may report an error. Each must be within the parentheses of a `guarded(…)`,
@@ -99,7 +101,7 @@ const NOT_IN_BROWSERS: [(&str, &[&str]); 6] = [
     ("PollType::Wait", &["src/gpu/wait.rs"]),
     ("mpsc", &[]),
     ("thread::", &["src/gpu/wait.rs", "src/gpu/watch/waking.rs"]),
-    ("Instant", &["src/gpu/wait.rs"]),
+    ("Instant", &["src/gpu/wait.rs", "src/gpu/watch/clock.rs"]),
     ("fs::", &["src/atomic_file.rs", "src/parameters/disk.rs"]),
 ];
 

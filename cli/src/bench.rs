@@ -44,7 +44,7 @@ const TIMED_STEPS: u32 = 64;
 ///
 /// A training step gathers a mini-batch of a shuffled data set on the GPU, and trains on it. Inference reads
 /// a mini-batch from a buffer: `running` normalizes with the running statistics, `folded` has them folded into
-/// weights and biases. Steps are submitted together, as many as take 20 ms. Times include recording,
+/// weights and biases. An epoch also reads the losses of its steps, and its row has the time of one step. Steps are submitted together, as many as take 20 ms. Times include recording,
 /// submitting and one wait.
 ///
 /// GFLOP/s count 6 · rows · inputs · outputs for each layer of a training step, 4 for the first layer, and 2
@@ -66,8 +66,9 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "SIZES", value_delimiter = ',')]
     matmul: Vec<Product>,
 
-    /// Whether to measure training or inference
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Mode::Train, Mode::Infer])]
+    /// Whether to measure training, epochs or inference
+    #[arg(long, value_enum, value_delimiter = ',',
+        default_values_t = [Mode::Train, Mode::Epoch, Mode::Infer])]
     mode: Vec<Mode>,
 
     /// The optimizers, at the default learning rates of `train`
@@ -108,10 +109,11 @@ pub(crate) struct Bench {
     json: Option<Json>,
 }
 
-/// Training or inference.
+/// Training steps, whole epochs, or inference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mode {
     Train,
+    Epoch,
     Infer,
 }
 
@@ -171,6 +173,7 @@ impl Bench {
             for mode in &self.mode {
                 let variants: Vec<_> = match mode {
                     Mode::Train => self.optimizer.iter().copied().map(Variant::Resident).collect(),
+                    Mode::Epoch => self.optimizer.iter().copied().map(Variant::Epoch).collect(),
                     Mode::Infer => vec![Variant::Running, Variant::Folded],
                 };
                 cases.extend(variants.into_iter().map(|variant| Case { workload, variant }));
@@ -205,7 +208,7 @@ fn show_plans(gpu: &Gpu, cases: &[Case], products: &[Product]) -> Result<(), Fai
 
 /// Seconds from the start of the process to the end of a first step.
 fn first_step(gpu: &Gpu, case: &Case, start: Instant) -> Result<f64, Failure> {
-    case.prepare(gpu)?.submit(gpu, 1)?;
+    case.prepare(gpu)?.first_step(gpu)?;
     gpu.wait()?;
     Ok(start.elapsed().as_secs_f64())
 }
@@ -296,7 +299,8 @@ impl Run {
         gpu.wait()?;
         let mut subject = case.prepare(gpu)?;
         let prepared = gpu.allocated();
-        let times = Times::measure(gpu, self.seconds, |steps| subject.submit(gpu, steps))?;
+        let times = Times::measure(gpu, self.seconds, |times| subject.submit(gpu, times))?;
+        let times = times.of_parts(subject.steps());
         let gpu_bytes = prepared.max(gpu.allocated());
         subject.check(gpu)?;
 

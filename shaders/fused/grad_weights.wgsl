@@ -13,6 +13,8 @@ struct Layer {
     weights: Weights,
     rows: u32,
     stop: u32,  // quads of the gradients before the stop
+    first: u32,   // workgroup of this part of the dispatch
+    groups: u32,  // of all parts
 }
 
 // Binding 0 is the uniform layer: Layer (src/gpu/declaration.rs).
@@ -25,11 +27,11 @@ override HAS_BIASES: bool;
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
     read_uniform();
-    for (var task = workgroup.x; task < weights_tasks(layer.weights); task += workgroups.x) {
+    let first = layer.first + workgroup.x;
+    for (var task = first; task < weights_tasks(layer.weights); task += layer.groups) {
         compute_weights_task(layer.weights, HAS_BIASES, task, invocation);
     }
 }

@@ -45,6 +45,8 @@ struct Layer {
     leaf: u32,          // rows of a leaf
     stop: u32,          // quads of the gradients before the stop
     faults: u32,        // before the layer's faults
+    first: u32,   // workgroup of this part of the dispatch
+    groups: u32,  // of all parts
 }
 
 // Binding 0 is the uniform layer: Layer (src/gpu/declaration.rs).
@@ -88,14 +90,13 @@ struct Joined {
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
     read_uniform();
     let tasks_beside = tasks_beside();
     let strips = strips(layer.columns);
     let tasks = tasks_beside + strips * parts(layer.rows, layer.chunk);
-    for (var task = workgroup.x; task < tasks; task += workgroups.x) {
+    for (var task = layer.first + workgroup.x; task < tasks; task += layer.groups) {
         if task < tasks_beside {
             compute_beside(task, invocation);
         } else {

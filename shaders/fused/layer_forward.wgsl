@@ -53,6 +53,8 @@ struct Layer {
     stop: u32,    // quads of the parameters before the stop (shared/faults.wgsl)
     mean: u32,    // quads of the running statistics before the layer's mean
     variance: u32,
+    first: u32,   // strip of this part of the dispatch
+    groups: u32,  // workgroups of all parts, side by side
 }
 
 // Binding 0 is the uniform layer: Layer (src/gpu/declaration.rs).
@@ -98,8 +100,9 @@ fn main(
     @builtin(local_invocation_index) invocation: u32,
 ) {
     read_uniform();
-    let stride = PATCH_QUADS * workgroups.x;
-    for (var quad = PATCH_QUADS * workgroup.x; quad < quads(layer.columns); quad += stride) {
+    let stride = PATCH_QUADS * layer.groups;
+    let first = PATCH_QUADS * (layer.first + workgroup.x);
+    for (var quad = first; quad < quads(layer.columns); quad += stride) {
         let chunk_stride = layer.chunk * workgroups.y;
         for (var row = layer.chunk * workgroup.y; row < layer.rows; row += chunk_stride) {
             compute_chunk(row, quad, invocation);

@@ -5,7 +5,9 @@
 use wgpu::Device;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Kernel, Matrix, Texts, check_rounds, tiled, uniform, workgroups};
+use crate::gpu::{
+    Dispatch, Kernel, Matrix, Share, Texts, check_rounds, tiled, uniform, workgroups,
+};
 use crate::plan::{LayerPlan, Slabs};
 
 const TEXTS: Texts = tiled![
@@ -71,6 +73,8 @@ uniform! {
         weights: Weights,
         rows: u32,
         stop: u32,
+        first: u32,
+        groups: u32,
     }
 }
 
@@ -140,16 +144,21 @@ impl GradWeights {
         inputs.expect_padded(kernel, "inputs", [rows, targets.weights.columns()])?;
         grad_sums.expect_padded(kernel, "grad_sums", [rows, columns])?;
         stop.expect_padded(kernel, "the stop", [1, 4])?;
-        let layer = Layer {
-            weights: Weights::new(self.plan, rows, targets),
+        let weights = Weights::new(self.plan, rows, targets);
+        let layer = |Share { first, groups }| Layer {
+            weights,
             rows,
             stop: stop.first_quad() - targets.parameters.first_quad(),
+            first,
+            groups,
         };
-        let slab = layer.weights.slab_rows;
+        let slab = weights.slab_rows;
         let rounds = self.plan.weights_loops(rows);
         check_rounds(device, kernel, || format!("sums over {slab} rows"), rounds)?;
         let groups = [workgroups(self.plan.weights_tasks(rows), 1), 1, 1];
-        self.kernel.bind(device, place, layer, &[grad_sums, inputs, gradients], groups)
+        let parts = self.plan.weights_parts(rows);
+        let bound = [grad_sums, inputs, gradients];
+        self.kernel.bind_divided(device, place, layer, &bound, groups, parts)
     }
 }
 

@@ -7,7 +7,9 @@ use wgpu::Device;
 use super::grad_weights::{Targets, Weights};
 use super::layer_forward::Phase;
 use crate::error::Result;
-use crate::gpu::{Dispatch, Kernel, Matrix, Texts, check_rounds, tiled, uniform, workgroups};
+use crate::gpu::{
+    Dispatch, Kernel, Matrix, Share, Texts, check_rounds, tiled, uniform, workgroups,
+};
 use crate::kernels::activate;
 use crate::options::Activation;
 use crate::plan::{LayerPlan, Place};
@@ -119,6 +121,8 @@ uniform! {
         leaf: u32,
         stop: u32,
         faults: u32,
+        first: u32,
+        groups: u32,
     }
 }
 
@@ -169,7 +173,7 @@ impl LayerBackward {
         let work = || format!("{rows} rows of {} outputs", sums.columns());
         check_rounds(device, "layer_backward", work, self.plan.backward_loops(rows))?;
         let bind = |part: &Part| {
-            let layer = self.layer(part, buffers);
+            let layer = |share| self.layer(part, buffers, share);
             let mut bound =
                 vec![next_grad_sums, parameters, sums, statistics, grad_sums, gradients];
             let mut tasks = self.plan.tasks(rows);
@@ -177,7 +181,9 @@ impl LayerBackward {
                 bound.push(inputs);
                 tasks += if part.is_beside { plan.weights_tasks(rows) } else { 0 };
             }
-            part.kernel.bind(device, place, layer, &bound, [workgroups(tasks, 1), 1, 1])
+            let groups = [workgroups(tasks, 1), 1, 1];
+            let parts = self.plan.backward_parts(rows, part.weights.filter(|_| part.is_beside));
+            part.kernel.bind_divided(device, place, layer, &bound, groups, parts)
         };
         self.parts.iter().map(bind).collect()
     }
@@ -209,7 +215,7 @@ impl LayerBackward {
         buffers.statistics.expect_padded(kernel, "statistics", [needed, columns])
     }
 
-    fn layer(&self, part: &Part, buffers: Buffers<'_>) -> Layer {
+    fn layer(&self, part: &Part, buffers: Buffers<'_>, share: Share) -> Layer {
         let Buffers { next_weights, parameters, gamma, beta, stop, sums, .. } = buffers;
         let rows = sums.rows();
         let first = |matrix: &Matrix| matrix.first_quad() - parameters.first_quad();
@@ -228,6 +234,8 @@ impl LayerBackward {
             leaf: self.plan.order(rows).leaf,
             stop: first(stop[0]),
             faults: first(stop[1]),
+            first: share.first,
+            groups: share.groups,
         }
     }
 }

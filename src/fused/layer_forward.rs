@@ -5,7 +5,9 @@
 use wgpu::Device;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Kernel, Matrix, Texts, check_rounds, tiled, uniform, workgroups};
+use crate::gpu::{
+    Dispatch, Kernel, Matrix, Share, Texts, check_rounds, tiled, uniform, workgroups,
+};
 use crate::kernels::activate;
 use crate::options::Activation;
 use crate::plan::{LayerPlan, Tiling};
@@ -132,6 +134,8 @@ uniform! {
         stop: u32,
         mean: u32,
         variance: u32,
+        first: u32,
+        groups: u32,
     }
 }
 
@@ -173,8 +177,8 @@ impl LayerForward {
         self.check(buffers)?;
         let Buffers { inputs, parameters, weights, running_statistics, outputs, kept, .. } =
             buffers;
-        let layer = self.layer(buffers);
-        let Layer { rows, columns, inner, chunk, .. } = layer;
+        let layer = |share| self.layer(buffers, share);
+        let Layer { rows, columns, inner, chunk, .. } = layer(Share { first: 0, groups: 1 });
         let mut bound = vec![inputs, parameters, running_statistics, outputs];
         bound.extend(kept.iter().flat_map(|kept| [kept.statistics, kept.sums]));
         let groups =
@@ -184,7 +188,11 @@ impl LayerForward {
         let rounds = u64::from(patches) * self.tiling.rounds_of_patch(weights.columns());
         let work = || format!("{rows} rows of sums of {inner} products");
         check_rounds(device, "layer_forward", work, rounds)?;
-        self.phases.iter().map(|phase| phase.bind(device, place, layer, &bound, groups)).collect()
+        // In inference the rows of an app's encoder stay together.
+        let parts = self.plan.map_or(1, |plan| plan.forward_parts(rows));
+        let bind =
+            |phase: &Kernel<Layer>| phase.bind_divided(device, place, layer, &bound, groups, parts);
+        self.phases.iter().map(bind).collect()
     }
 
     fn check(&self, buffers: Buffers<'_>) -> Result<()> {
@@ -216,7 +224,7 @@ impl LayerForward {
         Ok(())
     }
 
-    fn layer(&self, buffers: Buffers<'_>) -> Layer {
+    fn layer(&self, buffers: Buffers<'_>, share: Share) -> Layer {
         let Buffers { inputs, parameters, weights, gamma, beta, running_statistics, .. } = buffers;
         let rows = inputs.rows();
         let first = |part: &Matrix| part.first_quad() - parameters.first_quad();
@@ -242,6 +250,8 @@ impl LayerForward {
             stop: first(buffers.stop),
             mean,
             variance,
+            first: share.first,
+            groups: share.groups,
         }
     }
 }

@@ -64,7 +64,17 @@ pub struct Dispatch {
     pipeline: ComputePipeline,
     bindings: BindGroup,
     workgroups: [u32; 3],
+    /// The same work, part by part, if it may take long.
+    parts: Vec<Self>,
     _shared: Arc<SharedPipeline>,
+}
+
+/// The workgroups of a dispatch that one of its parts runs, along x: the first one, and the number of all. A
+/// kernel that can be divided has both in its uniform.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    pub(crate) first: u32,
+    pub(crate) groups: u32,
 }
 
 impl<U: Uniform> Kernel<U> {
@@ -178,7 +188,31 @@ impl<U: Uniform> Kernel<U> {
             })
         })?;
         let Self { pipeline, shared, .. } = self.clone();
-        Ok(Dispatch { name, pipeline, bindings, workgroups, _shared: shared })
+        Ok(Dispatch { name, pipeline, bindings, workgroups, parts: Vec::new(), _shared: shared })
+    }
+
+    /// The same, also in parts, which share the workgroups along x.
+    pub(crate) fn bind_divided(
+        &self,
+        device: &Device,
+        place: &str,
+        uniform: impl Fn(Share) -> U,
+        matrices: &[&Matrix],
+        [groups, y, z]: [u32; 3],
+        parts: u32,
+    ) -> Result<Dispatch> {
+        let bind = |first: u32, end: u32| {
+            let uniform = uniform(Share { first, groups });
+            self.bind(device, place, uniform, matrices, [end - first, y, z])
+        };
+        let mut whole = bind(0, groups)?;
+        let parts = parts.min(groups);
+        if parts > 1 {
+            let end = |part: u32| (u64::from(groups) * u64::from(part) / u64::from(parts)) as u32;
+            let bound = (0..parts).map(|part| bind(end(part), end(part + 1)));
+            whole.parts = bound.collect::<Result<_>>()?;
+        }
+        Ok(whole)
     }
 }
 
@@ -186,6 +220,11 @@ impl Dispatch {
     /// The place that `bind` was given, and the name of the kernel: `layer 2/normalize`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its parts, which together do the same; none if it is not divided.
+    pub(crate) fn parts(&self) -> &[Self] {
+        &self.parts
     }
 
     /// Records the kernel into the caller's pass. It replaces the pass's pipeline and bind group 0.

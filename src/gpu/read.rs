@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use wgpu::{Buffer, BufferUsages, SubmissionIndex};
+use wgpu::{Buffer, BufferUsages, CommandEncoder, SubmissionIndex};
 
 use super::shared::lock;
 use super::watch::{Answer, Watch};
@@ -48,34 +48,67 @@ pub(crate) fn read_all<T: bytemuck::Pod, const N: usize>(
     gpu: &Gpu,
     sources: [Source<'_>; N],
 ) -> impl Future<Output = Result<[Vec<T>; N]>> + use<T, N> {
-    let readings = start(gpu, &sources);
-    async move {
-        let mut values = std::array::from_fn(|_| Vec::new());
-        for (values, reading) in values.iter_mut().zip(readings?) {
-            *values = reading.values().await?;
-        }
-        Ok(values)
-    }
+    let submitted = Copies::new(gpu, sources).and_then(|copies| copies.submit(gpu));
+    async move { submitted?.await }
 }
 
-fn start(gpu: &Gpu, sources: &[Source<'_>]) -> Result<Vec<Reading>> {
-    let staging_buffer = |source: &Source<'_>| {
-        guarded(&gpu.device, || {
-            gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("ztilde/read"),
-                size: 4 * source.count,
-                usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
-                mapped_at_creation: false,
+/// Copies of values of several buffers, at the end of an encoder. They are read after its submission.
+pub(crate) struct Copies<'a, const N: usize> {
+    sources: [Source<'a>; N],
+    stagings: Vec<Buffer>,
+}
+
+impl<'a, const N: usize> Copies<'a, N> {
+    pub(crate) fn new(gpu: &Gpu, sources: [Source<'a>; N]) -> Result<Self> {
+        let staging_buffer = |source: &Source<'_>| {
+            guarded(&gpu.device, || {
+                gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("ztilde/read"),
+                    size: 4 * source.count,
+                    usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                })
             })
-        })
-    };
-    let stagings = sources.iter().map(staging_buffer).collect::<Result<Vec<_>>>()?;
-    let submission = gpu.submit("ztilde/read", |encoder| {
-        for (Source { buffer, first, count }, staging) in sources.iter().zip(&stagings) {
+        };
+        let stagings = sources.iter().map(staging_buffer).collect::<Result<_>>()?;
+        Ok(Self { sources, stagings })
+    }
+
+    pub(crate) fn record(&self, encoder: &mut CommandEncoder) {
+        for (Source { buffer, first, count }, staging) in self.sources.iter().zip(&self.stagings) {
             encoder.copy_buffer_to_buffer(buffer, 4 * first, staging, 0, 4 * count);
         }
-    })?;
-    Ok(stagings.into_iter().map(|staging| Reading::new(gpu, staging, &submission)).collect())
+    }
+
+    /// Reads the copies, which this submission makes.
+    pub(crate) fn read<T: bytemuck::Pod>(
+        self,
+        gpu: &Gpu,
+        submission: &SubmissionIndex,
+    ) -> impl Future<Output = Result<[Vec<T>; N]>> + use<T, N> {
+        let readings = self.readings(gpu, submission);
+        async move {
+            let mut values = std::array::from_fn(|_| Vec::new());
+            for (values, reading) in values.iter_mut().zip(readings) {
+                *values = reading.values().await?;
+            }
+            Ok(values)
+        }
+    }
+
+    /// Submits the copies alone, and reads them.
+    fn submit<T: bytemuck::Pod>(
+        self,
+        gpu: &Gpu,
+    ) -> Result<impl Future<Output = Result<[Vec<T>; N]>> + use<T, N>> {
+        let submission = gpu.submit("ztilde/read", |encoder| self.record(encoder))?;
+        Ok(self.read(gpu, &submission))
+    }
+
+    fn readings(self, gpu: &Gpu, submission: &SubmissionIndex) -> Vec<Reading> {
+        let stagings = self.stagings.into_iter();
+        stagings.map(|staging| Reading::new(gpu, staging, submission)).collect()
+    }
 }
 
 /// A read without a future. Its values are available once wgpu has called back, which happens when the
@@ -85,7 +118,9 @@ pub(crate) struct Glance(Reading);
 
 impl Glance {
     pub(crate) fn start(gpu: &Gpu, source: Source<'_>) -> Result<Self> {
-        Ok(Self(start(gpu, &[source])?.remove(0)))
+        let copies = Copies::new(gpu, [source])?;
+        let submission = gpu.submit("ztilde/read", |encoder| copies.record(encoder))?;
+        Ok(Self(copies.readings(gpu, &submission).remove(0)))
     }
 
     /// The values, if they are available. Does not poll the device.

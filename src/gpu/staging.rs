@@ -78,7 +78,7 @@ impl Staging {
         gpu: &Gpu,
         label: &str,
         record: impl FnOnce(&mut CommandEncoder, &Buffer),
-    ) -> Result<()> {
+    ) -> Result<SubmissionIndex> {
         unmap(&gpu.device, &self.buffer)?;
         self.mapping.set(false, false);
         let mapping = Arc::clone(&self.mapping);
@@ -90,8 +90,8 @@ impl Staging {
         });
         // No callback comes for a submission that was refused, so the next write takes a new buffer.
         let submission = submission.inspect_err(|_| self.mapping.set(true, false))?;
-        self.submission = Some(submission);
-        Ok(())
+        self.submission = Some(submission.clone());
+        Ok(submission)
     }
 }
 

@@ -90,15 +90,20 @@ impl TestGpu {
         })
     }
 
+    /// A device with all of the adapter's workgroup memory, and the class of a large GPU with as much.
+    pub(crate) fn nvidia() -> (Self, DeviceClass) {
+        let gpu = Self::with_subgroups();
+        let memory = gpu.gpu.device.limits().max_compute_workgroup_storage_size;
+        let class = DeviceClass::named("nvidia").expect("a class");
+        (gpu, class.with_workgroup_memory(memory))
+    }
+
     /// The classes of [`with_each_tiling`](Self::with_each_tiling), each with a device.
     pub(crate) fn with_each_class() -> impl Iterator<Item = (Self, DeviceClass)> {
-        let named = |name| DeviceClass::named(name).expect("a class");
-        // One with all of the adapter's workgroup memory, and one with the least.
-        let [large, small, own] = [Self::with_subgroups(), Self::new(), Self::with_subgroups()];
-        let memory = large.gpu.device.limits().max_compute_workgroup_storage_size;
-        let nvidia = named("nvidia").with_workgroup_memory(memory);
+        let mali = DeviceClass::named("mali").expect("a class");
+        let own = Self::with_subgroups();
         let class = own.gpu.class;
-        [(large, nvidia), (small, named("mali")), (own, class)].into_iter()
+        [Self::nvidia(), (Self::new(), mali), (own, class)].into_iter()
     }
 
     /// The tilings whose patches are one tile. Larger patches are compared with them by their bits.

@@ -16,8 +16,11 @@ use super::shared::lock;
 use super::shared::{OfDevice, Registry};
 use crate::error::{Error, Result};
 
+mod clock;
 #[cfg(not(target_arch = "wasm32"))]
 mod waking;
+
+pub(super) use clock::Clock;
 
 /// The state of a device. All of the library's objects on the device share one.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub(crate) struct Watch {
     device: Device,
     /// Why the device was lost. A lost device is not polled again, as wgpu may panic.
     loss: OnceLock<String>,
+    clock: Arc<Clock>,
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) waiting: Mutex<Waiting>,
 }
@@ -43,8 +47,12 @@ impl Watch {
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn of(device: &Device) -> Arc<Self> {
         static WATCHES: Registry<Watch> = Registry::new();
-        let new =
-            || Self { device: device.clone(), loss: OnceLock::new(), waiting: Mutex::default() };
+        let new = || Self {
+            device: device.clone(),
+            loss: OnceLock::new(),
+            clock: Arc::new(Clock::start()),
+            waiting: Mutex::default(),
+        };
         WATCHES.find_or_insert(device, |_| true, new)
     }
 
@@ -52,7 +60,15 @@ impl Watch {
     #[cfg(target_arch = "wasm32")]
     #[allow(clippy::arc_with_non_send_sync, reason = "a browser's device stays in its thread")]
     pub(super) fn of(device: &Device) -> Arc<Self> {
-        Arc::new(Self { device: device.clone(), loss: OnceLock::new() })
+        Arc::new(Self {
+            device: device.clone(),
+            loss: OnceLock::new(),
+            clock: Arc::new(Clock::start()),
+        })
+    }
+
+    pub(super) fn clock(&self) -> &Arc<Clock> {
+        &self.clock
     }
 
     /// Polls the device without waiting, so that wgpu calls the callbacks that are due.
@@ -63,7 +79,9 @@ impl Watch {
     /// `Device::poll`, unless the device is known to be lost.
     pub(super) fn poll(&self, poll_type: PollType) -> Result<()> {
         self.check()?;
-        poll(&self.device, poll_type).map_err(|message| self.lose(message))
+        let waits = !matches!(poll_type, PollType::Poll);
+        let polled = self.clock.during(waits, || poll(&self.device, poll_type));
+        polled.map_err(|message| self.lose(message))
     }
 
     /// Fails if the device is known to be lost.

@@ -141,6 +141,22 @@ pub(super) fn join(count: u32, read: f64) -> f64 {
     f64::from(count.div_ceil(READ_AT_ONCE)) * read + f64::from(count) * JOINED
 }
 
+/// The predicted microseconds of a part of a dispatch: one hundred times as much is still a short submission.
+/// Tests divide the dispatches of small networks.
+const PART: f64 = if cfg!(test) { 0.1 } else { 50.0 };
+
+/// The most parts of a dispatch, each of which is bound.
+const MOST_PARTS: f64 = if cfg!(test) { 3.0 } else { 64.0 };
+
+/// The parts into which a dispatch can be divided. On a CPU, which other programs share at any time, it is one.
+pub(super) fn parts(class: DeviceClass, tasks: &[Tasks]) -> u32 {
+    if matches!(class.family, Family::Lavapipe | Family::Software) {
+        return 1;
+    }
+    let work = dispatch(class, tasks, 0) - launch(class);
+    (work / PART).ceil().clamp(1.0, MOST_PARTS) as u32
+}
+
 /// The microseconds a step that the compilation of a larger patch for a CPU costs: a second more, over ten
 /// thousand steps.
 pub(super) fn compilation(tiling: Tiling) -> f64 {

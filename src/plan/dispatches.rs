@@ -224,6 +224,23 @@ fn bytes(values: &[u64]) -> u64 {
 }
 
 impl LayerPlan {
+    /// The parts into which the layer's dispatches can be divided: forward;
+    pub(crate) fn forward_parts(self, rows: u32) -> u32 {
+        cost::parts(self.class, &[self.forward_tasks(rows)])
+    }
+
+    /// backward, with the gradients of the weights of the layer beside it;
+    pub(crate) fn backward_parts(self, rows: u32, beside: Option<Self>) -> u32 {
+        let beside = beside.map(|beside| beside.weights(rows));
+        let tasks: Vec<_> = [self.backward_tasks(rows)].into_iter().chain(beside).collect();
+        cost::parts(self.class, &tasks)
+    }
+
+    /// the gradients of its weights alone.
+    pub(crate) fn weights_parts(self, rows: u32) -> u32 {
+        cost::parts(self.class, &[self.weights(rows)])
+    }
+
     /// The values of the layer's outputs.
     fn values(self, rows: u32) -> u64 {
         u64::from(rows).saturating_mul(self.sizes.outputs.into())

@@ -13,8 +13,8 @@ use crate::plan::DeviceClass;
 use crate::reference;
 
 /// Several leaves and slabs of rows, and no size a multiple of a tile's.
-const ROWS: u32 = 530;
-const SIZES: [u32; 4] = [9, 37, 70, 5];
+pub(super) const ROWS: u32 = 530;
+pub(super) const SIZES: [u32; 4] = [9, 37, 70, 5];
 
 /// The parameters after some steps that follow the plan which `pick` makes.
 fn learned(

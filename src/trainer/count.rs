@@ -12,7 +12,7 @@ use crate::fused::record_step::whole;
 pub(super) const MOST_WAITING: u64 = 7168;
 
 /// The steps of a trainer, all counted from the first step of the trainers that it was restored from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Count {
     encoded: u64,
     /// Steps that the library submitted itself, which the GPU will certainly take.

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{EpochMetrics, SUBMISSIONS_IN_FLIGHT, Trainer, TrainingData};
+use super::pieces::{Pieces, Report, Reported};
+use super::{EpochMetrics, Trainer, TrainingData};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 
@@ -52,16 +53,20 @@ impl Trainer {
         self.at_its_place(TrainingData::streamed(self, dataset.into())?)
     }
 
-    /// Trains on the next `steps` mini-batches, continuing with the next epoch where one ends. Submits
-    /// the work in short pieces.
+    /// Trains on the next `steps` mini-batches, continuing with the next epoch where one ends.
     ///
-    /// On uploaded data it does not wait. On streamed data, if all three windows are in use, it waits
-    /// natively until the GPU is done with the oldest. In a browser, which must not block, it makes a
-    /// new window.
+    /// A submission holds as many steps as take 10 to 20 ms, or a part of a step that takes longer: some of
+    /// its dispatches, and of a long product some of its workgroups. The trainer measures the adapter's pace on its own submissions. The first of
+    /// them are shorter, because nothing is known yet. A submission ends with an epoch, or with the streamed
+    /// mini-batches of a window.
+    ///
+    /// Natively it waits for the oldest submission if three are in flight, and while the first ones show the
+    /// pace. In a browser, which must not block, it does not wait: submissions are as long as the cost model
+    /// predicts, and streamed data may take further windows.
     ///
     /// A lost device may show only in calls that await an answer, such as [`Trainer::metrics`];
-    /// divergence shows in [`Trainer::fault`]. Await one of them now and then, which also keeps the GPU's
-    /// queue short.
+    /// divergence shows in [`Trainer::fault`]. Await one of them now and then; in a browser this also keeps
+    /// the GPU's queue short.
     ///
     /// # Errors
     ///
@@ -69,28 +74,18 @@ impl Trainer {
     /// [`block_on_for`](crate::block_on_for) ends the wait (the steps so far are taken, and counted), and
     /// errors of wgpu.
     pub fn train(&mut self, data: &mut TrainingData, steps: u32) -> Result<()> {
-        if !data.belongs_to(&self.memory.batch.inputs) {
-            return Err(Error::OtherTrainer);
-        }
-        let mut left = steps;
-        while left > 0 {
-            data.prepare(self.network.gpu(), self.count.encoded())?;
-            let count = left.min(data.steps_left()).min(self.steps_per_submission_of(data));
-            self.announce(count.into())?;
-            data.submit(self.network.gpu(), self.number(), count, &self.step)?;
-            self.resumes_at = None;
-            for _ in 0..count {
-                data.advance();
-                self.place = Some(data.place());
-                self.count_submitted();
-            }
-            left -= count;
+        self.check_owner(data)?;
+        let mut pieces = Pieces::new(self, data, steps);
+        while !pieces.is_empty() {
+            pieces.make_room()?;
+            pieces.submit()?;
         }
         Ok(())
     }
 
-    /// Trains to the end of the epoch, and returns its metrics. Awaits earlier submissions, so that the
-    /// GPU's queue stays short and does not run empty.
+    /// Trains to the end of the epoch, and returns its metrics. The submissions are those of
+    /// [`Trainer::train`]; their losses are copied at their ends. It awaits the oldest if three are in
+    /// flight, so that the GPU's queue stays short and does not run empty.
     ///
     /// If the future is dropped, or ends with an error, the submitted steps are still taken and counted,
     /// and the next call continues after them. [`Trainer::metrics`] returns their losses.
@@ -100,28 +95,32 @@ impl Trainer {
     /// # Errors
     ///
     /// [`Error::Diverged`] if the loss, a gradient or a batch's statistics were not finite, which is
-    /// noticed within four submissions (of at most 64 steps each); and as [`Trainer::train`] and
+    /// noticed within four submissions (of 10 to 20 ms each); and as [`Trainer::train`] and
     /// [`Trainer::metrics`].
     pub async fn epoch(&mut self, data: &mut TrainingData) -> Result<EpochMetrics> {
+        self.check_owner(data)?;
+        let has_accuracy = self.options.loss.has_accuracy();
         let mut epoch = EpochMetrics { steps: 0, skipped: 0, loss: 0.0, accuracy: None };
         let [mut rows, mut right] = [0.0; 2];
         let steps = data.steps_to_epoch_end();
-        let mut submitted = 0;
-        let mut in_flight = VecDeque::new();
-        while epoch.steps + epoch.skipped < steps {
-            while submitted < steps && in_flight.len() < SUBMISSIONS_IN_FLIGHT {
-                let count = (steps - submitted).min(self.steps_per_submission_of(data));
-                let first = self.count.encoded();
-                self.train(data, count)?;
-                let numbers = first..self.count.encoded();
-                in_flight.push_back((count, self.metrics_of(numbers), self.fault()));
-                submitted += count;
+        let mut pieces = Pieces::new(self, data, steps);
+        let mut reported = VecDeque::new();
+        loop {
+            pieces.look()?;
+            while !pieces.is_empty() && !pieces.must_wait() {
+                reported.push_back(pieces.submit_and_report()?);
             }
-            let oldest = in_flight.pop_front();
-            let (count, metrics, fault) = oldest.expect("steps that were not seen are in flight");
-            let metrics = metrics.await?;
-            epoch.skipped += count - metrics.len() as u32;
-            if let Some(fault) = fault.await? {
+            let Some(Reported { number, steps, report }) = reported.pop_front() else {
+                if pieces.is_empty() {
+                    break;
+                }
+                pieces.earlier_ones().await?;
+                continue;
+            };
+            let Report { metrics, fault } = report.await?;
+            pieces.finish(number);
+            epoch.skipped += steps - metrics.len() as u32;
+            if let Some(fault) = fault {
                 return Err(Error::Diverged(fault));
             }
             for step in metrics {
@@ -132,17 +131,20 @@ impl Trainer {
             }
         }
         epoch.loss /= rows;
-        epoch.accuracy = self.options.loss.has_accuracy().then_some(right / rows);
+        epoch.accuracy = has_accuracy.then_some(right / rows);
         Ok(epoch)
+    }
+
+    fn check_owner(&self, data: &TrainingData) -> Result<()> {
+        match data.belongs_to(&self.memory.batch.inputs) {
+            true => Ok(()),
+            false => Err(Error::OtherTrainer),
+        }
     }
 
     /// The data at the place from which a restored trainer continues.
     fn at_its_place(&self, mut data: TrainingData) -> Result<TrainingData> {
         self.resumes_at.map_or(Ok(()), |place| data.go_to(place))?;
         Ok(data)
-    }
-
-    fn steps_per_submission_of(&self, data: &TrainingData) -> u32 {
-        self.steps_per_submission().min(data.steps_per_submission())
     }
 }

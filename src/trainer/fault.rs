@@ -5,6 +5,7 @@ use crate::error::{Fault, Quantity, Result};
 use crate::fused::record_step::{COUNTS, Counts, whole};
 use crate::gpu::{Source, read_all};
 use crate::layout::{Learned, LearnedLayout};
+use crate::network::Network;
 
 /// The skipped steps ([`OnFault::SkipStep`](crate::OnFault::SkipStep)).
 ///
@@ -59,13 +60,7 @@ impl Trainer {
         let notes = self.read_notes();
         async move {
             let Notes { values, layers, taken, .. } = notes.await?;
-            Ok(LearnedLayout::stop_of(&values).map(|stop| {
-                let (layer, quantity) = match &stop.faults {
-                    None => (None, Quantity::Update),
-                    Some(faults) => first(faults, &layers),
-                };
-                Fault { step: stop.step(taken), layer, quantity }
-            }))
+            Ok(fault_of(&values, &layers, taken))
         }
     }
 
@@ -89,13 +84,16 @@ impl Trainer {
         }
     }
 
+    /// The stop and the faults.
+    pub(super) fn stop_source(&self) -> Source<'_> {
+        self.network.layout().stop_source(self.network.packed().buffer())
+    }
+
     fn read_notes(&self) -> impl Future<Output = Result<Notes>> + use<> {
         let network = &self.network;
-        let stop = network.layout().stop_source(network.packed().buffer());
         let counts = Source::new(network.counts().buffer(), COUNTS.into());
-        let values = read_all::<f32, 2>(network.gpu(), [stop, counts]);
-        let is_normalized = |learned: &Learned| matches!(learned, Learned::Normalized { .. });
-        let layers: Vec<bool> = network.learned().iter().map(is_normalized).collect();
+        let values = read_all::<f32, 2>(network.gpu(), [self.stop_source(), counts]);
+        let layers = normalized_layers(network);
         let reading = self.count.reading();
         async move {
             let [values, counts] = values.await?;
@@ -104,6 +102,22 @@ impl Trainer {
             Ok(Notes { values, layers, counts, taken, encoded: reading.encoded() })
         }
     }
+}
+
+/// Whether each layer is normalized.
+pub(super) fn normalized_layers(network: &Network) -> Vec<bool> {
+    let is_normalized = |learned: &Learned| matches!(learned, Learned::Normalized { .. });
+    network.learned().iter().map(is_normalized).collect()
+}
+
+/// The fault at which a training of `taken` steps has stopped, from the values of [`Trainer::stop_source`].
+pub(super) fn fault_of(values: &[f32], is_normalized: &[bool], taken: u64) -> Option<Fault> {
+    let stop = LearnedLayout::stop_of(values)?;
+    let (layer, quantity) = match &stop.faults {
+        None => (None, Quantity::Update),
+        Some(faults) => first(faults, is_normalized),
+    };
+    Some(Fault { step: stop.step(taken), layer, quantity })
 }
 
 /// The GPU's records of the steps so far.

@@ -1,7 +1,7 @@
 //! The GPU's history of the steps that it has taken, and how it is read.
 
 use super::Trainer;
-use super::count::Reading;
+use super::count::{Count, Reading};
 use crate::fused::record_step::{COUNTS, Counts, whole};
 use crate::gpu::Source;
 use crate::plan::HISTORY;
@@ -38,15 +38,14 @@ pub(super) struct Record {
 impl Trainer {
     /// The part that covers the last `steps` steps, even if some encoded steps were not taken.
     pub(super) fn window(&self, steps: u64) -> Window {
-        let history = u64::from(HISTORY);
-        let [first, end] = [self.count.at_least().saturating_sub(steps), self.count.at_most()];
-        let first_slot = first % history;
-        // The whole ring, if the steps wrap around its end.
-        let (first_slot, slots) = match first_slot + (end - first) {
-            end if end <= history => (first_slot, (end - first_slot).max(1)),
-            _ => (0, history),
-        };
-        Window { first_slot, slots, reading: self.count.reading() }
+        Window::new(&self.count, steps)
+    }
+
+    /// The part that will cover the next `steps` steps, once the library has submitted them.
+    pub(super) fn window_after(&self, steps: u32) -> Window {
+        let mut count = self.count.clone();
+        (0..steps).for_each(|_| count.submit());
+        Window::new(&count, steps.into())
     }
 
     /// The buffers to read for a window: the history, and the counts.
@@ -62,6 +61,18 @@ impl Trainer {
 }
 
 impl Window {
+    fn new(count: &Count, steps: u64) -> Self {
+        let history = u64::from(HISTORY);
+        let [first, end] = [count.at_least().saturating_sub(steps), count.at_most()];
+        let first_slot = first % history;
+        // The whole ring, if the steps wrap around its end.
+        let (first_slot, slots) = match first_slot + (end - first) {
+            end if end <= history => (first_slot, (end - first_slot).max(1)),
+            _ => (0, history),
+        };
+        Self { first_slot, slots, reading: count.reading() }
+    }
+
     /// The history, from the values that were read.
     pub(super) fn history(self, history: &[f32], counts: &[f32]) -> History {
         let counts = Counts::of(counts);

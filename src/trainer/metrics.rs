@@ -84,25 +84,6 @@ impl Trainer {
         }
     }
 
-    /// The metrics of the steps with these numbers, without steps that the GPU has not taken.
-    pub(super) fn metrics_of(
-        &self,
-        numbers: Range<u64>,
-    ) -> impl Future<Output = Result<Vec<StepMetrics>>> + use<> {
-        let steps = numbers.end - numbers.start;
-        let reading = self.read_history(steps as u32);
-        let loss = self.options.loss;
-        async move {
-            let history = reading.await?;
-            let is_asked = |step: &u64| {
-                let record = history.record(*step);
-                record.is_some_and(|record| numbers.contains(&history.number(record)))
-            };
-            let last = history.taken.saturating_sub(steps)..history.taken;
-            Ok(last.filter(is_asked).filter_map(|step| seen(&history, loss, step)).collect())
-        }
-    }
-
     /// The loss of the last step that the GPU has taken.
     ///
     /// # Errors
@@ -135,6 +116,17 @@ impl Trainer {
             _ => Ok(()),
         }
     }
+}
+
+/// The metrics of the steps with these numbers, without steps that the GPU has not taken.
+pub(super) fn metrics_of(history: &History, numbers: Range<u64>, loss: Loss) -> Vec<StepMetrics> {
+    let is_asked = |step: &u64| {
+        let record = history.record(*step);
+        record.is_some_and(|record| numbers.contains(&history.number(record)))
+    };
+    let steps = numbers.end - numbers.start;
+    let last = history.taken.saturating_sub(steps)..history.taken;
+    last.filter(is_asked).filter_map(|step| seen(history, loss, step)).collect()
 }
 
 fn too_few(found: u64, needed: u64, encoded: u64) -> Error {

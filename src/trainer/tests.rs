@@ -1,5 +1,7 @@
 //! Trainings against the reference and against each other, on the devices of the tests.
 
+mod submissions;
+
 use super::cases::*;
 use crate::gpu::testing::{TestGpu, own_gpu};
 use crate::plan::DeviceClass;
@@ -11,8 +13,8 @@ fn check(gpu: &TestGpu, class: DeviceClass, batch_norm: bool, steps: u32) {
 
 /// The plans of a GPU can run on any adapter.
 fn check_on_gpu(batch_norm: bool, steps: u32) {
-    let class = DeviceClass::named("nvidia").expect("a class");
-    check(&TestGpu::new(), class, batch_norm, steps);
+    let (gpu, class) = TestGpu::nvidia();
+    check(&gpu, class, batch_norm, steps);
 }
 
 #[test]

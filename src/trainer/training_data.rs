@@ -3,13 +3,17 @@
 mod resident;
 mod streamed;
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use wgpu::{CommandEncoder, SubmissionIndex};
+
 use super::step;
+use super::units::{Piece, Step};
 use super::{Number, Trainer, check_rows};
 use crate::data::{Dataset, batches, shuffled_order};
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Gpu, Matrix};
+use crate::gpu::{Gpu, Matrix};
 use crate::options::Remainder;
 use crate::snapshot::Place;
 use resident::Resident;
@@ -77,17 +81,25 @@ struct Epochs {
 #[derive(Debug)]
 struct RemainderStep {
     rows: u32,
-    step: Vec<Dispatch>,
+    step: Step,
 }
 
-/// A mini-batch of the epoch.
-#[derive(Clone, Copy, Debug)]
+/// A mini-batch of the epoch, or a part of its step.
+#[derive(Clone, Debug)]
 struct Batch<'a> {
     /// Its number in the epoch, counted from 0.
     position: u32,
     rows: u32,
-    /// The dispatches of the step, after the batch has been copied.
-    step: &'a [Dispatch],
+    /// The step, after the batch has been copied.
+    step: &'a Step,
+    units: Range<usize>,
+}
+
+impl Batch<'_> {
+    /// Whether its step begins here, with the copy of the batch.
+    fn begins(&self) -> bool {
+        self.units.start == 0
+    }
 }
 
 impl TrainingData {
@@ -147,6 +159,17 @@ impl TrainingData {
         self.epochs.batch_inputs.buffer() == batch_inputs.buffer()
     }
 
+    /// The step on the next mini-batch of this epoch; `full` is that on a full one.
+    pub(super) fn next_step<'a>(&'a self, full: &'a Step) -> &'a Step {
+        self.epochs.batch(self.epochs.position, full).step
+    }
+
+    /// The predicted time of a piece of the next steps.
+    pub(super) fn work(&self, piece: &Piece, full: &Step) -> f64 {
+        let batches = self.epochs.batches(piece, full);
+        batches.map(|batch| batch.step.work(batch.units)).sum()
+    }
+
     /// The mini-batches left in this epoch, which has begun.
     pub(super) fn steps_left(&self) -> u32 {
         self.epochs.steps_left()
@@ -190,19 +213,20 @@ impl TrainingData {
         }
     }
 
-    /// Submits the next `count` steps of this epoch, the first of this number; `step` is that on a full
-    /// batch.
+    /// Submits a piece of the next steps of this epoch, the first of this number, and what `also` records at its
+    /// end; `full` is the step on a full batch.
     pub(super) fn submit(
         &mut self,
         gpu: &Gpu,
         number: Number<'_>,
-        count: u32,
-        step: &[Dispatch],
-    ) -> Result<()> {
-        let batches = self.epochs.batches(count, step);
+        piece: &Piece,
+        full: &Step,
+        also: impl FnOnce(&mut CommandEncoder),
+    ) -> Result<SubmissionIndex> {
+        let batches = self.epochs.batches(piece, full);
         match &mut self.source {
-            Source::Resident(resident) => resident.submit(gpu, number, batches),
-            Source::Streamed(streamed) => streamed.submit(gpu, number, batches),
+            Source::Resident(resident) => resident.submit(gpu, number, batches, also),
+            Source::Streamed(streamed) => streamed.submit(gpu, number, batches, also),
         }
     }
 
@@ -240,7 +264,7 @@ impl Epochs {
         let remainder = if options.remainder == Remainder::Keep && left > 0 {
             check_rows(network, left)?;
             let step = step::bind(network, plan, kernels, memory, left)?;
-            Some(RemainderStep { rows: left, step })
+            Some(RemainderStep { rows: left, step: Step::new(step, plan, left) })
         } else {
             None
         };
@@ -297,16 +321,28 @@ impl Epochs {
         }
     }
 
-    /// The next `count` batches of this epoch; `step` is that of a full batch.
+    /// The batch at a position, with all of its step; `full` is the step on a full batch.
+    fn batch<'a>(&'a self, position: u32, full: &'a Step) -> Batch<'a> {
+        let rows = self.rows_of_batch(position);
+        let smaller = self.remainder.as_ref().filter(|remainder| remainder.rows == rows);
+        let step = smaller.map_or(full, |remainder| &remainder.step);
+        Batch { position, rows, step, units: 0..step.units() }
+    }
+
+    /// The batches of a piece, which begins with the next batch of this epoch.
     fn batches<'a>(
         &'a self,
-        count: u32,
-        step: &'a [Dispatch],
-    ) -> impl Iterator<Item = Batch<'a>> + Clone {
+        piece: &Piece,
+        full: &'a Step,
+    ) -> impl Iterator<Item = Batch<'a>> + Clone + use<'a> {
+        let (count, units) = match piece {
+            Piece::Steps(count) => (*count, None),
+            Piece::Units(units) => (1, Some(units.clone())),
+        };
         (self.position..self.position + count).map(move |position| {
-            let rows = self.rows_of_batch(position);
-            let smaller = self.remainder.as_ref().filter(|remainder| remainder.rows == rows);
-            Batch { position, rows, step: smaller.map_or(step, |remainder| &remainder.step) }
+            let batch = self.batch(position, full);
+            let units = units.clone().unwrap_or(batch.units);
+            Batch { units, ..batch }
         })
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Case {
 pub(super) enum Variant {
     /// Training on a data set on the GPU.
     Resident(Method),
+    /// The same in whole epochs, with their metrics.
+    Epoch(Method),
     /// Inference with the running statistics.
     Running,
     /// Inference with the running statistics folded into weights and biases.
@@ -39,13 +41,14 @@ impl Case {
     pub(super) fn mode(&self) -> &'static str {
         match self.variant {
             Variant::Resident(_) => "train",
+            Variant::Epoch(_) => "epoch",
             Variant::Running | Variant::Folded => "infer",
         }
     }
 
     pub(super) fn variant(&self) -> &'static str {
         match self.variant {
-            Variant::Resident(_) => "resident",
+            Variant::Resident(_) | Variant::Epoch(_) => "resident",
             Variant::Running => "running",
             Variant::Folded => "folded",
         }
@@ -53,14 +56,16 @@ impl Case {
 
     pub(super) fn optimizer_name(&self) -> Option<String> {
         match self.variant {
-            Variant::Resident(optimizer) => Some(optimizer.name().to_owned()),
+            Variant::Resident(optimizer) | Variant::Epoch(optimizer) => {
+                Some(optimizer.name().to_owned())
+            }
             Variant::Running | Variant::Folded => None,
         }
     }
 
     pub(super) fn operations(&self) -> u64 {
         match self.variant {
-            Variant::Resident(_) => training_operations(self.workload),
+            Variant::Resident(_) | Variant::Epoch(_) => training_operations(self.workload),
             Variant::Running | Variant::Folded => inference_operations(self.workload),
         }
     }
@@ -69,7 +74,7 @@ impl Case {
         let Workload { batch_size, layer_sizes, .. } = *self.workload;
         let network = self.network_options();
         Ok(match self.variant {
-            Variant::Resident(optimizer) => {
+            Variant::Resident(optimizer) | Variant::Epoch(optimizer) => {
                 let options = self.trainer_options(optimizer);
                 let library = Trainer::planned_bytes(device, layer_sizes, &network, &options);
                 Plan::training(self.workload, rows(self.workload)?, library)
@@ -92,10 +97,12 @@ impl Case {
             |parameters: &Parameters| Network::from_parameters(&gpu.device, &gpu.queue, parameters);
         let data = dataset(self.workload)?;
         match self.variant {
-            Variant::Resident(optimizer) => {
+            Variant::Resident(optimizer) | Variant::Epoch(optimizer) => {
                 let trainer = Trainer::new(network(&parameters)?, self.trainer_options(optimizer))?;
                 let data = trainer.upload(&data)?;
-                Ok(Subject::Training(Box::new((trainer, data))))
+                let training = Box::new((trainer, data));
+                let is_epoch = matches!(self.variant, Variant::Epoch(_));
+                Ok(if is_epoch { Subject::Epochs(training) } else { Subject::Training(training) })
             }
             Variant::Running => Subject::inference(gpu, &network(&parameters)?, &data, batch_size),
             Variant::Folded => {
@@ -130,6 +137,8 @@ impl Case {
 pub(super) enum Subject {
     /// On a data set on the GPU; each epoch is shuffled.
     Training(Box<(Trainer, TrainingData)>),
+    /// The same, an epoch at a time.
+    Epochs(Box<(Trainer, TrainingData)>),
     /// On a batch in a buffer.
     Inference(Inference),
 }
@@ -146,9 +155,34 @@ impl Subject {
         Ok(Self::Inference(Inference::new(network, &inputs, &outputs, rows)?))
     }
 
-    /// Submits this many steps without waiting.
+    /// The steps that are measured together.
+    pub(super) fn steps(&self) -> u32 {
+        match self {
+            Self::Epochs(training) => training.1.steps_per_epoch(),
+            Self::Training(_) | Self::Inference(_) => 1,
+        }
+    }
+
+    /// Submits the first step.
+    pub(super) fn first_step(&mut self, gpu: &Gpu) -> Result<(), Failure> {
+        match self {
+            Self::Training(training) | Self::Epochs(training) => {
+                let (trainer, data) = &mut **training;
+                Ok(trainer.train(data, 1)?)
+            }
+            Self::Inference(_) => self.submit(gpu, 1),
+        }
+    }
+
+    /// Submits this many steps, or trains for this many epochs.
     pub(super) fn submit(&mut self, gpu: &Gpu, steps: u32) -> Result<(), Failure> {
         match self {
+            Self::Epochs(training) => {
+                let (trainer, data) = &mut **training;
+                for _ in 0..steps {
+                    ztilde::block_on(&gpu.device, trainer.epoch(data))?;
+                }
+            }
             Self::Training(training) => {
                 let (trainer, data) = &mut **training;
                 trainer.train(data, steps)?;
@@ -168,7 +202,7 @@ impl Subject {
     /// The dispatches of a step, in training without the copy of the batch.
     pub(super) fn into_dispatches(self) -> Vec<Dispatch> {
         match self {
-            Self::Training(training) => training.0.into_dispatches(),
+            Self::Training(training) | Self::Epochs(training) => training.0.into_dispatches(),
             Self::Inference(inference) => inference.dispatches().to_vec(),
         }
     }
@@ -176,7 +210,7 @@ impl Subject {
     /// Fails if the training diverged: later steps no longer change the parameters, and may take a
     /// different time.
     pub(super) fn check(&self, gpu: &Gpu) -> Result<(), Failure> {
-        let Self::Training(training) = self else { return Ok(()) };
+        let (Self::Training(training) | Self::Epochs(training)) = self else { return Ok(()) };
         let (trainer, _) = &**training;
         let fault = ztilde::block_on(&gpu.device, trainer.fault())?;
         fault.map_or(Ok(()), |fault| Err(Error::Diverged(fault).into()))

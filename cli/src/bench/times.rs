@@ -63,6 +63,18 @@ impl Times {
             steps_per_repetition: steps,
         })
     }
+
+    /// The times of the steps, if what was measured is this many steps together.
+    pub(super) fn of_parts(self, steps: u32) -> Self {
+        let of_one = |time: f64| time / f64::from(steps);
+        Self {
+            median: of_one(self.median),
+            min: of_one(self.min),
+            max: of_one(self.max),
+            repetitions: self.repetitions,
+            steps_per_repetition: self.steps_per_repetition * steps,
+        }
+    }
 }
 
 /// The number of steps that will probably take a little longer than [`LEAST`], but at most 16 times as
@@ -91,6 +103,15 @@ mod tests {
         assert_eq!(median(&[3.0]), 3.0);
         assert_eq!(median(&[1.0, 2.0]), 1.5);
         assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+    }
+
+    #[test]
+    fn an_epoch_is_all_of_its_steps() {
+        let times =
+            Times { median: 9.0, min: 6.0, max: 30.0, repetitions: 5, steps_per_repetition: 2 };
+        let Times { median, min, max, repetitions, steps_per_repetition } = times.of_parts(3);
+        assert_eq!([median, min, max], [3.0, 2.0, 10.0]);
+        assert_eq!((repetitions, steps_per_repetition), (5, 6));
     }
 
     #[test]

@@ -42,17 +42,19 @@ fn a_row_is_an_object_with_all_fields() {
     }
 
     let of = |mode: &str| rows.iter().filter(|row| row["mode"] == mode).collect::<Vec<_>>();
-    let ([copy], [train, descent], [running, folded]) =
-        (&of("copy")[..], &of("train")[..], &of("infer")[..])
+    let ([copy], [train, descent], [epoch, _], [running, folded]) =
+        (&of("copy")[..], &of("train")[..], &of("epoch")[..], &of("infer")[..])
     else {
-        panic!("one copy, two trainings and two inferences: {rows:?}");
+        panic!("one copy, two trainings, two of epochs and two inferences: {rows:?}");
     };
     assert!(number(copy, "gb_s") > 0.0);
     assert_eq!([&train["opt"], &descent["opt"]], ["adam", "gradient-descent"]);
     assert_eq!([&running["opt"], &folded["opt"]], [&Value::Null; 2]);
-    let variants = [train, descent, running, folded].map(|row| &row["variant"]);
-    assert_eq!(variants, ["resident", "resident", "running", "folded"]);
-    for row in [train, descent, running, folded] {
+    let variants = [train, descent, epoch, running, folded].map(|row| &row["variant"]);
+    assert_eq!(variants, ["resident", "resident", "resident", "running", "folded"]);
+    // 1,797 rows in mini-batches of 64: an epoch has 28 full ones, and a smaller one is dropped.
+    assert_eq!(epoch["steps_per_repetition"].as_u64().map(|steps| steps % 28), Some(0), "{epoch}");
+    for row in [train, descent, epoch, running, folded] {
         assert_eq!(row["workload"], "digits");
         assert!(number(row, "dispatches") >= 1.0, "{row}");
         assert!((number(row, "samples_s") / number(row, "steps_s") - 64.0).abs() < 1e-6, "{row}");
@@ -60,6 +62,7 @@ fn a_row_is_an_object_with_all_fields() {
     // 64 rows: 4 operations for each weight of the first layer, 6 for the others'; 2 in inference.
     let per_step = |row: &Value| number(row, "gflop_s") * 1e9 / number(row, "steps_s");
     assert!((per_step(train) / (64.0 * (4.0 * 8192.0 + 6.0 * 8832.0)) - 1.0).abs() < 1e-6);
+    assert!((per_step(epoch) / per_step(train) - 1.0).abs() < 1e-6);
     for row in [running, folded] {
         assert!((per_step(row) / (64.0 * 2.0 * (8192.0 + 8832.0)) - 1.0).abs() < 1e-6);
     }

@@ -18,8 +18,7 @@ fn slabs_are_summed_up_in_the_same_order_in_any_tiling() {
     for (mut gpu, class) in TestGpu::with_each_class() {
         cases::bits_are_the_same(&mut gpu, class);
     }
-    let class = DeviceClass::named("nvidia").expect("a class");
-    let gpu = TestGpu::new();
+    let (gpu, class) = TestGpu::nvidia();
     let [grad_sums, inputs] = cases::several_slabs(&gpu);
     let left = run(&gpu, (class, Tiling::single(class)), true, &grad_sums, &inputs);
     assert!(left.slabs.len() > 1, "no class has several slabs");
@@ -46,10 +45,9 @@ fn notes_what_is_not_finite() {
 
 #[test]
 fn shapes_that_do_not_fit_are_errors() {
-    let gpu = TestGpu::new();
+    let (gpu, class) = TestGpu::nvidia();
     // With biases, and several slabs.
     const ROWS: u32 = 1031;
-    let class = DeviceClass::named("nvidia").expect("a class");
     let plan = LayerPlan::test(class, Tiling::single(class), [3, 6], false, false);
     let kernel = GradWeights::new(&gpu.gpu.device, plan).unwrap();
     let packed = [[6, 3], [1, 6], [1, 4], [4, 4]].map(Array2::<f64>::zeros);

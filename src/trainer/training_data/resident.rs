@@ -1,6 +1,6 @@
 //! A data set on the GPU, which gathers each epoch's batches.
 
-use wgpu::Buffer;
+use wgpu::{Buffer, CommandEncoder, SubmissionIndex};
 
 use super::Batch;
 use crate::data::{Dataset, Targets};
@@ -68,19 +68,25 @@ impl Resident {
         gpu: &Gpu,
         number: Number<'_>,
         batches: impl Iterator<Item = Batch<'a>>,
-    ) -> Result<()> {
+        also: impl FnOnce(&mut CommandEncoder),
+    ) -> Result<SubmissionIndex> {
+        let mut batches = batches.peekable();
         gpu.submit("ztilde/train", |encoder| {
-            number.encode(encoder);
+            if batches.peek().is_some_and(Batch::begins) {
+                number.encode(encoder);
+            }
             let mut pass = begin_pass(encoder);
             for batch in batches {
                 let is_full = batch.rows == self.batch_size;
                 let gather = if is_full { &self.gather } else { &self.gather_remainder };
-                for dispatch in gather.iter().chain(batch.step) {
+                for dispatch in gather.iter().filter(|_| batch.begins()) {
                     dispatch.encode(&mut pass);
                 }
+                batch.step.encode(&mut pass, batch.units);
             }
-        })?;
-        Ok(())
+            drop(pass);
+            also(encoder);
+        })
     }
 }
 

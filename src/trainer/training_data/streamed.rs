@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use wgpu::BufferViewMut;
+use wgpu::{BufferViewMut, CommandEncoder, SubmissionIndex};
 
 use super::Batch;
 use crate::data::{Dataset, Targets};
 use crate::error::Result;
 use crate::gpu::{Gpu, Matrix, Staging};
-use crate::trainer::{Number, SUBMISSIONS_IN_FLIGHT, Trainer, begin_pass};
+use crate::plan::MOST_IN_FLIGHT;
+use crate::trainer::{Number, Trainer, begin_pass};
 
 /// The bytes of a window, unless a single batch is larger: enough to hide the cost of submitting it.
 const WINDOW_BYTES: u64 = 16 << 20;
@@ -42,15 +43,14 @@ impl Streamed {
         let Trainer { network, options, memory, .. } = trainer;
         let batch_values = memory.batch.inputs.values() + memory.batch.targets.values();
         let fitting = WINDOW_BYTES / (4 * batch_values);
-        let most = trainer.steps_per_submission().min(steps_per_epoch);
-        let batches_per_window = fitting.clamp(1, most.into());
+        let batches_per_window = fitting.clamp(1, steps_per_epoch.into());
         let window =
             |_| Staging::new(network.gpu(), "data/window", batches_per_window * batch_values);
         Ok(Self {
             dataset,
             order: Vec::new(),
             batch_size: options.batch_size,
-            windows: (0..SUBMISSIONS_IN_FLIGHT).map(window).collect::<Result<_>>()?,
+            windows: (0..MOST_IN_FLIGHT).map(window).collect::<Result<_>>()?,
             next_window: 0,
             batches_per_window: batches_per_window as u32,
             inputs: memory.batch.inputs.clone(),
@@ -73,7 +73,17 @@ impl Streamed {
         gpu: &Gpu,
         number: Number<'_>,
         batches: impl Iterator<Item = Batch<'a>> + Clone,
-    ) -> Result<()> {
+        also: impl FnOnce(&mut CommandEncoder),
+    ) -> Result<SubmissionIndex> {
+        if !batches.clone().all(|batch| batch.begins()) {
+            // The batch was copied with the first part of its step.
+            return gpu.submit("ztilde/train", |encoder| {
+                let mut pass = begin_pass(encoder);
+                batches.for_each(|batch| batch.step.encode(&mut pass, batch.units));
+                drop(pass);
+                also(encoder);
+            });
+        }
         let Self { dataset, order, batch_size, windows, next_window, inputs, targets, .. } = self;
         let window = &mut windows[*next_window];
         let batch_bytes = 4 * (inputs.values() + targets.values());
@@ -86,7 +96,7 @@ impl Streamed {
                 gather(dataset, rows, view, [place, place + target_place as usize], row_bytes);
             }
         })?;
-        window.submit(gpu, "ztilde/train", |encoder, window| {
+        let submission = window.submit(gpu, "ztilde/train", |encoder, window| {
             number.encode(encoder);
             for (batch, place) in batches.zip((0..).step_by(batch_bytes as usize)) {
                 let rows = u64::from(batch.rows);
@@ -94,14 +104,12 @@ impl Streamed {
                     let bytes = 4 * matrix.values() / u64::from(*batch_size) * rows;
                     encoder.copy_buffer_to_buffer(window, place, matrix.buffer(), 0, bytes);
                 }
-                let mut pass = begin_pass(encoder);
-                for dispatch in batch.step {
-                    dispatch.encode(&mut pass);
-                }
+                batch.step.encode(&mut begin_pass(encoder), batch.units);
             }
+            also(encoder);
         })?;
         *next_window = (*next_window + 1) % windows.len();
-        Ok(())
+        Ok(submission)
     }
 }
 

@@ -3,7 +3,7 @@
 use wgpu::BufferUsages;
 use ztilde::{Inference, Network};
 
-use super::app::{App, BATCH_SIZE, SIZES, classes, inputs};
+use super::app::{App, BATCH_SIZE, SIZES, classes, dataset, inputs};
 use crate::fixtures::journal;
 use crate::fixtures::objects::objects;
 
@@ -42,12 +42,13 @@ fn an_encoded_step_makes_no_object() {
     assert_eq!(objects(device), before, "after they were submitted");
 }
 
-/// A submission needs an encoder, and an upload goes through wgpu's staging memory.
+/// A submission needs an encoder, and an upload goes through wgpu's staging memory. How many submissions hold five
+/// steps depends on the adapter's pace.
 #[test]
 fn a_submitted_step_makes_its_encoder_alone() {
     let app = App::new();
     let mut trainer = app.trainer();
-    let mut data = trainer.upload(&super::app::dataset(20)).unwrap();
+    let mut data = trainer.upload(&dataset(20)).unwrap();
     let (input_values, class_values) = (inputs(), classes());
     for round in 0..3 {
         let ((), lines) = journal::record(|| {
@@ -59,8 +60,31 @@ fn a_submitted_step_makes_its_encoder_alone() {
         let made = made.filter(|line| !line.contains("create_staging_buffer"));
         let encoders = made.clone().filter(|line| line.contains("create_command_encoder")).count();
         // At first the rates and the order of the epoch are written, in the same way.
-        assert_eq!([made.count(), encoders], [2, 2], "round {round}: {lines:#?}");
+        assert_eq!(made.count(), encoders, "round {round}: {lines:#?}");
+        let submissions = lines.iter().filter(|line| line.as_str() == "Queue::submit").count();
+        assert!(encoders == submissions && submissions >= 2, "round {round}: {lines:#?}");
     }
+}
+
+/// The losses and the fault of an epoch are copied in the submissions that train.
+#[test]
+fn an_epoch_makes_no_submission_to_read() {
+    let app = App::new();
+    let mut trainer = app.trainer();
+    for data in [trainer.upload(&dataset(300)), trainer.stream(dataset(300))] {
+        let mut data = data.unwrap();
+        let (epoch, lines) =
+            journal::record(|| ztilde::block_on(&app.device, trainer.epoch(&mut data)).unwrap());
+        assert_eq!(epoch.steps, 301);
+        // Those of earlier calls are over.
+        app.wait();
+        let submissions = lines.iter().filter(|line| line.as_str() == "Queue::submit").count();
+        let trainings =
+            lines.iter().filter(|line| line.contains("CommandEncoder with 'ztilde/train'"));
+        assert_eq!(submissions, trainings.count(), "of {} lines", lines.len());
+        assert!(submissions < 150, "{submissions} submissions of 301 steps");
+    }
+    app.assert_silent();
 }
 
 /// A network keeps the kernels of its inference, even if nothing else uses them.
