@@ -4,7 +4,7 @@ use super::cases::{compare, run};
 use super::*;
 use crate::gpu::MAX_WORKGROUPS;
 use crate::gpu::testing::TestGpu;
-use crate::plan::{DeviceClass, Tiling};
+use crate::plan::Tiling;
 
 #[test]
 fn matches_the_reference() {

@@ -10,7 +10,7 @@ use crate::gpu::testing::TestGpu;
 use crate::gpu::{block_on, block_on_for};
 use crate::network::Network;
 use crate::options::{NetworkOptions, OnFault, Optimizer, Remainder, TrainerOptions};
-use crate::plan::{DeviceClass, StepPlan};
+use crate::plan::StepPlan;
 use crate::snapshot::Snapshot;
 use crate::trainer::cases::{ROWS, SIZES};
 use crate::trainer::{Trainer, TrainingData};
