@@ -127,6 +127,9 @@ impl Pace {
         if step > SLACK * budget {
             return 0;
         }
+        if step * f64::from(waiting) <= SLACK * budget {
+            return waiting.max(1); // Rather than leave a short rest.
+        }
         ((budget / step).round() as u32).clamp(1, waiting.max(1))
     }
 
