@@ -38,7 +38,10 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
     ("fused", &["error", "gpu", "kernels", "options", "plan", "wgpu"]),
     ("layout", &["error", "gpu", "parameters", "plan", "wgpu"]),
     ("network", &["error", "fused", "gpu", "layout", "options", "parameters", "plan", "wgpu"]),
-    ("inference", &["data", "error", "fused", "gpu", "layout", "network", "options", "wgpu"]),
+    (
+        "inference",
+        &["data", "error", "fused", "gpu", "layout", "network", "options", "plan", "wgpu"],
+    ),
     (
         "trainer",
         &[
@@ -53,7 +56,8 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
 const ABOVE_THE_TWINS: [&str; 5] = ["fused", "kernels", "layer", "network", "trainer"];
 
 /// The kernels that compute the same formula as another one, for other matrices, and share its twin.
-const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
+const SAME_TWIN: [(&str, &str); 2] =
+    [("matmul_quads", "matmul"), ("narrow_forward", "network_forward")];
 
 /// The files of `src` that only hold tests.
 const TEST_FILES: [&str; 17] = [
