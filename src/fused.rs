@@ -10,6 +10,7 @@ pub(crate) mod grad_weights;
 pub(crate) mod gradient_norm;
 pub(crate) mod layer_backward;
 pub(crate) mod layer_forward;
+pub(crate) mod narrow_forward;
 pub(crate) mod network_forward;
 pub(crate) mod output_layer;
 pub(crate) mod record_step;

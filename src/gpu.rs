@@ -193,14 +193,18 @@ impl Gpu {
     }
 }
 
-/// A buffer for `values` values of four bytes that kernels read and write, all zero.
+/// A buffer for `values` values of four bytes that kernels read and write, all zero. A small one may also be
+/// bound as a uniform.
 pub(crate) fn storage_buffer(device: &Device, label: &str, values: u64) -> Result<Buffer> {
     check_size(device, label, 4 * values)?;
     guarded(device, || {
         device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(&format!("ztilde/{label}")),
             size: 4 * values,
-            usage: BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC,
+            usage: BufferUsages::STORAGE
+                | BufferUsages::UNIFORM
+                | BufferUsages::COPY_DST
+                | BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         })
     })

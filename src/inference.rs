@@ -1,15 +1,20 @@
 //! `Inference`: a network bound to the app's buffers, in the app's encoder.
 
+#[cfg(test)]
+mod tests;
+
 use wgpu::{BufferUsages, CommandEncoder, ComputePassDescriptor, Device};
 
 use crate::error::{Error, Result};
 use crate::fused::layer_forward::LayerForward;
-use crate::fused::network_forward::NetworkForward;
+use crate::fused::narrow_forward::NarrowForward;
 use crate::gpu::{Dispatch, Gpu, Matrix, Rows, largest_binding, read};
 use crate::network::{
-    FEWEST_ROWS, Forward, InferenceKernels, Network, PlannedBytes, largest_matrix, padded_bytes,
+    FEWEST_ROWS, Forward, InferenceKernels, Network, PlannedBytes, inference_plan, largest_matrix,
+    padded_bytes,
 };
 use crate::options::NetworkOptions;
+use crate::plan::{InferencePlan, LayerSizes};
 
 /// The number of rows of a slice is a multiple of this, so that every slice of a matrix starts on a multiple
 /// of 256 bytes, for any number of columns.
@@ -61,7 +66,9 @@ impl Inference {
     /// Inputs and outputs may be parts of one buffer that do not overlap.
     ///
     /// Contiguous rows are fastest if they are whole vectors of four and start at a multiple of the
-    /// device's `min_storage_buffer_offset_alignment`. Other rows are copied.
+    /// device's `min_storage_buffer_offset_alignment`. Other rows are copied. A narrow network (up to about
+    /// 16 neurons per hidden layer) reads and writes all rows where they are, if each starts at a multiple of
+    /// 16 bytes where rows are whole vectors of four, or of 8 bytes where they are whole pairs.
     ///
     /// Both buffers need `BufferUsages::STORAGE`.
     ///
@@ -132,9 +139,11 @@ impl Inference {
     ) -> PlannedBytes {
         let rows = slice_rows(device, layer_sizes).min(rows);
         let inputs = layer_sizes.first().copied().unwrap_or(0);
-        let own_inputs = if inputs.is_multiple_of(4) { 0 } else { padded_bytes(rows, inputs) };
+        let plan = inference_plan(device, &LayerSizes::of_network(layer_sizes, options.batch_norm));
+        let is_read = plan == InferencePlan::Narrow || inputs.is_multiple_of(4);
+        let own_inputs = if is_read { 0 } else { padded_bytes(rows, inputs) };
         let widest = layer_sizes.iter().copied().skip(1).max().unwrap_or(0);
-        let scratch = padded_bytes(rows, widest).saturating_mul(scratch_count(device, layer_sizes));
+        let scratch = padded_bytes(rows, widest).saturating_mul(scratch_count(plan, layer_sizes));
         let batch = own_inputs.saturating_add(scratch);
         PlannedBytes { batch, ..PlannedBytes::of_network(layer_sizes, options) }
     }
@@ -243,25 +252,28 @@ fn slice_rows(device: &Device, layer_sizes: &[u32]) -> u32 {
 }
 
 /// The number of scratch matrices, or of halves of one, that are in use.
-fn scratch_count(device: &Device, layer_sizes: &[u32]) -> u64 {
-    let layers = layer_sizes.len().saturating_sub(1);
-    if layers > 0 && NetworkForward::serves(device, layer_sizes) {
-        return 2;
+fn scratch_count(plan: InferencePlan, layer_sizes: &[u32]) -> u64 {
+    match plan {
+        InferencePlan::Narrow => 0,
+        InferencePlan::InOne => 2,
+        InferencePlan::Layers => {
+            let layers = layer_sizes.len().saturating_sub(1);
+            // The last layer's outputs go straight to the app's if their rows are whole vectors of four.
+            let is_straight = layer_sizes.last().is_some_and(|outputs| outputs.is_multiple_of(4));
+            layers.saturating_sub(usize::from(is_straight)).min(2) as u64
+        }
     }
-    // The last layer's outputs go straight to the app's if their rows are whole vectors of four.
-    let is_straight = layer_sizes.last().is_some_and(|outputs| outputs.is_multiple_of(4));
-    layers.saturating_sub(usize::from(is_straight)).min(2) as u64
 }
 
 /// Binds all layers for slices of the rows, one after the other.
 struct Slices<'a> {
     network: &'a Network,
     kernels: &'a InferenceKernels,
-    /// A copy of the inputs, if the app's rows are not whole vectors of four, or start at another offset.
+    /// A copy of the inputs, if the kernels cannot read the app's rows.
     inputs: Option<Matrix>,
-    /// Whether the last layer writes to the app's outputs, whose rows may have to be whole vectors too.
+    /// Whether the last layer writes to the app's outputs.
     is_straight: bool,
-    /// The outputs of the kernel that computes all layers at once, if it does not write to the app's
+    /// The outputs of a kernel that computes all layers at once, if it does not write to the app's
     /// buffer.
     outputs: Option<Matrix>,
     /// The inputs and the outputs of a layer alternate between two matrices, or between the halves of one.
@@ -276,23 +288,32 @@ impl<'a> Slices<'a> {
         let widest = sizes[1..].iter().copied().max().unwrap_or(1);
         let padded = |rows, columns| gpu.padded_matrix("inference/scratch", rows, columns);
         let kernels = network.inference_kernels();
-        let is_in_one = matches!(kernels.forward, Forward::InOne(_));
+        let is_quads = |matrix: &Matrix| matrix.columns().is_multiple_of(4);
+        let is_plain = |matrix: &Matrix| matrix.is_plain(&gpu.device);
+        let [reads_inputs, is_straight] = match kernels.forward {
+            Forward::Narrow(_) => {
+                let takes = |matrix: &Matrix| {
+                    Ok(NarrowForward::takes(&gpu.device, &matrix.slice(0, rows)?))
+                };
+                [takes(inputs)?, takes(outputs)?]
+            }
+            Forward::InOne(_) => [is_plain(inputs) && is_quads(inputs), is_plain(outputs)],
+            Forward::Layers(_) => [inputs, outputs].map(|all| is_plain(all) && is_quads(all)),
+        };
         // No dispatch can read and write the same buffer.
-        let has_own_inputs = !sizes[0].is_multiple_of(4)
-            || !inputs.is_plain(&gpu.device)
-            || inputs.buffer() == outputs.buffer();
-        let is_straight =
-            outputs.is_plain(&gpu.device) && (is_in_one || network.outputs().is_multiple_of(4));
+        let has_own_inputs = !reads_inputs || inputs.buffer() == outputs.buffer();
         let own_outputs = || gpu.matrix("inference/outputs", rows, network.outputs());
+        let is_layers = matches!(kernels.forward, Forward::Layers(_));
         Ok(Self {
             network,
             kernels,
             inputs: has_own_inputs.then(|| padded(rows, sizes[0])).transpose()?,
             is_straight,
-            outputs: (is_in_one && !is_straight).then(own_outputs).transpose()?,
-            scratch: match is_in_one {
-                true => vec![padded(2 * rows, widest)?],
-                false => vec![padded(rows, widest)?, padded(rows, widest)?],
+            outputs: (!is_layers && !is_straight).then(own_outputs).transpose()?,
+            scratch: match kernels.forward {
+                Forward::Narrow(_) => Vec::new(),
+                Forward::InOne(_) => vec![padded(2 * rows, widest)?],
+                Forward::Layers(_) => vec![padded(rows, widest)?, padded(rows, widest)?],
             },
             dispatches: Vec::new(),
         })
@@ -310,16 +331,21 @@ impl<'a> Slices<'a> {
                 own
             }
         };
-        match &self.kernels.forward {
-            Forward::Layers(kernels) => self.bind_layers(kernels, inputs, outputs),
+        let own = self.outputs.as_ref().map(|own| own.slice(0, rows)).transpose()?;
+        let target = own.as_ref().unwrap_or(outputs);
+        let network = self.network;
+        let dispatch = match &self.kernels.forward {
+            Forward::Layers(kernels) => return self.bind_layers(kernels, inputs, outputs),
+            Forward::Narrow(kernel) => {
+                network.bind_narrow(kernel, "inference", [&inputs, target])?
+            }
             Forward::InOne(kernel) => {
                 let scratch = self.scratch[0].slice(0, 2 * rows)?;
-                let own = self.outputs.as_ref().map(|own| own.slice(0, rows)).transpose()?;
-                let matrices = [&inputs, &scratch, own.as_ref().unwrap_or(outputs)];
-                self.dispatches.push(self.network.bind_all(kernel, "inference", matrices)?);
-                own.map_or(Ok(()), |own| self.bind_copy(&own, outputs))
+                network.bind_all(kernel, "inference", [&inputs, &scratch, target])?
             }
-        }
+        };
+        self.dispatches.push(dispatch);
+        own.map_or(Ok(()), |own| self.bind_copy(&own, outputs))
     }
 
     fn bind_layers(

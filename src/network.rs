@@ -9,17 +9,20 @@ use wgpu::{Device, Queue};
 
 use crate::error::{Error, Result};
 use crate::fused::layer_forward::{self, LayerForward};
-use crate::fused::network_forward::{self, NetworkForward};
+use crate::fused::narrow_forward::NarrowForward;
+use crate::fused::network_forward::{self, NetworkForward, Tensors};
 use crate::fused::record_step::{COUNTS, Counts, whole};
 use crate::fused::skip_step::{self, SkipStep};
 use crate::gpu::{Dispatch, Gpu, Matrix, Source, read_all};
 use crate::layout::{self, Learned, LearnedLayout, Running, RunningLayout};
 use crate::options::{Activation, NetworkOptions};
 use crate::parameters::{BatchNorm, Layer, Parameters};
+#[cfg(test)]
+use crate::plan::InferencePlan;
 use crate::plan::LayerSizes;
 pub use bytes::{PlannedBytes, required_limits};
 pub(crate) use bytes::{largest_matrix, padded_bytes};
-pub(crate) use inference_kernels::{Forward, InferenceKernels};
+pub(crate) use inference_kernels::{Forward, InferenceKernels, plan as inference_plan};
 
 /// The fewest rows that a matrix must be able to hold: inference takes a multiple of this many rows at
 /// once. The matrices for a batch's statistics have at most this many rows, or as many as the batch.
@@ -128,15 +131,24 @@ impl Network {
         let packed_running = running_layout.pack(&parameters.layers);
         gpu.upload(running_statistics.buffer(), &packed_running)?;
         let Parameters { activation, epsilon, momentum, .. } = *parameters;
+        let learned = layout.views(packed.buffer())?;
+        let running = running_layout.views(running_statistics.buffer())?;
+        let plan = inference_plan(device, &shapes);
+        let tensors = Tensors {
+            parameters: &packed,
+            running: &running_statistics,
+            layers: &inference_layers(&learned, &running),
+        };
+        let inference = InferenceKernels::new(device, plan, parameters, tensors)?;
         Ok(Self {
             activation,
             epsilon,
             momentum,
             layer_sizes: parameters.layer_sizes(),
-            learned: layout.views(packed.buffer())?,
+            learned,
             layout,
             parameters: packed,
-            running: running_layout.views(running_statistics.buffer())?,
+            running,
             running_layout,
             running_statistics,
             batches: parameters.layers.iter().map(batches).collect(),
@@ -144,7 +156,7 @@ impl Network {
             encoded: 0,
             steps: 0,
             notes: parameters.notes.clone(),
-            inference: InferenceKernels::new(device, parameters)?,
+            inference,
             sizes: shapes,
             gpu,
         })
@@ -288,8 +300,30 @@ impl Network {
         self.gpu.write(self.counts.buffer(), 0, &Counts::first(steps))
     }
 
+    /// Compiles the kernels of another plan of inference than the fastest, for the parameters that the network
+    /// was made of.
+    #[cfg(test)]
+    pub(crate) fn follow(&mut self, plan: InferencePlan, parameters: &Parameters) -> Result<()> {
+        let layers = &inference_layers(&self.learned, &self.running);
+        let tensors =
+            Tensors { parameters: &self.parameters, running: &self.running_statistics, layers };
+        self.inference = InferenceKernels::new(&self.gpu.device, plan, parameters, tensors)?;
+        Ok(())
+    }
+
     pub(crate) fn inference_kernels(&self) -> &InferenceKernels {
         &self.inference
+    }
+
+    /// Binds all layers of a narrow network in one dispatch.
+    pub(crate) fn bind_narrow(
+        &self,
+        kernel: &NarrowForward,
+        place: &str,
+        matrices: [&Matrix; 2],
+    ) -> Result<Dispatch> {
+        let tensors = [&self.parameters, &self.running_statistics];
+        kernel.bind(&self.gpu.device, place, tensors, matrices)
     }
 
     /// Binds all layers in one dispatch, as inference computes them. The scratch has two rows of the
@@ -300,25 +334,10 @@ impl Network {
         place: &str,
         [inputs, scratch, outputs]: [&Matrix; 3],
     ) -> Result<Dispatch> {
-        let layers: Vec<_> = self
-            .learned
-            .iter()
-            .zip(&self.running)
-            .map(|(learned, running)| network_forward::Layer {
-                weights: learned.weights(),
-                gamma: learned.gamma(),
-                beta: learned.beta(),
-                running: running.as_ref().map(|running| running.now.each_ref()),
-            })
-            .collect();
-        let buffers = network_forward::Buffers {
-            parameters: &self.parameters,
-            running: &self.running_statistics,
-            layers: &layers,
-            inputs,
-            scratch,
-            outputs,
-        };
+        let layers = &inference_layers(&self.learned, &self.running);
+        let tensors =
+            Tensors { parameters: &self.parameters, running: &self.running_statistics, layers };
+        let buffers = network_forward::Buffers { tensors, inputs, scratch, outputs };
         kernel.bind(&self.gpu.device, place, buffers)
     }
 
@@ -385,6 +404,20 @@ impl Network {
         };
         kernel.bind(&self.gpu.device, place, buffers)
     }
+}
+
+/// The layers' tensors as inference reads them.
+fn inference_layers<'a>(
+    learned: &'a [Learned],
+    running: &'a [Option<Running>],
+) -> Vec<network_forward::Layer<'a>> {
+    let layer = |(learned, running): (&'a Learned, &'a Option<Running>)| network_forward::Layer {
+        weights: learned.weights(),
+        gamma: learned.gamma(),
+        beta: learned.beta(),
+        running: running.as_ref().map(|running| running.now.each_ref()),
+    };
+    learned.iter().zip(running).map(layer).collect()
 }
 
 fn batches(layer: &Layer) -> u64 {

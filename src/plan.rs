@@ -6,6 +6,7 @@
 //! - `order`: the order of every sum, which no tiling changes.
 //! - `layer`: how a layer's work is divided among workgroups.
 //! - `choice` takes the fastest of all possible plans, by the model of `cost`.
+//! - `inference`: which kernels compute the layers without learning.
 //! - `dispatches`, `matrices`, `packing`: what follows from that.
 //! - `pace`: how much work a submission holds.
 
@@ -13,6 +14,7 @@ mod choice;
 mod cost;
 mod device_class;
 mod dispatches;
+mod inference;
 mod layer;
 mod matrices;
 mod order;
@@ -27,6 +29,7 @@ use std::fmt;
 pub use self::device_class::DeviceClass;
 pub(crate) use self::device_class::Facts;
 pub use self::dispatches::PlannedDispatch;
+pub(crate) use self::inference::{InferencePlan, MOST_LAYERS_IN_ONE};
 #[cfg(any(test, feature = "check"))]
 pub(crate) use self::layer::WeightsPlan;
 pub(crate) use self::layer::{LayerPlan, Place};

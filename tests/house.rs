@@ -39,7 +39,10 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
     ("fused", &["error", "gpu", "kernels", "options", "plan", "wgpu"]),
     ("layout", &["error", "gpu", "parameters", "plan", "wgpu"]),
     ("network", &["error", "fused", "gpu", "layout", "options", "parameters", "plan", "wgpu"]),
-    ("inference", &["data", "error", "fused", "gpu", "layout", "network", "options", "wgpu"]),
+    (
+        "inference",
+        &["data", "error", "fused", "gpu", "layout", "network", "options", "plan", "wgpu"],
+    ),
     (
         "trainer",
         &[
@@ -55,7 +58,8 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
 const ABOVE_THE_TWINS: [&str; 5] = ["fused", "kernels", "layer", "network", "trainer"];
 
 /// The kernels that compute the same formula as another one, for other matrices, and share its twin.
-const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
+const SAME_TWIN: [(&str, &str); 2] =
+    [("matmul_quads", "matmul"), ("narrow_forward", "network_forward")];
 
 /// The files of `src` that only hold tests, also those of `check`; see [`is_test`].
 const TEST_FILES: [&str; 16] = [

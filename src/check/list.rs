@@ -65,6 +65,7 @@ pub(super) const LIST: &[(&str, &str, Cases)] = &[
     ("update", FORMULA, OfDevice(update::cases::matches_the_reference)),
     ("skip_step", FORMULA, OfDevice(skip_step::cases::matches_the_reference)),
     ("network_forward", FORMULA, OfDevice(network_forward::cases::matches_the_reference)),
+    ("narrow_forward", FORMULA, OfDevice(narrow_forward::cases::matches_the_reference)),
     ("training", FORMULA, OfDevice(trainer::cases::matches_the_reference)),
     ("training", "same bits, twice", OfDevice(trainer::cases::the_same_seed_gives_the_same_bits)),
     ("training", "same bits, any plan", OfClass(trainer::cases::plans_give_the_same_bits)),

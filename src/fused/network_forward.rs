@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix, Texts, tiled, uniform, workgroups};
 use crate::kernels::activate;
 use crate::options::Activation;
-use crate::plan::{DeviceClass, Tiling};
+use crate::plan::{DeviceClass, MOST_LAYERS_IN_ONE as MOST_LAYERS, Tiling};
 
 const TEXTS: Texts = tiled![
     "fused/network_forward.wgsl",
@@ -21,9 +21,6 @@ const TEXTS: Texts = tiled![
     "shared/rounded.wgsl",
 ];
 
-/// Layers that the shader's table has room for.
-const MOST_LAYERS: usize = 16;
-
 /// The storage buffers of the shader; `layer_forward` needs one less.
 const STORAGE_BUFFERS: u32 = 5;
 
@@ -34,15 +31,21 @@ pub(crate) struct NetworkForward {
     tiling: Tiling,
 }
 
-/// The inputs and outputs of the kernel.
+/// The tensors of a network.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Buffers<'a> {
+pub(crate) struct Tensors<'a> {
     /// The packed parameters.
     pub(crate) parameters: &'a Matrix,
     /// All running statistics.
     pub(crate) running: &'a Matrix,
     /// Inputs first.
     pub(crate) layers: &'a [Layer<'a>],
+}
+
+/// The inputs and outputs of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffers<'a> {
+    pub(crate) tensors: Tensors<'a>,
     /// `[rows, inputs]`, padded.
     pub(crate) inputs: &'a Matrix,
     /// `[2 · rows, outputs of the widest layer]`, padded.
@@ -89,20 +92,9 @@ uniform! {
 }
 
 impl NetworkForward {
-    /// Whether one dispatch for all layers is possible, and faster than one per layer. Narrow layers are;
-    /// wide ones fill more workgroups alone, and every tile of rows would read their weights again. It is
-    /// not possible with more inputs than a software adapter's loops reach, or too few storage buffers.
-    pub(crate) fn serves(device: &Device, layer_sizes: &[u32]) -> bool {
-        const WIDEST: u32 = 128;
-        let widest = layer_sizes[1..].iter().copied().max().unwrap_or(0);
-        let class = DeviceClass::from(device);
-        let tiling = Tiling::single(class);
-        let rounds =
-            |layer: &[u32]| u64::from(tiling.strips(layer[1])) * tiling.rounds_of_patch(layer[0]);
-        let rounds = layer_sizes.windows(2).map(rounds).sum();
-        let is_narrow = layer_sizes.len() - 1 <= MOST_LAYERS && widest <= WIDEST;
-        let most_buffers = device.limits().max_storage_buffers_per_shader_stage;
-        is_narrow && most_buffers >= STORAGE_BUFFERS && class.can_loop(rounds)
+    /// Whether the device has enough storage buffers.
+    pub(crate) fn fits(device: &Device) -> bool {
+        device.limits().max_storage_buffers_per_shader_stage >= STORAGE_BUFFERS
     }
 
     /// Compiles the kernel for a device.
@@ -122,7 +114,8 @@ impl NetworkForward {
         place: &str,
         buffers: Buffers<'_>,
     ) -> Result<Dispatch> {
-        let Buffers { parameters, running, layers, inputs, scratch, outputs } = buffers;
+        let Buffers { tensors: Tensors { parameters, running, layers }, inputs, scratch, outputs } =
+            buffers;
         let kernel = "network_forward";
         let rows = inputs.rows();
         let mut columns = inputs.columns();
@@ -186,54 +179,69 @@ pub(crate) mod cases {
     use crate::gpu::testing::TestGpu;
     use crate::reference;
 
-    const EPSILON: f32 = 1e-3;
+    pub(crate) const EPSILON: f32 = 1e-3;
 
-    /// Layers of these sizes, every other hidden one normalized.
-    fn layers(gpu: &mut TestGpu, sizes: &[u32]) -> Vec<reference::Layer> {
-        let last = sizes.len() - 2;
-        let layer = |(index, pair): (usize, &[u32])| {
-            let weights = gpu.random([pair[1], pair[0]]);
-            if index == last || index % 2 == 1 {
-                return reference::Layer::Linear { weights, biases: gpu.random_vector(pair[1]) };
-            }
-            let running_var =
-                gpu.random_vector(pair[1]).mapv(|value| f64::from(value.abs() as f32));
-            reference::Layer::Normalized {
-                weights,
-                gamma: gpu.random_vector(pair[1]),
-                beta: gpu.random_vector(pair[1]),
-                running_mean: gpu.random_vector(pair[1]),
-                running_var: running_var + 0.25,
-                batches: 1,
-            }
-        };
-        sizes.windows(2).enumerate().map(layer).collect()
+    /// A network on the CPU, and its tensors on the GPU.
+    pub(crate) struct Packed {
+        pub(crate) layers: Vec<reference::Layer>,
+        pub(crate) parameters: Matrix,
+        pub(crate) running: Matrix,
+        learned: Vec<Matrix>,
+        statistics: Vec<Matrix>,
     }
 
-    pub(super) fn compare(gpu: &mut TestGpu, rows: u32, sizes: &[u32]) {
-        let device = gpu.gpu.device.clone();
-        let kernel = NetworkForward::new(&device, Activation::Sigmoid, EPSILON).unwrap();
-        let layers = layers(gpu, sizes);
-        let row = |vector: &Array1<f64>| vector.clone().insert_axis(Axis(0));
-        // Something, as there may be no normalized layer.
-        let [mut learned, mut running] = [Vec::new(), vec![gpu.random([1, 4])]];
-        for layer in &layers {
-            learned.push(layer.weights().clone());
-            match layer {
-                reference::Layer::Linear { biases, .. } => learned.push(row(biases)),
-                reference::Layer::Normalized { gamma, beta, running_mean, running_var, .. } => {
-                    learned.extend([gamma, beta].map(row));
-                    running.extend([running_mean, running_var].map(row));
+    impl Packed {
+        /// Layers of these sizes. `is_normalized` says which of the hidden ones are normalized, by their index.
+        pub(crate) fn random(
+            gpu: &mut TestGpu,
+            sizes: &[u32],
+            is_normalized: impl Fn(usize) -> bool,
+        ) -> Self {
+            let last = sizes.len() - 2;
+            let layer = |(index, pair): (usize, &[u32])| {
+                let weights = gpu.random([pair[1], pair[0]]);
+                if index == last || !is_normalized(index) {
+                    return reference::Layer::Linear {
+                        weights,
+                        biases: gpu.random_vector(pair[1]),
+                    };
+                }
+                let running_var =
+                    gpu.random_vector(pair[1]).mapv(|value| f64::from(value.abs() as f32));
+                reference::Layer::Normalized {
+                    weights,
+                    gamma: gpu.random_vector(pair[1]),
+                    beta: gpu.random_vector(pair[1]),
+                    running_mean: gpu.random_vector(pair[1]),
+                    running_var: running_var + 0.25,
+                    batches: 1,
+                }
+            };
+            let layers: Vec<_> = sizes.windows(2).enumerate().map(layer).collect();
+            let row = |vector: &Array1<f64>| vector.clone().insert_axis(Axis(0));
+            // Something, as there may be no normalized layer.
+            let [mut learned, mut running] = [Vec::new(), vec![gpu.random([1, 4])]];
+            for layer in &layers {
+                learned.push(layer.weights().clone());
+                match layer {
+                    reference::Layer::Linear { biases, .. } => learned.push(row(biases)),
+                    reference::Layer::Normalized {
+                        gamma, beta, running_mean, running_var, ..
+                    } => {
+                        learned.extend([gamma, beta].map(row));
+                        running.extend([running_mean, running_var].map(row));
+                    }
                 }
             }
+            let (parameters, learned) = gpu.upload_packed(&learned.iter().collect::<Vec<_>>());
+            let (running, statistics) = gpu.upload_packed(&running.iter().collect::<Vec<_>>());
+            Self { layers, parameters, running, learned, statistics }
         }
-        let (parameters, learned) = gpu.upload_packed(&learned.iter().collect::<Vec<_>>());
-        let (running, statistics) = gpu.upload_packed(&running.iter().collect::<Vec<_>>());
-        let (mut learned, mut statistics) = (learned.iter(), statistics[1..].iter());
-        let mut next = || learned.next().expect("as many as were pushed");
-        let bound: Vec<Layer<'_>> = layers
-            .iter()
-            .map(|layer| match layer {
+
+        pub(crate) fn bound(&self) -> Vec<Layer<'_>> {
+            let (mut learned, mut statistics) = (self.learned.iter(), self.statistics[1..].iter());
+            let mut next = || learned.next().expect("as many as were pushed");
+            let mut bind = |layer: &reference::Layer| match layer {
                 reference::Layer::Linear { .. } => {
                     let [weights, biases] = [next(), next()];
                     Layer { weights, gamma: None, beta: biases, running: None }
@@ -243,16 +251,26 @@ pub(crate) mod cases {
                     let running = [(); 2].map(|()| statistics.next().expect("as many as pushed"));
                     Layer { weights, gamma: Some(gamma), beta, running: Some(running) }
                 }
-            })
-            .collect();
+            };
+            self.layers.iter().map(&mut bind).collect()
+        }
+
+        pub(crate) fn tensors<'a>(&'a self, layers: &'a [Layer<'a>]) -> Tensors<'a> {
+            Tensors { parameters: &self.parameters, running: &self.running, layers }
+        }
+    }
+
+    pub(super) fn compare(gpu: &mut TestGpu, rows: u32, sizes: &[u32]) {
+        let device = gpu.gpu.device.clone();
+        let kernel = NetworkForward::new(&device, Activation::Sigmoid, EPSILON).unwrap();
+        let packed = Packed::random(gpu, sizes, |index| index % 2 == 0);
         let inputs = gpu.random([rows, sizes[0]]);
         let widest = sizes[1..].iter().copied().max().unwrap();
         let columns = *sizes.last().unwrap();
         let outputs = gpu.zeros([rows, columns]);
+        let layers = packed.bound();
         let buffers = Buffers {
-            parameters: &parameters,
-            running: &running,
-            layers: &bound,
+            tensors: packed.tensors(&layers),
             inputs: &gpu.upload_padded(&inputs),
             // The kernel must not depend on old values of the scratch.
             scratch: &gpu.garbage([2 * rows, widest]),
@@ -260,8 +278,12 @@ pub(crate) mod cases {
         };
         gpu.run(&[&kernel.bind(&device, "test", buffers).unwrap()]);
 
-        let expected =
-            reference::network_forward(&layers, &inputs, Activation::Sigmoid, EPSILON.into());
+        let expected = reference::network_forward(
+            &packed.layers,
+            &inputs,
+            Activation::Sigmoid,
+            EPSILON.into(),
+        );
         // Sums of up to 130 products below 1, whose roundings mostly cancel, through a few layers.
         let what = format!("{rows} rows of {sizes:?}");
         gpu.compare(&what, &gpu.read(&outputs), &expected, 3e-6, 1e-6);

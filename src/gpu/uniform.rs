@@ -87,7 +87,7 @@ mod tests {
     }
 
     /// Every shader's uniform.
-    fn pairs() -> [Pair; 23] {
+    fn pairs() -> [Pair; 24] {
         [
             pair::<kernels::activate::Shape>(),
             pair::<kernels::activate_backward::Shape>(),
@@ -106,6 +106,7 @@ mod tests {
             pair::<fused::gradient_norm::Length>(),
             pair::<fused::layer_backward::Layer>(),
             pair::<fused::layer_forward::Layer>(),
+            pair::<fused::narrow_forward::Network>(),
             pair::<fused::network_forward::Network>(),
             pair::<fused::output_layer::Layer>(),
             pair::<fused::record_step::Batch>(),

@@ -5,10 +5,11 @@ use wgpu::Device;
 use crate::error::Result;
 use crate::fused::copy_rows::CopyRows;
 use crate::fused::layer_forward::LayerForward;
-use crate::fused::network_forward::NetworkForward;
+use crate::fused::narrow_forward::NarrowForward;
+use crate::fused::network_forward::{NetworkForward, Tensors};
 use crate::options::Activation;
 use crate::parameters::{Layer, Parameters};
-use crate::plan::{DeviceClass, Tiling};
+use crate::plan::{DeviceClass, InferencePlan, LayerSizes, Tiling};
 
 /// The kernels of inference, without the kernels that only training runs.
 #[derive(Clone, Debug)]
@@ -21,27 +22,50 @@ pub(crate) struct InferenceKernels {
 /// How inference divides the layers into dispatches.
 #[derive(Clone, Debug)]
 pub(crate) enum Forward {
-    /// All layers in one dispatch, if that is faster.
+    /// All layers in one dispatch, whose invocations own rows.
+    Narrow(NarrowForward),
+    /// All layers in one dispatch, whose workgroups own tiles of rows.
     InOne(NetworkForward),
     /// One dispatch per layer.
     Layers(Vec<LayerForward>),
 }
 
 impl InferenceKernels {
-    pub(super) fn new(device: &Device, parameters: &Parameters) -> Result<Self> {
+    /// Compiles the kernels of a plan that the device [can](plan) follow.
+    pub(super) fn new(
+        device: &Device,
+        plan: InferencePlan,
+        parameters: &Parameters,
+        tensors: Tensors<'_>,
+    ) -> Result<Self> {
         let Parameters { activation, epsilon, layers, .. } = parameters;
-        let forward = if NetworkForward::serves(device, &parameters.layer_sizes()) {
-            Forward::InOne(NetworkForward::new(device, *activation, *epsilon)?)
-        } else {
-            let last = layers.len() - 1;
-            let tiling = Tiling::single(DeviceClass::from(device));
-            let compile = |(number, layer): (usize, &Layer)| {
-                let activation = if number == last { Activation::Identity } else { *activation };
-                let is_normalized = matches!(layer, Layer::Normalized { .. });
-                LayerForward::for_inference(device, tiling, is_normalized, activation, *epsilon)
-            };
-            Forward::Layers(layers.iter().enumerate().map(compile).collect::<Result<_>>()?)
+        let forward = match plan {
+            InferencePlan::Narrow => {
+                Forward::Narrow(NarrowForward::new(device, tensors, *activation, *epsilon)?)
+            }
+            InferencePlan::InOne => {
+                Forward::InOne(NetworkForward::new(device, *activation, *epsilon)?)
+            }
+            InferencePlan::Layers => {
+                let last = layers.len() - 1;
+                let tiling = Tiling::single(DeviceClass::from(device));
+                let compile = |(number, layer): (usize, &Layer)| {
+                    let activation =
+                        if number == last { Activation::Identity } else { *activation };
+                    let is_normalized = matches!(layer, Layer::Normalized { .. });
+                    LayerForward::for_inference(device, tiling, is_normalized, activation, *epsilon)
+                };
+                Forward::Layers(layers.iter().enumerate().map(compile).collect::<Result<_>>()?)
+            }
         };
         Ok(Self { forward, copy_rows: CopyRows::new(device)? })
+    }
+}
+
+/// The plan for these layers, if the device has the storage buffers that it takes, or else one for any device.
+pub(crate) fn plan(device: &Device, layers: &[LayerSizes]) -> InferencePlan {
+    match InferencePlan::new(DeviceClass::from(device), layers) {
+        InferencePlan::InOne if !NetworkForward::fits(device) => InferencePlan::Layers,
+        plan => plan,
     }
 }

@@ -3,6 +3,9 @@
 #[allow(dead_code, reason = "browsers get the uniform in one place alone")]
 #[path = "../../../src/gpu/declaration.rs"]
 pub(crate) mod declaration;
+#[allow(dead_code, reason = "only its module asks what it can bind")]
+#[path = "../../../src/fused/narrow_forward/text.rs"]
+mod narrow;
 
 use declaration::Place;
 
@@ -25,7 +28,8 @@ pub(crate) fn for_each_kernel(mut check: impl FnMut(&str, &str)) {
 }
 
 /// The texts that a kernel module compiles: a kernel's file, the shared files that follow it in one
-/// `concat!`, the text that src/plan/tiling.rs appends, and the declaration of the uniform.
+/// `concat!`, the text that src/plan/tiling.rs or
+/// `src/fused/narrow_forward/text.rs` appends, and the declaration of the uniform.
 pub(crate) fn texts(room: &str) -> Vec<String> {
     texts_with(room, Place::Uniform)
 }
@@ -53,8 +57,22 @@ fn without_uniform(room: &str) -> Vec<String> {
             _ => texts.push(text),
         }
     }
+    if room.contains("mod text;") {
+        let text = texts.pop().unwrap_or_default();
+        texts.extend([false, true].map(|is_fma| format!("{text}{}", narrow_layers(is_fma))));
+    }
     texts.extend(room.split("tiled![").skip(1).flat_map(tiled));
     texts
+}
+
+/// What `src/fused/narrow_forward/text.rs` appends for a network of 3, 5 and 2 neurons.
+fn narrow_layers(is_fma: bool) -> String {
+    let normalization = Some(narrow::Normalization { gamma: 5, running_mean: 0, running_var: 2 });
+    let layers = [
+        narrow::Entry { inputs: 3, outputs: 5, weights: 0, beta: 7, normalization },
+        narrow::Entry { inputs: 5, outputs: 2, weights: 9, beta: 13, normalization: None },
+    ];
+    narrow::text(&layers, [14, 4], is_fma)
 }
 
 /// The texts of a kernel that multiplies matrices, whose files are in a `tiled![…]`: once for each tiling, as

@@ -22,7 +22,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Overrides that select code, with the values to try. All combinations of a kernel's are written.
 type Choices = &'static [(&'static str, &'static [u32])];
-const KERNELS: [(&str, &str, Choices); 12] = [
+const KERNELS: [(&str, &str, Choices); 13] = [
     ("kernels/activate", "main", &[("ACTIVATION", &ACTIVATIONS)]),
     ("kernels/activate_backward", "main", &[("ACTIVATION", &ACTIVATIONS)]),
     ("fused/grad_weights", "main", &[]),
@@ -30,6 +30,7 @@ const KERNELS: [(&str, &str, Choices); 12] = [
     ("fused/layer_forward", "main", &[("PHASE", &[0]), ("NORMALIZATION", &[0, 2])]),
     ("fused/layer_backward", "main", &[("PHASE", &[0, 2]), ("BATCH_NORM", &[0, 1])]),
     ("kernels/loss", "main", &[("LOSS", &LOSSES)]),
+    ("fused/narrow_forward", "main", &[]),
     ("fused/network_forward", "main", &[]),
     ("fused/output_layer", "main", &[("ROW_BY_ROW", &[0, 1]), ("LOSS", &LOSSES)]),
     ("fused/record_step", "main", &[]),
