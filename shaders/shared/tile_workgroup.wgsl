@@ -178,8 +178,8 @@ fn with_products(tile: Tile, left: vec4<f32>, right: vec4<f32>) -> Tile {
     );
 }
 
-// An invocation's blocks of the steps after those that are `done` in each part; past the last k, the last
-// ones again. Nothing is computed with them here, as that would wait for them.
+// An invocation's blocks of the next steps of each part, of which `done` steps came before; past the last k, the
+// last ones again. Nothing is computed with them here, as that would wait for them.
 fn read_blocks(
     product: Product,
     row: u32,
