@@ -87,10 +87,22 @@ fn tiled(list: &str) -> Vec<String> {
         let tiles = format!("const TILES_DOWN = {down}u;\nconst TILES_ACROSS = {across}u;\n");
         texts.push(format!("{text}{tile}\n{constant}\n{tiles}"));
     };
-    for patch in [[1, 1], [1, 2], [2, 2]] {
-        add("tile_workgroup", "const READS_AHEAD = true;".to_owned(), patch);
+    let of_workgroup = |[quads, split, depth, buffers]: [u32; 4], reads_ahead: bool| {
+        format!(
+            "const TILE_QUADS = {quads}u;\nconst SPLIT = {split}u;\nconst DEPTH = {depth}u;\n\
+             const BUFFERS = {buffers}u;\nconst READS_AHEAD = {reads_ahead};"
+        )
+    };
+    for (numbers, patch) in [
+        ([8, 1, 16, 2], [1, 1]),
+        ([8, 1, 16, 1], [1, 2]),
+        ([8, 1, 16, 1], [2, 2]),
+        ([16, 1, 8, 1], [2, 2]),
+        ([4, 4, 8, 1], [1, 1]),
+    ] {
+        add("tile_workgroup", of_workgroup(numbers, true), patch);
     }
-    add("tile_workgroup", "const READS_AHEAD = false;".to_owned(), [1, 1]);
+    add("tile_workgroup", of_workgroup([8, 1, 16, 2], false), [1, 1]);
     for lanes in [4, 8, 16] {
         add("tile_subgroup", format!("const LANES = {lanes}u;"), [1, 1]);
     }
