@@ -205,10 +205,9 @@ fn digits(pixel: impl Fn(u8) -> f32) -> Dataset {
 }
 
 /// The share of the digits that the network classifies correctly, with the running statistics.
-fn accuracy(network: &Network, digits: &Dataset) -> f64 {
-    let (device, _) = test_device::device();
+fn accuracy(device: &Device, network: &Network, digits: &Dataset) -> f64 {
     let inputs = digits.inputs();
-    let predicted = block_on(&device, Inference::predict(network, inputs.as_slice().unwrap()));
+    let predicted = block_on(device, Inference::predict(network, inputs.as_slice().unwrap()));
     let outputs = Array2::from_shape_vec([inputs.nrows(), 10], predicted.unwrap()).unwrap();
     evaluate(&outputs, digits.targets(), Loss::SoftmaxCrossEntropy).unwrap().accuracy.unwrap()
 }
@@ -230,9 +229,9 @@ fn every_optimizer_trains_with_batch_normalization() {
         let options = TrainerOptions { batch_size: 64, optimizer, ..Default::default() };
         let mut trainer = Trainer::new(network.unwrap(), options).unwrap();
         let mut data = trainer.upload(&train).unwrap();
-        let before = accuracy(trainer.network(), &test);
+        let before = accuracy(&device, trainer.network(), &test);
         let losses = [(); 5].map(|()| block_on(&device, trainer.epoch(&mut data)).unwrap().loss);
-        let after = accuracy(trainer.network(), &test);
+        let after = accuracy(&device, trainer.network(), &test);
         assert!(losses[4] < 0.2 * losses[0], "{optimizer:?}: losses {losses:?}");
         assert!(before < 0.2 && after > 0.94, "{optimizer:?}: accuracy {before}, then {after}");
     }
@@ -284,7 +283,7 @@ fn sigmoids_that_hardly_learn_without_batch_normalization_learn_with_it() {
             let mut trainer = Trainer::new(network, options).unwrap();
             let mut data = trainer.upload(&train).unwrap();
             trainer.train(&mut data, 500).unwrap();
-            accuracy(trainer.network(), &test)
+            accuracy(&device, trainer.network(), &test)
         });
         let [with, without] = accuracies;
         assert!(with >= 0.88 && without < 0.7, "seed {seed}: {with} with, {without} without");

@@ -101,9 +101,9 @@ fn dataset(rows: u32, features: u32, loss: Loss) -> Dataset {
 /// pieces that end before, at and after the end of a window and of an epoch.
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn streamed_steps_are_those_on_uploaded_data() {
-    for (number, loss) in Loss::ALL.into_iter().enumerate() {
-        let (features, remainder) =
-            ([7, 8, 1][number % 3], [Remainder::Drop, Remainder::Keep][number % 2]);
+    let remainders = [Remainder::Drop, Remainder::Keep].into_iter().cycle();
+    let ways = [7, 8, 1].into_iter().cycle().zip(remainders);
+    for (loss, (features, remainder)) in Loss::ALL.into_iter().zip(ways) {
         for device in devices().await {
             let dataset = dataset(70 * BATCH_SIZE + 5, features, loss);
             let mut pair = Pair::new(&device, dataset, &options(loss, remainder));
