@@ -61,10 +61,12 @@ fn main() -> Result<()> {
         // Only software adapters get the texts for subgroups, and Metal has no software adapter.
         let texts = texts::texts(&room).into_iter().filter(|text| !texts::is_for_subgroups(text));
         for (number, text) in texts.enumerate() {
+            let is_elsewhere = text.contains(&texts::read("shaders/shared/weights_elsewhere.wgsl"));
+            let weights = if is_elsewhere { " elsewhere" } else { "" };
             for chosen in combinations(choices) {
                 let words = chosen.iter().map(|(name, value)| format!(" {name}={value}"));
                 let tiles = number + 1;
-                let file = format!("{name} {tiles}{}.metal", words.collect::<String>());
+                let file = format!("{name} {tiles}{weights}{}.metal", words.collect::<String>());
                 let text = in_metal(&text, entry_point, &chosen)?;
                 std::fs::write(Path::new(&folder).join(file.to_lowercase()), text)?;
             }
