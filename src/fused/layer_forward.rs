@@ -16,6 +16,7 @@ use crate::plan::{LayerPlan, Tiling};
 const KEPT: Texts = tiled![
     "fused/layer_forward.wgsl",
     "shared/batch_kept.wgsl",
+    "shared/moments.wgsl",
     "shared/blocks.wgsl",
     "shared/column.wgsl",
     "shared/activation.wgsl",
@@ -28,6 +29,7 @@ const KEPT: Texts = tiled![
 const NOT_KEPT: Texts = tiled![
     "fused/layer_forward.wgsl",
     "shared/batch_not_kept.wgsl",
+    "shared/moments.wgsl",
     "shared/blocks.wgsl",
     "shared/column.wgsl",
     "shared/activation.wgsl",

@@ -67,24 +67,21 @@ fn numbers(parameters: &Parameters) -> Vec<f32> {
 /// With and without batch normalization, by plans that tuning might choose.
 pub(crate) fn plans_give_the_same_bits(gpu: &mut TestGpu, class: DeviceClass) {
     for batch_norm in [true, false] {
-        every_plan_gives_the_same_bits(gpu, class, batch_norm, 10);
+        every_plan_gives_the_same_bits(gpu, class, batch_norm, [10, 6]);
     }
 }
 
-/// The random plans of a training.
-pub(super) const PLANS: u32 = 6;
-
-/// By several random plans. Returns how many of them differ from the first.
+/// A training of some steps by several random plans. Returns how many of them differ from the first.
 pub(super) fn every_plan_gives_the_same_bits(
     gpu: &TestGpu,
     class: DeviceClass,
     batch_norm: bool,
-    steps: u32,
+    [steps, plans]: [u32; 2],
 ) -> u32 {
     let mut generator = ChaCha8Rng::seed_from_u64(11);
     let (first_plan, first) = learned(&gpu.gpu, class, batch_norm, steps, |_| 0);
     let mut others = 0;
-    for number in 0..PLANS {
+    for number in 0..plans {
         let pick = |count| generator.random_range(0..count);
         let (plan, parameters) = learned(&gpu.gpu, class, batch_norm, steps, pick);
         let what = format!("{steps} steps, {SIZES:?}, by plan {number}");
