@@ -41,8 +41,10 @@ pub(super) const STORED_TILE: f64 = 0.3;
 /// For joining what one leaf, or one slab, left.
 pub(super) const JOINED_LEAF: f64 = 0.7;
 pub(super) const JOINED_SLAB: f64 = 0.42;
-/// For a row's loss and accuracy in a workgroup of 64, each invocation with a row.
-pub(super) const RECORDED_ROW: f64 = 0.052 / 64.0;
+/// For a value that each invocation of a workgroup reads and adds, one after the other.
+pub(super) const ADDED_VALUE: f64 = 0.050;
+/// For joining what the invocations of a workgroup have added up, as a tree.
+pub(super) const JOINED_LANES: f64 = 0.17;
 /// For the losses of a tile's rows.
 pub(super) const LOSS: f64 = 3.0;
 /// An output layer's read takes longer by this: its few columns are read again for each row.

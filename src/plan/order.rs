@@ -6,6 +6,11 @@
 //! - A sum over rows for the gradients of weights and biases is made of *slabs*: a slab is one chain, and
 //!   `update` adds the slabs in their order.
 //!
+//! - A sum over the columns of a row, in `loss`, is one chain; or 64 chains, each of every 64th column, which
+//!   are joined as a tree.
+//! - A sum over the losses of a batch, in `record_step`, is 256 chains, each of every 256th row, which are
+//!   joined as a tree.
+//!
 //! A tiling decides who computes a leaf or a slab, and changes no bit.
 
 use super::device_class::DeviceClass;
@@ -113,6 +118,13 @@ impl Order {
     pub(crate) fn most_slabs(class: DeviceClass, rows: u32, sizes: LayerSizes) -> u32 {
         if is_one_leaf(class, rows, sizes) { 1 } else { slabs(class, rows, sizes) }
     }
+}
+
+/// The invocations that share a row of this many columns in `loss`: one, or a workgroup of them. On a CPU a
+/// workgroup's barriers cost more than the columns do.
+pub(crate) fn lanes_of_row(class: DeviceClass, columns: u32) -> u32 {
+    const TOGETHER: u32 = 64;
+    if class.is_software() || columns < TOGETHER { 1 } else { TOGETHER }
 }
 
 /// The number of rows, at most as many as a matrix can have: parts of more would not be counted in `u32`.

@@ -11,7 +11,19 @@ fn run(
     outputs: &Array2<f64>,
     targets: &Matrix,
 ) -> [Vec<f32>; 2] {
-    let kernel = Loss::new(&gpu.gpu.device, loss).unwrap();
+    run_as("lavapipe-256", gpu, loss.into(), outputs, targets)
+}
+
+/// As on devices of this class.
+fn run_as(
+    class: &str,
+    gpu: &TestGpu,
+    options: Options,
+    outputs: &Array2<f64>,
+    targets: &Matrix,
+) -> [Vec<f32>; 2] {
+    let class = DeviceClass::named(class).expect(class);
+    let kernel = Loss::of_class(&gpu.gpu.device, class, options).unwrap();
     let outputs = gpu.upload(outputs);
     let results = gpu.zeros([outputs.rows(), 2]);
     let grad_outputs = gpu.zeros([outputs.rows(), outputs.columns()]);
@@ -210,5 +222,62 @@ fn a_target_that_is_no_probability_shows_and_does_no_harm() {
         assert!(results[0].is_nan() && results[2].is_finite(), "{bad}: {results:?}");
         assert_eq!(grads[..2], [0.0, 0.0]);
         assert!(grads[2..].iter().all(|grad| *grad != 0.0));
+    }
+}
+
+/// With the same values, invocations that share a row find what one alone finds: the first largest output, also
+/// if several are equal, and what is not a number, in any column.
+#[test]
+fn rows_that_workgroups_share_match_the_reference() {
+    let mut gpu = TestGpu::new();
+    let nvidia = DeviceClass::named("nvidia").unwrap();
+    assert_eq!([63, 64].map(|columns| lanes_of_row(nvidia, columns)), [1, WORKGROUP_SIZE]);
+    let smoothed = Options { label_smoothing: 0.125, ..options::Loss::SoftmaxCrossEntropy.into() };
+    for shape in [[1, 64], [2, 65], [255, 100], [3, 1000], [crate::gpu::MAX_WORKGROUPS + 6, 70]] {
+        let outputs = gpu.random(shape).mapv(|value| f64::from((4.0 * value).round() as f32));
+        let classes: Vec<u32> = (0..shape[0]).map(|row| (row * 7 + 3) % shape[1]).collect();
+        let integers = gpu.upload_integers(&classes);
+        let ones = Array1::ones(shape[1] as usize);
+        for options in [options::Loss::SoftmaxCrossEntropy.into(), smoothed] {
+            let found = run_as("nvidia", &gpu, options, &outputs, &integers);
+            let smoothing = options.label_smoothing.into();
+            let expected = reference::smoothed_cross_entropy(&outputs, &classes, smoothing, &ones);
+            compare(&format!("shared, {options:?} {shape:?}"), &found, &expected);
+        }
+        for loss in losses_of_values() {
+            let targets = gpu.random(shape).mapv(|target| (0.5 + 0.5 * target) as f32);
+            let on_gpu = gpu.upload(&targets.mapv(f64::from));
+            let found = run_as("nvidia", &gpu, loss.into(), &outputs, &on_gpu);
+            let targets = targets.into_raw_vec_and_offset().0;
+            let expected = reference::loss(loss, &outputs, &targets.into());
+            compare(&format!("shared, {loss:?} {shape:?}"), &found, &expected);
+        }
+    }
+}
+
+#[test]
+fn shared_rows_show_what_is_wrong_with_them() {
+    let mut gpu = TestGpu::new();
+    for place in [0, 63, 64, 99] {
+        let mut outputs = gpu.random([2, 100]);
+        // The class of the second row would have the largest output.
+        outputs[[1, 5]] = 10.0;
+        outputs[[1, place]] = f64::NAN;
+        // The first row has a class that does not exist.
+        let classes = gpu.upload_integers(&[100, 5]);
+        let options = options::Loss::SoftmaxCrossEntropy.into();
+        let [results, gradients] = run_as("nvidia", &gpu, options, &outputs, &classes);
+        assert!(results[0].is_nan() && results[2].is_nan(), "{place}: {results:?}");
+        assert_eq!([results[1], results[3]], [0.0; 2], "{place}");
+        assert!(gradients[..100].iter().all(|&gradient| gradient == 0.0), "{place}");
+        assert!(gradients[100..].iter().any(|gradient| gradient.is_nan()), "{place}");
+
+        let mut targets = gpu.random([1, 100]).mapv(f64::abs);
+        targets[[0, place]] = 1.5;
+        let outputs = gpu.random([1, 100]);
+        let options = options::Loss::BinaryCrossEntropy.into();
+        let [results, gradients] = run_as("nvidia", &gpu, options, &outputs, &gpu.upload(&targets));
+        assert!(results[0].is_nan(), "{place}: {results:?}");
+        assert!(gradients.iter().all(|&gradient| gradient == 0.0), "{place}");
     }
 }
