@@ -66,9 +66,10 @@ impl Inference {
     /// Inputs and outputs may be parts of one buffer that do not overlap.
     ///
     /// Contiguous rows are fastest if they are whole vectors of four and start at a multiple of the
-    /// device's `min_storage_buffer_offset_alignment`. Other rows are copied. A narrow network (up to about
-    /// 16 neurons per hidden layer) reads and writes all rows where they are, if each starts at a multiple of
-    /// 16 bytes where rows are whole vectors of four, or of 8 bytes where they are whole pairs.
+    /// device's `min_storage_buffer_offset_alignment`. Other rows are copied. A narrow network (up to 16
+    /// to 32 neurons in a hidden layer, depending on the device) reads and writes rows where they are. There,
+    /// rows of whole vectors of four start at multiples of 16 bytes, and rows of whole pairs at multiples of 8,
+    /// or are copied.
     ///
     /// Both buffers need `BufferUsages::STORAGE`.
     ///

@@ -34,7 +34,7 @@ pub(crate) use self::inference::{InferencePlan, MOST_LAYERS_IN_ONE};
 pub(crate) use self::layer::WeightsPlan;
 pub(crate) use self::layer::{LayerPlan, Place};
 pub(crate) use self::matrices::{MOST_RANGES, PlannedMatrix, Purpose, Role, SlabRange, Slabs};
-pub(crate) use self::order::LayerSizes;
+pub(crate) use self::order::{LayerSizes, lanes_of_row};
 pub(crate) use self::pace::{MOST_IN_FLIGHT, Pace};
 pub(crate) use self::packing::{ALIGNMENT, FAULTS, PackedLayer, Packing, STOP, reserve};
 pub(crate) use self::tiling::{Tile, Tiling};

@@ -20,6 +20,8 @@ struct Length {
 @group(0) @binding(2) var<storage, read_write> outputs: array<f32>;
 
 override WORKGROUP_SIZE: u32;
+
+alias Sum = f32;
 override CLIP_NORM: f32;
 
 @compute @workgroup_size(WORKGROUP_SIZE)

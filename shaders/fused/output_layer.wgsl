@@ -51,7 +51,7 @@ fn main(
         compute_outputs(row, invocation);
         storageBarrier();
         for (var i = invocation; i < min(TILE_ROWS, layer.rows - row); i += WORKGROUP_SIZE) {
-            let result = row_loss(row + i, layer.rows, layer.columns);
+            let result = row_loss(row + i, layer.rows, layer.columns, 0u);
             if ROW_BY_ROW {
                 history[row + i] = result;
             } else {

@@ -22,16 +22,16 @@ struct Batch {
 
 override WORKGROUP_SIZE: u32;
 
+alias Sum = vec3<f32>;
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
     read_uniform();
-    var sum = vec3<f32>();
+    var sum = Sum();
     for (var row = index; row < batch.rows; row += WORKGROUP_SIZE) {
         sum = with_row(sum, results[row]);
     }
-    sum.x = workgroup_sum(sum.x, index);
-    sum.y = workgroup_sum(sum.y, index);
-    sum.z = workgroup_sum(sum.z, index);
+    sum = workgroup_sum(sum, index);
     if index == 0u {
         let mean = mean_bits(sum, batch.rows);
         record(mean, batch.rows, batch.capacity);

@@ -20,6 +20,8 @@ struct Batch {
 
 override WORKGROUP_SIZE: u32;
 
+alias Sum = f32;
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) index: u32) {
     read_uniform();

@@ -9,7 +9,8 @@
 // or 0 for mean squared error.
 //
 // Matrices are row-major: a row is a sample, a column is a feature. Rows of the outputs and of their gradient
-// start `stride` values apart, and rows of the gradient are padded with zeros. An invocation owns a row.
+// start `stride` values apart, and rows of the gradient are padded with zeros. An invocation owns a row
+// (shared/row_alone.wgsl), or a workgroup shares it (shared/row_together.wgsl).
 
 struct Shape {
     rows: u32,
@@ -27,13 +28,19 @@ override WORKGROUP_SIZE: u32;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
-    @builtin(global_invocation_id) invocation: vec3<u32>,
+    @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
     read_uniform();
-    for (var row = invocation.x; row < shape.rows; row += WORKGROUP_SIZE * workgroups.x) {
-        results[row] = row_loss(row, shape.rows, shape.columns);
-        for (var column = shape.columns; column < shape.stride; column++) {
+    let lane = own_lane(invocation);
+    let stride = row_stride(workgroups.x);
+    for (var row = first_row(workgroup.x, invocation); row < shape.rows; row += stride) {
+        let result = row_loss(row, shape.rows, shape.columns, lane);
+        if lane == 0u {
+            results[row] = result;
+        }
+        for (var column = shape.columns + lane; column < shape.stride; column += ROW_LANES) {
             put_gradient(row, column, 0.0);
         }
     }

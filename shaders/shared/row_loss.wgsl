@@ -1,5 +1,6 @@
-// The loss and accuracy of a row of outputs, and the gradient, which may overwrite the outputs. Needs
-// exponential.wgsl, loss_bits.wgsl and magnitudes.wgsl. The kernel defines output_at, target_at,
+// The loss and accuracy of a row of outputs, and the gradient, which may overwrite the outputs where an
+// invocation has a row alone. Needs exponential.wgsl, loss_bits.wgsl, magnitudes.wgsl, and row_alone.wgsl or
+// row_together.wgsl, which say how many invocations share a row. The kernel defines output_at, target_at,
 // class_weight and put_gradient, which read and write them.
 //
 //     softmax cross-entropy   loss     = w · Σ_c t[c] · (log Σ_k exp(o[k]) − o[c])
@@ -35,73 +36,95 @@ const BINARY_CROSS_ENTROPY = 2u;
 const MEAN_ABSOLUTE_ERROR = 3u;
 const HUBER = 4u;
 
-// Loss and accuracy, as bits. `rows` are those of the batch.
-fn row_loss(row: u32, rows: u32, columns: u32) -> vec2<u32> {
+// An output, and its column.
+struct Largest {
+    value: f32,
+    column: u32,
+}
+
+// Loss and accuracy, as bits, the same for all invocations of the row. `rows` are those of the batch, and `lane`
+// is the invocation's first column.
+fn row_loss(row: u32, rows: u32, columns: u32, lane: u32) -> vec2<u32> {
     switch LOSS {
-        case SOFTMAX_CROSS_ENTROPY: { return softmax_cross_entropy(row, rows, columns); }
-        case MEAN_SQUARED_ERROR: { return mean_squared_error(row, rows, columns); }
-        case BINARY_CROSS_ENTROPY: { return binary_cross_entropy(row, rows, columns); }
-        case MEAN_ABSOLUTE_ERROR: { return mean_absolute_error(row, rows, columns); }
-        case HUBER: { return huber(row, rows, columns); }
+        case SOFTMAX_CROSS_ENTROPY: { return softmax_cross_entropy(row, rows, columns, lane); }
+        case MEAN_SQUARED_ERROR: { return mean_squared_error(row, rows, columns, lane); }
+        case BINARY_CROSS_ENTROPY: { return binary_cross_entropy(row, rows, columns, lane); }
+        case MEAN_ABSOLUTE_ERROR: { return mean_absolute_error(row, rows, columns, lane); }
+        case HUBER: { return huber(row, rows, columns, lane); }
         default: { return loss_bits(not_a_number(), 0.0, true); }
     }
 }
 
-fn softmax_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<u32> {
-    var largest = output_at(row, 0u);
-    var guess = 0u;
-    var has_nan = is_nan(largest);
-    for (var column = 1u; column < columns; column++) {
+fn softmax_cross_entropy(row: u32, rows: u32, columns: u32, lane: u32) -> vec2<u32> {
+    let first = min(lane, columns - 1u);
+    var own = Largest(output_at(row, first), first);
+    var has_own_nan = is_nan(own.value);
+    for (var column = first + ROW_LANES; column < columns; column += ROW_LANES) {
         let candidate = output_at(row, column);
-        if candidate > largest {
-            largest = candidate;
-            guess = column;
+        if candidate > own.value {
+            own = Largest(candidate, column);
         }
-        has_nan = has_nan || is_nan(candidate);
+        has_own_nan = has_own_nan || is_nan(candidate);
     }
+    let found = row_largest(own, lane);
+    let largest = found.value;
+    let guess = found.column;
+    let has_nan = is_in_row(has_own_nan, lane);
     // The largest output is taken out of the exponents, so that none overflows, and out of the sum,
     // where its exponential is 1: log(1 + others) keeps a small loss's digits.
-    var others = 0.0;
-    for (var column = 0u; column < columns; column++) {
+    var own_others = 0.0;
+    for (var column = lane; column < columns; column += ROW_LANES) {
         let share = exponential(output_at(row, column) - largest);
-        others += select(share, 0.0, column == guess);
+        own_others += select(share, 0.0, column == guess);
     }
+    let others = row_sum(own_others, lane);
 
     let class_index = target_at(row, 0u);
-    if class_index >= columns {
-        for (var column = 0u; column < columns; column++) {
-            put_gradient(row, column, 0.0);
-        }
-        return loss_bits(0.0, 0.0, true);
-    }
+    let is_class = class_index < columns;
     let log_sum = log_one_plus(others);
-    let weight = class_weight(class_index);
+    let weight = select(0.0, class_weight(min(class_index, columns - 1u)), is_class);
     let own_target = (1.0 - LABEL_SMOOTHING) * weight;
     let even_target = LABEL_SMOOTHING / f32(columns) * weight;
-    var loss = own_target * (log_sum - (output_at(row, class_index) - largest));
+    var loss = own_target * (log_sum - (output_at(row, min(class_index, columns - 1u)) - largest));
     if LABEL_SMOOTHING > 0.0 {
-        for (var column = 0u; column < columns; column++) {
-            loss += even_target * (log_sum - (output_at(row, column) - largest));
+        var own_loss = select(0.0, loss, lane == 0u);
+        for (var column = lane; column < columns; column += ROW_LANES) {
+            own_loss += even_target * (log_sum - (output_at(row, column) - largest));
         }
+        loss = row_sum(own_loss, lane);
     }
-    for (var column = 0u; column < columns; column++) {
+    for (var column = lane; column < columns; column += ROW_LANES) {
         let share = exponential(output_at(row, column) - largest);  // of 1 + others
         var wanted = select(0.0, own_target, column == class_index);
         if LABEL_SMOOTHING > 0.0 {
             wanted += even_target;
         }
-        // Subtracts before it divides: an inexact quotient would leave a gradient where the exact one is
-        // 0.
         let difference = share * weight - wanted * (1.0 + others);
-        put_gradient(row, column, difference / ((1.0 + others) * f32(rows)));
+        let gradient = difference / ((1.0 + others) * f32(rows));
+        put_gradient(row, column, select(0.0, gradient, is_class));
     }
-    return loss_bits(loss, select(0.0, 1.0, guess == class_index && !has_nan), has_nan);
+    let is_hit = is_class && guess == class_index && !has_nan;
+    return loss_bits(loss, select(0.0, 1.0, is_hit), has_nan || !is_class);
 }
 
-fn mean_squared_error(row: u32, rows: u32, columns: u32) -> vec2<u32> {
+// The larger output; of equal ones the first.
+fn larger(a: Largest, b: Largest) -> Largest {
+    let is_first = b.value == a.value && b.column < a.column;
+    if b.value > a.value || is_first {
+        return b;
+    }
+    return a;
+}
+
+// Whether it is so for any invocation of the row.
+fn is_in_row(own: bool, lane: u32) -> bool {
+    return row_sum(select(0.0, 1.0, own), lane) > 0.0;
+}
+
+fn mean_squared_error(row: u32, rows: u32, columns: u32, lane: u32) -> vec2<u32> {
     var sum = 0.0;
     var has_nan = false;
-    for (var column = 0u; column < columns; column++) {
+    for (var column = lane; column < columns; column += ROW_LANES) {
         let output = output_at(row, column);
         let wanted = bitcast<f32>(target_at(row, column));
         let difference = output - wanted;
@@ -109,13 +132,13 @@ fn mean_squared_error(row: u32, rows: u32, columns: u32) -> vec2<u32> {
         has_nan = has_nan || is_nan(output) || is_nan(wanted);
         put_gradient(row, column, 2.0 * difference / (f32(rows) * f32(columns)));
     }
-    return loss_bits(sum / f32(columns), 0.0, has_nan);
+    return loss_bits(row_sum(sum, lane) / f32(columns), 0.0, is_in_row(has_nan, lane));
 }
 
-fn mean_absolute_error(row: u32, rows: u32, columns: u32) -> vec2<u32> {
+fn mean_absolute_error(row: u32, rows: u32, columns: u32, lane: u32) -> vec2<u32> {
     var sum = 0.0;
     var has_nan = false;
-    for (var column = 0u; column < columns; column++) {
+    for (var column = lane; column < columns; column += ROW_LANES) {
         let output = output_at(row, column);
         let wanted = bitcast<f32>(target_at(row, column));
         let difference = output - wanted;
@@ -124,13 +147,13 @@ fn mean_absolute_error(row: u32, rows: u32, columns: u32) -> vec2<u32> {
         let direction = select(sign(difference), difference, is_nan(difference));
         put_gradient(row, column, direction / (f32(rows) * f32(columns)));
     }
-    return loss_bits(sum / f32(columns), 0.0, has_nan);
+    return loss_bits(row_sum(sum, lane) / f32(columns), 0.0, is_in_row(has_nan, lane));
 }
 
-fn huber(row: u32, rows: u32, columns: u32) -> vec2<u32> {
+fn huber(row: u32, rows: u32, columns: u32, lane: u32) -> vec2<u32> {
     var sum = 0.0;
     var has_nan = false;
-    for (var column = 0u; column < columns; column++) {
+    for (var column = lane; column < columns; column += ROW_LANES) {
         let output = output_at(row, column);
         let wanted = bitcast<f32>(target_at(row, column));
         let difference = output - wanted;
@@ -141,15 +164,15 @@ fn huber(row: u32, rows: u32, columns: u32) -> vec2<u32> {
         let pull = select(sign(difference) * slope, difference, is_nan(difference));
         put_gradient(row, column, pull / (f32(rows) * f32(columns)));
     }
-    return loss_bits(sum / f32(columns), 0.0, has_nan);
+    return loss_bits(row_sum(sum, lane) / f32(columns), 0.0, is_in_row(has_nan, lane));
 }
 
-fn binary_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<u32> {
+fn binary_cross_entropy(row: u32, rows: u32, columns: u32, lane: u32) -> vec2<u32> {
     var sum = 0.0;
     var hits = 0.0;
     var has_nan = false;
     var are_probabilities = true;
-    for (var column = 0u; column < columns; column++) {
+    for (var column = lane; column < columns; column += ROW_LANES) {
         let output = output_at(row, column);
         let wanted = bitcast<f32>(target_at(row, column));
         // log(1 + exp(o)) is max(o, 0) + log(1 + exp(−|o|)), which never overflows.
@@ -160,14 +183,15 @@ fn binary_cross_entropy(row: u32, rows: u32, columns: u32) -> vec2<u32> {
         put_gradient(row, column, sigmoid_less(output, wanted) / (f32(rows) * f32(columns)));
         are_probabilities = are_probabilities && is_probability(wanted);
     }
-    if !are_probabilities {
-        for (var column = 0u; column < columns; column++) {
+    let has_other = is_in_row(!are_probabilities, lane);
+    if has_other {
+        for (var column = lane; column < columns; column += ROW_LANES) {
             put_gradient(row, column, 0.0);
         }
-        return loss_bits(0.0, 0.0, true);
     }
-    let accuracy = select(hits / f32(columns), 0.0, has_nan);
-    return loss_bits(sum / f32(columns), accuracy, has_nan);
+    let is_faulty = is_in_row(has_nan, lane) || has_other;
+    let accuracy = select(row_sum(hits, lane) / f32(columns), 0.0, is_faulty);
+    return loss_bits(row_sum(sum, lane) / f32(columns), accuracy, is_faulty);
 }
 
 // Whether a value is from 0 to 1, by its bits: a compiler may assume that floats in a comparison are not

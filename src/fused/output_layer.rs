@@ -20,6 +20,7 @@ const TEXTS: Texts = tiled![
     "shared/magnitudes.wgsl",
     "shared/blocks.wgsl",
     "shared/row_loss.wgsl",
+    "shared/row_alone.wgsl",
     "shared/loss_bits.wgsl",
     "shared/exponential.wgsl",
     "shared/rounded.wgsl",

@@ -109,8 +109,8 @@ impl RecordStep {
         fault.expect("record_step", "fault", [1, 1])?;
         let fault = fault.aligned(device);
         let rows = results.rows();
-        // Three sums over the invocations follow, of eight rounds each.
-        let rounds = u64::from(rows.div_ceil(WORKGROUP_SIZE)) + 3 * 8;
+        // A sum over the invocations follows, of eight rounds.
+        let rounds = u64::from(rows.div_ceil(WORKGROUP_SIZE)) + 8;
         check_rounds(device, "record_step", || format!("{rows} rows"), rounds)?;
         let batch = Batch { rows, capacity: history.rows(), fault: fault.layout().first };
         let matrices = [results, counts, history, &fault];

@@ -4,10 +4,11 @@
 
 use wgpu::Device;
 
-use super::{WORKGROUP_SIZE, linear_workgroups};
+use super::WORKGROUP_SIZE;
 use crate::error::{Error, Result};
-use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds, uniform};
+use crate::gpu::{Dispatch, Kernel, Matrix, check_rounds, uniform, workgroups};
 use crate::options;
+use crate::plan::{DeviceClass, lanes_of_row};
 
 /// Computes the loss and the accuracy of each row of a batch, and the gradient of the batch's loss.
 ///
@@ -45,7 +46,11 @@ use crate::options;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Loss {
-    kernel: Kernel<Shape>,
+    /// By invocations that own rows.
+    alone: Kernel<Shape>,
+    /// By workgroups that share a row, on devices where this is faster for wide rows.
+    together: Option<Kernel<Shape>>,
+    class: DeviceClass,
     options: Options,
 }
 
@@ -105,11 +110,26 @@ impl Loss {
     /// [`Error::Option`] if a hyperparameter of the loss is out of range, [`Error::Wgpu`] if the driver does
     /// not compile the shader, [`Error::DeviceLost`].
     pub fn new(device: &Device, options: impl Into<Options>) -> Result<Self> {
-        let options = options.into();
+        Self::of_class(device, DeviceClass::from(device), options.into())
+    }
+
+    /// The same as on devices of this class.
+    fn of_class(device: &Device, class: DeviceClass, options: Options) -> Result<Self> {
         options.loss.check()?;
-        let source = concat!(
+        let alone = concat!(
             include_str!("../../shaders/kernels/loss.wgsl"),
             include_str!("../../shaders/shared/row_loss.wgsl"),
+            include_str!("../../shaders/shared/row_alone.wgsl"),
+            include_str!("../../shaders/shared/loss_bits.wgsl"),
+            include_str!("../../shaders/shared/magnitudes.wgsl"),
+            include_str!("../../shaders/shared/exponential.wgsl"),
+            include_str!("../../shaders/shared/rounded.wgsl"),
+        );
+        let together = concat!(
+            include_str!("../../shaders/kernels/loss.wgsl"),
+            include_str!("../../shaders/shared/row_loss.wgsl"),
+            include_str!("../../shaders/shared/row_together.wgsl"),
+            include_str!("../../shaders/shared/workgroup_sum.wgsl"),
             include_str!("../../shaders/shared/loss_bits.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),
             include_str!("../../shaders/shared/exponential.wgsl"),
@@ -117,8 +137,10 @@ impl Loss {
         );
         let mut constants = vec![("WORKGROUP_SIZE", WORKGROUP_SIZE.into())];
         constants.extend(options.constants());
-        let kernel = Kernel::new(device, "loss", source, &constants)?;
-        Ok(Self { kernel, options })
+        let compile = |source| Kernel::new(device, "loss", source, &constants);
+        let shares = lanes_of_row(class, u32::MAX) > 1;
+        let together = shares.then(|| compile(together)).transpose()?;
+        Ok(Self { alone: compile(alone)?, together, class, options })
     }
 
     /// Binds the kernel to its matrices. `place` is the first part of the name of the dispatch.
@@ -143,22 +165,27 @@ impl Loss {
                 format!("grad_outputs' rows start {found} values apart, those of outputs {stride}");
             return Err(Error::Placement { what: "loss".to_owned(), reason });
         }
-        let workgroups = linear_workgroups(rows.into());
-        let turns = u64::from(rows).div_ceil(u64::from(WORKGROUP_SIZE * workgroups[0]));
-        let rounds = turns * (self.options.passes() * u64::from(columns) + QUAD_ROUNDS);
+        let lanes = lanes_of_row(self.class, columns);
+        let kernel = self.together.as_ref().filter(|_| lanes > 1).unwrap_or(&self.alone);
+        let rows_of_workgroup = WORKGROUP_SIZE / lanes;
+        let workgroups = workgroups(rows.into(), rows_of_workgroup);
+        let turns = u64::from(rows.div_ceil(rows_of_workgroup).div_ceil(workgroups));
+        let rounds =
+            turns * (self.options.passes() * u64::from(columns.div_ceil(lanes)) + OTHER_ROUNDS);
         check_rounds(device, "loss", || format!("rows of {columns} outputs"), rounds)?;
-        self.kernel.bind(
+        kernel.bind(
             device,
             place,
             Shape { rows, columns, stride },
             &[outputs, targets, results, grad_outputs],
-            workgroups,
+            [workgroups, 1, 1],
         )
     }
 }
 
-/// Rounds of the loops that fill up a row with zeros, and of the one over rows.
-const QUAD_ROUNDS: u64 = 4;
+/// Rounds of the loops that fill up a row with zeros, of the trees that join what the invocations of a row have
+/// found, and of the loop over rows.
+const OTHER_ROUNDS: u64 = 4 + 5 * 6;
 
 impl Options {
     /// How often a row is walked along.

@@ -44,8 +44,10 @@ pub(super) const READ_SLAB: f64 = 0.42;
 const READ_AT_ONCE: u32 = 8;
 /// For joining a leaf or a slab that was read. Not measured: some 40 operations.
 const JOINED: f64 = 0.03;
-/// For a row's loss and accuracy in a workgroup of 64, each invocation with a row.
-pub(super) const RECORDED_ROW: f64 = 0.052 / 64.0;
+/// For a value that each invocation of a workgroup reads and adds, one after the other.
+pub(super) const ADDED_VALUE: f64 = 0.050;
+/// For joining what the invocations of a workgroup have added up, as a tree.
+pub(super) const JOINED_LANES: f64 = 0.17;
 /// For the losses of a tile's rows.
 pub(super) const LOSS: f64 = 3.0;
 /// An output layer's read takes longer by this: its few columns are read again for each row.

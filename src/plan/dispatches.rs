@@ -3,7 +3,7 @@
 use super::cost::{self, Tasks};
 use super::device_class::DeviceClass;
 use super::layer::{LayerPlan, Place};
-use super::order::LayerSizes;
+use super::order::{LayerSizes, lanes_of_row};
 use super::tiling::Tiling;
 use super::{Batch, OutputKernels};
 
@@ -143,10 +143,13 @@ fn of_output(batch: Batch, number: usize, layer: LayerPlan) -> Vec<PlannedDispat
     let narrow = cost::NARROW_READ * reads as f64 + cost::LOSS;
     let of_tile = Tasks { workgroups: patches, tiling, reads, rest: narrow };
     let one = |rest: f64| Tasks { workgroups: 1, tiling, reads: 0, rest };
+    // One workgroup of 256 invocations has all rows.
+    let added = |rows: u32| f64::from(rows.div_ceil(256)) * cost::ADDED_VALUE;
     let row = u64::from(rows);
     let mut found = Vec::new();
     if has_class_weights {
-        let rest = f64::from(rows) * cost::RECORDED_ROW;
+        // A class, and then its weight.
+        let rest = 2.0 * added(rows) + cost::JOINED_LANES;
         let tasks = [one(rest)];
         found.push(PlannedDispatch::new(class, name("weigh_classes"), &tasks, 8 * row));
     }
@@ -169,14 +172,17 @@ fn of_output(batch: Batch, number: usize, layer: LayerPlan) -> Vec<PlannedDispat
             let product = Tasks { workgroups, rest, ..of_tile };
             found.push(PlannedDispatch::new(class, name("layer_forward"), &[product], moved));
             // Each row is read three times, a value after the other.
-            let rest = 3.0 * f64::from(outputs) * cost::RECORDED_ROW;
-            let loss = Tasks { workgroups: row.div_ceil(64), tiling, reads: 0, rest };
+            let lanes = lanes_of_row(class, outputs);
+            let read = 3.0 * f64::from(outputs.div_ceil(lanes)) * cost::ADDED_VALUE;
+            // The largest output, whether one is not a number, and the sum of the others.
+            let joined = if lanes > 1 { 3.0 * cost::JOINED_LANES } else { 0.0 };
+            let workgroups = row.div_ceil((64 / lanes).into());
+            let loss = Tasks { workgroups, tiling, reads: 0, rest: read + joined };
             let moved = bytes(&[layer.values(rows); 2]);
             found.push(PlannedDispatch::new(class, name("loss"), &[loss], moved));
         }
     }
-    let rest = f64::from(rows) * cost::RECORDED_ROW;
-    let tasks = [one(rest)];
+    let tasks = [one(added(rows) + cost::JOINED_LANES)];
     found.push(PlannedDispatch::new(class, name("record_step"), &tasks, 8 * row));
     found.extend(weights_alone(rows, number, layer));
     found

@@ -7,6 +7,11 @@
 //! - A sum over rows for the gradients of weights and biases is made of *slabs*: a slab is one chain, or split
 //!   into four, and `update` adds the slabs in their order.
 //!
+//! - A sum over the columns of a row, in `loss`, is one chain; or 64 chains, each of every 64th column, which
+//!   are joined as a tree.
+//! - A sum over the losses of a batch, in `record_step`, is 256 chains, each of every 256th row, which are
+//!   joined as a tree.
+//!
 //! A tiling decides who computes a leaf or a slab, and changes no bit.
 
 use super::device_class::DeviceClass;
@@ -147,6 +152,13 @@ fn is_split(class: DeviceClass, [rows, columns]: [u32; 2], products: u32) -> boo
     let tiles = u64::from(tiling.row_patches(rows)) * u64::from(tiling.strips(columns));
     let tiles = tiles.saturating_mul(products.into());
     tiling.can_split() && !class.is_software() && tiles <= u64::from(class.multiprocessors)
+}
+
+/// The invocations that share a row of this many columns in `loss`: one, or a workgroup of them. On a CPU a
+/// workgroup's barriers cost more than the columns do.
+pub(crate) fn lanes_of_row(class: DeviceClass, columns: u32) -> u32 {
+    const TOGETHER: u32 = 64;
+    if class.is_software() || columns < TOGETHER { 1 } else { TOGETHER }
 }
 
 /// The number of rows, at most as many as a matrix can have: parts of more would not be counted in `u32`.

@@ -12,7 +12,18 @@ pub(super) fn run(
     outputs: &Array2<f64>,
     targets: &Matrix,
 ) -> [Vec<f32>; 2] {
-    let kernel = Loss::new(&gpu.gpu.device, loss).unwrap();
+    run_as(gpu, gpu.gpu.class, loss.into(), outputs, targets)
+}
+
+/// As on devices of this class.
+pub(super) fn run_as(
+    gpu: &TestGpu,
+    class: DeviceClass,
+    options: Options,
+    outputs: &Array2<f64>,
+    targets: &Matrix,
+) -> [Vec<f32>; 2] {
+    let kernel = Loss::of_class(&gpu.gpu.device, class, options).unwrap();
     let outputs = gpu.upload(outputs);
     let results = gpu.zeros([outputs.rows(), 2]);
     let grad_outputs = gpu.zeros([outputs.rows(), outputs.columns()]);
@@ -22,7 +33,7 @@ pub(super) fn run(
     [gpu.read(&results), gpu.read(&grad_outputs)]
 }
 
-fn compare(
+pub(super) fn compare(
     gpu: &TestGpu,
     what: &str,
     [results, grad_outputs]: &[Vec<f32>; 2],

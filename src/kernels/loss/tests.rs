@@ -1,4 +1,6 @@
-use super::cases::{compare_classes, kinds_of_values, run};
+use ndarray::Array1;
+
+use super::cases::{compare, compare_classes, kinds_of_values, run, run_as};
 use super::*;
 use crate::gpu::rough;
 use crate::gpu::testing::{TestGpu, assert_close};
@@ -115,5 +117,63 @@ fn a_target_that_is_no_probability_shows_and_does_no_harm() {
         assert!(results[0].is_nan() && results[2].is_finite(), "{bad}: {results:?}");
         assert_eq!(grads[..2], [0.0, 0.0]);
         assert!(grads[2..].iter().all(|grad| *grad != 0.0));
+    }
+}
+
+/// With the same values, invocations that share a row find what one alone finds: the first largest output, also
+/// if several are equal, and what is not a number, in any column.
+#[test]
+fn rows_that_workgroups_share_match_the_reference() {
+    let mut gpu = TestGpu::new();
+    let nvidia = DeviceClass::named("nvidia").unwrap();
+    assert_eq!([63, 64].map(|columns| lanes_of_row(nvidia, columns)), [1, WORKGROUP_SIZE]);
+    let smoothed = Options { label_smoothing: 0.125, ..options::Loss::SoftmaxCrossEntropy.into() };
+    for shape in [[1, 64], [2, 65], [255, 100], [3, 1000], [crate::gpu::MAX_WORKGROUPS + 6, 70]] {
+        let outputs = gpu.random(shape).mapv(|value| f64::from((4.0 * value).round() as f32));
+        let classes: Vec<u32> = (0..shape[0]).map(|row| (row * 7 + 3) % shape[1]).collect();
+        let integers = gpu.upload_integers(&classes);
+        let ones = Array1::ones(shape[1] as usize);
+        for options in [options::Loss::SoftmaxCrossEntropy.into(), smoothed] {
+            let found = run_as(&gpu, nvidia, options, &outputs, &integers);
+            let smoothing = options.label_smoothing.into();
+            let expected = reference::smoothed_cross_entropy(&outputs, &classes, smoothing, &ones);
+            compare(&gpu, &format!("shared, {options:?} {shape:?}"), &found, &expected);
+        }
+        for loss in kinds_of_values() {
+            let targets = gpu.random(shape).mapv(|target| (0.5 + 0.5 * target) as f32);
+            let on_gpu = gpu.upload(&targets.mapv(f64::from));
+            let found = run_as(&gpu, nvidia, loss.into(), &outputs, &on_gpu);
+            let targets = targets.into_raw_vec_and_offset().0;
+            let expected = reference::loss(loss, &outputs, &targets.into());
+            compare(&gpu, &format!("shared, {loss:?} {shape:?}"), &found, &expected);
+        }
+    }
+}
+
+#[test]
+fn shared_rows_show_what_is_wrong_with_them() {
+    let mut gpu = TestGpu::new();
+    let nvidia = DeviceClass::named("nvidia").unwrap();
+    for place in [0, 63, 64, 99] {
+        let mut outputs = gpu.random([2, 100]);
+        // The class of the second row would have the largest output.
+        outputs[[1, 5]] = 10.0;
+        outputs[[1, place]] = f64::NAN;
+        // The first row has a class that does not exist.
+        let classes = gpu.upload_integers(&[100, 5]);
+        let options = options::Loss::SoftmaxCrossEntropy.into();
+        let [results, gradients] = run_as(&gpu, nvidia, options, &outputs, &classes);
+        assert!(results[0].is_nan() && results[2].is_nan(), "{place}: {results:?}");
+        assert_eq!([results[1], results[3]], [0.0; 2], "{place}");
+        assert!(gradients[..100].iter().all(|&gradient| gradient == 0.0), "{place}");
+        assert!(gradients[100..].iter().any(|gradient| gradient.is_nan()), "{place}");
+
+        let mut targets = gpu.random([1, 100]).mapv(f64::abs);
+        targets[[0, place]] = 1.5;
+        let outputs = gpu.random([1, 100]);
+        let options = options::Loss::BinaryCrossEntropy.into();
+        let [results, gradients] = run_as(&gpu, nvidia, options, &outputs, &gpu.upload(&targets));
+        assert!(results[0].is_nan(), "{place}: {results:?}");
+        assert!(gradients.iter().all(|&gradient| gradient == 0.0), "{place}");
     }
 }
