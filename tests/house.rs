@@ -56,7 +56,7 @@ const ABOVE_THE_TWINS: [&str; 5] = ["fused", "kernels", "layer", "network", "tra
 const SAME_TWIN: [(&str, &str); 1] = [("matmul_quads", "matmul")];
 
 /// The files of `src` that only hold tests.
-const TEST_FILES: [&str; 17] = [
+const TEST_FILES: [&str; 18] = [
     "src/gpu/read/tests.rs",
     "src/gpu/rough.rs",
     "src/gpu/rough/accuracy.rs",
@@ -74,6 +74,7 @@ const TEST_FILES: [&str; 17] = [
     "src/network/tests.rs",
     "src/plan/tests.rs",
     "src/trainer/tests.rs",
+    "src/trainer/whole/tests.rs",
 ];
 
 /// Calls for which wgpu may report an error. Each must be within the parentheses of a `guarded(…)`,

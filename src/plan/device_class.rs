@@ -138,6 +138,11 @@ impl DeviceClass {
         }
     }
 
+    /// The lanes of a CPU's vector register, on adapters whose subgroups are such registers.
+    pub(crate) fn lanes(self) -> Option<u32> {
+        self.lanes
+    }
+
     /// Whether it computes on the CPU.
     pub(crate) fn is_software(self) -> bool {
         matches!(self.family, Family::Lavapipe | Family::Software)
