@@ -1,4 +1,4 @@
-//! Each kernel alone, at the largest layer of each of the five named networks: the matrix product in
+//! Each kernel alone, at the largest layer of each of the six named networks: the matrix product in
 //! GFLOP/s, the others in GB/s.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! Training and inference in samples per second, which Criterion calls elements, on the five named
+//! Training and inference in samples per second, which Criterion calls elements, on the six named
 //! networks, the time to make a trainer, and the CPU time of an app's frame.
 //!
 //! ```text

@@ -17,6 +17,7 @@ pub(crate) mod record_step;
 pub(crate) mod skip_step;
 pub(crate) mod update;
 pub(crate) mod weigh_classes;
+pub(crate) mod whole_steps;
 
 use crate::error::{Error, Result};
 

@@ -53,7 +53,7 @@ pub use pipelines::KernelCache;
 pub(crate) use read::{Copies, Glance, Source, read, read_all};
 pub use rows::Rows;
 pub(crate) use staging::Staging;
-pub(crate) use texts::{Texts, tiled};
+pub(crate) use texts::{Texts, stepped, tiled};
 pub(crate) use uniform::{Uniform, uniform};
 #[cfg(not(target_arch = "wasm32"))]
 pub use wait::{block_on, block_on_for};
@@ -158,19 +158,20 @@ impl Gpu {
         if is_taken { Ok(()) } else { Err(self.watch.lose("it takes no more data".to_owned())) }
     }
 
-    /// Writes all of a large buffer, after everything that was submitted so far. The staging buffer is
+    /// Writes all of a large matrix, after everything that was submitted so far. The staging buffer is
     /// made here: if it does not fit the memory, that is an error. With wgpu's own staging buffer the
     /// device would be lost.
     pub(crate) fn upload<T: bytemuck::NoUninit>(
         &self,
-        buffer: &Buffer,
+        matrix: &Matrix,
         values: &[T],
     ) -> Result<()> {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         let mut staging = Staging::new(self, "upload", bytes.len() as u64 / 4)?;
         staging.write(self, |view| view.copy_from_slice(bytes))?;
         staging.submit(self, "ztilde/upload", |encoder, staging| {
-            encoder.copy_buffer_to_buffer(staging, 0, buffer, 0, bytes.len() as u64);
+            let place = 4 * matrix.first();
+            encoder.copy_buffer_to_buffer(staging, 0, matrix.buffer(), place, bytes.len() as u64);
         })?;
         Ok(())
     }

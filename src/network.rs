@@ -124,12 +124,12 @@ impl Network {
         let shapes = layout::sizes(&parameters.layers);
         let layout = LearnedLayout::new(&shapes);
         let packed = gpu.matrix("parameters", 1, layout.length()?)?;
-        gpu.upload(packed.buffer(), &layout.pack(&parameters.layers))?;
+        gpu.upload(&packed, &layout.pack(&parameters.layers))?;
         let running_layout = RunningLayout::new(&shapes);
         let running_statistics =
             gpu.matrix("running statistics", 1, running_layout.length() as u32)?;
         let packed_running = running_layout.pack(&parameters.layers);
-        gpu.upload(running_statistics.buffer(), &packed_running)?;
+        gpu.upload(&running_statistics, &packed_running)?;
         let Parameters { activation, epsilon, momentum, .. } = *parameters;
         let learned = layout.views(packed.buffer())?;
         let running = running_layout.views(running_statistics.buffer())?;
@@ -284,6 +284,15 @@ impl Network {
     pub(crate) fn count_step(&mut self, steps: u64) {
         self.steps = steps;
         self.encoded += 1;
+    }
+
+    pub(crate) fn running(&self) -> &[Option<Running>] {
+        &self.running
+    }
+
+    /// All running statistics, packed.
+    pub(crate) fn running_statistics(&self) -> &Matrix {
+        &self.running_statistics
     }
 
     pub(crate) fn counts(&self) -> &Matrix {

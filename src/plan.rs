@@ -23,6 +23,7 @@ mod packing;
 #[cfg(test)]
 mod tests;
 mod tiling;
+mod whole;
 
 use std::fmt;
 
@@ -38,6 +39,7 @@ pub(crate) use self::order::{LayerSizes, lanes_of_row};
 pub(crate) use self::pace::{MOST_IN_FLIGHT, Pace};
 pub(crate) use self::packing::{ALIGNMENT, FAULTS, PackedLayer, Packing, STOP, reserve};
 pub(crate) use self::tiling::{Tile, Tiling};
+pub(crate) use self::whole::WholePlan;
 use crate::options::{NetworkOptions, TrainerOptions};
 
 /// The number of steps whose losses are kept on the GPU, and whose numbers are written ahead.
@@ -77,6 +79,8 @@ pub(crate) const MAX_PARTIAL_SUMS: u32 = 256;
 pub struct StepPlan {
     batch: Batch,
     layers: Vec<LayerPlan>,
+    /// If one workgroup takes whole steps. `layers` is then how several dispatches would.
+    whole: Option<WholePlan>,
     packing: Packing,
     matrices: Vec<PlannedMatrix>,
     dispatches: Vec<PlannedDispatch>,
@@ -130,7 +134,13 @@ impl StepPlan {
         options: &TrainerOptions,
     ) -> Self {
         let batch = Batch::new(options);
-        Self::with(batch, choice::fastest(class, batch, layers))
+        let divided = Self::with(batch, choice::fastest(class, batch, layers), None);
+        match WholePlan::new(class, batch, layers) {
+            Some(whole) if whole.microseconds < divided.microseconds() => {
+                Self::with(batch, divided.layers, Some(whole))
+            }
+            _ => divided,
+        }
     }
 
     /// A plan for these layers that need not be fast: each layer is the one that `pick` takes of the possible
@@ -151,11 +161,11 @@ impl StepPlan {
             possible.retain(|layer| is_beside(layer) == must_take);
             found.push(possible[pick(possible.len())]);
         }
-        Self::with(batch, found)
+        Self::with(batch, found, None)
     }
 
     /// The plan with these layers, which need not be the fastest.
-    fn with(batch: Batch, mut layers: Vec<LayerPlan>) -> Self {
+    fn with(batch: Batch, mut layers: Vec<LayerPlan>, whole: Option<WholePlan>) -> Self {
         for index in 1..layers.len() {
             // One dispatch has one tiling.
             if layers[index].weights.place == Place::BesideLayerBefore {
@@ -166,16 +176,31 @@ impl StepPlan {
         let packing = Packing::new(&sizes);
         Self {
             batch,
-            matrices: matrices::of_step(batch, &layers, &packing),
-            dispatches: dispatches::of_step(batch, &layers, packing.values),
+            matrices: matrices::of_step(batch, &layers, whole, &packing),
+            dispatches: match whole {
+                Some(whole) => vec![dispatches::of_whole_steps(whole)],
+                None => dispatches::of_step(batch, &layers, packing.values),
+            },
             layers,
+            whole,
             packing,
         }
     }
 
-    /// The dispatches of a step on a full batch, in order, without the one that gathers the batch.
+    /// The dispatches of a step on a full batch, in order, without the one that gathers the batch. A dispatch
+    /// that takes several steps is listed with the time of one of them.
     pub fn dispatches(&self) -> &[PlannedDispatch] {
         &self.dispatches
+    }
+
+    /// The predicted time of a step.
+    fn microseconds(&self) -> f64 {
+        self.dispatches.iter().map(|dispatch| dispatch.microseconds).sum()
+    }
+
+    /// How one workgroup takes whole steps, if it does.
+    pub(crate) fn whole(&self) -> Option<WholePlan> {
+        self.whole
     }
 
     /// Rows of a full batch.
@@ -194,6 +219,13 @@ impl StepPlan {
 
     pub(crate) fn matrices(&self) -> &[PlannedMatrix] {
         &self.matrices
+    }
+
+    /// The values of the memory that whole steps bind as one, if a workgroup takes such steps.
+    pub(crate) fn shared_values(&self) -> Option<u32> {
+        let end = |matrix: &PlannedMatrix| Some(matrix.first? + matrix.bytes() / 4);
+        let end = self.matrices.iter().filter_map(end).max()?;
+        Some(u32::try_from(end.next_multiple_of(4)).unwrap_or(u32::MAX))
     }
 
     /// The bytes of the matrices for a purpose.
@@ -266,6 +298,11 @@ impl Batch {
 
 impl fmt::Display for StepPlan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(whole) = self.whole {
+            let steps = whole.most_steps;
+            writeln!(formatter, "  one workgroup takes whole steps, up to {steps} in a dispatch")?;
+            return self.write_dispatches(formatter);
+        }
         writeln!(
             formatter,
             "  layer  patch      rows    leaves  weights by      patch      slabs"
@@ -286,11 +323,17 @@ impl fmt::Display for StepPlan {
                 order.slabs(),
             )?;
         }
+        self.write_dispatches(formatter)
+    }
+}
+
+impl StepPlan {
+    fn write_dispatches(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "\n  dispatch                      workgroups    rounds        µs")?;
         for PlannedDispatch { name, workgroups, reads, microseconds, .. } in &self.dispatches {
             writeln!(formatter, "  {name:<28}  {workgroups:>10}  {reads:>8}  {microseconds:>8.1}")?;
         }
-        let total: f64 = self.dispatches.iter().map(|dispatch| dispatch.microseconds).sum();
+        let total = self.microseconds();
         write!(formatter, "  {:<28}  {:>10}  {:>8}  {total:>8.1}", "together", "", "")
     }
 }

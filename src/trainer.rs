@@ -18,6 +18,7 @@ mod step;
 mod tests;
 mod training_data;
 mod units;
+mod whole;
 
 use wgpu::{CommandEncoder, ComputePassDescriptor};
 
@@ -131,7 +132,7 @@ impl Trainer {
     fn with_plan(mut network: Network, plan: StepPlan, options: TrainerOptions) -> Result<Self> {
         let device = &network.gpu().device;
         let memory = Memory::new(&network, &plan, &options)?;
-        let kernels = StepKernels::new(&network, &plan, &options)?;
+        let kernels = StepKernels::new(&network, &plan, &memory, &options)?;
         let dispatches = step::bind(&network, &plan, &kernels, &memory, options.batch_size)?;
         let gather = GatherRows::new(device)?;
         let copy_rows = network.inference_kernels().copy_rows.clone();
@@ -226,7 +227,8 @@ impl Trainer {
         self.check_batch(inputs, &targets)?;
         self.announce(1)?;
         let gpu = self.network.gpu();
-        gpu.write(self.memory.dense_inputs.buffer(), 0, inputs)?;
+        let dense_inputs = &self.memory.dense_inputs;
+        gpu.write(dense_inputs.buffer(), dense_inputs.first(), inputs)?;
         let target_buffer = self.memory.batch.targets.buffer();
         match &targets {
             Targets::Classes(classes) => gpu.write(target_buffer, 0, classes)?,

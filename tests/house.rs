@@ -62,7 +62,7 @@ const SAME_TWIN: [(&str, &str); 2] =
     [("matmul_quads", "matmul"), ("narrow_forward", "network_forward")];
 
 /// The files of `src` that only hold tests, also those of `check`; see [`is_test`].
-const TEST_FILES: [&str; 16] = [
+const TEST_FILES: [&str; 17] = [
     "src/gpu/read/tests.rs",
     "src/gpu/rough.rs",
     "src/gpu/rough/accuracy.rs",
@@ -79,6 +79,7 @@ const TEST_FILES: [&str; 16] = [
     "src/plan/tests.rs",
     "src/trainer/tests.rs",
     "src/trainer/tests/submissions.rs",
+    "src/trainer/whole/tests.rs",
 ];
 
 /// Calls for which wgpu may report an error. Each must be within the parentheses of a `guarded(…)`,

@@ -1,4 +1,4 @@
-//! Shared by both benches: the five networks, and the device.
+//! Shared by both benches: the six networks, and the device.
 
 #[path = "../../cli/src/bench/workloads.rs"]
 mod table;

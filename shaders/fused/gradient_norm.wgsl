@@ -2,7 +2,7 @@
 //
 //     clip_scale[0] = min(1, CLIP_NORM / (norm + 1e-6))        norm = √(Σ_i gradients[i]²)
 //
-// (PyTorch's clip_grad_norm_.) A NaN gradient makes the factor NaN. There are two dispatches: `partial`
+// A NaN gradient makes the factor NaN (shared/clip_factor.wgsl). There are two dispatches: `partial`
 // writes a sum per workgroup, and `total`, a single workgroup, adds these up. The gradients of all
 // parameters are in one buffer, once for each slab of the batch (shared/slab_sum.wgsl); gaps in it are
 // zero. Both read four values at a time ("a quad").
@@ -22,7 +22,6 @@ struct Length {
 override WORKGROUP_SIZE: u32;
 
 alias Sum = f32;
-override CLIP_NORM: f32;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn partial(
@@ -60,8 +59,7 @@ fn total(@builtin(local_invocation_index) index: u32) {
     }
     sum = workgroup_sum(sum, index);
     if index == 0u {
-        let scale = CLIP_NORM / (sqrt(sum) + 1e-6);
-        outputs[0] = select(1.0, scale, scale < 1.0 || is_nan(sum));
+        outputs[0] = clip_factor(sum);
     }
 }
 

@@ -1,22 +1,8 @@
-// Update: one step of the optimizer, parameter by parameter.
-//
-//     gradient descent   parameter −= rate · gradient
-//     momentum           velocity    = MOMENTUM · velocity + gradient
-//                        parameter  −= rate · velocity          or, with Nesterov's look ahead,
-//                        parameter  −= rate · (gradient + MOMENTUM · velocity)
-//     RMSprop            mean_square = SMOOTHING · mean_square + (1 − SMOOTHING) · gradient²
-//                        parameter  −= rate · gradient / (√mean_square + EPSILON)
-//     Adam               velocity    = MOMENTUM · velocity + (1 − MOMENTUM) · gradient
-//                        mean_square = SMOOTHING · mean_square + (1 − SMOOTHING) · gradient²
-//                        parameter  −= rate / (1 − MOMENTUMᵗ) · velocity
-//                                      / (√(mean_square / (1 − SMOOTHINGᵗ)) + EPSILON)
-//     Lion               parameter  −= rate · sign(MOMENTUM · velocity + (1 − MOMENTUM) · gradient)
-//                        velocity    = SMOOTHING · velocity + (1 − SMOOTHING) · gradient
+// Update: one step of the optimizer, parameter by parameter (shared/optimizer.wgsl).
 //
 // One buffer holds all parameters, weights first. The gradients and the optimizer's state have buffers of the
 // same layout. The gradients come in slabs of the batch, which are added up here (shared/slab_sum.wgsl).
-// Weight decay applies to the weights, or to all parameters. `clip_scale` comes from gradient_norm.wgsl, and
-// record_step.wgsl has counted this step already.
+// `clip_scale` comes from gradient_norm.wgsl, and record_step.wgsl has counted this step already.
 //
 // If a kernel of this step has recorded a fault (shared/faults.wgsl), this step changes no parameters.
 // Without SKIPS later steps change none either: the first step with a fault writes the stop's first quad, [1,
@@ -31,7 +17,7 @@
 
 struct Sizes {
     quads: u32,           // parameters, in fours; the stop follows them
-    decaying_quads: u32,  // the number of them that decay
+    decaying_quads: u32,  // the number of them that decay: the weights, or all
     capacity: u32,        // of the rates, in steps
     faults: u32,          // quads after the stop: four for each layer
     count: u32,           // ranges of the gradients
@@ -39,14 +25,6 @@ struct Sizes {
     padding_2: u32,
     padding_3: u32,
     ranges: array<Range, 256>,
-}
-
-// Computed by the CPU in f64 for each step t, counted from 1, with a learning rate of 1.
-struct Rates {
-    learning_rate: f32,      // the schedule's factor
-    corrected_rate: f32,     // rate / (1 − MOMENTUMᵗ)
-    square_correction: f32,  // 1 / √(1 − SMOOTHINGᵗ)
-    decay: f32,              // rate · weight decay, if that acts on the parameters directly (AdamW)
 }
 
 // Binding 0 is the uniform sizes: Sizes (src/gpu/declaration.rs).
@@ -59,22 +37,7 @@ struct Rates {
 @group(0) @binding(7) var<storage, read_write> mean_square: array<vec4<f32>>;
 
 override WORKGROUP_SIZE: u32;
-override METHOD: u32;  // the place in Method::ALL
-override WEIGHT_DECAY: f32;  // that acts through the gradient
-override MOMENTUM: f32;
-override MOMENTUM_REST: f32;  // 1 − MOMENTUM, rounded once
-override SMOOTHING: f32;
-override SMOOTHING_REST: f32;  // 1 − SMOOTHING, rounded once
-override EPSILON: f32;
 override SKIPS: bool;  // whether a step with a fault is skipped, and does not stop the training
-
-const GRADIENT_DESCENT = 0u;
-const MOMENTUM_METHOD = 1u;
-const NESTEROV = 2u;
-const RMSPROP = 3u;
-const ADAM = 4u;
-const ADAMW = 5u;  // Its weight decay differs, which the rates contain.
-const LION = 6u;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -93,23 +56,9 @@ fn main(
     let count = sizes.count;
     let end = sizes.quads;
     for (var i = invocation.x; i < end; i += WORKGROUP_SIZE * workgroups.x) {
-        var parameter = parameters[i];
-        var gradient = scale * slab_sum(i, count);
-        if i < decaying_quads {
-            gradient += WEIGHT_DECAY * parameter;
-            parameter -= rate.decay * parameter;
-        }
-        // Earlier kernels have checked the gradients: only weight decay can make one too large here.
-        if WEIGHT_DECAY > 0.0 && is_any_larger(magnitudes(gradient), LARGEST_GRADIENT) {
-            is_overflow = true;
-            continue;
-        }
-        parameter -= change(i, gradient, rate);
-        if is_any_larger(magnitudes(parameter), LARGEST_FLOAT) {
-            is_overflow = true;
-            continue;
-        }
-        parameters[i] = parameter;
+        let own = learned(i, parameters[i], scale * slab_sum(i, count), i < decaying_quads, rate);
+        parameters[i] = own.parameter;
+        is_overflow = is_overflow || own.is_overflow;
     }
     if is_overflow {
         parameters[sizes.quads + 1u] = vec4<f32>(overflow_of_this_step());
@@ -117,14 +66,7 @@ fn main(
 }
 
 fn rates_of_step() -> Rates {
-    let shares = rates[(counts[TAKEN] - 1u) % sizes.capacity];
-    let rate = bitcast<f32>(counts[RATE]);
-    return Rates(
-        rate * shares.learning_rate,
-        rate * shares.corrected_rate,
-        shares.square_correction,
-        rate * shares.decay,
-    );
+    return scaled(rates[(counts[TAKEN] - 1u) % sizes.capacity], bitcast<f32>(counts[RATE]));
 }
 
 fn range_at(index: u32) -> Range {
@@ -166,45 +108,20 @@ fn overflow_of_this_step() -> f32 {
     return f32(counts[TAKEN] & 0xffffu) + 1.0;
 }
 
-fn change(i: u32, gradient: vec4<f32>, rate: Rates) -> vec4<f32> {
-    switch METHOD {
-        case GRADIENT_DESCENT: {
-            return rate.learning_rate * gradient;
-        }
-        case MOMENTUM_METHOD: {
-            return rate.learning_rate * moved_velocity(i, gradient);
-        }
-        case NESTEROV: {
-            return rate.learning_rate * (gradient + MOMENTUM * moved_velocity(i, gradient));
-        }
-        case RMSPROP: {
-            return rate.learning_rate * gradient / (sqrt(moved_mean_square(i, gradient)) + EPSILON);
-        }
-        case ADAM, ADAMW: {
-            let root = sqrt(moved_mean_square(i, gradient)) * rate.square_correction;
-            return rate.corrected_rate * moved_velocity(i, MOMENTUM_REST * gradient) / (root + EPSILON);
-        }
-        case LION: {
-            let push = MOMENTUM * velocity[i] + MOMENTUM_REST * gradient;
-            velocity[i] = SMOOTHING * velocity[i] + SMOOTHING_REST * gradient;
-            return rate.learning_rate * sign(push);
-        }
-        default: {
-            return vec4<f32>(not_a_number());
-        }
-    }
+fn velocity_at(i: u32) -> vec4<f32> {
+    return velocity[i];
 }
 
-fn moved_velocity(i: u32, push: vec4<f32>) -> vec4<f32> {
-    let moved = MOMENTUM * velocity[i] + push;
-    velocity[i] = moved;
-    return moved;
+fn put_velocity(i: u32, value: vec4<f32>) {
+    velocity[i] = value;
 }
 
-fn moved_mean_square(i: u32, gradient: vec4<f32>) -> vec4<f32> {
-    let moved = SMOOTHING * mean_square[i] + SMOOTHING_REST * gradient * gradient;
-    mean_square[i] = moved;
-    return moved;
+fn mean_square_at(i: u32) -> vec4<f32> {
+    return mean_square[i];
+}
+
+fn put_mean_square(i: u32, value: vec4<f32>) {
+    mean_square[i] = value;
 }
 
 fn unknown() -> u32 {

@@ -1,5 +1,5 @@
 // Blocks: 4 × 4 values of the factors of a product, for the tiles (tile_subgroup.wgsl and
-// tile_workgroup.wgsl) that multiply them.
+// tile_workgroup.wgsl) that multiply them. Needs quads.wgsl.
 //
 // Rows of a matrix are whole vectors of four ("quads"), padded with zeros. A block of the left factor holds
 // four rows, one after the other, at k, k + 1, k + 2, k + 3; a block of the right one holds the rows k, k +
@@ -20,16 +20,6 @@ struct Product {
 struct Factor {
     first: u32,  // quads before it in its buffer
     is_transposed: bool,
-}
-
-fn quads(length: u32) -> u32 {
-    return (length + 3u) / 4u;
-}
-
-// A quad of columns, with zeros after the last column.
-fn inside(values: vec4<f32>, quad: u32, columns: u32) -> vec4<f32> {
-    let column = vec4<u32>(4u * quad) + vec4<u32>(0u, 1u, 2u, 3u);
-    return select(vec4<f32>(), values, column < vec4<u32>(columns));
 }
 
 // The quads of a block of the left factor, in memory order: rows `row` to `row` + 3, each at k to k + 3. If

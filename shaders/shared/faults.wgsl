@@ -1,4 +1,4 @@
-// Faults: records values of a step that are not finite. Needs magnitudes.wgsl.
+// Faults: records values of a step that are not finite. Needs magnitudes.wgsl and fault_kinds.wgsl.
 //
 // The packed parameters, and the gradients, which are packed alike, are followed by the stop (two quads)
 // and the faults of each layer (four quads, one for each kind). If a value is not finite, or too large, the
@@ -12,14 +12,6 @@
 //
 // The kernel declares `gradients`, and `layer.stop`, the number of quads before the stop. `faults` is the
 // number of quads before a layer's faults.
-
-// The layer's quad for each kind. src/layout.rs has their number, src/trainer/fault.rs reads them.
-const STATISTICS_FAULT = 0u;
-const LOSS_FAULT = 0u;  // of the output layer, which has no statistics
-const GAMMA_FAULT = 1u;
-const BIASES_FAULT = 1u;  // of a layer that has no gamma
-const BETA_FAULT = 2u;
-const WEIGHTS_FAULT = 3u;
 
 const NOTED = vec4<f32>(1.0);
 

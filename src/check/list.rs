@@ -66,6 +66,12 @@ pub(super) const LIST: &[(&str, &str, Cases)] = &[
     ("skip_step", FORMULA, OfDevice(skip_step::cases::matches_the_reference)),
     ("network_forward", FORMULA, OfDevice(network_forward::cases::matches_the_reference)),
     ("narrow_forward", FORMULA, OfDevice(narrow_forward::cases::matches_the_reference)),
+    ("whole_steps", FORMULA, OfClass(trainer::cases::whole_steps::matches_the_reference)),
+    (
+        "whole_steps",
+        "same bits, any division",
+        OfClass(trainer::cases::whole_steps::any_division_gives_the_same_bits),
+    ),
     ("training", FORMULA, OfDevice(trainer::cases::matches_the_reference)),
     ("training", "same bits, twice", OfDevice(trainer::cases::the_same_seed_gives_the_same_bits)),
     ("training", "same bits, any plan", OfClass(trainer::cases::plans_give_the_same_bits)),

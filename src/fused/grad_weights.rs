@@ -14,8 +14,10 @@ const TEXTS: Texts = tiled![
     "fused/grad_weights.wgsl",
     "shared/weights_patch.wgsl",
     "shared/faults.wgsl",
+    "shared/fault_kinds.wgsl",
     "shared/magnitudes.wgsl",
     "shared/blocks.wgsl",
+    "shared/quads.wgsl",
 ];
 
 /// The kernel, compiled.

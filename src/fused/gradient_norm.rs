@@ -54,6 +54,7 @@ impl GradientNorm {
         let source = concat!(
             include_str!("../../shaders/fused/gradient_norm.wgsl"),
             include_str!("../../shaders/shared/slab_sum.wgsl"),
+            include_str!("../../shaders/shared/clip_factor.wgsl"),
             include_str!("../../shaders/shared/workgroup_sum.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),
         );

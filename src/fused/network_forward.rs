@@ -14,6 +14,7 @@ use crate::plan::{DeviceClass, MOST_LAYERS_IN_ONE as MOST_LAYERS, Tiling};
 const TEXTS: Texts = tiled![
     "fused/network_forward.wgsl",
     "shared/blocks.wgsl",
+    "shared/quads.wgsl",
     "shared/column.wgsl",
     "shared/activation.wgsl",
     "shared/exponential.wgsl",

@@ -128,13 +128,16 @@ impl Update {
     ) -> Result<Self> {
         let source = concat!(
             include_str!("../../shaders/fused/update.wgsl"),
+            include_str!("../../shaders/shared/optimizer.wgsl"),
             include_str!("../../shaders/shared/slab_sum.wgsl"),
             include_str!("../../shaders/shared/counts.wgsl"),
             include_str!("../../shaders/shared/magnitudes.wgsl"),
         );
         let choices = [("SKIPS", skips), ("HAS_SLABS", has_slabs)];
         let choices = choices.map(|(name, is_chosen)| (name, f64::from(u8::from(is_chosen))));
-        let constants: Vec<_> = constants(optimizer).into_iter().chain(choices).collect();
+        let size = ("WORKGROUP_SIZE", f64::from(WORKGROUP_SIZE));
+        let constants: Vec<_> =
+            constants(optimizer).into_iter().chain(choices).chain([size]).collect();
         let kernel = Kernel::new(device, "update", source, &constants)?;
         Ok(Self { kernel, method: optimizer.method, decays_all: optimizer.decays_all })
     }
@@ -210,8 +213,8 @@ fn state(
     Matrix::vector(&buffer, 0, QUAD)
 }
 
-/// The overrides. What a method does not have is never read.
-fn constants(optimizer: &Optimizer) -> [(&'static str, f64); 8] {
+/// The overrides of a kernel that has `optimizer.wgsl`. What a method does not have is never read.
+pub(super) fn constants(optimizer: &Optimizer) -> [(&'static str, f64); 7] {
     let method = optimizer.method;
     let (momentum, smoothing, epsilon) = match method {
         Method::GradientDescent => (0.0, 0.0, 0.0),
@@ -222,14 +225,13 @@ fn constants(optimizer: &Optimizer) -> [(&'static str, f64); 8] {
     };
     let decay = if method.is_decoupled() { 0.0 } else { optimizer.weight_decay };
     [
-        ("WORKGROUP_SIZE", WORKGROUP_SIZE.into()),
         ("METHOD", method.number().into()),
         ("WEIGHT_DECAY", decay),
         ("MOMENTUM", momentum),
         ("MOMENTUM_REST", 1.0 - momentum),
         ("SMOOTHING", smoothing),
         ("SMOOTHING_REST", 1.0 - smoothing),
-        ("EPSILON", epsilon),
+        ("METHOD_EPSILON", epsilon),
     ]
 }
 

@@ -8,7 +8,7 @@ use wgpu::{Buffer, BufferUsages, CommandEncoder, SubmissionIndex};
 
 use super::shared::lock;
 use super::watch::{Answer, Watch};
-use super::{Gpu, guarded, wait};
+use super::{Gpu, Matrix, guarded, wait};
 use crate::error::Result;
 
 /// `count` values of four bytes in a buffer, from the one with index `first` on.
@@ -23,6 +23,11 @@ impl<'a> Source<'a> {
     /// The beginning of a buffer.
     pub(crate) fn new(buffer: &'a Buffer, count: u64) -> Self {
         Self { buffer, first: 0, count }
+    }
+
+    /// All values of a matrix, with those between its rows.
+    pub(crate) fn of(matrix: &'a Matrix) -> Self {
+        Self { buffer: matrix.buffer(), first: matrix.first(), count: matrix.values() }
     }
 }
 

@@ -87,7 +87,7 @@ mod tests {
     }
 
     /// Every shader's uniform.
-    fn pairs() -> [Pair; 24] {
+    fn pairs() -> [Pair; 25] {
         [
             pair::<kernels::activate::Shape>(),
             pair::<kernels::activate_backward::Shape>(),
@@ -113,6 +113,7 @@ mod tests {
             pair::<fused::skip_step::Skip>(),
             pair::<fused::update::Sizes>(),
             pair::<fused::weigh_classes::Batch>(),
+            pair::<fused::whole_steps::Run>(),
         ]
     }
 
@@ -142,11 +143,12 @@ mod tests {
         let text = files.map(|file| {
             fs::read_to_string(folder().join(file).with_extension("wgsl")).expect("a shader")
         });
-        let mut structs = String::new();
+        // The quads of a row are appended to the shader that needs them.
+        let mut structs = "const QUADS = 1u;\n".to_owned();
         let mut is_inside = false;
         for line in text.concat().lines() {
             is_inside |= line.starts_with("struct ");
-            if is_inside {
+            if is_inside || line.starts_with("alias Row") {
                 structs += &format!("{line}\n");
             }
             is_inside &= line != "}";

@@ -75,6 +75,16 @@ impl From<options::Loss> for Options {
     }
 }
 
+impl From<&options::TrainerOptions> for Options {
+    fn from(options: &options::TrainerOptions) -> Self {
+        Self {
+            loss: options.loss,
+            label_smoothing: options.label_smoothing,
+            has_class_weights: options.class_weights.is_some(),
+        }
+    }
+}
+
 /// The inputs and outputs of the kernel.
 ///
 /// See the example of [`Loss`].

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::gpu::{Dispatch, Kernel, Matrix, Texts, check_rounds, tiled, uniform, workgroups};
 use crate::plan::{DeviceClass, Tiling, tiling_of_product};
 
-const TEXTS: Texts = tiled!["kernels/matmul_quads.wgsl", "shared/blocks.wgsl"];
+const TEXTS: Texts = tiled!["kernels/matmul_quads.wgsl", "shared/blocks.wgsl", "shared/quads.wgsl"];
 
 /// A factor, as it lies in memory or transposed.
 ///

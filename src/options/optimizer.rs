@@ -80,7 +80,7 @@ struct Entry {
 }
 
 impl Method {
-    /// Every method, with its usual hyperparameters, in the order in which `shaders/fused/update.wgsl` numbers
+    /// Every method, with its usual hyperparameters, in the order in which `shaders/shared/optimizer.wgsl` numbers
     /// them.
     pub const ALL: [Self; 7] = [
         Self::GradientDescent,

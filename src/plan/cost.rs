@@ -159,6 +159,55 @@ pub(super) fn parts(class: DeviceClass, tasks: &[Tasks]) -> u32 {
     (work / PART).ceil().clamp(1.0, MOST_PARTS) as u32
 }
 
+/// What a step of a small network in one workgroup does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WholeTasks {
+    /// Rows of an invocation.
+    pub(super) turns: u64,
+    /// Multiplications of a row forward; there are as many twice backward.
+    pub(super) products: u64,
+    /// Quads of a row that are read or written.
+    pub(super) accesses: u64,
+    pub(super) learned_quads: u64,
+    /// Sums over the invocations, of some quads each.
+    pub(super) sums: u64,
+    /// Rows that an invocation reads for the gradients of the weights that it owns.
+    pub(super) weight_reads: u64,
+    pub(super) barriers: u64,
+}
+
+/// Of a GPU's workgroup of 128 invocations, on an H100, estimated and not measured: a barrier; a sum over
+/// the invocations, whose reads wait for each other twice; a row of two factors from workgroup memory; a quad
+/// of a row from the nearest cache, with the others of the row; the multiplications of a microsecond (at 1.7 GHz, where each waits for a
+/// read of weights); and the rest of a step.
+const BARRIER: f64 = 0.05;
+const SUM: f64 = 0.11;
+const WEIGHT_READ: f64 = 0.010;
+const ROW_QUAD: f64 = 0.008;
+const PRODUCTS: f64 = 1_000.0;
+const OTHER: f64 = 1.0;
+
+/// Of lanes of a CPU, measured on a software adapter: an access to a quad, one lane after the other; the
+/// multiplications of a microsecond; what a quad of the parameters costs.
+const LANE_ACCESS: f64 = 0.055;
+const LANE_PRODUCTS: f64 = 5_000.0;
+const LANE_QUAD: f64 = 0.06;
+
+/// The microseconds of a step, if a dispatch takes this many.
+pub(super) fn whole_steps(class: DeviceClass, tasks: &WholeTasks, steps: u32) -> f64 {
+    let WholeTasks { turns, products, accesses, sums, weight_reads, barriers, .. } = *tasks;
+    let launch = launch(class) / f64::from(steps);
+    let [turns, accesses, products] = [turns, accesses, products].map(|count| count as f64);
+    if class.lanes.is_some() {
+        let of_row = accesses * LANE_ACCESS + 3.0 * products / LANE_PRODUCTS;
+        return launch + turns * of_row + tasks.learned_quads as f64 * LANE_QUAD;
+    }
+    // The weights' gradients are counted by their reads.
+    let of_row = 2.0 * products / PRODUCTS + accesses * ROW_QUAD;
+    let of_all = sums as f64 * SUM + weight_reads as f64 * WEIGHT_READ + barriers as f64 * BARRIER;
+    launch + pace(class) * (turns * of_row + of_all + OTHER)
+}
+
 /// The microseconds a step that the compilation of a larger patch for a CPU costs: a second more, over ten
 /// thousand steps.
 pub(super) fn compilation(tiling: Tiling) -> f64 {

@@ -158,6 +158,11 @@ impl DeviceClass {
         Self { workgroup_memory, ..self }
     }
 
+    /// The lanes of a CPU's vector register, on adapters whose subgroups are such registers.
+    pub(crate) fn lanes(self) -> Option<u32> {
+        self.lanes
+    }
+
     /// Whether it computes on the CPU.
     pub(crate) fn is_software(self) -> bool {
         matches!(self.family, Family::Lavapipe | Family::Software)

@@ -5,6 +5,7 @@ use super::device_class::DeviceClass;
 use super::layer::{LayerPlan, Place};
 use super::order::{LayerSizes, lanes_of_row};
 use super::tiling::Tiling;
+use super::whole::WholePlan;
 use super::{Batch, OutputKernels};
 
 /// A dispatch of a training step, as it is planned.
@@ -47,6 +48,13 @@ impl PlannedDispatch {
             microseconds: cost::dispatch(class, tasks, bytes),
         }
     }
+}
+
+/// The dispatch of several whole steps, with the time of one of them.
+pub(super) fn of_whole_steps(whole: WholePlan) -> PlannedDispatch {
+    let WholePlan { microseconds, .. } = whole;
+    let name = "network/whole_steps".to_owned();
+    PlannedDispatch { name, workgroups: 1, reads: 0, microseconds }
 }
 
 /// All dispatches of a step.

@@ -4,7 +4,8 @@
 use super::device_class::DeviceClass;
 use super::layer::LayerPlan;
 use super::order::{LayerSizes, Order};
-use super::packing::Packing;
+use super::packing::{Packing, reserve};
+use super::whole::WholePlan;
 use super::{Batch, HISTORY, MAX_PARTIAL_SUMS, RATES, RECORD};
 
 /// A matrix of a training.
@@ -56,6 +57,8 @@ pub(crate) struct PlannedMatrix {
     pub(crate) columns: u64,
     /// Whether its rows are padded to whole vectors of four.
     pub(crate) is_padded: bool,
+    /// The values before it in the memory that the matrices of whole steps share, if it is a part of that.
+    pub(crate) first: Option<u64>,
 }
 
 impl PlannedMatrix {
@@ -65,8 +68,13 @@ impl PlannedMatrix {
     }
 }
 
-/// All matrices, for the largest batch.
-pub(super) fn of_step(batch: Batch, layers: &[LayerPlan], packing: &Packing) -> Vec<PlannedMatrix> {
+/// All matrices, for the largest batch. Whole steps have most of them in one binding.
+pub(super) fn of_step(
+    batch: Batch,
+    layers: &[LayerPlan],
+    whole: Option<WholePlan>,
+    packing: &Packing,
+) -> Vec<PlannedMatrix> {
     let rows = u64::from(batch.rows);
     let [inputs, outputs] =
         [layers.first(), layers.last()].map(|layer| layer.map(|layer| layer.sizes));
@@ -78,14 +86,16 @@ pub(super) fn of_step(batch: Batch, layers: &[LayerPlan], packing: &Packing) -> 
     let mut found = Vec::new();
     let mut add = |role, purpose, label: &str, [rows, columns]: [u64; 2], is_padded| {
         let label = label.to_owned();
-        found.push(PlannedMatrix { role, purpose, label, rows, columns, is_padded });
+        let first = None;
+        found.push(PlannedMatrix { role, purpose, label, rows, columns, is_padded, first });
     };
     use Purpose::{Batch, History, Parameters};
-    add(Role::Inputs, Batch, "trainer/inputs", [rows, inputs], true);
+    let batches = rows.saturating_mul(whole.map_or(1, |whole| whole.most_steps.into()));
+    add(Role::Inputs, Batch, "trainer/inputs", [batches, inputs], true);
     if !inputs.is_multiple_of(4) {
         add(Role::DenseInputs, Batch, "trainer/dense inputs", [rows, inputs], false);
     }
-    add(Role::Targets, Batch, "trainer/targets", [rows + weights, targets], false);
+    add(Role::Targets, Batch, "trainer/targets", [batches + weights, targets], false);
     if batch.has_class_weights {
         add(Role::ClassWeights, Batch, "trainer/class weights", [1, outputs], false);
     }
@@ -122,7 +132,30 @@ pub(super) fn of_step(batch: Batch, layers: &[LayerPlan], packing: &Packing) -> 
     let partial_sums = [1, MAX_PARTIAL_SUMS.into()];
     add(Role::PartialSums, History, "trainer/partial sums", partial_sums, false);
     add(Role::ClipScale, History, "trainer/clip scale", [1, 1], false);
+    if whole.is_some() {
+        let mut end = 0;
+        for matrix in found.iter_mut().filter(|matrix| matrix.role.is_shared()) {
+            matrix.first = Some(reserve(&mut end, matrix.bytes() / 4));
+        }
+    }
     found
+}
+
+impl Role {
+    /// Whether whole steps have the matrix in the memory that they bind as one.
+    fn is_shared(self) -> bool {
+        match self {
+            Self::Inputs
+            | Self::GradSums(_)
+            | Self::Sums(_)
+            | Self::Statistics(_)
+            | Self::Outputs(_) => true,
+            Self::Velocity | Self::MeanSquare | Self::History | Self::Rates => true,
+            Self::DenseInputs | Self::Targets | Self::ClassWeights => false,
+            Self::Results | Self::Gradients | Self::Numbers => false,
+            Self::PartialSums | Self::ClipScale => false,
+        }
+    }
 }
 
 /// A range of the packed gradients, in vectors of four, with as many slabs.

@@ -1,4 +1,4 @@
-//! The plans of the five workloads, and the model against a measured profile.
+//! The plans of the six workloads, and the model against a measured profile.
 
 use super::cost::{self, Tasks};
 use super::*;
@@ -26,6 +26,50 @@ fn options((name, batch_size, _): Workload) -> TrainerOptions {
 
 fn plan(class: DeviceClass, workload: Workload) -> StepPlan {
     StepPlan::new(class, workload.2, &NetworkOptions::default(), &options(workload))
+}
+
+/// By the model, an H100 takes 100,000 steps a second of the sixth workload; what it does not fit takes
+/// several dispatches.
+#[test]
+fn one_workgroup_takes_whole_steps_of_small_networks() {
+    const TINY: Workload = ("tiny", 256, &[2, 16, 16, 3]);
+    let of = |name, (rows, sizes): (u32, &'static [u32])| {
+        let options = TrainerOptions { loss: Loss::MeanSquaredError, ..options(("", rows, sizes)) };
+        StepPlan::new(class(name), sizes, &NetworkOptions::default(), &options)
+    };
+    let tiny = of("nvidia", (TINY.1, TINY.2));
+    assert!(tiny.whole().is_some() && tiny.microseconds() < 10.0, "{tiny}");
+    let text = tiny.to_string();
+    assert!(text.contains("one workgroup takes whole steps, up to 64 in a dispatch"), "{text}");
+    assert!(text.contains("network/whole_steps"), "{text}");
+    let is_whole = |name, network| of(name, network).whole().is_some();
+    let small: (u32, &[u32]) = (256, &[2, 32, 32, 1]);
+    for (name, network, expected) in [
+        ("lavapipe-256", (TINY.1, TINY.2), true),
+        ("nvidia", small, true),
+        ("nvidia", (256, &[2, 33, 1]), false),
+        ("nvidia", (65_536, TINY.2), false),
+        ("lavapipe-256", (1024, TINY.2), true),
+        ("lavapipe-256", (1025, TINY.2), false),
+        // The drivers of software adapters would compile for too long.
+        ("lavapipe-256", small, false),
+        ("software", (64, &[2, 4, 1]), false),
+        // An invocation has fewer registers.
+        ("mali", (TINY.1, TINY.2), false),
+        ("nvidia", (256, &[2, 3]), false),
+    ] {
+        assert_eq!(is_whole(name, network), expected, "{name} {network:?}");
+    }
+    let weighted = TrainerOptions {
+        class_weights: Some(vec![1.0; 3]),
+        loss: Loss::SoftmaxCrossEntropy,
+        ..options(TINY)
+    };
+    let plan = StepPlan::new(class("nvidia"), TINY.2, &NetworkOptions::default(), &weighted);
+    assert!(plan.whole().is_none(), "{plan}");
+    // An invocation of Mesa's software adapters takes 65,535 rounds of loops.
+    let tall = of("lavapipe-256", (1024, TINY.2));
+    assert!(tall.whole().is_some_and(|whole| whole.most_steps < 64), "{tall}");
 }
 
 /// A layer in one word: the patch, in tiles, or that its sums are split; whether its rows are divided; who computes the gradients of its

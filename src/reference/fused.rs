@@ -12,6 +12,7 @@ mod record_step;
 mod skip_step;
 mod update;
 mod weigh_classes;
+mod whole_steps;
 
 pub use copy_rows::copy_rows;
 pub use gather_rows::gather_rows;
@@ -25,3 +26,4 @@ pub use record_step::record_step;
 pub use skip_step::skip_step;
 pub use update::*;
 pub use weigh_classes::weigh_classes;
+pub use whole_steps::whole_steps;

@@ -79,7 +79,8 @@ impl Trainer {
             let steps = *rates..end(*rates);
             rate_block.clear();
             rate_block.extend(steps.clone().map(|step| update::rates(optimizer, step + 1)));
-            let place = 4 * (steps.start % u64::from(RATES));
+            let slot = 4 * (steps.start % u64::from(RATES));
+            let place = self.memory.rates.first() + slot;
             gpu.write(self.memory.rates.buffer(), place, rate_block)?;
             *rates = steps.end;
         }

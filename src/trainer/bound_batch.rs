@@ -99,8 +99,9 @@ impl Trainer {
         self.announce(1)?;
         let Memory { dense_inputs, batch, .. } = &self.memory;
         for (source, matrix) in [(inputs, dense_inputs), (targets, &batch.targets)] {
-            let (first, length) = (4 * source.first(), 4 * matrix.values());
-            encoder.copy_buffer_to_buffer(source.buffer(), first, matrix.buffer(), 0, length);
+            let [from, to] = [source.first(), matrix.first()].map(|first| 4 * first);
+            let length = 4 * matrix.values();
+            encoder.copy_buffer_to_buffer(source.buffer(), from, matrix.buffer(), to, length);
         }
         self.encode(encoder, &self.arrival);
         self.count_encoded();

@@ -4,6 +4,7 @@ use ndarray::Array2;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
+pub(crate) use super::whole::cases as whole_steps;
 use super::*;
 use crate::gpu::testing::{PATIENCE, TestGpu};
 use crate::gpu::{Gpu, block_on_for};
@@ -46,13 +47,13 @@ fn batch() -> (Vec<f32>, Vec<u32>) {
     (inputs, classes)
 }
 
-fn parameters(trainer: &Trainer) -> Parameters {
+pub(super) fn parameters(trainer: &Trainer) -> Parameters {
     let device = &trainer.network().gpu().device;
     block_on_for(device, PATIENCE, trainer.network().parameters()).expect("the parameters")
 }
 
 /// All parameters, and the running statistics.
-fn numbers(parameters: &Parameters) -> Vec<f32> {
+pub(super) fn numbers(parameters: &Parameters) -> Vec<f32> {
     let of_layer = |layer: &Layer| match layer {
         Layer::Linear { weights, biases } => weights.iter().chain(biases).copied().collect(),
         Layer::Normalized { weights, batch_norm } => {

@@ -53,7 +53,7 @@ impl Trainer {
         let values = |slots: u64| slots * u64::from(RECORD);
         let history = Source {
             buffer: self.memory.history.buffer(),
-            first: values(window.first_slot),
+            first: self.memory.history.first() + values(window.first_slot),
             count: values(window.slots),
         };
         [history, Source::new(self.network.counts().buffer(), COUNTS.into())]

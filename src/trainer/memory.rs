@@ -12,8 +12,12 @@ use crate::plan::{DeviceClass, Purpose, Role, StepPlan};
 /// The memory of a step without the network's, for batches of up to `batch_size` rows.
 #[derive(Debug)]
 pub(super) struct Memory {
+    /// One row, of which most other matrices are parts, if one workgroup takes whole steps.
+    pub(super) shared: Option<Matrix>,
     /// The matrices whose sizes depend on the rows of a batch.
     pub(super) batch: BatchMemory,
+    /// Inputs and targets of all batches that whole steps take together; else of one.
+    pub(super) batches: [Matrix; 2],
     /// The contiguous rows of a batch from the CPU or from an app's buffer. These are the inputs of
     /// `batch` if their rows are whole vectors of four.
     pub(super) dense_inputs: Matrix,
@@ -70,8 +74,10 @@ impl Memory {
         let gpu = network.gpu();
         // Checked before any buffer is created.
         gpu.check_largest(plan.matrices())?;
-        let all = All { gpu, plan };
-        let batch = BatchMemory::new(network, all)?;
+        let shared = plan.shared_values().map(|values| gpu.matrix("trainer/memory", 1, values));
+        let all = All { gpu, plan, shared: shared.transpose()? };
+        let batches = [all.make(Role::Inputs)?, all.make(Role::Targets)?];
+        let batch = BatchMemory::new(network, &all, batches.each_ref())?;
         let dense_inputs = all.optional(Role::DenseInputs)?;
         let clip_scale = all.make(Role::ClipScale)?;
         gpu.write(clip_scale.buffer(), 0, &[1_f32])?;
@@ -82,6 +88,7 @@ impl Memory {
         Ok(Self {
             dense_inputs: dense_inputs.unwrap_or_else(|| batch.inputs.clone()),
             batch,
+            batches,
             class_weights,
             numbers: all.make(Role::Numbers)?,
             history: all.make(Role::History)?,
@@ -91,24 +98,32 @@ impl Memory {
             velocity: all.make(Role::Velocity)?,
             mean_square: all.make(Role::MeanSquare)?,
             gradients: all.make(Role::Gradients)?,
+            shared: all.shared,
         })
     }
 }
 
 /// Makes the matrices of a plan.
-#[derive(Clone, Copy)]
 struct All<'a> {
     gpu: &'a Gpu,
     plan: &'a StepPlan,
+    shared: Option<Matrix>,
 }
 
 impl All<'_> {
-    fn make(self, role: Role) -> Result<Matrix> {
-        self.gpu.planned(self.plan.matrix(role).expect("a matrix of every plan"))
+    fn make(&self, role: Role) -> Result<Matrix> {
+        Ok(self.optional(role)?.expect("a matrix of every plan"))
     }
 
-    fn optional(self, role: Role) -> Result<Option<Matrix>> {
-        self.plan.matrix(role).map(|planned| self.gpu.planned(planned)).transpose()
+    fn optional(&self, role: Role) -> Result<Option<Matrix>> {
+        let Some(planned) = self.plan.matrix(role) else { return Ok(None) };
+        let (Some(shared), Some(first)) = (&self.shared, planned.first) else {
+            return self.gpu.planned(planned).map(Some);
+        };
+        // What fits a binding is counted in u32.
+        let [rows, columns] = [planned.rows, planned.columns].map(|count| count as u32);
+        let part = if planned.is_padded { Matrix::padded } else { Matrix::new };
+        part(shared.buffer(), first, rows, columns).map(Some)
     }
 }
 
@@ -136,12 +151,11 @@ impl Trainer {
 }
 
 impl BatchMemory {
-    fn new(network: &Network, all: All<'_>) -> Result<Self> {
+    fn new(network: &Network, all: &All<'_>, [inputs, targets]: [&Matrix; 2]) -> Result<Self> {
         let sizes = network.sizes();
         let turns = (0..sizes.len().min(2)).map(|turn| all.make(Role::GradSums(turn)));
         let turns = turns.collect::<Result<Vec<_>>>()?;
-        let inputs = all.make(Role::Inputs)?;
-        let rows = inputs.rows();
+        let rows = all.plan.rows();
         let layers = sizes.iter().enumerate().map(|(layer, sizes)| {
             let outputs = all.make(Role::Outputs(layer))?;
             let grad_sums = turns[layer % 2].reshape_padded(rows, sizes.outputs)?;
@@ -151,10 +165,10 @@ impl BatchMemory {
             Ok(LayerMemory { outputs, grad_sums, kept })
         });
         Ok(Self {
-            targets: all.make(Role::Targets)?.slice(0, rows)?,
+            targets: targets.slice(0, rows)?,
             layers: layers.collect::<Result<_>>()?,
             results: all.make(Role::Results)?,
-            inputs,
+            inputs: inputs.slice(0, rows)?,
         })
     }
 

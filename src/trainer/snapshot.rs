@@ -29,8 +29,7 @@ impl Trainer {
     pub fn snapshot(&self) -> impl Future<Output = Result<Snapshot>> + use<> {
         let memory = &self.memory;
         let [learned, running, _] = self.network.sources();
-        let [velocity, mean_square] = [&memory.velocity, &memory.mean_square]
-            .map(|matrix| Source::new(matrix.buffer(), matrix.values()));
+        let [velocity, mean_square] = [&memory.velocity, &memory.mean_square].map(Source::of);
         let window = self.window(HISTORY.into());
         let [history, counts] = self.window_sources(&window);
         let sources = [learned, running, velocity, mean_square, history, counts];
@@ -120,5 +119,5 @@ fn write_state(
 ) -> Result<()> {
     let Some(state) = state else { return Ok(()) };
     let layers = state.iter().map(|(weights, vectors)| (weights, vectors));
-    gpu.upload(matrix.buffer(), &layout.pack_tensors(layers))
+    gpu.upload(matrix, &layout.pack_tensors(layers))
 }

@@ -3,6 +3,7 @@
 use wgpu::Device;
 
 use super::memory::{BatchMemory, Kept, LayerMemory, Memory};
+use super::whole;
 use crate::error::Result;
 use crate::fused::{
     copy_rows::CopyRows,
@@ -15,6 +16,7 @@ use crate::fused::{
     skip_step::SkipStep,
     update::{self, Update},
     weigh_classes::{self, WeighClasses},
+    whole_steps::WholeSteps,
 };
 use crate::gpu::{Dispatch, Matrix};
 use crate::kernels::loss::{self, Loss};
@@ -25,7 +27,14 @@ use crate::plan::{LayerPlan, OutputKernels, Place, Slabs, StepPlan};
 
 /// The kernels that learning needs, as the plan has them.
 #[derive(Debug)]
-pub(super) struct StepKernels {
+pub(super) enum StepKernels {
+    Divided(Box<DividedKernels>),
+    Whole(Box<WholeSteps>),
+}
+
+/// The kernels of a step that is several dispatches.
+#[derive(Debug)]
+pub(super) struct DividedKernels {
     /// One per hidden layer.
     hidden: Vec<HiddenKernels>,
     output: Output,
@@ -58,15 +67,21 @@ impl StepKernels {
     pub(super) fn new(
         network: &Network,
         plan: &StepPlan,
+        memory: &Memory,
         options: &TrainerOptions,
     ) -> Result<Self> {
+        Ok(match plan.whole() {
+            Some(whole) => Self::Whole(Box::new(whole::kernel(network, whole, memory, options)?)),
+            None => Self::Divided(Box::new(DividedKernels::new(network, plan, options)?)),
+        })
+    }
+}
+
+impl DividedKernels {
+    fn new(network: &Network, plan: &StepPlan, options: &TrainerOptions) -> Result<Self> {
         let device = &network.gpu().device;
         let skips = options.on_fault.skips();
-        let loss = loss::Options {
-            loss: options.loss,
-            label_smoothing: options.label_smoothing,
-            has_class_weights: options.class_weights.is_some(),
-        };
+        let loss = loss::Options::from(options);
         let layers = plan.layers();
         let has_slabs = !plan.ranges(options.batch_size).is_empty();
         let of_hidden = |pair: &[LayerPlan]| HiddenKernels::new(network, pair[0], pair[1]);
@@ -148,6 +163,13 @@ pub(super) fn bind(
     memory: &Memory,
     rows: u32,
 ) -> Result<Vec<Dispatch>> {
+    let kernels = match kernels {
+        StepKernels::Divided(kernels) => &**kernels,
+        StepKernels::Whole(kernel) => {
+            return Ok(vec![whole::bind(network, kernel, memory, rows, 1)?]);
+        }
+    };
+    let batch = memory.batch.slice(rows)?;
     let packed = network.packed().buffer();
     let layers = 0..plan.layers().len();
     let faults = layers.map(|layer| network.layout().stop_place(packed, layer));
@@ -155,7 +177,7 @@ pub(super) fn bind(
         network,
         plan,
         memory,
-        batch: memory.batch.slice(rows)?,
+        batch,
         slabs: plan.slabs(),
         faults: faults.collect::<Result<_>>()?,
     };
@@ -226,7 +248,7 @@ impl Step<'_> {
     }
 
     /// The output layer, its loss, and the gradients of its sums and of its parameters.
-    fn bind_output(&self, kernels: &StepKernels) -> Result<Vec<Dispatch>> {
+    fn bind_output(&self, kernels: &DividedKernels) -> Result<Vec<Dispatch>> {
         let (batch, memory, device) = (&self.batch, self.memory, self.device());
         let last = self.plan.layers().len() - 1;
         let place = &place(last);
@@ -320,7 +342,7 @@ impl Step<'_> {
         kernel.map(|kernel| kernel.bind(self.device(), &place(layer), buffers)).transpose()
     }
 
-    fn bind_update(&self, kernels: &StepKernels, rows: u32) -> Result<Vec<Dispatch>> {
+    fn bind_update(&self, kernels: &DividedKernels, rows: u32) -> Result<Vec<Dispatch>> {
         let (network, device) = (self.network, self.device());
         let Memory { rates, clip_scale, velocity, mean_square, gradients, .. } = self.memory;
         let slabs = &self.plan.ranges(rows);
@@ -355,7 +377,7 @@ impl Step<'_> {
 
 /// The targets as the loss takes them, and the dispatch that weighs their classes, if there are weights.
 fn bind_targets(
-    kernels: &StepKernels,
+    kernels: &DividedKernels,
     memory: &Memory,
     batch: &BatchMemory,
     device: &Device,

@@ -1,4 +1,4 @@
-//! The five networks that speed is measured on, for the benches and for `ztilde bench`.
+//! The six networks that speed is measured on, for the benches and for `ztilde bench`.
 
 use ztilde::{Activation, Loss};
 
@@ -12,7 +12,7 @@ pub(crate) struct Workload {
     pub(crate) loss: Loss,
 }
 
-pub(crate) const WORKLOADS: [Workload; 5] = [
+pub(crate) const WORKLOADS: [Workload; 6] = [
     Workload {
         name: "digits",
         batch_size: 64,
@@ -45,6 +45,13 @@ pub(crate) const WORKLOADS: [Workload; 5] = [
         name: "tall",
         batch_size: 16384,
         layer_sizes: &[32, 64, 64, 64, 64, 3],
+        activation: Activation::Relu,
+        loss: Loss::MeanSquaredError,
+    },
+    Workload {
+        name: "tiny",
+        batch_size: 256,
+        layer_sizes: &[2, 16, 16, 3],
         activation: Activation::Relu,
         loss: Loss::MeanSquaredError,
     },

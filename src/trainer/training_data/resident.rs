@@ -7,6 +7,8 @@ use crate::data::{Dataset, Targets};
 use crate::error::{Error, Result};
 use crate::fused::gather_rows;
 use crate::gpu::{Dispatch, Gpu, Matrix, rows_of_binding};
+use crate::trainer::step::StepKernels;
+use crate::trainer::whole::{self, Run};
 use crate::trainer::{Number, Trainer, begin_pass};
 
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(super) struct Resident {
     gather: Vec<Dispatch>,
     /// The gathering of the epoch's last, smaller batch.
     gather_remainder: Vec<Dispatch>,
+    /// Several steps on full batches, with their gathering; the longest first.
+    runs: Vec<Run>,
 }
 
 /// Some rows of the data set.
@@ -38,12 +42,17 @@ impl Resident {
         let rows = dataset.rows();
         let order = gpu.matrix("data/order", 1, rows.checked_add(1).ok_or_else(too_many_rows)?)?;
         let parts = upload_parts(gpu, dataset)?;
-        let gather = |rows| bind_gather(trainer, &order, &parts, rows);
+        let batch = &trainer.memory.batch;
+        let gather = |rows| {
+            let batch = [batch.inputs.slice(0, rows)?, batch.targets.slice(0, rows)?];
+            bind_gather(trainer, &order, &parts, batch.each_ref())
+        };
         // An epoch with a single, smaller batch has no full batch.
         let has_full = rows >= options.batch_size;
         Ok(Self {
             gather: if has_full { gather(options.batch_size)? } else { Vec::new() },
             gather_remainder: left.map_or(Ok(Vec::new()), gather)?,
+            runs: bind_runs(trainer, &order, &parts, rows)?,
             order: order.buffer().clone(),
             first_step: 0,
             batch_size: options.batch_size,
@@ -67,7 +76,7 @@ impl Resident {
         &self,
         gpu: &Gpu,
         number: Number<'_>,
-        batches: impl Iterator<Item = Batch<'a>>,
+        batches: impl Iterator<Item = Batch<'a>> + Clone,
         also: impl FnOnce(&mut CommandEncoder),
     ) -> Result<SubmissionIndex> {
         let mut batches = batches.peekable();
@@ -76,17 +85,30 @@ impl Resident {
                 number.encode(encoder);
             }
             let mut pass = begin_pass(encoder);
-            for batch in batches {
+            while let Some(batch) = batches.peek().cloned() {
+                let whole = batches.clone().take_while(|batch| self.is_whole(batch));
+                let whole = whole.count() as u32;
+                if let Some(run) = self.runs.iter().find(|run| run.steps <= whole) {
+                    run.dispatches.iter().for_each(|dispatch| dispatch.encode(&mut pass));
+                    batches.nth(run.steps as usize - 1);
+                    continue;
+                }
                 let is_full = batch.rows == self.batch_size;
                 let gather = if is_full { &self.gather } else { &self.gather_remainder };
                 for dispatch in gather.iter().filter(|_| batch.begins()) {
                     dispatch.encode(&mut pass);
                 }
                 batch.step.encode(&mut pass, batch.units);
+                batches.next();
             }
             drop(pass);
             also(encoder);
         })
+    }
+
+    /// Whether this is all of a step on a full batch.
+    fn is_whole(&self, batch: &Batch<'_>) -> bool {
+        batch.rows == self.batch_size && batch.units == (0..batch.step.units())
     }
 }
 
@@ -99,14 +121,33 @@ fn too_many_rows() -> Error {
     }
 }
 
-/// Binds a gathering dispatch for each part of the data set, for batches of this many rows.
+/// Binds runs of several steps, if one workgroup takes whole steps and the data has as many full batches.
+fn bind_runs(trainer: &Trainer, order: &Matrix, parts: &[Part], rows: u32) -> Result<Vec<Run>> {
+    let Trainer { network, options, plan, kernels, memory, .. } = trainer;
+    let (Some(plan), StepKernels::Whole(kernel)) = (plan.whole(), kernels) else {
+        return Ok(Vec::new());
+    };
+    let batch_size = options.batch_size;
+    let lengths = plan.lengths().filter(|&steps| 1 < steps && steps <= rows / batch_size);
+    lengths
+        .map(|steps| {
+            let rows = steps * batch_size;
+            let [inputs, targets] = memory.batches.each_ref().map(|matrix| matrix.slice(0, rows));
+            let mut dispatches = bind_gather(trainer, order, parts, [&inputs?, &targets?])?;
+            dispatches.push(whole::bind(network, kernel, memory, batch_size, steps)?);
+            Ok(Run { steps, dispatches })
+        })
+        .collect()
+}
+
+/// Binds a gathering dispatch for each part of the data set, to a batch or to several ones.
 fn bind_gather(
     trainer: &Trainer,
     order: &Matrix,
     parts: &[Part],
-    rows: u32,
+    [batch_inputs, batch_targets]: [&Matrix; 2],
 ) -> Result<Vec<Dispatch>> {
-    let Trainer { network, options, gather, memory, .. } = trainer;
+    let Trainer { network, options, gather, .. } = trainer;
     let bind = |Part { first_row, inputs, targets }: &Part| {
         let buffers = gather_rows::Buffers {
             counts: network.counts(),
@@ -114,8 +155,8 @@ fn bind_gather(
             inputs,
             targets,
             part_first_row: *first_row,
-            batch_inputs: &memory.batch.inputs.slice(0, rows)?,
-            batch_targets: &memory.batch.targets.slice(0, rows)?,
+            batch_inputs,
+            batch_targets,
             batch_size: options.batch_size,
         };
         gather.bind(&network.gpu().device, "data", buffers)
@@ -141,9 +182,9 @@ fn upload_parts(gpu: &Gpu, dataset: &Dataset) -> Result<Vec<Part>> {
             let part_rows = most_rows.min(rows - first_row);
             let part_inputs = gpu.matrix("data/inputs", part_rows, features)?;
             let part_targets = gpu.matrix("data/targets", part_rows, target_columns)?;
-            gpu.upload(part_inputs.buffer(), rows_of(inputs, first_row, part_rows, features))?;
+            gpu.upload(&part_inputs, rows_of(inputs, first_row, part_rows, features))?;
             let values = rows_of(targets, first_row, part_rows, target_columns);
-            gpu.upload(part_targets.buffer(), values)?;
+            gpu.upload(&part_targets, values)?;
             Ok(Part { first_row, inputs: part_inputs, targets: part_targets })
         })
         .collect()

@@ -102,7 +102,8 @@ impl Streamed {
                 let rows = u64::from(batch.rows);
                 for (matrix, place) in [(&*inputs, place), (&*targets, place + target_place)] {
                     let bytes = 4 * matrix.values() / u64::from(*batch_size) * rows;
-                    encoder.copy_buffer_to_buffer(window, place, matrix.buffer(), 0, bytes);
+                    let first = 4 * matrix.first();
+                    encoder.copy_buffer_to_buffer(window, place, matrix.buffer(), first, bytes);
                 }
                 batch.step.encode(&mut begin_pass(encoder), batch.units);
             }

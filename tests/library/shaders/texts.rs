@@ -62,6 +62,7 @@ fn without_uniform(room: &str) -> Vec<String> {
         texts.extend([false, true].map(|is_fma| format!("{text}{}", narrow_layers(is_fma))));
     }
     texts.extend(room.split("tiled![").skip(1).flat_map(tiled));
+    texts.extend(room.split("stepped![").skip(1).flat_map(stepped));
     texts
 }
 
@@ -78,9 +79,7 @@ fn narrow_layers(is_fma: bool) -> String {
 /// The texts of a kernel that multiplies matrices, whose files are in a `tiled![…]`: once for each tiling, as
 /// src/plan/tiling.rs makes its constants.
 fn tiled(list: &str) -> Vec<String> {
-    let list = list.split(']').next().unwrap_or_default();
-    let files = list.split('"').filter(|part| part.ends_with(".wgsl"));
-    let text = files.map(|file| read(&format!("shaders/{file}"))).collect::<String>();
+    let text = listed(list);
     let mut texts = Vec::new();
     let mut add = |tile: &str, constant: String, [down, across]: [u32; 2]| {
         let tile = read(&format!("shaders/shared/{tile}.wgsl"));
@@ -110,8 +109,30 @@ fn tiled(list: &str) -> Vec<String> {
     texts
 }
 
+/// The texts of a kernel that takes whole steps, whose files are in a `stepped![…]`: with the levels of a small
+/// network, which a test of the trainer compares with those of the library.
+fn stepped(list: &str) -> Vec<String> {
+    let [text, levels] = [listed(list), read("src/trainer/whole/levels.wgsl")];
+    let of = |way: &str, constant: String| {
+        let way = read(&format!("shaders/shared/{way}.wgsl"));
+        format!("{text}{way}\n{constant}\n{levels}")
+    };
+    let in_workgroup =
+        [1, 2, 4].map(|quads| of("steps_in_workgroup", format!("const EXCHANGED = {quads}u;")));
+    let on_lanes = [4, 8, 16].map(|lanes| of("steps_on_lanes", format!("const LANES = {lanes}u;")));
+    in_workgroup.into_iter().chain(on_lanes).collect()
+}
+
+/// The files of a list, one after the other.
+fn listed(list: &str) -> String {
+    let list = list.split(']').next().unwrap_or_default();
+    let files = list.split('"').filter(|part| part.ends_with(".wgsl"));
+    files.map(|file| read(&format!("shaders/{file}"))).collect()
+}
+
 pub(crate) fn is_for_subgroups(text: &str) -> bool {
-    text.contains(&read("shaders/shared/tile_subgroup.wgsl"))
+    let files = ["tile_subgroup", "steps_on_lanes"];
+    files.iter().any(|file| text.contains(&read(&format!("shaders/shared/{file}.wgsl"))))
 }
 
 /// A file of the project.
