@@ -9,8 +9,8 @@ use crate::fixtures::journal;
 const NAMED: [&str; 6] =
     ["BindGroup", "Buffer", "CommandEncoder", "ComputePipeline", "ShaderModule", "compute pass"];
 
-/// The kinds of objects that an app makes, and those that wgpu makes from a shader and an encoder, without a
-/// name from the caller. The search for a device's objects may drop the last handle of another test's device.
+/// The kinds of objects that an app makes, and that wgpu makes from a shader and an encoder, without a name
+/// from the caller. The search for a device's objects may drop the last handle of another test's device.
 const NOT_OURS: [&str; 4] = ["BindGroupLayout", "CommandBuffer", "Device", "PipelineLayout"];
 
 #[test]
