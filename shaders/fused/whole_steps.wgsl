@@ -79,7 +79,7 @@ struct Activated {
 
 // The moments of an invocation's own rows: their number, the first, the sum of the differences from that, and
 // the sum of their squares.
-struct Moments {
+struct OwnMoments {
     count: f32,
     first: Row,
     differences: Row,
@@ -187,7 +187,7 @@ fn measure(before: Level, level: Level, is_last: bool) {
     load_block(level, &block);
     var biases = biases_of(level);
     var columns = columns_of(before);
-    var moments = Moments();
+    var moments = OwnMoments();
     for (var i = 0u; i < turns; i++) {
         var left = activated(before, &block_before, &columns, i).outputs;
         if before.number > 0u {

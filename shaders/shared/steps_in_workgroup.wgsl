@@ -144,7 +144,7 @@ struct Measured {
 }
 
 // Joins the invocations' moments (Chan, Golub and LeVeque 1983), from differences from the first row.
-fn joined_column(level: Level, moments: ptr<function, Moments>) -> Measured {
+fn joined_column(level: Level, moments: ptr<function, OwnMoments>) -> Measured {
     if own == 0u {
         for (var quad = 0u; quad < QUADS; quad++) {
             totals[OF_RESULTS * QUADS + quad] = (*moments).first[quad];

@@ -150,7 +150,7 @@ struct Measured {
 }
 
 // Joins the lanes' moments (Chan, Golub and LeVeque 1983), from differences from the first lane's first row.
-fn joined_column(level: Level, moments: ptr<function, Moments>) -> Measured {
+fn joined_column(level: Level, moments: ptr<function, OwnMoments>) -> Measured {
     let count = (*moments).count;
     let share = select(1.0, count, count > 0.0);
     var sums = Row();

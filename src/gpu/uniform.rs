@@ -136,6 +136,7 @@ mod tests {
         let files = [
             &*pair.shader,
             "shared/layout",
+            "shared/moments",
             "shared/weights_patch",
             "shared/slab_sum",
             "shared/rounded",
