@@ -1,5 +1,6 @@
 //! How inference divides a network into dispatches.
 
+use super::cost::{self, Tasks};
 use super::device_class::DeviceClass;
 use super::order::LayerSizes;
 use super::packing::Packing;
@@ -50,7 +51,7 @@ fn is_narrow(class: DeviceClass, layers: &[LayerSizes]) -> bool {
 
 /// Whether one dispatch by tiles is possible, and faster than one per layer. Wide layers fill more workgroups
 /// alone, and every tile of rows would read their weights again. With more inputs than a software adapter's
-/// loops reach it is not possible.
+/// loops reach it is not possible. Few rows of a GPU have long sums: a workgroup a strip takes them faster.
 fn fits_one_dispatch(class: DeviceClass, layers: &[LayerSizes]) -> bool {
     const WIDEST: u32 = 128;
     let tiling = Tiling::single(class);
@@ -61,6 +62,25 @@ fn fits_one_dispatch(class: DeviceClass, layers: &[LayerSizes]) -> bool {
     (1..=MOST_LAYERS_IN_ONE).contains(&layers.len())
         && layers.iter().all(|layer| layer.outputs <= WIDEST)
         && class.can_loop(rounds)
+        && (class.is_software() || !is_long(class, layers))
+}
+
+/// Whether one dispatch takes a tile of rows clearly longer than a dispatch per layer. Many rows would save
+/// what the layers in between write and read, about a tenth of the time.
+fn is_long(class: DeviceClass, layers: &[LayerSizes]) -> bool {
+    const CLEARLY: f64 = 1.5;
+    let tiling = Tiling::single(class);
+    let tasks = |workgroups: u64, strips: u32, layer: &LayerSizes| {
+        let reads = u64::from(strips) * u64::from(tiling.reads(layer.inputs));
+        Tasks { workgroups, tiling, reads, rest: f64::from(strips) * cost::FINISHED_TILE }
+    };
+    let strips = |layer: &LayerSizes| tiling.strips(layer.outputs);
+    let of_layer =
+        |layer: &LayerSizes| cost::dispatch(class, &[tasks(strips(layer).into(), 1, layer)], 0);
+    let of_layers: f64 = layers.iter().map(of_layer).sum();
+    let all = layers.iter().map(|layer| tasks(1, strips(layer), layer));
+    let all = all.reduce(|a, b| Tasks { reads: a.reads + b.reads, rest: a.rest + b.rest, ..a });
+    all.is_some_and(|all| cost::dispatch(class, &[all], 0) > CLEARLY * of_layers)
 }
 
 #[cfg(test)]
@@ -78,6 +98,8 @@ mod tests {
             (&[100, 2], InOne, Narrow, InOne),
             (&[1, 1], Narrow, Narrow, Narrow),
             (&[64, 128, 64, 10], InOne, InOne, InOne),
+            (&[784, 100, 100, 10], InOne, Layers, Layers),
+            (&[784, 30, 10], InOne, InOne, InOne),
             (&[784, 512, 256, 10], Layers, Layers, Layers),
             (&[1; 30], Layers, Layers, Layers),
             (&[], Layers, Layers, Layers),
