@@ -95,8 +95,9 @@ fn multiply(product: Product, row: u32, quad: u32, invocation: u32) -> Patch {
             read_blocks(product, row, quad, done + DEPTH, invocation, &blocks);
         }
         let first = buffer + group(invocation) * DEPTH;
-        for (var step = first; step < first + DEPTH; step += 4u) {
-            add_steps(&tiles, step, invocation);
+        // From 0 on, so that drivers can unroll the loop.
+        for (var step = 0u; step < DEPTH; step += 4u) {
+            add_steps(&tiles, first + step, invocation);
         }
         if BUFFERS == 1u {
             workgroupBarrier();  // The steps may still be read.

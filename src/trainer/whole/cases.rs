@@ -207,4 +207,11 @@ pub(crate) fn any_division_gives_the_same_bits(gpu: &mut TestGpu, class: DeviceC
     gpu.compare_bits("one after the other", &learned(&[1; 64], false), &together);
     gpu.compare_bits("some together", &learned(&[37, 2, 25], false), &together);
     gpu.compare_bits("streamed", &learned(&[64], true), &together);
+    if has_lanes {
+        // As many rounds of loops as a software adapter's invocation has.
+        let case = Case::new(sizes, 1024, Loss::MeanSquaredError, Optimizer::adam(1e-2));
+        let learned =
+            |pieces: &[u32]| train(&case, &mut case.trainer(&gpu.gpu, class, true), pieces, false);
+        gpu.compare_bits("many rows", &learned(&[1; 64]), &learned(&[64]));
+    }
 }
