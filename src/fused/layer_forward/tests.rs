@@ -61,7 +61,7 @@ fn walks_more_tiles_than_workgroups() {
 /// After a fault, the running statistics are those before its step.
 #[test]
 fn a_stop_brings_the_running_statistics_back() {
-    for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
+    for (mut gpu, class, tiling) in TestGpu::with_each_tile() {
         for way in [batch(), divided()] {
             let [rows, columns, inner] = [70, 37, 5];
             let kernel = kernel(&gpu, (class, tiling), way, [columns, inner]);

@@ -34,11 +34,13 @@ fn ways(class: DeviceClass) -> impl Iterator<Item = Way> {
         // The activations of the comparisons with the twin, whose kernels are compiled already.
         let activation = if batch_norm { Activation::Tanh } else { Activation::Gelu };
         let whole = whole(activation, batch_norm);
-        let [alone, with_next] =
-            [GradWeights::None, of_next].map(|weights| divided(whole, weights));
-        let all = [whole, Way { weights: of_next, ..whole }, alone, with_next];
+        // Each place of the weights' gradients, with all rows in one workgroup and divided.
+        let others = match batch_norm {
+            true => [whole, divided(whole, of_next)],
+            false => [Way { weights: of_next, ..whole }, divided(whole, GradWeights::None)],
+        };
         // On a CPU a layer that is divided has other leaves.
-        all.into_iter().filter(move |way| !(class.is_software() && way.is_divided))
+        others.into_iter().filter(move |way| !(class.is_software() && way.is_divided))
     })
 }
 
