@@ -67,7 +67,7 @@ pub(crate) struct Buffers<'a> {
     pub(crate) weights: u32,
     /// All running statistics.
     pub(crate) running: &'a Matrix,
-    /// As [`record_step`](super::record_step) takes them.
+    /// As [`record_step`] takes them.
     pub(crate) counts: &'a Matrix,
     /// One row, of which the inputs and all matrices below are parts.
     pub(crate) memory: &'a Matrix,
@@ -75,7 +75,7 @@ pub(crate) struct Buffers<'a> {
     pub(crate) velocity: &'a Matrix,
     pub(crate) mean_square: &'a Matrix,
     pub(crate) rates: &'a Matrix,
-    /// As [`record_step`](super::record_step) takes it.
+    /// As [`record_step`] takes it.
     pub(crate) history: &'a Matrix,
     pub(crate) layers: &'a [Layer<'a>],
 }
