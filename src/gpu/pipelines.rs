@@ -7,20 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use wgpu::{ComputePipeline, Device};
 
+use super::compile::Source;
 use super::shared::{OfDevice, Registry, lock};
 use crate::error::Result;
-
-/// The input of a pipeline's compilation. On one device, equal inputs share a pipeline.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Source {
-    pub(super) label: String,
-    pub(super) entry_point: String,
-    /// The overrides, each with the bits of its value: 0 and −0 differ.
-    pub(super) constants: Vec<(String, u64)>,
-    /// Whether the shader is compiled without wgpu's runtime checks.
-    pub(super) is_trusted: bool,
-    pub(super) text: String,
-}
 
 /// A pipeline that the registry finds while a handle to this entry lives.
 #[derive(Debug)]
@@ -39,8 +28,25 @@ impl SharedPipeline {
         pipelines().find_or_insert(device, |found| found.source == source, new)
     }
 
+    /// Compiles the pipeline if it is not compiled yet. The device's caches keep it.
+    pub(super) fn compile(self: &Arc<Self>) -> Result<ComputePipeline> {
+        self.get_or_compile(|| self.source.compile(&self.device))
+    }
+
+    /// The pipeline, compiled now if it is not compiled yet.
+    pub(super) fn pipeline(self: &Arc<Self>) -> Result<ComputePipeline> {
+        let compiled = lock(&self.pipeline).clone();
+        compiled.map_or_else(|| self.compile(), Ok)
+    }
+
+    /// Whether it is compiled. Does not wait for a thread that is compiling it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn is_compiled(&self) -> bool {
+        self.pipeline.try_lock().is_ok_and(|pipeline| pipeline.is_some())
+    }
+
     /// The pipeline; calls `compile` if there is none yet.
-    pub(super) fn get_or_compile(
+    fn get_or_compile(
         self: &Arc<Self>,
         compile: impl FnOnce() -> Result<ComputePipeline>,
     ) -> Result<ComputePipeline> {
