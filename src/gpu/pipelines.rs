@@ -85,6 +85,40 @@ impl SharedPipeline {
 /// }
 /// # Ok::<(), ztilde::Error>(())
 /// ```
+///
+/// # Before the first frame
+///
+/// [`Network::new`](crate::Network::new) compiles the kernels of inference, and
+/// [`Trainer::new`](crate::Trainer::new) those of training: natively in as many threads as the machine runs
+/// at once, and on OpenGL and in a browser one after the other. No later call compiles. Natively an app can
+/// make both in a thread of its own, and show frames meanwhile:
+///
+/// ```
+/// use ztilde::{Network, Trainer, block_on};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// let making = std::thread::spawn({
+///     let (device, queue) = (device.clone(), queue.clone());
+///     move || {
+///         let network = Network::new(&device, &queue, &[2, 32, 32, 3], Default::default())?;
+///         Trainer::new(network, Default::default())
+///     }
+/// });
+/// let mut frames = 0;
+/// while !making.is_finished() {
+///     frames += 1; // Show a frame, without the network.
+///     # std::thread::yield_now();
+/// }
+/// let mut trainer = making.join().expect("no panic")?;
+/// trainer.step(&[0.5; 64 * 2], &[1_u32; 64])?;
+/// assert!(block_on(&device, trainer.loss())? > 0.0);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
+///
+/// Some drivers, such as Mesa's software driver, translate a kernel to the processor's code only when it
+/// first runs.
 #[derive(Debug)]
 pub struct KernelCache {
     cached: Arc<Cached>,

@@ -256,7 +256,7 @@ mod tests {
         assert!(message.contains("another thread"), "{message}");
     }
 
-    /// Each in the other's order. A kernel is compiled once.
+    /// Each in the other's order.
     #[test]
     fn two_threads_compile_the_same_kernels_at_once() {
         const KERNELS: u32 = 6;
