@@ -90,8 +90,9 @@ impl SharedPipeline {
 ///
 /// [`Network::new`](crate::Network::new) compiles the kernels of inference, and
 /// [`Trainer::new`](crate::Trainer::new) those of training: natively in as many threads as the machine runs
-/// at once, and on OpenGL and in a browser one after the other. No later call compiles. Natively an app can
-/// make both in a thread of its own, and show frames meanwhile:
+/// at once, and on OpenGL and in a browser one after the other. Neither they nor an
+/// [`Inference`](crate::Inference) compile later. Natively an app can make both in a thread of its own, and show
+/// frames meanwhile:
 ///
 /// ```
 /// use ztilde::{Network, Trainer, block_on};
