@@ -6,6 +6,7 @@
 mod class;
 #[cfg(any(test, feature = "check"))]
 mod comparison;
+mod compile;
 mod counting;
 mod declaration;
 mod in_flight;
@@ -19,6 +20,7 @@ mod read;
 pub(crate) mod rough;
 mod rows;
 mod shared;
+mod side_by_side;
 mod staging;
 #[cfg(test)]
 pub(crate) mod test_device;
@@ -52,6 +54,7 @@ pub use matrix::Matrix;
 pub use pipelines::KernelCache;
 pub(crate) use read::{Copies, Glance, Source, read, read_all};
 pub use rows::Rows;
+pub(crate) use side_by_side::side_by_side;
 pub(crate) use staging::Staging;
 pub(crate) use texts::{Texts, stepped, tiled};
 pub(crate) use uniform::{Uniform, uniform};

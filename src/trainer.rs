@@ -26,7 +26,7 @@ use crate::data::{Targets, check_finite};
 use crate::error::{Error, Result};
 use crate::fused::copy_rows::CopyRows;
 use crate::fused::gather_rows::GatherRows;
-use crate::gpu::{Dispatch, Glance, InFlight};
+use crate::gpu::{Dispatch, Glance, InFlight, side_by_side};
 use crate::network::Network;
 use crate::options::TrainerOptions;
 use crate::plan::{HISTORY, StepPlan};
@@ -132,9 +132,11 @@ impl Trainer {
     fn with_plan(mut network: Network, plan: StepPlan, options: TrainerOptions) -> Result<Self> {
         let device = &network.gpu().device;
         let memory = Memory::new(&network, &plan, &options)?;
-        let kernels = StepKernels::new(&network, &plan, &memory, &options)?;
+        let (kernels, gather) = side_by_side(|| {
+            let kernels = StepKernels::new(&network, &plan, &memory, &options)?;
+            Ok((kernels, GatherRows::new(device)?))
+        })?;
         let dispatches = step::bind(&network, &plan, &kernels, &memory, options.batch_size)?;
-        let gather = GatherRows::new(device)?;
         let copy_rows = network.inference_kernels().copy_rows.clone();
         let arrival = step::bind_arrival(&network, &copy_rows, &memory)?;
         network.begin_training(0)?;

@@ -105,13 +105,13 @@ const NOT_IN_BROWSERS: [(&str, &[&str]); 6] = [
     ("wait_indefinitely", &[]),
     ("PollType::Wait", &["src/gpu/wait.rs"]),
     ("mpsc", &[]),
-    ("thread::", &["src/gpu/wait.rs", "src/gpu/watch/waking.rs"]),
+    ("thread::", &["src/gpu/side_by_side.rs", "src/gpu/wait.rs", "src/gpu/watch/waking.rs"]),
     ("Instant", &["src/gpu/wait.rs", "src/gpu/watch/clock.rs"]),
     ("fs::", &["src/atomic_file.rs", "src/parameters/disk.rs"]),
 ];
 
 /// The only file with `unsafe`, which wgpu requires to compile a shader without runtime checks.
-const UNSAFE: &str = "src/gpu/kernel.rs";
+const UNSAFE: &str = "src/gpu/compile.rs";
 
 const MOST_LINES: usize = 450;
 

@@ -78,6 +78,9 @@ Environment:
   WGPU_POWER_PREF    high: a discrete GPU first (as without it);
                      low: an integrated one first;
                      none: the first GPU that the driver names
+  WGPU_DX12_COMPILER fxc or dxc, on Direct3D 12; without it, dxc if
+                     Windows finds a dxcompiler.dll, which compiles
+                     kernels faster
   NO_COLOR           no colors
 
 Exit codes:

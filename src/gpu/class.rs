@@ -25,6 +25,13 @@ impl From<&Device> for DeviceClass {
     }
 }
 
+/// Whether several threads may compile for a device at once.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn compiles_in_threads(device: &Device) -> bool {
+    // All OpenGL devices share a context. wgpu panics in a thread that waits some seconds for it.
+    device.adapter_info().backend != Backend::Gl
+}
+
 /// Whether an invocation may run this many rounds of loops.
 pub(crate) fn can_loop(device: &Device, rounds: u64) -> bool {
     DeviceClass::from(device).can_loop(rounds)

@@ -1,17 +1,14 @@
 //! A compute pipeline, and a pipeline bound to its buffers.
 
-#[cfg(test)]
-use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use wgpu::{
-    BindGroup, BindGroupEntry, Buffer, BufferUsages, ComputePass, ComputePipeline, Device,
-    ShaderModule, ShaderModuleDescriptor, ShaderRuntimeChecks, ShaderSource,
-};
+use wgpu::{BindGroup, BindGroupEntry, Buffer, BufferUsages, ComputePass, ComputePipeline, Device};
 
+use super::compile::Source;
 use super::counting::check_countable;
-use super::pipelines::{SharedPipeline, Source};
+use super::pipelines::SharedPipeline;
+use super::side_by_side::compile_or_list;
 use super::uniform::declared;
 use super::{Matrix, Uniform, check_usage, guarded, unmap};
 use crate::error::{Error, Result};
@@ -21,13 +18,13 @@ use crate::error::{Error, Result};
 /// exceed them; tests/library/edges.rs exceeds the real number.
 pub(crate) const MAX_WORKGROUPS: u32 = if cfg!(test) { 251 } else { 65_535 };
 
-/// A WGSL text compiled for a device. All bindings are in group 0: first the uniform, a `U`, then the
+/// A WGSL text compiled for a device, or to be compiled with others
+/// ([`side_by_side`](super::side_by_side)). All bindings are in group 0: first the uniform, a `U`, then the
 /// buffers.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel<U> {
     name: &'static str,
     uniform: PhantomData<U>,
-    pipeline: ComputePipeline,
     /// Kept alive, here and in each [`Dispatch`], so that it is found when the same is compiled again.
     shared: Arc<SharedPipeline>,
 }
@@ -121,38 +118,22 @@ impl<U: Uniform> Kernel<U> {
         constants: &[(&str, f64)],
         is_trusted: bool,
     ) -> Result<Self> {
-        let label = format!("ztilde/{name}");
-        let text = &declared::<U>(device, text);
+        let text = declared::<U>(device, text);
         #[cfg(test)]
-        let text = &super::rough::marked(device, text);
+        let text = super::rough::marked(device, &text);
         let bits = constants.iter().map(|&(name, value)| (name.to_owned(), value.to_bits()));
         let shared = SharedPipeline::find_or_insert(
             device,
             Source {
-                label: label.clone(),
+                label: format!("ztilde/{name}"),
                 entry_point: entry_point.to_owned(),
                 constants: bits.collect(),
                 is_trusted,
-                text: text.clone(),
+                text,
             },
         );
-        let pipeline = shared.get_or_compile(|| {
-            guarded(device, || {
-                device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                    label: Some(&label),
-                    layout: None, // The shader's own declarations are the layout.
-                    module: &module(device, &label, text, is_trusted),
-                    entry_point: Some(entry_point),
-                    compilation_options: wgpu::PipelineCompilationOptions {
-                        constants,
-                        // Every kernel writes its workgroup memory before it reads it.
-                        zero_initialize_workgroup_memory: false,
-                    },
-                    cache: None,
-                })
-            })
-        })?;
-        Ok(Self { name, uniform: PhantomData, pipeline, shared })
+        compile_or_list(&shared)?;
+        Ok(Self { name, uniform: PhantomData, shared })
     }
 
     /// Binds `uniform` to binding 0 and `matrices` to the bindings 1, 2, … in their order.
@@ -173,6 +154,7 @@ impl<U: Uniform> Kernel<U> {
             let what = || format!("{name}: the buffer of binding {binding}");
             check_usage(what, matrix.buffer(), BufferUsages::STORAGE)?;
         }
+        let pipeline = self.shared.pipeline()?;
         let uniform = uniform_buffer(device, &label, bytemuck::bytes_of(&uniform))?;
         let bindings = guarded(device, || {
             let resources = std::iter::once(uniform.as_entire_binding())
@@ -183,11 +165,11 @@ impl<U: Uniform> Kernel<U> {
                 .collect();
             device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(&label),
-                layout: &self.pipeline.get_bind_group_layout(0),
+                layout: &pipeline.get_bind_group_layout(0),
                 entries: &entries,
             })
         })?;
-        let Self { pipeline, shared, .. } = self.clone();
+        let shared = Arc::clone(&self.shared);
         Ok(Dispatch { name, pipeline, bindings, workgroups, parts: Vec::new(), _shared: shared })
     }
 
@@ -234,33 +216,6 @@ impl Dispatch {
         pass.set_bind_group(0, &self.bindings, &[]);
         pass.dispatch_workgroups(x, y, z);
     }
-}
-
-fn module(device: &Device, label: &str, text: &str, is_trusted: bool) -> ShaderModule {
-    let label = Some(label);
-    let descriptor = ShaderModuleDescriptor { label, source: source(text) };
-    if !is_trusted {
-        return device.create_shader_module(descriptor);
-    }
-    let checks = if cfg!(feature = "checked-shaders") {
-        ShaderRuntimeChecks::checked()
-    } else {
-        ShaderRuntimeChecks::unchecked()
-    };
-    #[expect(unsafe_code, reason = "a shader cannot be compiled without checks otherwise")]
-    // SAFETY: the shader clamps every index to the matrices whose shapes its room has checked, and
-    // its loops end at numbers that the room gives; `checked-shaders` tests the same text.
-    unsafe {
-        device.create_shader_module_trusted(descriptor, checks)
-    }
-}
-
-fn source(text: &str) -> ShaderSource<'_> {
-    #[cfg(test)]
-    if let Some(module) = super::rough::module(text) {
-        return ShaderSource::Naga(Cow::Owned(module));
-    }
-    ShaderSource::Wgsl(text.into())
 }
 
 /// A buffer with these contents. wgpu's own function for that panics where the device is lost.

@@ -7,20 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use wgpu::{ComputePipeline, Device};
 
+use super::compile::Source;
 use super::shared::{OfDevice, Registry, lock};
 use crate::error::Result;
-
-/// The input of a pipeline's compilation. On one device, equal inputs share a pipeline.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Source {
-    pub(super) label: String,
-    pub(super) entry_point: String,
-    /// The overrides, each with the bits of its value: 0 and −0 differ.
-    pub(super) constants: Vec<(String, u64)>,
-    /// Whether the shader is compiled without wgpu's runtime checks.
-    pub(super) is_trusted: bool,
-    pub(super) text: String,
-}
 
 /// A pipeline that the registry finds while a handle to this entry lives.
 #[derive(Debug)]
@@ -39,8 +28,25 @@ impl SharedPipeline {
         pipelines().find_or_insert(device, |found| found.source == source, new)
     }
 
+    /// Compiles the pipeline if it is not compiled yet. The device's caches keep it.
+    pub(super) fn compile(self: &Arc<Self>) -> Result<ComputePipeline> {
+        self.get_or_compile(|| self.source.compile(&self.device))
+    }
+
+    /// The pipeline, compiled now if it is not compiled yet.
+    pub(super) fn pipeline(self: &Arc<Self>) -> Result<ComputePipeline> {
+        let compiled = lock(&self.pipeline).clone();
+        compiled.map_or_else(|| self.compile(), Ok)
+    }
+
+    /// Whether it is compiled. Does not wait for a thread that is compiling it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn is_compiled(&self) -> bool {
+        self.pipeline.try_lock().is_ok_and(|pipeline| pipeline.is_some())
+    }
+
     /// The pipeline; calls `compile` if there is none yet.
-    pub(super) fn get_or_compile(
+    fn get_or_compile(
         self: &Arc<Self>,
         compile: impl FnOnce() -> Result<ComputePipeline>,
     ) -> Result<ComputePipeline> {
@@ -79,6 +85,41 @@ impl SharedPipeline {
 /// }
 /// # Ok::<(), ztilde::Error>(())
 /// ```
+///
+/// # Before the first frame
+///
+/// [`Network::new`](crate::Network::new) compiles the kernels of inference, and
+/// [`Trainer::new`](crate::Trainer::new) those of training: natively in as many threads as the machine runs
+/// at once, and on OpenGL and in a browser one after the other. Neither they nor an
+/// [`Inference`](crate::Inference) compile later. Natively an app can make both in a thread of its own, and show
+/// frames meanwhile:
+///
+/// ```
+/// use ztilde::{Network, Trainer, block_on};
+///
+/// # let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+/// # let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+/// # let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+/// let making = std::thread::spawn({
+///     let (device, queue) = (device.clone(), queue.clone());
+///     move || {
+///         let network = Network::new(&device, &queue, &[2, 32, 32, 3], Default::default())?;
+///         Trainer::new(network, Default::default())
+///     }
+/// });
+/// let mut frames = 0;
+/// while !making.is_finished() {
+///     frames += 1; // Show a frame, without the network.
+///     # std::thread::yield_now();
+/// }
+/// let mut trainer = making.join().expect("no panic")?;
+/// trainer.step(&[0.5; 64 * 2], &[1_u32; 64])?;
+/// assert!(block_on(&device, trainer.loss())? > 0.0);
+/// # Ok::<(), ztilde::Error>(())
+/// ```
+///
+/// Some drivers, such as Mesa's software driver, translate a kernel to the processor's code only when it
+/// first runs.
 #[derive(Debug)]
 pub struct KernelCache {
     cached: Arc<Cached>,

@@ -7,6 +7,7 @@ use crate::fused::copy_rows::CopyRows;
 use crate::fused::layer_forward::LayerForward;
 use crate::fused::narrow_forward::NarrowForward;
 use crate::fused::network_forward::{NetworkForward, Tensors};
+use crate::gpu::side_by_side;
 use crate::options::Activation;
 use crate::parameters::{Layer, Parameters};
 use crate::plan::{DeviceClass, InferencePlan, LayerSizes, Tiling};
@@ -38,13 +39,27 @@ impl InferenceKernels {
         parameters: &Parameters,
         tensors: Tensors<'_>,
     ) -> Result<Self> {
+        side_by_side(|| {
+            let forward = Forward::new(device, plan, parameters, tensors)?;
+            Ok(Self { forward, copy_rows: CopyRows::new(device)? })
+        })
+    }
+}
+
+impl Forward {
+    fn new(
+        device: &Device,
+        plan: InferencePlan,
+        parameters: &Parameters,
+        tensors: Tensors<'_>,
+    ) -> Result<Self> {
         let Parameters { activation, epsilon, layers, .. } = parameters;
-        let forward = match plan {
+        Ok(match plan {
             InferencePlan::Narrow => {
-                Forward::Narrow(NarrowForward::new(device, tensors, *activation, *epsilon)?)
+                Self::Narrow(NarrowForward::new(device, tensors, *activation, *epsilon)?)
             }
             InferencePlan::InOne => {
-                Forward::InOne(NetworkForward::new(device, *activation, *epsilon)?)
+                Self::InOne(NetworkForward::new(device, *activation, *epsilon)?)
             }
             InferencePlan::Layers => {
                 let last = layers.len() - 1;
@@ -55,10 +70,9 @@ impl InferenceKernels {
                     let is_normalized = matches!(layer, Layer::Normalized { .. });
                     LayerForward::for_inference(device, tiling, is_normalized, activation, *epsilon)
                 };
-                Forward::Layers(layers.iter().enumerate().map(compile).collect::<Result<_>>()?)
+                Self::Layers(layers.iter().enumerate().map(compile).collect::<Result<_>>()?)
             }
-        };
-        Ok(Self { forward, copy_rows: CopyRows::new(device)? })
+        })
     }
 }
 

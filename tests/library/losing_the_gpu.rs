@@ -196,6 +196,35 @@ fn another_thread_may_destroy_the_device() {
     }
 }
 
+/// Another thread destroys the device while kernels are compiled.
+#[test]
+fn the_device_may_be_destroyed_during_a_compilation() {
+    for round in 0..4 {
+        let (device, queue, uncaptured) = own_device_with_errors(Limits::default());
+        let (sender, made) = mpsc::channel();
+        let making = thread::spawn({
+            let device = device.clone();
+            move || -> Result<(), Error> {
+                // Epsilon and norm are constants of kernels.
+                for norm in 1.. {
+                    let network =
+                        NetworkOptions { epsilon: 1e-5 * norm as f32, ..Default::default() };
+                    let network = Network::new(&device, &queue, &[3, 9, 7, 2], network)?;
+                    let clip_norm = Some(f64::from(norm));
+                    Trainer::new(network, TrainerOptions { clip_norm, ..options(7) })?;
+                    let _ = sender.send(());
+                }
+                Ok(())
+            }
+        });
+        made.recv().unwrap();
+        thread::sleep(Duration::from_millis(7 * round));
+        device.destroy();
+        assert_lost(making.join().unwrap(), "the thread");
+        assert_eq!(*uncaptured.lock().unwrap(), [""; 0]);
+    }
+}
+
 /// After a timeout the trainer is still usable: the read can be repeated, and training continues.
 #[test]
 fn waiting_can_have_an_end() {

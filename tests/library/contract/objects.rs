@@ -1,11 +1,14 @@
 //! After construction a step makes no GPU object, not even one that is dropped at once.
 
 use wgpu::BufferUsages;
-use ztilde::{Inference, Network};
+use ztilde::{
+    Inference, KernelCache, Loss, Network, NetworkOptions, OnFault, Trainer, TrainerOptions,
+    block_on,
+};
 
-use super::app::{App, BATCH_SIZE, SIZES, classes, dataset, inputs};
-use crate::fixtures::journal;
+use super::app::{App, BATCH_SIZE, SIZES, classes, dataset, inputs, options};
 use crate::fixtures::objects::objects;
+use crate::fixtures::{data, journal};
 
 #[test]
 fn an_encoded_step_makes_no_object() {
@@ -74,7 +77,7 @@ fn an_epoch_makes_no_submission_to_read() {
     for data in [trainer.upload(&dataset(300)), trainer.stream(dataset(300))] {
         let mut data = data.unwrap();
         let (epoch, lines) =
-            journal::record(|| ztilde::block_on(&app.device, trainer.epoch(&mut data)).unwrap());
+            journal::record(|| block_on(&app.device, trainer.epoch(&mut data)).unwrap());
         assert_eq!(epoch.steps, 301);
         // Those of earlier calls are over.
         app.wait();
@@ -94,12 +97,78 @@ fn a_prediction_compiles_nothing() {
     for sizes in [&[6, 30, 20, 3][..], &[8, 16, 4], &[5, 300, 7]] {
         let network = Network::new(&app.device, &app.queue, sizes, Default::default()).unwrap();
         let rows = vec![0.5; sizes[0] as usize];
-        let (outputs, lines) = journal::record(|| {
-            ztilde::block_on(&app.device, Inference::predict(&network, &rows)).unwrap()
-        });
+        let (outputs, lines) =
+            journal::record(|| block_on(&app.device, Inference::predict(&network, &rows)).unwrap());
         assert_eq!(outputs.len(), sizes[sizes.len() - 1] as usize);
         let is_compiled = |line: &&String| line.contains("pipeline") && line.contains("create");
         assert_eq!(lines.iter().find(is_compiled), None, "{sizes:?}, of {} lines", lines.len());
         assert!(lines.iter().any(|line| line.contains("create_bind_group")), "{lines:#?}");
     }
+}
+
+/// A trainer's construction compiles all that it and its network will run, in any thread.
+#[test]
+fn nothing_is_compiled_after_the_trainer() {
+    let app = App::new();
+    let (loss, weights) = (Loss::MeanSquaredError, Some(vec![1.0; SIZES[3] as usize]));
+    for (sizes, batch_norm, options) in [
+        (&SIZES[..], true, options()),
+        (&SIZES[..], false, TrainerOptions { on_fault: OnFault::SkipStep, ..options() }),
+        (&[6, 3], false, TrainerOptions { class_weights: weights, ..options() }),
+        (&[6, 300, 200], true, options()),
+        (&[6, 16, 16, 3], true, TrainerOptions { clip_norm: None, loss, ..options() }),
+    ] {
+        let network = NetworkOptions { batch_norm, ..Default::default() };
+        let network = Network::new(&app.device, &app.queue, sizes, network).unwrap();
+        let mut trainer = Trainer::new(network, options).unwrap();
+        let kernels = KernelCache::new(&app.device);
+        let before = kernels.len();
+        assert!(before > 2, "{before} kernels of {sizes:?}");
+        use_all(&app, &mut trainer);
+        assert_eq!(kernels.len(), before, "kernels of {sizes:?}, {:?}", trainer.options());
+    }
+    app.assert_silent();
+}
+
+/// Steps of all kinds, predictions from the CPU and from the GPU, and all reads.
+fn use_all(app: &App, trainer: &mut Trainer) {
+    let App { device, queue, .. } = app;
+    let outputs = trainer.network().outputs();
+    let loss = trainer.options().loss;
+    let values = vec![0.5_f32; (BATCH_SIZE * outputs) as usize];
+    let target_buffer = match loss.has_class_targets() {
+        true => app.upload(&classes()),
+        false => app.upload(&values),
+    };
+    match loss.has_class_targets() {
+        true => trainer.step(&inputs(), classes()).unwrap(),
+        false => trainer.step(&inputs(), &values).unwrap(),
+    }
+    let input_buffer = app.upload(&inputs());
+    let mut encoder = device.create_command_encoder(&Default::default());
+    trainer.encode_step(&mut encoder, &input_buffer, &target_buffer).unwrap();
+    let batch = trainer.bind_batch(&input_buffer, &target_buffer).unwrap();
+    trainer.encode_bound_step(&mut encoder, &batch).unwrap();
+    // Of one row, of some, and of all rows.
+    for rows in [1, 7, BATCH_SIZE] {
+        let output_buffer = app.upload(&values);
+        let inference = Inference::new(trainer.network(), &input_buffer, &output_buffer, rows);
+        inference.unwrap().encode(&mut encoder);
+    }
+    queue.submit([encoder.finish()]);
+    // Each epoch has a smaller last batch.
+    let dataset = || data::dataset(1, 4 * BATCH_SIZE + 5, SIZES[0], outputs, loss);
+    for data in [trainer.upload(&dataset()), trainer.stream(dataset())] {
+        let mut data = data.unwrap();
+        trainer.train(&mut data, 7).unwrap();
+        block_on(device, trainer.epoch(&mut data)).unwrap();
+    }
+    block_on(device, Inference::predict(trainer.network(), &inputs()[..18])).unwrap();
+    assert_eq!(trainer.hidden_layer(1).is_some(), trainer.network().layer_sizes().len() > 2);
+    block_on(device, trainer.metrics(3)).unwrap();
+    block_on(device, trainer.skipped()).unwrap();
+    assert!(block_on(device, trainer.fault()).unwrap().is_none());
+    block_on(device, trainer.network().parameters()).unwrap();
+    let snapshot = block_on(device, trainer.snapshot()).unwrap();
+    Trainer::restore(device, queue, &snapshot).unwrap();
 }
