@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 pub(crate) const MAX_WORKGROUPS: u32 = if cfg!(test) { 251 } else { 65_535 };
 
 /// A WGSL text compiled for a device, or to be compiled with others
-/// ([`side_by_side`](super::side_by_side)). All bindings are in group 0: first the uniform, a `U`, then the
+/// ([`side_by_side`](super::side_by_side())). All bindings are in group 0: first the uniform, a `U`, then the
 /// buffers.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel<U> {
