@@ -20,6 +20,7 @@ pub(crate) mod rough;
 mod rows;
 mod shared;
 mod staging;
+mod stopwatch;
 #[cfg(test)]
 pub(crate) mod test_device;
 #[cfg(any(test, feature = "check"))]
@@ -53,6 +54,7 @@ pub use pipelines::KernelCache;
 pub(crate) use read::{Copies, Glance, Source, read, read_all};
 pub use rows::Rows;
 pub(crate) use staging::Staging;
+pub(crate) use stopwatch::Stopwatch;
 pub(crate) use texts::{Texts, stepped, tiled};
 pub(crate) use uniform::{Uniform, uniform};
 #[cfg(not(target_arch = "wasm32"))]
