@@ -176,12 +176,12 @@ pub struct TrainerOptions {
     pub seed: u64,
     /// The reaction to a step that is not finite. Default: [`OnFault::Stop`].
     pub on_fault: OnFault,
-    /// The text of a [`Tuning`](crate::Tuning), or of several, a line each: how this step is computed fastest on
-    /// this device. Default: empty, and the cost model decides.
+    /// The text of a [`Tuning`](crate::Tuning), or of several, a line each: how this step is computed fastest
+    /// on this device. Default: empty, and the cost model decides.
     ///
-    /// It changes no bit of a result. Text that is damaged, or that is for another adapter, driver, version or
-    /// step, is ignored: [`Trainer::is_tuned`](crate::Trainer::is_tuned) says whether it is in use. It is not
-    /// serialized, and no part of a [`Snapshot`](crate::Snapshot).
+    /// It changes no bit of a result. Text that is damaged, or that is for another adapter, driver, version
+    /// or step, is ignored: [`Trainer::is_tuned`](crate::Trainer::is_tuned) says whether it is in use. It is
+    /// not serialized, and no part of a [`Snapshot`](crate::Snapshot).
     #[serde(skip)]
     pub tuning: String,
 }

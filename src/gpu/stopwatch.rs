@@ -40,8 +40,8 @@ impl Stopwatch {
         Ok(Self { gpu: gpu.clone(), queries, ticks })
     }
 
-    /// The microseconds that these dispatches take, as the mean of `times` repetitions in one pass. In a browser
-    /// without timestamps it is always 0.
+    /// The microseconds that these dispatches take, as the mean of `times` repetitions in one pass. In a
+    /// browser without timestamps it is always 0.
     pub(crate) async fn microseconds(&self, dispatches: &[&Dispatch], times: u32) -> Result<f64> {
         let Self { gpu, queries, ticks } = self;
         let source = Source::new(ticks, VALUES);

@@ -14,8 +14,8 @@ struct Best {
     before_takes_next: bool,
 }
 
-/// The fastest layers of which `allows` accepts each, by its position: layer by layer, for a layer that takes the
-/// gradients of the next one's weights and for one that does not. None if there are no such layers.
+/// The fastest layers of which `allows` accepts each, by its position: layer by layer, for a layer that takes
+/// the gradients of the next one's weights and for one that does not. None if there are no such layers.
 pub(super) fn fastest(
     class: DeviceClass,
     batch: Batch,

@@ -1,5 +1,5 @@
-//! The plans that the model does not prefer. Each of them gives the same bits, so a measurement may choose among
-//! them.
+//! The plans that the model does not prefer. Each of them gives the same bits, so a measurement may choose
+//! among them.
 
 use super::layer::{LayerPlan, Place};
 use super::order::LayerSizes;
@@ -26,8 +26,8 @@ impl StepPlan {
         self.layers.iter().map(|layer| layer.sizes).collect()
     }
 
-    /// The rows and the layers, in words. Two steps of the same shape have the same candidates, on devices of the
-    /// same class.
+    /// The rows and the layers, in words. Two steps of the same shape have the same candidates, on devices of
+    /// the same class.
     pub(crate) fn shape(&self) -> String {
         let inputs = self.layers.first().map_or(0, |layer| layer.sizes.inputs);
         let layers = self.layers.iter().map(|LayerPlan { sizes, .. }| {
@@ -36,7 +36,8 @@ impl StepPlan {
         format!("{} rows of {inputs}{}", self.batch.rows, layers.collect::<String>())
     }
 
-    /// How its layers are computed. Empty if one workgroup takes whole steps, because nothing can be chosen then.
+    /// How its layers are computed. Empty if one workgroup takes whole steps, because nothing can be chosen
+    /// then.
     pub(crate) fn choices(&self) -> Vec<String> {
         match self.whole {
             Some(_) => Vec::new(),
@@ -64,8 +65,8 @@ impl StepPlan {
         layers.windows(2).all(fits).then(|| Self::with(self.batch, layers, None))
     }
 
-    /// Up to `most` plans that compute a layer in another way, and the layers before it in the same way. The ones
-    /// after it follow the model. The way that the model deems fastest is the first.
+    /// Up to `most` plans that compute a layer in another way, and the layers before it in the same way. The
+    /// ones after it follow the model. The way that the model deems fastest is the first.
     pub(crate) fn others(&self, index: usize, most: usize) -> Vec<Self> {
         let layer = self.layers[index];
         if self.whole.is_some() {

@@ -34,11 +34,11 @@ const MOST_REPETITIONS: f64 = 64.0;
 
 /// The fastest way to compute the layers of a step on one device, as measured there.
 ///
-/// [`Tuning::measure`] finds it. [`TrainerOptions::tuning`] takes its [text](Tuning::text). An app may keep the
-/// text in a file, or ship it; the library touches no disk.
+/// [`Tuning::measure`] finds it. [`TrainerOptions::tuning`] takes its [text](Tuning::text). An app may keep
+/// the text in a file, or ship it; the library touches no disk.
 ///
-/// Tuning changes no bit of a result: on a device, all plans add up in the same order. A plan whose first steps
-/// differ in a bit is a bug of the driver: it is dropped and [reported](TunedChoice::error).
+/// Tuning changes no bit of a result: on a device, all plans add up in the same order. A plan whose first
+/// steps differ in a bit is a bug of the driver: it is dropped and [reported](TunedChoice::error).
 ///
 /// ```
 /// use ztilde::{Network, Trainer, TrainerOptions, Tuning, block_on};
@@ -52,8 +52,11 @@ const MOST_REPETITIONS: f64 = 64.0;
 /// for choice in tuning.choices() {
 ///     println!("layer {}: {} {:?}", choice.layer(), choice.way(), choice.microseconds());
 /// }
-/// let text = tuning.text(); // The app may save it.
-/// let trainer = Trainer::new(network, TrainerOptions { tuning: text.to_owned(), ..options })?;
+/// let text = tuning.text().to_owned(); // The app may save it.
+///
+/// let options = TrainerOptions { tuning: text, ..options };
+/// assert!(Tuning::is_known(&network, &options));
+/// let trainer = Trainer::new(network, options)?;
 /// assert!(trainer.is_tuned());
 /// # Ok::<(), ztilde::Error>(())
 /// ```
@@ -93,13 +96,14 @@ impl TunedChoice {
         &self.before
     }
 
-    /// The median times of this way and of the one before: of all dispatches of the layers that differ, in one
-    /// step. None if it was dropped.
+    /// The median times of this way and of the one before: of all dispatches of the layers that differ, in
+    /// one step. None if it was dropped.
     pub fn microseconds(&self) -> Option<[f64; 2]> {
         self.microseconds
     }
 
-    /// Why it was dropped, without a measurement: a bit of its results differs, or the device reports an error.
+    /// Why it was dropped, without a measurement: a bit of its results differs, or the device reports an
+    /// error.
     pub fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
@@ -111,14 +115,14 @@ impl TunedChoice {
 }
 
 impl Tuning {
-    /// Measures the ways to compute the layers of a step, on the network's device: layer by layer, the up to eight
-    /// other ways that the cost model deems fastest, and at most 96 of a network.
+    /// Measures the ways to compute the layers of a step, on the network's device: layer by layer, the up to
+    /// eight other ways that the cost model deems fastest, and at most 96 of a network.
     ///
-    /// It trains copies of the network on random rows, so the network stays as it is. Each way takes two steps,
-    /// whose parameters and gradients are compared bit for bit with those of the plan before. Then its dispatches
-    /// are timed: with [`Features::TIMESTAMP_QUERY`](wgpu::Features::TIMESTAMP_QUERY) by the GPU's clock, or else
-    /// by the CPU's. It takes some seconds, most of which are for compiling, and the memory of two further
-    /// trainers.
+    /// It trains copies of the network on random rows, so the network stays as it is. Each way takes two
+    /// steps, whose parameters and gradients are compared bit for bit with those of the plan before. Then its
+    /// dispatches are timed: with [`Features::TIMESTAMP_QUERY`](wgpu::Features::TIMESTAMP_QUERY) by the GPU's
+    /// clock, or else by the CPU's. It takes some seconds, most of which are for compiling, and the memory of
+    /// two further trainers.
     ///
     /// In a browser without timestamps no way is taken.
     ///
@@ -126,8 +130,8 @@ impl Tuning {
     ///
     /// # Errors
     ///
-    /// As [`Trainer::new`]; [`Error::Diverged`] if the network's parameters are so large that a step on random
-    /// rows is not finite; and [`Error::DeviceLost`].
+    /// As [`Trainer::new`]; [`Error::Diverged`] if the network's parameters are so large that a step on
+    /// random rows is not finite; and [`Error::DeviceLost`].
     pub async fn measure(network: &Network, options: &TrainerOptions) -> Result<Self> {
         options.check(network.outputs())?;
         check_rows(network, options.batch_size)?;
@@ -136,14 +140,23 @@ impl Tuning {
         Self::by(judge, network, plan, options).await
     }
 
-    /// A line of text, some hundred bytes long, with the adapter, its driver, the version of this library, the
-    /// shape of the step, and the way of each layer.
+    /// Whether the options' [tuning](TrainerOptions::tuning) has a line for the steps of such a trainer, so that
+    /// nothing needs to be measured.
+    ///
+    /// See the example of [`Tuning`].
+    pub fn is_known(network: &Network, options: &TrainerOptions) -> bool {
+        let plan = StepPlan::of_layers(network.gpu().class, network.sizes(), options);
+        known(&network.gpu().device, &plan, options).is_some()
+    }
+
+    /// A line of text, some hundred bytes long, with the adapter, its driver, the version of this library,
+    /// the shape of the step, and the way of each layer.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// A text of several tunings, one in each line: the lines of `text`, and this one. It replaces an earlier line
-    /// for the same step on the same device. Lines that cannot be read are removed.
+    /// A text of several tunings, one in each line: the lines of `text`, and this one. It replaces an earlier
+    /// line for the same step on the same device. Lines that cannot be read are removed.
     pub fn added_to(&self, text: &str) -> String {
         text::with_line(text, &self.text)
     }
@@ -268,8 +281,8 @@ async fn copies(
     })
 }
 
-/// The median times of the dispatches in which two trainers differ, measured alternately. None if the first one's
-/// results are not the expected bits.
+/// The median times of the dispatches in which two trainers differ, measured alternately. None if the first
+/// one's results are not the expected bits.
 async fn compared(
     judge: &mut impl Judge,
     expected: &[u32],
@@ -314,8 +327,8 @@ pub(super) fn known(
 }
 
 impl Trainer {
-    /// Whether its plan is the one that [`TrainerOptions::tuning`] has for this step, this adapter, its driver and
-    /// this version. Otherwise the text is ignored, and the plan is the model's.
+    /// Whether its plan is the one that [`TrainerOptions::tuning`] has for this step, this adapter, its
+    /// driver and this version. Otherwise the text is ignored, and the plan is the model's.
     pub fn is_tuned(&self) -> bool {
         let device = &self.network.gpu().device;
         known(device, &self.plan, &self.options).is_some_and(|plan| plan == self.plan)

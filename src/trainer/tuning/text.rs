@@ -42,8 +42,8 @@ pub(super) fn line(device: &Device, plan: &StepPlan) -> String {
     serde_json::to_string(&Line::new(device, plan)).expect("words are JSON")
 }
 
-/// The plan that a text has for a step of this plan's shape on this device. Lines that are for other steps, or
-/// that cannot be read, are ignored; of several lines for this step, the last one holds.
+/// The plan that a text has for a step of this plan's shape on this device. Lines that are for other steps,
+/// or that cannot be read, are ignored; of several lines for this step, the last one holds.
 pub(super) fn known(device: &Device, plan: &StepPlan, text: &str) -> Option<StepPlan> {
     if text.is_empty() {
         return None;
