@@ -22,6 +22,7 @@ mod rows;
 mod shared;
 mod side_by_side;
 mod staging;
+mod stopwatch;
 #[cfg(test)]
 pub(crate) mod test_device;
 #[cfg(any(test, feature = "check"))]
@@ -56,6 +57,7 @@ pub(crate) use read::{Copies, Glance, Source, read, read_all};
 pub use rows::Rows;
 pub(crate) use side_by_side::side_by_side;
 pub(crate) use staging::Staging;
+pub(crate) use stopwatch::Stopwatch;
 pub(crate) use texts::{Texts, stepped, tiled};
 pub(crate) use uniform::{Uniform, uniform};
 #[cfg(not(target_arch = "wasm32"))]

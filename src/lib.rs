@@ -218,7 +218,7 @@ pub use plan::{DeviceClass, PlannedDispatch, StepPlan};
 pub use snapshot::{Place, Snapshot};
 pub use trainer::{
     BoundBatch, EpochMetrics, HiddenBatchNorm, HiddenLayer, Skipped, StepMetrics, Trainer,
-    TrainingData,
+    TrainingData, TunedChoice, Tuning,
 };
 pub use {ndarray, wgpu};
 

@@ -176,6 +176,14 @@ pub struct TrainerOptions {
     pub seed: u64,
     /// The reaction to a step that is not finite. Default: [`OnFault::Stop`].
     pub on_fault: OnFault,
+    /// The text of a [`Tuning`](crate::Tuning), or of several, a line each: how this step is computed fastest
+    /// on this device. Default: empty, and the cost model decides.
+    ///
+    /// It changes no bit of a result. Text that is damaged, or that is for another adapter, driver, version
+    /// or step, is ignored: [`Trainer::is_tuned`](crate::Trainer::is_tuned) says whether it is in use. It is
+    /// not serialized, and no part of a [`Snapshot`](crate::Snapshot).
+    #[serde(skip)]
+    pub tuning: String,
 }
 
 impl Default for TrainerOptions {
@@ -190,6 +198,7 @@ impl Default for TrainerOptions {
             remainder: Remainder::default(),
             seed: 0,
             on_fault: OnFault::default(),
+            tuning: String::new(),
         }
     }
 }

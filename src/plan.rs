@@ -9,6 +9,7 @@
 //! - `inference`: which kernels compute the layers without learning.
 //! - `dispatches`, `matrices`, `packing`: what follows from that.
 //! - `pace`: how much work a submission holds.
+//! - `tuned`: the other plans that tuning may try, and the one that it has found.
 
 mod choice;
 mod cost;
@@ -23,6 +24,7 @@ mod packing;
 #[cfg(test)]
 mod tests;
 mod tiling;
+mod tuned;
 mod whole;
 
 use std::fmt;
@@ -134,7 +136,9 @@ impl StepPlan {
         options: &TrainerOptions,
     ) -> Self {
         let batch = Batch::new(options);
-        let divided = Self::with(batch, choice::fastest(class, batch, layers), None);
+        let fastest = choice::fastest(class, batch, layers, |_, _| true);
+        let fastest = fastest.expect("a layer can leave all to itself");
+        let divided = Self::with(batch, fastest, None);
         match WholePlan::new(class, batch, layers) {
             Some(whole) if whole.microseconds < divided.microseconds() => {
                 Self::with(batch, divided.layers, Some(whole))

@@ -92,6 +92,12 @@ impl Snapshot {
         &self.options
     }
 
+    /// Sets the [`tuning`](TrainerOptions::tuning) of the trainers that are restored from it. A snapshot has
+    /// none when it is taken or read, because a tuning is for one device.
+    pub fn set_tuning(&mut self, text: impl Into<String>) {
+        self.options.tuning = text.into();
+    }
+
     /// The number of steps that were taken.
     pub fn steps(&self) -> u64 {
         self.steps

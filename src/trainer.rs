@@ -17,6 +17,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod training_data;
+mod tuning;
 mod units;
 mod whole;
 
@@ -40,6 +41,7 @@ use memory::Memory;
 pub use metrics::{EpochMetrics, StepMetrics};
 use step::StepKernels;
 pub use training_data::TrainingData;
+pub use tuning::{TunedChoice, Tuning};
 use units::Step;
 
 /// Trains a network. Holds the gradients, the optimizer's state, and the matrices of a batch.
@@ -125,7 +127,8 @@ impl Trainer {
         options.check(network.outputs())?;
         check_rows(&network, options.batch_size)?;
         let plan = StepPlan::of_layers(network.gpu().class, network.sizes(), &options);
-        Self::with_plan(network, plan, options)
+        let tuned = tuning::known(&network.gpu().device, &plan, &options);
+        Self::with_plan(network, tuned.unwrap_or(plan), options)
     }
 
     /// Creates a trainer whose steps follow this plan.

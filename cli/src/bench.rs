@@ -8,6 +8,7 @@ mod row;
 mod subject;
 mod table;
 mod times;
+mod tuned;
 mod workload;
 mod workloads;
 
@@ -30,7 +31,7 @@ use self::{
     workload::describe,
 };
 use crate::{
-    adapter,
+    adapter::{self, Description},
     failure::Failure,
     output::{self, Json},
     values::{method, positive},
@@ -88,11 +89,18 @@ pub(crate) struct Bench {
     #[arg(long)]
     profile: bool,
 
+    /// Measure how each network is computed fastest, and train it in that way
+    ///
+    /// The JSON has an object of mode `tune` for each network. It helps the project to choose better for this
+    /// adapter.
+    #[arg(long)]
+    tune: bool,
+
     /// Print how a training step is divided into dispatches, and measure nothing
     ///
     /// The times come from the model that the plan is chosen by. It is fitted to an NVIDIA H100; for other
     /// devices its times are estimates.
-    #[arg(long, conflicts_with_all = ["matmul", "profile", "json"])]
+    #[arg(long, conflicts_with_all = ["matmul", "profile", "json", "tune"])]
     plan: bool,
 
     /// The device that --plan is for [default: the adapter]
@@ -134,10 +142,14 @@ impl Bench {
         show_plans(&gpu, &cases, &self.matmul)?;
         let first_step = cases.first().map(|case| first_step(&gpu, case, start)).transpose()?;
         let table = Table::new(self.json.as_ref())?;
-        let mut run = Run { gpu, adapter: adapter.name, seconds: self.seconds, table, limit: 0.0 };
+        let (seconds, limit, tuning) = (self.seconds, 0.0, String::new());
+        let mut run = Run { gpu, adapter, seconds, table, limit, tuning };
         run.measure_limits(&self.matmul)?;
         for (index, case) in cases.iter().enumerate() {
             let first_step = first_step.filter(|_| index == 0);
+            if self.tune {
+                run.tune(case)?;
+            }
             run.measure_case(case, first_step, self.profile)?;
         }
         run.table.finish();
@@ -194,7 +206,7 @@ fn workload() -> impl TypedValueParser<Value = &'static Workload> {
 /// the other, so the largest one counts.
 fn show_plans(gpu: &Gpu, cases: &[Case], products: &[Product]) -> Result<(), Failure> {
     for same in cases.chunk_by(|one, other| one.workload.name == other.workload.name) {
-        let plans = same.iter().map(|case| case.plan(&gpu.device));
+        let plans = same.iter().map(|case| case.plan(&gpu.device, ""));
         let plans = plans.collect::<Result<Vec<_>, _>>()?;
         let Some(largest) = plans.iter().max_by_key(|plan| plan.bytes()) else { continue };
         let workload = describe(same[0].workload);
@@ -208,7 +220,7 @@ fn show_plans(gpu: &Gpu, cases: &[Case], products: &[Product]) -> Result<(), Fai
 
 /// Seconds from the start of the process to the end of a first step.
 fn first_step(gpu: &Gpu, case: &Case, start: Instant) -> Result<f64, Failure> {
-    case.prepare(gpu)?.first_step(gpu)?;
+    case.prepare(gpu, "")?.first_step(gpu)?;
     gpu.wait()?;
     Ok(start.elapsed().as_secs_f64())
 }
@@ -216,11 +228,13 @@ fn first_step(gpu: &Gpu, case: &Case, start: Instant) -> Result<f64, Failure> {
 /// The measurements of one run.
 struct Run {
     gpu: Gpu,
-    adapter: String,
+    adapter: Description,
     seconds: f64,
     table: Table,
     /// GFLOP/s of the fastest product.
     limit: f64,
+    /// The tunings so far, with --tune.
+    tuning: String,
 }
 
 impl Run {
@@ -279,7 +293,7 @@ impl Run {
         workload: String,
         mode: &'static str,
     ) -> Result<Row, Failure> {
-        let mut row = Row::new(&self.adapter, workload, mode, &single.times);
+        let mut row = Row::new(&self.adapter.name, workload, mode, &single.times);
         row.gpu_bytes = single.gpu_bytes;
         row.gpu_ms = time_steps(&self.gpu, &[single.dispatch], &single.times)?;
         Ok(row)
@@ -297,14 +311,15 @@ impl Run {
         self.table.begin(&title);
         // Frees the memory of the last row.
         gpu.wait()?;
-        let mut subject = case.prepare(gpu)?;
+        let mut subject = case.prepare(gpu, &self.tuning)?;
         let prepared = gpu.allocated();
         let times = Times::measure(gpu, self.seconds, |times| subject.submit(gpu, times))?;
         let times = times.of_parts(subject.steps());
         let gpu_bytes = prepared.max(gpu.allocated());
         subject.check(gpu)?;
 
-        let mut row = Row::new(&self.adapter, case.workload.name.to_owned(), case.mode(), &times);
+        let mut row =
+            Row::new(&self.adapter.name, case.workload.name.to_owned(), case.mode(), &times);
         row.variant = case.variant();
         row.opt = case.optimizer_name();
         row.samples_s = Some(row.steps_s * f64::from(case.workload.batch_size));
@@ -315,7 +330,7 @@ impl Run {
         row.gpu_ms = time_steps(gpu, &dispatches, &times)?;
         row.first_step_s = first_step;
         row.gpu_bytes = gpu_bytes;
-        row.planned_bytes = Some(case.plan(&gpu.device)?.bytes());
+        row.planned_bytes = Some(case.plan(&gpu.device, &self.tuning)?.bytes());
         self.table.row(&row)?;
 
         if profile && let Some(lines) = profile::profile(gpu, self.seconds, &dispatches)? {

@@ -36,6 +36,7 @@ mod run;
 mod settle;
 mod state;
 mod train;
+mod tuning;
 mod values;
 mod wording;
 

@@ -280,6 +280,13 @@ pub(crate) struct LongRuns {
     /// and --learning-rate, which may be lowered after a run has diverged.
     #[arg(long, requires = "checkpoint", conflicts_with = "folds")]
     pub(crate) resume: bool,
+
+    /// Measure how this adapter computes the network fastest
+    ///
+    /// It takes some seconds, once: the result is kept in the user's cache folder, for later runs with --tune. It
+    /// changes no bit of the training.
+    #[arg(long)]
+    pub(crate) tune: bool,
 }
 
 impl LongRuns {

@@ -18,6 +18,7 @@ use crate::{
     progress::Progress,
     report::{self, Origin, Report},
     settle::settle,
+    tuning::Tunings,
 };
 use work::Work;
 
@@ -88,6 +89,7 @@ impl Train {
             device,
             queue,
             progress,
+            tunings: self.options.long_runs.tune.then(|| Tunings::of_user().into()),
         };
         let prepare = |held_out| data.prepare(held_out, room, &mut Vec::new());
         let outcome = if let Some(folds) = data_options.folds {

@@ -14,9 +14,14 @@ struct Best {
     before_takes_next: bool,
 }
 
-/// The fastest layers, for batches of this many rows: layer by layer, for a layer that takes the gradients of
-/// the next one's weights and for one that does not.
-pub(super) fn fastest(class: DeviceClass, batch: Batch, layers: &[LayerSizes]) -> Vec<LayerPlan> {
+/// The fastest layers of which `allows` accepts each, by its position: layer by layer, for a layer that takes
+/// the gradients of the next one's weights and for one that does not. None if there are no such layers.
+pub(super) fn fastest(
+    class: DeviceClass,
+    batch: Batch,
+    layers: &[LayerSizes],
+    allows: impl Fn(usize, &LayerPlan) -> bool,
+) -> Option<Vec<LayerPlan>> {
     let mut found: Vec<[Option<Best>; 2]> = Vec::with_capacity(layers.len());
     for (index, &sizes) in layers.iter().enumerate() {
         let next = layers.get(index + 1);
@@ -24,7 +29,7 @@ pub(super) fn fastest(class: DeviceClass, batch: Batch, layers: &[LayerSizes]) -
             let before = found.last();
             candidates(class, batch.rows, sizes, index == 0)
                 .into_iter()
-                .filter(|layer| layer.takes_next == takes_next)
+                .filter(|layer| layer.takes_next == takes_next && allows(index, layer))
                 .filter_map(|layer| {
                     let before_takes_next = layer.weights.place == Place::BesideLayerBefore;
                     let until_here = match before {
@@ -41,12 +46,12 @@ pub(super) fn fastest(class: DeviceClass, batch: Batch, layers: &[LayerSizes]) -
     let mut takes_next = false;
     let mut plan = Vec::with_capacity(layers.len());
     for best in found.iter().rev() {
-        let best = best[usize::from(takes_next)].expect("a layer can leave all to itself");
+        let best = best[usize::from(takes_next)]?;
         plan.push(best.layer);
         takes_next = best.before_takes_next;
     }
     plan.reverse();
-    plan
+    Some(plan)
 }
 
 /// All ways to compute a layer on this device that the driver's loops allow, or else the one with the

@@ -2,7 +2,7 @@
 
 use wgpu::Device;
 
-use super::Trainer;
+use super::{Trainer, tuning};
 use crate::error::Result;
 use crate::gpu::{Gpu, Matrix};
 use crate::network::{Network, PlannedBytes};
@@ -139,6 +139,7 @@ impl Trainer {
         options: &TrainerOptions,
     ) -> PlannedBytes {
         let plan = StepPlan::new(DeviceClass::from(device), layer_sizes, network, options);
+        let plan = tuning::known(device, &plan, options).unwrap_or(plan);
         let PlannedBytes { parameters, batch, history } =
             PlannedBytes::of_network(layer_sizes, network);
         let bytes = |network: u64, purpose| plan.bytes(purpose).saturating_add(network);

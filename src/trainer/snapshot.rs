@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::gpu::{Gpu, Matrix, Source, read_all};
 use crate::layout::LearnedLayout;
 use crate::network::Network;
+use crate::options::TrainerOptions;
 use crate::plan::HISTORY;
 use crate::snapshot::{Place, Snapshot, State};
 
@@ -36,7 +37,8 @@ impl Trainer {
         let values = read_all::<f32, 6>(self.network.gpu(), sources);
         let unpack = self.network.unpack();
         let layout = self.network.layout().clone();
-        let options = self.options.clone();
+        // A tuning is for a device, and a snapshot for any.
+        let options = TrainerOptions { tuning: String::new(), ..self.options.clone() };
         let place = self.places();
         async move {
             let [learned, running, velocity, mean_square, history, counts] = values.await?;

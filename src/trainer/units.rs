@@ -73,6 +73,10 @@ impl Step {
         }
     }
 
+    pub(super) fn dispatches(&self) -> &[Dispatch] {
+        &self.dispatches
+    }
+
     pub(super) fn into_dispatches(self) -> Vec<Dispatch> {
         self.dispatches
     }

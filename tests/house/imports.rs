@@ -14,7 +14,7 @@ use super::{code, files, first_name, is_of_name, is_test, read};
 const FLOORS: [&[&str]; 9] = [
     &["failure", "nvidia", "optimizers", "values", "wording"],
     &["diverged", "forward", "output"],
-    &["adapter", "config", "data", "interrupt", "plot", "progress"],
+    &["adapter", "config", "data", "interrupt", "plot", "progress", "tuning"],
     &["report"],
     &["class_weights", "model", "onnx", "options", "state"],
     &["checkpoint", "settle"],

@@ -31,6 +31,8 @@ fn snapshot(optimizer: Optimizer, batch_norm: bool, has_data: bool) -> Snapshot 
         remainder: if batch_norm { Remainder::Keep } else { Remainder::Drop },
         seed: u64::MAX,
         on_fault: if batch_norm { OnFault::SkipStep } else { OnFault::Stop },
+        // No part of a snapshot.
+        tuning: "text".to_owned(),
     };
     let mut trainer = Trainer::new(network, options).unwrap();
     let inputs = Array2::from_shape_fn([14, 2], |(row, column)| ((3 * row + column) as f32).sin());

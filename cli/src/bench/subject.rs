@@ -70,12 +70,13 @@ impl Case {
         }
     }
 
-    pub(super) fn plan(&self, device: &Device) -> Result<Plan, Failure> {
+    /// The memory of a case that is tuned by this text.
+    pub(super) fn plan(&self, device: &Device, tuning: &str) -> Result<Plan, Failure> {
         let Workload { batch_size, layer_sizes, .. } = *self.workload;
         let network = self.network_options();
         Ok(match self.variant {
             Variant::Resident(optimizer) | Variant::Epoch(optimizer) => {
-                let options = self.trainer_options(optimizer);
+                let options = self.trainer_options(optimizer, tuning);
                 let library = Trainer::planned_bytes(device, layer_sizes, &network, &options);
                 Plan::training(self.workload, rows(self.workload)?, library)
             }
@@ -89,32 +90,45 @@ impl Case {
         })
     }
 
-    /// Allocates the subject's memory.
-    pub(super) fn prepare(&self, gpu: &Gpu) -> Result<Subject, Failure> {
+    /// The network and the options of a training. None if the case does not train.
+    pub(super) fn training(
+        &self,
+        gpu: &Gpu,
+        tuning: &str,
+    ) -> Result<Option<(Network, TrainerOptions)>, Failure> {
+        let (Variant::Resident(optimizer) | Variant::Epoch(optimizer)) = self.variant else {
+            return Ok(None);
+        };
+        let (sizes, options) = (self.workload.layer_sizes, self.network_options());
+        let network = Network::new(&gpu.device, &gpu.queue, sizes, options)?;
+        Ok(Some((network, self.trainer_options(optimizer, tuning))))
+    }
+
+    /// Allocates the memory of a subject that is tuned by this text.
+    pub(super) fn prepare(&self, gpu: &Gpu, tuning: &str) -> Result<Subject, Failure> {
         let Workload { batch_size, layer_sizes, .. } = *self.workload;
-        let parameters = Parameters::initialize(layer_sizes, &self.network_options())?;
-        let network =
-            |parameters: &Parameters| Network::from_parameters(&gpu.device, &gpu.queue, parameters);
-        let data = dataset(self.workload)?;
-        match self.variant {
-            Variant::Resident(optimizer) | Variant::Epoch(optimizer) => {
-                let trainer = Trainer::new(network(&parameters)?, self.trainer_options(optimizer))?;
-                let data = trainer.upload(&data)?;
-                let training = Box::new((trainer, data));
-                let is_epoch = matches!(self.variant, Variant::Epoch(_));
-                Ok(if is_epoch { Subject::Epochs(training) } else { Subject::Training(training) })
-            }
-            Variant::Running => Subject::inference(gpu, &network(&parameters)?, &data, batch_size),
-            Variant::Folded => {
-                Subject::inference(gpu, &network(&parameters.folded())?, &data, batch_size)
-            }
+        if let Some((network, options)) = self.training(gpu, tuning)? {
+            let trainer = Trainer::new(network, options)?;
+            let data = trainer.upload(&dataset(self.workload)?)?;
+            let training = Box::new((trainer, data));
+            let is_epoch = matches!(self.variant, Variant::Epoch(_));
+            return Ok(if is_epoch {
+                Subject::Epochs(training)
+            } else {
+                Subject::Training(training)
+            });
         }
+        let parameters = Parameters::initialize(layer_sizes, &self.network_options())?;
+        let folded = self.variant == Variant::Folded;
+        let parameters = if folded { parameters.folded() } else { parameters };
+        let network = Network::from_parameters(&gpu.device, &gpu.queue, &parameters)?;
+        Subject::inference(gpu, &network, &dataset(self.workload)?, batch_size)
     }
 
     /// The plan of a training step, if the case trains.
     pub(super) fn step_plan(&self, class: DeviceClass) -> Option<StepPlan> {
         let Variant::Resident(optimizer) = self.variant else { return None };
-        let options = self.trainer_options(optimizer);
+        let options = self.trainer_options(optimizer, "");
         Some(StepPlan::new(class, self.workload.layer_sizes, &self.network_options(), &options))
     }
 
@@ -122,12 +136,13 @@ impl Case {
         NetworkOptions { activation: self.workload.activation, ..Default::default() }
     }
 
-    fn trainer_options(&self, optimizer: Method) -> TrainerOptions {
+    fn trainer_options(&self, optimizer: Method, tuning: &str) -> TrainerOptions {
         let Workload { batch_size, loss, .. } = *self.workload;
         TrainerOptions {
             batch_size,
             loss,
             optimizer: Optimizer::usual(optimizer),
+            tuning: tuning.to_owned(),
             ..Default::default()
         }
     }
@@ -239,12 +254,12 @@ mod tests {
                 let Some(before) = gpu.allocated() else {
                     continue; // This backend's allocator reports nothing.
                 };
-                let mut subject = case.prepare(&gpu).unwrap();
+                let mut subject = case.prepare(&gpu, "").unwrap();
                 // Staging memory is only freed after its upload has finished.
                 subject.submit(&gpu, 1).unwrap();
                 gpu.wait().unwrap();
                 let held = (gpu.allocated().unwrap() - before) as f64;
-                let planned = case.plan(&gpu.device).unwrap().bytes() as f64;
+                let planned = case.plan(&gpu.device, "").unwrap().bytes() as f64;
                 let what = format!("{} {variant:?}", workload.name);
                 assert!(
                     (held / planned - 1.0).abs() < 0.05,

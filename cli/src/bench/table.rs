@@ -1,5 +1,7 @@
 //! Prints the table row by row, and its rows as JSON.
 
+use serde::Serialize;
+
 use super::row::Row;
 use crate::{
     failure::Failure,
@@ -31,8 +33,13 @@ impl Table {
 
     pub(super) fn row(&mut self, row: &Row) -> Result<(), Failure> {
         self.line(&row.line())?;
+        self.json(row)
+    }
+
+    /// An object of the JSON.
+    pub(super) fn json(&mut self, object: &impl Serialize) -> Result<(), Failure> {
         let Self { printed, json: Some(json) } = self else { return Ok(()) };
-        printed.suspend(|| json.write(row))
+        printed.suspend(|| json.write(object))
     }
 
     pub(super) fn finish(&self) {

@@ -1,7 +1,7 @@
 //! The trainings of a run: one, one for each fold, or one with batch normalization and one without.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,7 @@ use crate::{
     run::{Learned, Plan, Run},
     settle::Settled,
     state::State,
+    tuning::Tunings,
 };
 
 /// The time between two updates of a watched plot.
@@ -38,6 +39,8 @@ pub(super) struct Work<'a> {
     pub(super) device: Device,
     pub(super) queue: Queue,
     pub(super) progress: Progress,
+    /// With --tune.
+    pub(super) tunings: Option<RefCell<Tunings>>,
 }
 
 /// One of the trainings.
@@ -190,7 +193,13 @@ impl Work<'_> {
         let baseline = baseline(&data);
         let Prepared { preprocessing, learned, held_out, .. } = data;
         let (trainer, state, best) = match checkpoint {
-            Some(Checkpoint { snapshot, best, run, .. }) => {
+            Some(Checkpoint { mut snapshot, best, run, .. }) => {
+                if self.tunings.is_some() {
+                    let (device, queue) = (&self.device, &self.queue);
+                    let network = Network::from_parameters(device, queue, snapshot.parameters())?;
+                    let options = self.tuned(&network, snapshot.options().clone());
+                    snapshot.set_tuning(options.tuning);
+                }
                 let mut trainer = Trainer::restore(&self.device, &self.queue, &snapshot)?;
                 trainer.set_learning_rate(trainer_options.optimizer.learning_rate)?;
                 (trainer, run.state, best)
@@ -201,6 +210,7 @@ impl Work<'_> {
                     [preprocessing.inputs(), preprocessing.outputs()].map(|size| size as u32);
                 let sizes: Vec<u32> = [inputs].into_iter().chain(inner).chain([outputs]).collect();
                 let network = Network::new(&self.device, &self.queue, &sizes, network)?;
+                let trainer_options = self.tuned(&network, trainer_options);
                 (Trainer::new(network, trainer_options)?, State::default(), None)
             }
         };
@@ -239,6 +249,13 @@ impl Work<'_> {
         let mut parameters = run.into_parameters()?;
         preprocessing.clear_constant(&mut parameters);
         Ok((parameters, Training { epochs, last }))
+    }
+
+    /// The options with the tuning for this network, with --tune.
+    fn tuned(&self, network: &Network, options: TrainerOptions) -> TrainerOptions {
+        let Some(tunings) = &self.tunings else { return options };
+        let tuning = tunings.borrow_mut().find(&self.device, network, &options);
+        TrainerOptions { tuning, ..options }
     }
 
     fn trainer_options(&self, data: &Prepared) -> Result<TrainerOptions, Failure> {

@@ -117,6 +117,36 @@ fn a_profile_has_every_dispatch_and_sums_up_the_kernels() {
 }
 
 #[test]
+fn a_tuning_is_an_object_of_its_network() {
+    let arguments = ["digits", "--mode", "train", "--optimizer", "adam,lion", "--seconds", "0.01"];
+    let output = bench(&[&arguments[..], &["--tune", "--json", "-"]].concat());
+    let objects: Vec<Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let of =
+        |mode: &str| objects.iter().filter(|object| object["mode"] == mode).collect::<Vec<_>>();
+    let [tuned, trained] = ["tune", "train"].map(of);
+    assert_eq!([tuned.len(), trained.len()], [1, 2], "both optimizers have one tuning");
+    let tuned = tuned[0];
+    for field in ["tool", "version", "adapter", "backend", "driver", "workload", "tuning"] {
+        assert!(!tuned[field].as_str().expect(field).is_empty(), "{field}: {tuned}");
+    }
+    let line = tuned["tuning"].as_str().expect("a text");
+    let line: Value = serde_json::from_str(line).expect("a line of JSON");
+    assert_eq!(line["step"], "64 rows of 64-128n-64n-10");
+    assert_eq!(line["adapter"], tuned["adapter"]);
+    let choices = tuned["choices"].as_array().expect("a list");
+    let table = stderr(&output);
+    let found = table.lines().filter(|line| line.starts_with("  layer ")).count();
+    assert_eq!(found, choices.len(), "{table}");
+    for choice in choices {
+        assert!(choice["error"].is_null(), "{choice}");
+        assert!(choice["microseconds"].as_f64() > Some(0.0), "{choice}");
+        let way = choice["way"].as_str().expect("words");
+        assert!(table.contains(way) && choice["before"] != choice["way"], "{choice}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_code_2_and_says_what_is_right() {
     let directory = tempfile::tempdir().expect("a directory");
     let missing = directory.path().join("missing").join("file");

@@ -12,6 +12,7 @@ mod models;
 mod predict;
 mod tables;
 mod terminal;
+mod tuning;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
