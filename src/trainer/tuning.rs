@@ -6,7 +6,7 @@ mod text;
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use wgpu::Device;
+use wgpu::{Device, WasmNotSend};
 
 use super::{Trainer, check_rows};
 use crate::data::Targets;
@@ -221,19 +221,19 @@ impl Tuning {
 }
 
 /// What is measured. Tests have a judge of their own.
-trait Judge: Send {
+trait Judge: WasmNotSend {
     /// The most ways of a layer that are measured.
     const MOST_OF_LAYER: usize = 8;
 
     /// Values that two steps have left, which do not depend on the plan.
-    fn bits(&mut self, trainer: &Trainer) -> impl Future<Output = Result<Vec<u32>>> + Send;
+    fn bits(&mut self, trainer: &Trainer) -> impl Future<Output = Result<Vec<u32>>> + WasmNotSend;
 
     /// The time of these dispatches, as the mean of that number of repetitions.
     fn time(
         &mut self,
         dispatches: &[&Dispatch],
         times: u32,
-    ) -> impl Future<Output = Result<f64>> + Send;
+    ) -> impl Future<Output = Result<f64>> + WasmNotSend;
 }
 
 impl Judge for Stopwatch {
