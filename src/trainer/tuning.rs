@@ -120,7 +120,7 @@ impl Tuning {
     ///
     /// It trains copies of the network on random rows, so the network stays as it is. Each way takes two
     /// steps, whose parameters and gradients are compared bit for bit with those of the plan before. Then its
-    /// dispatches are timed: with [`Features::TIMESTAMP_QUERY`](wgpu::Features::TIMESTAMP_QUERY) by the GPU's
+    /// dispatches are timed: with `Features::TIMESTAMP_QUERY` by the GPU's
     /// clock, or else by the CPU's. It takes some seconds, most of which are for compiling, and the memory of
     /// two further trainers.
     ///
