@@ -1,6 +1,6 @@
 //! The device of the tests and benches: the one that an app without special needs would make.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use wgpu::{Adapter, Backends, Device, Features, Instance, InstanceDescriptor, Queue};
 
@@ -25,26 +25,58 @@ pub(crate) fn adapter() -> Adapter {
     )
 }
 
-/// One device for all tests of a process, with WebGPU's default limits and no features. The library must
-/// not need more.
+/// A device with WebGPU's default limits and no features. The library must not need more.
 #[allow(dead_code, reason = "not every test that includes this file needs it")]
 pub(crate) fn device() -> (Device, Queue) {
-    static DEVICE: OnceLock<Kept> = OnceLock::new();
-    kept(&DEVICE, Features::empty())
+    static DEVICES: Devices = [const { OnceLock::new() }; MOST];
+    kept(&DEVICES, Features::empty())
 }
 
-/// One device with subgroups and all workgroup memory, which the library uses if they are available.
+/// A device with subgroups and all workgroup memory, which the library uses if they are available.
 #[allow(dead_code, reason = "not every test that includes this file needs it")]
 pub(crate) fn device_with_subgroups() -> (Device, Queue) {
-    static DEVICE: OnceLock<Kept> = OnceLock::new();
-    kept(&DEVICE, Features::SUBGROUP)
+    static DEVICES: Devices = [const { OnceLock::new() }; MOST];
+    kept(&DEVICES, Features::SUBGROUP)
 }
 
 /// A device, and its kernels: tests that follow each other compile each of them once.
 type Kept = (Device, Queue, KernelCache);
 
-/// The device, which is made with those of these features that the adapter has.
-fn kept(device: &OnceLock<Kept>, features: Features) -> (Device, Queue) {
+/// One device for each test that runs at the same time, as a software adapter compiles and computes all work of
+/// a device in one thread.
+type Devices = [OnceLock<Kept>; MOST];
+
+/// The most devices of a kind. More tests than that share them.
+const MOST: usize = 4;
+
+/// How many threads use each device.
+static USERS: Mutex<[u32; MOST]> = Mutex::new([0; MOST]);
+
+/// The device of a thread: always the same one, which had the fewest users.
+struct Place(usize);
+
+thread_local! {
+    static PLACE: Place = Place::new();
+}
+
+impl Place {
+    fn new() -> Self {
+        let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let fewest = (0..cores.min(MOST)).min_by_key(|&place| users[place]).unwrap_or(0);
+        users[fewest] += 1;
+        Self(fewest)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        USERS.lock().unwrap_or_else(PoisonError::into_inner)[self.0] -= 1;
+    }
+}
+
+/// The thread's device, which is made with those of these features that the adapter has.
+fn kept(devices: &Devices, features: Features) -> (Device, Queue) {
     let make = || {
         let adapter = adapter();
         let required_features = adapter.features() & features;
@@ -60,6 +92,6 @@ fn kept(device: &OnceLock<Kept>, features: Features) -> (Device, Queue) {
         let kernels = KernelCache::new(&device);
         (device, queue, kernels)
     };
-    let (device, queue, _) = device.get_or_init(make);
+    let (device, queue, _) = PLACE.with(|place| devices[place.0].get_or_init(make));
     (device.clone(), queue.clone())
 }

@@ -75,12 +75,11 @@ fn assert_follows(found: &[f32], expected: &Array2<f64>, what: &str) {
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn every_activation_follows_the_reference() {
     for device in devices().await {
-        for activation in Activation::ALL {
-            for batch_norm in [true, false] {
-                let what = format!("{activation:?}, batch norm {batch_norm}");
-                let parameters = parameters(&SIZES, activation, batch_norm);
-                follows_the_reference(&device, &parameters, &what).await;
-            }
+        for (number, activation) in Activation::ALL.into_iter().enumerate() {
+            let batch_norm = number % 2 == 0;
+            let what = format!("{activation:?}, batch norm {batch_norm}");
+            let parameters = parameters(&SIZES, activation, batch_norm);
+            follows_the_reference(&device, &parameters, &what).await;
         }
     }
 }

@@ -309,11 +309,10 @@ async fn step_on_one_class(trainer: &mut Trainer, class: u32) -> (f32, Vec<(Stri
 #[wasm_bindgen_test(unsupported = pollster::test)]
 async fn an_epoch_is_its_batches() {
     for sizes in [SIZES, ODD_SIZES] {
-        for loss in Loss::ALL {
-            for remainder in [Remainder::Drop, Remainder::Keep] {
-                let options = TrainerOptions { loss, remainder, ..Default::default() };
-                compare_epochs(&sizes, options).await;
-            }
+        for (number, loss) in Loss::ALL.into_iter().enumerate() {
+            let remainder = [Remainder::Drop, Remainder::Keep][number % 2];
+            let options = TrainerOptions { loss, remainder, ..Default::default() };
+            compare_epochs(&sizes, options).await;
         }
         let class_weights = (1..=sizes[3]).map(|class| class as f32).collect();
         let options = TrainerOptions {

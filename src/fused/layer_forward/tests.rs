@@ -8,7 +8,7 @@ use crate::plan::Tile;
 
 #[test]
 fn matches_the_reference() {
-    for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
+    for (mut gpu, class, tiling) in TestGpu::with_each_tile() {
         cases::matches_the_reference(&mut gpu, (class, tiling));
     }
 }
