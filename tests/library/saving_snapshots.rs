@@ -152,7 +152,7 @@ fn a_flipped_bit_never_panics() {
         };
         assert_eq!(Snapshot::from_bytes(&found.to_bytes().unwrap()).unwrap(), found);
         // Only the header's numbers could make a trainer that cannot take a step.
-        if bit / 8 < header && restored < 24 && found != snapshot {
+        if bit / 8 < header && restored < 8 && found != snapshot {
             restored += 1;
             if let Ok(mut trainer) = Trainer::restore(&device, &queue, &found) {
                 let rows = trainer.options().batch_size as usize;
@@ -161,7 +161,7 @@ fn a_flipped_bit_never_panics() {
         }
     }
     assert!(refused > 1000, "only {refused} flips were refused");
-    assert!(restored > 20, "only {restored} other snapshots");
+    assert!(restored == 8, "only {restored} other snapshots");
 }
 
 /// The file with other tensors, or another text in its metadata.

@@ -15,10 +15,12 @@ use crate::fixtures::data::numbers;
 use crate::fixtures::devices::devices;
 
 const ROWS: u32 = 37;
-/// Rows of 20, 12 and 4 values are whole vectors of four; rows of 5 are padded.
-const SIZES: [u32; 4] = [5, 20, 12, 4];
+/// Rows of 36, 12 and 4 values are whole vectors of four; rows of 5 are padded.
+const SIZES: [u32; 4] = [5, 36, 12, 4];
 /// All rows are padded.
-const ODD_SIZES: [u32; 4] = [7, 9, 6, 3];
+const ODD_SIZES: [u32; 4] = [7, 33, 6, 3];
+/// A network that may take whole steps in one dispatch, whose kernel is compiled anew for all options.
+const SMALL_SIZES: [u32; 4] = [5, 20, 12, 4];
 const STEPS: u32 = 10;
 
 /// Where the true gradient is 0 (for a shift that the next normalization cancels), Adam and RMSprop
@@ -179,6 +181,19 @@ async fn every_activation_follows_the_reference() {
             let options = TrainerOptions { batch_size: ROWS, optimizer, ..Default::default() };
             compare(&SIZES, network, &options).await;
         }
+    }
+}
+
+/// Each optimizer, with a loss and an activation of its own.
+#[wasm_bindgen_test(unsupported = pollster::test)]
+async fn every_optimizer_of_small_networks_follows_the_reference() {
+    for (number, optimizer) in optimizers().into_iter().enumerate() {
+        let activation = Activation::ALL[number % Activation::ALL.len()];
+        let batch_norm = number % 3 != 0;
+        let network = NetworkOptions { activation, batch_norm, ..Default::default() };
+        let loss = Loss::ALL[number % Loss::ALL.len()];
+        let options = TrainerOptions { batch_size: ROWS, loss, optimizer, ..Default::default() };
+        compare(&SMALL_SIZES, network, &options).await;
     }
 }
 

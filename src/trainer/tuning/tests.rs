@@ -1,7 +1,7 @@
 //! Tuning by a clock that says what a test wants.
 
 use super::*;
-use crate::gpu::testing::TestGpu;
+use crate::gpu::testing::{TestGpu, own_gpu};
 use crate::gpu::{Gpu, block_on};
 use crate::options::NetworkOptions;
 use crate::plan::DeviceClass;
@@ -51,12 +51,23 @@ fn tuned(
     spoils: bool,
     time: impl FnMut(&[&Dispatch]) -> f64 + Send,
 ) -> (StepPlan, Tuning) {
+    let (plan, tuning) = tried(gpu, class, spoils, time);
+    (plan, tuning.expect("a tuning"))
+}
+
+/// The same, or an error.
+fn tried(
+    gpu: &TestGpu,
+    class: DeviceClass,
+    spoils: bool,
+    time: impl FnMut(&[&Dispatch]) -> f64 + Send,
+) -> (StepPlan, Result<Tuning>) {
     let (network, options) = (network(gpu), options());
     let plan = StepPlan::of_layers(class, network.sizes(), &options);
     let stopwatch = Stopwatch::new(&gpu.gpu).expect("a stopwatch");
     let fake = Fake { stopwatch, time, spoils, plans: 0 };
     let tuning = Tuning::by(fake, &network, plan.clone(), &options);
-    let tuning = block_on(&gpu.gpu.device, tuning).expect("a tuning");
+    let tuning = block_on(&gpu.gpu.device, tuning);
     (plan, tuning)
 }
 
@@ -152,6 +163,41 @@ fn a_way_has_to_be_faster_by_a_tenth() {
         let mut measured = tuning.choices().iter().filter_map(TunedChoice::microseconds);
         assert!(measured.all(|times| times == [100.0 * (1.0 - share), 100.0]));
     }
+}
+
+/// A way of a slow device is measured less often.
+#[test]
+fn long_measurements_are_few() {
+    let (gpu, class) = TestGpu::nvidia();
+    let calls = |microseconds: f64| {
+        let mut calls = 0;
+        let (_, tuning) = tuned(&gpu, class, false, |_| {
+            calls += 1;
+            microseconds
+        });
+        let ways = tuning.choices().len();
+        assert!(ways >= 2, "{:?}", tuning.choices());
+        calls / ways
+    };
+    // The first run of both ways, and then their rounds.
+    assert_eq!([1e3, 1e6].map(calls), [2 + 2 * ROUNDS, 2 + 2 * FEW_ROUNDS]);
+}
+
+/// A device that is lost in the middle ends the tuning, and no way is dropped for it.
+#[test]
+fn a_lost_device_is_an_error() {
+    let gpu = TestGpu::on(own_gpu());
+    let nvidia = DeviceClass::named("nvidia").expect("a class");
+    let class = nvidia.with_workgroup_memory(16 << 10);
+    let (device, mut calls) = (gpu.gpu.device.clone(), 0);
+    let (_, tuning) = tried(&gpu, class, false, move |_| {
+        calls += 1;
+        if calls == 7 {
+            device.destroy();
+        }
+        1.0
+    });
+    assert!(matches!(tuning, Err(Error::DeviceLost(_))), "{tuning:?}");
 }
 
 /// Text that is damaged, or for something else, is as good as none; and a text may have many lines.

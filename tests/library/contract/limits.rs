@@ -29,14 +29,13 @@ fn the_default_device_learns_everything() {
     let sizes = [7, 9, 6, 3];
     let _kernels = KernelCache::new(&app.device);
     let mut trainers = 0_usize;
-    // Each loss with each method, and each activation with and without batch normalization and clipping.
+    // Each loss with each method, and each activation several times.
     for loss in Loss::ALL {
         for optimizer in Method::ALL.map(Optimizer::usual) {
-            let activation = Activation::ALL[trainers % Activation::ALL.len()];
-            let turn = trainers / Activation::ALL.len();
-            let network =
-                NetworkOptions { activation, batch_norm: turn % 2 == 0, ..Default::default() };
-            let clip_norm = (turn / 2 % 2 == 0).then_some(1.0);
+            let turn = trainers % Activation::ALL.len();
+            let (activation, batch_norm) = (Activation::ALL[turn], turn % 2 == 0);
+            let network = NetworkOptions { activation, batch_norm, ..Default::default() };
+            let clip_norm = (trainers % 2 == 0).then_some(1.0);
             let options =
                 TrainerOptions { batch_size: 10, loss, optimizer, clip_norm, ..Default::default() };
             let what = format!("{network:?}, {options:?}");
