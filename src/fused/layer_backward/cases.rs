@@ -70,7 +70,7 @@ pub(super) fn divided(way: Way, weights: GradWeights) -> Way {
     Way { is_divided: true, weights, ..way }
 }
 
-fn every_way() -> [Way; 10] {
+pub(super) fn every_way() -> [Way; 10] {
     let [linear, normalized] = [whole(Activation::Gelu, false), whole(Activation::Tanh, true)];
     let of_next = |has_biases| GradWeights::OfNext { has_biases };
     [
@@ -349,8 +349,16 @@ fn can_walk(gpu: &TestGpu, tiling: Tiling, [rows, next, inner]: [u32; 3]) -> boo
 }
 
 pub(crate) fn matches_the_reference(gpu: &mut TestGpu, of: (DeviceClass, Tiling)) {
+    match_the_reference(gpu, of, every_way());
+}
+
+pub(super) fn match_the_reference(
+    gpu: &mut TestGpu,
+    of: (DeviceClass, Tiling),
+    ways: impl IntoIterator<Item = Way>,
+) {
     let _kernels = KernelCache::new(&gpu.gpu.device);
-    for way in every_way() {
+    for way in ways {
         for shape in LAYERS {
             let [rows, _, next, inner] = shape;
             if way.is_divided || can_walk(gpu, of.1, [rows, next, inner]) {

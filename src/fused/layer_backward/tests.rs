@@ -4,17 +4,37 @@ mod shapes;
 use ndarray::Array2;
 
 use super::cases::{
-    EPSILON, GradWeights, Left, Way, compare, divided, given, plans, run, statistics, whole,
+    EPSILON, GradWeights, Left, Way, compare, divided, every_way, given, match_the_reference,
+    plans, run, statistics, whole,
 };
 use super::*;
 use crate::gpu::MAX_WORKGROUPS;
 use crate::gpu::testing::TestGpu;
-use crate::plan::{Slabs, Tiling};
+use crate::plan::{DeviceClass, Slabs, Tiling};
 
 #[test]
 fn matches_the_reference() {
-    for (mut gpu, class, tiling) in TestGpu::with_each_tile() {
+    for (mut gpu, class, tiling) in first_and_last_tile() {
         cases::matches_the_reference(&mut gpu, (class, tiling));
+    }
+}
+
+/// The tiles of a GPU with many registers, and of the adapter.
+fn first_and_last_tile() -> [(TestGpu, DeviceClass, Tiling); 2] {
+    let mut tiles = TestGpu::with_each_tile();
+    let first = tiles.next().expect("a GPU's tile");
+    [first, tiles.last().expect("another tile")]
+}
+
+/// Every second way with each: the text of a tile and that of a way are files of their own.
+#[test]
+fn other_tiles_match_the_reference() {
+    let [first, last] = first_and_last_tile().map(|(_, class, tiling)| (class, tiling));
+    let others = TestGpu::with_each_tile()
+        .filter(|&(_, class, tiling)| ![first, last].contains(&(class, tiling)));
+    for (number, (mut gpu, class, tiling)) in others.enumerate() {
+        let ways = every_way().into_iter().skip(number % 2).step_by(2);
+        match_the_reference(&mut gpu, (class, tiling), ways);
     }
 }
 

@@ -33,9 +33,9 @@ fn the_default_device_learns_everything() {
     for loss in Loss::ALL {
         for optimizer in Method::ALL.map(Optimizer::usual) {
             let turn = trainers % Activation::ALL.len();
-            let (activation, batch_norm) = (Activation::ALL[turn], turn % 2 == 0);
+            let (activation, batch_norm) = (Activation::ALL[turn], turn.is_multiple_of(2));
             let network = NetworkOptions { activation, batch_norm, ..Default::default() };
-            let clip_norm = (trainers % 2 == 0).then_some(1.0);
+            let clip_norm = trainers.is_multiple_of(2).then_some(1.0);
             let options =
                 TrainerOptions { batch_size: 10, loss, optimizer, clip_norm, ..Default::default() };
             let what = format!("{network:?}, {options:?}");
