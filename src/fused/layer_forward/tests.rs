@@ -1,5 +1,3 @@
-use ndarray::array;
-
 use super::cases::{batch, compare_layer, divided, kernel, way};
 use super::*;
 use crate::gpu::testing::{TestGpu, assert_close};
@@ -63,33 +61,10 @@ fn walks_more_tiles_than_workgroups() {
 fn a_stop_brings_the_running_statistics_back() {
     for (mut gpu, class, tiling) in TestGpu::with_each_tile() {
         for way in [batch(), divided()] {
-            let [rows, columns, inner] = [70, 37, 5];
-            let kernel = kernel(&gpu, (class, tiling), way, [columns, inner]);
-            let [weights, vector] = [[columns, inner], [1, columns]].map(|shape| gpu.coarse(shape));
-            let inputs = gpu.coarse([rows, inner]);
-            let stop = array![[1.0, 0.0, 0.0, 0.0]];
-            let (parameters, parts) = gpu.upload_packed(&[&weights, &vector, &vector, &stop]);
-            let [mean, var] = [(); 2].map(|()| gpu.random([2, columns]));
-            let (running_statistics, running) = gpu.upload_packed(&[&mean, &var]);
-            let needed = kernel.plan.expect("it is for training").statistics_rows(rows);
-            let buffers = Buffers {
-                inputs: &gpu.upload_padded(&inputs),
-                parameters: &parameters,
-                weights: &parts[0],
-                gamma: Some(&parts[1]),
-                beta: &parts[2],
-                running_statistics: &running_statistics,
-                running: Some([&running[0], &running[1]]),
-                stop: &parts[3],
-                kept: Some(Kept {
-                    sums: &gpu.garbage([rows, columns]),
-                    statistics: &gpu.garbage([needed, columns]),
-                }),
-                outputs: &gpu.garbage([rows, columns]),
-            };
-            let dispatches = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
-            gpu.run(&dispatches.iter().collect::<Vec<_>>());
-            for (running, values) in running.iter().zip([&mean, &var]) {
+            let before = [(); 2].map(|()| gpu.random([2, 37]));
+            let [_, mean, var] =
+                cases::bits::run(&mut gpu, (class, tiling), way, [70, 37, 5], &before, 1.0);
+            for (running, values) in [mean, var].iter().zip(&before) {
                 let before = values.row(1);
                 let expected = before.iter().chain(&before);
                 assert_close("running", &gpu.read_inside(running), expected, 0.0, 0.0);

@@ -20,20 +20,28 @@ pub(crate) fn are_the_same(gpu: &mut TestGpu, class: DeviceClass) {
 }
 
 /// The outputs and the running statistics.
-fn values(
-    gpu: &TestGpu,
+fn values(gpu: &TestGpu, of: (DeviceClass, Tiling), way: Way, shape: [u32; 3]) -> Vec<f32> {
+    let gpu = &mut TestGpu::on(gpu.gpu.clone());
+    let before = [(); 2].map(|()| gpu.random([2, shape[1]]));
+    let [outputs, mean, var] = run(gpu, of, way, shape, &before, 0.0);
+    [&outputs, &mean, &var].map(|matrix| gpu.read_inside(matrix)).concat()
+}
+
+/// The outputs, and the running mean and variance, which were `before`. `stop` is not 0 after a fault.
+pub(in super::super) fn run(
+    gpu: &mut TestGpu,
     of: (DeviceClass, Tiling),
     way: Way,
     [rows, columns, inner]: [u32; 3],
-) -> Vec<f32> {
-    let gpu = &mut TestGpu::on(gpu.gpu.clone());
+    before: &[Array2<f64>; 2],
+    stop: f64,
+) -> [Matrix; 3] {
     let kernel = kernel(gpu, of, way, [columns, inner]);
     let [inputs, weights] = [[rows, inner], [columns, inner]].map(|shape| gpu.random(shape));
     let vector = gpu.random([1, columns]);
-    let goes_on = array![[0.0; 4]];
-    let (parameters, parts) = gpu.upload_packed(&[&weights, &vector, &vector, &goes_on]);
-    let [mean, var] = [(); 2].map(|()| gpu.random([2, columns]));
-    let (running_statistics, running) = gpu.upload_packed(&[&mean, &var]);
+    let stop = array![[stop, 0.0, 0.0, 0.0]];
+    let (parameters, parts) = gpu.upload_packed(&[&weights, &vector, &vector, &stop]);
+    let (running_statistics, running) = gpu.upload_packed(&before.each_ref());
     let needed = kernel.plan.expect("it is for training").statistics_rows(rows);
     let outputs = gpu.garbage([rows, columns]);
     let buffers = Buffers {
@@ -53,5 +61,5 @@ fn values(
     };
     let dispatches = kernel.bind(&gpu.gpu.device, "test", buffers).unwrap();
     gpu.run(&dispatches.iter().collect::<Vec<_>>());
-    [&outputs, &running[0], &running[1]].map(|matrix| gpu.read_inside(matrix)).concat()
+    [outputs, running[0].clone(), running[1].clone()]
 }
