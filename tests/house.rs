@@ -62,13 +62,14 @@ const SAME_TWIN: [(&str, &str); 2] =
     [("matmul_quads", "matmul"), ("narrow_forward", "network_forward")];
 
 /// The files of `src` that only hold tests, also those of `check`; see [`is_test`].
-const TEST_FILES: [&str; 17] = [
+const TEST_FILES: [&str; 18] = [
     "src/gpu/read/tests.rs",
     "src/gpu/rough.rs",
     "src/gpu/rough/accuracy.rs",
     "src/gpu/rough/tests.rs",
     "src/gpu/test_device.rs",
     "src/gpu/testing.rs",
+    "src/gpu/testing/devices.rs",
     "src/fused/layer_backward/tests.rs",
     "src/fused/layer_backward/tests/faults.rs",
     "src/fused/layer_forward/tests.rs",

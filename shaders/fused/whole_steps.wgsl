@@ -380,24 +380,3 @@ fn put_vector(level: Level, first: u32, sums: u32, fault: u32) {
         note(level, fault, magnitudes(sum), LARGEST_GRADIENT);
     }
 }
-
-// What row_loss.wgsl reads and writes.
-
-fn output_at(row: u32, column: u32) -> f32 {
-    return outputs[column / 4u][column % 4u];
-}
-
-fn target_at(row: u32, column: u32) -> u32 {
-    if HAS_CLASS_TARGETS {
-        return targets[first_of_batch + row];
-    }
-    return targets[(first_of_batch + row) * OUTPUT.columns + column];
-}
-
-fn class_weight(class_index: u32) -> f32 {
-    return 1.0;
-}
-
-fn put_gradient(row: u32, column: u32, gradient: f32) {
-    grad_outputs[column / 4u][column % 4u] = gradient;
-}

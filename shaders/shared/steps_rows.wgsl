@@ -1,5 +1,5 @@
-// Steps, rows: how whole_steps.wgsl reads, writes and multiplies rows of quads. Needs quads.wgsl and
-// magnitudes.wgsl.
+// Steps, rows: how whole_steps.wgsl reads, writes and multiplies rows of quads, and what row_loss.wgsl reads
+// and writes. Needs quads.wgsl and magnitudes.wgsl.
 
 fn is_row(i: u32) -> bool {
     return i * WORKGROUP_SIZE + own < rows;
@@ -89,4 +89,25 @@ fn product_back(level: Level, block: ptr<function, Block>, grads: ptr<function, 
         }
     }
     return sums;
+}
+
+// What row_loss.wgsl reads and writes.
+
+fn output_at(row: u32, column: u32) -> f32 {
+    return outputs[column / 4u][column % 4u];
+}
+
+fn target_at(row: u32, column: u32) -> u32 {
+    if HAS_CLASS_TARGETS {
+        return targets[first_of_batch + row];
+    }
+    return targets[(first_of_batch + row) * OUTPUT.columns + column];
+}
+
+fn class_weight(class_index: u32) -> f32 {
+    return 1.0;
+}
+
+fn put_gradient(row: u32, column: u32, gradient: f32) {
+    grad_outputs[column / 4u][column % 4u] = gradient;
 }

@@ -19,7 +19,7 @@ const ROWS: u32 = 37;
 const SIZES: [u32; 4] = [5, 36, 12, 4];
 /// All rows are padded.
 const ODD_SIZES: [u32; 4] = [7, 33, 6, 3];
-/// A network that may take whole steps in one dispatch, whose kernel is compiled anew for all options.
+/// A network that may take whole steps in one dispatch. Its kernel is compiled for each set of options.
 const SMALL_SIZES: [u32; 4] = [5, 20, 12, 4];
 const STEPS: u32 = 10;
 
