@@ -237,7 +237,7 @@ fn bounds(case: &Case, off: &Array1<f64>) -> Array1<f64> {
 }
 
 proptest! {
-    #![proptest_config(config(24))]
+    #![proptest_config(config(16))]
 
     /// With eight rows or more: with two or three rows, a normalized layer's gradients cancel except for
     /// epsilon.

@@ -37,7 +37,7 @@ fn train(
 }
 
 proptest! {
-    #![proptest_config(config(20))]
+    #![proptest_config(config(16))]
 
     #[test]
     fn splitting_a_data_set_into_submissions_changes_no_bit(
