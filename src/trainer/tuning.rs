@@ -22,8 +22,10 @@ const MOST: usize = 96;
 /// The share of the time that a way must take at most to be taken.
 const ENOUGH: f64 = 0.9;
 
-/// The measurements of each way, whose median counts; and where one takes long, on a slow device.
+/// The measurements of each way, whose median counts.
 const ROUNDS: usize = 9;
+
+/// The same on a slow device, where one measurement takes more than `LONG` microseconds.
 const FEW_ROUNDS: usize = 3;
 const LONG: f64 = 50_000.0;
 

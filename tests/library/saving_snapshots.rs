@@ -135,11 +135,13 @@ fn a_file_that_was_cut_off_is_refused() {
 /// An accepted file can be written again, and is restored or refused by name.
 #[test]
 fn a_flipped_bit_never_panics() {
+    // Of those with other options, spread over the header.
+    const EACH: usize = 25;
     let (device, queue) = test_device::device();
     let snapshot = adam();
     let bytes = snapshot.to_bytes().unwrap();
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let [mut refused, mut restored] = [0; 2];
+    let [mut refused, mut others, mut restored] = [0; 3];
     // All bits of the header, and one of each byte of the values after it.
     let in_header = 0..8 * header;
     let in_values = (header..bytes.len()).map(|byte| 8 * byte + byte % 8);
@@ -151,8 +153,12 @@ fn a_flipped_bit_never_panics() {
             continue;
         };
         assert_eq!(Snapshot::from_bytes(&found.to_bytes().unwrap()).unwrap(), found);
-        // Only the header's numbers could make a trainer that cannot take a step.
-        if bit / 8 < header && restored < 8 && found != snapshot {
+        // Only the header's numbers could make a trainer that cannot take a step. Each new one compiles kernels.
+        if bit / 8 < header && found != snapshot {
+            others += 1;
+            if others % EACH != 1 {
+                continue;
+            }
             restored += 1;
             if let Ok(mut trainer) = Trainer::restore(&device, &queue, &found) {
                 let rows = trainer.options().batch_size as usize;
@@ -161,7 +167,7 @@ fn a_flipped_bit_never_panics() {
         }
     }
     assert!(refused > 1000, "only {refused} flips were refused");
-    assert!(restored == 8, "only {restored} other snapshots");
+    assert!(restored > 12, "only {restored} of {others} other snapshots");
 }
 
 /// The file with other tensors, or another text in its metadata.

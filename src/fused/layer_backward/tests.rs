@@ -19,7 +19,7 @@ fn matches_the_reference() {
     }
 }
 
-/// The tiles of a GPU with many registers, and of the adapter.
+/// A tile of a GPU with many registers, and one of the adapter's own class, if it has one.
 fn first_and_last_tile() -> [(TestGpu, DeviceClass, Tiling); 2] {
     let mut tiles = TestGpu::with_each_tile();
     let first = tiles.next().expect("a GPU's tile");

@@ -6,7 +6,7 @@ use crate::plan::Tile;
 
 #[test]
 fn matches_the_reference() {
-    for (mut gpu, class, tiling) in TestGpu::with_each_tile() {
+    for (mut gpu, class, tiling) in TestGpu::with_each_tiling() {
         cases::matches_the_reference(&mut gpu, (class, tiling));
     }
 }
